@@ -124,6 +124,8 @@ class ExitHandlers:
     mmio: Callable[[int, bytes], None]
     """(guest-physical address, instruction bytes if the hardware gave them): an access no memory answers.
     Moves on by itself."""
+    emulate: Callable[[], None]
+    """Execute the instruction at RIP with its memory accesses to devices allowed. Moves on by itself."""
     cpuid: Callable[[], None]
     rdmsr: Callable[[], bool]
     wrmsr: Callable[[], bool]

@@ -28,6 +28,7 @@ from hvcore.hvm import (
 from hvcore.vmx import checks
 from hvcore.vmx.capabilities import ENTRY, EXIT, PIN, PROC, Entry, Exit, Pin, Proc, Secondary
 from hvcore.vmx.exits import (
+    CR_LMSW_SHIFT,
     CR_NUMBER,
     CR_REGISTER_SHIFT,
     CR_TYPE_SHIFT,
@@ -284,6 +285,8 @@ class VmxBackend:
             ExitKind.GUEST_PHYSICAL: self._record_ept_violation,
             ExitKind.CR_READ: self._record_cr_read,
             ExitKind.CR_WRITE: self._record_cr_write,
+            ExitKind.LMSW: self._record_lmsw,
+            ExitKind.CLTS: self._record_clts,
             ExitKind.DR_ACCESS: self._record_dr_access,
             ExitKind.INVLPG: self._record_invlpg,
         }
@@ -333,8 +336,9 @@ class VmxBackend:
         self._record_vectoring(e)
 
     def _record_ept_violation(self, e: ExitInfo) -> None:
-        qualification = ept_qualification(e.read, e.write, e.fetch, e.permissions, e.linear_valid, e.final)
-        # The length and the bytes of the instruction are not recorded for EPT violations.
+        # No slot of guest memory means no EPT entry, which permits nothing. The length and the bytes of the
+        # instruction are not recorded for EPT violations.
+        qualification = ept_qualification(e.read, e.write, e.fetch, 0, e.linear_valid)
         self._fill(Reason.EPT_VIOLATION, qualification, 0)
         self._values[_PHYSICAL] = e.guest_physical
         if e.linear_valid:
@@ -351,6 +355,13 @@ class VmxBackend:
             Reason.CR_ACCESS, cr_qualification(e.number, CrAccess.MOV_TO, e.gpr), e.instruction_length
         )
 
+    def _record_lmsw(self, e: ExitInfo) -> None:
+        qualification = cr_qualification(0, CrAccess.LMSW, 0, e.data & 0xFFFF, e.linear_valid)
+        self._fill(Reason.CR_ACCESS, qualification, e.instruction_length)
+
+    def _record_clts(self, e: ExitInfo) -> None:
+        self._fill(Reason.CR_ACCESS, cr_qualification(0, CrAccess.CLTS), e.instruction_length)
+
     def _record_dr_access(self, e: ExitInfo) -> None:
         self._fill(Reason.MOV_DR, dr_qualification(e.number, e.read, e.gpr), e.instruction_length)
 
@@ -360,12 +371,12 @@ class VmxBackend:
 
     def _record_vectoring(self, e: ExitInfo) -> None:
         """The delivery that this exit interrupted, if any (section 28.2.4)."""
-        if e.idt_vectoring:
-            values = self._values
-            values[_VECTORING] = interruption_info(e.idt_kind, e.idt_vector, e.idt_has_error)
-            values[Field.IDT_VECTORING_ERROR] = e.idt_error if e.idt_has_error else 0
-            if e.idt_kind >= EventKind.SOFTWARE_INTERRUPT:
-                values[_LENGTH] = e.idt_length
+        if e.vectoring:
+            values, kind = self._values, e.vectoring_kind
+            values[_VECTORING] = interruption_info(kind, e.vectoring_vector, e.vectoring_has_error_code)
+            values[Field.IDT_VECTORING_ERROR] = e.vectoring_error_code if e.vectoring_has_error_code else 0
+            if kind >= EventKind.SOFTWARE_INTERRUPT:
+                values[_LENGTH] = e.instruction_length
 
     def _record_entry_failure(self, refused: checks.Refused) -> None:
         self._fill(Reason.INVALID_GUEST_STATE | ENTRY_FAILURE, refused.error, 0)
@@ -448,13 +459,17 @@ class VmxBackend:
         qualification = self._values[_QUALIFICATION]
         number, access = qualification & CR_NUMBER, qualification >> CR_TYPE_SHIFT & 3
         register = qualification >> CR_REGISTER_SHIFT & 0xF
-        if access == CrAccess.MOV_FROM:
-            done = self._handlers.read_cr(number, register)
-        elif access == CrAccess.MOV_TO:
-            done = self._handlers.write_cr(number, self._processor.gpr(register))
-        else:
-            self._on_unexpected()
-            return
+        match access:
+            case CrAccess.MOV_FROM:
+                done = self._handlers.read_cr(number, register)
+            case CrAccess.MOV_TO:
+                done = self._handlers.write_cr(number, self._processor.gpr(register))
+            case CrAccess.CLTS:
+                done = self._handlers.write_cr(0, self._processor.cr(0) & ~CR0_TS)
+            case _:  # LMSW loads PE, MP, EM and TS, and cannot clear PE
+                source = qualification >> CR_LMSW_SHIFT & 0xF
+                cr0 = self._processor.cr(0)
+                done = self._handlers.write_cr(0, cr0 & ~0xE | source)
         if done:
             self._skip()
 

@@ -149,19 +149,10 @@ EPT_LINEAR_VALID: Final = 1 << 7
 EPT_FINAL: Final = 1 << 8
 
 
-def ept_qualification(
-    read: bool, write: bool, fetch: bool, permissions: int, linear_valid: bool, final: bool
-) -> int:
+def ept_qualification(read: bool, write: bool, fetch: bool, permissions: int, linear_valid: bool) -> int:
     """Bits 0-2 what was tried, 3-5 what the EPT entries allow (R, W, X), 7 linear address valid, 8 the access was
-    to the translation of that address and not to a paging structure."""
-    return (
-        read << 0
-        | write << 1
-        | fetch << 2
-        | permissions << 3
-        | linear_valid << 7
-        | (linear_valid and final) << 8
-    )
+    to the translation of that address and not to a paging structure (0 if 7 is)."""
+    return read << 0 | write << 1 | fetch << 2 | permissions << 3 | linear_valid << 7 | linear_valid << 8
 
 
 # Interruption information: VM exit, VM entry and IDT vectoring alike (tables 25-16, 25-18, 25-19).
