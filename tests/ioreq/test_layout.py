@@ -14,7 +14,7 @@ from ioreq.request import Request
 class CIoreq(ctypes.LittleEndianStructure):
     """The header's declaration, laid out by the C compiler's rules."""
 
-    _fields_ = [  # noqa: RUF012  (ctypes wants it so)
+    _fields_ = [
         ("addr", ctypes.c_uint64),
         ("data", ctypes.c_uint64),
         ("count", ctypes.c_uint32),
