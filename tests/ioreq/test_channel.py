@@ -1,4 +1,4 @@
-"""One vCPU's channel: states, spurious events, order with the ring, failure, and what polling must not break."""
+"""One vCPU's channel: states, spurious events, order with the ring, failure, and what polling may not do."""
 
 import os
 import threading
