@@ -126,5 +126,3 @@ def _read(what: str, path: str) -> bytes:
             return file.read(FIRMWARE_MOST + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from None
-
-

@@ -9,7 +9,7 @@ class ConfigError(HvError):
     """The user asked for something that cannot be: one line that says what, and what is allowed."""
 
 
-class EntryRefused(HvError):
+class EntryError(HvError):
     """A backend refused to enter the guest: the architectural error, which is a bug of this hypervisor.
 
     `code` is the vendor's own number (VMX: the VM-instruction error of SDM vol. 3 section 31.4).

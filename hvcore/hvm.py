@@ -160,7 +160,7 @@ class HvmBackend(Protocol):
     def enter(self, budget: int) -> None:
         """Enter the guest for at most `budget` instructions, and record the exit.
 
-        Raises EntryRefused if the entry fails with the architectural error instead.
+        Raises EntryError if the entry fails with the architectural error instead.
         """
 
     def handle(self) -> None:

@@ -133,15 +133,20 @@ class Mmio:
         return address, items_in_run(processor, segment, offset, linear, size, count, mask, descending)
 
     def _copy(
-        self, opcode: int, faulted: int, source: int, destination: int, size: int, count: int, descending: bool
+        self,
+        opcode: int,
+        faulted: int,
+        source: int,
+        destination: int,
+        size: int,
+        count: int,
+        descending: bool,
     ) -> int:
         """Send the request. Items done, or -1: not one request's work."""
         processor, requests = self._processor, self._requests
         if opcode in STOS:
             value = processor.gpr(Register.RAX) & ONES[size]
-            return requests.memory_block(
-                destination, size, count, False, descending, value, pointer=False
-            )[0]
+            return requests.memory_block(destination, size, count, False, descending, value, pointer=False)[0]
         if opcode in LODS:
             done, value = requests.memory_block(source, size, count, True, descending, 0, pointer=False)
             if done >= 0:
@@ -156,9 +161,7 @@ class Mmio:
                 processor.invalidate_code(first, done * size)
             return done
         if type_of(destination) == "mmio" and type_of(source) == "ram":
-            return requests.memory_block(
-                destination, size, count, False, descending, source, pointer=True
-            )[0]
+            return requests.memory_block(destination, size, count, False, descending, source, pointer=True)[0]
         return -1
 
 

@@ -101,7 +101,9 @@ class PortIo:
                 self._store(address, data[:length])
                 data = data[length:]
         else:
-            self._write_port(port, size, int.from_bytes(b"".join(self._load(*piece) for piece in pieces), "little"))
+            self._write_port(
+                port, size, int.from_bytes(b"".join(self._load(*piece) for piece in pieces), "little")
+            )
         return True
 
     def _store(self, address: int, data: bytes) -> None:

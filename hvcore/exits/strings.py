@@ -13,7 +13,14 @@ TYPE_EXPAND_DOWN: Final = 1 << 2
 
 
 def items_in_run(
-    processor: Processor, segment: int, offset: int, linear: int, size: int, count: int, mask: int, descending: bool
+    processor: Processor,
+    segment: int,
+    offset: int,
+    linear: int,
+    size: int,
+    count: int,
+    mask: int,
+    descending: bool,
 ) -> int:
     """How many of `count` items of `size` bytes, the first at `offset` (`linear`), can be moved in one go.
 

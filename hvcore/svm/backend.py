@@ -13,6 +13,7 @@ from typing import Final
 from hvcore.cpu.exitinfo import ExitInfo, ExitKind
 from hvcore.cpu.processor import Processor
 from hvcore.hvm import (
+    CR0_PE,
     RFLAGS_IF,
     RFLAGS_TF,
     RIGHTS_L,
@@ -301,7 +302,9 @@ class SvmBackend:
         return [table.get(kind, self._record_unknown) for kind in range(max(table) + 1)]
 
     def _record_ioio(self, e: ExitInfo) -> None:
-        info = ioio_info(e.port, e.size, e.read, e.string, e.rep, e.address_size, e.segment if e.string else 0)
+        info = ioio_info(
+            e.port, e.size, e.read, e.string, e.rep, e.address_size, e.segment if e.string else 0
+        )
         next_rip = e.next_rip
         _EXIT_RECORD.pack_into(self._data, _EXITCODE, 0x7B, info, next_rip, 0)  # ExitCode.IOIO
         _QWORD.pack_into(self._data, _NRIP, next_rip)
@@ -326,7 +329,9 @@ class SvmBackend:
 
     def _record_exception(self, e: ExitInfo) -> None:
         address = e.fault_address if e.vector == Vector.PF else 0
-        self._fill(ExitCode.EXCEPTION + e.vector, e.error_code if e.has_error_code else 0, address, e.next_rip)
+        self._fill(
+            ExitCode.EXCEPTION + e.vector, e.error_code if e.has_error_code else 0, address, e.next_rip
+        )
         self._record_vectoring(e)
         if e.vector == Vector.PF:
             self._record_bytes(e.instruction_bytes)
@@ -426,8 +431,7 @@ class SvmBackend:
         if vector in {3, 4}:
             self.inject(EventKind.SOFTWARE_EXCEPTION, vector, None, self._length())
         else:
-            protected = processor.cr(0) & checks.CR0_PE
-            has_error = vector in {8, 10, 11, 12, 13, 14, 17} and protected
+            has_error = vector in {8, 10, 11, 12, 13, 14, 17}
             self.inject(EventKind.HARDWARE_EXCEPTION, vector, error if has_error else None, 0)
 
     def _on_hlt(self) -> None:
@@ -497,7 +501,9 @@ class SvmBackend:
             return
         kind = (interrupted & EVENT_TYPE) >> EVENT_TYPE_SHIFT
         if kind == EventType.EXCEPTION and interrupted & EVENT_VECTOR in {3, 4}:
-            self._processor.rip = _QWORD.unpack_from(self._data, _NRIP)[0]  # INT3 and INTO return behind themselves
+            self._processor.rip = _QWORD.unpack_from(self._data, _NRIP)[
+                0
+            ]  # INT3 and INTO return behind themselves
         _QWORD.pack_into(self._data, _EVENTINJ, interrupted)
 
     # HvmBackend: what the common layer asks for
@@ -533,6 +539,8 @@ class SvmBackend:
         elif kind >= EventKind.PRIVILEGED_SOFTWARE_EXCEPTION:
             self._processor.rip += length
             kind = EventType.EXCEPTION
+        if not self._processor.cr(0) & CR0_PE:
+            error = None  # real mode pushes none
         _QWORD.pack_into(self._data, _EVENTINJ, event(kind, vector, error))
 
     def event_pending(self) -> bool:

@@ -229,7 +229,12 @@ class Cached:
     set: Callable[[int], None]
 
 
-_FORMATS: Final = {1: struct.Struct("<B"), 2: struct.Struct("<H"), 4: struct.Struct("<I"), 8: struct.Struct("<Q")}
+_FORMATS: Final = {
+    1: struct.Struct("<B"),
+    2: struct.Struct("<H"),
+    4: struct.Struct("<I"),
+    8: struct.Struct("<Q"),
+}
 
 
 CACHED: Final[tuple[Field, ...]] = (

@@ -11,8 +11,9 @@ from typing import Final
 
 from hvcore.cpu.exitinfo import ExitInfo, ExitKind
 from hvcore.cpu.processor import Processor
-from hvcore.errors import EntryRefused
+from hvcore.errors import EntryError
 from hvcore.hvm import (
+    CR0_PE,
     RFLAGS_IF,
     RFLAGS_TF,
     RIGHTS_L,
@@ -189,10 +190,12 @@ class VmxBackend:
     def resume(self) -> None:
         """VMRESUME's own check. Raises VmFail (5) if the VMCS is not launched."""
         if not self.vmcs.launched:
-            raise self._vmfail(InstructionError.RESUME_NOT_LAUNCHED, "VMRESUME of a VMCS that is not launched")
+            raise self._vmfail(
+                InstructionError.RESUME_NOT_LAUNCHED, "VMRESUME of a VMCS that is not launched"
+            )
 
     def _enter_checked(self) -> bool:
-        """All checks of chapter 27. False: a VM-entry-failure exit is recorded. Raises EntryRefused for VMfail."""
+        """All checks of chapter 27. False: a VM-entry-failure exit is recorded. Raises EntryError for VMfail."""
         vmcs, values = self.vmcs, self._values
         try:
             checks.check_controls(vmcs)
@@ -201,7 +204,7 @@ class VmxBackend:
             checks.check_host_state(vmcs)
         except checks.Refused as refused:
             values[Field.INSTRUCTION_ERROR] = refused.error
-            raise EntryRefused(refused.error, f"VM entry refused: {refused}") from None
+            raise EntryError(refused.error, f"VM entry refused: {refused}") from None
         try:
             checks.check_guest_state(vmcs)
         except checks.Refused as refused:
@@ -252,7 +255,7 @@ class VmxBackend:
             checks.check_interruption_info(vmcs, info)
         except checks.Refused as refused:
             values[Field.INSTRUCTION_ERROR] = refused.error
-            raise EntryRefused(refused.error, f"VM entry refused: {refused}") from None
+            raise EntryError(refused.error, f"VM entry refused: {refused}") from None
         try:
             checks.check_event_against_state(kind, processor.rflags, processor.interruptibility)
         except checks.Refused as refused:
@@ -351,9 +354,7 @@ class VmxBackend:
         )
 
     def _record_cr_write(self, e: ExitInfo) -> None:
-        self._fill(
-            Reason.CR_ACCESS, cr_qualification(e.number, CrAccess.MOV_TO, e.gpr), e.instruction_length
-        )
+        self._fill(Reason.CR_ACCESS, cr_qualification(e.number, CrAccess.MOV_TO, e.gpr), e.instruction_length)
 
     def _record_lmsw(self, e: ExitInfo) -> None:
         qualification = cr_qualification(0, CrAccess.LMSW, 0, e.data & 0xFFFF, e.linear_valid)
@@ -519,6 +520,8 @@ class VmxBackend:
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:
         """By the VM-entry interruption-information fields."""
         values = self._values
+        if not self._processor.cr(0) & CR0_PE:
+            error = None  # real mode pushes none, and VM entry refuses one
         values[_ENTRY_INFO] = interruption_info(kind, vector, error is not None)
         values[Field.ENTRY_EXCEPTION_ERROR] = error or 0
         values[Field.ENTRY_INSTRUCTION_LENGTH] = length

@@ -117,9 +117,7 @@ def check_interruption_info(vmcs: Vmcs, info: int) -> None:
     if kind == EventKind.HARDWARE_EXCEPTION and vector > 31:
         refuse("vector of an exception")
     protected = vmcs.read(Field.GUEST_CR0) & CR0_PE
-    wants_error = (
-        kind == EventKind.HARDWARE_EXCEPTION and vector in ERROR_CODE_VECTORS and protected
-    )
+    wants_error = kind == EventKind.HARDWARE_EXCEPTION and vector in ERROR_CODE_VECTORS and protected
     if bool(info & INFO_ERROR_VALID) != bool(wants_error):
         refuse("error code")
     if info & INFO_RESERVED:
@@ -149,7 +147,8 @@ def check_host_state(vmcs: Vmcs) -> None:
     if not exit_controls & Exit.HOST_64:
         refuse("host address-space size")
     if exit_controls & Exit.LOAD_EFER and (
-        v[Field.HOST_EFER] & EFER_RESERVED or v[Field.HOST_EFER] & (EFER_LMA | EFER_LME) != EFER_LMA | EFER_LME
+        v[Field.HOST_EFER] & EFER_RESERVED
+        or v[Field.HOST_EFER] & (EFER_LMA | EFER_LME) != EFER_LMA | EFER_LME
     ):
         refuse("host EFER")
     for field in range(Field.HOST_ES_SELECTOR, Field.HOST_TR_SELECTOR + 2, 2):
@@ -296,7 +295,12 @@ def _check_segments(vmcs: Vmcs, unrestricted: bool, ia32e: bool) -> None:
 
 
 def _check_code_and_stack(
-    selector: list[int], rights: list[int], usable: list[bool], unrestricted: bool, protected: bool, ia32e: bool
+    selector: list[int],
+    rights: list[int],
+    usable: list[bool],
+    unrestricted: bool,
+    protected: bool,
+    ia32e: bool,
 ) -> None:
     code, stack = rights[1], rights[2]
     code_type, code_dpl, stack_dpl = code & 0xF, code >> 5 & 3, stack >> 5 & 3

@@ -128,7 +128,9 @@ class CrAccess:
 
 def cr_qualification(number: int, access: int, register: int = 0, lmsw: int = 0, memory: bool = False) -> int:
     """Bits 3:0 register, 5:4 access type, 6 LMSW from memory, 11:8 general register, 31:16 LMSW source."""
-    return number | access << CR_TYPE_SHIFT | memory << 6 | register << CR_REGISTER_SHIFT | lmsw << CR_LMSW_SHIFT
+    return (
+        number | access << CR_TYPE_SHIFT | memory << 6 | register << CR_REGISTER_SHIFT | lmsw << CR_LMSW_SHIFT
+    )
 
 
 def dr_qualification(number: int, read: bool, register: int) -> int:

@@ -22,8 +22,6 @@ REVISION: Final = 0x00444D31
 class Field:
     """Encodings, in the order of appendix B."""
 
-    # B.1.1 16-bit control
-    VPID: Final = 0x0000
     # B.1.2 16-bit guest state
     GUEST_ES_SELECTOR: Final = 0x0800
     GUEST_CS_SELECTOR: Final = 0x0802
@@ -189,7 +187,7 @@ class InstructionError:
     ENTRY_BLOCKED_BY_MOV_SS: Final = 26
 
 
-class VmFail(HvError):
+class VmFail(HvError):  # noqa: N818  (its name in the SDM)
     """VMfailValid: a VMX instruction failed, and `error` stands in the VM-instruction error field."""
 
     def __init__(self, error: int, text: str) -> None:

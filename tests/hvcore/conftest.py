@@ -1,0 +1,6 @@
+"""What the core's tests share. `fake_processor` is imported by its name, so its folder is put on the path."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(__file__))
