@@ -1194,6 +1194,9 @@ def execute(c, j, end):
             if c.cr0 & (CR0_EM | CR0_TS):
                 mmu.exception_plain(c, VEC_NM)
                 break
+            if kind == ESC_M and not mmu.segment_allows(c, o.seg, address(c, o), 2, 0):
+                mmu.segment_fault(c, o.seg)
+                break
         else:
             c.eip = (c.block_eip + o.off) & M32
             if DAA <= kind <= AAD:

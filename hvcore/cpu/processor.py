@@ -84,7 +84,7 @@ class Processor(State):
     `vcpu` is this processor's INTR and the word at 0x200 is A20M#.
     """
 
-    intercepts: object
+    intercepts = cython.declare(object, visibility="readonly")
 
     def __init__(self, memory, pins, vcpu=0) -> None:
         view: cython.uchar[::1]
