@@ -162,8 +162,9 @@ class Domain:
 
     def end(self, reason: ShutdownReason, status: int) -> None:
         """End the domain; the first call counts. From any thread, and from a signal handler."""
-        if self._outcome is None:
-            self._outcome = Outcome(reason, status)
+        if self._outcome is not None:
+            return
+        self._outcome = Outcome(reason, status)
         for vcpu in self.vcpus:
             vcpu.stop()
         self._ended.put(None)

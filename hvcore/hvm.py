@@ -121,9 +121,9 @@ class ExitHandlers:
     """(port, size): OUT from AL, AX or EAX."""
     port_string: Callable[[int, int, bool, bool, int, int], bool]
     """(port, size, read, rep, segment, address size in bytes): INS or OUTS."""
-    mmio: Callable[[int, bytes], None]
-    """(guest-physical address, instruction bytes if the hardware gave them): an access no memory answers.
-    Moves on by itself."""
+    mmio: Callable[[int, bytes, bool], None]
+    """(guest-physical address, instruction bytes if the hardware gave them, it is a fetch): an access that no
+    memory answers. Moves on by itself."""
     emulate: Callable[[], None]
     """Execute the instruction at RIP with its memory accesses to devices allowed. Moves on by itself."""
     cpuid: Callable[[], None]

@@ -82,7 +82,7 @@ class Vcpu:
     def _attach(self, memory: GuestMemory) -> None:
         processor, backend = self.processor, self.backend
         ports = PortIo(processor, memory, self.requests)
-        mmio = Mmio(processor, memory, self.requests, backend)
+        mmio = Mmio(processor, memory, self.requests, backend, self._crash)
         msr = Msr(processor, backend)
         control = ControlRegisters(processor, backend)
         backend.attach(

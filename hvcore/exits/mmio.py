@@ -7,15 +7,14 @@ REP MOVS, STOS and LODS go as one request with a count where the other side is R
 the processor's own decoder says what stands at RIP.
 """
 
+from collections.abc import Callable
 from typing import Final
 
-from hvcore.cpu.decode import decode_instruction
 from hvcore.cpu.exitinfo import Emulate
 from hvcore.cpu.processor import Processor
-from hvcore.errors import HvError
 from hvcore.exits.requests import Requests
 from hvcore.exits.strings import ADDRESS_MASKS, PAGE, advance, items_in_run
-from hvcore.hvm import CR0_PE, RFLAGS_DF, RIGHTS_DB, RIGHTS_L, HvmBackend, Register, SegmentName
+from hvcore.hvm import CR0_PE, RFLAGS_DF, RIGHTS_DB, RIGHTS_L, EventKind, HvmBackend, Register, SegmentName, Vector
 from hvcore.memory import GuestMemory
 from ioreq.layout import ONES
 
@@ -23,7 +22,6 @@ MOVS: Final = (0xA4, 0xA5)
 STOS: Final = (0xAA, 0xAB)
 LODS: Final = (0xAC, 0xAD)
 PREFIXES: Final = frozenset({0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3})
-LONGEST: Final = 15
 FAULT: Final = -1
 CROSSES: Final = -2
 
@@ -32,20 +30,30 @@ class Mmio:
     """One vCPU's accesses to device memory."""
 
     def __init__(
-        self, processor: Processor, memory: GuestMemory, requests: Requests, backend: HvmBackend
+        self,
+        processor: Processor,
+        memory: GuestMemory,
+        requests: Requests,
+        backend: HvmBackend,
+        crash: Callable[[str], None],
     ) -> None:
         self._processor = processor
         self._memory = memory
         self._requests = requests
         self._backend = backend
+        self._crash = crash
 
-    def access(self, address: int, code: bytes) -> None:
+    def access(self, address: int, code: bytes, fetch: bool) -> None:
         """The instruction at RIP touches `address`; `code` is its bytes if the hardware recorded them."""
-        if not self._backend.event_pending():
-            code = code or self._fetch()
-            if _is_repeated(code) and self._block(address, code):
-                return
-        self.emulate()
+        if self._backend.event_pending():
+            self._crash(f"an event's delivery touches {address:#x}, where there is no memory")
+        elif fetch:
+            # Ones, which are FF /7: undefined. Code is not run from device memory.
+            self._backend.inject(EventKind.HARDWARE_EXCEPTION, Vector.UD, None, 0)
+        else:
+            code = code or self._processor.instruction_bytes()
+            if not (_is_repeated(code) and self._block(code)):
+                self.emulate()
 
     def emulate(self) -> None:
         """Execute one instruction, or one repetition of a string instruction, on devices."""
@@ -58,30 +66,20 @@ class Mmio:
         for address, size, value in processor.emulated_writes():
             requests.write_memory(address, size, value)
 
-    def _fetch(self) -> bytes:
-        """Up to 15 bytes at RIP in its page, for hardware that records none; the page has just been executed."""
-        processor = self._processor
-        linear = processor.segment(SegmentName.CS).base + processor.rip & 0xFFFF_FFFF_FFFF_FFFF
-        address = processor.translate(linear, False, processor.cpl == 3)
-        if address < 0:
-            return b""
-        try:
-            return self._memory.read(address, min(LONGEST, PAGE - (linear & PAGE - 1)))
-        except HvError:  # it runs from a device
-            return b""
-
     def _code_bits(self) -> int:
         rights = self._processor.segment(SegmentName.CS).attributes
         if rights & RIGHTS_L and self._processor.cr(0) & CR0_PE:
             return 64
         return 32 if rights & RIGHTS_DB else 16
 
-    def _block(self, faulted: int, code: bytes) -> bool:
+    def _block(self, code: bytes) -> bool:
         """Try one request with a count for a repeated string instruction. False: nothing was done."""
         processor = self._processor
-        instruction = decode_instruction(code, self._code_bits())
+        instruction = processor.decode(code, self._code_bits())
+        if instruction is None or not instruction.rep:
+            return False
         opcode = instruction.opcode
-        if opcode not in MOVS + STOS + LODS or not instruction.rep:
+        if opcode not in MOVS + STOS + LODS:
             return False
         size = instruction.operand_size if opcode & 1 else 1
         mask = ADDRESS_MASKS[instruction.address_size]
@@ -102,7 +100,7 @@ class Mmio:
                 return destination == FAULT
         if count < 2:
             return False
-        done = self._copy(opcode, faulted, source, destination, size, count, descending)
+        done = self._copy(opcode, source, destination, size, count, descending)
         if done < 0:
             return False
         step = -done * size if descending else done * size

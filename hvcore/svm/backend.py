@@ -15,8 +15,6 @@ from hvcore.cpu.processor import Processor
 from hvcore.hvm import (
     CR0_PE,
     RFLAGS_IF,
-    RFLAGS_TF,
-    RIGHTS_L,
     EventKind,
     ExitHandlers,
     GuestState,
@@ -42,6 +40,7 @@ from hvcore.svm.exits import (
     MOV_CR,
     MOV_REGISTER,
     MSR_WRITE,
+    NPF_FETCH,
     ExitCode,
     cr_info,
     dr_info,
@@ -186,7 +185,8 @@ class SvmBackend:
             | Intercept4.VMSAVE
             | Intercept4.STGI
             | Intercept4.CLGI
-            | Intercept4.SKINIT,
+            | Intercept4.SKINIT
+            | Intercept4.WBINVD,
         )
         write(Control.IOPM_BASE_PA, IOPM_BASE)
         write(Control.MSRPM_BASE_PA, MSRPM_BASE)
@@ -238,7 +238,7 @@ class SvmBackend:
         intercepts.rdpmc = bool(general & Intercept3.RDPMC)
         intercepts.cpuid = bool(general & Intercept3.CPUID)
         intercepts.iret = bool(general & Intercept3.IRET)
-        intercepts.invd = bool(general & Intercept3.INVD)
+        intercepts.invd = bool(general & Intercept3.INVD or more & Intercept4.WBINVD)
         intercepts.pause = bool(general & Intercept3.PAUSE)
         intercepts.hlt = bool(general & Intercept3.HLT)
         intercepts.invlpg = bool(general & Intercept3.INVLPG)
@@ -246,7 +246,6 @@ class SvmBackend:
         intercepts.io = bool(general & Intercept3.IOIO_PROT)
         ports = bytes(self.iopm[:0x2000])
         intercepts.io_bitmap = None if ports.count(0xFF) == len(ports) else ports
-        intercepts.wbinvd = bool(more & Intercept4.WBINVD)
         intercepts.exceptions = read(Control.INTERCEPT_EXCEPTION)
         control, debug = read(Control.INTERCEPT_CR), read(Control.INTERCEPT_DR)
         intercepts.cr_read, intercepts.cr_write = control & 0xFFFF, control >> 16
@@ -420,7 +419,9 @@ class SvmBackend:
         self._reinject_interrupted()
         data = self._data
         fetched = data[_FETCHED]
-        self._handlers.mmio(self._infos()[1], bytes(data[_FETCHED + 1 : _FETCHED + 1 + fetched]))
+        error, address = self._infos()
+        code = bytes(data[_FETCHED + 1 : _FETCHED + 1 + fetched])
+        self._handlers.mmio(address, code, bool(error & NPF_FETCH))
 
     def _on_exception(self, vector: int) -> None:
         """An intercepted exception belongs to the guest all the same: reflect it."""
@@ -516,19 +517,12 @@ class SvmBackend:
 
     def skip_instruction(self, length: int) -> None:
         """Move RIP on by `length`, as `_advance`."""
-        processor = self._processor
-        rip = processor.rip + length
-        if rip >> 32 and not processor.segment(SegmentName.CS).attributes & RIGHTS_L:
-            rip &= 0xFFFF_FFFF
-        self._advance(rip)
+        self._advance(self._processor.rip + length)
 
     def _advance(self, next_rip: int) -> None:
         """Move RIP on, end the interrupt shadow, and inject the single-step trap if TF is set."""
         processor = self._processor
-        processor.rip = next_rip
-        if processor.interruptibility:
-            processor.interruptibility &= Shadow.NMI
-        if processor.rflags & RFLAGS_TF:
+        if processor.skip(next_rip):
             processor.set_dr(6, processor.dr(6) | DR6_BS)
             self.inject(EventKind.HARDWARE_EXCEPTION, Vector.DB, None, 0)
 

@@ -15,13 +15,10 @@ from hvcore.errors import EntryError
 from hvcore.hvm import (
     CR0_PE,
     RFLAGS_IF,
-    RFLAGS_TF,
-    RIGHTS_L,
     EventKind,
     ExitHandlers,
     GuestState,
     Register,
-    SegmentName,
     SegmentState,
     Shadow,
     Vector,
@@ -34,6 +31,7 @@ from hvcore.vmx.exits import (
     CR_REGISTER_SHIFT,
     CR_TYPE_SHIFT,
     ENTRY_FAILURE,
+    EPT_FETCH,
     INFO_ERROR_VALID,
     INFO_TYPE,
     INFO_TYPE_SHIFT,
@@ -151,7 +149,7 @@ class VmxBackend:
         write = self.vmcs.write
         write(Field.PIN_BASED_CONTROLS, PIN.zero | Pin.EXTERNAL_INTERRUPT | Pin.NMI)
         write(Field.PROCESSOR_CONTROLS, PROC.zero | Proc.HLT | Proc.UNCONDITIONAL_IO | Proc.SECONDARY)
-        write(Field.SECONDARY_CONTROLS, Secondary.EPT | Secondary.UNRESTRICTED_GUEST)
+        write(Field.SECONDARY_CONTROLS, Secondary.EPT | Secondary.WBINVD | Secondary.UNRESTRICTED_GUEST)
         write(Field.EXIT_CONTROLS, EXIT.zero | Exit.HOST_64 | Exit.SAVE_EFER | Exit.LOAD_EFER)
         write(Field.ENTRY_CONTROLS, ENTRY.zero | Entry.LOAD_EFER)
         write(Field.EPT_POINTER, EPT_POINTER)
@@ -221,7 +219,6 @@ class VmxBackend:
         """The VM-execution controls, as the processor's intercepts."""
         values, intercepts = self._values, self._processor.intercepts
         pin, proc = values[Field.PIN_BASED_CONTROLS], values[Field.PROCESSOR_CONTROLS]
-        secondary = values[Field.SECONDARY_CONTROLS]
         window = bool(proc & Proc.INTERRUPT_WINDOW)
         # While the window is awaited the host has taken the interrupt, and its controller holds it back.
         intercepts.external_interrupt = bool(pin & Pin.EXTERNAL_INTERRUPT) and not window
@@ -231,7 +228,7 @@ class VmxBackend:
         intercepts.rdpmc = bool(proc & Proc.RDPMC)
         intercepts.rdtsc = bool(proc & Proc.RDTSC)
         intercepts.pause = bool(proc & Proc.PAUSE)
-        intercepts.wbinvd = bool(secondary & Secondary.WBINVD)
+                # The processor stops on WBINVD when it does on INVD, which always exits.
         intercepts.cpuid = intercepts.invd = intercepts.rdmsr = intercepts.wrmsr = True
         bitmaps = bool(proc & Proc.IO_BITMAPS)
         intercepts.io = bitmaps or bool(proc & Proc.UNCONDITIONAL_IO)
@@ -422,7 +419,7 @@ class VmxBackend:
     def _on_ept_violation(self) -> None:
         assert self._handlers is not None
         self._reinject_interrupted()
-        self._handlers.mmio(self._values[_PHYSICAL], b"")
+        self._handlers.mmio(self._values[_PHYSICAL], b"", bool(self._values[_QUALIFICATION] & EPT_FETCH))
 
     def _on_exception(self) -> None:
         """An exception of the exception bitmap belongs to the guest all the same: reflect it."""
@@ -508,13 +505,7 @@ class VmxBackend:
     def skip_instruction(self, length: int) -> None:
         """Move RIP on, end blocking by STI and MOV SS, and leave the single-step trap pending if TF is set."""
         processor = self._processor
-        rip = processor.rip + length
-        if rip >> 32 and not processor.segment(SegmentName.CS).attributes & RIGHTS_L:
-            rip &= 0xFFFF_FFFF
-        processor.rip = rip
-        if processor.interruptibility:
-            processor.interruptibility &= Shadow.NMI
-        if processor.rflags & RFLAGS_TF:
+        if processor.skip(processor.rip + length):
             self._values[_PENDING_DEBUG] |= checks.PENDING_DEBUG_BS
 
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:

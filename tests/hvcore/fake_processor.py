@@ -116,6 +116,11 @@ class FakeProcessor:
     def stop(self) -> None:
         self.stopped += 1
 
+    def skip(self, next_rip: int) -> bool:
+        self.rip = next_rip & 0xFFFFFFFF
+        self.interruptibility &= 8
+        return bool(self.rflags & 0x100)
+
     def invalidate_code(self, address: int, length: int) -> None:
         self.invalidated.append((address, length))
 

@@ -99,7 +99,7 @@ def test_a_nested_page_fault_records_error_code_address_and_instruction_bytes(be
     kept = b"" if given["fetch"] else code
     assert bench.backend.vmcb.data[0xD0:0xE0] == bytes([len(kept)]) + kept.ljust(15, b"\0")
     bench.backend.handle()
-    assert bench.handlers.calls == [("mmio", 0xB8000, kept)]
+    assert bench.handlers.calls == [("mmio", 0xB8000, kept, given["fetch"])]
 
 
 def test_an_exception_records_error_code_and_fault_address(bench):

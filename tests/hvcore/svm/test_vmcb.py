@@ -148,6 +148,6 @@ def test_the_power_on_state_stands_in_the_block():
     assert data[0x420:0x430] == bytes.fromhex("0000 9300 ffff0000 0000000000000000")  # SS
     assert data[0x4D0:0x4D8] == bytes.fromhex("0010000000000000")  # EFER.SVME
     assert data[0x558:0x560] == bytes.fromhex("1000006000000000")  # CR0
-    assert data[0x00C:0x014] == bytes.fromhex("03004499 7f000000")  # intercept words 3 and 4
+    assert data[0x00C:0x014] == bytes.fromhex("03004499 7f020000")  # intercept words 3 and 4
     assert data[0x040:0x05C] == bytes.fromhex("0010000000000000 0040000000000000 0000000000000000 01000000")
     assert Field(0x4D0, 8) == Save.EFER

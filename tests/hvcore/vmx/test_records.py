@@ -167,7 +167,7 @@ def test_an_interrupted_delivery_is_recorded_and_injected_again(bench):
     )
     assert bench.record() == (48, 0x182, 0, 0x8000_0421, 2)
     bench.backend.handle()
-    assert bench.handlers.calls == [("mmio", 0xA0000, b"")]
+    assert bench.handlers.calls == [("mmio", 0xA0000, b"", False)]
     bench.exit(ExitKind.BUDGET)
     assert bench.cpu.injected == [(4, 0x21, None, 2)]
     assert bench.record()[3] == 0
