@@ -133,7 +133,6 @@ class Mmio:
     def _copy(
         self,
         opcode: int,
-        faulted: int,
         source: int,
         destination: int,
         size: int,

@@ -4,3 +4,9 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(__file__))
+
+import logging
+
+import structlog
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

@@ -1,23 +1,37 @@
 """A device model in a thread: the server side of the wire, answering as a test says and keeping a trace."""
 
+import mmap
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from ioreq import VERSION
 from ioreq.buffered import RingConsumer
 from ioreq.channel import VcpuDoorbell
 from ioreq.endpoint import CoreEndpoint, ServerEndpoint
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.messages import (
+    ClaimInterruptAcknowledge,
+    CreateIoreqServer,
+    Event,
+    GetIoreqServerInfo,
+    Hello,
+    Ok,
+    Reply,
+    SetIoreqServerState,
+)
 from ioreq.request import Request
 
 NAMES = {TYPE_PIO: "pio", TYPE_COPY: "copy", TYPE_PCI_CONFIG: "pci", TYPE_INTACK: "intack"}
 
 
 def dup(fds: list[int]) -> list[int]:
-    import os
-
     return [os.dup(fd) for fd in fds]
 
 
@@ -92,8 +106,51 @@ class Attached:
         self.server = DeviceServer(dup(self.core.descriptors), [self.doorbell.fd], ram)
 
     def close(self) -> None:
-        import os
-
         self.server.close()
         self.core.close()
         os.close(self.doorbell.fd)
+
+
+class Peer:
+    """A device model's control connection, blocking."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.settimeout(5)
+        self.sock.connect(path)
+        self.events = []
+        self.fds = []
+        self.decoder = msgspec.json.Decoder(Reply | Event)
+
+    def receive(self):
+        data, fds, _, _ = socket.recv_fds(self.sock, 65536, 16)
+        self.fds = fds
+        return self.decoder.decode(data) if data else None
+
+    def call(self, op):
+        self.sock.send(msgspec.json.encode(op))
+        while True:
+            message = self.receive()
+            if isinstance(message, Reply):
+                return message
+            self.events.append(message)
+
+    def event(self):
+        return self.events.pop(0) if self.events else self.receive()
+
+    def greet(self):
+        self.info = self.call(Hello(VERSION, "test"))
+        self.domain_fds = self.fds
+        return self.info
+
+    def attach(self, *, interrupts=True):
+        """Create a server with a thread behind it, enabled; returns the thread's end."""
+        self.greet()
+        self.id = self.call(CreateIoreqServer()).id
+        self.call(GetIoreqServerInfo(self.id))
+        ram = mmap.mmap(self.domain_fds[0], self.info.ram[0].length)
+        server = DeviceServer(self.fds, self.domain_fds[2:], ram)
+        if interrupts:
+            assert self.call(ClaimInterruptAcknowledge(self.id)) == Ok()
+        assert self.call(SetIoreqServerState(self.id, True)) == Ok()
+        return server

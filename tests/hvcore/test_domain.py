@@ -6,9 +6,8 @@ import socket
 import threading
 import time
 
-import msgspec
 import pytest
-from device_server import DeviceServer
+from device_server import DeviceServer, Peer
 from fake_processor import FakeProcessor, io
 
 import hvcore.vcpu
@@ -67,51 +66,6 @@ class Scripted(FakeProcessor):
             self.exit.kind = ExitKind.BUDGET
             return ExitKind.BUDGET
         return super().run(budget)
-
-
-class Peer:
-    """A device model's control connection, blocking."""
-
-    def __init__(self, path):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.settimeout(5)
-        self.sock.connect(path)
-        self.events = []
-        self.fds = []
-        self.decoder = msgspec.json.Decoder(Reply | Event)
-
-    def receive(self):
-        data, fds, _, _ = socket.recv_fds(self.sock, 65536, 16)
-        self.fds = fds
-        return self.decoder.decode(data) if data else None
-
-    def call(self, op):
-        self.sock.send(msgspec.json.encode(op))
-        while True:
-            message = self.receive()
-            if isinstance(message, Reply):
-                return message
-            self.events.append(message)
-
-    def event(self):
-        return self.events.pop(0) if self.events else self.receive()
-
-    def greet(self):
-        self.info = self.call(Hello(VERSION, "test"))
-        self.domain_fds = self.fds
-        return self.info
-
-    def attach(self, *, interrupts=True):
-        """Create a server with a thread behind it, enabled; returns the thread's end."""
-        self.greet()
-        self.id = self.call(CreateIoreqServer()).id
-        self.call(GetIoreqServerInfo(self.id))
-        ram = mmap.mmap(self.domain_fds[0], self.info.ram[0].length)
-        server = DeviceServer(self.fds, self.domain_fds[2:], ram)
-        if interrupts:
-            assert self.call(ClaimInterruptAcknowledge(self.id)) == Ok()
-        assert self.call(SetIoreqServerState(self.id, True)) == Ok()
-        return server
 
 
 class Bench:
