@@ -1,8 +1,8 @@
 """One vCPU under SVM: VMRUN, the record of each #VMEXIT, and the first-level handler that reads it.
 
 The two halves meet only in the VMCB. `_record_*` is the hardware: it sees the processor's raw exit and writes
-EXITCODE, EXITINFO1, EXITINFO2, EXITINTINFO, nRIP and the decode assists (APM vol. 2 chapter 15). `_on_*` is the
-hypervisor: it reads those and calls the common layer. Their order in this file is the order of a #VMEXIT.
+EXITCODE, EXITINFO1, EXITINFO2, EXITINTINFO, nRIP and the decode assists (APM vol. 2 chapter 15). `_on_*` is
+the hypervisor: it reads those and calls the common layer. Their order in this file is the order of a #VMEXIT.
 """
 
 import struct
@@ -157,7 +157,7 @@ class SvmBackend:
             self._first_level[ExitCode.EXCEPTION + vector] = partial(self._on_exception, vector)
 
     def reset(self) -> None:
-        """A fresh block: the processor's power-on state, and the controls this hypervisor wants."""
+        """Make a fresh block: the power-on state, and the controls this hypervisor wants."""
         self._processor.reset()
         vmcb = self.vmcb
         vmcb.in_use = False
@@ -213,7 +213,7 @@ class SvmBackend:
         self._record[kind](self._exit)
 
     def _enter_checked(self) -> bool:
-        """The consistency checks. False: VMEXIT_INVALID is recorded."""
+        """Run the consistency checks. False: VMEXIT_INVALID is recorded."""
         vmcb = self.vmcb
         rule = checks.broken_rule(vmcb)
         if rule is not None:
@@ -226,7 +226,7 @@ class SvmBackend:
         return True
 
     def _apply_intercepts(self) -> None:
-        """The intercept words, as the processor's intercepts."""
+        """Turn the intercept words into the processor's intercepts."""
         read, intercepts = self.vmcb.read, self._processor.intercepts
         general, more = read(Control.INTERCEPT_3), read(Control.INTERCEPT_4)
         vintr = read(Control.VINTR)
@@ -363,7 +363,7 @@ class SvmBackend:
         self._fill(ExitCode.INVLPG, e.linear_address, 0, e.next_rip)
 
     def _record_vectoring(self, e: ExitInfo) -> None:
-        """The delivery that this exit interrupted, if any (section 15.7.2)."""
+        """Record the delivery that this exit interrupted, if any (section 15.7.2)."""
         if e.vectoring:
             kind = e.vectoring_kind
             if kind >= EventKind.PRIVILEGED_SOFTWARE_EXCEPTION:
@@ -424,7 +424,7 @@ class SvmBackend:
         self._handlers.mmio(address, code, bool(error & NPF_FETCH))
 
     def _on_exception(self, vector: int) -> None:
-        """An intercepted exception belongs to the guest all the same: reflect it."""
+        """Reflect an intercepted exception: it belongs to the guest all the same."""
         error, address = self._infos()
         processor = self._processor
         if vector == Vector.PF:
@@ -496,7 +496,7 @@ class SvmBackend:
             self._handlers.crash(f"#VMEXIT with code {code:#x}, which no intercept asks for")
 
     def _reinject_interrupted(self) -> None:
-        """An event whose delivery the exit interrupted is injected again on the next VMRUN (section 15.20)."""
+        """Inject the event whose delivery the exit interrupted again (section 15.20)."""
         interrupted = _QWORD.unpack_from(self._data, _EXITINTINFO)[0]
         if not interrupted & EVENT_VALID:
             return
@@ -571,12 +571,12 @@ class SvmBackend:
         self._processor.update_intercepts()
 
     def interrupt_shadow(self) -> int:
-        """The block knows one shadow for STI and MOV SS; NMI blocking is the processor's own."""
+        """Read the block's one shadow for STI and MOV SS, and the processor's NMI blocking."""
         shadow = Shadow.STI if self.vmcb.read(Control.INTERRUPT_SHADOW) & 1 else 0
         return shadow | self._processor.interruptibility & Shadow.NMI
 
     def set_interrupt_shadow(self, shadow: int) -> None:
-        """The opposite of `interrupt_shadow`."""
+        """Set what `interrupt_shadow` returns."""
         self._processor.interruptibility = shadow & Shadow.NMI
         self.vmcb.write(Control.INTERRUPT_SHADOW, int(bool(shadow & (Shadow.STI | Shadow.MOV_SS))))
 
@@ -637,7 +637,7 @@ class SvmBackend:
         processor.activity = state.activity
 
     def describe(self) -> dict[str, str]:
-        """The exit fields of the control area."""
+        """Return the exit fields of the control area."""
         read = self.vmcb.read
         fields = {
             "exitcode": Control.EXITCODE,
@@ -653,7 +653,7 @@ class SvmBackend:
 
 
 def _cached(p: Processor) -> dict[int, Cached]:
-    """The fields that live in the processor while the block is in use."""
+    """List the fields that live in the processor while the block is in use."""
 
     def shadow(value: int) -> None:
         p.interruptibility = p.interruptibility & Shadow.NMI | (Shadow.STI if value & 1 else 0)

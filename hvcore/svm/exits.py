@@ -1,14 +1,14 @@
-"""The record of a #VMEXIT: EXITCODE (APM vol. 2 appendix C) and the formats of EXITINFO1 and EXITINFO2 (ch. 15).
+"""The record of a #VMEXIT: EXITCODE (APM vol. 2 appendix C), EXITINFO1 and EXITINFO2 (chapter 15).
 
-Functions named `*_info` build a field from what happened; the first-level handler takes it apart again with the
-masks here. Nothing else passes between the two.
+Functions named `*_info` build a field from what happened; the first-level handler takes it apart again with
+the masks here. Nothing else passes between the two.
 """
 
 from typing import Final
 
 
 class ExitCode:
-    """EXITCODE values. CR and DR reads and writes are their base plus the register, exceptions plus the vector."""
+    """EXITCODE values. For CR, DR and exceptions: the base, to which register or vector is added."""
 
     CR_READ: Final = 0x000
     CR_WRITE: Final = 0x010
@@ -84,8 +84,12 @@ IOIO_PORT_SHIFT: Final = 16
 def ioio_info(
     port: int, size: int, read: bool, string: bool, rep: bool, address_size: int, segment: int
 ) -> int:
-    """EXITINFO1: bit 0 IN, 2 string, 3 REP, 6:4 operand size (one bit for 8, 16, 32), 9:7 address size (one bit
-    for 16, 32, 64), 12:10 effective segment, 31:16 port. EXITINFO2 holds the next RIP. `address_size` in bytes."""
+    """Build EXITINFO1.
+
+    Bit 0 IN, 2 string, 3 REP, 6:4 operand size (one bit for 8, 16, 32), 9:7 address size (one bit
+    for 16, 32, 64), 12:10 effective segment, 31:16 port. EXITINFO2 holds the next RIP. `address_size` in
+    bytes.
+    """
     return (
         read << 0
         | string << 2
@@ -108,8 +112,11 @@ NPF_TABLE: Final = 1 << 33
 
 
 def npf_info(write: bool, fetch: bool, present: bool) -> int:
-    """Bit 0 present, 1 write, 2 user (nested walks are user accesses), 4 instruction fetch; bit 32: it happened
-    on the guest's final physical address and not on its page tables."""
+    """Build EXITINFO1.
+
+    Bit 0 present, 1 write, 2 user (nested walks are user accesses), 4 instruction fetch; bit 32: it happened
+    on the guest's final physical address and not on its page tables.
+    """
     return present << 0 | write << 1 | NPF_USER | fetch << 4 | NPF_FINAL
 
 

@@ -1,8 +1,8 @@
 """One vCPU under VMX: VM entries, the record of each VM exit, and the first-level handler that reads it.
 
-The two halves meet only in the VMCS. `_record_*` is the hardware: it sees the processor's raw exit and fills the
-exit-information fields (SDM vol. 3 section 28.2). `_on_*` is the hypervisor: it sees those fields and calls the
-common layer. Their order in this file is the order of a VM exit.
+The two halves meet only in the VMCS. `_record_*` is the hardware: it sees the processor's raw exit and fills
+the exit-information fields (SDM vol. 3 section 28.2). `_on_*` is the hypervisor: it sees those fields and
+calls the common layer. Their order in this file is the order of a VM exit.
 """
 
 from collections.abc import Callable
@@ -73,7 +73,7 @@ MSR_PAT: Final = 0x277
 PAT_POWER_ON: Final = 0x0007_0406_0007_0406
 CR0_TS: Final = 1 << 3
 EPT_POINTER: Final = 6 | (4 - 1) << 3 | 0x1000
-"""Write-back, a walk of four levels, at a nominal host address: the processor's slots stand for the tables."""
+"""Write-back, four levels, at a nominal host address: the processor's slots stand for the tables."""
 
 PLAIN: Final[dict[int, int]] = {
     ExitKind.HLT: Reason.HLT,
@@ -156,7 +156,7 @@ class VmxBackend:
         write(Field.VMCS_LINK_POINTER, checks.LINK_NONE)
 
     def _write_host_state(self) -> None:
-        """A 64-bit host, as entry checks want one; nothing is ever loaded from it."""
+        """Describe a 64-bit host, as entry checks want one; nothing is ever loaded from it."""
         write = self.vmcs.write
         write(Field.HOST_CR0, 0x8005_0033)
         write(Field.HOST_CR4, 0x2020)
@@ -193,7 +193,7 @@ class VmxBackend:
             )
 
     def _enter_checked(self) -> bool:
-        """All checks of chapter 27. False: a VM-entry-failure exit is recorded. Raises EntryError for VMfail."""
+        """Run the checks of chapter 27. False: an entry failure is recorded. VMfail raises EntryError."""
         vmcs, values = self.vmcs, self._values
         try:
             checks.check_controls(vmcs)
@@ -216,7 +216,7 @@ class VmxBackend:
         return True
 
     def _apply_controls(self) -> None:
-        """The VM-execution controls, as the processor's intercepts."""
+        """Turn the VM-execution controls into the processor's intercepts."""
         values, intercepts = self._values, self._processor.intercepts
         pin, proc = values[Field.PIN_BASED_CONTROLS], values[Field.PROCESSOR_CONTROLS]
         window = bool(proc & Proc.INTERRUPT_WINDOW)
@@ -228,7 +228,7 @@ class VmxBackend:
         intercepts.rdpmc = bool(proc & Proc.RDPMC)
         intercepts.rdtsc = bool(proc & Proc.RDTSC)
         intercepts.pause = bool(proc & Proc.PAUSE)
-                # The processor stops on WBINVD when it does on INVD, which always exits.
+        # The processor stops on WBINVD when it does on INVD, which always exits.
         intercepts.cpuid = intercepts.invd = intercepts.rdmsr = intercepts.wrmsr = True
         bitmaps = bool(proc & Proc.IO_BITMAPS)
         intercepts.io = bitmaps or bool(proc & Proc.UNCONDITIONAL_IO)
@@ -315,7 +315,7 @@ class VmxBackend:
         self._fill(PLAIN[e.kind], 0, e.instruction_length)
 
     def _record_external_interrupt(self, _: ExitInfo) -> None:
-        # "Acknowledge interrupt on exit" is not offered: no vector. A budget that ran out is the host's own timer.
+        # No "acknowledge interrupt on exit", so no vector. A budget that ran out is the host's own timer.
         self._fill(Reason.EXTERNAL_INTERRUPT, 0, 0)
 
     def _record_interrupt_window(self, _: ExitInfo) -> None:
@@ -368,7 +368,7 @@ class VmxBackend:
         self._values[_LINEAR] = e.linear_address
 
     def _record_vectoring(self, e: ExitInfo) -> None:
-        """The delivery that this exit interrupted, if any (section 28.2.4)."""
+        """Record the delivery that this exit interrupted, if any (section 28.2.4)."""
         if e.vectoring:
             values, kind = self._values, e.vectoring_kind
             values[_VECTORING] = interruption_info(kind, e.vectoring_vector, e.vectoring_has_error_code)
@@ -422,7 +422,7 @@ class VmxBackend:
         self._handlers.mmio(self._values[_PHYSICAL], b"", bool(self._values[_QUALIFICATION] & EPT_FETCH))
 
     def _on_exception(self) -> None:
-        """An exception of the exception bitmap belongs to the guest all the same: reflect it."""
+        """Reflect an exception of the exception bitmap: it belongs to the guest all the same."""
         values = self._values
         info = values[_INTERRUPTION]
         vector, kind = info & INFO_VECTOR, (info & INFO_TYPE) >> INFO_TYPE_SHIFT
@@ -489,7 +489,7 @@ class VmxBackend:
             self._handlers.crash(f"VM exit with reason {reason}, which no control asks for")
 
     def _reinject_interrupted(self) -> None:
-        """An event whose delivery the exit interrupted is injected again on the next entry (section 32.7.1.2)."""
+        """Inject the event whose delivery the exit interrupted again (section 32.7.1.2)."""
         values = self._values
         info = values[_VECTORING]
         if info & INFO_VALID:
@@ -503,7 +503,7 @@ class VmxBackend:
         self.skip_instruction(self._values[_LENGTH])
 
     def skip_instruction(self, length: int) -> None:
-        """Move RIP on, end blocking by STI and MOV SS, and leave the single-step trap pending if TF is set."""
+        """Move RIP on, end blocking by STI and MOV SS; with TF set leave a debug exception pending."""
         processor = self._processor
         if processor.skip(processor.rip + length):
             self._values[_PENDING_DEBUG] |= checks.PENDING_DEBUG_BS
@@ -518,7 +518,7 @@ class VmxBackend:
         values[Field.ENTRY_INSTRUCTION_LENGTH] = length
 
     def event_pending(self) -> bool:
-        """The VM-entry interruption information is valid, or a debug trap is pending."""
+        """Tell whether the VM-entry interruption information is valid, or a debug trap pending."""
         values = self._values
         return bool(values[_ENTRY_INFO] & INFO_VALID or values[_PENDING_DEBUG])
 
@@ -612,7 +612,7 @@ class VmxBackend:
             write(Field.GUEST_ES_RIGHTS + 2 * i, segment.attributes)
 
     def describe(self) -> dict[str, str]:
-        """The exit-information fields by their names in `Field`."""
+        """Return the exit-information fields by their names in `Field`."""
         fields = (
             _REASON,
             _QUALIFICATION,

@@ -271,7 +271,9 @@ def test_intercepts_come_from_the_intercept_words(bench):
     on = {name for name, value in vars(bench.cpu.intercepts).items() if value}
     assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io"}
     write = bench.backend.vmcb.write
-    write(Control.INTERCEPT_3, bench.backend.vmcb.read(Control.INTERCEPT_3) & ~Intercept3.HLT | Intercept3.RDTSC)
+    write(
+        Control.INTERCEPT_3, bench.backend.vmcb.read(Control.INTERCEPT_3) & ~Intercept3.HLT | Intercept3.RDTSC
+    )
     write(Control.INTERCEPT_CR, 0x0011_0008)
     write(Control.INTERCEPT_DR, 0x0080_0040)
     bench.exit(ExitKind.BUDGET)

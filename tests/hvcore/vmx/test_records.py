@@ -1,4 +1,4 @@
-"""The record of every VM exit, against the layouts of SDM vol. 3 chapter 28 and appendix C, and its decoding."""
+"""The record of every VM exit, against SDM vol. 3 chapter 28 and appendix C, and its decoding."""
 
 import pytest
 from fake_processor import FakeProcessor, Handlers, io
@@ -83,17 +83,31 @@ def test_in_and_out_record_size_direction_operand_and_port(bench, exit_, qualifi
 
 
 def test_ins_and_outs_record_linear_address_and_instruction_information_too(bench):
-    bench.exit(*[io(0x1F0, 2, read=True)[0]], **{
-        **io(0x1F0, 2, read=True, length=3)[1],
-        "string": True, "rep": True, "address_size": 4, "segment": 0, "linear_address": 0x8_1234,
-    })
+    bench.exit(
+        *[io(0x1F0, 2, read=True)[0]],
+        **{
+            **io(0x1F0, 2, read=True, length=3)[1],
+            "string": True,
+            "rep": True,
+            "address_size": 4,
+            "segment": 0,
+            "linear_address": 0x8_1234,
+        },
+    )
     assert bench.record() == (30, 0x01F0_0039, 0, 0, 3)
     assert bench.read(Field.GUEST_LINEAR_ADDRESS) == 0x8_1234
     assert bench.read(Field.EXIT_INSTRUCTION_INFO) == 1 << 7
-    bench.exit(*[ExitKind.IO], **{
-        **io(0x3F8, 1, read=False, length=2)[1],
-        "string": True, "rep": False, "address_size": 2, "segment": 4, "linear_address": 0x10,
-    })
+    bench.exit(
+        *[ExitKind.IO],
+        **{
+            **io(0x3F8, 1, read=False, length=2)[1],
+            "string": True,
+            "rep": False,
+            "address_size": 2,
+            "segment": 4,
+            "linear_address": 0x10,
+        },
+    )
     assert bench.record() == (30, 0x03F8_0010, 0, 0, 2)
     assert bench.read(Field.EXIT_INSTRUCTION_INFO) == 4 << 15
 
@@ -118,7 +132,12 @@ def test_an_ept_violation_records_the_access_and_both_addresses(bench, access, q
 
 def test_an_exception_records_interruption_information_and_its_error_code(bench):
     bench.exit(
-        ExitKind.EXCEPTION, vector=14, has_error_code=True, error_code=2, fault_address=0x1234, instruction_length=3
+        ExitKind.EXCEPTION,
+        vector=14,
+        has_error_code=True,
+        error_code=2,
+        fault_address=0x1234,
+        instruction_length=3,
     )
     assert bench.record()[:4] == (0, 0x1234, 0x8000_0B0E, 0)
     assert bench.read(Field.EXIT_INTERRUPTION_ERROR) == 2
@@ -184,7 +203,11 @@ def test_the_first_level_handler_reads_the_record_and_not_the_exit(bench):
 
 def test_a_string_exit_reaches_the_common_layer_with_neutral_arguments(bench):
     fields = io(0x1F0, 2, read=False, length=4)[1] | {
-        "string": True, "rep": True, "address_size": 8, "segment": 5, "linear_address": 0,
+        "string": True,
+        "rep": True,
+        "address_size": 8,
+        "segment": 5,
+        "linear_address": 0,
     }
     bench.exit(ExitKind.IO, **fields)
     bench.cpu.rip = 0x10
@@ -217,7 +240,10 @@ def test_controls_become_intercepts(bench):
     assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io"}
     write = bench.backend.vmcs.write
     controls = bench.read(Field.PROCESSOR_CONTROLS)
-    write(Field.PROCESSOR_CONTROLS, controls & ~Proc.UNCONDITIONAL_IO | Proc.IO_BITMAPS | Proc.RDTSC | Proc.CR3_LOAD)
+    write(
+        Field.PROCESSOR_CONTROLS,
+        controls & ~Proc.UNCONDITIONAL_IO | Proc.IO_BITMAPS | Proc.RDTSC | Proc.CR3_LOAD,
+    )
     write(Field.IO_BITMAP_A, 0x1000)
     write(Field.IO_BITMAP_B, 0x2000)
     bench.backend.host_pages = {0x1000: b"\x01" + bytes(4095), 0x2000: bytes(4096)}
