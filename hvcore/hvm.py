@@ -125,15 +125,11 @@ class ExitHandlers:
     """(guest-physical address, instruction bytes if the hardware gave them, it is a fetch): an access that no
     memory answers. Moves on by itself."""
     emulate: Callable[[], None]
-    """Execute the instruction at RIP with its memory accesses to devices allowed. Moves on by itself."""
+    """Execute the instruction at RIP in the processor, devices standing in for memory. Moves on by itself."""
     cpuid: Callable[[], None]
     rdmsr: Callable[[], bool]
     wrmsr: Callable[[], bool]
     rdtsc: Callable[[], None]
-    read_cr: Callable[[int, int], bool]
-    """(control register, general register)"""
-    write_cr: Callable[[int, int], bool]
-    """(control register, value)"""
     halt: Callable[[], None]
     """After the instruction was skipped."""
     external_interrupt: Callable[[], None]

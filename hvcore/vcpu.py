@@ -14,7 +14,6 @@ import structlog
 
 from hvcore.cpu.processor import Processor
 from hvcore.errors import EntryError
-from hvcore.exits.control import ControlRegisters
 from hvcore.exits.cpuid import Cpuid
 from hvcore.exits.interrupts import Interrupts
 from hvcore.exits.mmio import Mmio
@@ -85,7 +84,6 @@ class Vcpu:
         ports = PortIo(processor, memory, self.requests)
         mmio = Mmio(processor, memory, self.requests, backend, self._crash)
         msr = Msr(processor, backend)
-        control = ControlRegisters(processor, backend)
         backend.attach(
             ExitHandlers(
                 port_in=ports.read,
@@ -97,8 +95,6 @@ class Vcpu:
                 rdmsr=msr.read,
                 wrmsr=msr.write,
                 rdtsc=msr.read_tsc,
-                read_cr=control.read,
-                write_cr=control.write,
                 halt=self._halt,
                 external_interrupt=self.interrupts.pin_raised,
                 interrupt_window=self.interrupts.window_open,

@@ -37,8 +37,6 @@ from hvcore.svm.exits import (
     IOIO_SIZE,
     IOIO_SIZE_SHIFT,
     IOIO_STRING,
-    MOV_CR,
-    MOV_REGISTER,
     MSR_WRITE,
     NPF_FETCH,
     ExitCode,
@@ -46,6 +44,7 @@ from hvcore.svm.exits import (
     dr_info,
     ioio_info,
     npf_info,
+    task_switch_info,
 )
 from hvcore.svm.vmcb import (
     EVENT_ERROR_SHIFT,
@@ -136,23 +135,22 @@ class SvmBackend:
             ExitCode.INTR: handlers.external_interrupt,
             ExitCode.VINTR: handlers.interrupt_window,
             ExitCode.RDTSC: partial(self._on_instruction, handlers.rdtsc),
-            ExitCode.RDPMC: self._on_undefined_counter,
+            ExitCode.RDPMC: self._let_run,
             ExitCode.CPUID: partial(self._on_instruction, handlers.cpuid),
+            ExitCode.IRET: self._let_run,
             ExitCode.INVD: self._skip,
             ExitCode.PAUSE: self._skip,
             ExitCode.HLT: self._on_hlt,
-            ExitCode.INVLPG: self._on_invlpg,
+            ExitCode.INVLPG: self._let_run,
             ExitCode.IOIO: self._on_ioio,
             ExitCode.MSR: self._on_msr,
+            ExitCode.TASK_SWITCH: self._on_task_switch,
             ExitCode.SHUTDOWN: handlers.triple_fault,
             ExitCode.WBINVD: self._skip,
             ExitCode.NPF: self._on_npf,
         }
-        for number in range(16):
-            self._first_level[ExitCode.CR_READ + number] = partial(self._on_cr_read, number)
-            self._first_level[ExitCode.CR_WRITE + number] = partial(self._on_cr_write, number)
-            self._first_level[ExitCode.DR_READ + number] = partial(self._on_dr_read, number)
-            self._first_level[ExitCode.DR_WRITE + number] = partial(self._on_dr_write, number)
+        for number in range(64):  # control and debug registers, reads and writes
+            self._first_level[ExitCode.CR_READ + number] = self._let_run
         for vector in range(32):
             self._first_level[ExitCode.EXCEPTION + vector] = partial(self._on_exception, vector)
 
@@ -297,6 +295,7 @@ class SvmBackend:
             ExitKind.CLTS: self._record_cr0_write,
             ExitKind.DR_ACCESS: self._record_dr_access,
             ExitKind.INVLPG: self._record_invlpg,
+            ExitKind.TASK_SWITCH: self._record_task_switch,
         }
         return [table.get(kind, self._record_unknown) for kind in range(max(table) + 1)]
 
@@ -361,6 +360,11 @@ class SvmBackend:
 
     def _record_invlpg(self, e: ExitInfo) -> None:
         self._fill(ExitCode.INVLPG, e.linear_address, 0, e.next_rip)
+
+    def _record_task_switch(self, e: ExitInfo) -> None:
+        error = e.vectoring_error_code if e.vectoring and e.vectoring_has_error_code else None
+        self._fill(ExitCode.TASK_SWITCH, e.number, task_switch_info(error), 0)
+        self._record_vectoring(e)
 
     def _record_vectoring(self, e: ExitInfo) -> None:
         """Record the delivery that this exit interrupted, if any (section 15.7.2)."""
@@ -450,42 +454,20 @@ class SvmBackend:
         if self._handlers.wrmsr() if write else self._handlers.rdmsr():
             self._skip()
 
-    def _on_undefined_counter(self) -> None:
-        self.inject(EventKind.HARDWARE_EXCEPTION, Vector.GP, 0, 0)
-
-    def _on_invlpg(self) -> None:
-        processor = self._processor
-        processor.set_cr(3, processor.cr(3))
-        self._skip()
-
-    def _on_cr_read(self, number: int) -> None:
+    def _let_run(self) -> None:
+        """Let the intercepted instruction run: the processor knows its faults and effects best."""
         assert self._handlers is not None
-        if self._handlers.read_cr(number, self._infos()[0] & MOV_REGISTER):
-            self._skip()
-
-    def _on_cr_write(self, number: int) -> None:
-        assert self._handlers is not None
-        info = self._infos()[0]
-        if info & MOV_CR:
-            if self._handlers.write_cr(number, self._processor.gpr(info & MOV_REGISTER)):
-                self._skip()
-            return
-        # LMSW or CLTS: decode assists say no more, so one instruction runs without the intercept.
         intercepts = self._processor.intercepts
-        intercepts.cr_write &= ~1
+        intercepts.cr_read = intercepts.cr_write = intercepts.dr_read = intercepts.dr_write = 0
+        intercepts.invlpg = intercepts.rdpmc = intercepts.iret = False
         self._processor.update_intercepts()
         self._handlers.emulate()
         self._apply_intercepts()
 
-    def _on_dr_read(self, number: int) -> None:
-        processor = self._processor
-        processor.set_gpr(self._infos()[0] & MOV_REGISTER, processor.dr(number))
-        self._skip()
-
-    def _on_dr_write(self, number: int) -> None:
-        processor = self._processor
-        processor.set_dr(number, processor.gpr(self._infos()[0] & MOV_REGISTER) & 0xFFFF_FFFF)
-        self._skip()
+    def _on_task_switch(self) -> None:
+        assert self._handlers is not None
+        selector = self._infos()[0] & 0xFFFF
+        self._handlers.crash(f"the guest switches to the task {selector:#06x}: only its software may")
 
     def _on_unexpected(self) -> None:
         assert self._handlers is not None

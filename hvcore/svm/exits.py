@@ -122,7 +122,6 @@ def npf_info(write: bool, fetch: bool, present: bool) -> int:
 
 # EXITINFO1 of MOV CR and MOV DR with decode assists (sections 15.33.1 and 15.33.2).
 MOV_CR: Final = 1 << 63
-MOV_REGISTER: Final = 0xF
 
 
 def cr_info(register: int, mov: bool) -> int:
@@ -142,4 +141,8 @@ TASK_SWITCH_IRET: Final = 1 << 36
 TASK_SWITCH_JUMP: Final = 1 << 38
 TASK_SWITCH_ERROR: Final = 1 << 44
 TASK_SWITCH_RF: Final = 1 << 48
-"""EXITINFO2 of TASK_SWITCH (section 15.14.1); EXITINFO1 is the selector."""
+
+
+def task_switch_info(error: int | None) -> int:
+    """Build EXITINFO2 (section 15.14.1): bit 44 and the error code to push. EXITINFO1: the selector."""
+    return 0 if error is None else TASK_SWITCH_ERROR | error

@@ -2,8 +2,8 @@
 
 Offered: EPT with unrestricted guest, I/O bitmaps, the exits the core has a handler for. Not offered: MSR
 bitmaps, VPID, virtual APIC, virtual NMIs, TSC offsetting, the preemption timer, shadow VMCS, IA-32e mode
-guests (the processor has no long mode), MSR areas (at most 0 entries). No bit of guest CR0 or CR4 is fixed,
-so the guest owns both and neither needs a shadow.
+guests (the processor has no long mode), MSR areas (at most 0 entries). No bit of guest CR0 or CR4 is fixed:
+the guest owns both registers, and VM entry refuses guest/host masks other than 0.
 """
 
 from typing import Final

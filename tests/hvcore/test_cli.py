@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import hvcore.cli
 from hvcore.cli import main
 
 LEVELS = "'debug', 'info', 'warning', 'error'"
@@ -19,6 +20,12 @@ def image(tmp_path):
     path = tmp_path / "image"
     path.write_bytes(b"\xeb\xfe")
     return str(path)
+
+
+@pytest.fixture(autouse=True)
+def no_logging(monkeypatch):
+    """A logger of this process would keep the standard error of the test that made it."""
+    monkeypatch.setattr(hvcore.cli, "configure_logging", lambda *_: None)
 
 
 def refused(capsys, *arguments):

@@ -169,6 +169,34 @@ def test_mov_dr_and_invlpg_record_their_operand(bench):
     assert bench.record() == (14, 0xDEAD_B000, 0, 0, 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (ExitKind.CR_WRITE, {"number": 3, "gpr": 1}),
+        (ExitKind.DR_ACCESS, {"number": 7, "gpr": 1, "read": False}),
+        (ExitKind.INVLPG, {"linear_address": 0}),
+        (ExitKind.RDPMC, {}),
+    ],
+)
+def test_an_intercepted_privileged_instruction_runs_once_without_its_intercept(bench, kind, fields):
+    controls = bench.read(Field.PROCESSOR_CONTROLS)
+    bench.backend.vmcs.write(Field.PROCESSOR_CONTROLS, controls | Proc.CR3_LOAD | Proc.RDPMC)
+    bench.exit(kind, instruction_length=3, **fields)
+    bench.backend.handle()
+    assert bench.handlers.calls == [("emulate",)]
+    assert (bench.cpu.intercepts.cr_write, bench.cpu.intercepts.rdpmc) == (8, True)
+
+
+def test_a_task_switch_records_selector_and_source(bench):
+    bench.exit(ExitKind.TASK_SWITCH, number=0x28, instruction_length=7)
+    assert bench.record() == (9, 0x28, 0, 0, 7)
+    event = {"vectoring": True, "vectoring_kind": 3, "vectoring_vector": 8, "vectoring_has_error_code": False}
+    bench.exit(ExitKind.TASK_SWITCH, number=0x30, instruction_length=0, **event)
+    assert bench.record() == (9, 0xC000_0030, 0, 0x8000_0308, 0)
+    bench.backend.handle()
+    assert bench.handlers.calls[0][0] == "crash"
+
+
 def test_an_interrupted_delivery_is_recorded_and_injected_again(bench):
     bench.exit(
         ExitKind.GUEST_PHYSICAL,
