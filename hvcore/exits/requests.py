@@ -52,6 +52,8 @@ class Requests:
         self._completed = completed
         self._failed = failed
         self._request = Request()
+        self._single = Request()
+        """For one item by value, the hot case: count 1, no pointer, no direction."""
         self._unclaimed: set[tuple[str, int]] = set()
         self.acknowledger: Callable[[], Range | None] = lambda: None
 
@@ -190,15 +192,12 @@ class Requests:
     # The wire
 
     def _one(self, claimed: Range, kind: int, address: int, size: int, read: bool, value: int) -> int:
-        request = self._request
+        request = self._single
         request.type = kind
         request.address = address
         request.data = value
-        request.count = 1
         request.size = size
         request.read = read
-        request.descending = False
-        request.data_is_ptr = False
         try:
             data = claimed.channels[self._vcpu].transact(request)
         except ProtocolError as error:

@@ -73,13 +73,15 @@ from hvcore.svm.vmcb import (
 _EXIT_RECORD: Final = struct.Struct("<QQQQ")
 """EXITCODE, EXITINFO1, EXITINFO2, EXITINTINFO, as they lie from 070h."""
 _QWORD: Final = struct.Struct("<Q")
-_DWORD: Final = struct.Struct("<I")
 _EXITCODE: Final = Control.EXITCODE.offset
 _EXITINFO1: Final = Control.EXITINFO1.offset
 _EXITINFO2: Final = Control.EXITINFO2.offset
 _EXITINTINFO: Final = Control.EXITINTINFO.offset
 _EVENTINJ: Final = Control.EVENTINJ.offset
+_EVENTINJ_VALID: Final = _EVENTINJ + 3
+"""The byte with bit 31, V."""
 _NRIP: Final = Control.NRIP.offset
+_IOIO: Final = ExitCode.IOIO
 _FETCHED: Final = Control.FETCHED.offset
 
 DR6_BS: Final = 1 << 14
@@ -115,6 +117,7 @@ class SvmBackend:
     def __init__(self, processor: Processor) -> None:
         self._processor = processor
         self._exit = processor.exit
+        self._run = processor.run
         self.vmcb = Vmcb(_cached(processor))
         self._data = self.vmcb.data
         self.iopm = bytearray(b"\xff" * checks.IOPM_SIZE)
@@ -142,7 +145,6 @@ class SvmBackend:
             ExitCode.PAUSE: self._skip,
             ExitCode.HLT: self._on_hlt,
             ExitCode.INVLPG: self._let_run,
-            ExitCode.IOIO: self._on_ioio,
             ExitCode.MSR: self._on_msr,
             ExitCode.TASK_SWITCH: self._on_task_switch,
             ExitCode.SHUTDOWN: handlers.triple_fault,
@@ -201,13 +203,12 @@ class SvmBackend:
         vmcb = self.vmcb
         if vmcb.changed and not self._enter_checked():
             return
-        injection = _QWORD.unpack_from(self._data, _EVENTINJ)[0]
-        if injection & EVENT_VALID and not self._deliver(injection):
+        if self._data[_EVENTINJ_VALID] & 0x80 and not self._deliver():
             return
-        kind = self._processor.run(budget)
+        kind = self._run(budget)
         while kind == ExitKind.INTERRUPT_WINDOW and not self._window_intercepted():
             self._deliver_virtual_interrupt()
-            kind = self._processor.run(budget)
+            kind = self._run(budget)
         self._record[kind](self._exit)
 
     def _enter_checked(self) -> bool:
@@ -250,8 +251,9 @@ class SvmBackend:
         intercepts.dr_read, intercepts.dr_write = debug & 0xFFFF, debug >> 16
         self._processor.update_intercepts()
 
-    def _deliver(self, injection: int) -> bool:
+    def _deliver(self) -> bool:
         """Inject by EVENTINJ. False: the event is illegal, and VMEXIT_INVALID is recorded."""
+        injection = _QWORD.unpack_from(self._data, _EVENTINJ)[0]
         if not checks.event_is_legal(injection):
             self._record_invalid("illegal event injection")
             return False
@@ -300,11 +302,12 @@ class SvmBackend:
         return [table.get(kind, self._record_unknown) for kind in range(max(table) + 1)]
 
     def _record_ioio(self, e: ExitInfo) -> None:
-        info = ioio_info(
-            e.port, e.size, e.read, e.string, e.rep, e.address_size, e.segment if e.string else 0
-        )
+        # ioio_info(), written out on the hot path
+        info = e.read | e.size << 4 | e.address_size << 6 | e.port << 16
+        if e.string:
+            info = ioio_info(e.port, e.size, e.read, True, e.rep, e.address_size, e.segment)
         next_rip = e.next_rip
-        _EXIT_RECORD.pack_into(self._data, _EXITCODE, 0x7B, info, next_rip, 0)  # ExitCode.IOIO
+        _EXIT_RECORD.pack_into(self._data, _EXITCODE, _IOIO, info, next_rip, 0)
         _QWORD.pack_into(self._data, _NRIP, next_rip)
 
     def _fill(self, code: int, info1: int, info2: int, next_rip: int) -> None:
@@ -387,14 +390,17 @@ class SvmBackend:
 
     def handle(self) -> None:
         """First-level handler: by EXITCODE, from the VMCB alone."""
-        handler = self._first_level.get(_QWORD.unpack_from(self._data, _EXITCODE)[0])
+        code, info, next_rip, _ = _EXIT_RECORD.unpack_from(self._data, _EXITCODE)
+        if code == _IOIO:
+            self._on_ioio(info, next_rip)
+            return
+        handler = self._first_level.get(code)
         if handler is None:
             self._on_unexpected()
         else:
             handler()
 
-    def _on_ioio(self) -> None:
-        info, next_rip = self._infos()
+    def _on_ioio(self, info: int, next_rip: int) -> None:
         port, size = info >> IOIO_PORT_SHIFT, info >> IOIO_SIZE_SHIFT & IOIO_SIZE
         if not info & IOIO_STRING:
             if info & IOIO_IN:
@@ -492,7 +498,8 @@ class SvmBackend:
     # HvmBackend: what the common layer asks for
 
     def _length(self) -> int:
-        return int(_QWORD.unpack_from(self._data, _NRIP)[0]) - self._processor.rip & 0xF
+        next_rip: int = _QWORD.unpack_from(self._data, _NRIP)[0]
+        return next_rip - int(self._processor.rip) & 0xF
 
     def _skip(self) -> None:
         self._advance(_QWORD.unpack_from(self._data, _NRIP)[0])
@@ -521,7 +528,7 @@ class SvmBackend:
 
     def event_pending(self) -> bool:
         """EVENTINJ is valid."""
-        return bool(_DWORD.unpack_from(self._data, _EVENTINJ)[0] & EVENT_VALID)
+        return bool(self._data[_EVENTINJ_VALID] & 0x80)
 
     def interruptible(self) -> bool:
         """IF, no shadow, nothing pending."""
@@ -555,7 +562,7 @@ class SvmBackend:
     def interrupt_shadow(self) -> int:
         """Read the block's one shadow for STI and MOV SS, and the processor's NMI blocking."""
         shadow = Shadow.STI if self.vmcb.read(Control.INTERRUPT_SHADOW) & 1 else 0
-        return shadow | self._processor.interruptibility & Shadow.NMI
+        return shadow | int(self._processor.interruptibility) & Shadow.NMI
 
     def set_interrupt_shadow(self, shadow: int) -> None:
         """Set what `interrupt_shadow` returns."""

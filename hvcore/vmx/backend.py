@@ -93,6 +93,7 @@ class VmxBackend:
     def __init__(self, processor: Processor) -> None:
         self._processor = processor
         self._exit = processor.exit
+        self._run = processor.run
         self.vmcs = Vmcs(views=_views(processor))
         self._values = self.vmcs.values
         self.host_pages: dict[int, bytes] = {}
@@ -175,7 +176,7 @@ class VmxBackend:
                 return
         elif values[_PENDING_DEBUG]:
             self._deliver_pending_debug()
-        self._record[self._processor.run(budget)](self._exit)
+        self._record[self._run(budget)](self._exit)
 
     def launch(self) -> None:
         """VMLAUNCH's own check. Raises VmFail (4) if the VMCS is not clear."""
@@ -303,8 +304,10 @@ class VmxBackend:
         values[_LENGTH] = e.instruction_length
         values[_INTERRUPTION] = 0
         values[_VECTORING] = 0
-        values[_QUALIFICATION] = io_qualification(e.port, e.size, e.read, e.string, e.rep, e.immediate)
+        # io_qualification(), written out on the hot path
+        values[_QUALIFICATION] = e.size - 1 | e.read << 3 | e.immediate << 6 | e.port << 16
         if e.string:
+            values[_QUALIFICATION] = io_qualification(e.port, e.size, e.read, True, e.rep, e.immediate)
             values[_LINEAR] = e.linear_address
             values[_INSTRUCTION_INFO] = string_info(e.address_size, 0 if e.read else e.segment)
 
@@ -405,7 +408,9 @@ class VmxBackend:
                 self._port_in(port, size)
             else:
                 self._port_out(port, size)
-            self.skip_instruction(values[_LENGTH])
+            processor = self._processor
+            if processor.skip(processor.rip + values[_LENGTH]):
+                values[_PENDING_DEBUG] |= checks.PENDING_DEBUG_BS
             return
         info = values[_INSTRUCTION_INFO]
         assert self._handlers is not None
