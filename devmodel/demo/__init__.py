@@ -1,0 +1,1 @@
+"""The built-in demo guest: its source, its image, and the machine it runs on."""
