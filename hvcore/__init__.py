@@ -1,5 +1,5 @@
 """The core: an emulated x86 processor behind two vendors' virtualisation interfaces, and its domain."""
 
+from hvcore.errors import ConfigError, EntryError, HvError
 
-class HvError(Exception):
-    """Root of what the core reports; its text is one line that a user can act on."""
+__all__ = ["ConfigError", "EntryError", "HvError"]

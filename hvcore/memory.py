@@ -24,6 +24,7 @@ from typing import Final
 import attrs
 
 from hvcore import HvError
+from ioreq import shared
 
 PAGE: Final = 4096
 PAGE_MASK: Final = PAGE - 1
@@ -61,8 +62,7 @@ class GuestMemory:
         if size < 1 << 20 or size % PAGE:
             raise HvError(f"memory of {size} bytes: must be a multiple of 4 KiB and at least 1 MiB")
         self.size = size
-        self.ram_fd = os.memfd_create("guest-memory", os.MFD_CLOEXEC)
-        os.ftruncate(self.ram_fd, size + ROM_SPACE)
+        self.ram_fd = shared.create("guest-memory", size + ROM_SPACE)
         self.host = mmap.mmap(self.ram_fd, size + ROM_SPACE)
         self._rom_end = size
         low = min(size, LOW_RAM_END)
@@ -166,8 +166,10 @@ class GuestMemory:
 
     def _build(self) -> None:
         """Turn types and backings into slots: cut at every edge, then join what continues."""
-        edges = sorted({edge for first, last, _ in self._types for edge in (first, last + 1)}
-                       | {edge for r in self.regions + self._roms for edge in (r.address, r.address + r.length)})
+        edges = sorted(
+            {edge for first, last, _ in self._types for edge in (first, last + 1)}
+            | {edge for r in self.regions + self._roms for edge in (r.address, r.address + r.length)}
+        )
         slots: list[Slot] = []
         for first, end in zip(edges, edges[1:], strict=False):
             kind = self.type_of(first)

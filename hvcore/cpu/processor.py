@@ -345,15 +345,31 @@ class Processor(State):
     def run(self, budget: u64):
         """Execute up to `budget` instructions; returns the `ExitKind`. The GIL is released meanwhile."""
         self.stop_at = self.icount + budget
+        if self.stop_wanted:  # asked for before we began
+            self.stop_at = 0
         with cython.nogil:
             execute.run(self)
+        self.stop_wanted = 0
         if self.info.kind == 12:
             self.info.instruction_bytes = self.instruction_bytes()
         return self.info.kind
 
     def stop(self) -> None:
-        """Make a running `run` return soon; from any thread."""
+        """Make a running `run` return soon, or the next one at once; from any thread."""
+        self.stop_wanted = 1
         self.stop_at = 0
+
+    def skip(self, next_rip) -> bool:
+        """Complete the instruction that a backend executed itself: RIP moves on, its shadow ends, it counts.
+
+        Returns whether a single-step trap is due (TF).
+        """
+        self.eip = next_rip & 0xFFFFFFFF
+        self.icount += 1
+        if self.shadow & 3:
+            self.shadow &= 8
+            self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+        return (self.special & SPECIAL_TRAP) != 0
 
     def inject(self, kind, vector, error_code=None, instruction_length=0) -> None:
         """Deliver an event first thing on the next run (kinds as in SDM vol. 3 table 25-17)."""

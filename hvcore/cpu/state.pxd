@@ -251,6 +251,7 @@ cdef class State:
     cdef u32 special
     cdef readonly u64 icount
     cdef u64 stop_at
+    cdef bint stop_wanted
     cdef u64 block_eip
     cdef ExitInfo info
     cdef u32 vcpu

@@ -15,7 +15,7 @@ PLAIN_FIELDS = (
     "cpl sp_mask code_size protected shadow activity_now tsc_offset fault fault_vector fault_error fault_has_error "
     "fault_kind fault_length no_trap raise_vector raise_error raise_has_error inject_kind inject_vector inject_error inject_has_error "
     "inject_length delivering delivering_kind delivering_vector delivering_error delivering_has_error special "
-    "icount stop_at block_eip on_interrupt on_window on_hlt on_io on_cpuid on_rdtsc on_rdpmc "
+    "icount stop_at stop_wanted block_eip on_interrupt on_window on_hlt on_io on_cpuid on_rdtsc on_rdpmc "
     "on_rdmsr on_wrmsr on_exceptions on_cr_read on_cr_write on_dr_read on_dr_write on_invd on_invlpg on_pause "
     "on_iret on_software_interrupt on_descriptor_table io_bitmap_used a20_mask slots_used ops_used blocks_used "
     "fetch_at fetch_count fetch_next fetch_over emulating mmio_supplied mmio_used mmio_writes count_blocks count_tlb_misses count_exits "
