@@ -31,7 +31,7 @@ class TrioClock:
 
     @classmethod
     def start(cls, at: int = 0) -> Self:
-        """Start counting now, from `at` ns (more than 0 for a restored machine). Call it inside `trio.run`."""
+        """Start counting now from `at` ns (a restored machine's is not 0). Call it inside `trio.run`."""
         clock = trio.lowlevel.current_clock()
         return cls(clock.current_time, clock.current_time() - at / NS_PER_S)
 
