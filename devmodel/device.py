@@ -10,9 +10,12 @@ Protocol cannot say:
   Offsets count from the first address of the mapping; sizes are 1, 2, 4 or 8 bytes, values little-endian.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
-ONES = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF, 8: 0xFFFF_FFFF_FFFF_FFFF}
+import attrs
+
+ONES: Final = {1: 0xFF, 2: 0xFFFF, 4: 0xFFFF_FFFF, 8: 0xFFFF_FFFF_FFFF_FFFF}
 """What a bus that nobody drives reads as, by access size in bytes."""
 
 
@@ -59,4 +62,47 @@ class GuestRam(Protocol):
 
     def write(self, address: int, data: bytes) -> None:
         """Store `data`; what falls outside RAM is dropped."""
+        ...
+
+
+@attrs.frozen
+class DiskRead:
+    """Read `count` sectors from `lba`; `done` gets them, or None if that failed."""
+
+    lba: int
+    count: int
+    done: Callable[[bytes | None], None]
+
+
+@attrs.frozen
+class DiskWrite:
+    """Write whole sectors at `lba`; `done` gets whether that worked."""
+
+    lba: int
+    data: bytes
+    done: Callable[[bool], None]
+
+
+@attrs.frozen
+class DiskFlush:
+    """Put everything written on the medium; `done` gets whether that worked."""
+
+    done: Callable[[bool], None]
+
+
+class Disk(Protocol):
+    """A store of 512-byte sectors that answers later, in the event loop, in the order asked."""
+
+    @property
+    def sectors(self) -> int:
+        """Size in sectors of 512 bytes."""
+        ...
+
+    @property
+    def readonly(self) -> bool:
+        """Whether writes are refused."""
+        ...
+
+    def submit(self, request: DiskRead | DiskWrite | DiskFlush) -> None:
+        """Begin a request. `done` is called once, possibly before this returns."""
         ...
