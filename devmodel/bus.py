@@ -48,7 +48,7 @@ class Ignored:
 
 @attrs.frozen
 class Claim:
-    """A range to claim at the core: neighbouring mappings in one, so that an access across them arrives whole."""
+    """A range to claim at the core: neighbours in one, so that an access across them arrives whole."""
 
     first: int
     last: int
@@ -170,12 +170,12 @@ class Space:
     def _check(self, first: int, last: int, name: str) -> None:
         if not 0 <= first <= last < self.size:
             raise ConfigError(f"{name}: there is no {self.name} {first:#x}-{last:#x}")
-        for other in (*self.mappings, *self.ignored):
-            if first <= other.last and other.first <= last:
-                theirs = other.name if isinstance(other, Mapping) else f"what is ignored ({other.why})"
+        taken = [(m.first, m.last, m.name) for m in self.mappings]
+        taken += [(i.first, i.last, f"what is ignored ({i.why})") for i in self.ignored]
+        for theirs, end, other in taken:
+            if first <= end and theirs <= last:
                 raise ConfigError(
-                    f"{name} and {theirs} overlap: {self.name} {first:#x}-{last:#x} "
-                    f"and {other.first:#x}-{other.last:#x}"
+                    f"{name} and {other} overlap: {self.name} {first:#x}-{last:#x} and {theirs:#x}-{end:#x}"
                 )
 
 
