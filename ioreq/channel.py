@@ -1,0 +1,459 @@
+"""One vCPU's channel to one ioreq server: the slot, its two event-channel ports, and how long to poll.
+
+`CoreChannel` is the core's end, driven by the vCPU's thread. `VcpuChannel` is the device model's end, driven
+by a trio task; `BufferedChannel` wakes it for posted writes. A doorbell costs a hundred times what a look at
+shared memory does, so each end polls for a while before it sleeps, with its port masked meanwhile; `Patience`
+decides how long that is worth it.
+"""
+
+import os
+import select
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+import trio
+
+from ioreq import ProtocolError, fence
+from ioreq.buffered import RingConsumer
+from ioreq.evtchn import ReceivePort, SendPort, drain_doorbell, ring_doorbell
+from ioreq.layout import (
+    FLAG_DATA_IS_PTR,
+    FLAG_DESCENDING,
+    FLAG_READ,
+    FLAGS_MASK,
+    FLAGS_SHIFT,
+    MAX_REPEAT_BYTES,
+    ONES,
+    SIZE_SHIFT,
+    STATE_IOREQ_INPROCESS,
+    STATE_IOREQ_READY,
+    STATE_IORESP_READY,
+    STATE_MASK,
+    STATE_NONE,
+    STATE_OFFSET,
+    TYPE_COPY,
+    TYPE_INTACK,
+    TYPE_INVALIDATE,
+    TYPE_PCI_CONFIG,
+    TYPE_PIO,
+    TYPE_SHIFT,
+    TYPE_TIMEOFFSET,
+)
+from ioreq.page import Slot
+from ioreq.request import Request
+
+log = structlog.get_logger()
+
+_WEAK: Final = fence.WEAKLY_ORDERED
+_LOW32: Final = 0xFFFFFFFF
+_IDLE_MASK: Final = STATE_MASK << FLAGS_SHIFT | _LOW32  # of word 3: state and vp_eport
+_READY_IN_WORD3: Final = STATE_IOREQ_READY << FLAGS_SHIFT
+_DONE_IN_WORD3: Final = STATE_IORESP_READY << FLAGS_SHIFT
+
+_MAX_SIZE: Final = {
+    TYPE_PIO: 4,
+    TYPE_COPY: 8,
+    TYPE_PCI_CONFIG: 4,
+    TYPE_TIMEOFFSET: 8,
+    TYPE_INVALIDATE: 8,
+    TYPE_INTACK: 1,
+}
+
+LOOKS_A_ROUND: Final = 50
+"""Looks at the slot before the server looks at the buffered ring as well."""
+TURNS: Final = 200
+"""Looks or requests before the server lets every other task run."""
+
+
+def can_poll() -> bool:
+    """Whether polling makes sense: on one processor it only keeps the other side from running."""
+    return len(os.sched_getaffinity(0)) > 1
+
+
+class Patience:
+    """How many looks are worth it before sleeping.
+
+    Grows while sleeps turn out shorter than what a doorbell costs, shrinks to nothing when they are long, so
+    an idle guest costs nothing (what KVM does with halt_poll_ns).
+    """
+
+    FIRST: Final = 400
+    MOST: Final = 6400  # a few hundred microseconds
+    SHORT_SLEEP_NS: Final = 500_000
+
+    __slots__ = ("looks", "most")
+
+    def __init__(self) -> None:
+        self.most = self.MOST if can_poll() else 0
+        self.looks = self.most
+
+    def slept(self, ns: int) -> None:
+        """Learn from a sleep of `ns` nanoseconds."""
+        if ns < self.SHORT_SLEEP_NS:
+            self.looks = min(max(2 * self.looks, self.FIRST), self.most)
+        else:
+            self.looks = self.looks // 2 if self.looks > self.FIRST else 0
+
+
+class VcpuDoorbell:
+    """The one eventfd on which a vCPU sleeps, for all its channels to all ioreq servers and its INTR pin."""
+
+    __slots__ = ("_poll", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+
+    def ring(self) -> None:
+        """Wake the vCPU's thread; from any thread."""
+        ring_doorbell(self.fd)
+
+    def wait(self, timeout_ms: int | None = None) -> bool:
+        """Sleep until the bell is rung, then silence it; False after `timeout_ms` without."""
+        if not self._poll.poll(timeout_ms):
+            return False
+        drain_doorbell(self.fd)
+        return True
+
+    def sleep(
+        self, channels: Sequence["CoreChannel"], wake: Callable[[], bool], timeout_ms: int | None = None
+    ) -> bool:
+        """Sleep, halted, until `wake()`; False after `timeout_ms` without.
+
+        The ports of `channels` are unmasked meanwhile, so that a server which raises INTR and sends is heard.
+        Whoever makes `wake` true otherwise rings this bell after.
+        """
+        try:
+            for channel in channels:
+                channel.receive.clear()
+                channel.receive.unmask()
+            while not wake():
+                if not self.wait(timeout_ms):
+                    return wake()
+                for channel in channels:
+                    channel.receive.clear()
+                fence.full()
+            return True
+        finally:
+            for channel in channels:
+                channel.receive.mask()
+
+
+class CoreChannel:
+    """The core's end. `dead` is set by whoever learns that the server is gone (`kill`); any thread may."""
+
+    __slots__ = (
+        "_doorbell",
+        "_octets",
+        "_patience",
+        "_send",
+        "_words",
+        "dead",
+        "receive",
+        "slot",
+        "vp_eport",
+    )
+
+    def __init__(self, slot: Slot, send: SendPort, receive: ReceivePort, doorbell: VcpuDoorbell) -> None:
+        self.slot = slot
+        self._words = slot.words
+        self._octets = slot.octets
+        self._send = send
+        self.receive = receive
+        self._doorbell = doorbell
+        self._patience = Patience()
+        self.dead = False
+        self.vp_eport = send.port
+        self._words[3] = send.port
+        receive.mask()
+
+    def kill(self) -> None:
+        """Complete the request in flight, if any, and all later ones with all ones. From any thread."""
+        self.dead = True
+        self._doorbell.ring()
+
+    def notify(self) -> None:
+        """Ring the server's end without a request, as a spurious event."""
+        self._send.send()
+
+    def transact(self, request: Request) -> int:
+        """Have the server perform `request`, and return its data, cut to the size of an item.
+
+        `request.count` becomes the number of repetitions done, at least one. A server that is dead, or dies
+        over it, answers all ones.
+
+        Raises:
+            ProtocolError: the server broke the rules. The channel is dead from then on.
+
+        """
+        size = request.size
+        if self.dead:
+            return ONES[size]
+        words = self._words
+        if words[3] & _IDLE_MASK != self.vp_eport:
+            raise self._broken("the slot is not idle, or its port was changed", request)
+        flags = FLAG_READ if request.read else 0
+        if request.data_is_ptr:
+            flags |= FLAG_DATA_IS_PTR
+        if request.descending:
+            flags |= FLAG_DESCENDING
+        address = request.address
+        count = request.count
+        words[0] = address
+        words[1] = request.data
+        words[2] = count | size << SIZE_SHIFT
+        word3 = self.vp_eport | flags << FLAGS_SHIFT | request.type << TYPE_SHIFT
+        if _WEAK:
+            fence.full()
+        words[3] = word3 | _READY_IN_WORD3
+        self._send.send()
+
+        octets = self._octets
+        done = flags | STATE_IORESP_READY
+        for _ in range(self._patience.looks):
+            if octets[STATE_OFFSET] == done:
+                break
+        else:
+            if not self._await_response(done, request):
+                words[3] = self.vp_eport
+                return ONES[size]
+        if _WEAK:
+            fence.full()
+        word2 = words[2]
+        if words[3] != word3 | _DONE_IN_WORD3 or words[0] != address or word2 >> SIZE_SHIFT != size:
+            raise self._broken("the server changed the request", request)
+        completed = word2 & _LOW32
+        if completed != count:
+            if not 0 < completed < count:
+                raise self._broken("the server changed the repetitions", request)
+            request.count = completed
+        data: int = words[1] & ONES[size]
+        octets[STATE_OFFSET] = flags | STATE_NONE
+        return data
+
+    def _await_response(self, done: int, request: Request) -> bool:
+        """Sleep until byte 30 is `done`; False if the server is dead."""
+        octets = self._octets
+        receive = self.receive
+        seen = STATE_IOREQ_READY
+        while True:
+            receive.clear()
+            receive.unmask()
+            flags = octets[STATE_OFFSET]
+            state = flags & STATE_MASK
+            if flags == done:
+                receive.mask()
+                return True
+            if self.dead or state == STATE_NONE:
+                receive.mask()
+                return False
+            if not seen <= state < STATE_IORESP_READY or (flags ^ done) & ~STATE_MASK:
+                receive.mask()
+                raise self._broken(
+                    f"the slot went from state {seen} to {state}, byte 30 is {flags:#04x}", request
+                )
+            seen = state
+            before = time.monotonic_ns()
+            self._doorbell.wait()
+            self._patience.slept(time.monotonic_ns() - before)
+
+    def _broken(self, what: str, request: Request) -> ProtocolError:
+        self.dead = True
+        return ProtocolError(f"{what}: asked {request}, slot {self.slot.describe()}")
+
+
+class BufferedChannel:
+    """The device model's end of the buffered ring: its port, its consumer, and who empties it.
+
+    `drain` is called with the ring not empty, takes what it finds, at most the 511 of a full ring, and never
+    awaits. While any vCPU's task polls it looks at the ring too, so the ring's own port is then masked.
+    """
+
+    def __init__(self, ring: RingConsumer, receive: ReceivePort, drain: Callable[[], None]) -> None:
+        self.ring = ring
+        self.receive = receive
+        self.drain = drain
+        self._watchers = 0
+
+    def watch(self) -> None:
+        """Say that the caller is awake and looks at the ring itself."""
+        self._watchers += 1
+        if self._watchers == 1:
+            self.receive.mask()
+
+    def unwatch(self) -> bool:
+        """Take that back. True if the ring is not empty: the caller must not sleep on it."""
+        self._watchers -= 1
+        if self._watchers == 0:
+            self.receive.clear()
+            self.receive.unmask()
+        return self.ring.waiting()
+
+    async def serve(self) -> None:
+        """Empty the ring whenever nobody else does. Cancel to stop."""
+        while True:
+            self.watch()
+            try:
+                while self.ring.waiting():
+                    self.drain()
+                    await trio.lowlevel.checkpoint()  # at most a ring a pass, or a flood starves the timers
+            finally:
+                more = self.unwatch()
+            if more:
+                continue
+            await trio.lowlevel.wait_readable(self.receive.doorbell)
+            self.receive.drain_doorbell()
+
+
+class VcpuChannel:
+    """The device model's end: `await next_request()`, then `respond`. One task a channel.
+
+    What is read from the slot is copied once and checked on the copy. A request that cannot be is logged and
+    answered with ones here; `refused` counts them.
+    """
+
+    __slots__ = (
+        "_asleep",
+        "_buffered",
+        "_octets",
+        "_patience",
+        "_round",
+        "_turns",
+        "_words",
+        "receive",
+        "refused",
+        "request",
+        "send",
+        "slot",
+    )
+
+    def __init__(
+        self, slot: Slot, receive: ReceivePort, send: SendPort, buffered: BufferedChannel | None = None
+    ) -> None:
+        self.slot = slot
+        self._words = slot.words
+        self._octets = slot.octets
+        self.receive = receive
+        self.send = send
+        self._buffered = buffered
+        self._patience = Patience()
+        self._round = range(LOOKS_A_ROUND) if self._patience.most else range(1)
+        self._turns = TURNS
+        self._asleep = True
+        self.refused = 0
+        self.request = Request()
+
+    async def next_request(self) -> Request:
+        """Wait for the vCPU's next request. The object returned is the same every time.
+
+        It is a checkpoint now and then, not always: a busy guest's requests are answered without a
+        scheduler's pass each, but every `TURNS` of them all other tasks get theirs.
+        """
+        octets = self._octets
+        looked = 0
+        self._turns -= 1
+        if self._turns <= 0:
+            self._turns = TURNS
+            await trio.lowlevel.checkpoint()
+        if self._asleep:
+            self._wake()
+        while True:
+            for _ in self._round:
+                if octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY and self._accept():
+                    return self.request
+            looked += LOOKS_A_ROUND
+            buffered = self._buffered
+            if buffered is not None and buffered.ring.waiting():
+                buffered.drain()
+                looked = 0
+                self._turns = 0
+            if looked >= self._patience.looks:
+                await self._sleep()
+                looked = 0
+            else:
+                self._turns -= LOOKS_A_ROUND
+                if self._turns <= 0:
+                    self._turns = TURNS
+                    await trio.lowlevel.checkpoint()
+
+    def pending_request(self) -> Request | None:
+        """Return the request that is there now, or None; never waits."""
+        if self._octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY and self._accept():
+            return self.request
+        return None
+
+    def respond(self, value: int) -> None:
+        """Answer the request taken last: `value` is below 2**64, and of no meaning for a write."""
+        octets = self._octets
+        self._words[1] = value
+        if _WEAK:
+            fence.full()
+        octets[STATE_OFFSET] = octets[STATE_OFFSET] & FLAGS_MASK | STATE_IORESP_READY
+        self.send.send()
+
+    def respond_count(self, value: int, count: int) -> None:
+        """Answer with only the first `count` repetitions done, at least one."""
+        request = self.request
+        if not 0 < count <= request.count:
+            raise ValueError(f"{count} of {request.count} repetitions cannot be done")
+        self._words[2] = count | request.size << SIZE_SHIFT
+        self.respond(value)
+
+    def _accept(self) -> bool:
+        """Take the READY request: mark it, empty the ring before it, copy, check."""
+        octets = self._octets
+        if _WEAK:
+            fence.full()
+        flags = octets[STATE_OFFSET]
+        octets[STATE_OFFSET] = flags & FLAGS_MASK | STATE_IOREQ_INPROCESS
+        buffered = self._buffered
+        if buffered is not None and buffered.ring.waiting():
+            buffered.drain()
+            self._turns -= TURNS // 4  # it may have been as long as the ring
+        words = self._words
+        request = self.request
+        request.address = words[0]
+        request.data = words[1]
+        word2 = words[2]
+        request.count = count = word2 & _LOW32
+        request.size = size = word2 >> SIZE_SHIFT
+        request.read = flags & FLAG_READ != 0
+        request.descending = flags & FLAG_DESCENDING != 0
+        request.data_is_ptr = flags & FLAG_DATA_IS_PTR != 0
+        request.type = type_ = words[3] >> TYPE_SHIFT
+        if (
+            size in ONES
+            and size <= _MAX_SIZE.get(type_, 0)
+            and (count == 1 or 0 < count * size <= MAX_REPEAT_BYTES)
+            and (type_ != TYPE_INTACK or (request.read and count == 1 and not request.data_is_ptr))
+        ):
+            return True
+        self.refused += 1
+        log.warning("ioreq.refused", **self.slot.describe())
+        self.respond(ONES[8])
+        return False
+
+    def _wake(self) -> None:
+        self._asleep = False
+        self.receive.mask()
+        if self._buffered is not None:
+            self._buffered.watch()
+
+    async def _sleep(self) -> None:
+        """Unmask, look once more, and wait for the doorbell."""
+        self._asleep = True
+        more = self._buffered is not None and self._buffered.unwatch()
+        self.receive.clear()
+        self.receive.unmask()
+        if more or self._octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY:
+            await trio.lowlevel.checkpoint()
+        else:
+            before = time.monotonic_ns()
+            await trio.lowlevel.wait_readable(self.receive.doorbell)
+            self._patience.slept(time.monotonic_ns() - before)
+            self.receive.drain_doorbell()
+        self._turns = TURNS
+        self._wake()

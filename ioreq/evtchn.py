@@ -1,0 +1,113 @@
+"""Event channels: a pending and a mask word a port in a shared page, and an eventfd as doorbell.
+
+Only the sender sets `pending`, only the receiver clears it and writes `mask`: one writer a transition, so
+plain stores do, with full fences where a store must be visible before a load (see `fence`). Two rules lose no
+wake-up:
+
+* a sender makes its work visible *before* it looks at `pending` and `mask`;
+* a receiver looks for work *after* it has cleared `pending` and unmasked.
+
+A receiver that polls leaves its port masked and pending set, so that a send costs the sender one fence.
+"""
+
+import contextlib
+import os
+
+from ioreq import fence
+from ioreq.layout import EVENT_MASK_OFFSET, EVENT_PORTS, PAGE_SIZE
+from ioreq.page import SharedBuffer
+
+
+class EventPage:
+    """The ports of one ioreq server: pending[port] at 4 * port, mask[port] at 0x800 + 4 * port."""
+
+    __slots__ = ("mask", "pending")
+
+    def __init__(self, page: SharedBuffer) -> None:
+        octets = memoryview(page)[:PAGE_SIZE]
+        self.pending: memoryview = octets[: 4 * EVENT_PORTS].cast("I")
+        self.mask: memoryview = octets[EVENT_MASK_OFFSET:].cast("I")
+
+
+def make_doorbell() -> int:
+    """Return a new eventfd that neither blocks nor survives an exec."""
+    return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+
+def ring_doorbell(fd: int) -> None:
+    """Ring; a bell that has not been heard 2**64 - 2 times already needs no more ringing."""
+    with contextlib.suppress(BlockingIOError):
+        os.eventfd_write(fd, 1)
+
+
+def drain_doorbell(fd: int) -> None:
+    """Silence a bell, whether it has been rung or not."""
+    with contextlib.suppress(BlockingIOError):
+        os.eventfd_read(fd)
+
+
+class SendPort:
+    """The sending end of a channel. One thread at a time may send."""
+
+    __slots__ = ("_mask", "_pending", "doorbell", "port")
+
+    def __init__(self, page: EventPage, port: int, doorbell: int) -> None:
+        self._pending = page.pending
+        self._mask = page.mask
+        self.port = port
+        self.doorbell = doorbell
+
+    def send(self) -> None:
+        """Announce the work just stored. Sends that the receiver has not looked at yet coalesce."""
+        fence.full()  # the work, before we believe that a set `pending` will still be looked at
+        port = self.port
+        if self._pending[port]:
+            return
+        self._pending[port] = 1
+        fence.full()
+        if not self._mask[port]:
+            ring_doorbell(self.doorbell)
+
+    def bind(self) -> None:
+        """Leave one event pending, as binding a channel does in Xen."""
+        self._pending[self.port] = 1
+        ring_doorbell(self.doorbell)
+
+
+class ReceivePort:
+    """The receiving end of a channel."""
+
+    __slots__ = ("_mask", "_pending", "doorbell", "port")
+
+    def __init__(self, page: EventPage, port: int, doorbell: int) -> None:
+        self._pending = page.pending
+        self._mask = page.mask
+        self.port = port
+        self.doorbell = doorbell
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was sent since the last `clear`."""
+        return self._pending[self.port] != 0
+
+    def clear(self) -> None:
+        """Forget what was sent so far. Look for work after this, never before."""
+        self._pending[self.port] = 0
+
+    def mask(self) -> None:
+        """Ask for no doorbell: the receiver is awake and looks by itself."""
+        self._mask[self.port] = 1
+
+    def unmask(self) -> bool:
+        """Ask for the doorbell again. True means that something was sent meanwhile: look again, do not sleep.
+
+        Work may also have come without this being true, if its send was coalesced before the last `clear`:
+        a receiver looks at its work itself after this, and only then sleeps.
+        """
+        self._mask[self.port] = 0
+        fence.full()
+        return self._pending[self.port] != 0
+
+    def drain_doorbell(self) -> None:
+        """Silence the bell after waking."""
+        drain_doorbell(self.doorbell)

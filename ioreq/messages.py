@@ -1,0 +1,247 @@
+"""The domain socket's messages: device-model ops (xen/include/public/hvm/dm_op.h), replies, and events.
+
+One JSON object a message; `op` of what a device model sends is Xen's number where Xen has one, from 0x100
+ours. Every op gets exactly one reply, in order. Addresses are bytes, ranges inclusive of their last.
+"""
+
+from typing import Annotated, Final, Literal, TypeAlias
+
+import msgspec
+
+Address: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Small: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+MemoryType: TypeAlias = Literal["ram", "ram_ro", "rom", "rom_wo", "mmio"]
+
+SPACE_PORT: Final = 0
+SPACE_MEMORY: Final = 1
+SPACE_PCI: Final = 2
+Space: TypeAlias = Literal[0, 1, 2]
+
+SHUTDOWN_POWEROFF: Final = 0
+SHUTDOWN_REBOOT: Final = 1
+SHUTDOWN_CRASH: Final = 3
+ShutdownReason: TypeAlias = Literal[0, 1, 3]
+
+
+class _Op(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=True):
+    """A request of a device model."""
+
+
+class Hello(msgspec.Struct, frozen=True, tag_field="op", tag=0x100):
+    """The first op. Other versions may say more than we know, so unknown fields are let pass."""
+
+    version: int
+    program: str = ""
+
+
+class CreateIoreqServer(_Op, frozen=True, tag=1):
+    """Make an ioreq server; reply `Created`. It is disabled until its state is set."""
+
+
+class GetIoreqServerInfo(_Op, frozen=True, tag=2):
+    """Ask for a server's pages and doorbells; reply `Pages` with descriptors."""
+
+    id: Small
+
+
+class MapIoRange(_Op, frozen=True, tag=3):
+    """Claim a range; its writes are posted through the buffered ring, or synchronous."""
+
+    id: Small
+    space: Space
+    first: Address
+    last: Address
+    posted: bool = False
+
+
+class UnmapIoRange(_Op, frozen=True, tag=4):
+    """Give a range up again, exactly as it was mapped."""
+
+    id: Small
+    space: Space
+    first: Address
+    last: Address
+
+
+class SetIoreqServerState(_Op, frozen=True, tag=5):
+    """Enable or disable a server; a disabled one is not chosen."""
+
+    id: Small
+    enabled: bool
+
+
+class DestroyIoreqServer(_Op, frozen=True, tag=6):
+    """Free a server and its ranges."""
+
+    id: Small
+
+
+class SetPciIntxLevel(_Op, frozen=True, tag=8):
+    """Drive INTA (0) to INTD (3) of a PCI device, at the server that owns interrupt acknowledge."""
+
+    bus: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    device: Annotated[int, msgspec.Meta(ge=0, le=31)]
+    intx: Annotated[int, msgspec.Meta(ge=0, le=3)]
+    level: bool
+
+
+class SetIsaIrqLevel(_Op, frozen=True, tag=9):
+    """Drive an ISA interrupt line; passed on likewise."""
+
+    irq: Annotated[int, msgspec.Meta(ge=0, le=15)]
+    level: bool
+
+
+class ModifiedMemory(_Op, frozen=True, tag=11):
+    """Say that guest RAM was written, so that no stale code runs."""
+
+    first: Address
+    last: Address
+
+
+class SetMemType(_Op, frozen=True, tag=12):
+    """Change what is at a range of whole pages."""
+
+    first: Address
+    last: Address
+    type: MemoryType
+
+
+class RemoteShutdown(_Op, frozen=True, tag=16):
+    """End or reset the domain; `code` goes with a power-off (the debug-exit device)."""
+
+    reason: ShutdownReason
+    code: int = 0
+
+
+class NrVcpus(_Op, frozen=True, tag=20):
+    """Ask how many vCPUs there are; reply `Vcpus`."""
+
+
+class ClaimInterruptAcknowledge(_Op, frozen=True, tag=0x101):
+    """Become the server that owns the INTR pins and answers interrupt-acknowledge cycles."""
+
+    id: Small
+
+
+class ReleaseInterruptAcknowledge(_Op, frozen=True, tag=0x102):
+    """Stop being it."""
+
+    id: Small
+
+
+class ResetDone(_Op, frozen=True, tag=0x103):
+    """Say that the chips have been reset, in answer to the event `Reset`."""
+
+
+Op: TypeAlias = (
+    CreateIoreqServer
+    | GetIoreqServerInfo
+    | MapIoRange
+    | UnmapIoRange
+    | SetIoreqServerState
+    | DestroyIoreqServer
+    | SetPciIntxLevel
+    | SetIsaIrqLevel
+    | ModifiedMemory
+    | SetMemType
+    | RemoteShutdown
+    | NrVcpus
+    | ClaimInterruptAcknowledge
+    | ReleaseInterruptAcknowledge
+    | ResetDone
+)
+
+
+class _Said(msgspec.Struct, frozen=True, tag_field="said", forbid_unknown_fields=True):
+    """What the core says."""
+
+
+class Ok(_Said, frozen=True, tag="ok"):
+    """Done."""
+
+
+class Error(_Said, frozen=True, tag="error"):
+    """Refused, with an errno as Xen gives it."""
+
+    errno: int
+    text: str
+
+
+class RamRegion(msgspec.Struct, frozen=True):
+    """Guest RAM from guest-physical `start`, at `offset` of the RAM object."""
+
+    start: Address
+    length: Address
+    offset: Address
+
+
+class E820Entry(msgspec.Struct, frozen=True):
+    """A line of the BIOS memory map: type 1 is RAM, 2 reserved."""
+
+    start: Address
+    length: Address
+    type: Small
+
+
+class DomainInfo(_Said, frozen=True, tag="domain"):
+    """Reply to `Hello`. Descriptors: RAM, pins page, the doorbell of each vCPU.
+
+    `boot` is what the builder wants the firmware to be told, by name.
+    """
+
+    version: int
+    vcpus: Annotated[int, msgspec.Meta(ge=1, le=128)]
+    ram: list[RamRegion]
+    e820: list[E820Entry] = []
+    name: str = ""
+    boot: dict[str, int | str] = {}
+
+
+class Created(_Said, frozen=True, tag="created"):
+    """Reply to `CreateIoreqServer`."""
+
+    id: Small
+
+
+class Pages(_Said, frozen=True, tag="pages"):
+    """Reply to `GetIoreqServerInfo`. Descriptors: see `endpoint.CoreEndpoint`; ports: see `layout`."""
+
+    id: Small
+
+
+class Vcpus(_Said, frozen=True, tag="vcpus"):
+    """Reply to `NrVcpus`."""
+
+    count: int
+
+
+class Reset(_Said, frozen=True, tag="reset"):
+    """Event: the domain resets; reset the chips and say `ResetDone`."""
+
+
+class IsaIrqLevel(_Said, frozen=True, tag="isa_irq_level"):
+    """Event for the owner of interrupt acknowledge: another server drives an ISA line."""
+
+    irq: Small
+    level: bool
+
+
+class PciIntxLevel(_Said, frozen=True, tag="pci_intx_level"):
+    """Event for the owner of interrupt acknowledge: another server drives a PCI line."""
+
+    bus: Small
+    device: Small
+    intx: Small
+    level: bool
+
+
+class Shutdown(_Said, frozen=True, tag="shutdown"):
+    """Event: the domain is gone, with the exit status `code` of the core."""
+
+    reason: ShutdownReason
+    code: int = 0
+
+
+Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus
+Event: TypeAlias = Reset | IsaIrqLevel | PciIntxLevel | Shutdown
