@@ -1,7 +1,8 @@
 """A serial line's far end: what the guest says goes to whoever listens, what anyone types goes to the guest.
 
 The chip's side is synchronous and never waits: `transmit` for each byte out, `drained` when the receiver has
-room again. The listeners' side is async; each follows the transcript at its own pace, so none slows the guest.
+room again. The listeners' side is async; each follows the transcript at its own pace, so none slows the
+guest.
 """
 
 from typing import Final, Protocol

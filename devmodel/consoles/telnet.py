@@ -1,9 +1,11 @@
 """Telnet (RFC 854), as far as a character-at-a-time terminal needs it: no I/O, bytes in and bytes out.
 
-A client that begins with IAC speaks telnet; any other is raw, so that `nc` gets and sends every byte as it is.
-Not modelled: options beyond echo (RFC 857), suppress-go-ahead (RFC 858) and binary (RFC 856), which are refused.
+A client that begins with IAC speaks telnet; any other is raw, so that `nc` gets and sends every byte as it
+is. Not modelled: options beyond echo (RFC 857), suppress-go-ahead (RFC 858) and binary (RFC 856), which are
+refused.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 IAC: Final = 255
@@ -30,7 +32,7 @@ class Telnet:
     def __init__(self) -> None:
         self.active = False
         self._begun = False
-        self._state = self._data
+        self._state: Callable[[int], None] = self._data
         self._verb = 0
         self._after_cr = False
         self._agreed: set[tuple[int, int]] = set()
@@ -69,9 +71,9 @@ class Telnet:
     def _command(self, byte: int) -> None:
         self._state = self._data
         match byte:
-            case 255:
+            case 255:  # IAC IAC is a byte 255
                 self._typed.append(IAC)
-            case 250:
+            case 250:  # SB
                 self._state = self._subnegotiation
             case 251 | 252 | 253 | 254:
                 self._verb = byte

@@ -1,7 +1,7 @@
 """The terminal in front of the user: raw while the guest has it, and put back whatever happens.
 
-Descriptors of a terminal are shared with other programs, so they are never made non-blocking: reading waits until
-there is something, writing is done in a thread.
+Descriptors of a terminal are shared with other programs, so they are never made non-blocking: reading waits
+until there is something, writing is done in a thread.
 """
 
 import contextlib
@@ -90,6 +90,9 @@ class TerminalConsole:
         self.line = line
         self._stdin = stdin
         self._stdout = stdout
+        self._shown = 0
+        self._deaf = False
+        self._progress = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
         """Show and type until the user leaves. Without a terminal there is no leaving: cancel to stop."""
@@ -98,21 +101,23 @@ class TerminalConsole:
             if await self._type():
                 nursery.cancel_scope.cancel()
 
-    async def flush(self, position: int) -> None:
-        """Show what is left after `position`."""
-        data, _ = self.line.transcript.read(position, self.line.transcript.capacity * 2)
-        with contextlib.suppress(OSError):
-            await show(self._stdout, data)
+    async def caught_up(self) -> None:
+        """Wait until everything the guest has said is shown."""
+        while self._shown < self.line.transcript.end and not self._deaf:
+            await self._progress.park()
 
     async def _show(self) -> None:
-        position = self.shown = self.line.late()
+        position = self._shown = self.line.late()
         while True:
             data, position = await self.line.output(position)
             try:
                 await show(self._stdout, data)
             except OSError:  # nobody reads any more (`devmodel run | head`)
+                self._deaf = True
+                self._progress.unpark_all()
                 return
-            self.shown = position
+            self._shown = position
+            self._progress.unpark_all()
 
     async def _type(self) -> bool:
         """Pass on what is typed; True when the user leaves."""

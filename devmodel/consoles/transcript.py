@@ -26,7 +26,7 @@ class Transcript:
             del data[: -self.capacity]
 
     def read(self, position: int, limit: int = 65536) -> tuple[bytes, int]:
-        """Return up to `limit` bytes from `position`, or from the oldest kept, and the position after them."""
+        """Return up to `limit` bytes from `position` or the oldest kept, and the position after."""
         start = max(position - self._start, 0)
         data = bytes(self._data[start : start + limit])
         return data, self._start + start + len(data)
