@@ -51,7 +51,7 @@ class PostCode:
 
 @attrs.define(kw_only=True)
 class DebugExit:
-    """Ports 0xF4-0xF7: what is written ends the machine with that code. It has no state."""
+    """Ports 0xF4-0xF7: writing `code` ends the machine with exit status 2 * code + 1. It has no state."""
 
     shutdown: Callable[[int], None]
 
@@ -61,4 +61,4 @@ class DebugExit:
 
     def write(self, _offset: int, _size: int, value: int) -> None:
         """Write the code and be gone."""
-        self.shutdown(value)
+        self.shutdown((value << 1 | 1) & 0xFF)

@@ -17,8 +17,9 @@ PAM0: Final = 0x59  # its high half is 0xF0000-0xFFFFF
 PAM6: Final = 0x5F
 SMRAM: Final = 0x72
 
-SEGMENTS: Final = ((PAM0, 4, 0xF_0000, 0x1_0000),) + tuple(
-    (PAM0 + 1 + i // 2, i % 2 * 4, 0xC_0000 + i * 0x4000, 0x4000) for i in range(12)
+SEGMENTS: Final = (
+    *((PAM0 + 1 + i // 2, i % 2 * 4, 0xC_0000 + i * 0x4000, 0x4000) for i in range(12)),
+    (PAM0, 4, 0xF_0000, 0x1_0000),
 )
 """Register, shift, first address and length of each segment (290549-001, 3.2.18)."""
 
