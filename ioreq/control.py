@@ -413,6 +413,8 @@ class ControlClient:
                         raise ProtocolError(f"the core on {self.path} answers what nobody asked")
         except (DomainGone, trio.BrokenResourceError):
             pass
+        except ProtocolError as error:
+            log.warning("control.core_breaks_rules", why=str(error))
         finally:
             self._gone = True
             for waiter in self._waiting:

@@ -1,1 +1,1 @@
-"""The built-in demo guest: its source, its image, and the machine it runs on."""
+"""The built-in guest: what `devmodel run` boots when it is given no file."""
