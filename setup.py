@@ -19,7 +19,7 @@ DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "ini
 def extensions() -> list[Extension]:
     """The modules of the processor, and the wire's fence."""
     sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
-    sources.append(Path("ioreq/fence.py"))
+    sources += Path("ioreq").glob("fence.py")
     return [
         Extension(".".join(p.with_suffix("").parts), [str(p)], extra_compile_args=FLAGS, optional=True)
         for p in sources
