@@ -53,8 +53,8 @@ class Builder:
         image = _read("image", machine.image) if machine.image is not None else b""
         if machine.image is not None and not 0 < len(image) <= LOW_END - machine.image_address:
             raise ConfigError(
-                f"image {machine.image} has {len(image)} bytes; allowed: 1 to {LOW_END - machine.image_address} "
-                f"at {machine.image_address:#x}"
+                f"image {machine.image} has {len(image)} bytes; "
+                f"allowed: 1 to {LOW_END - machine.image_address} at {machine.image_address:#x}"
             )
         builder = cls(machine, GuestMemory(machine.memory), firmware, image)
         if firmware:
@@ -66,7 +66,7 @@ class Builder:
         return builder
 
     def reset_map(self) -> None:
-        """What RESET does to the map: PAM shows ROM again. RAM keeps its contents; a flat image is put back."""
+        """Do what RESET does to the map: PAM shows ROM again, RAM stays, a flat image is put back."""
         self.memory.set_type(ADAPTER_ROMS, ONE_MIB - 1, "rom")
         if self.image:
             self.memory.write(self.machine.image_address, self.image)
@@ -74,8 +74,8 @@ class Builder:
     def start_state(self, power_on: GuestState) -> GuestState:
         """Where vCPU 0 starts: at the reset vector in the firmware, or in real mode at the image.
 
-        The image finds what a boot sector does: CS:IP at its first byte, DS, ES, SS zero, a stack below it (or
-        below 7C00h), interrupts off, and 80h in DL.
+        The image finds what a boot sector does: CS:IP at its first byte, DS, ES, SS zero, a stack below it
+        (or below 7C00h), interrupts off, and 80h in DL.
         """
         if not self.image:
             return power_on
@@ -94,7 +94,7 @@ class Builder:
         return attrs.evolve(power_on, gpr=gpr, rip=address - (code << 4), segments=segments)
 
     def e820(self) -> list[E820Entry]:
-        """The memory map for the firmware to publish."""
+        """Return the memory map for the firmware to publish."""
         low = self.memory.regions[0].length
         entries = [
             E820Entry(0, EBDA, RAM),
@@ -110,7 +110,7 @@ class Builder:
 
 
 def read_firmware(path: str) -> bytes:
-    """The firmware image, of a size that a PC's flash has. Raises ConfigError."""
+    """Read a firmware image, of a size that a PC's flash has. Raises ConfigError."""
     data = _read("firmware", path)
     if not data or len(data) % FIRMWARE_STEP or len(data) > FIRMWARE_MOST:
         raise ConfigError(

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         domain = Domain(machine, options.domain, reboot=not options.no_reboot)
     except ConfigError as error:
-        print(f"hvcore: {error}", file=sys.stderr)
+        sys.stderr.write(f"hvcore: {error}\n")
         return BAD_INPUT
 
     def stop(number: int, _: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """The core's half of the machine description: `[machine]` of MACHINE.toml.
 
-The device models' tables are known by name, so that a misspelt one is an error on both sides; what is in them is
-checked by their owner.
+The device models' tables are known by name, so that a misspelt one is an error on both sides; what is in them
+is checked by their owner.
 """
 
 import os
@@ -117,9 +117,8 @@ def _memory(where: str, value: object) -> int:
     elif isinstance(value, str) and (match := re.fullmatch(r"(\d+)([KMG]?)", value, re.ASCII)):
         size = int(match[1]) * UNITS[match[2]]
     if not LEAST_MEMORY <= size <= MOST_MEMORY or size % 4096:
-        raise ConfigError(
-            f'{where} is {_shown(value)}; allowed: bytes, or a string like "64M", from 1M to 32G in steps of 4K'
-        )
+        sizes = 'bytes, or a string like "64M", from 1M to 32G in steps of 4K'
+        raise ConfigError(f"{where} is {_shown(value)}; allowed: {sizes}")
     return size
 
 

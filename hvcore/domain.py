@@ -1,11 +1,12 @@
 """A domain: what the guest's vCPUs and device models share, and the domain socket.
 
-The virtual platform lives here and not in any vCPU: guest memory and its map, the pins page, the ioreq servers
-with their ranges, the 0xCF8 latch, who owns interrupt acknowledge, reset and shutdown.
+The virtual platform lives here and not in any vCPU: guest memory and its map, the pins page, the ioreq
+servers with their ranges, the 0xCF8 latch, who owns interrupt acknowledge, reset and shutdown.
 
-Three kinds of threads meet here. The *control thread* (`ioreq.control.ControlServer`) performs device-model ops.
-A *vCPU thread* runs the guest; what it must do for others is posted to it. The *main thread* waits for the end.
-`_lock` guards what is written by more than one of them; the access path takes no lock (see `routing`).
+Three kinds of threads meet here. The *control thread* (`ioreq.control.ControlServer`) performs device-model
+ops. A *vCPU thread* runs the guest; what it must do for others is posted to it. The *main thread* waits for
+the end. `_lock` guards what is written by more than one of them; the access path takes no lock (see
+`routing`).
 """
 
 import errno
@@ -96,7 +97,7 @@ class Domain:
     """One guest, from its memory to its end."""
 
     def __init__(self, machine: MachineConfig, socket_path: str, *, reboot: bool = True) -> None:
-        """Build everything and listen on `socket_path`. Raises ConfigError, one line, before anything starts."""
+        """Build everything and listen on `socket_path`. Raises ConfigError before anything starts."""
         self._machine = machine
         self._reboot = reboot
         self._lock = threading.Lock()
@@ -196,7 +197,7 @@ class Domain:
     # Platform, in a vCPU's thread
 
     def triple_fault(self) -> None:
-        """A PC's chipset answers the processor's shutdown cycle with a reset."""
+        """Reset, as a PC's chipset does on the processor's shutdown cycle."""
         log.info("domain.triple_fault", rip=hex(self.vcpus[0].processor.rip))
         self.reset()
 
@@ -211,12 +212,12 @@ class Domain:
         self.end(SHUTDOWN_CRASH, 1)
 
     def interrupt_channels(self, vcpu: int) -> list[CoreChannel]:
-        """The channel to the owner of interrupt acknowledge."""
+        """Return the channel to the owner of interrupt acknowledge."""
         owner = self._interrupts
         return [] if owner is None else [owner.channels[vcpu]]
 
     def reset(self) -> None:
-        """Reset the machine: the device models first, then the map, then the processor. Without reboot: end."""
+        """Reset the device models first, then the map, then the processor. Without reboot: end."""
         if not self._reboot:
             self.end(SHUTDOWN_POWEROFF, 0)
             return
@@ -248,7 +249,7 @@ class Domain:
                 connection.close()
 
     def _server_failed(self, server: int, why: str) -> None:
-        """A server broke the protocol: treat it as dead. Its connection's end does the rest."""
+        """Treat a server that broke the protocol as dead. Its connection's end does the rest."""
         attached = self._servers.get(server)
         log.error("server.protocol_error", server=server, why=why)
         if attached is not None:
@@ -282,7 +283,7 @@ class Domain:
             raise ControlError(errno.EINVAL, str(error)) from None
 
     def gone(self, connection: Connection) -> None:
-        """A device model died or left: its servers are destroyed, whoever waits for it goes on."""
+        """Destroy the servers of a device model that died or left; whoever waits for it goes on."""
         log.info("server.detached", program=connection.program)
         for server in [s for s in self._servers.values() if s.connection is connection]:
             self._destroy(server)
@@ -350,7 +351,7 @@ class Domain:
         return server
 
     def _destroy(self, server: IoreqServer) -> None:
-        """Free its ranges first, then complete its request in flight; the vCPU closes what it may be using."""
+        """Free its ranges, then complete its request in flight; the vCPU closes what it may be using."""
         self._release_interrupts(server)
         self.routing.remove(server.id)
         del self._servers[server.id]
@@ -377,7 +378,7 @@ class Domain:
             self._wake()
 
     def _wake(self) -> None:
-        """A halted vCPU sleeps on the old owner's channel: let it look again."""
+        """Let a halted vCPU look again: it sleeps on the old owner's channel."""
         for vcpu in self.vcpus:
             vcpu.post(_nothing)
 
@@ -387,7 +388,7 @@ class Domain:
         return self._servers[self._interrupts.server].connection
 
     def _start_when_ready(self) -> None:
-        """The guest starts when its interrupt controller is there and answers."""
+        """Start the guest once its interrupt controller is there and answers."""
         if self._started or self._outcome is not None or self._interrupts is None:
             return
         if self._servers[self._interrupts.server].enabled:

@@ -1,8 +1,8 @@
 """What the common layer and a vendor backend know of each other (after Xen's `hvm_function_table`).
 
 `HvmBackend` is all that the rest of the core sees of VMX or SVM; `ExitHandlers` is all that a backend's
-first-level handler knows of the common layer. General registers are the processor's and shared by both vendors,
-as Xen's `guest_cpu_user_regs` are; everything else of the guest goes through the backend.
+first-level handler knows of the common layer. General registers are the processor's and shared by both
+vendors, as Xen's `guest_cpu_user_regs` are; everything else of the guest goes through the backend.
 """
 
 from collections.abc import Callable
@@ -125,15 +125,11 @@ class ExitHandlers:
     """(guest-physical address, instruction bytes if the hardware gave them, it is a fetch): an access that no
     memory answers. Moves on by itself."""
     emulate: Callable[[], None]
-    """Execute the instruction at RIP with its memory accesses to devices allowed. Moves on by itself."""
+    """Execute the instruction at RIP in the processor, devices standing in for memory. Moves on by itself."""
     cpuid: Callable[[], None]
     rdmsr: Callable[[], bool]
     wrmsr: Callable[[], bool]
     rdtsc: Callable[[], None]
-    read_cr: Callable[[int, int], bool]
-    """(control register, general register)"""
-    write_cr: Callable[[int, int], bool]
-    """(control register, value)"""
     halt: Callable[[], None]
     """After the instruction was skipped."""
     external_interrupt: Callable[[], None]
@@ -173,10 +169,10 @@ class HvmBackend(Protocol):
         """Deliver an event on the next entry. `kind` of EventKind; `length` for the software kinds only."""
 
     def event_pending(self) -> bool:
-        """An event waits for the next entry."""
+        """Tell whether an event waits for the next entry."""
 
     def interruptible(self) -> bool:
-        """The guest could take an external interrupt on the next entry: IF is set, no shadow, no other event."""
+        """Tell whether the guest could take an external interrupt: IF, no shadow, no other event."""
 
     def request_interrupt_window(self, wanted: bool) -> None:
         """Exit as soon as the guest becomes interruptible; the pin itself does not exit meanwhile."""
@@ -185,13 +181,13 @@ class HvmBackend(Protocol):
         """Blocking by STI, MOV SS and NMI, as bits of Shadow."""
 
     def set_interrupt_shadow(self, shadow: int) -> None:
-        """The opposite of `interrupt_shadow`."""
+        """Set what `interrupt_shadow` returns."""
 
     def save(self) -> GuestState:
-        """The guest's registers."""
+        """Return the guest's registers."""
 
     def load(self, state: GuestState) -> None:
         """Replace the guest's registers, through the vendor's own fields."""
 
     def describe(self) -> dict[str, str]:
-        """The last exit's record, field by field in the vendor's words, for the log of a crash."""
+        """Return the last exit's record in the vendor's words, for the log of a crash."""

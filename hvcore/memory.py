@@ -19,6 +19,7 @@ needs beside them (Intel 82441FX data sheet, PAM registers):
 
 import mmap
 import os
+from itertools import pairwise
 from typing import Final
 
 import attrs
@@ -119,7 +120,7 @@ class GuestMemory:
         self._build()
 
     def type_of(self, address: int) -> str:
-        """The type of the page at `address`."""
+        """Return the type of the page at `address`."""
         for first, last, kind in reversed(self._types):
             if first <= address <= last:
                 return kind
@@ -171,7 +172,7 @@ class GuestMemory:
             | {edge for r in self.regions + self._roms for edge in (r.address, r.address + r.length)}
         )
         slots: list[Slot] = []
-        for first, end in zip(edges, edges[1:], strict=False):
+        for first, end in pairwise(edges):
             kind = self.type_of(first)
             ram = self._backing(self.regions, first)
             source = self._backing(self._roms, first) if kind.startswith("rom") else ram

@@ -116,11 +116,11 @@ class Routing:
         raise RangeError(errno.ENOENT, f"{SPACES[space]} range {first:#x}-{last:#x} is not mapped")
 
     def find_port(self, port: int, size: int) -> Range | None:
-        """The newest range with the whole access; the slow way, for what `ports` does not answer."""
+        """Find the newest range with the whole access, where `ports` does not answer."""
         return self._select(PORT, port, port + size - 1)
 
     def find_memory(self, address: int, length: int) -> Range | None:
-        """The newest range with all `length` bytes."""
+        """Find the newest range with all `length` bytes."""
         last = address + length - 1
         for claimed in self.memory:
             if claimed.first <= address and last <= claimed.last:
@@ -128,7 +128,7 @@ class Routing:
         return None
 
     def find_pci(self, sbdf: int) -> Range | None:
-        """The newest range with this PCI function: segment << 16 | bus << 8 | device << 3 | function."""
+        """Find the newest range with segment << 16 | bus << 8 | device << 3 | function."""
         for claimed in self.pci:
             if claimed.first <= sbdf <= claimed.last:
                 return claimed

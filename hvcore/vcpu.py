@@ -1,7 +1,8 @@
 """A vCPU: its processor, its backend, the common handlers it is joined with, and the thread that runs it.
 
-The thread's loop is the walk of every exit: enter the guest, record the exit, decode the record, do what it asks
-for. Other threads reach a vCPU in one way only, `post`: work for the vCPU's own thread to do between two entries.
+The thread's loop is the walk of every exit: enter the guest, record the exit, decode the record, do what it
+asks for. Other threads reach a vCPU in one way only, `post`: work for the vCPU's own thread to do between two
+entries.
 """
 
 import threading
@@ -13,7 +14,6 @@ import structlog
 
 from hvcore.cpu.processor import Processor
 from hvcore.errors import EntryError
-from hvcore.exits.control import ControlRegisters
 from hvcore.exits.cpuid import Cpuid
 from hvcore.exits.interrupts import Interrupts
 from hvcore.exits.mmio import Mmio
@@ -38,16 +38,16 @@ class Platform(Protocol):
     """What a vCPU asks of its domain. Called in the vCPU's thread."""
 
     def triple_fault(self) -> None:
-        """The processor shut down; a PC resets."""
+        """Take note that the processor shut down; a PC resets."""
 
     def crash(self, text: str) -> None:
-        """The guest cannot go on."""
+        """End the domain: the guest cannot go on."""
 
     def failed(self, error: BaseException) -> None:
-        """The core itself cannot go on: a bug."""
+        """End the domain: the core itself cannot go on, which is a bug."""
 
     def interrupt_channels(self, vcpu: int) -> list[CoreChannel]:
-        """The channels on which a halted vCPU hears of its INTR pin."""
+        """Return the channels on which a halted vCPU hears of its INTR pin."""
 
 
 class Vcpu:
@@ -84,7 +84,6 @@ class Vcpu:
         ports = PortIo(processor, memory, self.requests)
         mmio = Mmio(processor, memory, self.requests, backend, self._crash)
         msr = Msr(processor, backend)
-        control = ControlRegisters(processor, backend)
         backend.attach(
             ExitHandlers(
                 port_in=ports.read,
@@ -96,8 +95,6 @@ class Vcpu:
                 rdmsr=msr.read,
                 wrmsr=msr.write,
                 rdtsc=msr.read_tsc,
-                read_cr=control.read,
-                write_cr=control.write,
                 halt=self._halt,
                 external_interrupt=self.interrupts.pin_raised,
                 interrupt_window=self.interrupts.window_open,
@@ -138,7 +135,7 @@ class Vcpu:
         self.halted = False
 
     def intr(self) -> int:
-        """The level of the INTR pin."""
+        """Return the level of the INTR pin."""
         return int(self._pins[self._pin])
 
     def _run(self) -> None:

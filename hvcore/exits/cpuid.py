@@ -1,8 +1,8 @@
 """CPUID policy: one processor for every vendor of virtualisation (SDM vol. 2, CPUID).
 
-The guest sees an i686 (family 6) that calls itself "GenuineIntel": guests choose their errata and paths by vendor
-and family, and these are the ones that this instruction set is of. It advertises what the processor does and
-nothing more: no FPU, no APIC, no paging extensions. The backend (VMX or SVM) does not show.
+The guest sees an i686 (family 6) that calls itself "GenuineIntel": guests choose their errata and paths by
+vendor and family, and these are the ones that this instruction set is of. It advertises what the processor
+does and nothing more: no FPU, no APIC, no paging extensions. The backend (VMX or SVM) does not show.
 """
 
 import struct
@@ -12,7 +12,7 @@ from hvcore.cpu.processor import Processor
 from hvcore.hvm import Register
 
 SIGNATURE: Final = 0x0000_0633
-"""Family 6, model 3, stepping 3: a Pentium II, the first i686 with both SYSENTER's and CMOV's encodings defined."""
+"""Family 6, model 3, stepping 3 (a Pentium II); `Processor.reset` leaves the same in EDX."""
 VENDOR: Final = b"GenuineIntel"
 BRAND: Final = b"devmodel i686 virtual processor"
 

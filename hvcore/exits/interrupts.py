@@ -1,8 +1,9 @@
 """Interrupt delivery: from the level of the INTR pin to an event in the guest.
 
 The interrupt controller is a device. Its output is a word in the pins page, and its vector comes by an
-interrupt-acknowledge request, which is made only when the guest can take the interrupt at once; until then the
-backend is asked for an interrupt window. A request withdrawn meanwhile leaves the pin low, and nothing happens.
+interrupt-acknowledge request, which is made only when the guest can take the interrupt at once; until then
+the backend is asked for an interrupt window. A request withdrawn meanwhile leaves the pin low, and nothing
+happens.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ class Interrupts:
         self._pin = pin
 
     def pin_raised(self) -> None:
-        """The pin is (or was) high: deliver now, or ask for a window."""
+        """Deliver now, or ask for a window, if the pin is high."""
         if not self._pin():
             return
         if self._backend.interruptible():
@@ -29,7 +30,7 @@ class Interrupts:
             self._backend.request_interrupt_window(True)
 
     def window_open(self) -> None:
-        """The guest can take an interrupt: is there still one?"""
+        """Deliver what the window was asked for, if it is still there."""
         self._backend.request_interrupt_window(False)
         self.pin_raised()
 

@@ -14,7 +14,17 @@ from hvcore.cpu.exitinfo import Emulate
 from hvcore.cpu.processor import Processor
 from hvcore.exits.requests import Requests
 from hvcore.exits.strings import ADDRESS_MASKS, PAGE, advance, items_in_run
-from hvcore.hvm import CR0_PE, RFLAGS_DF, RIGHTS_DB, RIGHTS_L, EventKind, HvmBackend, Register, SegmentName, Vector
+from hvcore.hvm import (
+    CR0_PE,
+    RFLAGS_DF,
+    RIGHTS_DB,
+    RIGHTS_L,
+    EventKind,
+    HvmBackend,
+    Register,
+    SegmentName,
+    Vector,
+)
 from hvcore.memory import GuestMemory
 from ioreq.layout import ONES
 
@@ -44,7 +54,7 @@ class Mmio:
         self._crash = crash
 
     def access(self, address: int, code: bytes, fetch: bool) -> None:
-        """The instruction at RIP touches `address`; `code` is its bytes if the hardware recorded them."""
+        """Do what the instruction at RIP does; `code` is its bytes if the hardware recorded them."""
         if self._backend.event_pending():
             self._crash(f"an event's delivery touches {address:#x}, where there is no memory")
         elif fetch:
@@ -117,7 +127,7 @@ class Mmio:
     def _operand(
         self, segment: int, register: int, size: int, count: int, mask: int, descending: bool, *, write: bool
     ) -> tuple[int, int]:
-        """Guest-physical address of the first item and how many follow in its page; FAULT if one was raised."""
+        """Find the first item's guest-physical address and how many share its page; or FAULT."""
         processor = self._processor
         offset = processor.gpr(register) & mask
         linear = processor.segment_linear(segment, offset, size, write)
@@ -163,7 +173,7 @@ class Mmio:
 
 
 def _is_repeated(code: bytes) -> bool:
-    """A REP prefix stands among the prefixes: worth decoding."""
+    """Tell whether a REP prefix stands among the prefixes: only then is it worth decoding."""
     for byte in code:
         if byte in {0xF2, 0xF3}:
             return True

@@ -16,7 +16,7 @@ PRETENDED: Final[dict[int, int]] = {
     0x119: 0,  # BBL_CR_CTL: bit 21 set would say that there is no serial number to disable
     0x1D9: 0,  # DEBUGCTL: no last-branch records
 }
-"""Model-specific registers that read as this, and whose writes are dropped: guests touch them by family alone."""
+"""What guests touch by family alone: it reads as this, and writes are dropped."""
 
 
 class Msr:

@@ -1,8 +1,8 @@
 """The I/O exit handler: IN, OUT, INS, OUTS (SDM vol. 1 chapter 19).
 
-A repeated string instruction becomes as few requests as the ABI allows: all items that share a page of RAM go in
-one, with a pointer to the RAM. The instruction is left at its RIP between them, as real hardware does, so that
-interrupts get in and a fault in the middle leaves counts and indexes exact.
+A repeated string instruction becomes as few requests as the ABI allows: all items that share a page of RAM go
+in one, with a pointer to the RAM. The instruction is left at its RIP between them, as real hardware does, so
+that interrupts get in and a fault in the middle leaves counts and indexes exact.
 """
 
 from typing import Final
@@ -84,7 +84,7 @@ class PortIo:
         self._memory.write(first, b"\xff" * (count * size))
 
     def _one(self, port: int, size: int, read: bool, linear: int, user: bool) -> bool:
-        """One item by value: it crosses a page, or its memory is not plain RAM. False: a page fault was raised."""
+        """Move one item by value: it crosses a page, or is not in plain RAM. False: page fault."""
         pieces: list[tuple[int, int]] = []  # address, bytes
         left = size
         while left:

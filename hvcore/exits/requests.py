@@ -1,7 +1,7 @@
 """I/O request notification: an access becomes an ioreq to the server that claims it, and comes back answered.
 
-One `Requests` a vCPU, used by its thread alone. A request that nobody claims reads ones, and a write is dropped.
-The path of a single port access is the hot one: it reuses one `Request`, and looks one table up.
+One `Requests` a vCPU, used by its thread alone. A request that nobody claims reads ones, and a write is
+dropped. The path of a single port access is the hot one: it reuses one `Request`, and looks one table up.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class Requests:
         completed: Callable[[], None],
         failed: Callable[[int, str], None],
     ) -> None:
-        """`completed` runs after every synchronous request; `failed` is told of a server that broke the protocol."""
+        """`completed` runs after every synchronous request; `failed` hears who broke the rules."""
         self._routing = routing
         self._ports = routing.ports
         self._vcpu = vcpu
@@ -99,7 +99,7 @@ class Requests:
     # Memory
 
     def read_memory(self, address: int, size: int) -> int:
-        """A load of up to 8 bytes, cut into powers of two as the wire demands."""
+        """Load up to 8 bytes, cut into powers of two as the wire demands."""
         if size in {1, 2, 4, 8}:
             claimed = self._routing.find_memory(address, size)
             if claimed is None:
@@ -111,7 +111,7 @@ class Requests:
         return low | self.read_memory(address + part, size - part) << 8 * part
 
     def write_memory(self, address: int, size: int, value: int) -> None:
-        """A store of up to 8 bytes."""
+        """Store up to 8 bytes."""
         if size not in {1, 2, 4, 8}:
             part = 4 if size > 4 else 2
             self.write_memory(address, part, value & ONES[part])
@@ -128,7 +128,7 @@ class Requests:
     def memory_block(
         self, address: int, size: int, count: int, read: bool, descending: bool, data: int, *, pointer: bool
     ) -> tuple[int, int]:
-        """`count` items from `address` on, which steps by +-size; `data` is a value, or a guest-physical address.
+        """Move `count` items from `address` on, stepping by +-size; `data` is a value or a RAM address.
 
         Returns how many items were done and the last item's data; (-1, ones) if nobody claims all of it.
         """
@@ -141,7 +141,7 @@ class Requests:
     # Interrupts
 
     def acknowledge(self) -> int:
-        """The interrupt-acknowledge cycle: the vector, or NO_VECTOR if there is no interrupt controller."""
+        """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR without a controller."""
         claimed = self.acknowledger()
         if claimed is None:
             return NO_VECTOR
@@ -176,7 +176,7 @@ class Requests:
         self._one(claimed, TYPE_PIO, port, size, False, value)
 
     def _config_target(self, port: int) -> Range | None:
-        """The server that mapped the PCI function the latch points at. If none did, the port's owner answers."""
+        """Find who mapped the PCI function the latch points at. If nobody, the port's owner answers."""
         latch = self._config.value
         if port < CONFIG_DATA or not latch & CONFIG_ENABLE or not self._routing.pci:
             return None

@@ -24,8 +24,8 @@ def items_in_run(
 ) -> int:
     """How many of `count` items of `size` bytes, the first at `offset` (`linear`), can be moved in one go.
 
-    They share a page, do not wrap the address size and lie inside the segment; at least 1. The first item must
-    have been checked (`segment_linear`); one that crosses a page goes alone.
+    They share a page, do not wrap the address size and lie inside the segment; at least 1. The first item
+    must have been checked (`segment_linear`); one that crosses a page goes alone.
     """
     in_page = linear & PAGE - 1
     if in_page + size > PAGE:
@@ -46,7 +46,7 @@ def items_in_run(
 
 
 def advance(processor: Processor, register: int, by: int, mask: int) -> None:
-    """Add to an index or count register as wide as the address size: 16 bits keep the rest, 32 bits clear it."""
+    """Add to an index or count register, as wide as the address size: 32 bits clear the upper half."""
     old = processor.gpr(register)
     new = (old + by) & mask
     processor.set_gpr(register, old & ~mask | new if mask == ADDRESS_MASKS[2] else new)

@@ -1,8 +1,8 @@
 """One vCPU under SVM: VMRUN, the record of each #VMEXIT, and the first-level handler that reads it.
 
 The two halves meet only in the VMCB. `_record_*` is the hardware: it sees the processor's raw exit and writes
-EXITCODE, EXITINFO1, EXITINFO2, EXITINTINFO, nRIP and the decode assists (APM vol. 2 chapter 15). `_on_*` is the
-hypervisor: it reads those and calls the common layer. Their order in this file is the order of a #VMEXIT.
+EXITCODE, EXITINFO1, EXITINFO2, EXITINTINFO, nRIP and the decode assists (APM vol. 2 chapter 15). `_on_*` is
+the hypervisor: it reads those and calls the common layer. Their order in this file is the order of a #VMEXIT.
 """
 
 import struct
@@ -37,8 +37,6 @@ from hvcore.svm.exits import (
     IOIO_SIZE,
     IOIO_SIZE_SHIFT,
     IOIO_STRING,
-    MOV_CR,
-    MOV_REGISTER,
     MSR_WRITE,
     NPF_FETCH,
     ExitCode,
@@ -46,6 +44,7 @@ from hvcore.svm.exits import (
     dr_info,
     ioio_info,
     npf_info,
+    task_switch_info,
 )
 from hvcore.svm.vmcb import (
     EVENT_ERROR_SHIFT,
@@ -136,28 +135,27 @@ class SvmBackend:
             ExitCode.INTR: handlers.external_interrupt,
             ExitCode.VINTR: handlers.interrupt_window,
             ExitCode.RDTSC: partial(self._on_instruction, handlers.rdtsc),
-            ExitCode.RDPMC: self._on_undefined_counter,
+            ExitCode.RDPMC: self._let_run,
             ExitCode.CPUID: partial(self._on_instruction, handlers.cpuid),
+            ExitCode.IRET: self._let_run,
             ExitCode.INVD: self._skip,
             ExitCode.PAUSE: self._skip,
             ExitCode.HLT: self._on_hlt,
-            ExitCode.INVLPG: self._on_invlpg,
+            ExitCode.INVLPG: self._let_run,
             ExitCode.IOIO: self._on_ioio,
             ExitCode.MSR: self._on_msr,
+            ExitCode.TASK_SWITCH: self._on_task_switch,
             ExitCode.SHUTDOWN: handlers.triple_fault,
             ExitCode.WBINVD: self._skip,
             ExitCode.NPF: self._on_npf,
         }
-        for number in range(16):
-            self._first_level[ExitCode.CR_READ + number] = partial(self._on_cr_read, number)
-            self._first_level[ExitCode.CR_WRITE + number] = partial(self._on_cr_write, number)
-            self._first_level[ExitCode.DR_READ + number] = partial(self._on_dr_read, number)
-            self._first_level[ExitCode.DR_WRITE + number] = partial(self._on_dr_write, number)
+        for number in range(64):  # control and debug registers, reads and writes
+            self._first_level[ExitCode.CR_READ + number] = self._let_run
         for vector in range(32):
             self._first_level[ExitCode.EXCEPTION + vector] = partial(self._on_exception, vector)
 
     def reset(self) -> None:
-        """A fresh block: the processor's power-on state, and the controls this hypervisor wants."""
+        """Make a fresh block: the power-on state, and the controls this hypervisor wants."""
         self._processor.reset()
         vmcb = self.vmcb
         vmcb.in_use = False
@@ -213,7 +211,7 @@ class SvmBackend:
         self._record[kind](self._exit)
 
     def _enter_checked(self) -> bool:
-        """The consistency checks. False: VMEXIT_INVALID is recorded."""
+        """Run the consistency checks. False: VMEXIT_INVALID is recorded."""
         vmcb = self.vmcb
         rule = checks.broken_rule(vmcb)
         if rule is not None:
@@ -226,7 +224,7 @@ class SvmBackend:
         return True
 
     def _apply_intercepts(self) -> None:
-        """The intercept words, as the processor's intercepts."""
+        """Turn the intercept words into the processor's intercepts."""
         read, intercepts = self.vmcb.read, self._processor.intercepts
         general, more = read(Control.INTERCEPT_3), read(Control.INTERCEPT_4)
         vintr = read(Control.VINTR)
@@ -297,6 +295,7 @@ class SvmBackend:
             ExitKind.CLTS: self._record_cr0_write,
             ExitKind.DR_ACCESS: self._record_dr_access,
             ExitKind.INVLPG: self._record_invlpg,
+            ExitKind.TASK_SWITCH: self._record_task_switch,
         }
         return [table.get(kind, self._record_unknown) for kind in range(max(table) + 1)]
 
@@ -362,8 +361,13 @@ class SvmBackend:
     def _record_invlpg(self, e: ExitInfo) -> None:
         self._fill(ExitCode.INVLPG, e.linear_address, 0, e.next_rip)
 
+    def _record_task_switch(self, e: ExitInfo) -> None:
+        error = e.vectoring_error_code if e.vectoring and e.vectoring_has_error_code else None
+        self._fill(ExitCode.TASK_SWITCH, e.number, task_switch_info(error), 0)
+        self._record_vectoring(e)
+
     def _record_vectoring(self, e: ExitInfo) -> None:
-        """The delivery that this exit interrupted, if any (section 15.7.2)."""
+        """Record the delivery that this exit interrupted, if any (section 15.7.2)."""
         if e.vectoring:
             kind = e.vectoring_kind
             if kind >= EventKind.PRIVILEGED_SOFTWARE_EXCEPTION:
@@ -424,7 +428,7 @@ class SvmBackend:
         self._handlers.mmio(address, code, bool(error & NPF_FETCH))
 
     def _on_exception(self, vector: int) -> None:
-        """An intercepted exception belongs to the guest all the same: reflect it."""
+        """Reflect an intercepted exception: it belongs to the guest all the same."""
         error, address = self._infos()
         processor = self._processor
         if vector == Vector.PF:
@@ -450,42 +454,20 @@ class SvmBackend:
         if self._handlers.wrmsr() if write else self._handlers.rdmsr():
             self._skip()
 
-    def _on_undefined_counter(self) -> None:
-        self.inject(EventKind.HARDWARE_EXCEPTION, Vector.GP, 0, 0)
-
-    def _on_invlpg(self) -> None:
-        processor = self._processor
-        processor.set_cr(3, processor.cr(3))
-        self._skip()
-
-    def _on_cr_read(self, number: int) -> None:
+    def _let_run(self) -> None:
+        """Let the intercepted instruction run: the processor knows its faults and effects best."""
         assert self._handlers is not None
-        if self._handlers.read_cr(number, self._infos()[0] & MOV_REGISTER):
-            self._skip()
-
-    def _on_cr_write(self, number: int) -> None:
-        assert self._handlers is not None
-        info = self._infos()[0]
-        if info & MOV_CR:
-            if self._handlers.write_cr(number, self._processor.gpr(info & MOV_REGISTER)):
-                self._skip()
-            return
-        # LMSW or CLTS: decode assists say no more, so one instruction runs without the intercept.
         intercepts = self._processor.intercepts
-        intercepts.cr_write &= ~1
+        intercepts.cr_read = intercepts.cr_write = intercepts.dr_read = intercepts.dr_write = 0
+        intercepts.invlpg = intercepts.rdpmc = intercepts.iret = False
         self._processor.update_intercepts()
         self._handlers.emulate()
         self._apply_intercepts()
 
-    def _on_dr_read(self, number: int) -> None:
-        processor = self._processor
-        processor.set_gpr(self._infos()[0] & MOV_REGISTER, processor.dr(number))
-        self._skip()
-
-    def _on_dr_write(self, number: int) -> None:
-        processor = self._processor
-        processor.set_dr(number, processor.gpr(self._infos()[0] & MOV_REGISTER) & 0xFFFF_FFFF)
-        self._skip()
+    def _on_task_switch(self) -> None:
+        assert self._handlers is not None
+        selector = self._infos()[0] & 0xFFFF
+        self._handlers.crash(f"the guest switches to the task {selector:#06x}: only its software may")
 
     def _on_unexpected(self) -> None:
         assert self._handlers is not None
@@ -496,7 +478,7 @@ class SvmBackend:
             self._handlers.crash(f"#VMEXIT with code {code:#x}, which no intercept asks for")
 
     def _reinject_interrupted(self) -> None:
-        """An event whose delivery the exit interrupted is injected again on the next VMRUN (section 15.20)."""
+        """Inject the event whose delivery the exit interrupted again (section 15.20)."""
         interrupted = _QWORD.unpack_from(self._data, _EXITINTINFO)[0]
         if not interrupted & EVENT_VALID:
             return
@@ -571,12 +553,12 @@ class SvmBackend:
         self._processor.update_intercepts()
 
     def interrupt_shadow(self) -> int:
-        """The block knows one shadow for STI and MOV SS; NMI blocking is the processor's own."""
+        """Read the block's one shadow for STI and MOV SS, and the processor's NMI blocking."""
         shadow = Shadow.STI if self.vmcb.read(Control.INTERRUPT_SHADOW) & 1 else 0
         return shadow | self._processor.interruptibility & Shadow.NMI
 
     def set_interrupt_shadow(self, shadow: int) -> None:
-        """The opposite of `interrupt_shadow`."""
+        """Set what `interrupt_shadow` returns."""
         self._processor.interruptibility = shadow & Shadow.NMI
         self.vmcb.write(Control.INTERRUPT_SHADOW, int(bool(shadow & (Shadow.STI | Shadow.MOV_SS))))
 
@@ -637,7 +619,7 @@ class SvmBackend:
         processor.activity = state.activity
 
     def describe(self) -> dict[str, str]:
-        """The exit fields of the control area."""
+        """Return the exit fields of the control area."""
         read = self.vmcb.read
         fields = {
             "exitcode": Control.EXITCODE,
@@ -653,7 +635,7 @@ class SvmBackend:
 
 
 def _cached(p: Processor) -> dict[int, Cached]:
-    """The fields that live in the processor while the block is in use."""
+    """List the fields that live in the processor while the block is in use."""
 
     def shadow(value: int) -> None:
         p.interruptibility = p.interruptibility & Shadow.NMI | (Shadow.STI if value & 1 else 0)

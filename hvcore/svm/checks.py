@@ -37,7 +37,7 @@ ATTRIBUTE_D: Final = 1 << 10
 
 
 def broken_rule(vmcb: Vmcb) -> str | None:
-    """The first rule that this block breaks, or None if the guest may be entered."""
+    """Return the first rule that this block breaks, or None if the guest may be entered."""
     read = vmcb.read
     cr0, cr4, efer = read(Save.CR0), read(Save.CR4), read(Save.EFER)
     limit = 1 << PHYSICAL_ADDRESS_BITS

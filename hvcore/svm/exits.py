@@ -1,14 +1,14 @@
-"""The record of a #VMEXIT: EXITCODE (APM vol. 2 appendix C) and the formats of EXITINFO1 and EXITINFO2 (ch. 15).
+"""The record of a #VMEXIT: EXITCODE (APM vol. 2 appendix C), EXITINFO1 and EXITINFO2 (chapter 15).
 
-Functions named `*_info` build a field from what happened; the first-level handler takes it apart again with the
-masks here. Nothing else passes between the two.
+Functions named `*_info` build a field from what happened; the first-level handler takes it apart again with
+the masks here. Nothing else passes between the two.
 """
 
 from typing import Final
 
 
 class ExitCode:
-    """EXITCODE values. CR and DR reads and writes are their base plus the register, exceptions plus the vector."""
+    """EXITCODE values. For CR, DR and exceptions: the base, to which register or vector is added."""
 
     CR_READ: Final = 0x000
     CR_WRITE: Final = 0x010
@@ -84,8 +84,12 @@ IOIO_PORT_SHIFT: Final = 16
 def ioio_info(
     port: int, size: int, read: bool, string: bool, rep: bool, address_size: int, segment: int
 ) -> int:
-    """EXITINFO1: bit 0 IN, 2 string, 3 REP, 6:4 operand size (one bit for 8, 16, 32), 9:7 address size (one bit
-    for 16, 32, 64), 12:10 effective segment, 31:16 port. EXITINFO2 holds the next RIP. `address_size` in bytes."""
+    """Build EXITINFO1.
+
+    Bit 0 IN, 2 string, 3 REP, 6:4 operand size (one bit for 8, 16, 32), 9:7 address size (one bit
+    for 16, 32, 64), 12:10 effective segment, 31:16 port. EXITINFO2 holds the next RIP. `address_size` in
+    bytes.
+    """
     return (
         read << 0
         | string << 2
@@ -108,14 +112,16 @@ NPF_TABLE: Final = 1 << 33
 
 
 def npf_info(write: bool, fetch: bool, present: bool) -> int:
-    """Bit 0 present, 1 write, 2 user (nested walks are user accesses), 4 instruction fetch; bit 32: it happened
-    on the guest's final physical address and not on its page tables."""
+    """Build EXITINFO1.
+
+    Bit 0 present, 1 write, 2 user (nested walks are user accesses), 4 instruction fetch; bit 32: it happened
+    on the guest's final physical address and not on its page tables.
+    """
     return present << 0 | write << 1 | NPF_USER | fetch << 4 | NPF_FINAL
 
 
 # EXITINFO1 of MOV CR and MOV DR with decode assists (sections 15.33.1 and 15.33.2).
 MOV_CR: Final = 1 << 63
-MOV_REGISTER: Final = 0xF
 
 
 def cr_info(register: int, mov: bool) -> int:
@@ -135,4 +141,8 @@ TASK_SWITCH_IRET: Final = 1 << 36
 TASK_SWITCH_JUMP: Final = 1 << 38
 TASK_SWITCH_ERROR: Final = 1 << 44
 TASK_SWITCH_RF: Final = 1 << 48
-"""EXITINFO2 of TASK_SWITCH (section 15.14.1); EXITINFO1 is the selector."""
+
+
+def task_switch_info(error: int | None) -> int:
+    """Build EXITINFO2 (section 15.14.1): bit 44 and the error code to push. EXITINFO1: the selector."""
+    return 0 if error is None else TASK_SWITCH_ERROR | error

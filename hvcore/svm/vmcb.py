@@ -1,8 +1,9 @@
 """The virtual machine control block (APM vol. 2 appendix B): 4096 bytes, little-endian.
 
-`Control` and `Save` name every field with its offset in the block and its size. The control area is plain bytes.
-Fields of the state-save area that the processor holds are *cached*: while the block is in use the processor's
-registers are the truth, `read` asks them and `write` changes them, and `save` brings the bytes up to date.
+`Control` and `Save` name every field with its offset in the block and its size. The control area is plain
+bytes. Fields of the state-save area that the processor holds are *cached*: while the block is in use the
+processor's registers are the truth, `read` asks them and `write` changes them, and `save` brings the bytes up
+to date.
 """
 
 import struct
@@ -203,7 +204,7 @@ class EventType:
 
 
 def event(kind: int, vector: int, error: int | None) -> int:
-    """An EVENTINJ or EXITINTINFO value."""
+    """Build an EVENTINJ or EXITINTINFO value."""
     value = EVENT_VALID | kind << EVENT_TYPE_SHIFT | vector
     return value if error is None else value | EVENT_ERROR_VALID | error << EVENT_ERROR_SHIFT
 
@@ -216,7 +217,7 @@ def pack_attributes(rights: int) -> int:
 
 
 def unpack_attributes(attributes: int) -> int:
-    """The opposite of `pack_attributes`."""
+    """Undo `pack_attributes`."""
     rights = attributes & 0xFF | (attributes & 0xF00) << 4
     return rights if attributes & 0x80 else rights | 1 << 16
 
@@ -276,7 +277,7 @@ class Vmcb:
     """Something that VMRUN checks was written since the last one."""
 
     def read(self, field: Field) -> int:
-        """The value of a field of 1, 2, 4 or 8 bytes."""
+        """Return the value of a field of 1, 2, 4 or 8 bytes."""
         if self.in_use and (cached := self.cached.get(field.offset)) is not None:
             return cached.get()
         return int(_FORMATS[field.size].unpack_from(self.data, field.offset)[0])
@@ -300,7 +301,7 @@ class Vmcb:
             _FORMATS[field.size].pack_into(self.data, field.offset, self.cached[field.offset].get())
 
     def bytes(self) -> bytes:
-        """The whole block as another agent would see it in memory."""
+        """Return the whole block as another agent would see it in memory."""
         if self.in_use:
             self.save()
         return bytes(self.data)

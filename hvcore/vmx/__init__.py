@@ -1,1 +1,1 @@
-"""Intel VT-x: a VMCS reached by field encodings, VM entries with their checks, and exits as the SDM records them."""
+"""Intel VT-x: a VMCS reached by encodings, VM entries with their checks, exits as the SDM records them."""

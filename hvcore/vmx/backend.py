@@ -1,8 +1,8 @@
 """One vCPU under VMX: VM entries, the record of each VM exit, and the first-level handler that reads it.
 
-The two halves meet only in the VMCS. `_record_*` is the hardware: it sees the processor's raw exit and fills the
-exit-information fields (SDM vol. 3 section 28.2). `_on_*` is the hypervisor: it sees those fields and calls the
-common layer. Their order in this file is the order of a VM exit.
+The two halves meet only in the VMCS. `_record_*` is the hardware: it sees the processor's raw exit and fills
+the exit-information fields (SDM vol. 3 section 28.2). `_on_*` is the hypervisor: it sees those fields and
+calls the common layer. Their order in this file is the order of a VM exit.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,6 @@ from hvcore.hvm import (
 from hvcore.vmx import checks
 from hvcore.vmx.capabilities import ENTRY, EXIT, PIN, PROC, Entry, Exit, Pin, Proc, Secondary
 from hvcore.vmx.exits import (
-    CR_LMSW_SHIFT,
-    CR_NUMBER,
-    CR_REGISTER_SHIFT,
-    CR_TYPE_SHIFT,
     ENTRY_FAILURE,
     EPT_FETCH,
     INFO_ERROR_VALID,
@@ -52,6 +48,7 @@ from hvcore.vmx.exits import (
     interruption_info,
     io_qualification,
     string_info,
+    task_switch_qualification,
 )
 from hvcore.vmx.vmcs import FIELDS, Field, InstructionError, View, Vmcs, VmFail
 
@@ -71,9 +68,8 @@ DR6_BS: Final = 1 << 14
 MSR_SYSENTER_CS: Final = 0x174
 MSR_PAT: Final = 0x277
 PAT_POWER_ON: Final = 0x0007_0406_0007_0406
-CR0_TS: Final = 1 << 3
 EPT_POINTER: Final = 6 | (4 - 1) << 3 | 0x1000
-"""Write-back, a walk of four levels, at a nominal host address: the processor's slots stand for the tables."""
+"""Write-back, four levels, at a nominal host address: the processor's slots stand for the tables."""
 
 PLAIN: Final[dict[int, int]] = {
     ExitKind.HLT: Reason.HLT,
@@ -117,14 +113,15 @@ class VmxBackend:
             Reason.EXTERNAL_INTERRUPT: handlers.external_interrupt,
             Reason.TRIPLE_FAULT: handlers.triple_fault,
             Reason.INTERRUPT_WINDOW: handlers.interrupt_window,
+            Reason.TASK_SWITCH: self._on_task_switch,
             Reason.CPUID: partial(self._on_instruction, handlers.cpuid),
             Reason.HLT: self._on_hlt,
             Reason.INVD: self._skip,
-            Reason.INVLPG: self._on_invlpg,
-            Reason.RDPMC: self._on_undefined_counter,
+            Reason.INVLPG: self._let_run,
+            Reason.RDPMC: self._let_run,
             Reason.RDTSC: partial(self._on_instruction, handlers.rdtsc),
-            Reason.CR_ACCESS: self._on_cr_access,
-            Reason.MOV_DR: self._on_mov_dr,
+            Reason.CR_ACCESS: self._let_run,
+            Reason.MOV_DR: self._let_run,
             Reason.IO_INSTRUCTION: self._on_io,
             Reason.RDMSR: partial(self._on_faulting_instruction, handlers.rdmsr),
             Reason.WRMSR: partial(self._on_faulting_instruction, handlers.wrmsr),
@@ -156,7 +153,7 @@ class VmxBackend:
         write(Field.VMCS_LINK_POINTER, checks.LINK_NONE)
 
     def _write_host_state(self) -> None:
-        """A 64-bit host, as entry checks want one; nothing is ever loaded from it."""
+        """Describe a 64-bit host, as entry checks want one; nothing is ever loaded from it."""
         write = self.vmcs.write
         write(Field.HOST_CR0, 0x8005_0033)
         write(Field.HOST_CR4, 0x2020)
@@ -193,7 +190,7 @@ class VmxBackend:
             )
 
     def _enter_checked(self) -> bool:
-        """All checks of chapter 27. False: a VM-entry-failure exit is recorded. Raises EntryError for VMfail."""
+        """Run the checks of chapter 27. False: an entry failure is recorded. VMfail raises EntryError."""
         vmcs, values = self.vmcs, self._values
         try:
             checks.check_controls(vmcs)
@@ -216,7 +213,7 @@ class VmxBackend:
         return True
 
     def _apply_controls(self) -> None:
-        """The VM-execution controls, as the processor's intercepts."""
+        """Turn the VM-execution controls into the processor's intercepts."""
         values, intercepts = self._values, self._processor.intercepts
         pin, proc = values[Field.PIN_BASED_CONTROLS], values[Field.PROCESSOR_CONTROLS]
         window = bool(proc & Proc.INTERRUPT_WINDOW)
@@ -228,7 +225,7 @@ class VmxBackend:
         intercepts.rdpmc = bool(proc & Proc.RDPMC)
         intercepts.rdtsc = bool(proc & Proc.RDTSC)
         intercepts.pause = bool(proc & Proc.PAUSE)
-                # The processor stops on WBINVD when it does on INVD, which always exits.
+        # The processor stops on WBINVD when it does on INVD, which always exits.
         intercepts.cpuid = intercepts.invd = intercepts.rdmsr = intercepts.wrmsr = True
         bitmaps = bool(proc & Proc.IO_BITMAPS)
         intercepts.io = bitmaps or bool(proc & Proc.UNCONDITIONAL_IO)
@@ -238,9 +235,8 @@ class VmxBackend:
             else None
         )
         intercepts.exceptions = values[Field.EXCEPTION_BITMAP]
-        cr0, cr4 = bool(values[Field.CR0_GUEST_HOST_MASK]), bool(values[Field.CR4_GUEST_HOST_MASK])
-        intercepts.cr_write = cr0 << 0 | bool(proc & Proc.CR3_LOAD) << 3 | cr4 << 4
-        intercepts.cr_read = cr0 << 0 | bool(proc & Proc.CR3_STORE) << 3 | cr4 << 4
+        intercepts.cr_write = bool(proc & Proc.CR3_LOAD) << 3
+        intercepts.cr_read = bool(proc & Proc.CR3_STORE) << 3
         intercepts.dr_read = intercepts.dr_write = 0xFFFF if proc & Proc.MOV_DR else 0
         self._processor.update_intercepts()
 
@@ -289,6 +285,7 @@ class VmxBackend:
             ExitKind.CLTS: self._record_clts,
             ExitKind.DR_ACCESS: self._record_dr_access,
             ExitKind.INVLPG: self._record_invlpg,
+            ExitKind.TASK_SWITCH: self._record_task_switch,
         }
         return [table.get(kind, self._record_unknown) for kind in range(max(table) + 1)]
 
@@ -315,7 +312,7 @@ class VmxBackend:
         self._fill(PLAIN[e.kind], 0, e.instruction_length)
 
     def _record_external_interrupt(self, _: ExitInfo) -> None:
-        # "Acknowledge interrupt on exit" is not offered: no vector. A budget that ran out is the host's own timer.
+        # No "acknowledge interrupt on exit", so no vector. A budget that ran out is the host's own timer.
         self._fill(Reason.EXTERNAL_INTERRUPT, 0, 0)
 
     def _record_interrupt_window(self, _: ExitInfo) -> None:
@@ -367,8 +364,14 @@ class VmxBackend:
         self._fill(Reason.INVLPG, e.linear_address, e.instruction_length)
         self._values[_LINEAR] = e.linear_address
 
+    def _record_task_switch(self, e: ExitInfo) -> None:
+        # The source (CALL, IRET, JMP or a gate of the IDT) is a gate's where an event was being delivered.
+        source = 3 if e.vectoring else 0
+        self._fill(Reason.TASK_SWITCH, task_switch_qualification(e.number, source), e.instruction_length)
+        self._record_vectoring(e)
+
     def _record_vectoring(self, e: ExitInfo) -> None:
-        """The delivery that this exit interrupted, if any (section 28.2.4)."""
+        """Record the delivery that this exit interrupted, if any (section 28.2.4)."""
         if e.vectoring:
             values, kind = self._values, e.vectoring_kind
             values[_VECTORING] = interruption_info(kind, e.vectoring_vector, e.vectoring_has_error_code)
@@ -422,7 +425,7 @@ class VmxBackend:
         self._handlers.mmio(self._values[_PHYSICAL], b"", bool(self._values[_QUALIFICATION] & EPT_FETCH))
 
     def _on_exception(self) -> None:
-        """An exception of the exception bitmap belongs to the guest all the same: reflect it."""
+        """Reflect an exception of the exception bitmap: it belongs to the guest all the same."""
         values = self._values
         info = values[_INTERRUPTION]
         vector, kind = info & INFO_VECTOR, (info & INFO_TYPE) >> INFO_TYPE_SHIFT
@@ -444,41 +447,20 @@ class VmxBackend:
         if emulate():
             self._skip()
 
-    def _on_undefined_counter(self) -> None:
-        self.inject(EventKind.HARDWARE_EXCEPTION, Vector.GP, 0, 0)
-
-    def _on_invlpg(self) -> None:
-        processor = self._processor
-        processor.set_cr(3, processor.cr(3))
-        self._skip()
-
-    def _on_cr_access(self) -> None:
+    def _let_run(self) -> None:
+        """Let the intercepted instruction run: the processor knows its faults and effects best."""
         assert self._handlers is not None
-        qualification = self._values[_QUALIFICATION]
-        number, access = qualification & CR_NUMBER, qualification >> CR_TYPE_SHIFT & 3
-        register = qualification >> CR_REGISTER_SHIFT & 0xF
-        match access:
-            case CrAccess.MOV_FROM:
-                done = self._handlers.read_cr(number, register)
-            case CrAccess.MOV_TO:
-                done = self._handlers.write_cr(number, self._processor.gpr(register))
-            case CrAccess.CLTS:
-                done = self._handlers.write_cr(0, self._processor.cr(0) & ~CR0_TS)
-            case _:  # LMSW loads PE, MP, EM and TS, and cannot clear PE
-                source = qualification >> CR_LMSW_SHIFT & 0xF
-                cr0 = self._processor.cr(0)
-                done = self._handlers.write_cr(0, cr0 & ~0xE | source)
-        if done:
-            self._skip()
+        intercepts = self._processor.intercepts
+        intercepts.cr_read = intercepts.cr_write = intercepts.dr_read = intercepts.dr_write = 0
+        intercepts.invlpg = intercepts.rdpmc = False
+        self._processor.update_intercepts()
+        self._handlers.emulate()
+        self._apply_controls()
 
-    def _on_mov_dr(self) -> None:
-        processor, qualification = self._processor, self._values[_QUALIFICATION]
-        number, register = qualification & 7, qualification >> 8 & 0xF
-        if qualification & 1 << 4:
-            processor.set_gpr(register, processor.dr(number))
-        else:
-            processor.set_dr(number, processor.gpr(register) & 0xFFFF_FFFF)
-        self._skip()
+    def _on_task_switch(self) -> None:
+        assert self._handlers is not None
+        selector = self._values[_QUALIFICATION] & 0xFFFF
+        self._handlers.crash(f"the guest switches to the task {selector:#06x}: only its software may")
 
     def _on_unexpected(self) -> None:
         assert self._handlers is not None
@@ -489,7 +471,7 @@ class VmxBackend:
             self._handlers.crash(f"VM exit with reason {reason}, which no control asks for")
 
     def _reinject_interrupted(self) -> None:
-        """An event whose delivery the exit interrupted is injected again on the next entry (section 32.7.1.2)."""
+        """Inject the event whose delivery the exit interrupted again (section 32.7.1.2)."""
         values = self._values
         info = values[_VECTORING]
         if info & INFO_VALID:
@@ -503,7 +485,7 @@ class VmxBackend:
         self.skip_instruction(self._values[_LENGTH])
 
     def skip_instruction(self, length: int) -> None:
-        """Move RIP on, end blocking by STI and MOV SS, and leave the single-step trap pending if TF is set."""
+        """Move RIP on, end blocking by STI and MOV SS; with TF set leave a debug exception pending."""
         processor = self._processor
         if processor.skip(processor.rip + length):
             self._values[_PENDING_DEBUG] |= checks.PENDING_DEBUG_BS
@@ -518,7 +500,7 @@ class VmxBackend:
         values[Field.ENTRY_INSTRUCTION_LENGTH] = length
 
     def event_pending(self) -> bool:
-        """The VM-entry interruption information is valid, or a debug trap is pending."""
+        """Tell whether the VM-entry interruption information is valid, or a debug trap pending."""
         values = self._values
         return bool(values[_ENTRY_INFO] & INFO_VALID or values[_PENDING_DEBUG])
 
@@ -612,7 +594,7 @@ class VmxBackend:
             write(Field.GUEST_ES_RIGHTS + 2 * i, segment.attributes)
 
     def describe(self) -> dict[str, str]:
-        """The exit-information fields by their names in `Field`."""
+        """Return the exit-information fields by their names in `Field`."""
         fields = (
             _REASON,
             _QUALIFICATION,

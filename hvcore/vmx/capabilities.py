@@ -1,8 +1,9 @@
 """What this implementation of VMX offers, as its capability MSRs would say (SDM vol. 3 appendix A).
 
 Offered: EPT with unrestricted guest, I/O bitmaps, the exits the core has a handler for. Not offered: MSR
-bitmaps, VPID, virtual APIC, virtual NMIs, TSC offsetting, the preemption timer, shadow VMCS, IA-32e mode guests
-(the processor has no long mode), MSR areas (at most 0 entries). No bit of guest CR0 or CR4 is fixed, so the guest owns both and neither needs a shadow.
+bitmaps, VPID, virtual APIC, virtual NMIs, TSC offsetting, the preemption timer, shadow VMCS, IA-32e mode
+guests (the processor has no long mode), MSR areas (at most 0 entries). No bit of guest CR0 or CR4 is fixed:
+the guest owns both registers, and VM entry refuses guest/host masks other than 0.
 """
 
 from typing import Final
@@ -122,7 +123,7 @@ EXIT: Final = _allowed(
 ENTRY: Final = _allowed(0x0000_11FB, Entry.LOAD_DEBUG | Entry.LOAD_PAT | Entry.LOAD_EFER)
 
 CR0_RESERVED: Final = 0xFFFF_FFFF_0000_0000 | 0x1FFA_FFC0
-"""Bits of CR0 that are 0 in a guest (IA32_VMX_CR0_FIXED1's zeroes): all but PG CD NW AM WP NE ET TS EM MP PE."""
+"""Zeroes of IA32_VMX_CR0_FIXED1: all but PG CD NW AM WP NE ET TS EM MP PE."""
 CR4_RESERVED: Final = ~0x0000_27FF & 0xFFFF_FFFF_FFFF_FFFF
 """The same for CR4: VME to OSXMMEXCPT and VMXE exist."""
 HOST_CR0_FIXED: Final = 0x8000_0021

@@ -46,9 +46,12 @@ _LIMIT0: Final = Field.GUEST_ES_LIMIT
 _RIGHTS0: Final = Field.GUEST_ES_RIGHTS
 
 
-class Refused(Exception):
-    """A rule is broken. `error` is a VM-instruction error for controls and host state, an exit qualification for
-    guest state."""
+class Refused(Exception):  # noqa: N818  (never leaves this package)
+    """A rule is broken.
+
+    `error` is a VM-instruction error for controls and host state, an exit qualification for
+    guest state.
+    """
 
     def __init__(self, error: int, rule: str) -> None:
         super().__init__(rule)
@@ -70,6 +73,8 @@ def check_controls(vmcs: Vmcs) -> None:
         refuse("primary processor-based controls")
     if not cap.SECONDARY.admits(secondary):
         refuse("secondary processor-based controls")
+    if v[Field.CR0_GUEST_HOST_MASK] or v[Field.CR4_GUEST_HOST_MASK]:
+        refuse("guest/host mask")
     if v[Field.CR3_TARGET_COUNT] > cap.CR3_TARGETS:
         refuse("CR3-target count")
     if proc & Proc.IO_BITMAPS:
@@ -376,7 +381,7 @@ def _check_non_register_state(vmcs: Vmcs, flags: int) -> None:
 
 
 def check_event_against_state(kind: int, flags: int, blocking: int) -> None:
-    """The rules of 27.3.1.4 and 27.3.1.5 that join the event to be injected with the guest's state."""
+    """Check the rules of 27.3.1.4 and 27.3.1.5 that join the injected event with the guest's state."""
     if kind == EventKind.EXTERNAL_INTERRUPT:
         if not flags & RFLAGS_IF:
             _guest("RFLAGS.IF with an external interrupt")

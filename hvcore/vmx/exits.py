@@ -1,7 +1,7 @@
-"""The record of a VM exit: reasons (SDM vol. 3 appendix C), qualifications and information fields (section 28.2).
+"""The record of a VM exit: reasons (SDM vol. 3 appendix C), qualifications and other fields (section 28.2).
 
-Functions named `*_qualification` and `*_info` build a field from what happened; the first-level handler takes it
-apart again with the masks here. Nothing else passes between the two.
+Functions named `*_qualification` and `*_info` build a field from what happened; the first-level handler takes
+it apart again with the masks here. Nothing else passes between the two.
 """
 
 from typing import Final
@@ -134,7 +134,7 @@ def cr_qualification(number: int, access: int, register: int = 0, lmsw: int = 0,
 
 
 def dr_qualification(number: int, read: bool, register: int) -> int:
-    """Bits 2:0 debug register, 4 direction (1: from the debug register), 11:8 general register (table 28-4)."""
+    """Bits 2:0 debug register, 4 direction (1: from it), 11:8 general register (table 28-4)."""
     return number | read << 4 | register << 8
 
 
@@ -152,8 +152,11 @@ EPT_FINAL: Final = 1 << 8
 
 
 def ept_qualification(read: bool, write: bool, fetch: bool, permissions: int, linear_valid: bool) -> int:
-    """Bits 0-2 what was tried, 3-5 what the EPT entries allow (R, W, X), 7 linear address valid, 8 the access was
-    to the translation of that address and not to a paging structure (0 if 7 is)."""
+    """Describe an EPT violation.
+
+    Bits 0-2 what was tried, 3-5 what the EPT entries allow (R, W, X), 7 linear address valid, 8 the access
+    was to the translation of that address and not to a paging structure (0 if 7 is).
+    """
     return read << 0 | write << 1 | fetch << 2 | permissions << 3 | linear_valid << 7 | linear_valid << 8
 
 

@@ -1,11 +1,11 @@
 """The virtual-machine control structure (SDM vol. 3 chapter 25, field encodings of appendix B).
 
 A `Vmcs` is reached by field encoding only, as by VMREAD and VMWRITE: bit 0 the access type (1 = the high half
-of a 64-bit field), bits 9:1 the index, 11:10 the type (0 control, 1 read-only data, 2 guest, 3 host), 14:13 the
-width (0: 16 bits, 1: 64, 2: 32, 3: natural, which is 64 here).
-The guest-state fields that the processor holds are *views*: while the VMCS is current the processor's registers
-are the truth, so an exit saves nothing and VMREAD reads the register. `clear()` (VMCLEAR) writes them all back.
-Fields of features that `capabilities` does not offer do not exist, as on such a part.
+of a 64-bit field), bits 9:1 the index, 11:10 the type (0 control, 1 read-only data, 2 guest, 3 host), 14:13
+the width (0: 16 bits, 1: 64, 2: 32, 3: natural, which is 64 here). The guest-state fields that the processor
+holds are *views*: while the VMCS is current the processor's registers are the truth, so an exit saves nothing
+and VMREAD reads the register. `clear()` (VMCLEAR) writes them all back. Fields of features that
+`capabilities` does not offer do not exist, as on such a part.
 """
 
 from collections.abc import Callable
@@ -196,7 +196,7 @@ class VmFail(HvError):  # noqa: N818  (its name in the SDM)
 
 
 def width(encoding: int) -> int:
-    """The bits of a field: 16, 32 or 64 (natural width is 64)."""
+    """Return the bits of a field: 16, 32 or 64 (natural width is 64)."""
     return (16, 64, 32, 64)[encoding >> 13 & 3]
 
 
@@ -212,7 +212,7 @@ class View:
 
 @attrs.define(eq=False)
 class Vmcs:
-    """One VMCS. `values` is the region; backends write exit records to it directly, others use read and write."""
+    """One VMCS. `values` is the region, where the backend writes exit records; all else is read and write."""
 
     values: dict[int, int] = attrs.field(factory=lambda: dict.fromkeys(FIELDS, 0))
     views: dict[int, View] = attrs.field(factory=dict[int, View])

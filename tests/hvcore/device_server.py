@@ -36,7 +36,7 @@ def dup(fds: list[int]) -> list[int]:
 
 
 class DeviceServer:
-    """`answers` maps an address to a value or to a callable of the request; `trace` is what came, in order."""
+    """`answers` maps an address to a value or to a callable of the request; `trace` is what came."""
 
     def __init__(self, descriptors: list[int], doorbells: list[int], ram: Any = None) -> None:
         self.trace: list[tuple[Any, ...]] = []
@@ -82,7 +82,9 @@ class DeviceServer:
             self.trace.append((NAMES[r.type], way, r.address, r.size, *((count,) if r.count > 1 else ())))
             value = self._value(r)
         else:
-            self.trace.append((NAMES[r.type], way, r.address, r.size, r.data, *((count,) if r.count > 1 else ())))
+            self.trace.append(
+                (NAMES[r.type], way, r.address, r.size, r.data, *((count,) if r.count > 1 else ()))
+            )
             self._value(r)
         channel.respond_count(value, count)
 

@@ -90,9 +90,9 @@ def test_a_firmware_of_the_wrong_size_is_one_line(build, tmp_path, size):
 
 
 def test_a_missing_file_is_one_line(build):
-    with pytest.raises(ConfigError, match="^cannot read firmware /nowhere: No such file or directory$"):
+    with pytest.raises(ConfigError, match=r"^cannot read firmware /nowhere: No such file or directory$"):
         build(firmware="/nowhere")
-    with pytest.raises(ConfigError, match="^cannot read image /nowhere: No such file or directory$"):
+    with pytest.raises(ConfigError, match=r"^cannot read image /nowhere: No such file or directory$"):
         Builder.build(MachineConfig(image="/nowhere"))
 
 
@@ -143,5 +143,5 @@ def test_a_reset_puts_the_image_back(build):
 
 @pytest.mark.parametrize("size", [0, 0xA0000 - 0x7C00 + 1])
 def test_an_image_of_the_wrong_size_is_one_line(build, size):
-    with pytest.raises(ConfigError, match="allowed: 1 to 623616 at 0x7c00$"):
+    with pytest.raises(ConfigError, match=r"allowed: 1 to 623616 at 0x7c00$"):
         build(image=bytes(size))

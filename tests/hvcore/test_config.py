@@ -5,6 +5,9 @@ import pytest
 from hvcore import ConfigError
 from hvcore.config import MachineConfig, load
 
+KEYS = "allowed: name, vendor, memory, firmware, image, image-address"
+SIZES = 'allowed: bytes, or a string like "64M", from 1M to 32G in steps of 4K'
+
 
 @pytest.fixture
 def file(tmp_path):
@@ -44,31 +47,15 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "[machine]\ncolour = 1",
-            "machine.toml: unknown key 'colour' in [machine]; allowed: name, vendor, memory, firmware, image, "
-            "image-address",
-        ),
-        (
-            '[machine]\nkernel = "x"',
-            "machine.toml: unknown key 'kernel' in [machine]; allowed: name, vendor, memory, firmware, image, "
-            "image-address",
-        ),
+        ("[machine]\ncolour = 1", f"machine.toml: unknown key 'colour' in [machine]; {KEYS}"),
+        ('[machine]\nkernel = "x"', f"machine.toml: unknown key 'kernel' in [machine]; {KEYS}"),
         (
             "[[cdrom]]\npath='x'",
             "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, fw_cfg, rtc, debug",
         ),
         ("[machine]\nvendor = 'intel'", "machine.toml: vendor in [machine] is 'intel'; allowed: vmx, svm"),
-        (
-            "[machine]\nmemory = '64X'",
-            "machine.toml: memory in [machine] is '64X'; allowed: bytes, or a string like \"64M\", from 1M to 32G "
-            "in steps of 4K",
-        ),
-        (
-            "[machine]\nmemory = true",
-            "machine.toml: memory in [machine] is true; allowed: bytes, or a string like \"64M\", from 1M to 32G "
-            "in steps of 4K",
-        ),
+        ("[machine]\nmemory = '64X'", f"machine.toml: memory in [machine] is '64X'; {SIZES}"),
+        ("[machine]\nmemory = true", f"machine.toml: memory in [machine] is true; {SIZES}"),
         (
             "[machine]\nimage-address = 0xA0000",
             "machine.toml: image-address in [machine] is 655360; allowed: an address below 0xa0000",
@@ -90,7 +77,7 @@ def test_a_mistake_is_one_line(file, text, message):
 
 
 def test_a_mistake_in_an_option_names_the_option():
-    with pytest.raises(ConfigError, match="^--memory is '1'; allowed: bytes"):
+    with pytest.raises(ConfigError, match=r"^--memory is '1'; allowed: bytes"):
         load(None, {"memory": "1", "firmware": "x"})
 
 

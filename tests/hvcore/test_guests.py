@@ -1,7 +1,7 @@
 """Small real-mode guests on the real processor, under both vendors, which must leave the same device trace.
 
-Each is assembled by nasm, runs from 7C00h, and ends by OUT to port 0xF4. The device model is a thread behind the
-real domain socket and the real ioreq page.
+Each is assembled by nasm, runs from 7C00h, and ends by OUT to port 0xF4. The device model is a thread behind
+the real domain socket and the real ioreq page.
 """
 
 import mmap
@@ -34,7 +34,9 @@ pytestmark = pytest.mark.skipif(shutil.which("nasm") is None, reason="nasm assem
 class Guest:
     """A domain with one device model that claims ports 0-0xFFF, 0xA0000-0xBFFFF and interrupt acknowledge."""
 
-    def __init__(self, folder, vendor, source, *, posted=False, claim=((0, 0x0000, 0x0FFF), (1, 0xA0000, 0xBFFFF))):
+    def __init__(
+        self, folder, vendor, source, *, posted=False, claim=((0, 0x0000, 0x0FFF), (1, 0xA0000, 0xBFFFF))
+    ):
         (folder / "guest.asm").write_text("org 0x7c00\nbits 16\n" + source)
         subprocess.run(["nasm", "-f", "bin", "-o", folder / "guest.bin", folder / "guest.asm"], check=True)
         machine = MachineConfig(vendor=vendor, image=str(folder / "guest.bin"), memory=2 << 20)
@@ -88,7 +90,7 @@ class Guest:
 def run(tmp_path):
     """Run a guest under both vendors; returns its trace and status once they are the same."""
 
-    def run(source, prepare=lambda guest: None, **how):
+    def run(source, prepare=lambda _: None, **how):
         results = []
         for vendor in VENDORS:
             folder = tmp_path / vendor
@@ -369,7 +371,7 @@ HANDLER = """
 
 
 def interrupt_on(port):
-    """The interrupt controller of a test: an OUT to `port` raises the pin, the handler's OUT to 0x20 lowers it."""
+    """Be an interrupt controller: OUT to `port` raises the pin, the handler's OUT to 0x20 lowers it."""
 
     def prepare(guest):
         guest.server.answers |= {
@@ -407,7 +409,8 @@ def test_an_interrupt_is_taken_when_the_guest_allows_it(run):
 
 def test_the_sti_shadow_holds_an_interrupt_back_for_one_instruction(run):
     trace, _ = run(
-        INTERRUPTS + "\nout 0x70, al\nsti\nout 0x81, al\nnop\nout 0x82, al" + END + HANDLER, interrupt_on(0x70)
+        INTERRUPTS + "\nout 0x70, al\nsti\nout 0x81, al\nnop\nout 0x82, al" + END + HANDLER,
+        interrupt_on(0x70),
     )
     assert [entry[2] for entry in trace] == [0x70, 0x81, 0, 0x20, 0x82, 0xF4]
 
@@ -461,9 +464,8 @@ def test_cpuid_and_msrs(run):
         pop ax
         sub ax, where
         """
-        + "where equ fault - 4"
-        + "\nout 0x82, ax"
-        + END
+        "where equ fault - 4"
+        "\nout 0x82, ax" + END
     )
     assert [entry[2:] for entry in trace] == [
         (0x80, 4, 0x756E6547),

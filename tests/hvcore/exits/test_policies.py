@@ -1,9 +1,8 @@
-"""CPUID, MSRs, control registers and interrupt delivery."""
+"""CPUID, MSRs and interrupt delivery."""
 
 import pytest
 from fake_processor import FakeProcessor
 
-from hvcore.exits.control import ControlRegisters
 from hvcore.exits.cpuid import Cpuid
 from hvcore.exits.interrupts import Interrupts
 from hvcore.exits.msr import Msr
@@ -93,20 +92,6 @@ def test_wrmsr_writes_edx_eax(cpu, backend):
 def test_rdtsc_reads_the_counter(cpu, backend):
     Msr(cpu, backend).read_tsc()
     assert (cpu.registers[2], cpu.registers[0]) == (0x1122_3344, 0x5566_7788)
-
-
-@pytest.mark.parametrize(("number", "value"), [(0, 0x8000_0000), (0, 0x2000_0011), (4, 1 << 13)])
-def test_a_bad_control_register_value_is_a_general_protection_fault(cpu, backend, number, value):
-    assert not ControlRegisters(cpu, backend).write(number, value)
-    assert backend.injected == [(3, 13, 0, 0)]
-
-
-def test_control_registers_move_both_ways(cpu, backend):
-    control = ControlRegisters(cpu, backend)
-    assert control.write(0, 0x1)
-    assert cpu.controls[0] == 0x11
-    assert control.read(0, 5)
-    assert cpu.registers[5] == 0x11
 
 
 class Requests:

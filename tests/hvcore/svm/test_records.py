@@ -192,14 +192,33 @@ def test_a_string_exit_reaches_the_common_layer_with_neutral_arguments(bench):
     assert bench.cpu.rip == 0xFFF4
 
 
-def test_lmsw_runs_once_without_its_intercept(bench):
-    bench.exit(ExitKind.BUDGET)
-    bench.backend.vmcb.write(Control.INTERCEPT_CR, 1 << 16)
-    bench.exit(ExitKind.LMSW, data=1, next_rip=3)
-    assert bench.cpu.intercepts.cr_write == 1
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (ExitKind.LMSW, {"data": 1}),
+        (ExitKind.CR_WRITE, {"number": 0, "gpr": 1}),
+        (ExitKind.CR_READ, {"number": 3, "gpr": 1}),
+        (ExitKind.DR_ACCESS, {"number": 7, "gpr": 1, "read": False}),
+        (ExitKind.IRET, {}),
+    ],
+)
+def test_an_intercepted_privileged_instruction_runs_once_without_its_intercept(bench, kind, fields):
+    bench.backend.vmcb.write(Control.INTERCEPT_CR, 0x0001_0008)
+    bench.exit(kind, next_rip=3, **fields)
     bench.backend.handle()
     assert bench.handlers.calls == [("emulate",)]
-    assert bench.cpu.intercepts.cr_write == 1
+    assert (bench.cpu.intercepts.cr_read, bench.cpu.intercepts.cr_write) == (8, 1)
+
+
+def test_a_task_switch_records_the_selector_and_the_error_code(bench):
+    bench.exit(ExitKind.TASK_SWITCH, number=0x28)
+    assert bench.record() == (0x7D, 0x28, 0, 0, 0)
+    event = {"vectoring": True, "vectoring_kind": 3, "vectoring_vector": 8}
+    error = {"vectoring_has_error_code": True, "vectoring_error_code": 0, "next_rip": 0}
+    bench.exit(ExitKind.TASK_SWITCH, number=0x30, **event, **error)
+    assert bench.record() == (0x7D, 0x30, 1 << 44, 0x8000_0B08, 0)
+    bench.backend.handle()
+    assert bench.handlers.calls[0][0] == "crash"
 
 
 def test_the_interrupt_window_is_a_virtual_interrupt_that_is_intercepted(bench):
@@ -271,7 +290,9 @@ def test_intercepts_come_from_the_intercept_words(bench):
     on = {name for name, value in vars(bench.cpu.intercepts).items() if value}
     assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io"}
     write = bench.backend.vmcb.write
-    write(Control.INTERCEPT_3, bench.backend.vmcb.read(Control.INTERCEPT_3) & ~Intercept3.HLT | Intercept3.RDTSC)
+    write(
+        Control.INTERCEPT_3, bench.backend.vmcb.read(Control.INTERCEPT_3) & ~Intercept3.HLT | Intercept3.RDTSC
+    )
     write(Control.INTERCEPT_CR, 0x0011_0008)
     write(Control.INTERCEPT_DR, 0x0080_0040)
     bench.exit(ExitKind.BUDGET)

@@ -1,4 +1,4 @@
-"""The record of every VM exit, against the layouts of SDM vol. 3 chapter 28 and appendix C, and its decoding."""
+"""The record of every VM exit, against SDM vol. 3 chapter 28 and appendix C, and its decoding."""
 
 import pytest
 from fake_processor import FakeProcessor, Handlers, io
@@ -83,17 +83,31 @@ def test_in_and_out_record_size_direction_operand_and_port(bench, exit_, qualifi
 
 
 def test_ins_and_outs_record_linear_address_and_instruction_information_too(bench):
-    bench.exit(*[io(0x1F0, 2, read=True)[0]], **{
-        **io(0x1F0, 2, read=True, length=3)[1],
-        "string": True, "rep": True, "address_size": 4, "segment": 0, "linear_address": 0x8_1234,
-    })
+    bench.exit(
+        *[io(0x1F0, 2, read=True)[0]],
+        **{
+            **io(0x1F0, 2, read=True, length=3)[1],
+            "string": True,
+            "rep": True,
+            "address_size": 4,
+            "segment": 0,
+            "linear_address": 0x8_1234,
+        },
+    )
     assert bench.record() == (30, 0x01F0_0039, 0, 0, 3)
     assert bench.read(Field.GUEST_LINEAR_ADDRESS) == 0x8_1234
     assert bench.read(Field.EXIT_INSTRUCTION_INFO) == 1 << 7
-    bench.exit(*[ExitKind.IO], **{
-        **io(0x3F8, 1, read=False, length=2)[1],
-        "string": True, "rep": False, "address_size": 2, "segment": 4, "linear_address": 0x10,
-    })
+    bench.exit(
+        *[ExitKind.IO],
+        **{
+            **io(0x3F8, 1, read=False, length=2)[1],
+            "string": True,
+            "rep": False,
+            "address_size": 2,
+            "segment": 4,
+            "linear_address": 0x10,
+        },
+    )
     assert bench.record() == (30, 0x03F8_0010, 0, 0, 2)
     assert bench.read(Field.EXIT_INSTRUCTION_INFO) == 4 << 15
 
@@ -118,7 +132,12 @@ def test_an_ept_violation_records_the_access_and_both_addresses(bench, access, q
 
 def test_an_exception_records_interruption_information_and_its_error_code(bench):
     bench.exit(
-        ExitKind.EXCEPTION, vector=14, has_error_code=True, error_code=2, fault_address=0x1234, instruction_length=3
+        ExitKind.EXCEPTION,
+        vector=14,
+        has_error_code=True,
+        error_code=2,
+        fault_address=0x1234,
+        instruction_length=3,
     )
     assert bench.record()[:4] == (0, 0x1234, 0x8000_0B0E, 0)
     assert bench.read(Field.EXIT_INTERRUPTION_ERROR) == 2
@@ -148,6 +167,34 @@ def test_mov_dr_and_invlpg_record_their_operand(bench):
     assert bench.record() == (29, 0x216, 0, 0, 3)
     bench.exit(ExitKind.INVLPG, linear_address=0xDEAD_B000, instruction_length=3)
     assert bench.record() == (14, 0xDEAD_B000, 0, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (ExitKind.CR_WRITE, {"number": 3, "gpr": 1}),
+        (ExitKind.DR_ACCESS, {"number": 7, "gpr": 1, "read": False}),
+        (ExitKind.INVLPG, {"linear_address": 0}),
+        (ExitKind.RDPMC, {}),
+    ],
+)
+def test_an_intercepted_privileged_instruction_runs_once_without_its_intercept(bench, kind, fields):
+    controls = bench.read(Field.PROCESSOR_CONTROLS)
+    bench.backend.vmcs.write(Field.PROCESSOR_CONTROLS, controls | Proc.CR3_LOAD | Proc.RDPMC)
+    bench.exit(kind, instruction_length=3, **fields)
+    bench.backend.handle()
+    assert bench.handlers.calls == [("emulate",)]
+    assert (bench.cpu.intercepts.cr_write, bench.cpu.intercepts.rdpmc) == (8, True)
+
+
+def test_a_task_switch_records_selector_and_source(bench):
+    bench.exit(ExitKind.TASK_SWITCH, number=0x28, instruction_length=7)
+    assert bench.record() == (9, 0x28, 0, 0, 7)
+    event = {"vectoring": True, "vectoring_kind": 3, "vectoring_vector": 8, "vectoring_has_error_code": False}
+    bench.exit(ExitKind.TASK_SWITCH, number=0x30, instruction_length=0, **event)
+    assert bench.record() == (9, 0xC000_0030, 0, 0x8000_0308, 0)
+    bench.backend.handle()
+    assert bench.handlers.calls[0][0] == "crash"
 
 
 def test_an_interrupted_delivery_is_recorded_and_injected_again(bench):
@@ -184,7 +231,11 @@ def test_the_first_level_handler_reads_the_record_and_not_the_exit(bench):
 
 def test_a_string_exit_reaches_the_common_layer_with_neutral_arguments(bench):
     fields = io(0x1F0, 2, read=False, length=4)[1] | {
-        "string": True, "rep": True, "address_size": 8, "segment": 5, "linear_address": 0,
+        "string": True,
+        "rep": True,
+        "address_size": 8,
+        "segment": 5,
+        "linear_address": 0,
     }
     bench.exit(ExitKind.IO, **fields)
     bench.cpu.rip = 0x10
@@ -217,7 +268,10 @@ def test_controls_become_intercepts(bench):
     assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io"}
     write = bench.backend.vmcs.write
     controls = bench.read(Field.PROCESSOR_CONTROLS)
-    write(Field.PROCESSOR_CONTROLS, controls & ~Proc.UNCONDITIONAL_IO | Proc.IO_BITMAPS | Proc.RDTSC | Proc.CR3_LOAD)
+    write(
+        Field.PROCESSOR_CONTROLS,
+        controls & ~Proc.UNCONDITIONAL_IO | Proc.IO_BITMAPS | Proc.RDTSC | Proc.CR3_LOAD,
+    )
     write(Field.IO_BITMAP_A, 0x1000)
     write(Field.IO_BITMAP_B, 0x2000)
     bench.backend.host_pages = {0x1000: b"\x01" + bytes(4095), 0x2000: bytes(4096)}
