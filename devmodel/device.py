@@ -44,9 +44,12 @@ class Timed(Protocol):
 
 
 class Resettable(Protocol):
-    """A chip on the reset line. `state` is everything it remembers, as plain data."""
+    """A chip on the reset line."""
 
-    state: Any
+    @property
+    def state(self) -> Any:
+        """Everything it remembers, as plain data."""
+        ...
 
     def reset(self) -> None:
         """Put a fresh state in and drive the outputs."""

@@ -79,7 +79,11 @@ class UartState:
     timeout_pending: bool = False
 
 
-def _nothing() -> None:
+def _nobody_listens(_byte: int) -> None:
+    pass
+
+
+def _nobody_types() -> None:
     pass
 
 
@@ -89,8 +93,8 @@ class Uart:
 
     clock: Clock
     irq: IrqLine
-    transmit: Callable[[int], None]
-    drained: Callable[[], None] = _nothing
+    transmit: Callable[[int], None] = _nobody_listens
+    drained: Callable[[], None] = _nobody_types
     state: UartState = attrs.field(factory=UartState)
 
     def __attrs_post_init__(self) -> None:
