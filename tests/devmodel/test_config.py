@@ -59,7 +59,10 @@ console = "out.txt"
     ("text", "line"),
     [
         ("[serial]\ncolour = 1", "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history"),
-        ("[[disk]]\nfile = 'x'", "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly"),
+        (
+            "[[disk]]\nfile = 'x'",
+            "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly",
+        ),
         (
             "[cdrom]",
             "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, rtc, debug, fw_cfg",
@@ -67,10 +70,16 @@ console = "out.txt"
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
         ("[serial]\nhistory = -1", "machine.toml: history in [serial]: Expected `int` >= 0"),
         ("[serial]\ntcp = '4444'", "machine.toml: tcp in [serial]: '4444' is not HOST:PORT"),
-        ("[serial]\ntcp = 'localhost:70000'", "machine.toml: tcp in [serial]: 'localhost:70000' is not HOST:PORT"),
+        (
+            "[serial]\ntcp = 'localhost:70000'",
+            "machine.toml: tcp in [serial]: 'localhost:70000' is not HOST:PORT",
+        ),
         ("[disk]\npath = 'x'", "machine.toml: write [[disk]], a table for each disk"),
         ("[[disk]]", 'machine.toml: a [[disk]] without path needs a size, for example size = "1M"'),
-        ("[[disk]]\nsize = '1X'", 'machine.toml: a [[disk]] without path needs a size, for example size = "1M"'),
+        (
+            "[[disk]]\nsize = '1X'",
+            'machine.toml: a [[disk]] without path needs a size, for example size = "1M"',
+        ),
         (
             "[[disk]]\npath='x'\nsize = '1M'",
             "machine.toml: size in [[disk]] goes without path; an image has its own size",
@@ -78,8 +87,7 @@ console = "out.txt"
         ("[[disk]]\npath='x'\n" * 5, "machine.toml: 5 disks; at most 4 are allowed"),
         (
             "[rtc]\nbase = 'noon'",
-            "machine.toml: base in [rtc]: 'noon'; allowed: utc, localtime, or "
-            "a date like 2026-01-31T12:00:00",
+            "machine.toml: base in [rtc]: 'noon'; allowed: utc, localtime, or a date like 2026-01-31T12:00:00",
         ),
         ("[fw_cfg]\nx = 1", 'machine.toml: x in [fw_cfg]: give a string, "…"'),
         ("serial = 3", "machine.toml: [serial] is a table"),
@@ -101,7 +109,13 @@ def test_options_override_the_file(write):
     path = write("[serial]\nhistory = 7\n[[disk]]\nsize = 512\n[fw_cfg]\na = '1'\nb = '2'")
     config = load(
         path,
-        Options(serial="tcp:[::1]:0", disks=("x.img",), video_bios="v.bin", fw_cfg=("b=3=4",), debug_console="stderr"),
+        Options(
+            serial="tcp:[::1]:0",
+            disks=("x.img",),
+            video_bios="v.bin",
+            fw_cfg=("b=3=4",),
+            debug_console="stderr",
+        ),
     )
     assert config.serial == Serial("[::1]:0", 7)
     assert config.serial.address() == ("::1", 0)
@@ -125,6 +139,8 @@ def test_mistakes_in_options(options, line):
     assert str(caught.value) == line
 
 
-@pytest.mark.parametrize(("text", "size"), [(5, 5), ("5", 5), ("4K", 4096), ("2G", 2 << 30), ("G", 0), ("-1", 0)])
+@pytest.mark.parametrize(
+    ("text", "size"), [(5, 5), ("5", 5), ("4K", 4096), ("2G", 2 << 30), ("G", 0), ("-1", 0)]
+)
 def test_sizes(text, size):
     assert size_in_bytes(text) == size

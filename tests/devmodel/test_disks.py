@@ -63,8 +63,8 @@ async def test_a_flush_is_fdatasync(disk, monkeypatch):
 async def test_requests_are_done_in_order(disk):
     seen = []
     finished = trio.Event()
-    disk.submit(DiskWrite(0, b"a" * 512, lambda ok: seen.append(ok)))
-    disk.submit(DiskRead(0, 1, lambda data: seen.append(data)))
+    disk.submit(DiskWrite(0, b"a" * 512, seen.append))
+    disk.submit(DiskRead(0, 1, seen.append))
     disk.submit(DiskFlush(lambda _: finished.set()))
     assert seen == []
     await finished.wait()
@@ -123,7 +123,10 @@ async def test_a_scratch_disk_is_whole_zeroed_sectors(nursery):
 
 
 def test_an_image_that_another_process_has_open(path):
-    code = "import fcntl,sys; f=open(sys.argv[1],'rb+'); fcntl.flock(f,fcntl.LOCK_EX); print(1,flush=True); sys.stdin.read()"
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'rb+'); fcntl.flock(file, fcntl.LOCK_EX); "
+        "print(1, flush=True); sys.stdin.read()"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

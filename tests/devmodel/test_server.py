@@ -86,8 +86,14 @@ async def test_string_instructions_move_items_between_device_and_ram(start, core
         core.out(0x100, 0xAABB, 2)
         core.string(type=TYPE_PIO, address=0x100, size=2, count=4, read=True, data=0x1000, data_is_ptr=True)
         core.string(
-            type=TYPE_COPY, address=0xA0010, size=1, count=4, read=True, data=0x2003, data_is_ptr=True,
-            descending=True
+            type=TYPE_COPY,
+            address=0xA0010,
+            size=1,
+            count=4,
+            read=True,
+            data=0x2003,
+            data_is_ptr=True,
+            descending=True,
         )
         core.ram[0x3000:0x3004] = b"\x01\x02\x03\x04"
         core.string(type=TYPE_PIO, address=0x101, size=1, count=4, read=False, data=0x3000, data_is_ptr=True)
@@ -154,8 +160,9 @@ async def test_a_halted_vcpu_wakes_for_an_interrupt(start, core):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(later)
-        assert await running.guest(lambda: core.bell.sleep(core.endpoint.channels, lambda: core.intr() == 1,
-        5000))
+        assert await running.guest(
+            lambda: core.bell.sleep(core.endpoint.channels, lambda: core.intr() == 1, 5000)
+        )
 
 
 async def test_the_a20_pin(start, core):
