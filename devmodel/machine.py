@@ -17,7 +17,7 @@ import trio
 from devmodel import VERSION, ConfigError, DevmodelError, log, monitor
 from devmodel.clock import TrioClock
 from devmodel.config import Config
-from devmodel.consoles.line import Receiver, SerialLine
+from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.disks.image import Image
 from devmodel.display.render import TextScreen
@@ -36,8 +36,7 @@ MAX_ROM: Final = 1 << 20
 class Machine(Board, Protocol):
     """A board with a screen and a keyboard."""
 
-    @property
-    def serial(self) -> Receiver: ...  # noqa: D102
+    def connect_serial(self, line: SerialLine) -> None: ...  # noqa: D102
     def screen(self) -> TextScreen | None: ...  # noqa: D102
     def press(self, keys: list[str]) -> None: ...  # noqa: D102
 
@@ -210,7 +209,7 @@ async def _serve(
         attachment = await Attachment.create(client)
         clock = TrioClock.start()
         board = board_factory(outside, attachment.domain, clock)
-        outside.serial.connect(board.serial)
+        board.connect_serial(outside.serial)
         for image in outside.disks:
             nursery.start_soon(image.run)
         if outside.listeners:

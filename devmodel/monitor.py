@@ -114,7 +114,7 @@ class Monitor:
             case Key(keys=keys):
                 try:
                     for combination in keys:
-                        self.machine.press(combination.split("-") if combination != "-" else ["-"])
+                        self.machine.press(combination.split("-"))
                 except ValueError as error:
                     return Answer(error=str(error))
                 return Answer()

@@ -26,7 +26,7 @@ BAD_INPUT: Final = 2
 
 @contextlib.contextmanager
 def domain_socket(path: str | None) -> Iterator[str]:
-    """Give the path of the domain socket: the user's, or one in a private directory that goes after the block."""
+    """Give the path of the domain socket: the user's, or one in a private directory of this block."""
     if path is not None:
         yield path
         return
@@ -42,7 +42,7 @@ class Core:
 
     @classmethod
     async def start(cls, arguments: Sequence[str]) -> "Core":
-        """Start `hvcore run` with these arguments, in a process group of its own: we end it, no terminal does."""
+        """Start `hvcore run`, in a process group of its own: we end it, no terminal does."""
         command = [sys.executable, "-m", "hvcore", "run", *arguments]
         return cls(
             await trio.lowlevel.open_process(
