@@ -7,51 +7,41 @@ import os
 import sys
 from pathlib import Path
 
+from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-try:
-    from Cython.Build import cythonize
-except ImportError:
-    cythonize = None
-
 NEVER_COMPILED = {"__init__", "constants", "opcodes", "uncompiled"}
-FLAGS = ["-O2", "-fno-strict-aliasing", "-fwrapv", "-Wno-unused-function", "-Wno-sign-compare"]
+FLAGS = ["-O2", "-fno-strict-aliasing", "-fwrapv", "-w"]  # -w: the C is Cython's, not ours to mend
+DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 
 
-def modules() -> list[Extension]:
-    """The modules of the processor, and the fence: those that have a `.pxd`, and what builds on them."""
+def extensions() -> list[Extension]:
+    """The modules of the processor, and the wire's fence."""
     sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
-    sources += [p for p in [Path("ioreq/fence.py")] if p.exists()]
+    sources += Path("ioreq").glob("fence.py")
     return [
-        Extension(".".join(p.with_suffix("").parts), [str(p)], extra_compile_args=FLAGS) for p in sources
+        Extension(".".join(p.with_suffix("").parts), [str(p)], extra_compile_args=FLAGS, optional=True)
+        for p in sources
     ]
 
 
-class BuildOrDoWithout(build_ext):
-    """A compiler that is missing or fails costs speed, not the installation."""
+class BuildAllOrNothing(build_ext):
+    """A compiler that is missing costs speed, not the installation; half a processor would be neither."""
 
     def run(self) -> None:
-        try:
-            super().run()
-        except Exception as error:  # noqa: BLE001 - distutils raises many kinds
-            reason = (str(error).splitlines() or ["?"])[0]
-            print(f"devmodel: processor not compiled ({reason}); it will run uncompiled, slowly", file=sys.stderr)
-            for left in Path("hvcore/cpu").glob("*.so"):
-                left.unlink()  # half compiled would be neither
+        """Build, then drop everything if anything is missing."""
+        super().run()
+        built = [Path(self.get_ext_fullpath(e.name)) for e in self.extensions]
+        if all(p.exists() for p in built):
+            return
+        for p in built:
+            p.unlink(missing_ok=True)
+        print("devmodel: no C compiler or no Python headers; the processor will run uncompiled", file=sys.stderr)
 
 
-extensions = []
-if cythonize is not None and not os.environ.get("DEVMODEL_UNCOMPILED"):
-    extensions = cythonize(
-        modules(),
-        language_level=3,
-        nthreads=0,
-        compiler_directives={
-            "boundscheck": False,
-            "wraparound": False,
-            "cdivision": True,
-            "initializedcheck": False,
-        },
-    )
-setup(ext_modules=extensions, cmdclass={"build_ext": BuildOrDoWithout})
+wanted = [] if os.environ.get("DEVMODEL_UNCOMPILED") else extensions()
+setup(
+    ext_modules=cythonize(wanted, language_level=3, compiler_directives=DIRECTIVES, quiet=True),
+    cmdclass={"build_ext": BuildAllOrNothing},
+)

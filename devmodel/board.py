@@ -1,0 +1,285 @@
+"""The machine on one screen: a PC with the i440FX chip set as QEMU's `pc` has it, which firmware knows.
+
+Two lists, what is mapped where and which line goes where, and the ports left alone on purpose.
+"""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, Self
+
+import attrs
+
+from devmodel.bus import Bus
+from devmodel.clock import Clock
+from devmodel.device import Device, Disk, GuestRam, Resettable, Timed
+from devmodel.devices.ata_identify import default_geometry
+from devmodel.devices.cmos import FOUR_GIB, fill_cmos
+from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
+from devmodel.devices.dma8237 import Dma8237, DmaPages
+from devmodel.devices.fw_cfg import FwCfg, e820, make_items
+from devmodel.devices.i440fx import I440fx
+from devmodel.devices.ide import IdeChannel
+from devmodel.devices.kbc import Kbc, Port
+from devmodel.devices.keyboard import Keyboard
+from devmodel.devices.pci import PciBus, PciPorts
+from devmodel.devices.pic import PicPair
+from devmodel.devices.piix3 import Piix3, Piix3Ide
+from devmodel.devices.piix4pm import Piix4Pm
+from devmodel.devices.pit import Pit
+from devmodel.devices.port61 import Port61
+from devmodel.devices.port92 import Port92
+from devmodel.devices.rtc import Rtc
+from devmodel.devices.uart import Uart
+from devmodel.devices.vga import Vga
+from devmodel.devices.vga_screen import TextScreen
+from devmodel.lines import Line, WiredOr
+
+STATE_VERSION: Final = 1
+E820_RAM: Final = 1
+PM_BASES: Final = (0x600, 0xB000)  # where SeaBIOS puts the PM block, and where it used to
+
+
+class Core(GuestRam, Protocol):
+    """What the board is wired to outside of itself: the domain."""
+
+    def intr(self, level: bool) -> None:
+        """Drive the processor's INTR pin."""
+        ...
+
+    def a20(self, level: bool) -> None:
+        """Open or close address line 20."""
+        ...
+
+    def memory_type(self, first: int, last: int, type_: Any, /) -> None:
+        """Set what guest memory from `first` to `last` is: ram, ram_ro, rom or rom_wo."""
+        ...
+
+    def reset(self) -> None:
+        """Ask for a reset of the machine; `Board.reset` follows."""
+        ...
+
+    def shutdown(self, code: int, /) -> None:
+        """End the machine with this exit status."""
+        ...
+
+
+@attrs.define(kw_only=True)
+class Fittings:
+    """What differs from machine to machine."""
+
+    memory: Sequence[tuple[int, int, int]]
+    """Start, length and type (1 is RAM) of each range, as the domain's E820."""
+    cpus: int = 1
+    disks: Sequence[Disk | None] = ()
+    """hda to hdd."""
+    debug: Callable[[int], None] = lambda _: None
+    """A byte for the debug console."""
+    files: Mapping[str, bytes] = attrs.field(factory=dict[str, bytes])
+    """fw_cfg files beside the board's own."""
+    boot: str = "cad"
+    time: int = 0
+    """What the clock shows at first, in seconds since 1970."""
+
+
+class SerialLine(Protocol):
+    """The far end of a serial port."""
+
+    def connect(self, chip: Uart, /) -> None:
+        """Hear where bytes may be sent."""
+        ...
+
+    def transmit(self, byte: int, /) -> None:
+        """Take a byte from the guest."""
+        ...
+
+    def drained(self) -> None:
+        """Hear that the guest has read all it had."""
+        ...
+
+
+@attrs.frozen
+class Piece:
+    """A device mapped in pieces: this one begins at `base`."""
+
+    device: Device
+    base: int
+
+    def read(self, offset: int, size: int) -> int:
+        """Read at `base`."""
+        return self.device.read(self.base + offset, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write at `base`."""
+        self.device.write(self.base + offset, size, value)
+
+
+@attrs.define(kw_only=True)
+class Board:
+    """The chips and their bus. Everything here is synchronous."""
+
+    bus: Bus
+    chips: dict[str, Resettable]
+    timed: list[Timed]
+    pic: PicPair
+    uart: Uart
+    vga: Vga
+    keyboard: Keyboard
+    pci: PciBus
+    isa_lines: list[Line]  # for interrupts from elsewhere
+
+    @classmethod
+    def build(
+        cls, clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Build a machine: fresh, or as `save` left it.
+
+        Raises:
+            ConfigError: two devices want the same addresses.
+
+        """
+
+        def kept(name: str) -> dict[str, Any]:
+            return {} if saved is None else {"state": copy.deepcopy(saved[name])}
+
+        disks = [*fittings.disks, None, None, None, None][:4]
+        ram = [entry for entry in fittings.memory if entry[2] == E820_RAM]
+        below_4g = max((start + length for start, length, _ in ram if start < FOUR_GIB), default=0)
+        above_4g = sum(length for start, length, _ in ram if start >= FOUR_GIB)
+        files = {"etc/e820": e820([(0, below_4g, 1)] + [(FOUR_GIB, above_4g, 1)] * bool(above_4g))}
+        items = make_items(files | dict(fittings.files), ram_size=below_4g + above_4g, cpus=fittings.cpus)
+
+        # Wires: who drives which interrupt request, and A20.
+        pic = PicPair(intr=Line([core.intr]), **kept("pic"))
+        isa = [WiredOr(Line([partial(pic.set_irq, n)])) for n in range(16)]
+        a20 = Line([core.a20], level=True)
+        pit = Pit(clock=clock, irq=isa[0].driver(), **kept("pit"))
+        kbc = Kbc(clock=clock, irq=isa[1].driver(), a20=a20, reset_processor=core.reset, **kept("kbc"))
+        uart = Uart(clock=clock, irq=isa[4].driver(), **kept("uart"))
+        rtc = Rtc(clock=clock, irq=isa[8].driver(), **kept("rtc"))
+        pm = Piix4Pm(clock=clock, irq=isa[9].driver(), shutdown=core.shutdown, **kept("piix4pm"))
+        ide = [
+            IdeChannel(irq=isa[14].driver(), disks=disks[:2], serials=("DM00001", "DM00002"), **kept("ide0")),
+            IdeChannel(irq=isa[15].driver(), disks=disks[2:], serials=("DM00003", "DM00004"), **kept("ide1")),
+        ]
+        piix3 = Piix3(irqs=[line.driver() for line in isa], reset_machine=core.reset, **kept("piix3"))
+        i440fx = I440fx(memory_type=core.memory_type, **kept("i440fx"))
+        piix3_ide = Piix3Ide(**kept("piix3_ide"))
+        pci = PciBus({(0, 0): i440fx, (1, 0): piix3, (1, 1): piix3_ide, (1, 3): pm})
+        pci_ports = PciPorts(bus=pci, reset_control=piix3, **kept("pci"))
+        port61 = Port61(clock=clock, timer=pit, **kept("port61"))
+        port92 = Port92(a20=a20, reset_processor=core.reset, **kept("port92"))
+        vga = Vga(clock=clock, **kept("vga"))
+        fw_cfg = FwCfg(items=items, ram=core, **kept("fw_cfg"))
+        dma1, dma2 = Dma8237(shift=0, **kept("dma1")), Dma8237(shift=1, **kept("dma2"))
+        dma_pages, post = DmaPages(**kept("dma_pages")), PostCode(**kept("post"))
+        if saved is None:
+            geometries = [None if disk is None else default_geometry(disk.sectors) for disk in disks]
+            fill_cmos(
+                rtc.state.ram,
+                below_4g=below_4g,
+                above_4g=above_4g,
+                cpus=fittings.cpus,
+                boot=fittings.boot,
+                geometries=geometries,
+            )
+            rtc.set_time(fittings.time)
+
+        # Maps: who answers where.
+        bus = Bus()
+        debug = DebugConsole(put=fittings.debug)
+        bus.map("pio", 0x000, 0x00F, dma1, name="dma1")
+        bus.map("pio", 0x020, 0x021, pic.master, name="pic1")
+        bus.map("pio", 0x040, 0x043, pit, name="pit")
+        bus.map("pio", 0x060, 0x060, Piece(kbc, Port.DATA), name="kbc data")
+        bus.map("pio", 0x061, 0x061, port61, name="port61")
+        bus.map("pio", 0x064, 0x064, Piece(kbc, Port.COMMAND), name="kbc command")
+        bus.map("pio", 0x070, 0x071, rtc, name="rtc")
+        bus.map("pio", 0x080, 0x080, post, name="post", posted=True)
+        bus.map("pio", 0x081, 0x08F, dma_pages, name="dma pages")
+        bus.map("pio", 0x092, 0x092, port92, name="port92")
+        bus.map("pio", 0x0A0, 0x0A1, pic.slave, name="pic2")
+        bus.map("pio", 0x0B2, 0x0B3, pm.apm, name="apm")
+        bus.map("pio", 0x0C0, 0x0DF, dma2, name="dma2")
+        bus.map("pio", 0x0E9, 0x0E9, debug, name="debug console (Bochs)", posted=True)
+        bus.map("pio", 0x0F4, 0x0F7, DebugExit(shutdown=core.shutdown), name="debug exit", width=4)
+        bus.map("pio", 0x170, 0x177, ide[1], name="ide1", width=4)
+        bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4)
+        bus.map("pio", 0x376, 0x376, ide[1].control, name="ide1 control")
+        bus.map("pio", 0x3B0, 0x3DF, vga, name="vga")
+        bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control")
+        bus.map("pio", 0x3F8, 0x3FF, uart, name="uart")
+        bus.map("pio", 0x402, 0x402, debug, name="debug console", posted=True)
+        bus.map("pio", 0x4D0, 0x4D1, pic.elcr, name="elcr")
+        bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)
+        bus.map("pio", 0x514, 0x51B, fw_cfg.dma, name="fw_cfg dma", width=8)
+        for base in PM_BASES:
+            bus.map("pio", base, base + 0x3F, pm.block(base), name=f"acpi pm at {base:#x}", width=4)
+        bus.map("pio", 0xCF8, 0xCFF, pci_ports, name="pci configuration", width=4)
+        bus.map("memory", 0xA_0000, 0xB_FFFF, vga.memory, name="vga memory", width=8, posted=True)
+
+        # Left alone on purpose; all of it reads ones.
+        bus.ignore("pio", 0x0ED, 0x0ED, "delays are made by writing here")
+        bus.ignore("pio", 0x0F0, 0x0F1, "the coprocessor reports errors inside the processor")
+        bus.ignore("pio", 0x1CE, 0x1D1, "no Bochs VBE: the VGA BIOS falls back to plain VGA")
+        bus.ignore("pio", 0x200, 0x207, "no game port")
+        bus.ignore("pio", 0x278, 0x27F, "no second parallel port; ISA plug and play's address")
+        bus.ignore("pio", 0x2E8, 0x2EF, "no fourth serial port")
+        bus.ignore("pio", 0x2F8, 0x2FF, "no second serial port")
+        bus.ignore("pio", 0x378, 0x37F, "no first parallel port")
+        bus.ignore("pio", 0x3E8, 0x3EF, "no third serial port")
+        bus.ignore("pio", 0x3F0, 0x3F5, "no floppy controller")
+        bus.ignore("pio", 0x3F7, 0x3F7, "the floppy controller's half of this port")
+        bus.ignore("pio", 0xA79, 0xA79, "no ISA plug and play")
+        bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
+        bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
+
+        return cls(
+            bus=bus,
+            chips={
+                "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
+                "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
+                "port61": port61, "port92": port92, "vga": vga, "fw_cfg": fw_cfg, "dma1": dma1, "dma2": dma2,
+                "dma_pages": dma_pages, "post": post,
+            },
+            timed=[pit, kbc, uart, rtc, pm],
+            pic=pic,
+            uart=uart,
+            vga=vga,
+            keyboard=kbc.keyboard,
+            pci=pci,
+            isa_lines=[line.driver() for line in isa],
+        )  # fmt: skip
+
+    def acknowledge(self) -> int:
+        """Answer the processor's interrupt-acknowledge cycle with a vector."""
+        return self.pic.acknowledge()
+
+    def isa_irq(self, irq: int, level: bool) -> None:
+        """Drive an ISA interrupt request for a device that lives elsewhere."""
+        self.isa_lines[irq & 15].set(level)
+
+    def reset(self) -> None:
+        """Reset every chip."""
+        for chip in self.chips.values():
+            chip.reset()
+
+    def connect_serial(self, line: SerialLine) -> None:
+        """Plug a line into the first serial port."""
+        self.uart.transmit = line.transmit
+        self.uart.drained = line.drained
+        line.connect(self.uart)
+
+    def save(self) -> dict[str, Any]:
+        """Return the state of every chip, by name, with `version`. It shares nothing with the chips."""
+        states = {name: copy.deepcopy(chip.state) for name, chip in self.chips.items()}
+        return states | {"version": STATE_VERSION}
+
+    def screen(self) -> TextScreen | None:
+        """Return what stands on the screen, None in a graphics mode."""
+        screen = self.vga.screen()
+        return screen if isinstance(screen, TextScreen) else None
+
+    def press(self, keys: list[str]) -> None:
+        """Press keys together and release them; ValueError for a name that is no key's."""
+        self.keyboard.type("-".join(keys))

@@ -1,0 +1,217 @@
+"""The two address spaces of a PC, and who answers where.
+
+A `Space` is a table of mappings that never overlap. The access is the hot path: one lookup, one call. What is
+wider than a device takes, or reaches past its end, is split into ascending units, as the byte steering of an
+ISA bus does. What nobody answers reads as ones, and swallows writes.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from typing import Final, Literal, TypeAlias
+
+import attrs
+import structlog
+
+from devmodel import ConfigError
+from devmodel.device import ONES, Device
+
+log = structlog.get_logger()
+
+SpaceName: TypeAlias = Literal["pio", "memory"]
+
+
+@attrs.frozen
+class Mapping:
+    """Addresses `first` to `last` inclusive, answered by one device, which counts offsets from `first`.
+
+    `width` is the widest access in bytes that the device takes in one go; `posted` says that its writes need
+    not be waited for.
+    """
+
+    first: int
+    last: int
+    name: str
+    width: int
+    posted: bool
+    read: Callable[[int, int], int]
+    write: Callable[[int, int, int], None]
+
+
+@attrs.frozen
+class Ignored:
+    """Addresses that are left without a device on purpose."""
+
+    first: int
+    last: int
+    why: str
+
+
+@attrs.frozen
+class Claim:
+    """A range to claim at the core: neighbours in one, so that an access across them arrives whole."""
+
+    first: int
+    last: int
+    posted: bool
+
+
+class Space:
+    """One address space: ports, or memory."""
+
+    def __init__(self, name: SpaceName, size: int) -> None:
+        self.name: Final = name
+        self.size: Final = size
+        self.mappings: list[Mapping] = []
+        self.ignored: list[Ignored] = []
+        self._starts: list[int] = []
+        self._found: dict[int, Mapping] = {}  # by address: every port; of memory what was asked for lately
+
+    def map(
+        self, first: int, last: int, device: Device, *, name: str, width: int = 1, posted: bool = False
+    ) -> None:
+        """Let `device` answer from `first` to `last` inclusive.
+
+        Raises:
+            ConfigError: part of that is taken, or there is no such range.
+
+        """
+        self._check(first, last, name)
+        mapping = Mapping(first, last, name, width, posted, device.read, device.write)
+        at = bisect_right(self._starts, first)
+        self.mappings.insert(at, mapping)
+        self._starts.insert(at, first)
+        self._found.clear()
+
+    def unmap(self, first: int, last: int) -> None:
+        """Take a mapping away again, exactly as it was made."""
+        self.mappings = [m for m in self.mappings if (m.first, m.last) != (first, last)]
+        self._starts = [m.first for m in self.mappings]
+        self._found.clear()
+
+    def ignore(self, first: int, last: int, why: str) -> None:
+        """Say why nobody answers there. Only the reader and the log are any the wiser."""
+        self._check(first, last, f"what is ignored ({why})")
+        self.ignored.append(Ignored(first, last, why))
+
+    def claims(self) -> Iterator[Claim]:
+        """Yield the ranges to claim, ascending."""
+        current: Claim | None = None
+        for m in self.mappings:
+            if current is not None and (current.last + 1, current.posted) == (m.first, m.posted):
+                current = Claim(current.first, m.last, m.posted)
+                continue
+            if current is not None:
+                yield current
+            current = Claim(m.first, m.last, m.posted)
+        if current is not None:
+            yield current
+
+    def read(self, address: int, size: int) -> int:
+        """Read 1, 2, 4 or 8 bytes."""
+        m = self._found.get(address) or self._find(address)
+        if m is not None and size <= m.width and address + size - 1 <= m.last:
+            return m.read(address - m.first, size)
+        return self._read_in_units(address, size)
+
+    def write(self, address: int, size: int, value: int) -> None:
+        """Write 1, 2, 4 or 8 bytes."""
+        m = self._found.get(address) or self._find(address)
+        if m is not None and size <= m.width and address + size - 1 <= m.last:
+            m.write(address - m.first, size, value)
+        else:
+            self._write_in_units(address, size, value)
+
+    def find(self, address: int) -> Mapping | None:
+        """Return the mapping that answers `address`."""
+        at = bisect_right(self._starts, address) - 1
+        if at >= 0 and address <= self.mappings[at].last:
+            return self.mappings[at]
+        return None
+
+    def _find(self, address: int) -> Mapping | None:
+        mapping = self.find(address)
+        if mapping is not None:
+            if len(self._found) >= 1 << 16:
+                self._found.clear()  # a guest that walks through all of a frame buffer
+            self._found[address] = mapping
+        return mapping
+
+    def _units(self, address: int, size: int) -> Iterator[tuple[Mapping | None, int, int]]:
+        """Yield mapping, address and size of each part of an access, ascending."""
+        end = address + size
+        while address < end:
+            m = self._found.get(address) or self._find(address)
+            unit = 1
+            if m is not None:
+                while 2 * unit <= min(m.width, end - address, m.last + 1 - address):
+                    unit *= 2
+            yield m, address, unit
+            address += unit
+
+    def _read_in_units(self, address: int, size: int) -> int:
+        value = 0
+        for m, at, unit in self._units(address, size):
+            part = ONES[unit]
+            if m is None:
+                log.debug("bus.nobody_reads", space=self.name, address=at)
+            else:
+                part &= m.read(at - m.first, unit)
+            value |= part << 8 * (at - address)
+        return value
+
+    def _write_in_units(self, address: int, size: int, value: int) -> None:
+        for m, at, unit in self._units(address, size):
+            part = value >> 8 * (at - address) & ONES[unit]
+            if m is None:
+                log.debug("bus.nobody_writes", space=self.name, address=at, value=part)
+            else:
+                m.write(at - m.first, unit, part)
+
+    def _check(self, first: int, last: int, name: str) -> None:
+        if not 0 <= first <= last < self.size:
+            raise ConfigError(f"{name}: there is no {self.name} {first:#x}-{last:#x}")
+        taken = [(m.first, m.last, m.name) for m in self.mappings]
+        taken += [(i.first, i.last, f"what is ignored ({i.why})") for i in self.ignored]
+        for theirs, end, other in taken:
+            if first <= end and theirs <= last:
+                raise ConfigError(
+                    f"{name} and {other} overlap: {self.name} {first:#x}-{last:#x} and {theirs:#x}-{end:#x}"
+                )
+
+
+class Bus:
+    """Both spaces. The board maps and wires; the server reads and writes."""
+
+    def __init__(self) -> None:
+        self.pio = Space("pio", 1 << 16)
+        self.memory = Space("memory", 1 << 52)
+
+    def space(self, name: SpaceName) -> Space:
+        """Return a space by its name."""
+        return self.pio if name == "pio" else self.memory
+
+    def map(
+        self,
+        space: SpaceName,
+        first: int,
+        last: int,
+        device: Device,
+        *,
+        name: str,
+        width: int = 1,
+        posted: bool = False,
+    ) -> None:
+        """Map a device: see `Space.map`."""
+        self.space(space).map(first, last, device, name=name, width=width, posted=posted)
+
+    def ignore(self, space: SpaceName, first: int, last: int, why: str) -> None:
+        """Leave a range to nobody on purpose: see `Space.ignore`."""
+        self.space(space).ignore(first, last, why)
+
+    def read(self, space: SpaceName, address: int, size: int) -> int:
+        """Read from a space by its name."""
+        return self.space(space).read(address, size)
+
+    def write(self, space: SpaceName, address: int, size: int, value: int) -> None:
+        """Write to a space by its name."""
+        self.space(space).write(address, size, value)

@@ -1,0 +1,226 @@
+"""The device models' half of the machine description: a TOML file, and options that override it.
+
+Every mistake is one line that names the file, the key and what is allowed. `[machine]` is the core's table:
+it is known here by name only, and checked by `hvcore`.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+
+from devmodel import ConfigError
+
+MAX_DRIVES: Final = 4
+MAX_SCRATCH: Final = 1 << 40
+MAX_FW_CFG_NAME: Final = 56  # with its final NUL
+_SIZE: Final = re.compile(r"(\d+)([KMGT]?)")
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_DATE: Final = re.compile(r"utc|localtime|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?")
+_T = TypeVar("_T")
+
+
+class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[serial]`: the first serial port. Without `tcp` it is on the terminal of `devmodel run`."""
+
+    tcp: str | None = None
+    history: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)] = 65536
+
+    def address(self) -> tuple[str, int] | None:
+        """Return host and port of `tcp`."""
+        return None if self.tcp is None else host_port(self.tcp)
+
+
+class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[disk]]`: a hard disk, hda to hdd in order. Without `path` it is a zeroed scratch disk of `size`."""
+
+    path: str | None = None
+    size: int | str | None = None
+    readonly: bool = False
+
+    def scratch_bytes(self) -> int:
+        """Return the size of a scratch disk in bytes."""
+        return size_in_bytes(self.size or 0)
+
+
+class Video(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[video]`: `bios` is a VGA option ROM that the firmware gets through fw_cfg."""
+
+    bios: str | None = None
+
+
+class Rtc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[rtc]`: what the clock starts at: "utc", "localtime", or an ISO date."""
+
+    base: str = "utc"
+
+
+class Debug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[debug]`: where ports 0x402 and 0xE9 go: "log", "stderr", or a file."""
+
+    console: str = "log"
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What the device models are built of; paths are as they are opened."""
+
+    serial: Serial = Serial()
+    disks: tuple[Disk, ...] = ()
+    video: Video = Video()
+    fw_cfg: dict[str, str] = {}
+    rtc: Rtc = Rtc()
+    debug: Debug = Debug()
+
+    def checked(self, source: str) -> "Config":
+        """Return this, if what the types cannot say is right as well; `source` begins the line if not."""
+        if self.serial.tcp is not None:
+            try:
+                host_port(self.serial.tcp)
+            except ConfigError as error:
+                raise ConfigError(f"{source}: tcp in [serial]: {error}") from error
+        if len(self.disks) > MAX_DRIVES:
+            raise ConfigError(f"{source}: {len(self.disks)} disks; at most {MAX_DRIVES} are allowed")
+        for disk in self.disks:
+            if disk.path is None and not 512 <= disk.scratch_bytes() <= MAX_SCRATCH:
+                raise ConfigError(f'{source}: a [[disk]] without path needs a size, for example size = "1M"')
+            if disk.path is not None and disk.size is not None:
+                raise ConfigError(f"{source}: size in [[disk]] goes without path; an image has its own size")
+        if not _DATE.fullmatch(self.rtc.base):
+            raise ConfigError(
+                f"{source}: base in [rtc]: '{self.rtc.base}'; allowed: utc, localtime, or a date like "
+                "2026-01-31T12:00:00"
+            )
+        for key in self.fw_cfg:
+            if not key.isascii() or not 0 < len(key) < MAX_FW_CFG_NAME:
+                raise ConfigError(
+                    f"{source}: '{key}' in [fw_cfg]: a name has 1 to {MAX_FW_CFG_NAME - 1} letters"
+                )
+        return self
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command line overrides; None and empty leave the file's."""
+
+    serial: str | None = None
+    disks: tuple[str, ...] = ()
+    video_bios: str | None = None
+    fw_cfg: tuple[str, ...] = ()
+    debug_console: str | None = None
+
+
+TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "serial": Serial,
+    "disk": Disk,
+    "video": Video,
+    "rtc": Rtc,
+    "debug": Debug,
+}
+ALLOWED: Final = ("machine", *TABLES, "fw_cfg")
+
+
+def load(path: str | None, options: Options) -> Config:
+    """Read a machine description, or none, and apply options.
+
+    Raises:
+        ConfigError: with the one line to show.
+
+    """
+    config = Config() if path is None else _read(path)
+    return _override(config, options)
+
+
+def size_in_bytes(size: int | str) -> int:
+    """Return 65536 for 65536, "65536" and "64K"."""
+    match = _SIZE.fullmatch(str(size))
+    return int(match[1]) * _UNITS[match[2]] if match else 0
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """Split HOST:PORT; the host may be an IPv6 address in brackets, the port 0 to have one chosen."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:
+        raise ConfigError(f"'{text}' is not HOST:PORT")
+    return host, int(port)
+
+
+def _read(path: str) -> Config:
+    name = os.path.basename(path)
+    try:
+        with open(path, "rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: {error}") from error
+    for table in document:
+        if table not in ALLOWED:
+            raise ConfigError(f"{name}: unknown table [{table}]; allowed: {', '.join(ALLOWED)}")
+    folder = os.path.dirname(path)
+
+    def absolute(relative: str | None) -> str | None:
+        return None if relative is None else os.path.join(folder, relative)
+
+    disks = document.get("disk", [])
+    if not isinstance(disks, list):
+        raise ConfigError(f"{name}: write [[disk]], a table for each disk")
+    debug = _table(name, "[debug]", document.get("debug", {}), Debug)
+    if debug.console not in {"log", "stderr"}:
+        debug = Debug(os.path.join(folder, debug.console))
+    fw_cfg = document.get("fw_cfg", {})
+    for key, value in fw_cfg.items() if isinstance(fw_cfg, dict) else [("fw_cfg", fw_cfg)]:
+        if not isinstance(value, str):
+            raise ConfigError(f'{name}: {key} in [fw_cfg]: give a string, "…"')
+    return Config(
+        serial=_table(name, "[serial]", document.get("serial", {}), Serial),
+        disks=tuple(
+            msgspec.structs.replace(disk, path=absolute(disk.path))
+            for disk in (_table(name, "[[disk]]", entry, Disk) for entry in disks)
+        ),
+        video=Video(absolute(_table(name, "[video]", document.get("video", {}), Video).bios)),
+        fw_cfg=fw_cfg,
+        rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
+        debug=debug,
+    ).checked(name)
+
+
+def _table(name: str, label: str, table: Any, kind: type[_T]) -> _T:
+    """Return a table as `kind`; refuse what it does not know."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name}: {label} is a table")
+    allowed = [field.name for field in msgspec.structs.fields(kind)]  # type: ignore[arg-type]
+    for key in table:
+        if key not in allowed:
+            raise ConfigError(f"{name}: unknown key '{key}' in {label}; allowed: {', '.join(allowed)}")
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        raise ConfigError(f"{name}: {where.rstrip('`')} in {label}: {what}") from error
+
+
+def _override(config: Config, options: Options) -> Config:
+    changes: dict[str, Any] = {}
+    if options.serial is not None:
+        kind, _, address = options.serial.partition(":")
+        if kind != "tcp":
+            raise ConfigError(f"--serial '{options.serial}'; allowed: tcp:HOST:PORT")
+        changes["serial"] = msgspec.structs.replace(config.serial, tcp=address)
+    if options.disks:
+        changes["disks"] = tuple(Disk(path=path) for path in options.disks)
+    if options.video_bios is not None:
+        changes["video"] = Video(options.video_bios)
+    if options.fw_cfg:
+        items = dict(config.fw_cfg)
+        for item in options.fw_cfg:
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise ConfigError(f"--fw-cfg '{item}'; allowed: NAME=VALUE")
+            items[key] = value
+        changes["fw_cfg"] = items
+    if options.debug_console is not None:
+        changes["debug"] = Debug(options.debug_console)
+    return msgspec.structs.replace(config, **changes).checked("options")

@@ -1,0 +1,1 @@
+"""Where a serial line ends: TCP clients, the terminal of `devmodel run`, a pipe."""

@@ -1,0 +1,83 @@
+"""A serial line on TCP: several clients at once, all see the output, anyone types."""
+
+from typing import Final
+
+import structlog
+import trio
+
+from devmodel import ConfigError
+from devmodel.consoles.line import SerialLine
+from devmodel.consoles.telnet import Telnet
+
+log = structlog.get_logger()
+
+MAX_CLIENTS: Final = 32
+
+
+async def listen(host: str, port: int) -> list[trio.SocketListener]:
+    """Bind, before anything else starts.
+
+    Raises:
+        ConfigError: the port is in use, or the host is none of ours.
+
+    """
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"serial tcp:{host}:{port}: {reason}") from error
+
+
+class TcpConsole:
+    """The clients of one line."""
+
+    def __init__(self, line: SerialLine) -> None:
+        self.line = line
+        self.clients = 0
+
+    async def serve(self, listeners: list[trio.SocketListener]) -> None:
+        """Accept clients for ever. Cancel to stop; all are disconnected then."""
+        await trio.serve_listeners(self.client, listeners)
+
+    async def client(self, stream: trio.abc.Stream) -> None:
+        """Serve one client until it goes."""
+        if self.clients >= MAX_CLIENTS:
+            log.warning("console.too_many_clients", most=MAX_CLIENTS)
+            await stream.aclose()
+            return
+        self.clients += 1
+        telnet = Telnet()
+        sending = trio.Lock()
+        try:
+            async with stream, trio.open_nursery() as nursery:
+                nursery.start_soon(self._show, stream, telnet, sending, nursery.cancel_scope)
+                await self._listen(stream, telnet, sending)
+                # It types no more, but may still read (`echo ls | nc`): `_show` ends when it no longer does.
+        finally:
+            self.clients -= 1
+
+    async def _show(
+        self, stream: trio.abc.Stream, telnet: Telnet, sending: trio.Lock, scope: trio.CancelScope
+    ) -> None:
+        """Send the recent history, then whatever comes, as fast as this client reads."""
+        position = self.line.late()
+        while True:
+            data, position = await self.line.output(position)
+            try:
+                async with sending:
+                    await stream.send_all(telnet.escape(data))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                scope.cancel()
+                return
+
+    async def _listen(self, stream: trio.abc.Stream, telnet: Telnet, sending: trio.Lock) -> None:
+        """Pass on what is typed; not faster than the guest takes it."""
+        try:
+            while data := bytes(await stream.receive_some(4096)):
+                typed, reply = telnet.receive(data)
+                if reply:
+                    async with sending:
+                        await stream.send_all(reply)
+                await self.line.type(typed)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass

@@ -1,0 +1,95 @@
+"""Intel 82441FX (440FX PCIset, 290549-001): host bridge with the programmable attribute map (PAM).
+
+PAM decides segment by segment whether reads and writes of 0xC0000-0xFFFFF go to RAM or to the bus, where
+the firmware is; the core hears of it by `memory_type`.
+Not modelled: SMM memory (the register reads back), DRAM timing and error registers.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header
+
+DEVICE_82441FX: Final = 0x1237
+PAM0: Final = 0x59  # its high half is 0xF0000-0xFFFFF
+PAM6: Final = 0x5F
+SMRAM: Final = 0x72
+
+SEGMENTS: Final = (
+    *((PAM0 + 1 + i // 2, i % 2 * 4, 0xC_0000 + i * 0x4000, 0x4000) for i in range(12)),
+    (PAM0, 4, 0xF_0000, 0x1_0000),
+)
+"""Register, shift, first address and length of each segment (290549-001, 3.2.18)."""
+
+TYPES: Final = ("rom", "ram_ro", "rom_wo", "ram")
+"""By WE and RE: reads of the firmware, or of RAM; writes dropped, or to RAM."""
+
+
+def _space() -> ConfigSpace:
+    space = ConfigSpace.make(VENDOR_INTEL, DEVICE_82441FX, 0x060000, revision=2)
+    space.set(Header.COMMAND, 2, 0x0006, writable=0x0100)
+    space.set(Header.STATUS, 2, 0x0280)
+    space.set(0x0D, 1, 0, writable=0xF8)  # latency timer
+    space.set(0x50, 2, 0, writable=0xFFFF)  # PMCCFG
+    space.set(0x57, 1, 0x01, writable=0xFF)  # DRAM control
+    space.set(PAM0, 1, 0, writable=0x30)
+    for register in range(PAM0 + 1, PAM6 + 1):
+        space.set(register, 1, 0, writable=0x33)
+    space.set(0x60, 8, 0, writable=0xFFFF_FFFF_FFFF_FFFF)  # DRAM row boundaries
+    space.set(SMRAM, 1, 0x02, writable=0x78)
+    return space
+
+
+@attrs.define
+class I440fxState:
+    """Everything the bridge remembers."""
+
+    config: ConfigSpace = attrs.field(factory=_space)
+
+
+@attrs.define(kw_only=True)
+class I440fx:
+    """Device 0. `memory_type(first, last, type)` sets what a range of guest memory is."""
+
+    memory_type: Callable[[int, int, str], None]
+    state: I440fxState = attrs.field(factory=I440fxState)
+    _told: dict[int, str] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._told = {first: "rom" for _, _, first, _ in SEGMENTS}
+        self._drive()
+
+    def reset(self) -> None:
+        """Power on: the firmware is in view again."""
+        self.state = I440fxState()
+        self._drive()
+
+    def config_read(self, offset: int, size: int) -> int:
+        """Read configuration space."""
+        return self.state.config.get(offset, size)
+
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        """Write configuration space; PAM takes effect at once."""
+        self.state.config.write(offset, size, value)
+        if offset <= PAM6 and offset + size > PAM0:
+            self._drive()
+
+    def _drive(self) -> None:
+        """Tell what has changed, neighbours in one."""
+        data = self.state.config.data
+        run: tuple[int, int, str] | None = None
+        for register, shift, first, length in SEGMENTS:
+            kind = TYPES[data[register] >> shift & 3]
+            if kind == self._told[first]:
+                continue
+            self._told[first] = kind
+            if run is not None and (run[1] + 1, run[2]) == (first, kind):
+                run = (run[0], first + length - 1, kind)
+                continue
+            if run is not None:
+                self.memory_type(*run)
+            run = (first, first + length - 1, kind)
+        if run is not None:
+            self.memory_type(*run)

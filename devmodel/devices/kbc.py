@@ -1,0 +1,244 @@
+"""Intel 8042 keyboard controller as a PC has it (IBM PS/2 Hardware Interface TR), ports 0x60 and 0x64.
+
+A byte from the keyboard takes its time on the wire, so a guest that reads port 0x60 twice gets it twice.
+There is no auxiliary port: its commands answer as on a board without a mouse.
+Not modelled: the controller's firmware beyond the commands of the TR, parity errors, the password.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from devmodel.clock import Clock
+from devmodel.devices.keyboard import Keyboard, KeyboardState
+from devmodel.devices.keys import TRANSLATION
+from devmodel.lines import IrqLine, Line
+
+FRAME: Final = 800_000  # ns for the 11 bits of a byte on the keyboard's wire
+BREAK: Final = 0xF0
+
+
+class Port:
+    """Offsets from 0x60 (61-63 belong to others)."""
+
+    DATA: Final = 0
+    COMMAND: Final = 4  # status on read
+
+
+STATUS_OBF: Final = 0x01
+STATUS_SYSTEM: Final = 0x04
+STATUS_COMMAND: Final = 0x08
+STATUS_UNLOCKED: Final = 0x10
+STATUS_AUX: Final = 0x20
+STATUS_TIMEOUT: Final = 0x40
+MODE_IRQ1: Final = 0x01
+MODE_IRQ12: Final = 0x02
+MODE_SYSTEM: Final = 0x04
+MODE_NO_KEYBOARD: Final = 0x10
+MODE_NO_AUX: Final = 0x20
+MODE_TRANSLATE: Final = 0x40
+OUTPUT_RUN: Final = 0x01  # low resets the processor
+OUTPUT_A20: Final = 0x02
+
+
+class Command:
+    """Controller commands."""
+
+    READ_RAM: Final = 0x20  # to 0x3F; 0x20 is the mode
+    WRITE_RAM: Final = 0x60  # to 0x7F
+    DISABLE_AUX: Final = 0xA7
+    ENABLE_AUX: Final = 0xA8
+    TEST_AUX: Final = 0xA9
+    SELF_TEST: Final = 0xAA
+    TEST_KEYBOARD: Final = 0xAB
+    DISABLE_KEYBOARD: Final = 0xAD
+    ENABLE_KEYBOARD: Final = 0xAE
+    READ_INPUT: Final = 0xC0
+    READ_OUTPUT: Final = 0xD0
+    WRITE_OUTPUT: Final = 0xD1
+    WRITE_KEYBOARD_BUFFER: Final = 0xD2
+    WRITE_AUX_BUFFER: Final = 0xD3
+    WRITE_AUX: Final = 0xD4
+    DISABLE_A20: Final = 0xDD
+    ENABLE_A20: Final = 0xDF
+    READ_TEST: Final = 0xE0
+    PULSE: Final = 0xF0  # to 0xFF: output bits 3-0 that are 0 here are pulsed low
+
+
+def _ram() -> bytearray:
+    ram = bytearray(32)
+    ram[0] = MODE_IRQ1 | MODE_NO_AUX
+    return ram
+
+
+@attrs.define
+class KbcState:
+    """Everything the controller and its keyboard remember."""
+
+    ram: bytearray = attrs.field(factory=_ram)  # byte 0 is the mode (command byte)
+    output: int = 0
+    full: bool = False  # OBF
+    aux: bool = False  # the byte in `output` is the auxiliary device's
+    timeout: bool = False
+    was_command: bool = False  # the last write was to port 0x64
+    argument_of: int = 0
+    breaking: bool = False  # translation has swallowed a break prefix
+    wire_free_at: int = 0  # guest time in ns
+    keyboard: KeyboardState = attrs.field(factory=KeyboardState)
+
+
+@attrs.define(kw_only=True)
+class Kbc:
+    """The controller; `keyboard` is plugged in. `a20` is shared with port 0x92."""
+
+    clock: Clock
+    irq: IrqLine
+    a20: Line
+    reset_processor: Callable[[], None]
+    state: KbcState = attrs.field(factory=KbcState)
+    keyboard: Keyboard = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.keyboard = Keyboard(changed=self.tick, state=self.state.keyboard)
+        self._drive()
+
+    def reset(self) -> None:
+        """Power on."""
+        self.state = KbcState()
+        self.keyboard.state = self.state.keyboard
+        self._drive()
+
+    # -- the keyboard's wire ------------------------------------------------------------------------------
+
+    def deadline(self) -> int | None:
+        """Return when the next byte arrives from the keyboard."""
+        s = self.state
+        if s.full or not s.keyboard.queue or s.ram[0] & MODE_NO_KEYBOARD:
+            return None
+        return s.wire_free_at
+
+    def tick(self) -> None:
+        """Take a byte from the keyboard if one has arrived."""
+        s = self.state
+        while not s.full and s.keyboard.queue and not s.ram[0] & MODE_NO_KEYBOARD:
+            now = self.clock.now()
+            if now < s.wire_free_at:
+                break
+            s.wire_free_at = now + FRAME
+            self._from_keyboard(self.keyboard.take())
+        self._drive()
+
+    def _from_keyboard(self, value: int) -> None:
+        s = self.state
+        if s.ram[0] & MODE_TRANSLATE:
+            if value == BREAK:
+                s.breaking = True
+                return
+            value = TRANSLATION[value] | (0x80 if s.breaking else 0)
+            s.breaking = False
+        self._put(value)
+
+    def _put(self, value: int, *, aux: bool = False, timeout: bool = False) -> None:
+        s = self.state
+        s.output = value
+        s.full = True
+        s.aux = aux
+        s.timeout = timeout
+
+    # -- ports --------------------------------------------------------------------------------------------
+
+    def read(self, offset: int, _size: int) -> int:
+        """Read the output buffer or the status."""
+        s = self.state
+        if offset == Port.COMMAND:
+            status = STATUS_UNLOCKED | (STATUS_SYSTEM if s.ram[0] & MODE_SYSTEM else 0)
+            if s.full:
+                status |= STATUS_OBF | (STATUS_AUX if s.aux else 0)
+            return status | (STATUS_COMMAND if s.was_command else 0) | (STATUS_TIMEOUT if s.timeout else 0)
+        if offset != Port.DATA:
+            return 0xFF
+        if s.full:
+            s.full = s.aux = s.timeout = False
+            s.wire_free_at = max(s.wire_free_at, self.clock.now() + FRAME)
+            self._drive()
+        return s.output
+
+    def write(self, offset: int, _size: int, value: int) -> None:
+        """Write data or a command."""
+        s = self.state
+        value &= 0xFF
+        if offset == Port.COMMAND:
+            s.was_command = True
+            s.argument_of = 0
+            self._command(value)
+        elif offset == Port.DATA:
+            s.was_command = False
+            if s.argument_of:
+                command, s.argument_of = s.argument_of, 0
+                self._argument(command, value)
+            else:
+                s.ram[0] &= ~MODE_NO_KEYBOARD & 0xFF  # talking to it opens its wire
+                self.keyboard.write(value)
+        self.tick()
+
+    def _command(self, value: int) -> None:
+        s = self.state
+        match value:
+            case _ if value & 0xE0 == Command.READ_RAM:
+                self._put(s.ram[value & 0x1F])
+            case _ if value & 0xE0 == Command.WRITE_RAM:
+                s.argument_of = value
+            case Command.TEST_AUX:
+                self._put(1)  # its clock line is stuck low
+            case Command.SELF_TEST:
+                s.ram[0] |= MODE_SYSTEM
+                self._put(0x55)
+            case Command.TEST_KEYBOARD:
+                self._put(0)
+            case Command.DISABLE_KEYBOARD:
+                s.ram[0] |= MODE_NO_KEYBOARD
+            case Command.ENABLE_KEYBOARD:
+                s.ram[0] &= ~MODE_NO_KEYBOARD & 0xFF
+            case Command.READ_INPUT:
+                self._put(0x80)  # the keyboard is not locked
+            case Command.READ_OUTPUT:
+                irq = s.full and bool(s.ram[0] & MODE_IRQ1)
+                self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if self.a20.level else 0) | irq << 4)
+            case (
+                Command.WRITE_OUTPUT
+                | Command.WRITE_KEYBOARD_BUFFER
+                | Command.WRITE_AUX_BUFFER
+                | Command.WRITE_AUX
+            ):
+                s.argument_of = value
+            case Command.DISABLE_A20 | Command.ENABLE_A20:
+                self.a20.set(value == Command.ENABLE_A20)
+            case Command.READ_TEST:
+                self._put(0)
+            case _ if value >= Command.PULSE and not value & OUTPUT_RUN:
+                self.reset_processor()
+            case _:
+                pass  # disable and enable of the auxiliary port that is not there; the rest is unknown
+
+    def _argument(self, command: int, value: int) -> None:
+        s = self.state
+        match command:
+            case Command.WRITE_RAM:
+                s.ram[0] = value & 0x7F | MODE_NO_AUX
+            case _ if command & 0xE0 == Command.WRITE_RAM:
+                s.ram[command & 0x1F] = value
+            case Command.WRITE_OUTPUT:
+                self.a20.set(bool(value & OUTPUT_A20))
+                if not value & OUTPUT_RUN:
+                    self.reset_processor()
+            case Command.WRITE_KEYBOARD_BUFFER:
+                self._put(value)
+            case Command.WRITE_AUX_BUFFER:
+                self._put(~value & 0xFF)  # no second port: it is not echoed
+            case _:
+                self._put(0xFE, aux=True, timeout=True)  # nobody took it
+
+    def _drive(self) -> None:
+        s = self.state
+        self.irq.set(s.full and not s.aux and bool(s.ram[0] & MODE_IRQ1))

@@ -1,0 +1,184 @@
+"""A PS/2 keyboard (IBM PS/2 Hardware Interface TR, Keyboards: 101- and 102-key), scan code sets 1 and 2.
+
+Bytes wait in `state.queue` until the controller takes them.
+Not modelled: scan code set 3 (answered with Resend), typematic repetition (the rate is accepted), the
+time of the self-test.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from devmodel.devices.keys import CHARACTERS, KEYS, codes
+
+ROOM: Final = 256  # bytes
+ACK: Final = 0xFA
+RESEND: Final = 0xFE
+SELF_TEST_PASSED: Final = 0xAA
+PAUSE: Final = {1: b"\xe1\x1d\x45\xe1\x9d\xc5", 2: b"\xe1\x14\x77\xe1\xf0\x14\xf0\x77"}
+
+
+class Command:
+    """What the controller may send."""
+
+    LEDS: Final = 0xED
+    ECHO: Final = 0xEE
+    SCAN_SET: Final = 0xF0
+    IDENTIFY: Final = 0xF2
+    TYPEMATIC: Final = 0xF3
+    ENABLE: Final = 0xF4
+    DISABLE: Final = 0xF5
+    DEFAULTS: Final = 0xF6
+    ALL_KEYS: Final = 0xF7  # to 0xFA: key types of set 3
+    KEY_TYPE: Final = 0xFB  # to 0xFD, with a key code
+    RESEND: Final = 0xFE
+    RESET: Final = 0xFF
+
+
+@attrs.define
+class KeyboardState:
+    """Everything the keyboard remembers."""
+
+    queue: deque[int] = attrs.field(factory=deque[int])
+    argument_of: int = 0  # the command whose argument comes next
+    scanning: bool = True
+    scan_set: int = 2
+    leds: int = 0
+    typematic: int = 0x2B
+    last: int = 0
+
+
+@attrs.define(kw_only=True)
+class Keyboard:
+    """The keyboard; `changed` tells the controller that there are bytes."""
+
+    changed: Callable[[], None]
+    state: KeyboardState = attrs.field(factory=KeyboardState)
+
+    def reset(self) -> None:
+        """Power on, without the self-test's byte: the controller's reset comes with it."""
+        self.state = KeyboardState()
+
+    # -- the user's side ----------------------------------------------------------------------------------
+
+    def press(self, name: str) -> None:
+        """Press a key, by QEMU's name for it; ValueError if there is none."""
+        if name == "pause":
+            self._key(PAUSE[self.state.scan_set])
+        else:
+            self._key(codes(name, pressed=True, scan_set=self.state.scan_set))
+
+    def release(self, name: str) -> None:
+        """Release a key; ValueError if there is none."""
+        if name != "pause":
+            self._key(codes(name, pressed=False, scan_set=self.state.scan_set))
+
+    def type(self, combination: str) -> None:
+        """Press and release a key or a combination ("ctrl-alt-delete"); ValueError if one is unknown."""
+        names = combination.split("-")
+        for name in names:
+            if name not in KEYS and name != "pause":
+                codes(name, pressed=True)
+        for name in names:
+            self.press(name)
+        for name in reversed(names):
+            self.release(name)
+
+    @staticmethod
+    def combination(character: str) -> str:
+        """Return what to `type` for a character on a US keyboard; ValueError if it is not there."""
+        if character in CHARACTERS:
+            return CHARACTERS[character]
+        if character.lower() not in KEYS:
+            raise ValueError(f"no key for {character!r}")
+        return character if character.lower() == character else f"shift-{character.lower()}"
+
+    def _key(self, scan_codes: bytes) -> None:
+        s = self.state
+        if s.scanning and len(s.queue) + len(scan_codes) <= ROOM:
+            s.queue.extend(scan_codes)
+            self.changed()
+
+    # -- the controller's side ----------------------------------------------------------------------------
+
+    def take(self) -> int:
+        """Return the next byte; there must be one."""
+        s = self.state
+        s.last = s.queue.popleft()
+        return s.last
+
+    def write(self, value: int) -> None:
+        """Take a command or its argument, and answer."""
+        s = self.state
+        if s.argument_of and value < Command.LEDS:
+            self._argument(s.argument_of, value)
+        else:
+            s.argument_of = 0
+            self._command(value)
+        self.changed()
+
+    def _answer(self, *values: int) -> None:
+        self.state.queue.extend(values)
+        while len(self.state.queue) > ROOM:  # a guest that commands and never reads
+            self.state.queue.popleft()
+
+    def _command(self, value: int) -> None:
+        s = self.state
+        match value:
+            case Command.LEDS | Command.SCAN_SET | Command.TYPEMATIC:
+                s.argument_of = value
+                self._answer(ACK)
+            case Command.ECHO:
+                self._answer(Command.ECHO)
+            case Command.IDENTIFY:
+                self._answer(ACK, 0xAB, 0x83)
+            case Command.ENABLE:
+                s.queue.clear()
+                s.scanning = True
+                self._answer(ACK)
+            case Command.DISABLE | Command.DEFAULTS:
+                self._defaults()
+                s.scanning = value == Command.DEFAULTS
+                self._answer(ACK)
+            case Command.RESEND:
+                self._answer(s.last)
+            case Command.RESET:
+                self._defaults()
+                s.scanning = True
+                self._answer(ACK, SELF_TEST_PASSED)
+            case _ if Command.ALL_KEYS <= value < Command.KEY_TYPE:
+                self._answer(ACK)
+            case _ if Command.KEY_TYPE <= value < Command.RESEND:
+                s.argument_of = value
+                self._answer(ACK)
+            case _:
+                self._answer(RESEND)
+
+    def _argument(self, command: int, value: int) -> None:
+        s = self.state
+        s.argument_of = 0
+        match command:
+            case Command.LEDS:
+                s.leds = value & 7
+            case Command.TYPEMATIC:
+                s.typematic = value & 0x7F
+            case Command.SCAN_SET if value == 0:
+                self._answer(ACK, s.scan_set)
+                return
+            case Command.SCAN_SET if value in PAUSE:
+                s.scan_set = value
+            case Command.SCAN_SET:
+                self._answer(RESEND)
+                return
+            case _:
+                pass
+        self._answer(ACK)
+
+    def _defaults(self) -> None:
+        s = self.state
+        s.queue.clear()
+        s.scan_set = 2
+        s.typematic = 0x2B
+        s.leds = 0

@@ -1,0 +1,321 @@
+"""Intel 8259A programmable interrupt controller (data sheet 231468-003), and the pair of a PC with ELCR.
+
+`Pic` is one chip, `PicPair` the two in cascade on IR2 (ports 0x20, 0xA0) with the edge/level control
+registers of PIIX (0x4D0, 0x4D1). Lines are levels up to here: an edge-sensitive request is latched when
+the line rises and withdrawn when it falls before it is acknowledged (then INTA finds the spurious level 7).
+Before its first ICW1 a chip asserts nothing.
+Not modelled: MCS-80 mode (vectors are those of 8086 mode), buffered mode.
+"""
+
+from typing import Final
+
+import attrs
+
+from devmodel.device import Device
+from devmodel.lines import IrqLine, Line
+
+
+class Reg:
+    """Offsets: the pin A0."""
+
+    COMMAND: Final = 0  # ICW1, OCW2, OCW3; reads IRR, ISR or the poll word
+    DATA: Final = 1  # ICW2-4, OCW1; reads IMR
+
+
+ICW1: Final = 0x10
+ICW1_IC4: Final = 0x01
+ICW1_SNGL: Final = 0x02
+ICW1_LTIM: Final = 0x08
+ICW4_AEOI: Final = 0x02
+ICW4_SFNM: Final = 0x10
+OCW3: Final = 0x08
+OCW3_RIS: Final = 0x01
+OCW3_RR: Final = 0x02
+OCW3_P: Final = 0x04
+OCW3_SMM: Final = 0x20
+OCW3_ESMM: Final = 0x40
+
+
+class Eoi:
+    """OCW2 bits R, SL, EOI."""
+
+    ROTATE_AEOI_CLEAR: Final = 0
+    NONSPECIFIC: Final = 1
+    NOP: Final = 2
+    SPECIFIC: Final = 3
+    ROTATE_AEOI_SET: Final = 4
+    ROTATE_NONSPECIFIC: Final = 5
+    SET_PRIORITY: Final = 6
+    ROTATE_SPECIFIC: Final = 7
+
+
+class Step:
+    """Where the initialisation sequence stands (data sheet figure 6)."""
+
+    POWER_ON: Final = 0
+    ICW2: Final = 2
+    ICW3: Final = 3
+    ICW4: Final = 4
+    READY: Final = 5
+
+
+@attrs.define
+class PicState:
+    """Everything one 8259A remembers."""
+
+    levels: int = 0  # of the IR pins
+    edges: int = 0  # IRR's latches behind edge-sensitive pins
+    isr: int = 0
+    imr: int = 0
+    step: int = Step.POWER_ON
+    icw1: int = 0
+    base: int = 0  # ICW2
+    icw3: int = 0
+    icw4: int = 0
+    elcr: int = 0  # pins that are level-sensitive whatever ICW1 says
+    lowest: int = 7  # the pin with the lowest priority
+    rotate_on_aeoi: bool = False
+    special_mask: bool = False
+    read_isr: bool = False
+    poll: bool = False
+
+
+@attrs.define(kw_only=True)
+class Pic:
+    """One 8259A. `output` is its INT pin; a `master` has slaves on the pins that ICW3 names."""
+
+    output: IrqLine
+    master: bool
+    state: PicState = attrs.field(factory=PicState)
+
+    def __attrs_post_init__(self) -> None:
+        self._drive()
+
+    def reset(self) -> None:
+        """Power on; the pins keep the levels that others drive."""
+        self.state = PicState(levels=self.state.levels)
+        self._drive()
+
+    # -- pins ---------------------------------------------------------------------------------------------
+
+    def set_ir(self, pin: int, level: bool) -> None:
+        """Drive an IR pin."""
+        s = self.state
+        bit = 1 << pin
+        if level:
+            if not s.levels & bit:
+                s.levels |= bit
+                s.edges |= bit
+        else:
+            s.levels &= ~bit
+            s.edges &= ~bit
+        self._drive()
+
+    def set_elcr(self, value: int) -> None:
+        """Choose level-sensitive pins."""
+        self.state.elcr = value
+        self._drive()
+
+    def acknowledge(self) -> int:
+        """Do the INTA cycle and return the pin that was accepted, or -1 (spurious: level 7 is signalled)."""
+        pin = self._request()
+        self._accept(pin)
+        self._drive()
+        return pin
+
+    def vector(self, pin: int) -> int:
+        """Return the vector for what `acknowledge` returned."""
+        return self.state.base | (pin & 7)
+
+    # -- ports --------------------------------------------------------------------------------------------
+
+    def read(self, offset: int, _size: int) -> int:
+        """Read IRR, ISR, IMR, or poll, which is an INTA cycle too."""
+        s = self.state
+        if s.poll:
+            s.poll = False
+            pin = self.acknowledge()
+            return 0 if pin < 0 else 0x80 | pin
+        if offset & 1:
+            return s.imr
+        return s.isr if s.read_isr else self._irr()
+
+    def write(self, offset: int, _size: int, value: int) -> None:
+        """Take a command word."""
+        s = self.state
+        value &= 0xFF
+        if not offset & 1:
+            if value & ICW1:
+                self._icw1(value)
+            elif value & OCW3:
+                self._ocw3(value)
+            else:
+                self._ocw2(value >> 5, value & 7)
+        elif s.step == Step.ICW2:
+            s.base = value & 0xF8
+            s.step = self._step_after(Step.ICW2)
+        elif s.step == Step.ICW3:
+            s.icw3 = value
+            s.step = self._step_after(Step.ICW3)
+        elif s.step == Step.ICW4:
+            s.icw4 = value
+            s.step = Step.READY
+        else:
+            s.imr = value
+        self._drive()
+
+    def _icw1(self, value: int) -> None:
+        s = self.state
+        self.state = PicState(levels=s.levels, elcr=s.elcr, icw1=value, step=Step.ICW2, base=s.base)
+
+    def _step_after(self, step: int) -> int:
+        icw1 = self.state.icw1
+        if step == Step.ICW2 and not icw1 & ICW1_SNGL:
+            return Step.ICW3
+        return Step.ICW4 if icw1 & ICW1_IC4 else Step.READY
+
+    def _ocw2(self, command: int, level: int) -> None:
+        s = self.state
+        match command:
+            case Eoi.NONSPECIFIC | Eoi.ROTATE_NONSPECIFIC:
+                # In special mask mode a masked level is not cleared this way.
+                level = self._highest(s.isr & ~s.imr if s.special_mask else s.isr)
+                if level >= 0:
+                    s.isr &= ~(1 << level)
+                    if command == Eoi.ROTATE_NONSPECIFIC:
+                        s.lowest = level
+            case Eoi.SPECIFIC:
+                s.isr &= ~(1 << level)
+            case Eoi.ROTATE_SPECIFIC:
+                s.isr &= ~(1 << level)
+                s.lowest = level
+            case Eoi.SET_PRIORITY:
+                s.lowest = level
+            case Eoi.ROTATE_AEOI_SET:
+                s.rotate_on_aeoi = True
+            case Eoi.ROTATE_AEOI_CLEAR:
+                s.rotate_on_aeoi = False
+            case _:
+                pass
+
+    def _ocw3(self, value: int) -> None:
+        s = self.state
+        if value & OCW3_ESMM:
+            s.special_mask = bool(value & OCW3_SMM)
+        s.poll = bool(value & OCW3_P)
+        if value & OCW3_RR:
+            s.read_isr = bool(value & OCW3_RIS)
+
+    # -- the priority resolver ----------------------------------------------------------------------------
+
+    def _irr(self) -> int:
+        s = self.state
+        by_level = 0xFF if s.icw1 & ICW1_LTIM else s.elcr
+        return s.levels & by_level | s.edges & ~by_level
+
+    def _highest(self, pins: int) -> int:
+        """Return the pin of highest priority among `pins`, or -1."""
+        if not pins:
+            return -1
+        first = self.state.lowest + 1 & 7
+        rotated = (pins >> first | pins << 8 - first) & 0xFF
+        return (rotated & -rotated).bit_length() - 1 + first & 7
+
+    def _request(self) -> int:
+        """Return the pin whose request INT signals, or -1."""
+        s = self.state
+        requests = self._irr() & ~s.imr
+        if not requests or s.step != Step.READY:
+            return -1
+        pin = self._highest(requests)
+        blocking = s.isr & ~s.imr if s.special_mask else s.isr
+        if self.master and s.icw4 & ICW4_SFNM:
+            blocking &= ~(s.icw3 & 1 << pin)  # a slave may interrupt itself
+        if blocking:
+            first = s.lowest + 1
+            if self._highest(blocking) - first & 7 <= pin - first & 7:
+                return -1
+        return pin
+
+    def _accept(self, pin: int) -> None:
+        s = self.state
+        if pin < 0:
+            return
+        s.edges &= ~(1 << pin)
+        if not s.icw4 & ICW4_AEOI:
+            s.isr |= 1 << pin
+        elif s.rotate_on_aeoi:
+            s.lowest = pin
+        self.output.set(False)  # INTA resets INT; what is still waiting makes a new edge for a master
+
+    def _drive(self) -> None:
+        self.output.set(self._request() >= 0)
+
+
+@attrs.define
+class Elcr:
+    """The edge/level control registers of the pair; IRQ0-2, 8 and 13 stay edge-sensitive."""
+
+    pair: "PicPair"
+
+    def read(self, offset: int, _size: int) -> int:
+        """Read ELCR1 or ELCR2."""
+        return (self.pair.slave if offset & 1 else self.pair.master).state.elcr
+
+    def write(self, offset: int, _size: int, value: int) -> None:
+        """Write ELCR1 or ELCR2."""
+        if offset & 1:
+            self.pair.slave.set_elcr(value & 0xDE)
+        else:
+            self.pair.master.set_elcr(value & 0xF8)
+
+
+@attrs.define
+class PicPairState:
+    """Everything the pair remembers."""
+
+    master: PicState = attrs.field(factory=PicState)
+    slave: PicState = attrs.field(factory=PicState)
+
+
+@attrs.define(kw_only=True)
+class PicPair:
+    """Sixteen interrupt requests and one INTR. Ports: `master`, `slave` and `elcr`."""
+
+    intr: IrqLine
+    _initial: PicPairState = attrs.field(factory=PicPairState, alias="state")
+    master: Pic = attrs.field(init=False)
+    slave: Pic = attrs.field(init=False)
+    elcr: Device = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.master = Pic(output=self.intr, master=True, state=self._initial.master)
+        cascade = Line([lambda level: self.master.set_ir(2, level)])
+        self.slave = Pic(output=cascade, master=False, state=self._initial.slave)
+        self.elcr = Elcr(self)
+
+    @property
+    def state(self) -> PicPairState:
+        """Everything the pair remembers."""
+        return PicPairState(self.master.state, self.slave.state)
+
+    def reset(self) -> None:
+        """Power on."""
+        self.master.reset()
+        self.slave.reset()
+
+    def set_irq(self, irq: int, level: bool) -> None:
+        """Drive ISA interrupt request 0-15. IRQ2 has no pin: the slave is there."""
+        if irq >= 8:
+            self.slave.set_ir(irq - 8, level)
+        elif irq != 2:
+            self.master.set_ir(irq, level)
+
+    def acknowledge(self) -> int:
+        """Do the processor's interrupt-acknowledge cycle and return the vector."""
+        pin = self.master.acknowledge()
+        if pin >= 0 and self.master.state.icw3 & 1 << pin:
+            if pin == 2:
+                return self.slave.vector(self.slave.acknowledge())
+            return 0xFF  # ICW3 names a slave where there is none: nobody drives the bus
+        return self.master.vector(pin)

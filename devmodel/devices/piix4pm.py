@@ -1,0 +1,196 @@
+"""The power management function of the Intel 82371AB (PIIX4, 290562-001), as QEMU's pc machine has it.
+
+The PM timer at 3579545 Hz, PM1 event and control blocks with soft-off (SLP_TYP 0 is S5, as on QEMU), and the
+APM ports. Its I/O block answers where PMBASE says, of the places that the board maps.
+Not modelled: SMI and SMM (firmware finds them already initialised), SMBus, sleep states but S5, GPEs.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from devmodel.clock import NS_PER_S, Clock
+from devmodel.device import ONES
+from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header
+from devmodel.lines import IrqLine
+
+DEVICE_PM: Final = 0x7113
+FREQUENCY: Final = 3_579_545  # Hz
+PMBASE: Final = 0x40
+PMREGMISC: Final = 0x80
+HALF: Final = 1 << 23  # TMR_STS is set each time bit 23 changes
+
+
+class Reg:
+    """Offsets in the I/O block."""
+
+    PM1_STATUS: Final = 0
+    PM1_ENABLE: Final = 2
+    PM1_CONTROL: Final = 4
+    TIMER: Final = 8
+
+
+PM1_TIMER: Final = 0x0001  # TMR_STS and TMR_EN
+PM1_STATUS_BITS: Final = 0x8D31
+PM1_ENABLE_BITS: Final = 0x0521
+CONTROL_SCI: Final = 0x0001
+CONTROL_SLEEP_TYPE: Final = 0x1C00
+CONTROL_SLEEP: Final = 0x2000
+
+
+def _space() -> ConfigSpace:
+    space = ConfigSpace.make(VENDOR_INTEL, DEVICE_PM, 0x068000, revision=3)
+    space.set(Header.COMMAND, 2, 0, writable=0x0001)
+    space.set(Header.STATUS, 2, 0x0280)
+    space.set(Header.INTERRUPT_PIN, 1, 1)
+    space.set(PMBASE, 4, 0x0001, writable=0xFFC0)
+    # DEVACTB bit 25, APMC enable: says to firmware that SMM is set up, for there is none.
+    space.set(0x58, 4, 0x0200_0000, writable=0xFFFF_FFFF)
+    space.set(0x5C, 4, 0, writable=0xFFFF_FFFF)
+    space.set(PMREGMISC, 1, 0, writable=0x01)
+    space.set(0x90, 4, 0x0001, writable=0xFFF0)  # SMBus base
+    space.set(0xD2, 1, 0, writable=0x0F)
+    return space
+
+
+@attrs.define
+class Piix4PmState:
+    """Everything the function remembers."""
+
+    config: ConfigSpace = attrs.field(factory=_space)
+    status: int = 0
+    enable: int = 0
+    control: int = 0
+    halves: int = 0  # changes of the timer's bit 23 that TMR_STS has seen
+    apm: bytearray = attrs.field(factory=lambda: bytearray(2))
+
+
+@attrs.define
+class Block:
+    """The I/O block at one of the places it may be at."""
+
+    pm: "Piix4Pm"
+    base: int
+
+    def read(self, offset: int, size: int) -> int:
+        """Read a register, if the block is here."""
+        if not self.pm.decodes(self.base):
+            return ONES.get(size, 0)
+        return self.pm.read(offset, size)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write a register, if the block is here."""
+        if self.pm.decodes(self.base):
+            self.pm.write(offset, size, value)
+
+
+@attrs.define
+class Apm:
+    """Ports 0xB2 and 0xB3, APMC and APMS: they read back; nothing listens."""
+
+    pm: "Piix4Pm"
+
+    def read(self, offset: int, _size: int) -> int:
+        """Read one."""
+        return self.pm.state.apm[offset & 1]
+
+    def write(self, offset: int, _size: int, value: int) -> None:
+        """Write one."""
+        self.pm.state.apm[offset & 1] = value & 0xFF
+
+
+@attrs.define(kw_only=True)
+class Piix4Pm:
+    """Device 1 function 3. `irq` is SCI (IRQ9); `shutdown` is called with 0 for soft-off."""
+
+    clock: Clock
+    irq: IrqLine
+    shutdown: Callable[[int], None]
+    state: Piix4PmState = attrs.field(factory=Piix4PmState)
+    apm: Apm = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.apm = Apm(self)
+        self._drive()
+
+    def reset(self) -> None:
+        """Power on; the timer counts on."""
+        self.state = Piix4PmState(halves=self._timer() // HALF)
+        self._drive()
+
+    def config_read(self, offset: int, size: int) -> int:
+        """Read configuration space."""
+        return self.state.config.get(offset, size)
+
+    def config_write(self, offset: int, size: int, value: int) -> None:
+        """Write configuration space."""
+        self.state.config.write(offset, size, value)
+
+    # -- the I/O block ------------------------------------------------------------------------------------
+
+    def block(self, base: int) -> Block:
+        """Return the block as it stands at ports `base` to `base` + 63."""
+        return Block(self, base)
+
+    def decodes(self, base: int) -> bool:
+        """Tell whether the block is enabled, and at `base`."""
+        config = self.state.config
+        return bool(config.data[PMREGMISC] & 1) and config.get(PMBASE, 2) & 0xFFC0 == base
+
+    def read(self, offset: int, size: int) -> int:
+        """Read registers."""
+        if offset == Reg.TIMER and size == 4:
+            return self._timer() & 0xFF_FFFF
+        self._catch_up()
+        s = self.state
+        low = s.status | s.enable << 16 | s.control << 32 | (self._timer() & 0xFF_FFFF) << 64
+        return low >> 8 * offset & ONES.get(size, 0)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write registers: status bits are cleared by ones, the timer is read-only."""
+        self._catch_up()
+        s = self.state
+        for i in range(offset, offset + size):
+            byte = value >> 8 * (i - offset) & 0xFF
+            shift = 8 * (i & 1)
+            match i & ~1:
+                case Reg.PM1_STATUS:
+                    s.status &= ~(byte << shift)
+                case Reg.PM1_ENABLE:
+                    s.enable = (s.enable & ~(0xFF << shift) | byte << shift) & PM1_ENABLE_BITS
+                case Reg.PM1_CONTROL:
+                    s.control = s.control & ~(0xFF << shift) | byte << shift
+                case _:
+                    pass
+        if s.control & CONTROL_SLEEP:
+            s.control &= ~CONTROL_SLEEP  # write-only
+            if not s.control & CONTROL_SLEEP_TYPE:
+                self.shutdown(0)
+        self._drive()
+
+    def _timer(self) -> int:
+        return self.clock.now() * FREQUENCY // NS_PER_S
+
+    def _catch_up(self) -> None:
+        s = self.state
+        halves = self._timer() // HALF
+        if halves != s.halves:
+            s.halves = halves
+            s.status |= PM1_TIMER
+
+    def deadline(self) -> int | None:
+        """Return when the timer's carry will next interrupt."""
+        s = self.state
+        if not s.control & CONTROL_SCI or not s.enable & PM1_TIMER or s.status & PM1_TIMER:
+            return None
+        return -(-(s.halves + 1) * HALF * NS_PER_S // FREQUENCY)
+
+    def tick(self) -> None:
+        """Set TMR_STS when it is time."""
+        self._catch_up()
+        self._drive()
+
+    def _drive(self) -> None:
+        s = self.state
+        self.irq.set(bool(s.control & CONTROL_SCI and s.status & s.enable & PM1_STATUS_BITS))

@@ -1,0 +1,332 @@
+"""One counter of the 8254 (Intel data sheet 231164-005, "Mode definitions").
+
+Nothing counts here: a counter remembers the CLK pulse at which its counting element was loaded, and
+everything else follows from the number of pulses since. `tick` below is such a number of pulses.
+
+Not modelled: what the data sheet leaves undefined (a count of 1 in modes 2 and 3 gives a constant OUT,
+BCD digits above 9 count as their value).
+"""
+
+from typing import Final
+
+import attrs
+
+
+class Mode:
+    """Control word M2-M0; 6 and 7 are 2 and 3."""
+
+    TERMINAL_COUNT: Final = 0
+    ONE_SHOT: Final = 1
+    RATE: Final = 2
+    SQUARE: Final = 3
+    SOFTWARE_STROBE: Final = 4
+    HARDWARE_STROBE: Final = 5
+
+
+class Access:
+    """Control word RW1-RW0."""
+
+    LSB: Final = 1
+    MSB: Final = 2
+    WORD: Final = 3
+
+
+@attrs.define
+class CounterState:
+    """Everything one counter remembers."""
+
+    control: int = 0x36  # D5-D0 of the last control word, as the status byte gives it back
+    count_register: int = 0  # CR
+    written: bool = False  # CR has been written since the control word
+    null_count: bool = True  # CR not yet moved into the counting element
+    first_byte: int | None = None  # of a two-byte write
+    msb_next: bool = False  # of a two-byte read
+    count_latch: int | None = None  # OL
+    status_latch: int | None = None
+    gate: bool = True
+    # The counting element CE
+    loaded: bool = False  # OUT follows the element; else it has its initial level
+    period: int = 0x1_0000  # the count in effect, 1 to 65536
+    start: int = 0  # the pulse that loaded it
+    held: int | None = None  # modes 0 and 4: pulses counted when GATE stopped it
+    load_at: int | None = None  # the pulse that will load CR
+    frozen: int = 0  # what reads as the count while not loaded
+    seen: int = 0  # rising edges up to this pulse are in `risen`
+    risen: bool = False  # OUT has risen by counting, and nobody was told yet
+
+
+@attrs.define
+class Counter:
+    """A counter: CR, OL, CE, GATE and OUT."""
+
+    state: CounterState
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    def set_control(self, control: int, tick: int) -> None:
+        """Take a control word's low six bits: all logic is reset and OUT goes to its initial level."""
+        s = self.state
+        self._note(tick)
+        s.frozen = self.count(tick)
+        low = not self.out(tick)
+        s.control = control
+        s.null_count = True
+        s.first_byte = s.count_latch = s.status_latch = s.load_at = s.held = None
+        s.msb_next = s.loaded = s.written = False
+        if low and self.out(tick):
+            s.risen = True
+
+    def write(self, value: int, tick: int) -> None:
+        """Take one byte for the count register, as RW1-RW0 say."""
+        s = self.state
+        self._note(tick)
+        match s.control >> 4 & 3:
+            case Access.LSB:
+                count = value
+            case Access.MSB:
+                count = value << 8
+            case _ if s.first_byte is None:
+                s.first_byte = value
+                if not s.control & 0xE:  # mode 0: the first byte stops counting, OUT is low at once
+                    s.frozen = self.count(tick)
+                    s.loaded = False
+                    s.load_at = None
+                return
+            case _:
+                count = value << 8 | s.first_byte
+                s.first_byte = None
+        s.count_register = count
+        s.null_count = True
+        match self.mode():
+            case Mode.TERMINAL_COUNT:
+                if s.loaded:
+                    s.frozen = self.count(tick)
+                    s.loaded = False
+                s.load_at = tick + 1
+            case Mode.SOFTWARE_STROBE:
+                s.load_at = tick + 1
+            case Mode.RATE | Mode.SQUARE:
+                if not s.written:
+                    s.load_at = tick + 1
+                elif s.loaded:
+                    s.load_at = self._end_of_cycle(tick)
+            case _:
+                pass  # modes 1 and 5 wait for a trigger
+        s.written = True
+
+    def set_gate(self, gate: bool, tick: int) -> None:
+        """Drive GATE: a level to modes 0, 2, 3 and 4, a rising edge to modes 1, 2, 3 and 5."""
+        s = self.state
+        if gate == s.gate:
+            return
+        self._note(tick)
+        s.gate = gate
+        match self.mode():
+            case Mode.TERMINAL_COUNT | Mode.SOFTWARE_STROBE:
+                if not s.loaded:
+                    pass  # a load that is due still happens, and then counting waits for GATE
+                elif not gate:
+                    s.held = tick - s.start
+                elif s.held is not None:
+                    s.start = tick - s.held
+                    s.held = None
+            case _ if gate:
+                if s.written:
+                    s.load_at = tick + 1
+            case Mode.RATE | Mode.SQUARE if s.loaded:
+                s.risen = s.risen or not self.out(tick)
+                s.frozen = self.count(tick)
+                s.loaded = False  # OUT goes high at once
+                s.load_at = None
+            case _:
+                pass
+
+    def _end_of_cycle(self, tick: int) -> int:
+        """Return the pulse at which a running mode 2 cycle or mode 3 half cycle ends."""
+        s = self.state
+        done = (tick - s.start) // s.period * s.period
+        high = (s.period + 1) // 2
+        if self.mode() == Mode.SQUARE and tick - s.start - done < high:
+            return s.start + done + high
+        return s.start + done + s.period
+
+    # -- following time -----------------------------------------------------------------------------------
+
+    def advance(self, tick: int) -> None:
+        """Do the load that has become due by `tick`."""
+        s = self.state
+        due = s.load_at
+        if due is None or tick < due:
+            return
+        if self._last_rise(due) > s.seen:
+            s.risen = True
+        s.seen = due
+        s.load_at = None
+        mode = self.mode()
+        low_half = mode == Mode.SQUARE and s.loaded and (due - s.start) % s.period != 0
+        s.period = self._binary(s.count_register)
+        s.start = due
+        if low_half:  # the new count begins with the half that the old one left undone
+            s.start -= (s.period + 1) // 2
+        s.null_count = False
+        s.loaded = True
+        s.held = None
+        if not s.gate:
+            if mode in {Mode.TERMINAL_COUNT, Mode.SOFTWARE_STROBE}:
+                s.held = 0
+            elif mode in {Mode.RATE, Mode.SQUARE}:
+                s.frozen = self.count(due)
+                s.loaded = False
+
+    def _note(self, tick: int) -> None:
+        """Remember an edge that time has made, before an access changes what the counter does."""
+        self.advance(tick)
+        s = self.state
+        if self._last_rise(tick) > s.seen:
+            s.risen = True
+        s.seen = tick
+
+    def rose(self, tick: int) -> bool:
+        """Tell whether OUT has risen by counting since this was last asked; any number of times is once."""
+        self._note(tick)
+        risen = self.state.risen
+        self.state.risen = False
+        return risen
+
+    def _last_rise(self, tick: int) -> int:
+        """Return the last pulse up to `tick` at which counting made OUT rise, or -1."""
+        s = self.state
+        if not s.loaded or s.held is not None:
+            return -1
+        elapsed = tick - s.start
+        match self.mode():
+            case Mode.RATE | Mode.SQUARE:
+                cycles = elapsed // s.period
+                return s.start + cycles * s.period if cycles and s.period > 1 else -1
+            case Mode.SOFTWARE_STROBE | Mode.HARDWARE_STROBE:
+                rise = s.period + 1
+            case _:
+                rise = s.period
+        return s.start + rise if elapsed >= rise else -1
+
+    def next_change(self, tick: int) -> int | None:
+        """Return the next pulse at which somebody who watches OUT should look, or None.
+
+        The strobes of modes 2, 4 and 5 are one pulse low; only their end is worth waking up for.
+        """
+        s = self.state
+        due = s.load_at
+        if not s.loaded or s.held is not None:
+            return due
+        elapsed = tick - s.start
+        change: int | None = None
+        match self.mode():
+            case Mode.RATE | Mode.SQUARE if s.period == 1:
+                pass
+            case Mode.RATE:
+                change = (elapsed // s.period + 1) * s.period
+            case Mode.SQUARE:
+                cycle = elapsed // s.period * s.period
+                high = (s.period + 1) // 2
+                change = cycle + (high if elapsed - cycle < high else s.period)
+            case Mode.SOFTWARE_STROBE | Mode.HARDWARE_STROBE:
+                change = s.period + 1 if elapsed <= s.period else None
+            case _:
+                change = s.period if elapsed < s.period else None
+        if change is None:
+            return due
+        change += s.start
+        return change if due is None else min(change, due)
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def mode(self) -> int:
+        """Return the mode, 0 to 5."""
+        mode = self.state.control >> 1 & 7
+        return mode if mode < 6 else mode - 4
+
+    def out(self, tick: int) -> bool:
+        """Return the level of OUT. `advance` must have been called for this `tick`."""
+        s = self.state
+        mode = self.mode()
+        if not s.loaded:
+            return mode != Mode.TERMINAL_COUNT
+        elapsed = tick - s.start if s.held is None else s.held
+        match mode:
+            case Mode.RATE:
+                return s.period == 1 or elapsed % s.period != s.period - 1
+            case Mode.SQUARE:
+                return elapsed % s.period < (s.period + 1) // 2
+            case Mode.SOFTWARE_STROBE | Mode.HARDWARE_STROBE:
+                return elapsed != s.period
+            case _:
+                return elapsed >= s.period
+
+    def count(self, tick: int) -> int:
+        """Return the counting element as it reads (BCD or binary)."""
+        s = self.state
+        if not s.loaded:
+            return s.frozen
+        elapsed = tick - s.start if s.held is None else s.held
+        match self.mode():
+            case Mode.RATE:
+                count = s.period - elapsed % s.period
+            case Mode.SQUARE:
+                elapsed %= s.period
+                high = (s.period + 1) // 2
+                half = elapsed if elapsed < high else elapsed - high
+                count = (s.period & ~1) - 2 * half
+            case _:
+                count = s.period - elapsed
+        if not s.control & 1:
+            return count & 0xFFFF
+        count %= 10_000
+        return count // 1000 << 12 | count // 100 % 10 << 8 | count // 10 % 10 << 4 | count % 10
+
+    def _binary(self, register: int) -> int:
+        """Return what a count register counts: 1 to 65536, or to 10000 in BCD."""
+        if not self.state.control & 1:
+            return register or 0x1_0000
+        digits = (register >> 12) * 1000 + (register >> 8 & 15) * 100 + (register >> 4 & 15) * 10
+        return digits + (register & 15) or 10_000
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def latch_count(self, tick: int) -> None:
+        """Counter latch command: the first one holds until it is read."""
+        if self.state.count_latch is None:
+            self.advance(tick)
+            self.state.count_latch = self.count(tick)
+
+    def latch_status(self, tick: int) -> None:
+        """Read-back command with STATUS low: the first one holds until it is read."""
+        s = self.state
+        if s.status_latch is None:
+            self.advance(tick)
+            s.status_latch = self.out(tick) << 7 | s.null_count << 6 | s.control
+
+    def read(self, tick: int) -> int:
+        """Return the next byte: latched status, latched count, or the count as it runs."""
+        s = self.state
+        if s.status_latch is not None:
+            value, s.status_latch = s.status_latch, None
+            return value
+        if s.count_latch is None:
+            self.advance(tick)
+            count = self.count(tick)
+        else:
+            count = s.count_latch
+        match s.control >> 4 & 3:
+            case Access.LSB:
+                s.count_latch = None
+                return count & 0xFF
+            case Access.MSB:
+                s.count_latch = None
+                return count >> 8
+            case _ if s.msb_next:
+                s.msb_next = False
+                s.count_latch = None
+                return count >> 8
+            case _:
+                s.msb_next = True
+                return count & 0xFF

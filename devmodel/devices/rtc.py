@@ -1,0 +1,306 @@
+"""Motorola MC146818 real-time clock with 128 bytes of CMOS RAM, at ports 0x70 and 0x71.
+
+Time is guest time plus `offset`, in ns since 1970-01-01 as the clock shows it; registers are computed when
+somebody looks. `cmos` has what a PC keeps in the RAM. The battery outlives `reset`.
+Not modelled: the square wave, daylight saving, time bases other than 32768 Hz, NMI mask (port 0x70 bit 7).
+"""
+
+from typing import Final
+
+import attrs
+
+from devmodel.clock import NS_PER_S, Clock
+from devmodel.devices.calendar import from_registers, to_registers
+from devmodel.lines import IrqLine
+
+CRYSTAL: Final = 32_768  # Hz
+UPDATE: Final = (244 + 1984) * 1000  # ns from UIP to the end of the update (t BUC + t UC)
+DAY: Final = 86_400
+
+
+class Port:
+    """Offsets."""
+
+    INDEX: Final = 0  # write only; reads float
+    DATA: Final = 1
+
+
+class Reg:
+    """Indices in the RAM."""
+
+    SECONDS_ALARM: Final = 0x01
+    MINUTES_ALARM: Final = 0x03
+    HOURS_ALARM: Final = 0x05
+    A: Final = 0x0A
+    B: Final = 0x0B
+    C: Final = 0x0C
+    D: Final = 0x0D
+    CENTURY: Final = 0x32
+
+
+TIME: Final = (0x00, 0x02, 0x04, 0x06, 0x07, 0x08, 0x09, Reg.CENTURY)
+"""Seconds, minutes, hours, day of the week, day, month, year, century."""
+A_UIP: Final = 0x80
+A_HELD: Final = 0x60  # both set: the divider is held in reset
+B_SET: Final = 0x80
+B_PIE: Final = 0x40
+B_AIE: Final = 0x20
+B_UIE: Final = 0x10
+B_BINARY: Final = 0x04
+B_24H: Final = 0x02
+C_IRQF: Final = 0x80
+D_VRT: Final = 0x80
+DONT_CARE: Final = 0xC0
+
+
+def _ram() -> bytearray:
+    ram = bytearray(128)
+    ram[Reg.A] = 0x26
+    ram[Reg.B] = B_24H
+    return ram
+
+
+@attrs.define
+class RtcState:
+    """Everything the chip remembers."""
+
+    ram: bytearray = attrs.field(factory=_ram)
+    index: int = 0
+    offset: int = 0  # ns: the clock shows guest time plus this
+    weekday_shift: int = 0  # days by which the guest's week is off
+    frozen: bytes | None = None  # the time registers while SET or the divider's reset stops the clock
+    flags: int = 0  # register C
+    seen: int = 0  # the clock's time up to which flags are set
+
+
+@attrs.define(kw_only=True)
+class Rtc:
+    """The clock, its interrupt (IRQ8) and the RAM."""
+
+    clock: Clock
+    irq: IrqLine
+    state: RtcState = attrs.field(factory=RtcState)
+    _deadline: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._drive()
+
+    def reset(self) -> None:
+        """Pull RESET: interrupts are disabled; time and RAM stay."""
+        self._catch_up()
+        s = self.state
+        s.ram[Reg.B] &= ~(B_PIE | B_AIE | B_UIE | 0x08) & 0xFF
+        s.flags = 0
+        s.index = 0
+        self._drive()
+
+    def set_time(self, seconds: int) -> None:
+        """Set the clock to `seconds` since 1970-01-01 00:00, as it shall show it."""
+        s = self.state
+        s.offset = seconds * NS_PER_S - self.clock.now()
+        s.seen = seconds * NS_PER_S
+        self._drive()
+
+    def deadline(self) -> int | None:
+        """Return when an enabled flag will next raise the interrupt."""
+        return self._deadline
+
+    def tick(self) -> None:
+        """Set the flags that time has set."""
+        self._catch_up()
+        self._drive()
+
+    # -- ports --------------------------------------------------------------------------------------------
+
+    def read(self, offset: int, _size: int) -> int:
+        """Read the register or RAM byte that the index names."""
+        if offset != Port.DATA:
+            return 0xFF
+        s = self.state
+        index = s.index
+        if index in TIME:
+            return self._registers()[TIME.index(index)]
+        match index:
+            case Reg.A:
+                return s.ram[Reg.A] | (A_UIP if self._updating() else 0)
+            case Reg.C:
+                self._catch_up()
+                value = s.flags | (C_IRQF if s.flags & s.ram[Reg.B] & 0x70 else 0)
+                s.flags = 0
+                self._drive()
+                return value
+            case Reg.D:
+                return D_VRT
+            case _:
+                return s.ram[index]
+
+    def write(self, offset: int, _size: int, value: int) -> None:
+        """Write the index, or what it names."""
+        s = self.state
+        value &= 0xFF
+        if offset == Port.INDEX:
+            s.index = value & 0x7F
+            return
+        if offset != Port.DATA:
+            return
+        self._catch_up()
+        index = s.index
+        if index in TIME:
+            self._write_time(TIME.index(index), value)
+        elif index in {Reg.A, Reg.B}:
+            self._write_control(index, value)
+        elif index not in {Reg.C, Reg.D}:
+            s.ram[index] = value
+        self._drive()
+
+    def _write_time(self, field: int, value: int) -> None:
+        s = self.state
+        registers = bytearray(self._registers())
+        registers[field] = value
+        if s.frozen is None:
+            self._set_registers(bytes(registers))
+        else:
+            s.frozen = bytes(registers)
+
+    def _write_control(self, index: int, value: int) -> None:
+        s = self.state
+        was_held = s.ram[Reg.A] & A_HELD == A_HELD
+        shown = self._registers() if s.frozen is None else None
+        if index == Reg.A:
+            s.ram[Reg.A] = value & 0x7F
+        else:
+            s.ram[Reg.B] = value & ~B_UIE if value & B_SET else value
+        held = s.ram[Reg.A] & A_HELD == A_HELD
+        if held or s.ram[Reg.B] & B_SET:
+            if shown is not None:
+                s.frozen = shown
+        elif s.frozen is not None:
+            frozen, s.frozen = s.frozen, None
+            self._set_registers(frozen)
+        if was_held and not held:
+            # The first update comes half a second after the divider is let go.
+            half = NS_PER_S // 2
+            now = s.offset + self.clock.now()
+            s.offset += half - now % NS_PER_S
+            s.seen = s.offset + self.clock.now()
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        """Return the clock's own time in ns."""
+        return self.state.offset + self.clock.now()
+
+    def _registers(self) -> bytes:
+        """Return the time registers in the guest's format."""
+        s = self.state
+        if s.frozen is not None:
+            return s.frozen
+        mode = s.ram[Reg.B]
+        return to_registers(
+            self._now() // NS_PER_S,
+            s.weekday_shift,
+            binary=bool(mode & B_BINARY),
+            hours24=bool(mode & B_24H),
+        )
+
+    def _set_registers(self, registers: bytes) -> None:
+        """Set the clock from registers, keeping the fraction of the second."""
+        s = self.state
+        mode = s.ram[Reg.B]
+        seconds, s.weekday_shift = from_registers(
+            registers, binary=bool(mode & B_BINARY), hours24=bool(mode & B_24H)
+        )
+        now = self.clock.now()
+        s.offset = seconds * NS_PER_S + (s.offset + now) % NS_PER_S - now
+        s.seen = s.offset + now
+
+    def _updating(self) -> bool:
+        return self.state.frozen is None and self._now() % NS_PER_S >= NS_PER_S - UPDATE
+
+    def _period(self) -> int:
+        """Return the periodic interrupt's period in crystal pulses, or 0 for none."""
+        s = self.state
+        rate = s.ram[Reg.A] & 15
+        if not rate or s.ram[Reg.A] & A_HELD == A_HELD:
+            return 0
+        return 1 << (rate + 7 if rate < 3 else rate) - 1
+
+    def _catch_up(self) -> None:
+        """Set the flags for what has happened since the last look; many times are once."""
+        s = self.state
+        now = self._now()
+        if now <= s.seen:
+            return
+        period = self._period()
+        if period:
+            step = period * NS_PER_S
+            if now * CRYSTAL // step != s.seen * CRYSTAL // step:
+                s.flags |= B_PIE
+        if s.frozen is None and now // NS_PER_S != s.seen // NS_PER_S:
+            s.flags |= B_UIE
+            alarm = self._next_alarm(s.seen // NS_PER_S)
+            if alarm is not None and alarm <= now // NS_PER_S:
+                s.flags |= B_AIE
+        s.seen = now
+
+    def _next_alarm(self, after: int) -> int | None:
+        """Return the first second after `after` that matches the alarm, or None."""
+        hours, minutes, seconds = (self._matches(field) for field in range(2, -1, -1))
+        if not (hours and minutes and seconds):
+            return None
+        midnight = after // DAY * DAY
+        first = after - midnight
+        for hour in hours:
+            if hour * 3600 + 3599 <= first:
+                continue
+            for minute in minutes:
+                begin = hour * 3600 + minute * 60
+                if begin + 59 <= first:
+                    continue
+                for second in seconds:
+                    if begin + second > first:
+                        return midnight + begin + second
+        return midnight + DAY + hours[0] * 3600 + minutes[0] * 60 + seconds[0]
+
+    def _matches(self, field: int) -> list[int]:
+        """Return the seconds, minutes or hours (field 0, 1, 2) that the alarm register names."""
+        s = self.state
+        value = s.ram[2 * field + 1]
+        count = (60, 60, 24)[field]
+        if value >= DONT_CARE and not (field == 2 and value & 0x3F and not s.ram[Reg.B] & B_24H):
+            return list(range(count))
+        mode = s.ram[Reg.B]
+        unit = (1, 60, 3600)[field]
+        for candidate in range(count):
+            shown = to_registers(
+                candidate * unit, 0, binary=bool(mode & B_BINARY), hours24=bool(mode & B_24H)
+            )
+            if shown[field] == value:
+                return [candidate]
+        return []
+
+    # -- the interrupt ------------------------------------------------------------------------------------
+
+    def _drive(self) -> None:
+        s = self.state
+        enabled = s.ram[Reg.B] & 0x70
+        raised = bool(s.flags & enabled)
+        self.irq.set(raised)
+        self._deadline = None if raised or not enabled else self._next_event(enabled)
+
+    def _next_event(self, enabled: int) -> int | None:
+        """Return the guest time of the next enabled event."""
+        s = self.state
+        events = []
+        period = self._period()
+        if enabled & B_PIE and period:
+            step = period * NS_PER_S
+            events.append(-(-(s.seen * CRYSTAL // step + 1) * step // CRYSTAL))
+        if s.frozen is None:
+            second = s.seen // NS_PER_S
+            if enabled & B_UIE:
+                events.append((second + 1) * NS_PER_S)
+            alarm = self._next_alarm(second) if enabled & B_AIE else None
+            if alarm is not None:
+                events.append(alarm * NS_PER_S)
+        return min(events) - s.offset if events else None

@@ -1,0 +1,281 @@
+"""National Semiconductor 16550A UART (data sheet PC16550D, June 1995), wired as a PC serial port.
+
+The chip is `Uart` and does no I/O: a console joins one to a stream. Sent bytes go to `transmit` at once,
+so the transmitter is always idle again; received ones come by `receive` as far as there is `room`, and
+`drained` says when the guest has read all it had. On a PC OUT2 enables the interrupt line.
+Not modelled: parity, framing and break errors, DMA mode, transmission at the baud rate (the rate times
+the receiver's character timeout).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from devmodel.clock import NS_PER_S, Clock
+from devmodel.lines import IrqLine
+
+CRYSTAL: Final = 1_843_200  # Hz
+FIFO_SIZE: Final = 16
+TRIGGERS: Final = (1, 4, 8, 14)  # FCR7-6
+
+
+class Reg:
+    """Offsets (data sheet table II)."""
+
+    DATA: Final = 0  # RBR on read, THR on write; DLL while LCR.DLAB
+    IER: Final = 1  # DLM while LCR.DLAB
+    IIR: Final = 2  # FCR on write
+    LCR: Final = 3
+    MCR: Final = 4
+    LSR: Final = 5
+    MSR: Final = 6
+    SCR: Final = 7
+
+
+IER_RECEIVED: Final = 0x01
+IER_THRE: Final = 0x02
+IER_LINE: Final = 0x04
+IER_MODEM: Final = 0x08
+IIR_NONE: Final = 0x01
+IIR_LINE: Final = 0x06
+IIR_RECEIVED: Final = 0x04
+IIR_TIMEOUT: Final = 0x0C
+IIR_THRE: Final = 0x02
+IIR_MODEM: Final = 0x00
+IIR_FIFOS: Final = 0xC0
+FCR_ENABLE: Final = 0x01
+FCR_CLEAR_RX: Final = 0x02
+LCR_DLAB: Final = 0x80
+MCR_DTR: Final = 0x01
+MCR_RTS: Final = 0x02
+MCR_OUT1: Final = 0x04
+MCR_OUT2: Final = 0x08
+MCR_LOOP: Final = 0x10
+LSR_DR: Final = 0x01
+LSR_OE: Final = 0x02
+LSR_IDLE: Final = 0x60  # THRE and TEMT
+MSR_PRESENT: Final = 0xB0  # DCD, DSR and CTS: a terminal is there
+MSR_RI: Final = 0x40
+
+
+@attrs.define
+class UartState:
+    """Everything the chip remembers."""
+
+    ier: int = 0
+    fcr: int = 0  # ENABLE and the trigger
+    lcr: int = 0
+    mcr: int = 0
+    scr: int = 0
+    divisor: int = 12  # 9600 baud; the data sheet leaves it undefined
+    modem: int = MSR_PRESENT  # MSR7-4
+    modem_deltas: int = 0  # MSR3-0
+    overrun: bool = False
+    thre_pending: bool = False
+    received: deque[int] = attrs.field(factory=deque[int])
+    timeout_at: int | None = None  # guest time in ns
+    timeout_pending: bool = False
+
+
+def _nobody_listens(_byte: int) -> None:
+    pass
+
+
+def _nobody_types() -> None:
+    pass
+
+
+@attrs.define(kw_only=True)
+class Uart:
+    """One serial port."""
+
+    clock: Clock
+    irq: IrqLine
+    transmit: Callable[[int], None] = _nobody_listens
+    drained: Callable[[], None] = _nobody_types
+    state: UartState = attrs.field(factory=UartState)
+
+    def __attrs_post_init__(self) -> None:
+        self._drive()
+
+    def reset(self) -> None:
+        """Master reset."""
+        self.state = UartState()
+        self._drive()
+        self.drained()
+
+    # -- the line's side ----------------------------------------------------------------------------------
+
+    def room(self) -> int:
+        """Return how many bytes `receive` can take without losing one. In loopback the line is cut off."""
+        s = self.state
+        if s.mcr & MCR_LOOP:
+            return 0
+        return (FIFO_SIZE if s.fcr & FCR_ENABLE else 1) - len(s.received)
+
+    def receive(self, byte: int) -> None:
+        """Take a byte from the line; without room it is an overrun."""
+        if not self.state.mcr & MCR_LOOP:
+            self._received(byte)
+            self._drive()
+
+    def _received(self, byte: int) -> None:
+        s = self.state
+        if not s.fcr & FCR_ENABLE:
+            s.overrun = s.overrun or bool(s.received)
+            s.received.clear()  # RBR holds the newest
+        elif len(s.received) >= FIFO_SIZE:
+            s.overrun = True  # the FIFO keeps what it has, the shift register is overwritten
+            return
+        s.received.append(byte)
+        self._restart_timeout()
+
+    def _restart_timeout(self) -> None:
+        """Interrupt after four character times without a byte going in or out (data sheet 8.4)."""
+        s = self.state
+        s.timeout_pending = False
+        if s.fcr & FCR_ENABLE and s.received:
+            bits = 7 + (s.lcr & 3) + (s.lcr >> 2 & 1) + (s.lcr >> 3 & 1)
+            pulses = 4 * bits * 16 * (s.divisor or 0x1_0000)
+            s.timeout_at = self.clock.now() + -(-pulses * NS_PER_S // CRYSTAL)
+        else:
+            s.timeout_at = None
+
+    def deadline(self) -> int | None:
+        """Return when the character timeout strikes."""
+        return self.state.timeout_at
+
+    def tick(self) -> None:
+        """Strike the character timeout if it is time."""
+        s = self.state
+        if s.timeout_at is not None and self.clock.now() >= s.timeout_at:
+            s.timeout_at = None
+            s.timeout_pending = True
+            self._drive()
+
+    # -- the processor's side -----------------------------------------------------------------------------
+
+    def read(self, offset: int, _size: int) -> int:
+        """Read a register."""
+        s = self.state
+        match offset & 7:
+            case Reg.LSR:
+                value = LSR_IDLE | (LSR_DR if s.received else 0)
+                if s.overrun:
+                    value |= LSR_OE
+                    s.overrun = False
+                    self._drive()
+                return value
+            case Reg.DATA if s.lcr & LCR_DLAB:
+                return s.divisor & 0xFF
+            case Reg.DATA:
+                return self._read_data()
+            case Reg.IIR:
+                cause = self._cause()
+                if cause == IIR_THRE:
+                    s.thre_pending = False
+                    self._drive()
+                return cause | IIR_FIFOS if s.fcr & FCR_ENABLE else cause
+            case Reg.IER:
+                return s.divisor >> 8 if s.lcr & LCR_DLAB else s.ier
+            case Reg.LCR:
+                return s.lcr
+            case Reg.MCR:
+                return s.mcr
+            case Reg.MSR:
+                value = s.modem | s.modem_deltas
+                s.modem_deltas = 0
+                self._drive()
+                return value
+            case _:
+                return s.scr
+
+    def _read_data(self) -> int:
+        s = self.state
+        if not s.received:
+            return 0
+        value = s.received.popleft()
+        self._restart_timeout()
+        self._drive()
+        if not s.received:
+            self.drained()
+        return value
+
+    def write(self, offset: int, _size: int, value: int) -> None:
+        """Write a register."""
+        s = self.state
+        value &= 0xFF
+        match offset & 7:
+            case Reg.DATA if s.lcr & LCR_DLAB:
+                s.divisor = s.divisor & 0xFF00 | value
+            case Reg.DATA:
+                s.thre_pending = True  # the holding register is empty again at once
+                if s.mcr & MCR_LOOP:
+                    self._received(value)
+                else:
+                    self.transmit(value)
+            case Reg.IER if s.lcr & LCR_DLAB:
+                s.divisor = s.divisor & 0xFF | value << 8
+            case Reg.IER:
+                if value & ~s.ier & IER_THRE:
+                    s.thre_pending = True  # enabling it with an empty register interrupts
+                s.ier = value & 0x0F
+            case Reg.IIR:
+                self._write_fcr(value)
+            case Reg.LCR:
+                s.lcr = value
+            case Reg.MCR:
+                self._write_mcr(value & 0x1F)
+            case Reg.SCR:
+                s.scr = value
+            case _:
+                pass  # LSR and MSR are the factory's
+        self._drive()
+
+    def _write_fcr(self, value: int) -> None:
+        s = self.state
+        if (value ^ s.fcr) & FCR_ENABLE or value & FCR_CLEAR_RX:
+            s.received.clear()
+            self._restart_timeout()
+            self.drained()
+        s.fcr = value & 0xC1 if value & FCR_ENABLE else 0
+
+    def _write_mcr(self, value: int) -> None:
+        s = self.state
+        was_looping = s.mcr & MCR_LOOP
+        s.mcr = value
+        modem = MSR_PRESENT
+        if value & MCR_LOOP:  # the outputs come back as inputs
+            modem = (value & MCR_RTS) << 3 | (value & MCR_DTR) << 5 | (value & MCR_OUT1) << 4
+            modem |= (value & MCR_OUT2) << 4
+        changed = modem ^ s.modem
+        ring_ended = s.modem & ~modem & MSR_RI
+        s.modem_deltas |= changed >> 4 & 0xB | ring_ended >> 4
+        s.modem = modem
+        if was_looping and not value & MCR_LOOP:
+            self.drained()
+
+    # -- interrupts ---------------------------------------------------------------------------------------
+
+    def _cause(self) -> int:
+        """Return the enabled cause of highest priority (data sheet table IV)."""
+        s = self.state
+        ier = s.ier
+        if s.overrun and ier & IER_LINE:
+            return IIR_LINE
+        if s.received and ier & IER_RECEIVED:
+            if not s.fcr & FCR_ENABLE or len(s.received) >= TRIGGERS[s.fcr >> 6]:
+                return IIR_RECEIVED
+            if s.timeout_pending:
+                return IIR_TIMEOUT
+        if s.thre_pending and ier & IER_THRE:
+            return IIR_THRE
+        if s.modem_deltas and ier & IER_MODEM:
+            return IIR_MODEM
+        return IIR_NONE
+
+    def _drive(self) -> None:
+        s = self.state
+        self.irq.set(s.mcr & MCR_OUT2 != 0 and s.ier != 0 and self._cause() != IIR_NONE)

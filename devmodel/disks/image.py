@@ -1,0 +1,145 @@
+"""A raw disk image, or an anonymous scratch disk, behind the `Disk` protocol.
+
+Requests are done in order by one task, each in a thread, so that a slow medium delays nobody else. An image
+is locked while it is open: exclusively, or shared if it is only read. What the guest was told is flushed is
+on the medium (fdatasync).
+"""
+
+import fcntl
+import os
+import stat
+from collections import deque
+from typing import Final, Self
+
+import structlog
+import trio
+
+from devmodel import ConfigError
+from devmodel.device import DiskFlush, DiskRead, DiskWrite
+
+log = structlog.get_logger()
+
+SECTOR: Final = 512
+MAX_QUEUED: Final = 64
+"""An ATA drive has one request under way; more than this is a controller gone wild."""
+
+Request = DiskRead | DiskWrite | DiskFlush
+
+
+class Image:
+    """A store of sectors in a file descriptor, which it owns."""
+
+    def __init__(self, fd: int, name: str, *, readonly: bool) -> None:
+        self.fd = fd
+        self.name = name
+        self.sectors: int = os.fstat(fd).st_size // SECTOR
+        self.readonly: bool = readonly
+        self._queue: deque[Request] = deque()
+        self._wake = trio.Event()
+
+    @classmethod
+    def open(cls, path: str, *, readonly: bool = False) -> Self:
+        """Open and lock an image.
+
+        Raises:
+            ConfigError: it is missing, in use, or no whole number of sectors; the line says which.
+
+        """
+        try:
+            fd = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConfigError(f"disk {path}: {error.strerror}") from error
+        if (mistake := _lock(fd, readonly=readonly)) is not None:
+            os.close(fd)
+            raise ConfigError(f"disk {path}: {mistake}")
+        return cls(fd, path, readonly=readonly)
+
+    @classmethod
+    def scratch(cls, size: int) -> Self:
+        """Make a zeroed disk of `size` bytes that is gone when closed."""
+        fd = os.memfd_create("scratch-disk", os.MFD_CLOEXEC)
+        os.ftruncate(fd, -(-size // SECTOR) * SECTOR)
+        return cls(fd, "scratch", readonly=False)
+
+    def close(self) -> None:
+        """Close, and with that unlock."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; its `done` is called in the event loop."""
+        if len(self._queue) >= MAX_QUEUED:
+            log.error("disk.queue_full", disk=self.name)
+            _fail(request)
+            return
+        self._queue.append(request)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Do requests for ever, in order. Cancel to stop; a request under way is then finished first."""
+        while True:
+            while self._queue:
+                await self._perform(self._queue.popleft())
+            self._wake = trio.Event()
+            await self._wake.wait()
+
+    async def _perform(self, request: Request) -> None:
+        try:
+            match request:
+                case DiskRead(lba=lba, count=count):
+                    request.done(await trio.to_thread.run_sync(self._read, lba, count))
+                case DiskWrite(lba=lba, data=data):
+                    await trio.to_thread.run_sync(self._write, lba, data)
+                    request.done(True)
+                case DiskFlush():
+                    await trio.to_thread.run_sync(os.fdatasync, self.fd)
+                    request.done(True)
+        except OSError as error:
+            log.error(  # noqa: TRY400  (no bug of ours, so no traceback)
+                "disk.failed", disk=self.name, request=type(request).__name__, error=str(error)
+            )
+            _fail(request)
+
+    def _read(self, lba: int, count: int) -> bytes:
+        self._check(lba, count * SECTOR)
+        data = os.pread(self.fd, count * SECTOR, lba * SECTOR)
+        if len(data) != count * SECTOR:
+            raise OSError(f"the image ends in sector {lba + len(data) // SECTOR}")
+        return data
+
+    def _write(self, lba: int, data: bytes) -> None:
+        self._check(lba, len(data))
+        if self.readonly:
+            raise OSError("the image is read-only")
+        view = memoryview(data)
+        offset = lba * SECTOR
+        while view:
+            written = os.pwrite(self.fd, view, offset)
+            view = view[written:]
+            offset += written
+
+    def _check(self, lba: int, length: int) -> None:
+        if lba < 0 or length % SECTOR or lba + length // SECTOR > self.sectors:
+            raise OSError(f"no sectors {lba} to {lba + length // SECTOR - 1}")
+
+
+def _lock(fd: int, *, readonly: bool) -> str | None:
+    """Lock an image, and return what is wrong with it."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        return "not a regular file"
+    if status.st_size == 0 or status.st_size % SECTOR:
+        return f"{status.st_size} bytes, not a whole number of {SECTOR}-byte sectors"
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if readonly else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "another process has it open"
+    return None
+
+
+def _fail(request: Request) -> None:
+    if isinstance(request, DiskRead):
+        request.done(None)
+    else:
+        request.done(False)

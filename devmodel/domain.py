@@ -1,0 +1,151 @@
+"""The domain as the device models see it: its RAM, its pins, and what chips ask of the core.
+
+A chip asks synchronously (`memory_type`, `reset`, …); that queues a device-model op. Whoever serves an access
+then settles the queue before it answers, so that the guest never runs on with the old map.
+"""
+
+import mmap
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from ioreq import ControlError, DomainGone, shared
+from ioreq.control import ControlClient
+from ioreq.evtchn import SendPort
+from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, PIN_INTR_OFFSET
+from ioreq.messages import (
+    SHUTDOWN_POWEROFF,
+    SHUTDOWN_REBOOT,
+    MemoryType,
+    ModifiedMemory,
+    Op,
+    RamRegion,
+    RemoteShutdown,
+    SetMemType,
+)
+
+log = structlog.get_logger()
+
+
+class Ram:
+    """Guest RAM by guest-physical address."""
+
+    def __init__(self, memory: mmap.mmap | bytearray, regions: Sequence[RamRegion]) -> None:
+        self._memory = memory
+        self._regions = sorted(regions, key=lambda region: region.start)
+
+    def load(self, address: int, length: int) -> bytes:
+        """Return `length` bytes; ones where there is no RAM."""
+        for region in self._regions:
+            at = address - region.start
+            if at >= 0 and at + length <= region.length:
+                return bytes(self._memory[region.offset + at : region.offset + at + length])
+        data = bytearray(b"\xff" * length)
+        for start, offset, count in self._parts(address, length):
+            data[start : start + count] = self._memory[offset : offset + count]
+        return bytes(data)
+
+    def store(self, address: int, data: bytes) -> None:
+        """Store; what falls outside RAM is dropped."""
+        for start, offset, count in self._parts(address, len(data)):
+            self._memory[offset : offset + count] = data[start : start + count]
+
+    def _parts(self, address: int, length: int) -> list[tuple[int, int, int]]:
+        """Return where parts of a range lie: start in the range, offset in the memory, length."""
+        parts = []
+        for region in self._regions:
+            first = max(address, region.start)
+            end = min(address + length, region.start + region.length)
+            if first < end:
+                parts.append((first - address, region.offset + first - region.start, end - first))
+        return parts
+
+
+class Domain:
+    """What a board is wired to outside of itself."""
+
+    def __init__(self, client: ControlClient, wake_vcpu: SendPort) -> None:
+        info = client.domain
+        size = max((region.offset + region.length for region in info.ram), default=0)
+        self.client = client
+        self.info = info
+        self.ram = Ram(shared.map_shared(client.descriptors[0], size) if size else bytearray(), info.ram)
+        self._pins = memoryview(shared.map_shared(client.descriptors[1], PAGE_SIZE)).cast("I")
+        self._wake_vcpu = wake_vcpu
+        self._intr = bool(self._pins[PIN_INTR_OFFSET // 4])
+        self._ops: deque[Op] = deque()
+        self._settling = trio.Lock()
+        self._queued = trio.Event()
+
+    # -- what a chip asks for ---------------------------------------------------------------------------
+
+    def read(self, address: int, length: int) -> bytes:
+        """Read guest RAM, as a bus master."""
+        return self.ram.load(address, length)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write guest RAM, as a bus master; the core hears of it before the guest runs on."""
+        self.ram.store(address, data)
+        if data:
+            self._queue(ModifiedMemory(address, address + len(data) - 1))
+
+    def intr(self, level: bool) -> None:
+        """Drive the INTR pin of vCPU 0; after what was asked for earlier has been done."""
+        self._intr = level
+        if not self._ops:
+            self._drive()
+
+    def a20(self, level: bool) -> None:
+        """Enable or force low address line 20."""
+        self._pins[PIN_A20_OFFSET // 4] = int(level)
+
+    def memory_type(self, first: int, last: int, type_: MemoryType) -> None:
+        """Change what lies at `first` to `last` inclusive."""
+        self._queue(SetMemType(first, last, type_))
+
+    def reset(self) -> None:
+        """Reset the machine."""
+        self._queue(RemoteShutdown(SHUTDOWN_REBOOT))
+
+    def shutdown(self, code: int) -> None:
+        """Switch the machine off; `code` is the core's exit status."""
+        self._queue(RemoteShutdown(SHUTDOWN_POWEROFF, code))
+
+    # -- the shell's side -------------------------------------------------------------------------------
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something asked for is not done yet."""
+        return bool(self._ops)
+
+    async def settle(self) -> None:
+        """Have done what was asked for, in order."""
+        async with self._settling:
+            while self._ops:
+                try:
+                    await self.client.call(self._ops[0])
+                except DomainGone:
+                    await trio.sleep_forever()  # whoever follows the core's events ends us
+                except ControlError as error:
+                    log.warning("domain.refused", op=repr(self._ops[0]), why=error.text)
+                self._ops.popleft()
+            self._drive()
+
+    async def run(self) -> None:
+        """Settle what chips ask for outside of an access: from a timer, or when a disk is done."""
+        while True:
+            await self._queued.wait()
+            self._queued = trio.Event()
+            await self.settle()
+
+    def _queue(self, op: Op) -> None:
+        self._ops.append(op)
+        self._queued.set()
+
+    def _drive(self) -> None:
+        if self._pins[PIN_INTR_OFFSET // 4] != self._intr:
+            self._pins[PIN_INTR_OFFSET // 4] = int(self._intr)
+            if self._intr:
+                self._wake_vcpu.send()

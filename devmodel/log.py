@@ -1,0 +1,82 @@
+"""Where structlog is configured, once. Everybody else says `structlog.get_logger()`.
+
+Logs go to standard error. While a terminal is raw a line feed does not return the carriage, so lines then end
+in CR LF; `raw_terminal` says so for the length of a block.
+"""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Final, Literal, TextIO, TypeAlias
+
+import structlog
+
+Format: TypeAlias = Literal["console", "json"]
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+class Lines:
+    """A text stream whose line ends fit the terminal."""
+
+    def __init__(self) -> None:
+        self.raw = False
+
+    @property
+    def stream(self) -> TextIO:
+        """Standard error, as it is now."""
+        return sys.stderr
+
+    def write(self, text: str) -> int:
+        """Write, as print() would."""
+        self.stream.write(text.replace("\n", "\r\n") if self.raw else text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush."""
+        self.stream.flush()
+
+
+_LINES: Final = Lines()
+
+
+def say(line: str) -> None:
+    """Write one line for the user on standard error."""
+    _LINES.write(line + "\n")
+    _LINES.flush()
+
+
+def relay(data: bytes) -> None:
+    """Pass on what a child process says."""
+    _LINES.write(data.decode(errors="replace"))
+    _LINES.flush()
+
+
+@contextlib.contextmanager
+def raw_terminal() -> Iterator[None]:
+    """End lines in CR LF meanwhile."""
+    _LINES.raw = True
+    try:
+        yield
+    finally:
+        _LINES.raw = False
+
+
+def configure(format_: Format = "console", level: str = "warning") -> None:
+    """Set format and least level for the process."""
+    renderer: structlog.typing.Processor
+    if format_ == "json":
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=lambda *_: structlog.WriteLogger(_LINES),  # type: ignore[arg-type]
+        cache_logger_on_first_use=False,
+    )

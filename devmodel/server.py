@@ -1,0 +1,236 @@
+"""The server: a task for each vCPU's channel, one for posted writes, one for time, one for the core's events.
+
+`Server.serve_vcpu` is where an access is atomic: between `next_request` and `respond` nothing awaits, unless
+a chip asked something of the core, and then the access itself is done already.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import structlog
+import trio
+
+from devmodel.bus import Bus, Space
+from devmodel.clock import TrioClock
+from devmodel.device import ONES, Timed
+from devmodel.domain import Domain
+from devmodel.pacer import Pacer
+from ioreq import DomainGone, ProtocolError
+from ioreq.buffered import RingConsumer
+from ioreq.channel import VcpuChannel
+from ioreq.control import ControlClient
+from ioreq.endpoint import ServerEndpoint
+from ioreq.layout import BUFFERED_SLOTS, TYPE_COPY, TYPE_INTACK, TYPE_PIO
+from ioreq.messages import (
+    SPACE_MEMORY,
+    SPACE_PORT,
+    ClaimInterruptAcknowledge,
+    Created,
+    CreateIoreqServer,
+    GetIoreqServerInfo,
+    IsaIrqLevel,
+    MapIoRange,
+    PciIntxLevel,
+    Reset,
+    ResetDone,
+    SetIoreqServerState,
+    Shutdown,
+)
+from ioreq.messages import (
+    Space as SpaceNumber,
+)
+from ioreq.request import Request
+
+log = structlog.get_logger()
+
+_FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
+class Board(Protocol):
+    """What the server needs of a machine: see `devmodel.board`."""
+
+    @property
+    def bus(self) -> Bus:
+        """Who answers where."""
+        ...
+
+    @property
+    def timed(self) -> Sequence[Timed]:
+        """Who has deadlines."""
+        ...
+
+    def acknowledge(self) -> int:
+        """Answer an interrupt-acknowledge cycle with a vector."""
+        ...
+
+    def reset(self) -> None:
+        """Reset every chip."""
+        ...
+
+    def isa_irq(self, irq: int, level: bool) -> None:
+        """Drive an ISA interrupt line for another ioreq server."""
+        ...
+
+
+class Attachment:
+    """One ioreq server of ours at a core, before it is enabled."""
+
+    def __init__(self, client: ControlClient, id_: int, descriptors: Sequence[int]) -> None:
+        self.client = client
+        self.id = id_
+        self._drain_to: Server | None = None
+        self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain)
+        self.domain = Domain(client, self.endpoint.channels[0].send)
+
+    @classmethod
+    async def create(cls, client: ControlClient) -> "Attachment":
+        """Create an ioreq server."""
+        created = await client.call(CreateIoreqServer())
+        if not isinstance(created, Created):
+            raise ProtocolError(f"the core answers create_ioreq_server with {created}")
+        _, descriptors = await client.call_with_descriptors(GetIoreqServerInfo(created.id))
+        return cls(client, created.id, descriptors)
+
+    async def enable(self, server: "Server") -> None:
+        """Claim what the server's bus has and interrupt acknowledge, then let requests come."""
+        self._drain_to = server
+        spaces: list[tuple[SpaceNumber, Space]] = [
+            (SPACE_PORT, server.board.bus.pio),
+            (SPACE_MEMORY, server.board.bus.memory),
+        ]
+        for number, space in spaces:
+            for claim in space.claims():
+                await self.client.call(MapIoRange(self.id, number, claim.first, claim.last, claim.posted))
+        await self.client.call(ClaimInterruptAcknowledge(self.id))
+        await self.client.call(SetIoreqServerState(self.id, True))
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        self.endpoint.close()
+
+    def _drain(self, ring: RingConsumer) -> None:
+        if self._drain_to is not None:
+            self._drain_to.drain(ring)
+
+
+class Server:
+    """Serves a board to a core."""
+
+    def __init__(self, board: Board, attachment: Attachment, clock: TrioClock) -> None:
+        self.board = board
+        self.attachment = attachment
+        self.domain = attachment.domain
+        self.pacer = Pacer(clock, board.timed)
+        self._posted = Request()
+        self._read_port = board.bus.pio.read
+        self._write_port = board.bus.pio.write
+        self._read_memory = board.bus.memory.read
+        self._write_memory = board.bus.memory.write
+
+    async def run(self) -> Shutdown:
+        """Serve until the domain is shut down, and say how it was.
+
+        Raises:
+            DomainGone: the core is gone without a word.
+
+        """
+        await self.attachment.enable(self)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.pacer.run)
+            nursery.start_soon(self.domain.run)
+            nursery.start_soon(self.attachment.endpoint.buffered.serve)
+            for channel in self.attachment.endpoint.channels:
+                nursery.start_soon(self.serve_vcpu, channel)
+            shutdown = await self._hear()
+            nursery.cancel_scope.cancel()
+        if shutdown is None:
+            raise DomainGone(f"the core on {self.attachment.client.path} is gone")
+        return shutdown
+
+    async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
+        """Answer one vCPU for ever. Cancel to stop."""
+        domain, perform, rearm = self.domain, self.perform, self.pacer.rearm
+        while True:
+            request = await vcpu.next_request()
+            # No checkpoint from here to the answer: an access is atomic.
+            value = perform(request)
+            if domain.unsettled:
+                await domain.settle()  # the access is done; the guest waits for what it brought about
+            vcpu.respond(value)
+            rearm()
+
+    def perform(self, request: Request) -> int:
+        """Do one request, and return the data to answer."""
+        type_ = request.type
+        if request.count == 1 and not request.data_is_ptr:
+            if type_ == TYPE_PIO:
+                if request.read:
+                    return self._read_port(request.address, request.size)
+                self._write_port(request.address, request.size, request.data & ONES[request.size])
+                return 0
+            if type_ == TYPE_COPY:
+                if request.read:
+                    return self._read_memory(request.address, request.size)
+                self._write_memory(request.address, request.size, request.data & ONES[request.size])
+                return 0
+        if type_ == TYPE_INTACK:
+            return self.board.acknowledge()
+        if type_ in (TYPE_PIO, TYPE_COPY):
+            return self._repeat(request)
+        log.debug("server.request_ignored", type=type_, address=request.address)
+        return ONES[request.size]
+
+    def drain(self, ring: RingConsumer) -> None:
+        """Do what was posted; at most a ring of it, then others get their turn."""
+        request = self._posted
+        for _ in range(BUFFERED_SLOTS):
+            if not ring.take(request):
+                break
+            if request.type == TYPE_PIO:
+                self._write_port(request.address, request.size, request.data)
+            else:
+                self._write_memory(request.address, request.size, request.data)
+        self.pacer.rearm()
+
+    def _repeat(self, request: Request) -> int:
+        """Do a string instruction's items. In memory the address steps, in ports not; a data pointer does."""
+        size, count = request.size, request.count
+        step = -size if request.descending else size
+        space = self.board.bus.pio if request.type == TYPE_PIO else self.board.bus.memory
+        address_step = 0 if request.type == TYPE_PIO else step
+        addresses = [request.address + n * address_step & ONES[8] for n in range(count)]
+        lowest = request.data + min(0, (count - 1) * step) & ONES[8]
+        layout = f"<{count}{_FORMATS[size]}"
+        if request.read:
+            values = [space.read(address, size) for address in addresses]
+            if not request.data_is_ptr:
+                return values[-1]
+            self.domain.ram.store(lowest, struct.pack(layout, *(values if step > 0 else reversed(values))))
+            return request.data
+        if request.data_is_ptr:
+            values = list(struct.unpack(layout, self.domain.ram.load(lowest, count * size)))
+            if step < 0:
+                values.reverse()
+        else:
+            values = [request.data & ONES[size]] * count
+        for address, value in zip(addresses, values, strict=True):
+            space.write(address, size, value)
+        return request.data
+
+    async def _hear(self) -> Shutdown | None:
+        """Follow the core's events until it says goodbye, or is gone."""
+        async for event in self.attachment.client.events:
+            match event:
+                case Shutdown():
+                    return event
+                case Reset():
+                    self.board.reset()
+                    await self.domain.settle()
+                    await self.attachment.client.call(ResetDone())
+                    self.pacer.rearm()
+                case IsaIrqLevel(irq=irq, level=level):
+                    self.board.isa_irq(irq, level)
+                case PciIntxLevel():
+                    log.debug("server.no_such_pci_device", event=repr(event))
+        return None

@@ -1,0 +1,263 @@
+"""PCI configuration, the bridges, power management, and the small ports."""
+
+import attrs
+import pytest
+
+from devmodel.clock import ManualClock
+from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
+from devmodel.devices.dma8237 import Dma8237, DmaPages
+from devmodel.devices.i440fx import I440fx
+from devmodel.devices.pci import PciBus, PciPorts
+from devmodel.devices.piix3 import Piix3, Piix3Ide
+from devmodel.devices.piix4pm import FREQUENCY, Piix4Pm
+from devmodel.devices.pit import Pit
+from devmodel.devices.port61 import Port61
+from devmodel.devices.port92 import Port92
+from devmodel.lines import Line
+
+
+@attrs.define
+class Bench:
+    clock: ManualClock = attrs.field(factory=ManualClock)
+    types: list[tuple[int, int, str]] = attrs.field(factory=list)
+    resets: list[int] = attrs.field(factory=list)
+    off: list[int] = attrs.field(factory=list)
+    irqs: list[Line] = attrs.field(factory=lambda: [Line() for _ in range(16)])
+    sci: Line = attrs.field(factory=Line)
+    piix3: Piix3 = attrs.field(init=False)
+    pm: Piix4Pm = attrs.field(init=False)
+    ports: PciPorts = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.piix3 = Piix3(irqs=self.irqs, reset_machine=lambda: self.resets.append(1))
+        self.pm = Piix4Pm(clock=self.clock, irq=self.sci, shutdown=self.off.append)
+        bridge = I440fx(memory_type=lambda first, last, kind: self.types.append((first, last, kind)))
+        bus = PciBus({(0, 0): bridge, (1, 0): self.piix3, (1, 1): Piix3Ide(), (1, 3): self.pm})
+        self.ports = PciPorts(bus=bus, reset_control=self.piix3)
+
+    def select(self, slot: int, function: int, register: int) -> None:
+        self.ports.write(0, 4, 0x8000_0000 | slot << 11 | function << 8 | register & 0xFC)
+
+    def get(self, slot: int, function: int, register: int, size: int = 4) -> int:
+        self.select(slot, function, register)
+        return self.ports.read(4 + (register & 3), size)
+
+    def set(self, slot: int, function: int, register: int, value: int, size: int = 1) -> None:
+        self.select(slot, function, register)
+        self.ports.write(4 + (register & 3), size, value)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_firmware_recognises_the_machine(bench: Bench) -> None:
+    assert bench.get(0, 0, 0) == 0x1237_8086
+    assert bench.get(0, 0, 0x2C) == 0x1100_1AF4
+    assert bench.get(1, 0, 0) == 0x7000_8086
+    assert bench.get(1, 0, 0x0E, 1) == 0x80
+    assert bench.get(1, 1, 0) == 0x7010_8086
+    assert bench.get(1, 1, 0x08) == 0x0101_0000
+    assert bench.get(1, 3, 0) == 0x7113_8086
+    assert bench.get(1, 3, 0x08) == 0x0680_0003
+
+
+def test_where_nothing_is_ones_are_read(bench: Bench) -> None:
+    assert bench.get(2, 0, 0) == 0xFFFF_FFFF
+    assert bench.get(1, 2, 0, 2) == 0xFFFF
+    bench.ports.write(0, 4, 0x8001_0000)
+    assert bench.ports.read(4, 4) == 0xFFFF_FFFF  # bus 1
+    bench.ports.write(0, 4, 0)
+    assert bench.ports.read(4, 4) == 0xFFFF_FFFF  # not enabled
+
+
+def test_the_address_register_takes_double_words_only(bench: Bench) -> None:
+    bench.ports.write(0, 4, 0xFFFF_FFFF)
+    assert bench.ports.read(0, 4) == 0x80FF_FFFC
+    bench.ports.write(0, 2, 0)
+    assert bench.ports.read(0, 4) == 0x80FF_FFFC
+
+
+def test_config_requests_of_the_core_say_the_same(bench: Bench) -> None:
+    config = bench.ports.bus.config
+    assert config.read(1 << 35 | 3 << 32 | 2, 2) == 0x7113
+    config.write(1 << 35 | 0x60, 1, 0x0B)
+    assert bench.get(1, 0, 0x60, 1) == 0x0B
+    assert config.read(1 << 40, 4) == 0xFFFF_FFFF
+    assert config.read(0x1000, 4) == 0xFFFF_FFFF
+
+
+def test_read_only_bits_stay(bench: Bench) -> None:
+    for register in range(0, 256, 4):
+        bench.set(0, 0, register, 0xFFFF_FFFF, 4)
+    assert bench.get(0, 0, 0) == 0x1237_8086
+    assert bench.get(0, 0, 0x59, 1) == 0x30
+    assert bench.get(0, 0, 0x5A, 1) == 0x33
+
+
+@pytest.mark.parametrize(("bits", "kind"), [(1, "ram_ro"), (2, "rom_wo"), (3, "ram")])
+def test_pam_says_where_reads_and_writes_go(bench: Bench, bits: int, kind: str) -> None:
+    assert bench.types == []
+    bench.set(0, 0, 0x59, bits << 4)
+    assert bench.types == [(0xF0000, 0xFFFFF, kind)]
+    bench.set(0, 0, 0x5A, bits)
+    bench.set(0, 0, 0x5F, bits << 4)
+    assert bench.types[1:] == [(0xC0000, 0xC3FFF, kind), (0xEC000, 0xEFFFF, kind)]
+    bench.set(0, 0, 0x59, 0)
+    assert bench.types[3:] == [(0xF0000, 0xFFFFF, "rom")]
+
+
+def test_neighbours_are_told_in_one(bench: Bench) -> None:
+    bench.set(0, 0, 0x5C, 0x3333_3333, 4)
+    assert bench.types == [(0xD0000, 0xEFFFF, "ram")]
+    bench.set(0, 0, 0x5C, 0x3333_3333, 4)
+    assert len(bench.types) == 1
+
+
+def test_reset_brings_the_firmware_back(bench: Bench) -> None:
+    bench.set(0, 0, 0x58, 0x0033_3000, 4)
+    bridge = bench.ports.bus.functions[0, 0]
+    assert isinstance(bridge, I440fx)
+    bridge.reset()
+    ranges = [(0xC0000, 0xC7FFF), (0xF0000, 0xFFFFF)]
+    assert bench.types == [(*r, "ram") for r in ranges] + [(*r, "rom") for r in ranges]
+
+
+def test_pirqs_are_routed(bench: Bench) -> None:
+    bench.piix3.set_intx(1, 0, True)
+    assert not any(line.level for line in bench.irqs)
+    bench.set(1, 0, 0x60, 0x0B)
+    assert bench.irqs[11].level
+    bench.set(1, 0, 0x60, 0x0A)
+    assert (bench.irqs[11].level, bench.irqs[10].level) == (False, True)
+    bench.piix3.set_pirq(0, False)
+    assert not bench.irqs[10].level
+    bench.set(1, 0, 0x61, 0x00)  # IRQ0 is no choice
+    bench.piix3.set_pirq(1, True)
+    assert not any(line.level for line in bench.irqs)
+
+
+def test_two_pirqs_share_an_irq(bench: Bench) -> None:
+    bench.set(1, 0, 0x60, 0x0B0B, 2)
+    bench.piix3.set_pirq(0, True)
+    bench.piix3.set_pirq(1, True)
+    bench.piix3.set_pirq(0, False)
+    assert bench.irqs[11].level
+
+
+def test_port_cf9_resets(bench: Bench) -> None:
+    bench.ports.write(1, 1, 0x02)
+    assert bench.ports.read(1, 1) == 0x02
+    assert bench.resets == []
+    bench.ports.write(1, 1, 0x06)
+    assert bench.resets == [1]
+
+
+def test_the_pm_timer_counts(bench: Bench) -> None:
+    block = bench.pm.block(0x600)
+    assert block.read(8, 4) == 0xFFFF_FFFF
+    bench.set(1, 3, 0x40, 0x601, 4)
+    bench.set(1, 3, 0x80, 1)
+    assert bench.get(1, 3, 0x40, 4) == 0x601
+    bench.clock.time = 10**9
+    assert block.read(8, 4) == FREQUENCY
+    bench.clock.time = 5 * 10**9
+    assert block.read(8, 4) == 5 * FREQUENCY & 0xFF_FFFF
+    assert bench.pm.block(0xB000).read(8, 4) == 0xFFFF_FFFF
+
+
+def test_the_timers_carry_interrupts_when_enabled(bench: Bench) -> None:
+    bench.pm.write(4, 2, 1)
+    bench.pm.write(2, 2, 1)
+    deadline = bench.pm.deadline()
+    assert deadline == -(-(1 << 23) * 10**9 // FREQUENCY)
+    bench.clock.time = deadline - 1
+    bench.pm.tick()
+    assert not bench.sci.level
+    bench.clock.time = deadline
+    bench.pm.tick()
+    assert bench.sci.level
+    assert bench.pm.read(0, 2) == 1
+    bench.pm.write(0, 2, 1)
+    assert not bench.sci.level
+
+
+def test_soft_off_ends_the_machine(bench: Bench) -> None:
+    bench.pm.write(4, 2, 0x0001)
+    bench.pm.write(4, 2, 0x2401)
+    assert bench.off == []  # another sleep type
+    bench.pm.write(4, 2, 0x2001)
+    assert bench.off == [0]
+    assert bench.pm.read(4, 2) == 1
+
+
+def test_smm_looks_initialised_and_the_apm_ports_read_back(bench: Bench) -> None:
+    assert bench.get(1, 3, 0x58) & 0x0200_0000
+    bench.pm.apm.write(0, 1, 0x12)
+    bench.pm.apm.write(1, 1, 0x34)
+    assert (bench.pm.apm.read(0, 1), bench.pm.apm.read(1, 1)) == (0x12, 0x34)
+
+
+def test_seabios_calibrates_with_port_61(bench: Bench) -> None:
+    pit = Pit(clock=bench.clock, irq=Line())
+    port = Port61(clock=bench.clock, timer=pit)
+    port.write(0, 1, 1)
+    pit.write(3, 1, 0xB0)
+    pit.write(2, 1, 0x10)
+    pit.write(2, 1, 0x00)
+    assert port.read(0, 1) & 0x2F == 0x01
+    bench.clock.time = 18 * 10**9 // 1193182
+    assert port.read(0, 1) & 0x20 == 0x20
+
+
+def test_the_refresh_bit_toggles_each_fifteen_microseconds(bench: Bench) -> None:
+    port = Port61(clock=bench.clock, timer=Pit(clock=bench.clock, irq=Line()))
+    bits = []
+    for time in (0, 15_000, 15_090, 30_180):
+        bench.clock.time = time
+        bits.append(port.read(0, 1) >> 4 & 1)
+    assert bits == [0, 0, 1, 0]
+
+
+def test_port_92_has_a20_and_a_reset_on_the_edge() -> None:
+    resets: list[int] = []
+    a20 = Line(level=True)
+    port = Port92(a20=a20, reset_processor=lambda: resets.append(1))
+    assert port.read(0, 1) == 2
+    port.write(0, 1, 0)
+    assert not a20.level
+    a20.set(True)  # the keyboard controller
+    assert port.read(0, 1) == 2
+    port.write(0, 1, 3)
+    port.write(0, 1, 3)
+    assert resets == [1]
+
+
+def test_debug_ports() -> None:
+    put: list[int] = []
+    codes: list[int] = []
+    console = DebugConsole(put=put.append)
+    console.write(0, 1, 0x41)
+    assert (console.read(0, 1), put) == (0xE9, [0x41])
+    DebugExit(shutdown=codes.append).write(0, 4, 0x10)
+    assert codes == [0x21]
+    post = PostCode()
+    post.write(0, 1, 0x55)
+    assert post.read(0, 1) == 0x55
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_dma_controller_reads_back(shift: int) -> None:
+    dma = Dma8237(shift=shift)
+    dma.write(13 << shift, 1, 0)
+    assert dma.read(15 << shift, 1) == 0xFF
+    dma.write(1 << shift, 1, 0x34)
+    dma.write(1 << shift, 1, 0x12)
+    dma.write(12 << shift, 1, 0)
+    assert [dma.read(1 << shift, 1) for _ in range(2)] == [0x34, 0x12]
+    dma.write(10 << shift, 1, 0x02)
+    assert dma.read(15 << shift, 1) == 0xFB
+    pages = DmaPages()
+    pages.write(6, 1, 0xAB)
+    assert pages.read(6, 1) == 0xAB

@@ -1,0 +1,188 @@
+"""The MC146818: time of day, interrupts, and the PC's RAM."""
+
+import datetime as dt
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devmodel.clock import ManualClock
+from devmodel.devices.calendar import from_registers, to_registers
+from devmodel.devices.cmos import fill_cmos
+from devmodel.devices.rtc import Rtc
+from devmodel.lines import Line
+
+SECOND = 10**9
+START = int(dt.datetime(2024, 2, 29, 23, 59, 58, tzinfo=dt.UTC).timestamp())
+
+
+@attrs.define
+class Bench:
+    clock: ManualClock = attrs.field(factory=ManualClock)
+    line: Line = attrs.field(factory=Line)
+    edges: list[int] = attrs.field(factory=list)
+    rtc: Rtc = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.line.listeners.append(lambda level: self.edges.append(self.clock.time) if level else None)
+        self.rtc = Rtc(clock=self.clock, irq=self.line)
+        self.rtc.set_time(START)
+
+    def set(self, index: int, value: int) -> None:
+        self.rtc.write(0, 1, index)
+        self.rtc.write(1, 1, value)
+
+    def get(self, index: int) -> int:
+        self.rtc.write(0, 1, index)
+        return self.rtc.read(1, 1)
+
+    def shown(self) -> list[int]:
+        return [self.get(index) for index in (0x32, 9, 8, 7, 6, 4, 2, 0)]
+
+    def run(self, until: int) -> None:
+        """Let the pacer do its work."""
+        while (deadline := self.rtc.deadline()) is not None and deadline <= until:
+            assert deadline > self.clock.time
+            self.clock.time = deadline
+            self.rtc.tick()
+        self.clock.time = until
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_the_date_is_shown_in_bcd_and_24_hours(bench: Bench) -> None:
+    assert bench.shown() == [0x20, 0x24, 0x02, 0x29, 5, 0x23, 0x59, 0x58]
+    bench.clock.time = 2 * SECOND
+    assert bench.shown() == [0x20, 0x24, 0x03, 0x01, 6, 0, 0, 0]
+
+
+def test_binary_and_12_hours(bench: Bench) -> None:
+    bench.set(0x0B, 0x04)
+    assert bench.shown() == [20, 24, 2, 29, 5, 0x80 | 11, 59, 58]
+    bench.clock.time = 2 * SECOND
+    assert bench.get(4) == 12  # midnight
+
+
+def test_the_clock_can_be_set_while_set_holds_it(bench: Bench) -> None:
+    bench.set(0x0B, 0x82)
+    for index, value in ((0, 0x30), (2, 0x45), (4, 0x06), (7, 0x15), (8, 0x08), (9, 0x99), (0x32, 0x19)):
+        bench.set(index, value)
+    bench.clock.time = 90 * SECOND
+    assert bench.get(0) == 0x30
+    bench.set(0x0B, 0x02)
+    bench.clock.time = 91 * SECOND
+    assert bench.shown() == [0x19, 0x99, 0x08, 0x15, bench.get(6), 0x06, 0x45, 0x31]
+
+
+def test_update_in_progress_precedes_the_new_second(bench: Bench) -> None:
+    for time, expected in ((0, 0x26), (997_700_000, 0x26), (997_800_000, 0xA6), (SECOND, 0x26)):
+        bench.clock.time = time
+        assert bench.get(0x0A) == expected
+
+
+def test_the_update_interrupt_comes_each_second_and_reading_c_ends_it(bench: Bench) -> None:
+    bench.set(0x0B, 0x12)
+    bench.run(5 * SECOND)
+    assert bench.edges == [SECOND]  # nobody read C
+    assert bench.get(0x0C) == 0xF0  # with the alarm of 0:00:00 and the periodic flag
+    assert not bench.line.level
+    bench.run(6 * SECOND)
+    assert bench.edges == [SECOND, 6 * SECOND]
+
+
+@pytest.mark.parametrize(("rate", "hertz"), [(6, 1024), (15, 2), (1, 256), (2, 128), (3, 8192)])
+def test_the_periodic_interrupt_has_its_rate(bench: Bench, rate: int, hertz: int) -> None:
+    bench.set(0x0A, 0x20 | rate)
+    bench.set(0x0B, 0x42)
+    for i in range(1, 20):
+        bench.run(-(-SECOND * i // hertz))
+        assert len(bench.edges) == i
+        assert bench.get(0x0C) & 0xC0 == 0xC0
+
+
+def test_flags_are_set_without_interrupts_too(bench: Bench) -> None:
+    bench.clock.time = SECOND + 1
+    assert bench.rtc.deadline() is None
+    assert bench.get(0x0C) == 0x50  # rate 6 is running
+    assert bench.get(0x0C) == 0
+    assert bench.edges == []
+
+
+def test_the_alarm_strikes_at_its_time(bench: Bench) -> None:
+    for index, value in ((5, 0x00), (3, 0x01), (1, 0x30)):
+        bench.set(index, value)
+    bench.set(0x0B, 0x22)
+    bench.run(3600 * SECOND)
+    assert bench.edges == [92 * SECOND]
+    assert bench.get(0x0C) & 0xA0 == 0xA0
+    bench.run(100_000 * SECOND)
+    assert bench.edges == [92 * SECOND, 86492 * SECOND]
+
+
+def test_alarm_fields_above_c0_match_anything(bench: Bench) -> None:
+    for index, value in ((5, 0xC0), (3, 0xFF), (1, 0x15)):
+        bench.set(index, value)
+    bench.set(0x0B, 0x22)
+    for i in range(5):
+        bench.run((17 + 60 * i) * SECOND)
+        assert bench.get(0x0C) & 0x20
+    assert bench.edges == [(17 + 60 * i) * SECOND for i in range(5)]
+
+
+def test_the_divider_starts_half_a_second_before_an_update(bench: Bench) -> None:
+    bench.set(0x0A, 0x76)
+    bench.clock.time = 10 * SECOND + 123
+    assert bench.get(0) == 0x58
+    bench.set(0x0A, 0x26)
+    bench.clock.time += SECOND // 2 - 1
+    assert bench.get(0) == 0x58
+    bench.clock.time += 1
+    assert bench.get(0) == 0x59
+
+
+def test_reset_disables_interrupts_and_keeps_time_and_ram(bench: Bench) -> None:
+    bench.set(0x40, 0x77)
+    bench.set(0x0B, 0x72)
+    bench.run(SECOND)
+    bench.rtc.reset()
+    assert not bench.line.level
+    assert (bench.get(0x0B), bench.get(0x40), bench.get(0), bench.get(0x0D)) == (2, 0x77, 0x59, 0x80)
+
+
+def test_qemus_firmware_finds_the_memory() -> None:
+    ram = bytearray(128)
+    fill_cmos(ram, below_4g=64 << 20, above_4g=3 << 30, cpus=4, geometries=[(2080, 16, 63), None])
+    assert ram[0x15:0x19] == bytes([0x80, 0x02, 0x00, 0xFC])
+    assert ram[0x30:0x32] == bytes([0x00, 0xFC])
+    assert ram[0x34:0x36] == bytes([0x00, 0x03])
+    assert ram[0x5B:0x60] == bytes([0x00, 0xC0, 0x00, 0x00, 0x03])
+    assert (ram[0x3D], ram[0x38] & 0xF0) == (0x12, 0x30)
+    assert (ram[0x12], ram[0x19], ram[0x39]) == (0xF0, 47, 1)
+    assert ram[0x1B:0x24] == bytes([0x20, 0x08, 16, 0xFF, 0xFF, 0xC8, 0x20, 0x08, 63])
+
+
+@given(st.integers(-(10**10), 10**11), st.booleans(), st.booleans())
+def test_the_calendar_agrees_with_python(seconds: int, binary: bool, hours24: bool) -> None:
+    registers = to_registers(seconds, 0, binary=binary, hours24=hours24)
+    again, shift = from_registers(registers, binary=binary, hours24=hours24)
+    try:
+        moment = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)  # noqa: DTZ001 - no zone
+    except OverflowError:
+        return
+    if moment.year < 10000:
+        assert (again, shift) == (seconds, 0)
+    if binary and hours24:
+        assert list(registers) == [
+            moment.second, moment.minute, moment.hour, moment.isoweekday() % 7 + 1, moment.day,
+            moment.month, moment.year % 100, moment.year // 100,
+        ]  # fmt: skip
+
+
+@given(st.binary(min_size=8, max_size=8), st.booleans(), st.booleans())
+def test_nonsense_in_the_registers_is_some_time(registers: bytes, binary: bool, hours24: bool) -> None:
+    seconds, shift = from_registers(registers, binary=binary, hours24=hours24)
+    assert len(to_registers(seconds, shift, binary=binary, hours24=hours24)) == 8

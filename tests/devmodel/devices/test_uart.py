@@ -1,0 +1,248 @@
+"""The 16550A: what drivers probe for, and what users of serial consoles have suffered from."""
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devmodel.clock import ManualClock
+from devmodel.devices.uart import Reg, Uart
+from devmodel.lines import Line
+
+
+@attrs.define
+class Bench:
+    clock: ManualClock = attrs.field(factory=ManualClock)
+    line: Line = attrs.field(factory=Line)
+    sent: bytearray = attrs.field(factory=bytearray)
+    drained: int = 0
+    uart: Uart = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.uart = Uart(
+            clock=self.clock, irq=self.line, transmit=self.sent.append, drained=self._count_drained
+        )
+
+    def _count_drained(self) -> None:
+        self.drained += 1
+
+    def out(self, register: int, value: int) -> None:
+        self.uart.write(register, 1, value)
+
+    def into(self, register: int) -> int:
+        return self.uart.read(register, 1)
+
+    def type(self, text: bytes) -> None:
+        for byte in text:
+            self.uart.receive(byte)
+
+    def setup(self, *, ier: int = 0, fcr: int = 0) -> None:
+        self.out(Reg.LCR, 3)
+        self.out(Reg.MCR, 0x0B)
+        self.out(Reg.IIR, fcr)
+        self.out(Reg.IER, ier)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_seabios_finds_it(bench: Bench) -> None:
+    bench.out(Reg.LCR, 0)
+    bench.out(Reg.IER, 2)
+    assert bench.into(Reg.IER) == 2
+    assert bench.into(Reg.IIR) & 0x3F == 2
+
+
+def test_linux_finds_a_16550a(bench: Bench) -> None:
+    bench.out(Reg.IER, 0)
+    assert bench.into(Reg.IER) == 0
+    bench.out(Reg.IER, 0x0F)
+    assert bench.into(Reg.IER) == 0x0F
+    bench.out(Reg.IER, 0)
+    bench.out(Reg.MCR, 0x1A)
+    assert bench.into(Reg.MSR) & 0xF0 == 0x90
+    bench.out(Reg.MCR, 0)
+    bench.out(Reg.IIR, 1)
+    assert bench.into(Reg.IIR) >> 6 == 3
+    bench.out(Reg.IIR, 0)
+    assert bench.into(Reg.IIR) >> 6 == 0
+
+
+def test_an_idle_transmitter_interrupts_again_when_re_enabled(bench: Bench) -> None:
+    bench.setup(ier=2)
+    assert bench.line.level
+    assert bench.into(Reg.IIR) == 2
+    assert not bench.line.level
+    assert bench.into(Reg.IIR) == 1
+    bench.out(Reg.IER, 0)
+    bench.out(Reg.IER, 2)
+    assert bench.line.level
+    assert bench.into(Reg.IIR) == 2
+
+
+def test_the_transmitter_asks_for_more_after_each_burst(bench: Bench) -> None:
+    bench.setup(ier=2, fcr=1)
+    for burst in range(5):
+        assert bench.into(Reg.IIR) == 0xC2
+        assert not bench.line.level
+        for byte in range(16):
+            bench.out(Reg.DATA, burst * 16 + byte)
+        assert bench.line.level
+    assert bench.sent == bytes(range(80))
+
+
+def test_input_while_masked_interrupts_when_unmasked(bench: Bench) -> None:
+    bench.setup()
+    bench.type(b"a")
+    assert not bench.line.level
+    bench.out(Reg.IER, 1)
+    assert bench.line.level
+    assert bench.into(Reg.IIR) == 4
+    assert bench.into(Reg.DATA) == 0x61
+    assert not bench.line.level
+
+
+def test_out2_enables_the_line(bench: Bench) -> None:
+    bench.setup(ier=1)
+    bench.type(b"a")
+    bench.out(Reg.MCR, 0x03)
+    assert not bench.line.level
+    assert bench.into(Reg.IIR) == 4
+    bench.out(Reg.MCR, 0x0B)
+    assert bench.line.level
+
+
+@pytest.mark.parametrize(("fcr", "trigger"), [(0x01, 1), (0x41, 4), (0x81, 8), (0xC1, 14)])
+def test_the_fifo_interrupts_at_its_trigger(bench: Bench, fcr: int, trigger: int) -> None:
+    bench.setup(ier=1, fcr=fcr)
+    bench.type(b"x" * (trigger - 1))
+    assert not bench.line.level
+    bench.type(b"y")
+    assert bench.line.level
+    assert bench.into(Reg.IIR) == 0xC4
+    bench.into(Reg.DATA)
+    assert not bench.line.level
+
+
+def test_fewer_bytes_interrupt_after_four_character_times(bench: Bench) -> None:
+    bench.out(Reg.LCR, 0x83)
+    bench.out(Reg.DATA, 1)
+    bench.out(Reg.IER, 0)
+    bench.setup(ier=1, fcr=0xC1)
+    bench.type(b"ab")
+    deadline = bench.uart.deadline()
+    assert deadline == -(-4 * 10 * 10**9 // 115200)
+    bench.clock.time = deadline - 1
+    bench.uart.tick()
+    assert not bench.line.level
+    bench.clock.time = deadline
+    bench.uart.tick()
+    assert bench.line.level
+    assert bench.into(Reg.IIR) == 0xCC
+    assert bench.into(Reg.DATA) == 0x61
+    assert not bench.line.level  # one read starts the time again
+    bench.clock.advance(deadline)
+    bench.uart.tick()
+    assert bench.line.level
+    assert bench.into(Reg.DATA) == 0x62
+    assert bench.uart.deadline() is None
+    assert not bench.line.level
+
+
+def test_overrun_in_the_fifo_loses_the_newest(bench: Bench) -> None:
+    bench.setup(ier=5, fcr=1)
+    assert bench.uart.room() == 16
+    bench.type(bytes(range(17)))
+    assert bench.uart.room() == 0
+    assert bench.into(Reg.IIR) == 0xC6
+    assert bench.into(Reg.LSR) == 0x63
+    assert bench.into(Reg.LSR) == 0x61
+    assert [bench.into(Reg.DATA) for _ in range(16)] == list(range(16))
+    assert bench.into(Reg.LSR) == 0x60
+
+
+def test_overrun_without_a_fifo_keeps_the_newest(bench: Bench) -> None:
+    bench.setup()
+    assert bench.uart.room() == 1
+    bench.type(b"ab")
+    assert bench.into(Reg.LSR) == 0x63
+    assert bench.into(Reg.DATA) == 0x62
+
+
+def test_the_console_hears_when_all_is_read(bench: Bench) -> None:
+    bench.setup(fcr=1)
+    bench.type(b"ab")
+    before = bench.drained
+    bench.into(Reg.DATA)
+    assert bench.drained == before
+    bench.into(Reg.DATA)
+    assert bench.drained == before + 1
+    bench.type(b"c")
+    bench.out(Reg.IIR, 3)
+    assert bench.drained == before + 2
+    assert bench.into(Reg.LSR) == 0x60
+
+
+def test_loopback_sends_to_itself_and_to_nobody_else(bench: Bench) -> None:
+    bench.setup(ier=1)
+    bench.out(Reg.MCR, 0x18)
+    assert bench.uart.room() == 0
+    bench.type(b"x")
+    bench.out(Reg.DATA, 0x55)
+    assert bench.sent == b""
+    assert bench.line.level
+    assert bench.into(Reg.DATA) == 0x55
+
+
+def test_modem_lines_in_loopback_leave_deltas(bench: Bench) -> None:
+    bench.setup(ier=8)
+    bench.out(Reg.MCR, 0x1F)
+    assert bench.into(Reg.MSR) == 0xF0  # RI has only a trailing-edge delta
+    bench.out(Reg.MCR, 0x18)
+    assert bench.line.level
+    assert bench.into(Reg.IIR) == 0
+    assert bench.into(Reg.MSR) == 0x87
+    assert not bench.line.level
+    assert bench.into(Reg.MSR) == 0x80
+
+
+def test_causes_have_their_priority(bench: Bench) -> None:
+    bench.setup(ier=15)
+    bench.out(Reg.MCR, 0x18)
+    bench.type(b"a")
+    bench.out(Reg.DATA, 1)
+    bench.out(Reg.DATA, 2)
+    assert bench.into(Reg.IIR) == 6
+    bench.into(Reg.LSR)
+    assert bench.into(Reg.IIR) == 4
+    bench.into(Reg.DATA)
+    assert bench.into(Reg.IIR) == 2
+    assert bench.into(Reg.IIR) == 0
+    bench.into(Reg.MSR)
+    assert bench.into(Reg.IIR) == 1
+
+
+def test_divisor_and_scratch_read_back(bench: Bench) -> None:
+    bench.out(Reg.LCR, 0x83)
+    bench.out(Reg.DATA, 0x34)
+    bench.out(Reg.IER, 0x12)
+    assert (bench.into(Reg.DATA), bench.into(Reg.IER)) == (0x34, 0x12)
+    bench.out(Reg.LCR, 3)
+    bench.out(Reg.SCR, 0xA5)
+    assert (bench.into(Reg.SCR), bench.into(Reg.IER)) == (0xA5, 0)
+    assert bench.uart.state.divisor == 0x1234
+
+
+@given(st.lists(st.integers(0, 255), max_size=80), st.booleans())
+def test_input_fed_as_room_allows_arrives_whole(data: list[int], fifo: bool) -> None:
+    bench = Bench()
+    bench.setup(ier=1, fcr=0xC1 if fifo else 0)
+    waiting, got = list(data), []
+    while waiting or bench.into(Reg.LSR) & 1:
+        while waiting and bench.uart.room():
+            bench.uart.receive(waiting.pop(0))
+        while bench.into(Reg.LSR) & 1:
+            got.append(bench.into(Reg.DATA))
+    assert got == data
