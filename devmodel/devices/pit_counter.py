@@ -305,9 +305,11 @@ class Counter:
 
     def latch_count(self, tick: int) -> None:
         """Counter latch command: the first one holds until it is read."""
-        if self.state.count_latch is None:
+        s = self.state
+        if s.count_latch is None:
             self.advance(tick)
-            self.state.count_latch = self.count(tick)
+            s.count_latch = self.count(tick)
+            s.msb_next = False  # after half a read the data sheet does not say; QEMU and Bochs start over
 
     def latch_status(self, tick: int) -> None:
         """Read-back command with STATUS low: the first one holds until it is read."""
