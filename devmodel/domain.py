@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import structlog
 import trio
 
-from ioreq import ControlError, shared
+from ioreq import ControlError, DomainGone, shared
 from ioreq.control import ControlClient
 from ioreq.evtchn import SendPort
 from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, PIN_INTR_OFFSET
@@ -41,7 +41,7 @@ class Ram:
         for region in self._regions:
             at = address - region.start
             if at >= 0 and at + length <= region.length:
-                return self._memory[region.offset + at : region.offset + at + length]
+                return bytes(self._memory[region.offset + at : region.offset + at + length])
         data = bytearray(b"\xff" * length)
         for start, offset, count in self._parts(address, length):
             data[start : start + count] = self._memory[offset : offset + count]
@@ -126,6 +126,8 @@ class Domain:
             while self._ops:
                 try:
                     await self.client.call(self._ops[0])
+                except DomainGone:
+                    await trio.sleep_forever()  # whoever follows the core's events ends us
                 except ControlError as error:
                     log.warning("domain.refused", op=repr(self._ops[0]), why=error.text)
                 self._ops.popleft()

@@ -46,6 +46,12 @@ def say(line: str) -> None:
     _LINES.flush()
 
 
+def relay(data: bytes) -> None:
+    """Pass on what a child process says."""
+    _LINES.write(data.decode(errors="replace"))
+    _LINES.flush()
+
+
 @contextlib.contextmanager
 def raw_terminal() -> Iterator[None]:
     """End lines in CR LF meanwhile."""

@@ -135,8 +135,8 @@ class Server:
             DomainGone: the core is gone without a word.
 
         """
+        await self.attachment.enable(self)
         async with trio.open_nursery() as nursery:
-            await self.attachment.enable(self)
             nursery.start_soon(self.pacer.run)
             nursery.start_soon(self.domain.run)
             nursery.start_soon(self.attachment.endpoint.buffered.serve)
@@ -144,6 +144,8 @@ class Server:
                 nursery.start_soon(self.serve_vcpu, channel)
             shutdown = await self._hear()
             nursery.cancel_scope.cancel()
+        if shutdown is None:
+            raise DomainGone(f"the core on {self.attachment.client.path} is gone")
         return shutdown
 
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
@@ -192,7 +194,7 @@ class Server:
         self.pacer.rearm()
 
     def _repeat(self, request: Request) -> int:
-        """Do a string instruction's items. The address steps in memory, not in ports; a data pointer always does."""
+        """Do a string instruction's items. In memory the address steps, in ports not; a data pointer does."""
         size, count = request.size, request.count
         step = -size if request.descending else size
         space = self.board.bus.pio if request.type == TYPE_PIO else self.board.bus.memory
@@ -216,8 +218,8 @@ class Server:
             space.write(address, size, value)
         return request.data
 
-    async def _hear(self) -> Shutdown:
-        """Follow the core's events until it says goodbye."""
+    async def _hear(self) -> Shutdown | None:
+        """Follow the core's events until it says goodbye, or is gone."""
         async for event in self.attachment.client.events:
             match event:
                 case Shutdown():
@@ -231,4 +233,4 @@ class Server:
                     self.board.isa_irq(irq, level)
                 case PciIntxLevel():
                     log.debug("server.no_such_pci_device", event=repr(event))
-        raise DomainGone(f"the core on {self.attachment.client.path} is gone")
+        return None

@@ -410,9 +410,12 @@ class ControlClient:
                         waiter.event.set()
                     else:
                         _close_all(fds)
-                        raise ProtocolError(f"the core on {self.path} answers what nobody asked")
+                        log.warning("control.reply_to_nothing", path=self.path)
+                        return
         except (DomainGone, trio.BrokenResourceError):
             pass
+        except ProtocolError as error:
+            log.warning("control.core_breaks_rules", why=str(error))
         finally:
             self._gone = True
             for waiter in self._waiting:

@@ -33,7 +33,7 @@ async def console(host: str, port: int, stdin: int = 0, stdout: int = 1) -> None
 async def _send(stream: trio.SocketStream, stdin: int, scope: trio.CancelScope) -> None:
     terminal = os.isatty(stdin)
     try:
-        async for data in typed(stdin):
+        while data := await typed(stdin):
             if terminal and LEAVE in data:
                 await stream.send_all(data[: data.index(LEAVE)])
                 scope.cancel()

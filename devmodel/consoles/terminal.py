@@ -7,7 +7,7 @@ until there is something, writing is done in a thread.
 import contextlib
 import os
 import termios
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import trio
@@ -57,19 +57,15 @@ def raw(fd: int, *, signals: bool) -> Iterator[None]:
         termios.tcsetattr(fd, termios.TCSAFLUSH, before)
 
 
-async def typed(fd: int) -> AsyncIterator[bytes]:
-    """Yield what comes in on `fd`, a terminal, a pipe or a file, until its end."""
-    while True:
-        with contextlib.suppress(PermissionError):  # a plain file cannot be waited for, and need not be
-            await trio.lowlevel.wait_readable(fd)
-        try:
-            data = os.read(fd, 4096)
-        except OSError:  # the terminal was hung up
-            return
-        if not data:
-            return
-        yield data
-        await trio.lowlevel.checkpoint()
+async def typed(fd: int) -> bytes:
+    """Wait for what comes in on `fd`, a terminal, a pipe or a file; empty at its end."""
+    await trio.lowlevel.checkpoint()
+    with contextlib.suppress(PermissionError):  # a plain file cannot be waited for, and need not be
+        await trio.lowlevel.wait_readable(fd)
+    try:
+        return os.read(fd, 4096)
+    except OSError:  # the terminal was hung up
+        return b""
 
 
 async def show(fd: int, data: bytes) -> None:
@@ -122,7 +118,7 @@ class TerminalConsole:
     async def _type(self) -> bool:
         """Pass on what is typed; True when the user leaves."""
         terminal = os.isatty(self._stdin)
-        async for data in typed(self._stdin):
+        while data := await typed(self._stdin):
             if terminal and LEAVE in data:
                 await self.line.type(data[: data.index(LEAVE)])
                 return True

@@ -1,4 +1,4 @@
-"""Writing a PNG with a palette (W3C PNG specification, third edition: chunks 5.3, IHDR 11.2.1, PLTE 11.2.2)."""
+"""Writes a PNG with a palette (W3C PNG specification: chunks 5.3, IHDR 11.2.1, PLTE 11.2.2)."""
 
 import struct
 import zlib

@@ -1,0 +1,44 @@
+# The two commands of the README are `make demo` and `make test`; everything happens in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := pyproject.toml setup.py constraints.txt $(wildcard hvcore/cpu/*.py hvcore/cpu/*.pxd ioreq/fence.*)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test bench lint guest clean
+
+demo: .venv/demo.stamp
+	@if [ -t 0 ]; then $(BIN)/devmodel run; else $(BIN)/devmodel run --fw-cfg opt/devmodel/self-test=1; fi
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest
+
+bench: .venv/test.stamp
+	$(BIN)/python -m benchmarks
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The demo guest's image is kept, so that nobody needs an assembler; a test makes it again and compares.
+guest:
+	nasm -f bin -o devmodel/demo/demo.bin devmodel/demo/demo.asm
+
+.venv/bin/python:
+	@echo "making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { echo "on Debian and Ubuntu: apt install python3-venv"; rm -rf .venv; exit 1; }
+
+.venv/demo.stamp: .venv/bin/python $(SOURCES)
+	@echo "installing devmodel and compiling its processor (about a minute)"
+	@$(PIP) --editable .
+	@$(BIN)/python -c 'from hvcore.cpu.processor import COMPILED as c; print("processor compiled" if c else \
+	"processor not compiled (no C compiler, or no Python headers: python3-dev): it works, 200 times slower")'
+	@touch $@
+
+.venv/test.stamp: .venv/demo.stamp
+	@echo "installing what the tests need"
+	@$(PIP) --editable '.[dev,oracles]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c ioreq/*.so ioreq/fence.c

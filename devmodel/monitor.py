@@ -1,0 +1,213 @@
+"""The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`.
+
+One JSON object a line in each direction; `command` says what is wanted. A client may ask several times.
+"""
+
+import base64
+import contextlib
+import errno
+import glob
+import os
+import socket
+import stat
+import tempfile
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
+import trio
+
+from devmodel import VERSION, ConfigError, DevmodelError
+from devmodel.display.render import TextScreen, picture
+
+MAX_LINE: Final = 65536
+SUFFIX: Final = ".monitor"
+PREFIX: Final = f"devmodel-{os.getuid()}-"
+"""Of the private directories that `devmodel run` makes for its sockets."""
+
+
+class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_fields=True):
+    """Ask for the screen, as text and, if wanted, as a PNG."""
+
+    png: bool = False
+
+
+class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=True):
+    """Type keys, one after the other; keys joined by - are held down together."""
+
+    keys: list[str]
+
+
+class Info(msgspec.Struct, tag_field="command", tag="info", forbid_unknown_fields=True):
+    """Ask what runs here."""
+
+
+class Answer(msgspec.Struct, omit_defaults=True):
+    """What the monitor answers; with `error`, nothing else."""
+
+    error: str = ""
+    text: str = ""
+    png: str = ""  # base64
+    program: str = ""
+    machine: str = ""
+
+
+Command: TypeAlias = Screen | Key | Info
+
+_decode = msgspec.json.Decoder(Command).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Machine(Protocol):
+    """What the monitor looks at and types on."""
+
+    @property
+    def name(self) -> str:
+        """The machine's name."""
+        ...
+
+    def screen(self) -> TextScreen | None:
+        """Return what stands on the screen, None in a graphics mode."""
+        ...
+
+    def press(self, keys: list[str]) -> None:
+        """Press these keys together and release them; raise ValueError for a name that is no key's."""
+        ...
+
+
+class Monitor:
+    """Answers about one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+
+    async def serve(self, listener: trio.SocketListener) -> None:
+        """Answer clients for ever. Cancel to stop."""
+        await trio.serve_listeners(self.client, [listener])
+
+    async def client(self, stream: trio.SocketStream) -> None:
+        """Answer one client until it goes."""
+        buffer = b""
+        with contextlib.suppress(trio.BrokenResourceError):
+            async with stream:
+                async for data in stream:
+                    buffer += data
+                    *lines, buffer = buffer.split(b"\n")
+                    for line in lines:
+                        await stream.send_all(_encode(self.answer(line)) + b"\n")
+                    if len(buffer) > MAX_LINE:
+                        return
+
+    def answer(self, line: bytes) -> Answer:
+        """Do what one line asks."""
+        try:
+            command = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            return Answer(error=str(error))
+        match command:
+            case Screen():
+                screen = self.machine.screen()
+                if screen is None:
+                    return Answer(error="the screen is in a graphics mode")
+                png = base64.b64encode(picture(screen)).decode() if command.png else ""
+                return Answer(text=text(screen), png=png)
+            case Key(keys=keys):
+                try:
+                    for combination in keys:
+                        self.machine.press(combination.split("-"))
+                except ValueError as error:
+                    return Answer(error=str(error))
+                return Answer()
+            case _:
+                return Answer(program=f"devmodel {VERSION}", machine=self.machine.name)
+
+
+def text(screen: TextScreen) -> str:
+    """Return a screen as lines of text, without blanks at their ends and empty lines at its end."""
+    decoded = screen.characters.replace(b"\0", b" ").decode("cp437")
+    lines = [decoded[at : at + screen.columns].rstrip() for at in range(0, len(decoded), screen.columns)]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def listen(domain_socket: str) -> trio.SocketListener:
+    """Bind the monitor's socket beside the domain's, mode 0600.
+
+    Raises:
+        ConfigError: it cannot be bound, or another server serves that domain.
+
+    """
+    path = domain_socket + SUFFIX
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(sock.fileno(), 0o600)
+        _bind(sock, path)
+        sock.listen(8)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"cannot listen on {path}: {error.strerror or error}") from error
+    return trio.SocketListener(sock)
+
+
+def _bind(sock: trio.socket.SocketType, path: str) -> None:
+    with socket.socket(fileno=os.dup(sock.fileno())) as plain:
+        try:
+            plain.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(path) != errno.ECONNREFUSED:
+                    raise
+            os.unlink(path)
+            plain.bind(path)
+
+
+def find() -> str:
+    """Return the domain socket of the one machine that runs.
+
+    Raises:
+        DevmodelError: there is none, or more than one.
+
+    """
+    pattern = os.path.join(glob.escape(tempfile.gettempdir()), PREFIX + "*", "*" + SUFFIX)
+    found = []
+    for path in glob.glob(pattern):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(path) == 0:
+                found.append(path.removesuffix(SUFFIX))
+    if not found:
+        raise DevmodelError("no machine of `devmodel run` is running; give the SOCKET of a domain")
+    if len(found) > 1:
+        raise DevmodelError(f"several machines are running; give one of: {' '.join(sorted(found))}")
+    return found[0]
+
+
+def png_of(answer: Answer) -> bytes:
+    """Return the picture in an answer."""
+    return base64.b64decode(answer.png)
+
+
+def ask(domain_socket: str, command: Command) -> Answer:
+    """Ask the machine at a domain socket. For the command line: plain and blocking.
+
+    Raises:
+        DevmodelError: nobody answers there, or the answer is an error.
+
+    """
+    path = domain_socket if domain_socket.endswith(SUFFIX) else domain_socket + SUFFIX
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(10)
+        try:
+            sock.connect(path)
+            sock.sendall(_encode(command) + b"\n")
+            with sock.makefile("rb") as file:
+                line = file.readline()
+        except OSError as error:
+            raise DevmodelError(f"no machine answers on {path}: {error.strerror or error}") from error
+    try:
+        answer = _decode_answer(line)
+    except msgspec.DecodeError as error:
+        raise DevmodelError(f"no machine answers on {path}: {error}") from error
+    if answer.error:
+        raise DevmodelError(answer.error)
+    return answer

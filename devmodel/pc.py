@@ -1,0 +1,53 @@
+"""Builds the PC of `board` from a configuration: what the outside has, in the board's terms."""
+
+import os
+from datetime import UTC, datetime
+
+from devmodel.board import Board, Fittings
+from devmodel.clock import TrioClock
+from devmodel.domain import Domain
+from devmodel.machine import Outside
+
+E820_RAM = 1
+
+
+def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
+    """Return the machine's board, wired to the domain and the outside.
+
+    Raises:
+        ConfigError: two devices want the same addresses.
+
+    """
+    config = outside.config
+    files = {name: value.encode() for name, value in config.fw_cfg.items()}
+    if config.video.bios is not None and outside.video_bios is not None:
+        files[f"vgaroms/{os.path.basename(config.video.bios)}"] = outside.video_bios
+    info = domain.info
+    memory = [(entry.start, entry.length, entry.type) for entry in info.e820]
+    return Board.build(
+        clock,
+        domain,
+        Fittings(
+            memory=memory or [(region.start, region.length, E820_RAM) for region in info.ram],
+            cpus=info.vcpus,
+            disks=outside.disks,
+            debug=outside.debug.put,
+            files=files,
+            time=start_time(config.rtc.base, datetime.now(UTC)),
+        ),
+    )
+
+
+def start_time(base: str, now: datetime) -> int:
+    """Return what the clock chip shows at first, in seconds since 1970 without regard to time zones.
+
+    The chip knows no zones: with "utc" it shows Greenwich's time, with "localtime" the wall's.
+    """
+    match base:
+        case "utc":
+            shown = now.astimezone(UTC)
+        case "localtime":
+            shown = now.astimezone()
+        case _:
+            shown = datetime.fromisoformat(base)
+    return int(shown.replace(tzinfo=UTC).timestamp())

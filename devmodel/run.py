@@ -1,0 +1,160 @@
+"""`devmodel run`: one guest, its core as a child process, its device models and its console here."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import trio
+
+from devmodel import log, monitor
+from devmodel.config import Config
+from devmodel.consoles.terminal import TerminalConsole, raw
+from devmodel.machine import PROGRAM, BoardFactory, Outside, opened, serve
+from ioreq import DomainGone, IoreqError
+from ioreq.control import ControlClient, connect
+
+GRACE: Final = 0.8
+"""Seconds that the core gets to end by itself, and the console to show the guest's last words."""
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+
+
+@contextlib.contextmanager
+def domain_socket(path: str | None) -> Iterator[str]:
+    """Give the path of the domain socket: the user's, or one in a private directory of this block."""
+    if path is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix=monitor.PREFIX, ignore_cleanup_errors=True) as folder:
+        yield os.path.join(folder, "domain")
+
+
+class Core:
+    """The core's process."""
+
+    def __init__(self, process: trio.Process) -> None:
+        self.process = process
+
+    @classmethod
+    async def start(cls, arguments: Sequence[str]) -> "Core":
+        """Start `hvcore run`, in a process group of its own: we end it, no terminal does."""
+        command = [sys.executable, "-m", "hvcore", "run", *arguments]
+        return cls(
+            await trio.lowlevel.open_process(
+                command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+            )
+        )
+
+    async def relay(self) -> None:
+        """Pass on what it says on standard error, with the line ends of our terminal, until it ends."""
+        assert self.process.stderr is not None
+        async for data in self.process.stderr:
+            log.relay(bytes(data))
+
+    async def connect(self, path: str) -> ControlClient | None:
+        """Connect as soon as its socket is there; None if it ends before that."""
+        while True:
+            try:
+                return await connect(path, program=PROGRAM)
+            except DomainGone:
+                if self.process.poll() is not None:
+                    return None
+            await trio.sleep(0.01)
+
+    async def end(self) -> int:
+        """Wait a little for its end, then bring it about; return its exit status as a shell would."""
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(GRACE):
+                await self.process.wait()
+            if self.process.returncode is None:
+                self.process.terminate()
+                with trio.move_on_after(GRACE):
+                    await self.process.wait()
+            if self.process.returncode is None:
+                self.process.kill()
+            status = await self.process.wait()
+        return status if status >= 0 else 128 - status
+
+
+async def run(
+    config: Config,
+    core_arguments: Sequence[str],
+    board_factory: BoardFactory,
+    *,
+    domain: str | None = None,
+) -> int:
+    """Run one guest to its end and return the exit status.
+
+    Raises:
+        ConfigError: before anything starts.
+
+    """
+    async with opened(config) as outside:
+        with domain_socket(domain) as path:
+            core = await Core.start([*core_arguments, "--domain", path])
+            try:
+                return await _run(core, path, outside, board_factory)
+            finally:
+                if core.process.returncode is None:
+                    core.process.terminate()
+                await core.end()
+
+
+async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFactory) -> int:
+    """Join core, chips and console; whoever ends first ends all."""
+    failure: IoreqError | None = None
+    left: int | None = None  # the exit status, if we end before the core does
+    async with trio.open_nursery() as relaying:
+        relaying.start_soon(core.relay)
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with trio.open_nursery() as nursery:
+                scope = nursery.cancel_scope
+
+                async def on_signal() -> None:
+                    nonlocal left
+                    async for number in signals:
+                        left = 128 + number
+                        scope.cancel()
+
+                async def on_terminal(console: TerminalConsole) -> None:
+                    nonlocal left
+                    await console.run()
+                    left = 0
+                    scope.cancel()
+
+                nursery.start_soon(on_signal)
+                client = await core.connect(path)
+                if client is not None:
+                    with contextlib.closing(client), contextlib.ExitStack() as stack:
+                        console = None
+                        if outside.serial_address is None:
+                            console = TerminalConsole(outside.serial)
+                            if os.isatty(0):
+                                log.say("devmodel: serial console on this terminal; Ctrl-] leaves")
+                            stack.enter_context(raw(0, signals=True))
+                            nursery.start_soon(on_terminal, console)
+                        else:
+                            log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
+                        try:
+                            await serve(outside, client, board_factory)
+                        except IoreqError as error:
+                            failure = error
+                        if console is not None:
+                            with trio.move_on_after(GRACE / 2):
+                                await console.caught_up()
+                        scope.cancel()
+                scope.cancel()
+        if left is not None:
+            core.process.terminate()
+        status = await core.end()
+    if left is not None:
+        return left
+    if failure is not None and status in (0, FAILED):
+        log.say(f"devmodel: {failure}")
+        return FAILED
+    return status

@@ -1,0 +1,7 @@
+"""`python -m hvcore`."""
+
+import sys
+
+from hvcore.cli import main
+
+sys.exit(main())

@@ -1,0 +1,116 @@
+"""`hvcore run`: build a domain, wait for its device models, run the guest."""
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final, NoReturn
+
+import structlog
+
+from hvcore import config
+from hvcore.domain import Domain
+from hvcore.errors import ConfigError
+from ioreq.messages import SHUTDOWN_POWEROFF
+
+BAD_INPUT: Final = 2
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+log = structlog.get_logger("hvcore")
+
+
+class _Parser(argparse.ArgumentParser):
+    """One line for a mistake, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status (2: bad input, said in one line on standard error)."""
+    options = _parser().parse_args(argv)
+    configure_logging(options.log_format, options.log_level)
+    try:
+        machine = config.load(
+            options.machine,
+            {
+                "name": options.name,
+                "vendor": options.vendor,
+                "memory": options.memory,
+                "firmware": options.firmware,
+                "image": options.image,
+                "image-address": options.image_address,
+            },
+        )
+        domain = Domain(machine, options.domain, reboot=not options.no_reboot)
+    except ConfigError as error:
+        sys.stderr.write(f"hvcore: {error}\n")
+        return BAD_INPUT
+
+    def stop(number: int, _: FrameType | None) -> None:
+        log.info("hvcore.signal", signal=signal.Signals(number).name)
+        domain.end(SHUTDOWN_POWEROFF, 0)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return domain.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def configure_logging(log_format: str, level: str) -> None:
+    """Structured logs on standard error, as text or one JSON object a line. Called once, here."""
+    renderer: structlog.types.Processor
+    if log_format == "json":
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="hvcore", description="The core of a virtual machine: its processor and memory.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="build a domain, wait for its device models, run the guest",
+        description="Build a domain, wait for its device models (`devmodel serve`), run the guest.",
+        allow_abbrev=False,
+    )
+    run.add_argument(
+        "machine", nargs="?", metavar="MACHINE.toml", help="machine description; options override it"
+    )
+    run.add_argument("--domain", required=True, metavar="SOCKET", help="Unix socket for the device models")
+    run.add_argument("--name", help="the machine's name")
+    run.add_argument("--vendor", metavar="vmx|svm", help="virtualisation interface (vmx)")
+    run.add_argument("--memory", metavar="SIZE", help='guest RAM, for example "64M"')
+    run.add_argument("--firmware", metavar="FILE", help="firmware image, started at the reset vector")
+    run.add_argument("--image", metavar="FILE", help="flat binary, started in real mode")
+    run.add_argument(
+        "--image-address", type=_address, metavar="ADDRESS", help="where the flat binary goes (0x7c00)"
+    )
+    run.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
+    run.add_argument("--log-format", choices=("console", "json"), default="console")
+    run.add_argument("--log-level", choices=LEVELS, default="warning")
+    return parser
+
+
+def _address(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None

@@ -1,0 +1,126 @@
+"""The core's half of the machine description: `[machine]` of MACHINE.toml.
+
+The device models' tables are known by name, so that a misspelt one is an error on both sides; what is in them
+is checked by their owner.
+"""
+
+import os
+import re
+import tomllib
+from typing import Any, Final
+
+import attrs
+
+from hvcore.errors import ConfigError
+
+VENDORS: Final = ("vmx", "svm")
+KEYS: Final = ("name", "vendor", "memory", "firmware", "image", "image-address")
+DEVICE_TABLES: Final = ("serial", "disk", "video", "fw_cfg", "rtc", "debug")
+UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+LEAST_MEMORY: Final = 1 << 20
+MOST_MEMORY: Final = 32 << 30
+"""Half of what 36 physical address bits reach: room for the hole below 4 GiB."""
+IMAGE_ADDRESS: Final = 0x7C00
+
+
+@attrs.frozen(kw_only=True)
+class MachineConfig:
+    """What the core builds. Sizes and addresses in bytes; exactly one of `firmware` and `image` is a path."""
+
+    name: str = "guest"
+    vendor: str = "vmx"
+    memory: int = 64 << 20
+    firmware: str | None = None
+    image: str | None = None
+    image_address: int = IMAGE_ADDRESS
+
+
+def load(path: str | None, options: dict[str, Any]) -> MachineConfig:
+    """Read MACHINE.toml (if any) and let `options` (keys as in the file) override it.
+
+    Raises ConfigError, one line that names the file or option, the key and what is allowed.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        table = _read(path)
+    values = _check(os.path.basename(path) if path else "", table)
+    if path is not None:
+        folder = os.path.dirname(path)
+        for key in ("firmware", "image"):
+            if key in values:
+                values[key] = os.path.join(folder, values[key])
+    given = {key: value for key, value in options.items() if value is not None}
+    for key, other in (("firmware", "image"), ("image", "firmware")):
+        if key in given and other not in given:
+            values.pop(other, None)
+            if key == "firmware":
+                values.pop("image-address", None)
+    values |= _check("", given)
+    if "firmware" in values and "image" in values:
+        raise ConfigError("both a firmware and an image are given; a machine starts in one of them")
+    if "firmware" not in values and "image" not in values:
+        raise ConfigError("nothing to run: give --firmware FILE or --image FILE, or one of them in [machine]")
+    if "image-address" in values and "image" not in values:
+        raise ConfigError("image-address is given without an image")
+    return MachineConfig(**{key.replace("-", "_"): value for key, value in values.items()})
+
+
+def _read(path: str) -> dict[str, Any]:
+    name = os.path.basename(path)
+    try:
+        with open(path, "rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: {error}") from None
+    allowed = ("machine", *DEVICE_TABLES)
+    for table in document:
+        if table not in allowed:
+            raise ConfigError(f"{name}: unknown table [{table}]; allowed: {', '.join(allowed)}")
+    machine = document.get("machine", {})
+    if not isinstance(machine, dict):
+        raise ConfigError(f"{name}: machine must be a table")
+    return machine
+
+
+def _check(file: str, table: dict[str, Any]) -> dict[str, Any]:
+    """Check `[machine]`, or the options if `file` is empty."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in KEYS:
+            raise ConfigError(f"{file}: unknown key '{key}' in [machine]; allowed: {', '.join(KEYS)}")
+        where = f"{file}: {key} in [machine]" if file else f"--{key}"
+        values[key] = _value(where, key, value)
+    return values
+
+
+def _value(where: str, key: str, value: object) -> object:
+    match key:
+        case "memory":
+            return _memory(where, value)
+        case "image-address":
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 0xA0000:
+                raise ConfigError(f"{where} is {_shown(value)}; allowed: an address below 0xa0000")
+            return value
+        case "vendor" if value not in VENDORS:
+            raise ConfigError(f"{where} is {_shown(value)}; allowed: {', '.join(VENDORS)}")
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where} is {_shown(value)}; allowed: a string that is not empty")
+    return value
+
+
+def _memory(where: str, value: object) -> int:
+    size = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str) and (match := re.fullmatch(r"(\d+)([KMG]?)", value, re.ASCII)):
+        size = int(match[1]) * UNITS[match[2]]
+    if not LEAST_MEMORY <= size <= MOST_MEMORY or size % 4096:
+        sizes = 'bytes, or a string like "64M", from 1M to 32G in steps of 4K'
+        raise ConfigError(f"{where} is {_shown(value)}; allowed: {sizes}")
+    return size
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)

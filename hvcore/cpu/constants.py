@@ -1,0 +1,44 @@
+"""The processor's constants as Python integers.
+
+They are written once, in the enums of `kinds.pxd` and `state.pxd` that C reads; this module reads the same
+text for the uncompiled processor and the opcode table. It is never compiled.
+"""
+
+import re
+from importlib import resources
+
+_ENUM = re.compile(r"^cdef enum\b.*:\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
+_MEMBER = re.compile(r"^ {4}([A-Z][A-Z0-9_]*)(?: = (\w+))?", re.MULTILINE)
+
+
+def _members(name: str) -> dict[str, int]:
+    """Every enum member of a `.pxd`, numbered as C numbers them."""
+    text = (resources.files("hvcore.cpu") / name).read_text(encoding="ascii")
+    members: dict[str, int] = {}
+    for body in _ENUM.findall(text):
+        value = -1
+        for member, given in _MEMBER.findall(body):
+            value = int(given, 0) if given else value + 1
+            members[member] = value
+    return members
+
+
+KINDS = _members("kinds.pxd")
+STATE = _members("state.pxd")
+
+M32 = 0xFFFF_FFFF
+M64 = 0xFFFF_FFFF_FFFF_FFFF
+PAGE_BITS = M64 ^ 0xFFF
+NO_PAGE = 1 << 63  # no canonical address, so it never matches
+TOP_HALF = 0xFFFF_0000  # of a 32-bit word
+TOP_BYTE = 0xFF00_0000
+SIZE_MASK = (0xFF, 0xFFFF, M32, M64)
+SIZE_SIGN = (0x80, 0x8000, 0x8000_0000, 1 << 63)
+u8 = u16 = u32 = u64 = s64 = int
+
+globals().update(KINDS)
+globals().update(STATE)
+__all__ = [  # noqa: PLE0604 - the names are read from the files above
+    "M32", "M64", "NO_PAGE", "PAGE_BITS", "SIZE_MASK", "SIZE_SIGN", "TOP_BYTE", "TOP_HALF", "s64", "u8", "u16", "u32", "u64",
+    *KINDS, *STATE,
+]  # fmt: skip

@@ -1,0 +1,42 @@
+from hvcore.cpu.state cimport State, Op, u8, u16, u32, u64, s64
+
+cdef struct Row:
+    u16 register
+    u16 memory
+    u8 size
+    u8 immediate
+    u8 sub
+    u8 flags
+
+cdef enum:
+    MODRM = 1
+    ENDS = 2
+    GROUP = 4
+    LOCKABLE = 8
+    SWAP = 16
+    RM8 = 32
+    OPCODE_REG = 64
+    REGISTER_ONLY = 128
+
+cdef enum:
+    IMM_NONE
+    IMM_Z
+    IMM_BS
+    IMM_B
+    IMM_W
+    IMM_ONE
+    IMM_J8
+    IMM_JZ
+    IMM_FAR
+    IMM_ENTER
+    IMM_MOFFS
+
+cdef Row[768] table
+
+cdef u64 take(State c, u32 n) noexcept nogil
+cdef u64 extend(u64 value, u32 size) noexcept nogil
+cdef u32 decode(State c, Op *o, u32 code_size) noexcept nogil
+cdef void decode_memory(State c, Op *o, u32 modrm, u32 override) noexcept nogil
+cdef void decode_immediate(State c, Op *o, u32 how) noexcept nogil
+cdef void split_register(Op *o) noexcept nogil
+cdef void specialise(Op *o) noexcept nogil

@@ -1,0 +1,330 @@
+"""The instruction decoder: bytes to one `Op` (SDM vol. 2 ch. 2, tables 2-1 and 2-2, app. A).
+
+It reads `State.fetched`, so it serves the processor, which fills that from CS:EIP, and everybody who has the
+bytes of one instruction (`decode_instruction`, for the common layer's MMIO handler).
+"""
+
+import cython
+
+from hvcore.cpu import opcodes
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu.decode import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+else:
+    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.opcodes import ENDS, GROUP, LOCKABLE, MODRM, OPCODE_REG, REGISTER_ONLY, RM8, SWAP
+
+    (
+        IMM_NONE, IMM_Z, IMM_BS, IMM_B, IMM_W, IMM_ONE, IMM_J8, IMM_JZ, IMM_FAR, IMM_ENTER, IMM_MOFFS
+    ) = range(11)  # fmt: skip
+    table = opcodes.TABLE
+
+
+def load_table() -> None:
+    """Copy the opcode map into the array that `decode` reads."""
+    i: cython.int
+    if cython.compiled:
+        for i in range(len(opcodes.TABLE)):
+            row = opcodes.TABLE[i]
+            table[i].register = row.register
+            table[i].memory = row.memory
+            table[i].size = row.size
+            table[i].immediate = row.immediate
+            table[i].sub = row.sub
+            table[i].flags = row.flags
+
+
+load_table()
+
+
+def take(c, n):
+    """The next `n` bytes of the instruction as a little-endian number; past the end, `fetch_over` is set."""
+    value: u64 = 0
+    byte: u64
+    i: u32
+    if c.fetch_next + n > c.fetch_count:
+        c.fetch_over = 1
+        c.fetch_next = c.fetch_count
+        return 0
+    for i in range(n):
+        byte = c.fetched[c.fetch_next + i]
+        value |= byte << (8 * i)
+    c.fetch_next += n
+    return value
+
+
+def extend(value, size):
+    """Sign-extend from `size` to 64 bits."""
+    return ((value ^ SIZE_SIGN[size]) - SIZE_SIGN[size]) & M64
+
+
+def decode(c, o, code_size):
+    """Decode one instruction into `o`; returns its length, or 0 when its bytes ran out.
+
+    `code_size` is the default operand and address size: 1 or 2. An encoding that is not an instruction becomes
+    UNDEFINED; so does LOCK where it is not allowed.
+    """
+    byte: u32
+    at: u32
+    override: u32 = 8
+    osize: u32 = code_size
+    lock: u32 = 0
+    flags: u32
+    modrm: u32
+    size: u32
+    o.addr = code_size
+    o.rep = 0
+    o.reg = 0
+    o.rsh = 0
+    o.rm = 0
+    o.msh = 0
+    o.base = NO_REG
+    o.index = NO_REG
+    o.scale = 0
+    o.imm = 0
+    o.imm2 = 0
+    o.disp = 0
+    o.isreg = 1
+    o.prefixes = 0
+    o.seg = DS
+    c.fetch_next = 0
+    c.fetch_over = 0
+    while True:
+        byte = take(c, 1)
+        if byte == 0x66:
+            osize = 3 - code_size
+        elif byte == 0x67:
+            o.addr = 3 - code_size
+        elif byte == 0xF2:
+            o.rep = 2
+        elif byte == 0xF3:
+            o.rep = 1
+        elif byte == 0xF0:
+            lock = 1
+        elif byte == 0x26 or byte == 0x2E or byte == 0x36 or byte == 0x3E:
+            override = (byte >> 3) & 3
+        elif byte == 0x64 or byte == 0x65:
+            override = byte & 7
+        else:
+            break
+        if c.fetch_over:
+            return 0
+        o.prefixes += 1
+    at = byte
+    if byte == 0x0F:
+        byte = take(c, 1)
+        at = 0x100 + byte
+    if c.fetch_over:
+        return 0
+    flags = table[at].flags
+    modrm = 0
+    if flags & MODRM:
+        modrm = take(c, 1)
+        if flags & GROUP:
+            at = 0x200 + table[at].sub * 8 + ((modrm >> 3) & 7)
+            flags = table[at].flags
+    size = table[at].size
+    if size == 4:
+        size = osize
+    o.size = size
+    o.sub = table[at].sub
+    o.ends = (flags & ENDS) != 0
+    o.lock = lock
+    if flags & MODRM:
+        o.reg = (modrm >> 3) & 7
+        o.rm = modrm & 7
+        if modrm < 0xC0 and not flags & REGISTER_ONLY:
+            o.isreg = 0
+            o.kind = table[at].memory
+            decode_memory(c, o, modrm, override)
+        else:
+            o.kind = table[at].register
+            if flags & SWAP:
+                o.reg = modrm & 7
+                o.rm = (modrm >> 3) & 7
+        if flags & RM8 and o.isreg and o.rm >= 4:
+            o.rm -= 4
+            o.msh = 8
+    else:
+        o.kind = table[at].register
+        if flags & OPCODE_REG:
+            o.reg = byte & 7
+        if override < 8:
+            o.seg = override
+    if size == 0:
+        split_register(o)
+    decode_immediate(c, o, table[at].immediate)
+    if c.fetch_over:
+        return 0
+    if lock and (o.isreg or not flags & LOCKABLE):
+        o.kind = UNDEFINED
+        o.ends = 1
+    if at == 0x90 and o.rep == 1:
+        o.kind = PAUSE
+        o.ends = 1
+    o.length = c.fetch_next
+    specialise(o)
+    return o.length
+
+
+def split_register(o):
+    """Turn the numbers of AH, CH, DH and BH into a register and a shift."""
+    if o.reg >= 4:
+        o.reg -= 4
+        o.rsh = 8
+    if o.isreg and o.rm >= 4:
+        o.rm -= 4
+        o.msh = 8
+
+
+def decode_memory(c, o, modrm, override):
+    """The memory operand: base, index, scale, displacement, and its segment (SDM vol. 2 §2.1.5)."""
+    mod: u32 = modrm >> 6
+    rm: u32 = modrm & 7
+    sib: u32
+    o.rm = 0
+    if o.addr == 1:
+        if rm < 2:
+            o.base = RBX
+        elif rm < 4 or rm == 6:
+            o.base = RBP
+        elif rm == 7:
+            o.base = RBX
+        if rm == 0 or rm == 2:
+            o.index = RSI
+        elif rm == 1 or rm == 3:
+            o.index = RDI
+        elif rm == 4:
+            o.base = RSI
+        elif rm == 5:
+            o.base = RDI
+        if mod == 0 and rm == 6:
+            o.base = NO_REG
+            o.disp = take(c, 2)
+        elif mod == 1:
+            o.disp = extend(take(c, 1), 0)
+        elif mod == 2:
+            o.disp = extend(take(c, 2), 1)
+        if o.base == RBP:
+            o.seg = SS
+    else:
+        o.base = rm
+        if rm == 4:
+            sib = take(c, 1)
+            o.base = sib & 7
+            o.scale = sib >> 6
+            o.index = (sib >> 3) & 7
+            if o.index == RSP:
+                o.index = NO_REG
+        if o.base == RBP and mod == 0:
+            o.base = NO_REG
+            o.disp = extend(take(c, 4), 2)
+        elif mod == 1:
+            o.disp = extend(take(c, 1), 0)
+        elif mod == 2:
+            o.disp = extend(take(c, 4), 2)
+        if o.base == RSP or o.base == RBP:
+            o.seg = SS
+    if override < 8:
+        o.seg = override
+
+
+def decode_immediate(c, o, how):
+    """The bytes after the operand. Displacements of branches are sign-extended to 64 bits."""
+    wide: u32 = 2 if o.size >= 2 else 1
+    if how == IMM_NONE:
+        return
+    if how == IMM_Z:
+        if o.size == 0:
+            o.imm = take(c, 1)
+        else:
+            o.imm = extend(take(c, 1 << wide), wide) & SIZE_MASK[o.size]
+    elif how == IMM_BS:
+        o.imm = extend(take(c, 1), 0) & SIZE_MASK[o.size]
+    elif how == IMM_B:
+        o.imm = take(c, 1)
+    elif how == IMM_W:
+        o.imm = take(c, 2)
+    elif how == IMM_ONE:
+        o.imm = 1
+    elif how == IMM_J8:
+        o.imm = extend(take(c, 1), 0)
+    elif how == IMM_JZ:
+        o.imm = extend(take(c, 1 << wide), wide)
+    elif how == IMM_FAR:
+        o.imm = take(c, 1 << wide)
+        o.imm2 = take(c, 2)
+    elif how == IMM_ENTER:
+        o.imm = take(c, 2)
+        o.imm2 = take(c, 1)
+    else:
+        o.disp = take(c, 1 << o.addr)
+        o.isreg = 0
+
+
+def specialise(o):
+    """Give the commonest forms of 8- and 32-bit operands operations of their own."""
+    kind: u32 = o.kind
+    sub: u32 = o.sub
+    if o.size == 0:
+        if kind == MOV_RM:
+            o.kind = LOAD8
+        elif kind == MOV_MR:
+            o.kind = STORE8
+        return
+    if o.size != 2:
+        return
+    if kind == MOV_RR:
+        o.kind = MOV32_RR
+    elif kind == MOV_RM:
+        o.kind = LOAD32
+    elif kind == MOV_MR:
+        o.kind = STORE32
+    elif kind == MOV_RI:
+        o.kind = MOV32_RI
+    elif kind == MOV_MI:
+        o.kind = STORE32_I
+    elif kind == ALU_RR or kind == ALU_RM or kind == ALU_RI:
+        kind -= ALU_RR if kind != ALU_RI else ALU_RI - 2
+        if sub == 8:
+            if kind == 0:
+                o.kind = TEST32_RR
+            elif kind == 2:
+                o.kind = TEST32_RI
+        elif sub == 0:
+            o.kind = ADD32_RR + kind
+        elif sub == 1:
+            o.kind = OR32_RR + kind
+        elif sub == 4:
+            o.kind = AND32_RR + kind
+        elif sub == 5:
+            o.kind = SUB32_RR + kind
+        elif sub == 6:
+            o.kind = XOR32_RR + kind
+        elif sub == 7:
+            o.kind = CMP32_RR + kind
+    elif kind == INC_R:
+        o.kind = INC32
+    elif kind == DEC_R:
+        o.kind = DEC32
+    elif kind == SHIFT_RI and o.imm & 31:
+        if sub == 4 or sub == 6:
+            o.kind = SHL32_I
+        elif sub == 5:
+            o.kind = SHR32_I
+        elif sub == 7:
+            o.kind = SAR32_I
+    elif kind == PUSH_R:
+        o.kind = PUSH32
+    elif kind == POP_R:
+        o.kind = POP32
+    elif kind == MOVZX_R and sub == 0:
+        o.kind = MOVZX8_R
+    elif kind == MOVZX_M and sub == 0:
+        o.kind = MOVZX8_M
+    elif kind == IMUL_R:
+        o.kind = IMUL32_RR
+    elif kind == IMUL_M:
+        o.kind = IMUL32_RM

@@ -1,0 +1,218 @@
+"""Delivery of interrupts and exceptions (SDM vol. 3 ch. 6, vol. 2 INT n).
+
+`deliver` changes the processor's state only when it succeeds; a fault on the way stands in `c.fault` and the
+state is as it was before.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import flags, mmu, segments
+    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+else:
+    from hvcore.cpu import flags, mmu, segments
+    from hvcore.cpu.constants import *  # noqa: F403
+
+TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
+
+
+def contributory(vector):
+    """Whether an exception is of the contributory class (SDM vol. 3 table 6-4)."""
+    return vector == VEC_DE or VEC_TS <= vector <= VEC_GP
+
+
+def combine(c, first, second):
+    """What becomes of exception `second` met while delivering `first`: 0 it is delivered, 1 #DF, 2 shutdown."""
+    if first == VEC_DF:
+        return 2 if contributory(second) or second == VEC_PF else 0
+    if contributory(first) and contributory(second):
+        return 1
+    if first == VEC_PF and (contributory(second) or second == VEC_PF):
+        return 1
+    return 0
+
+
+def deliver(c, vector, kind, error, has_error, length):
+    """Deliver an event; `length` is that of the instruction for the software kinds: the frame points behind it."""
+    eip: u64 = c.eip
+    sp: u64 = c.regs[RSP]
+    cpl: u32 = c.cpl
+    sel: u32 = c.sel[SS]
+    base: u64 = c.base[SS]
+    limit: u32 = c.limit[SS]
+    attr: u32 = c.attr[SS]
+    if kind >= EVENT_SOFTWARE:
+        c.eip = (c.eip + length) & M32
+    if c.protected:
+        deliver_protected(c, vector, kind, error, has_error)
+    else:
+        deliver_real(c, vector)
+    if c.fault:
+        c.eip = eip
+        c.regs[RSP] = sp
+        c.cpl = cpl
+        c.sel[SS] = sel
+        c.base[SS] = base
+        c.limit[SS] = limit
+        c.attr[SS] = attr
+        mmu.update_stack_and_code(c)
+
+
+def deliver_real(c, vector):
+    """Through the interrupt vector table: FLAGS, CS, IP on the stack."""
+    entry: u64
+    if vector * 4 + 3 > c.idt_limit:
+        mmu.exception_plain(c, VEC_GP)
+        return
+    entry = mmu.read_linear(c, c.idt_base + vector * 4, 4)
+    if c.fault:
+        return
+    mmu.push(c, flags.get_eflags(c) & 0xFFFF, 1)
+    if c.fault:
+        return
+    mmu.push(c, c.sel[CS], 1)
+    if c.fault:
+        return
+    mmu.push(c, c.eip & 0xFFFF, 1)
+    if c.fault:
+        return
+    flags.set_eflags(c, flags.get_eflags(c) & ((F_IF | F_TF | F_AC | F_RF) ^ M64))
+    segments.assign_real(c, CS, (entry >> 16) & 0xFFFF)
+    c.eip = entry & 0xFFFF
+
+
+def deliver_protected(c, vector, kind, error, has_error):
+    """Through a gate of the IDT (SDM vol. 3 §6.12)."""
+    ext: u32 = 0 if kind >= EVENT_SOFTWARE else 1
+    code: u32 = vector * 8 + 2 + ext
+    raw: u64
+    desc: u64
+    attr: u32
+    gate: u32
+    size: u32
+    selector: u32
+    dpl: u32
+    old_cpl: u32 = c.cpl
+    old_ss: u32 = c.sel[SS]
+    old_sp: u64 = c.regs[RSP]
+    eflags: u64 = flags.get_eflags(c)
+    target: u64
+    if vector * 8 + 7 > c.idt_limit:
+        mmu.exception(c, VEC_GP, code)
+        return
+    raw = mmu.read_linear(c, c.idt_base + vector * 8, 8)
+    if c.fault:
+        return
+    gate = (raw >> 40) & 0x1F
+    if gate != 5 and gate != 6 and gate != 7 and gate != 14 and gate != 15:
+        mmu.exception(c, VEC_GP, code)
+        return
+    if kind >= EVENT_SOFTWARE and kind != EVENT_PRIVILEGED and ((raw >> 45) & 3) < c.cpl:
+        mmu.exception(c, VEC_GP, code)
+        return
+    if not (raw >> 47) & 1:
+        mmu.exception(c, VEC_NP, code)
+        return
+    selector = (raw >> 16) & 0xFFFF
+    if gate == 5:
+        c.fault = FAULT_EXIT
+        c.info.kind = TASK_SWITCH
+        c.info.number = selector
+        return
+    if not selector & 0xFFFC:
+        mmu.exception(c, VEC_GP, ext)
+        return
+    desc = segments.read_descriptor(c, selector, VEC_GP, ext)
+    if c.fault:
+        return
+    attr = segments.descriptor_attr(desc)
+    dpl = (attr >> 5) & 3
+    if attr & 0x18 != 0x18 or dpl > c.cpl:
+        mmu.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
+        return
+    if not attr & 0x80:
+        mmu.exception(c, VEC_NP, (selector & 0xFFFC) | ext)
+        return
+    size = 2 if gate >= 14 else 1
+    target = raw & 0xFFFF
+    if size == 2:
+        target |= (raw >> 32) & TOP_HALF
+    if target > segments.descriptor_limit(desc):
+        mmu.exception(c, VEC_GP, ext)
+        return
+    if not attr & 4 and dpl < c.cpl:
+        inner_stack(c, dpl, ext)
+        if c.fault:
+            return
+        mmu.push(c, old_ss, size)
+        if c.fault:
+            return
+        mmu.push(c, old_sp, size)
+        if c.fault:
+            return
+    mmu.push(c, eflags, size)
+    if c.fault:
+        return
+    mmu.push(c, c.sel[CS], size)
+    if c.fault:
+        return
+    mmu.push(c, c.eip, size)
+    if c.fault:
+        return
+    if has_error:
+        mmu.push(c, error, size)
+        if c.fault:
+            return
+    segments.mark_accessed(c, selector, desc)
+    if c.fault:
+        return
+    segments.assign(c, CS, (selector & 0xFFFC) | (old_cpl if attr & 4 else dpl), desc)
+    c.eip = target
+    eflags &= (F_TF | F_NT | F_RF | F_VM) ^ M64
+    if gate == 6 or gate == 14:
+        eflags &= F_IF ^ M64
+    flags.set_eflags(c, eflags)
+
+
+def inner_stack(c, dpl, ext):
+    """Switch to the stack that the TSS has for privilege level `dpl`; #TS and #SS as for a stack switch."""
+    wide: u32 = (c.attr[TR] & 8) != 0
+    at: u32 = 4 + dpl * 8 if wide else 2 + dpl * 4
+    selector: u32
+    sp: u64
+    raw: u64
+    attr: u32
+    if c.attr[TR] & 0x10000 or at + (7 if wide else 3) > c.limit[TR]:
+        mmu.exception(c, VEC_TS, (c.sel[TR] & 0xFFFC) | ext)
+        return
+    if wide:
+        sp = mmu.read_linear(c, c.base[TR] + at, 4)
+        if c.fault:
+            return
+        selector = mmu.read_linear(c, c.base[TR] + at + 4, 2)
+    else:
+        sp = mmu.read_linear(c, c.base[TR] + at, 2)
+        if c.fault:
+            return
+        selector = mmu.read_linear(c, c.base[TR] + at + 2, 2)
+    if c.fault:
+        return
+    if not selector & 0xFFFC:
+        mmu.exception(c, VEC_TS, ext)
+        return
+    raw = segments.read_descriptor(c, selector, VEC_TS, ext)
+    if c.fault:
+        return
+    attr = segments.descriptor_attr(raw)
+    if (selector & 3) != dpl or ((attr >> 5) & 3) != dpl or attr & 0x1A != 0x12:
+        mmu.exception(c, VEC_TS, (selector & 0xFFFC) | ext)
+        return
+    if not attr & 0x80:
+        mmu.exception(c, VEC_SS, (selector & 0xFFFC) | ext)
+        return
+    segments.mark_accessed(c, selector, raw)
+    if c.fault:
+        return
+    c.cpl = dpl
+    segments.assign(c, SS, selector, raw)
+    c.regs[RSP] = sp

@@ -1,0 +1,1223 @@
+"""The execution loop: find a decoded block, run its operations, look at what is pending, again.
+
+One look at the INTR pin and at `special` between blocks is all that an uninterrupted guest pays for. An
+operation that fails leaves the loop with `c.fault` set and the processor as it was before that operation;
+`handle_fault` then delivers the exception, or stops for the backend. `icount` counts exactly the instructions
+that completed.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import (
+        arith,
+        codecache,
+        decode,
+        events,
+        flags,
+        mmu,
+        operands,
+        segments,
+        strings,
+        system,
+        transfer,
+    )
+    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+else:
+    from hvcore.cpu import (
+        arith,
+        codecache,
+        decode,
+        events,
+        flags,
+        mmu,
+        operands,
+        segments,
+        strings,
+        system,
+        transfer,
+    )
+    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.state import State
+
+    Op = object
+
+# ExitKind
+EXIT_BUDGET = cython.declare(u32, 0)
+EXIT_EXTERNAL_INTERRUPT = cython.declare(u32, 1)
+EXIT_INTERRUPT_WINDOW = cython.declare(u32, 2)
+EXIT_HLT = cython.declare(u32, 4)
+EXIT_EXCEPTION = cython.declare(u32, 10)
+EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
+EXIT_IRET = cython.declare(u32, 22)
+EXIT_SOFTWARE_INTERRUPT = cython.declare(u32, 23)
+
+
+# The hit path of memory, inline
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def address(c: State, o: cython.pointer(Op)) -> u64:
+    """The offset of the memory operand."""
+    return (c.regs[o.base] + (c.regs[o.index] << o.scale) + o.disp) & SIZE_MASK[o.addr]
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def load32(c: State, seg: u32, off: u64) -> u64:
+    """Read 32 bits."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = (lin >> 12) & TLB_MASK
+    if off + 4 <= c.rd_size[seg] and (lin ^ c.tlb[i].rd) <= 4092:
+        if cython.compiled:
+            return cython.cast(cython.pointer(u32), c.host + (lin + c.tlb[i].add))[0]
+        else:
+            i = (lin + c.tlb[i].add) & M64
+            return int.from_bytes(c.host[i : i + 4], "little")
+    return mmu.read(c, seg, off, 2)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def load8(c: State, seg: u32, off: u64) -> u64:
+    """Read 8 bits."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = (lin >> 12) & TLB_MASK
+    if off < c.rd_size[seg] and (lin ^ c.tlb[i].rd) <= 4095:
+        return c.host[(lin + c.tlb[i].add) & M64]
+    return mmu.read(c, seg, off, 0)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def store32(c: State, seg: u32, off: u64, value: u64) -> cython.void:
+    """Write 32 bits."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = (lin >> 12) & TLB_MASK
+    if off + 4 <= c.wr_size[seg] and (lin ^ c.tlb[i].wr) <= 4092:
+        if cython.compiled:
+            cython.cast(cython.pointer(u32), c.host + (lin + c.tlb[i].add))[0] = value
+        else:
+            mmu.host_store(c, (lin + c.tlb[i].add) & M64, value, 4)
+    else:
+        mmu.write(c, seg, off, value, 2)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def store8(c: State, seg: u32, off: u64, value: u64) -> cython.void:
+    """Write 8 bits."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = (lin >> 12) & TLB_MASK
+    if off < c.wr_size[seg] and (lin ^ c.tlb[i].wr) <= 4095:
+        c.host[(lin + c.tlb[i].add) & M64] = value
+    else:
+        mmu.write(c, seg, off, value, 0)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def set_sub(c: State, op: u32, a: u64, b: u64, r: u64) -> cython.void:
+    """Remember a 32-bit addition or subtraction."""
+    c.cc_op = op
+    c.cc_size = 2
+    c.cc_a = a
+    c.cc_b = b
+    c.cc_res = r
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def set_logic(c: State, r: u64) -> cython.void:
+    """Remember a 32-bit AND, OR, XOR or TEST."""
+    c.cc_op = CC_LOGIC
+    c.cc_size = 2
+    c.cc_res = r
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def taken(c: State, code: u32) -> u32:
+    """Whether a condition holds: straight from the operands after SUB and CMP, and ZF and SF after anything."""
+    k: u32 = code >> 1
+    if k == 2 and c.cc_op != CC_FLAGS:
+        return (c.cc_res == 0) ^ (code & 1)
+    if c.cc_op == CC_SUB:
+        if k == 1:
+            return (c.cc_a < c.cc_b) ^ (code & 1)
+        elif k == 3:
+            return (c.cc_a <= c.cc_b) ^ (code & 1)
+        elif k == 6:
+            return ((c.cc_a ^ SIZE_SIGN[c.cc_size]) < (c.cc_b ^ SIZE_SIGN[c.cc_size])) ^ (code & 1)
+        elif k == 7:
+            return ((c.cc_a ^ SIZE_SIGN[c.cc_size]) <= (c.cc_b ^ SIZE_SIGN[c.cc_size])) ^ (code & 1)
+    if k == 4 and c.cc_op != CC_FLAGS:
+        return ((c.cc_res & SIZE_SIGN[c.cc_size]) != 0) ^ (code & 1)
+    return flags.condition(c, code)
+
+
+# Events
+
+
+def intr_level(c):
+    """The INTR pin."""
+    if cython.compiled:
+        return LOAD_ACQUIRE(c.pin)
+    else:
+        return c.pins[c.vcpu]
+
+
+def start_shadow(c, which):
+    """No interrupt is taken before the next instruction has completed (SDM vol. 3 §6.8.3)."""
+    c.shadow |= which
+    c.special |= SPECIAL_SHADOW
+
+
+def raise_event(c, vector, kind, error, has_error, length):
+    """Deliver an event and whatever its delivery raises; 1 when the backend is to be told something."""
+    how: u32
+    second: u32
+    while True:
+        if (kind == EVENT_EXCEPTION or kind >= EVENT_PRIVILEGED) and (c.on_exceptions >> (vector & 31)) & 1:
+            c.fault = FAULT_NONE
+            c.info.kind = EXIT_EXCEPTION
+            c.info.vector = vector
+            c.info.error_code = error
+            c.info.has_error_code = has_error
+            c.info.instruction_length = length
+            return 1
+        c.fault = FAULT_NONE
+        events.deliver(c, vector, kind, error, has_error, length)
+        if c.fault == FAULT_NONE:
+            c.activity_now = ACTIVE
+            c.shadow = 0
+            c.special &= SPECIAL_SHADOW ^ M32
+            return 0
+        c.info.vectoring = 1
+        c.info.vectoring_kind = kind
+        c.info.vectoring_vector = vector
+        c.info.vectoring_error_code = error
+        c.info.vectoring_has_error_code = has_error
+        if c.fault == FAULT_EXIT:
+            c.fault = FAULT_NONE
+            return 1
+        second = c.fault_vector
+        how = events.combine(c, vector, second) if kind == EVENT_EXCEPTION else 0
+        if how == 2:
+            c.fault = FAULT_NONE
+            c.activity_now = SHUTDOWN
+            c.info.kind = EXIT_TRIPLE_FAULT
+            return 1
+        kind = EVENT_EXCEPTION
+        vector = second
+        error = c.fault_error
+        has_error = c.fault_has_error
+        if how == 1:
+            vector = VEC_DF
+            error = 0
+            has_error = 1
+
+
+def attend(c):
+    """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
+    if c.special & SPECIAL_INJECT:
+        c.special &= SPECIAL_INJECT ^ M32
+        return raise_event(c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length)
+    if c.special & SPECIAL_RAISE:
+        c.special &= SPECIAL_RAISE ^ M32
+        return raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0)
+    if c.on_window and c.flags & F_IF and not c.shadow:
+        c.info.kind = EXIT_INTERRUPT_WINDOW
+        return 1
+    if c.on_interrupt and intr_level(c):
+        c.info.kind = EXIT_EXTERNAL_INTERRUPT
+        return 1
+    if c.activity_now == HALTED:
+        c.info.kind = EXIT_HLT
+        c.special &= SPECIAL_STOP ^ M32
+        return 1
+    if c.activity_now == SHUTDOWN:
+        c.info.kind = EXIT_TRIPLE_FAULT
+        return 1
+    if c.special & SPECIAL_STOP or c.icount >= c.stop_at:
+        c.special &= SPECIAL_STOP ^ M32
+        c.info.kind = EXIT_BUDGET
+        return 1
+    return 0
+
+
+def handle_fault(c):
+    """What an operation that did not complete came to; 1 when the backend is to be told."""
+    if c.fault == FAULT_REPEAT:
+        c.fault = FAULT_NONE
+        return 0
+    if c.fault == FAULT_EXIT:
+        c.fault = FAULT_NONE
+        return 1
+    if c.fault_kind >= EVENT_SOFTWARE:
+        if raise_event(c, c.fault_vector, c.fault_kind, c.fault_error, c.fault_has_error, c.fault_length):
+            return 1
+        c.icount += 1
+        c.no_trap = 1
+        return 0
+    return raise_event(c, c.fault_vector, EVENT_EXCEPTION, c.fault_error, c.fault_has_error, 0)
+
+
+# Blocks
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def op_at(c: State, j: u32) -> cython.pointer(Op):
+    """Operation number `j`."""
+    if cython.compiled:
+        return cython.address(c.ops[j])
+    else:
+        return c.ops[j]
+
+
+def build(c, eip):
+    """Decode the block at CS:`eip` and return its number.
+
+    -1: a single instruction that must not be remembered, because it crosses a page, stands at MAX_OPS.
+    0: there is no instruction; the fault is raised.
+    """
+    first: u64
+    at: u64
+    n: u32 = 0
+    length: u32
+    size: u32 = c.code_size
+    total: u64 = 0
+    o: cython.pointer(Op)
+    ended: u32 = 0
+    block: s64
+    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS:
+        codecache.drop_all(c)
+    mmu.fill_fetch_window(c, eip)
+    first = at = c.fetch_at
+    while not ended and n < MAX_BLOCK_OPS:
+        o = op_at(c, c.ops_used + n)
+        length = decode.decode(c, o, size)
+        if length == 0:
+            if n:
+                break
+            return single(c, eip)
+        if (at & 0xFFF) + length > 4096:
+            if n:
+                break
+            return single(c, eip)
+        total += length
+        o.off = total
+        ended = o.ends
+        n += 1
+        at += length
+        if not at & 0xFFF:
+            break
+        if not ended:
+            mmu.fill_fetch_window(c, (eip + total) & M32)
+            if c.fetch_at != at or c.fetch_count == 0:
+                break
+    if not c.page_code[first >> 12]:
+        mmu.protect_code_page(c, first >> 12)
+    block = codecache.add(c, first, size, c.ops_used, n, total)
+    c.ops_used += n
+    return block
+
+
+def single(c, eip):
+    """Decode one instruction to MAX_OPS, in no block; returns as `build` does."""
+    o: cython.pointer(Op) = op_at(c, MAX_OPS)
+    mmu.fill_fetch_window(c, eip)
+    o.off = decode.decode(c, o, c.code_size)
+    if o.off:
+        return -1
+    if c.fetch_count >= 15:
+        mmu.exception(c, VEC_GP, 0)  # longer than an instruction may be
+    else:
+        mmu.fetch_fault(c, eip + c.fetch_count)
+    return 0
+
+
+def step(c):
+    """Find the block at CS:EIP and execute it, or as much of it as may be now."""
+    eip: u64 = c.eip
+    lin: u64 = (c.base[CS] + eip) & M32
+    i: u64 = (lin >> 12) & TLB_MASK
+    at: u64
+    first: u32
+    count: u32
+    b: s64 = 0
+    if (lin & PAGE_BITS) == c.tlb[i].ex and eip <= c.limit[CS]:
+        at = (lin + c.tlb[i].add) & M64
+        b = c.buckets[codecache.bucket(at, c.code_size)]
+        while b and (c.blocks[b].at != at or c.blocks[b].mode != c.code_size):
+            b = c.blocks[b].next
+    if b == 0:
+        c.count_blocks += 1
+        b = build(c, eip)
+    elif eip + c.blocks[b].length - 1 > c.limit[CS]:
+        b = single(c, eip)
+    if b == 0:
+        return
+    first = MAX_OPS
+    count = 1
+    if b > 0:
+        first = c.blocks[b].ops
+        count = c.blocks[b].count
+        if c.icount + count > c.stop_at:
+            count = c.stop_at - c.icount
+    if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP):
+        count = 1
+    c.block_eip = eip
+    execute(c, first, first + count)
+
+
+def run(c):
+    """Run until the backend is to be told something; `c.info.kind` says what."""
+    shadow: u32
+    trap: u32
+    c.info.vectoring = 0
+    c.count_exits += 1
+    while True:
+        if c.special or c.icount >= c.stop_at or (c.on_interrupt and intr_level(c)):
+            if attend(c):
+                return
+            shadow = c.shadow
+            trap = c.special & SPECIAL_TRAP
+            c.shadow = 0
+            c.no_trap = 0
+            step(c)
+            if not c.shadow:
+                c.special &= SPECIAL_SHADOW ^ M32
+            if c.fault == FAULT_EXIT:
+                if shadow:
+                    start_shadow(c, shadow)
+            elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
+                trap = 0
+            if c.fault and handle_fault(c):
+                return
+            if trap and not c.no_trap:
+                c.debug[6] |= 0x4000
+                if raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0):
+                    return
+        else:
+            step(c)
+            if c.fault and handle_fault(c):
+                return
+
+
+# Operations that are not worth a place in the loop
+
+
+def stack_frame(c, o):
+    """PUSHA POPA ENTER LEAVE PUSHF POPF and segment registers on the stack."""
+    kind: u32 = o.kind
+    size: u32 = o.size
+    n: u64 = 1 << size
+    sp: u64 = c.regs[RSP]
+    value: u64
+    level: u32
+    i: u32
+    if kind == PUSHA:
+        if not mmu.check_write(c, SS, (sp - 8 * n) & c.sp_mask, 8 * n) and (sp & c.sp_mask) >= 8 * n:
+            return
+        c.fault = FAULT_NONE
+        value = sp
+        for i in range(8):
+            mmu.push(c, value if i == RSP else c.regs[i], size)
+            if c.fault:
+                c.regs[RSP] = sp
+                return
+    elif kind == POPA:
+        for i in range(8):
+            mmu.read(c, SS, (sp + i * n) & c.sp_mask, size)
+            if c.fault:
+                return
+        for i in range(8):
+            value = mmu.pop(c, size)
+            if i != 3:
+                operands.put(c, 7 - i, 0, size, value)
+    elif kind == ENTER:
+        level = o.imm2 & 31
+        mmu.push(c, c.regs[RBP], size)
+        value = c.regs[RSP]
+        for i in range(1, level):
+            if c.fault:
+                break
+            mmu.push(c, mmu.read(c, SS, (c.regs[RBP] - i * n) & c.sp_mask, size), size)
+        if level and not c.fault:
+            mmu.push(c, value, size)
+        if not c.fault:
+            mmu.check_write(c, SS, (c.regs[RSP] - o.imm) & c.sp_mask, 1)
+        if c.fault:
+            c.regs[RSP] = sp
+            return
+        mmu.set_sp(c, c.regs[RSP] - o.imm)
+        operands.put(c, RBP, 0, size, value)
+    elif kind == LEAVE_FRAME:
+        mmu.set_sp(c, c.regs[RBP])
+        value = mmu.pop(c, size)
+        if c.fault:
+            c.regs[RSP] = sp
+            return
+        operands.put(c, RBP, 0, size, value)
+    elif kind == PUSHF:
+        mmu.push(c, flags.get_eflags(c) & ((F_RF | F_VM) ^ M64), size)
+    elif kind == POPF:
+        value = mmu.pop(c, size)
+        if not c.fault:
+            transfer.pop_flags(c, value & ((F_RF) ^ M64), size, c.cpl)
+    elif kind == PUSH_SEG:
+        if size == 2:  # only 16 bits are written
+            sp = (sp - 4) & c.sp_mask
+            mmu.write(c, SS, sp, c.sel[o.sub], 1)
+            if not c.fault:
+                mmu.set_sp(c, sp)
+        else:
+            mmu.push(c, c.sel[o.sub], size)
+    else:
+        value = mmu.read(c, SS, sp & c.sp_mask, 1)
+        if c.fault:
+            return
+        segments.load(c, o.sub, value & 0xFFFF)
+        if c.fault:
+            return
+        mmu.set_sp(c, sp + n)
+        if o.sub == SS:
+            start_shadow(c, SHADOW_MOV_SS)
+
+
+def software_interrupt(c, vector, kind, length):
+    """INT n, INT3, INTO, INT1: an event whose frame points behind the instruction."""
+    c.fault = FAULT_EXCEPTION
+    c.fault_vector = vector
+    c.fault_kind = kind
+    c.fault_error = 0
+    c.fault_has_error = 0
+    c.fault_length = length
+
+
+def transfer_control(c, o):
+    """Segment registers and far transfers; `c.eip` is already that of the next instruction."""
+    kind: u32 = o.kind
+    size: u32 = o.size
+    off: u64
+    value: u64
+    selector: u64
+    if kind == MOV_SEG_R or kind == MOV_SEG_M:
+        if o.reg == CS or o.reg > GS:
+            mmu.exception_plain(c, VEC_UD)
+            return
+        value = c.regs[o.rm] if kind == MOV_SEG_R else mmu.read(c, o.seg, operands.address(c, o), 1)
+        if c.fault:
+            return
+        segments.load(c, o.reg, value & 0xFFFF)
+        if o.reg == SS and not c.fault:
+            start_shadow(c, SHADOW_MOV_SS)
+    elif kind == MOV_R_SEG or kind == MOV_M_SEG:
+        if o.reg > GS:
+            mmu.exception_plain(c, VEC_UD)
+        elif kind == MOV_R_SEG:
+            operands.put(c, o.rm, 0, size, c.sel[o.reg])
+        else:
+            mmu.write(c, o.seg, operands.address(c, o), c.sel[o.reg], 1)
+    elif kind == LOAD_FAR or kind == JMP_FAR_M or kind == CALL_FAR_M:
+        off = operands.address(c, o)
+        value = mmu.read(c, o.seg, off, size)
+        if c.fault:
+            return
+        selector = mmu.read(c, o.seg, (off + (1 << size)) & SIZE_MASK[o.addr], 1)
+        if c.fault:
+            return
+        if kind == LOAD_FAR:
+            segments.load(c, o.sub, selector)
+            if c.fault:
+                return
+            operands.put(c, o.reg, 0, size, value)
+            if o.sub == SS:
+                start_shadow(c, SHADOW_MOV_SS)
+        else:
+            transfer.far_jump(c, selector, value, size, kind == CALL_FAR_M)
+    elif kind == JMP_FAR or kind == CALL_FAR:
+        transfer.far_jump(c, o.imm2, o.imm, size, kind == CALL_FAR)
+    elif kind == RET_FAR:
+        transfer.far_return(c, size, o.imm)
+    elif kind == IRET:
+        if c.on_iret:
+            system.stop(c, EXIT_IRET, o)
+        else:
+            transfer.interrupt_return(c, size)
+    elif kind == INT:
+        if c.on_software_interrupt:
+            system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
+            c.info.vector = o.imm
+        else:
+            software_interrupt(c, o.imm, EVENT_SOFTWARE, o.length)
+    elif kind == INT3:
+        software_interrupt(c, VEC_BP, EVENT_SOFTWARE_EXCEPTION, o.length)
+    elif kind == INT1:
+        software_interrupt(c, VEC_DB, EVENT_PRIVILEGED, o.length)
+    elif kind == INTO:
+        if flags.overflow(c):
+            software_interrupt(c, VEC_OF, EVENT_SOFTWARE_EXCEPTION, o.length)
+    elif kind == BOUND:
+        off = operands.address(c, o)
+        value = mmu.read(c, o.seg, off, size)
+        if c.fault:
+            return
+        selector = mmu.read(c, o.seg, (off + (1 << size)) & SIZE_MASK[o.addr], size)
+        if c.fault:
+            return
+        off = c.regs[o.reg] & SIZE_MASK[size]
+        off ^= SIZE_SIGN[size]
+        if off < value ^ SIZE_SIGN[size] or off > selector ^ SIZE_SIGN[size]:
+            mmu.exception_plain(c, VEC_BR)
+    elif kind == CLI or kind == STI:
+        if c.protected and c.cpl > ((c.flags & F_IOPL) >> 12):
+            mmu.exception(c, VEC_GP, 0)
+        elif kind == CLI:
+            c.flags &= F_IF ^ M64
+        elif not c.flags & F_IF:
+            c.flags |= F_IF
+            start_shadow(c, SHADOW_STI)
+
+
+def execute(c, j, end):
+    """Execute operations `j` to `end` - 1, one block; sets `c.eip` and `c.icount`."""
+    o: cython.pointer(Op)
+    kind: u32
+    start: u32 = j
+    a: u64
+    b: u64
+    r: u64
+    ea: u64
+    next_eip: u64 = 0
+    while j < end:
+        o = op_at(c, j)
+        kind = o.kind
+        if kind == MOV32_RR:
+            c.regs[o.reg] = c.regs[o.rm] & M32
+        elif kind == LOAD32:
+            a = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            c.regs[o.reg] = a
+        elif kind == STORE32:
+            store32(c, o.seg, address(c, o), c.regs[o.reg] & M32)
+            if c.fault:
+                break
+        elif kind == MOV32_RI:
+            c.regs[o.reg] = o.imm
+        elif kind == STORE32_I:
+            store32(c, o.seg, address(c, o), o.imm)
+            if c.fault:
+                break
+        elif kind == LOAD8:
+            a = load8(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            operands.put(c, o.reg, o.rsh, 0, a)
+        elif kind == STORE8:
+            store8(c, o.seg, address(c, o), (c.regs[o.reg] >> o.rsh) & 0xFF)
+            if c.fault:
+                break
+        elif kind == ADD32_RR:
+            a = c.regs[o.reg]
+            b = c.regs[o.rm]
+            r = (a + b) & M32
+            set_sub(c, CC_ADD, a, b, r)
+            c.regs[o.reg] = r
+        elif kind == ADD32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            a = c.regs[o.reg]
+            r = (a + b) & M32
+            set_sub(c, CC_ADD, a, b, r)
+            c.regs[o.reg] = r
+        elif kind == ADD32_RI:
+            a = c.regs[o.reg]
+            r = (a + o.imm) & M32
+            set_sub(c, CC_ADD, a, o.imm, r)
+            c.regs[o.reg] = r
+        elif kind == SUB32_RR:
+            a = c.regs[o.reg]
+            b = c.regs[o.rm]
+            r = (a - b) & M32
+            set_sub(c, CC_SUB, a, b, r)
+            c.regs[o.reg] = r
+        elif kind == SUB32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            a = c.regs[o.reg]
+            r = (a - b) & M32
+            set_sub(c, CC_SUB, a, b, r)
+            c.regs[o.reg] = r
+        elif kind == SUB32_RI:
+            a = c.regs[o.reg]
+            r = (a - o.imm) & M32
+            set_sub(c, CC_SUB, a, o.imm, r)
+            c.regs[o.reg] = r
+        elif kind == CMP32_RR:
+            a = c.regs[o.reg]
+            b = c.regs[o.rm]
+            set_sub(c, CC_SUB, a, b, (a - b) & M32)
+        elif kind == CMP32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            a = c.regs[o.reg]
+            set_sub(c, CC_SUB, a, b, (a - b) & M32)
+        elif kind == CMP32_RI:
+            a = c.regs[o.reg]
+            set_sub(c, CC_SUB, a, o.imm, (a - o.imm) & M32)
+        elif kind == AND32_RR:
+            r = c.regs[o.reg] & c.regs[o.rm]
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == AND32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            r = c.regs[o.reg] & b
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == AND32_RI:
+            r = c.regs[o.reg] & o.imm
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == OR32_RR:
+            r = c.regs[o.reg] | c.regs[o.rm]
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == OR32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            r = c.regs[o.reg] | b
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == OR32_RI:
+            r = c.regs[o.reg] | o.imm
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == XOR32_RR:
+            r = c.regs[o.reg] ^ c.regs[o.rm]
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == XOR32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            r = c.regs[o.reg] ^ b
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == XOR32_RI:
+            r = c.regs[o.reg] ^ o.imm
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == TEST32_RR:
+            set_logic(c, c.regs[o.reg] & c.regs[o.rm])
+        elif kind == TEST32_RI:
+            set_logic(c, c.regs[o.reg] & o.imm)
+        elif kind == INC32:
+            c.cc_cf = flags.carry(c)
+            c.cc_op = CC_INC
+            c.cc_size = 2
+            c.cc_res = (c.regs[o.reg] + 1) & M32
+            c.regs[o.reg] = c.cc_res
+        elif kind == DEC32:
+            c.cc_cf = flags.carry(c)
+            c.cc_op = CC_DEC
+            c.cc_size = 2
+            c.cc_res = (c.regs[o.reg] - 1) & M32
+            c.regs[o.reg] = c.cc_res
+        elif kind == SHL32_I:
+            a = c.regs[o.reg]
+            b = o.imm & 31
+            r = (a << b) & M32
+            c.cc_op = CC_SHIFT
+            c.cc_size = 2
+            c.cc_cf = (a >> (32 - b)) & 1
+            c.cc_a = (r >> 31) ^ c.cc_cf
+            c.cc_res = r
+            c.regs[o.reg] = r
+        elif kind == SHR32_I:
+            a = c.regs[o.reg]
+            b = o.imm & 31
+            r = a >> b
+            c.cc_op = CC_SHIFT
+            c.cc_size = 2
+            c.cc_cf = (a >> (b - 1)) & 1
+            c.cc_a = a >> 31 if b == 1 else 0
+            c.cc_res = r
+            c.regs[o.reg] = r
+        elif kind == SAR32_I:
+            a = c.regs[o.reg]
+            b = o.imm & 31
+            r = (decode.extend(a, 2) >> b) & M32
+            c.cc_op = CC_SHIFT
+            c.cc_size = 2
+            c.cc_cf = (a >> (b - 1)) & 1
+            c.cc_a = 0
+            c.cc_res = r
+            c.regs[o.reg] = r
+        elif kind == LEA:
+            operands.put(c, o.reg, 0, o.size, address(c, o))
+        elif kind == MOVZX8_R:
+            c.regs[o.reg] = (c.regs[o.rm] >> o.msh) & 0xFF
+        elif kind == MOVZX8_M:
+            a = load8(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            c.regs[o.reg] = a
+        elif kind == IMUL32_RR:
+            c.regs[o.reg] = arith.imul(c, c.regs[o.reg], c.regs[o.rm], 2)
+        elif kind == IMUL32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            c.regs[o.reg] = arith.imul(c, c.regs[o.reg], b, 2)
+        elif kind == PUSH32:
+            ea = (c.regs[RSP] - 4) & c.sp_mask
+            store32(c, SS, ea, c.regs[o.reg] & M32)
+            if c.fault:
+                break
+            c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
+        elif kind == POP32:
+            a = load32(c, SS, c.regs[RSP] & c.sp_mask)
+            if c.fault:
+                break
+            mmu.set_sp(c, c.regs[RSP] + 4)
+            c.regs[o.reg] = a
+        elif kind == JCC:
+            j += 1
+            next_eip = (c.block_eip + o.off) & M32
+            if taken(c, o.sub):
+                next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
+                if next_eip > c.limit[CS]:
+                    j -= 1
+                    mmu.exception(c, VEC_GP, 0)
+                    break
+            c.eip = next_eip
+            c.icount += j - start
+            return
+        elif kind == JMP:
+            next_eip = (c.block_eip + o.off + o.imm) & SIZE_MASK[o.size]
+            if next_eip > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            c.eip = next_eip
+            c.icount += j + 1 - start
+            return
+        elif kind == CALL:
+            b = (c.block_eip + o.off) & M32
+            next_eip = (b + o.imm) & SIZE_MASK[o.size]
+            if next_eip > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            mmu.push(c, b, o.size)
+            if c.fault:
+                break
+            c.eip = next_eip
+            c.icount += j + 1 - start
+            return
+        elif kind == RET or kind == RET_I:
+            a = mmu.read(c, SS, c.regs[RSP] & c.sp_mask, o.size)
+            if c.fault:
+                break
+            if a > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            mmu.set_sp(c, c.regs[RSP] + (1 << o.size) + o.imm)
+            c.eip = a
+            c.icount += j + 1 - start
+            return
+        elif kind == LOOP or kind == LOOPE or kind == LOOPNE or kind == JCXZ:
+            next_eip = (c.block_eip + o.off) & M32
+            r = SIZE_MASK[o.addr]
+            a = c.regs[RCX] & r
+            if kind == JCXZ:
+                b = a == 0
+            else:
+                a = (a - 1) & r
+                b = a != 0
+                if kind == LOOPE:
+                    b = b and taken(c, 4)
+                elif kind == LOOPNE:
+                    b = b and taken(c, 5)
+            if b:
+                next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
+                if next_eip > c.limit[CS]:
+                    mmu.exception(c, VEC_GP, 0)
+                    break
+            operands.put_masked(c, RCX, r, a)
+            c.eip = next_eip
+            c.icount += j + 1 - start
+            return
+        elif kind == JMP_R or kind == JMP_M or kind == CALL_R or kind == CALL_M:
+            if kind == JMP_R or kind == CALL_R:
+                a = c.regs[o.reg] & SIZE_MASK[o.size]
+            else:
+                a = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+            if a > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            if kind == CALL_R or kind == CALL_M:
+                mmu.push(c, (c.block_eip + o.off) & M32, o.size)
+                if c.fault:
+                    break
+            c.eip = a
+            c.icount += j + 1 - start
+            return
+        # any size
+        elif kind == MOV_RR:
+            operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+        elif kind == MOV_RM:
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            operands.put(c, o.reg, o.rsh, o.size, a)
+        elif kind == MOV_MR:
+            mmu.write(c, o.seg, address(c, o), operands.get(c, o.reg, o.rsh, o.size), o.size)
+            if c.fault:
+                break
+        elif kind == MOV_RI:
+            operands.put(c, o.reg, o.rsh, o.size, o.imm)
+        elif kind == MOV_MI:
+            mmu.write(c, o.seg, address(c, o), o.imm, o.size)
+            if c.fault:
+                break
+        elif kind == ALU_RR:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            r = flags.alu(c, o.sub, a, operands.get(c, o.rm, o.msh, o.size), o.size)
+            if o.sub < 7:
+                operands.put(c, o.reg, o.rsh, o.size, r)
+        elif kind == ALU_RM:
+            b = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), b, o.size)
+            if o.sub < 7:
+                operands.put(c, o.reg, o.rsh, o.size, r)
+        elif kind == ALU_RI:
+            r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.imm, o.size)
+            if o.sub < 7:
+                operands.put(c, o.reg, o.rsh, o.size, r)
+        elif kind == ALU_MR or kind == ALU_MI:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub < 7 else mmu.read(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            b = o.imm if kind == ALU_MI else operands.get(c, o.reg, o.rsh, o.size)
+            r = flags.alu(c, o.sub, a, b, o.size)
+            if o.sub < 7:
+                mmu.write(c, o.seg, ea, r, o.size)
+        elif kind == INC_R:
+            operands.put(c, o.reg, o.rsh, o.size, flags.increment(c, operands.get(c, o.reg, o.rsh, o.size), o.size))
+        elif kind == DEC_R:
+            operands.put(c, o.reg, o.rsh, o.size, flags.decrement(c, operands.get(c, o.reg, o.rsh, o.size), o.size))
+        elif kind == NOT_R:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
+        elif kind == NEG_R:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, 5, 0, a, o.size))
+        elif kind == INC_M or kind == DEC_M or kind == NOT_M or kind == NEG_M:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            if kind == INC_M:
+                a = flags.increment(c, a, o.size)
+            elif kind == DEC_M:
+                a = flags.decrement(c, a, o.size)
+            elif kind == NOT_M:
+                a ^= SIZE_MASK[o.size]
+            else:
+                a = flags.alu(c, 5, 0, a, o.size)
+            mmu.write(c, o.seg, ea, a, o.size)
+        elif kind == SHIFT_RI or kind == SHIFT_RC:
+            b = o.imm if kind == SHIFT_RI else c.regs[RCX]
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, flags.shift(c, o.sub, a, b & 0xFF, o.size))
+        elif kind == SHIFT_MI or kind == SHIFT_MC:
+            b = o.imm if kind == SHIFT_MI else c.regs[RCX]
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            mmu.write(c, o.seg, ea, flags.shift(c, o.sub, a, b & 0xFF, o.size), o.size)
+        elif kind == MOVZX_R:
+            operands.put(c, o.reg, 0, o.size, (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub])
+        elif kind == MOVZX_M:
+            a = mmu.read(c, o.seg, address(c, o), o.sub)
+            if c.fault:
+                break
+            operands.put(c, o.reg, 0, o.size, a)
+        elif kind == MOVSX_R:
+            a = (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub]
+            operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
+        elif kind == MOVSX_M:
+            a = mmu.read(c, o.seg, address(c, o), o.sub)
+            if c.fault:
+                break
+            operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
+        elif kind == XCHG_RR:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+            operands.put(c, o.rm, o.msh, o.size, a)
+        elif kind == XCHG_MR:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            operands.put(c, o.reg, o.rsh, o.size, a)
+        elif kind == PUSH_R:
+            mmu.push(c, c.regs[o.reg], o.size)
+            if c.fault:
+                break
+        elif kind == PUSH_M:
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            mmu.push(c, a, o.size)
+            if c.fault:
+                break
+        elif kind == PUSH_I:
+            mmu.push(c, o.imm, o.size)
+            if c.fault:
+                break
+        elif kind == POP_R:
+            a = mmu.pop(c, o.size)
+            if c.fault:
+                break
+            operands.put(c, o.reg, 0, o.size, a)
+        elif kind == POP_M:  # the address is computed with the stack pointer already moved
+            b = c.regs[RSP]
+            a = mmu.pop(c, o.size)
+            if c.fault:
+                break
+            mmu.write(c, o.seg, address(c, o), a, o.size)
+            if c.fault:
+                c.regs[RSP] = b
+                break
+        elif kind == SETCC_R:
+            operands.put(c, o.reg, o.rsh, 0, taken(c, o.sub))
+        elif kind == SETCC_M:
+            mmu.write(c, o.seg, address(c, o), taken(c, o.sub), 0)
+            if c.fault:
+                break
+        elif kind == CMOV_R:
+            a = operands.get(c, o.rm if taken(c, o.sub) else o.reg, 0, o.size)
+            operands.put(c, o.reg, 0, o.size, a)
+        elif kind == CMOV_M:  # memory is read whether or not
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            if not taken(c, o.sub):
+                a = c.regs[o.reg]
+            operands.put(c, o.reg, 0, o.size, a)
+        elif kind == IMUL_R or kind == IMUL_RI:
+            a = operands.get(c, o.rm, 0, o.size)
+            b = o.imm if kind == IMUL_RI else operands.get(c, o.reg, 0, o.size)
+            operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
+        elif kind == IMUL_M or kind == IMUL_MI:
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            b = o.imm if kind == IMUL_MI else operands.get(c, o.reg, 0, o.size)
+            operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
+        elif kind == MUL_R:
+            arith.mul_div(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            if c.fault:
+                break
+        elif kind == MUL_M:
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            arith.mul_div(c, o.sub, a, o.size)
+            if c.fault:
+                break
+        elif kind == CBW:
+            a = operands.get(c, RAX, 0, o.size - 1)
+            operands.put(c, RAX, 0, o.size, decode.extend(a, o.size - 1))
+        elif kind == CWD:
+            a = operands.get(c, RAX, 0, o.size)
+            operands.put(c, RDX, 0, o.size, SIZE_MASK[o.size] if a & SIZE_SIGN[o.size] else 0)
+        elif kind == CLC:
+            flags.set_status(c, flags.status(c) & (F_CF ^ M32))
+        elif kind == STC:
+            flags.set_status(c, flags.status(c) | F_CF)
+        elif kind == CMC:
+            flags.set_status(c, flags.status(c) ^ F_CF)
+        elif kind == CLD:
+            c.flags &= F_DF ^ M64
+        elif kind == STD:
+            c.flags |= F_DF
+        elif kind == LAHF:
+            operands.put(c, RAX, 8, 0, (flags.status(c) & 0xD5) | 2)
+        elif kind == SAHF:
+            a = (c.regs[RAX] >> 8) & 0xD5
+            flags.set_status(c, (flags.status(c) & F_OF) | a)
+        elif kind == NOP:
+            pass
+        elif kind == BSWAP:
+            a = c.regs[o.reg]
+            r = ((a & 0xFF) << 24) | ((a & 0xFF00) << 8) | ((a >> 8) & 0xFF00) | ((a >> 24) & 0xFF)
+            operands.put(c, o.reg, 0, o.size, r if o.size == 2 else 0)  # of 16 bits: undefined; silicon clears
+        elif kind == XLAT:
+            ea = (c.regs[RBX] + (c.regs[RAX] & 0xFF)) & SIZE_MASK[o.addr]
+            a = mmu.read(c, o.seg, ea, 0)
+            if c.fault:
+                break
+            operands.put(c, RAX, 0, 0, a)
+        elif kind == SALC:
+            operands.put(c, RAX, 0, 0, 0xFF if flags.carry(c) else 0)
+        elif kind == BT_R or kind == BT_RI:
+            b = o.imm if kind == BT_RI else c.regs[o.rm]
+            a = arith.bit_test(c, o.sub, operands.get(c, o.reg, 0, o.size), b, o.size)
+            if o.sub > 4:
+                operands.put(c, o.reg, 0, o.size, a)
+        elif kind == BT_M or kind == BT_MI:
+            ea = address(c, o)
+            b = o.imm
+            if kind == BT_M:  # the bit number is signed and reaches beyond the operand
+                b = operands.get(c, o.reg, 0, o.size)
+                a = decode.extend(b, o.size)
+                r = ((a >> (3 + o.size)) << o.size) | (((M64 << (61 - o.size)) & M64) if a >> 63 else 0)
+                ea = (ea + r) & SIZE_MASK[o.addr]
+            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub > 4 else mmu.read(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            r = arith.bit_test(c, o.sub, a, b, o.size)
+            if o.sub > 4:
+                mmu.write(c, o.seg, ea, r, o.size)
+        elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
+            if kind == BSF_M or kind == BSR_M:
+                a = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+            else:
+                a = operands.get(c, o.rm, 0, o.size)
+            if a:
+                b = arith.scan_forward(a) if kind == BSF_R or kind == BSF_M else arith.scan_reverse(a)
+                operands.put(c, o.reg, 0, o.size, b)
+            flags.logic(c, a, o.size)
+        elif kind == SHLD_RI or kind == SHLD_RC or kind == SHRD_RI or kind == SHRD_RC:
+            b = o.imm if kind == SHLD_RI or kind == SHRD_RI else c.regs[RCX]
+            a = operands.get(c, o.reg, 0, o.size)
+            r = operands.get(c, o.rm, 0, o.size)
+            r = arith.double_shift(c, kind == SHRD_RI or kind == SHRD_RC, a, r, b & 0xFF, o.size)
+            operands.put(c, o.reg, 0, o.size, r)
+        elif kind == SHLD_MI or kind == SHLD_MC or kind == SHRD_MI or kind == SHRD_MC:
+            b = o.imm if kind == SHLD_MI or kind == SHRD_MI else c.regs[RCX]
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            r = operands.get(c, o.reg, 0, o.size)
+            r = arith.double_shift(c, kind == SHRD_MI or kind == SHRD_MC, a, r, b & 0xFF, o.size)
+            mmu.write(c, o.seg, ea, r, o.size)
+        elif kind == CMPXCHG_R:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            b = c.regs[RAX] & SIZE_MASK[o.size]
+            flags.alu(c, 7, b, a, o.size)
+            if a == b:
+                operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+            else:
+                operands.put(c, RAX, 0, o.size, a)
+        elif kind == CMPXCHG_M:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            b = c.regs[RAX] & SIZE_MASK[o.size]
+            flags.alu(c, 7, b, a, o.size)
+            if a == b:
+                mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            else:
+                mmu.write(c, o.seg, ea, a, o.size)
+                operands.put(c, RAX, 0, o.size, a)
+        elif kind == XADD_R:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            b = operands.get(c, o.rm, o.msh, o.size)
+            r = flags.alu(c, 0, a, b, o.size)
+            operands.put(c, o.rm, o.msh, o.size, a)
+            operands.put(c, o.reg, o.rsh, o.size, r)
+        elif kind == XADD_M:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            r = flags.alu(c, 0, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            mmu.write(c, o.seg, ea, r, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, a)
+        elif kind == CMPXCHG8B:
+            arith.compare_exchange_8_bytes(c, o.seg, address(c, o))
+            if c.fault:
+                break
+        elif kind == UNDEFINED:
+            mmu.exception_plain(c, VEC_UD)
+            break
+        elif kind == LEAVE:
+            break
+        elif kind == WAIT:
+            if c.cr0 & (CR0_MP | CR0_TS) == CR0_MP | CR0_TS:
+                mmu.exception_plain(c, VEC_NM)
+                break
+        elif kind == ESC_R or kind == ESC_M:
+            if c.cr0 & (CR0_EM | CR0_TS):
+                mmu.exception_plain(c, VEC_NM)
+                break
+            if kind == ESC_M and not mmu.segment_allows(c, o.seg, address(c, o), 2, 0):
+                mmu.segment_fault(c, o.seg)
+                break
+        else:
+            c.eip = (c.block_eip + o.off) & M32
+            if DAA <= kind <= AAD:
+                arith.decimal(c, kind, o.imm)
+            elif MOVS <= kind <= SCAS:
+                strings.string(c, o)
+            elif PUSHA <= kind <= POP_SEG:
+                stack_frame(c, o)
+            elif MOV_SEG_R <= kind <= BOUND or kind == CLI or kind == STI:
+                transfer_control(c, o)
+            else:
+                system.execute(c, o)
+            if c.fault:
+                break
+            if o.ends:
+                c.icount += j + 1 - start
+                return
+        j += 1
+    if j < end:  # this operation did not complete
+        o = op_at(c, j)
+        c.eip = (c.block_eip + o.off - o.length) & M32
+    else:
+        c.eip = (c.block_eip + op_at(c, end - 1).off) & M32
+    c.icount += j - start

@@ -1,0 +1,35 @@
+cdef class ExitInfo:
+    cdef public unsigned int kind
+    cdef public unsigned int instruction_length
+    cdef public unsigned long long next_rip
+    # IO
+    cdef public unsigned int port
+    cdef public unsigned int size
+    cdef public bint read
+    cdef public bint string
+    cdef public bint rep
+    cdef public bint immediate
+    cdef public unsigned int address_size
+    cdef public unsigned int segment
+    # memory
+    cdef public unsigned long long guest_physical
+    cdef public unsigned long long linear_address
+    cdef public bint linear_valid
+    cdef public bint write
+    cdef public bint fetch
+    cdef public unsigned long long data
+    cdef public bytes instruction_bytes
+    # EXCEPTION
+    cdef public unsigned int vector
+    cdef public unsigned int error_code
+    cdef public bint has_error_code
+    cdef public unsigned long long fault_address
+    # CR and DR access, MSR
+    cdef public unsigned int number
+    cdef public unsigned int gpr
+    # what was being delivered when the exit happened
+    cdef public bint vectoring
+    cdef public unsigned int vectoring_kind
+    cdef public unsigned int vectoring_vector
+    cdef public bint vectoring_has_error_code
+    cdef public unsigned int vectoring_error_code

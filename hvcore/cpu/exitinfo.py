@@ -1,0 +1,86 @@
+"""What the processor says when it stops: raw facts, in no vendor's format.
+
+One `ExitInfo` belongs to a processor and is overwritten by every stop; only the fields that belong to its
+`kind` mean anything. The vendors turn it into their own records (SDM vol. 3 ch. 28; APM vol. 2 ch. 15).
+"""
+
+from typing import Final
+
+import cython
+
+
+class ExitKind:
+    """Why `Processor.run` returned."""
+
+    BUDGET: Final = 0
+    EXTERNAL_INTERRUPT: Final = 1
+    INTERRUPT_WINDOW: Final = 2
+    NMI_WINDOW: Final = 3
+    HLT: Final = 4
+    IO: Final = 5
+    CPUID: Final = 6
+    RDTSC: Final = 7
+    RDMSR: Final = 8
+    WRMSR: Final = 9
+    EXCEPTION: Final = 10
+    TRIPLE_FAULT: Final = 11
+    GUEST_PHYSICAL: Final = 12
+    CR_READ: Final = 13
+    CR_WRITE: Final = 14
+    DR_ACCESS: Final = 15
+    INVD: Final = 16
+    WBINVD: Final = 17
+    INVLPG: Final = 18
+    PAUSE: Final = 19
+    TASK_SWITCH: Final = 20
+    RDPMC: Final = 21
+    IRET: Final = 22
+    SOFTWARE_INTERRUPT: Final = 23
+    DESCRIPTOR_TABLE: Final = 24
+    LMSW: Final = 25
+    CLTS: Final = 26
+
+
+class Emulate:
+    """What `Processor.emulate` came to."""
+
+    DONE: Final = 0
+    READ: Final = 1
+    FAULT: Final = 2
+    OTHER: Final = 3
+
+
+@cython.cclass
+class ExitInfo:
+    """The raw facts of the last stop."""
+
+    def __init__(self) -> None:
+        self.kind = ExitKind.BUDGET
+        self.instruction_length = 0
+        self.next_rip = 0
+        self.port = 0
+        self.size = 0
+        self.read = False
+        self.string = False
+        self.rep = False
+        self.immediate = False
+        self.address_size = 0
+        self.segment = 0
+        self.guest_physical = 0
+        self.linear_address = 0
+        self.linear_valid = False
+        self.write = False
+        self.fetch = False
+        self.data = 0
+        self.instruction_bytes = b""
+        self.vector = 0
+        self.error_code = 0
+        self.has_error_code = False
+        self.fault_address = 0
+        self.number = 0
+        self.gpr = 0
+        self.vectoring = False
+        self.vectoring_kind = 0
+        self.vectoring_vector = 0
+        self.vectoring_has_error_code = False
+        self.vectoring_error_code = 0

@@ -1,0 +1,31 @@
+from hvcore.cpu.state cimport State, Op, u8, u32, u64, s64
+
+cdef void exception(State c, u32 vector, u32 error) noexcept nogil
+cdef void exception_plain(State c, u32 vector) noexcept nogil
+cdef void update_segment(State c, u32 seg) noexcept nogil
+cdef void update_stack_and_code(State c) noexcept nogil
+cdef void flush(State c) noexcept nogil
+cdef void protect_code_page(State c, u64 page) noexcept nogil
+cdef u32 segment_allows(State c, u32 seg, u64 off, u64 n, u32 write) noexcept nogil
+cdef u64 translate(State c, u64 lin, u32 write) noexcept nogil
+cdef s64 locate(State c, u64 phys) noexcept nogil
+cdef u64 host_load(State c, u64 at, u32 n) noexcept nogil
+cdef void host_store(State c, u64 at, u64 value, u32 n) noexcept nogil
+cdef u64 load_physical(State c, u64 phys, u64 lin, u32 n) noexcept nogil
+cdef void store_physical(State c, u64 phys, u64 lin, u64 value, u32 n) noexcept nogil
+cdef u64 mmio_read(State c, u64 phys, u64 lin, u32 n) noexcept nogil
+cdef void mmio_write(State c, u64 phys, u64 lin, u64 value, u32 n) noexcept nogil
+cdef void fill(State c, u64 lin, u64 phys, s64 slot) noexcept nogil
+cdef u64 read_linear(State c, u64 lin, u32 n) noexcept nogil
+cdef void write_linear(State c, u64 lin, u64 value, u32 n) noexcept nogil
+cdef u32 writable(State c, u64 lin, u64 n) noexcept nogil
+cdef u64 read(State c, u32 seg, u64 off, u32 size) noexcept nogil
+cdef void write(State c, u32 seg, u64 off, u64 value, u32 size) noexcept nogil
+cdef u64 read_to_modify(State c, u32 seg, u64 off, u32 size) noexcept nogil
+cdef u32 check_write(State c, u32 seg, u64 off, u64 n) noexcept nogil
+cdef void set_sp(State c, u64 value) noexcept nogil
+cdef void push(State c, u64 value, u32 size) noexcept nogil
+cdef u64 pop(State c, u32 size) noexcept nogil
+cdef void fill_fetch_window(State c, u64 eip) noexcept nogil
+cdef void fetch_fault(State c, u64 eip) noexcept nogil
+cdef void segment_fault(State c, u32 seg) noexcept nogil

@@ -1,0 +1,448 @@
+"""Guest memory as instructions see it: segments, the software TLB, and accesses that are not memory.
+
+SDM vol. 3 ch. 3 (segmentation) and §5.3 (limit checking). A linear page is looked up once; the TLB then holds
+what must be added to a linear address to get a host offset, with a tag each for reading, writing and fetching.
+A page that holds decoded code has no write tag, so that every store there comes through `store_physical`.
+
+`read`, `write` and `read_to_modify` are the doors for instructions; `execute` has the same hit path inline for
+the sizes that matter. Accesses by linear address are the processor's own (descriptor tables, TSS).
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import codecache
+    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+else:
+    from hvcore.cpu import codecache
+    from hvcore.cpu.constants import *  # noqa: F403
+
+GUEST_PHYSICAL = cython.declare(u32, 12)  # ExitKind.GUEST_PHYSICAL
+
+
+def exception(c, vector, error):
+    """Raise an exception that has an error code."""
+    c.fault = FAULT_EXCEPTION
+    c.fault_vector = vector
+    c.fault_error = error
+    c.fault_has_error = 1
+    c.fault_kind = EVENT_EXCEPTION
+
+
+def exception_plain(c, vector):
+    """Raise an exception that has none."""
+    c.fault = FAULT_EXCEPTION
+    c.fault_vector = vector
+    c.fault_error = 0
+    c.fault_has_error = 0
+    c.fault_kind = EVENT_EXCEPTION
+
+
+# Segments
+
+
+def update_segment(c, seg):
+    """Recompute what a segment allows without a closer look: `rd_size`, `wr_size` bytes from its base."""
+    attr: u32 = c.attr[seg]
+    size: u64 = c.limit[seg]
+    size += 1
+    c.rd_size[seg] = size
+    c.wr_size[seg] = size
+    if not c.protected:
+        return
+    if attr & 0x10000:
+        c.rd_size[seg] = 0
+        c.wr_size[seg] = 0
+    elif attr & 8:
+        c.wr_size[seg] = 0
+        if not attr & 2:
+            c.rd_size[seg] = 0
+    elif attr & 4:
+        c.rd_size[seg] = 0
+        c.wr_size[seg] = 0
+    elif not attr & 2:
+        c.wr_size[seg] = 0
+
+
+def update_stack_and_code(c):
+    """Recompute what follows from the D/B bits of CS and SS and from CR0.PE."""
+    i: u32
+    for i in range(6):
+        update_segment(c, i)
+    c.code_size = 2 if c.attr[CS] & 0x4000 else 1
+    c.sp_mask = M32 if c.attr[SS] & 0x4000 else 0xFFFF
+
+
+def segment_allows(c, seg, off, n, write):
+    """Whether all `n` bytes from `off` may be read or written through a segment: the whole rule."""
+    attr: u32 = c.attr[seg]
+    last: u64 = off + n - 1
+    limit: u64 = c.limit[seg]
+    if not c.protected:
+        return last <= limit
+    if attr & 0x10000:
+        return 0
+    if attr & 8:
+        return not write and (attr & 2) != 0 and last <= limit
+    if write and not attr & 2:
+        return 0
+    if attr & 4:
+        return off > limit and last <= (M32 if attr & 0x4000 else 0xFFFF)
+    return last <= limit
+
+
+def segment_fault(c, seg):
+    """The exception for an access that a segment does not allow."""
+    exception(c, VEC_SS if seg == SS else VEC_GP, 0)
+
+
+def check_write(c, seg, off, n):
+    """Whether `n` bytes (at most a page) could be written now; raises the fault if not."""
+    if not segment_allows(c, seg, off, n, 1):
+        segment_fault(c, seg)
+        return 0
+    return writable(c, c.base[seg] + off, n)
+
+
+# Pages
+
+
+def flush(c):
+    """Forget every translation."""
+    i: u32
+    for i in range(TLB_SIZE):
+        c.tlb[i].rd = NO_PAGE
+        c.tlb[i].wr = NO_PAGE
+        c.tlb[i].ex = NO_PAGE
+
+
+def protect_code_page(c, page):
+    """Host page `page` now holds decoded code: stores to it must be seen."""
+    i: u32
+    for i in range(TLB_SIZE):
+        if c.tlb[i].wr != NO_PAGE and ((c.tlb[i].wr + c.tlb[i].add) & M64) >> 12 == page:
+            c.tlb[i].wr = NO_PAGE
+
+
+def translate(c, lin, write):
+    """Linear to guest-physical. Paging is off in this processor's modes so far; A20 is not."""
+    return lin & M32 & c.a20_mask
+
+
+def locate(c, phys):
+    """Which slot a guest-physical address lies in, or -1: it is no memory."""
+    i: u32
+    for i in range(c.slots_used):
+        if c.slots[i].first <= phys <= c.slots[i].last:
+            return i
+    return -1
+
+
+def fill(c, lin, phys, slot):
+    """Remember the translation of the page of `lin`."""
+    i: u64 = (lin >> 12) & TLB_MASK
+    page: u64 = lin & PAGE_BITS
+    at: u64 = c.slots[slot].read + (phys & PAGE_BITS) - c.slots[slot].first
+    c.count_tlb_misses += 1
+    c.tlb[i].rd = page
+    c.tlb[i].ex = page
+    c.tlb[i].add = (at - page) & M64
+    if c.slots[slot].write == c.slots[slot].read and not c.page_code[at >> 12]:
+        c.tlb[i].wr = page
+    else:
+        c.tlb[i].wr = NO_PAGE
+
+
+def host_load(c, at, n):
+    """`n` bytes (1, 2, 4 or 8) at a host offset."""
+    if cython.compiled:
+        if n == 4:
+            return cython.cast(cython.pointer(u32), c.host + at)[0]
+        elif n == 2:
+            return cython.cast(cython.pointer(u16), c.host + at)[0]
+        elif n == 1:
+            return c.host[at]
+        return cython.cast(cython.pointer(u64), c.host + at)[0]
+    else:
+        return int.from_bytes(c.host[at : at + n], "little")
+
+
+def host_store(c, at, value, n):
+    """Store the low `n` bytes (1, 2, 4 or 8) of `value` at a host offset."""
+    if cython.compiled:
+        if n == 4:
+            cython.cast(cython.pointer(u32), c.host + at)[0] = value
+        elif n == 2:
+            cython.cast(cython.pointer(u16), c.host + at)[0] = value
+        elif n == 1:
+            c.host[at] = value
+        else:
+            cython.cast(cython.pointer(u64), c.host + at)[0] = value
+    else:
+        c.host[at : at + n] = (value & ((1 << 8 * n) - 1)).to_bytes(n, "little")
+
+
+def load_physical(c, phys, lin, n):
+    """Read what lies in one page."""
+    i: s64 = locate(c, phys)
+    if i < 0:
+        return mmio_read(c, phys, lin, n)
+    return host_load(c, c.slots[i].read + phys - c.slots[i].first, n)
+
+
+def store_physical(c, phys, lin, value, n):
+    """Write what lies in one page; code decoded from these bytes is forgotten."""
+    i: s64 = locate(c, phys)
+    at: u64
+    if i < 0:
+        mmio_write(c, phys, lin, value, n)
+        return
+    if c.slots[i].write < 0:
+        return
+    at = c.slots[i].write + phys - c.slots[i].first
+    if c.page_code[at >> 12] & codecache.chunk_bits(at, at + n - 1):
+        codecache.drop_page(c, at >> 12, at, at + n - 1)
+    host_store(c, at, value, n)
+
+
+def mmio_read(c, phys, lin, n):
+    """Read what is no memory: stop for the backend, or while emulating use what it supplied."""
+    i: u32 = c.mmio_used
+    if c.emulating and i < c.mmio_supplied and c.mmio_address[i] == phys and c.mmio_size[i] == n:
+        c.mmio_used += 1
+        return c.mmio_data[i]
+    c.fault = FAULT_EXIT
+    c.info.kind = GUEST_PHYSICAL
+    c.info.guest_physical = phys
+    c.info.linear_address = lin
+    c.info.linear_valid = 1
+    c.info.read = 1
+    c.info.write = 0
+    c.info.fetch = 0
+    c.info.size = n
+    c.info.data = 0
+    return 0
+
+
+def mmio_write(c, phys, lin, value, n):
+    """Write what is no memory: stop for the backend, or while emulating keep it for the caller."""
+    i: u32 = c.mmio_writes
+    if c.emulating and i < MMIO_MAX:
+        c.mmio_write_address[i] = phys
+        c.mmio_write_size[i] = n
+        c.mmio_write_data[i] = value & (M64 >> (64 - 8 * n))
+        c.mmio_writes += 1
+        return
+    c.fault = FAULT_EXIT
+    c.info.kind = GUEST_PHYSICAL
+    c.info.guest_physical = phys
+    c.info.linear_address = lin
+    c.info.linear_valid = 1
+    c.info.read = 0
+    c.info.write = 1
+    c.info.fetch = 0
+    c.info.size = n
+    c.info.data = value & (M64 >> (64 - 8 * n))
+
+
+def read_linear(c, lin, n):
+    """Read 1, 2, 4 or 8 bytes; the segment has been checked."""
+    phys: u64
+    slot: s64
+    value: u64 = 0
+    i: u32
+    entry: u64
+    lin = lin & M32
+    entry = (lin >> 12) & TLB_MASK
+    if (lin ^ c.tlb[entry].rd) <= 4096 - n:
+        return host_load(c, (lin + c.tlb[entry].add) & M64, n)
+    if (lin & 0xFFF) + n <= 4096:
+        phys = translate(c, lin, 0)
+        if c.fault:
+            return 0
+        slot = locate(c, phys)
+        if slot < 0:
+            return mmio_read(c, phys, lin, n)
+        fill(c, lin, phys, slot)
+        return host_load(c, (lin + c.tlb[entry].add) & M64, n)
+    for i in range(n):
+        phys = translate(c, (lin + i) & M32, 0)
+        if c.fault:
+            return 0
+        value |= load_physical(c, phys, (lin + i) & M32, 1) << (8 * i)
+        if c.fault:
+            return 0
+    return value
+
+
+def writable(c, lin, n):
+    """Whether `n` bytes (at most a page) can be written without a page fault, which is raised if not.
+
+    What is no memory counts as writable while emulating; else the exit for it is raised.
+    """
+    phys: u64
+    last: u64 = (lin + n - 1) & M32
+    lin = lin & M32
+    phys = translate(c, lin, 1)
+    if c.fault:
+        return 0
+    if locate(c, phys) < 0 and not c.emulating:
+        mmio_write(c, phys, lin, 0, 1)
+        return 0
+    if (lin ^ last) & PAGE_BITS:
+        phys = translate(c, last & PAGE_BITS, 1)
+        if c.fault:
+            return 0
+        if locate(c, phys) < 0 and not c.emulating:
+            mmio_write(c, phys, last & PAGE_BITS, 0, 1)
+            return 0
+    return 1
+
+
+def write_linear(c, lin, value, n):
+    """Write 1, 2, 4 or 8 bytes; the segment has been checked. All or nothing."""
+    phys: u64
+    slot: s64
+    i: u32
+    entry: u64
+    lin = lin & M32
+    entry = (lin >> 12) & TLB_MASK
+    if (lin ^ c.tlb[entry].wr) <= 4096 - n:
+        host_store(c, (lin + c.tlb[entry].add) & M64, value, n)
+        return
+    if (lin & 0xFFF) + n <= 4096:
+        phys = translate(c, lin, 1)
+        if c.fault:
+            return
+        slot = locate(c, phys)
+        if slot < 0:
+            mmio_write(c, phys, lin, value, n)
+            return
+        fill(c, lin, phys, slot)
+        store_physical(c, phys, lin, value, n)
+        return
+    if not writable(c, lin, n):
+        return
+    for i in range(n):
+        store_physical(c, translate(c, (lin + i) & M32, 1), (lin + i) & M32, (value >> (8 * i)) & 0xFF, 1)
+
+
+# What instructions use
+
+
+def read(c, seg, off, size):
+    """Read an operand of `size` through a segment."""
+    n: u64 = 1 << size
+    if off + n > c.rd_size[seg] and not segment_allows(c, seg, off, n, 0):
+        segment_fault(c, seg)
+        return 0
+    return read_linear(c, c.base[seg] + off, n)
+
+
+def write(c, seg, off, value, size):
+    """Write an operand of `size` through a segment."""
+    n: u64 = 1 << size
+    if off + n > c.wr_size[seg] and not segment_allows(c, seg, off, n, 1):
+        segment_fault(c, seg)
+        return
+    write_linear(c, c.base[seg] + off, value, n)
+
+
+def read_to_modify(c, seg, off, size):
+    """Read an operand that will be written back: after this, `write` to the same place cannot fail."""
+    n: u64 = 1 << size
+    lin: u64 = c.base[seg] + off
+    if off + n > c.wr_size[seg] or off + n > c.rd_size[seg]:
+        if not segment_allows(c, seg, off, n, 1) or not segment_allows(c, seg, off, n, 0):
+            segment_fault(c, seg)
+            return 0
+    if (lin ^ c.tlb[(lin >> 12) & TLB_MASK].wr) > 4096 - n:
+        if locate(c, translate(c, lin, 1)) >= 0 and not writable(c, lin, n):
+            return 0
+        if c.fault:
+            return 0
+    return read_linear(c, lin, n)
+
+
+def set_sp(c, value):
+    """Set SP or ESP, as the stack segment says."""
+    c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | (value & c.sp_mask)
+
+
+def push(c, value, size):
+    """Push one operand."""
+    sp: u64 = (c.regs[RSP] - (1 << size)) & c.sp_mask
+    write(c, SS, sp, value, size)
+    if not c.fault:
+        set_sp(c, sp)
+
+
+def pop(c, size):
+    """Pop one operand."""
+    sp: u64 = c.regs[RSP] & c.sp_mask
+    value: u64 = read(c, SS, sp, size)
+    if not c.fault:
+        set_sp(c, sp + (1 << size))
+    return value
+
+
+# Code
+
+
+def fill_fetch_window(c, eip):
+    """Put up to 15 bytes of code at CS:`eip` into `fetched`; `fetch_count` of them may be executed.
+
+    `fetch_at` becomes the host offset of the first byte. Raises nothing: an instruction may end before the
+    byte that cannot be had. `fetch_fault` says what is wrong there.
+    """
+    lin: u64 = (c.base[CS] + eip) & M32
+    limit: u64 = c.limit[CS]
+    n: u64 = 15
+    i: u64 = 0
+    phys: u64
+    slot: s64
+    at: u64
+    entry: u64
+    c.fetch_count = 0
+    if eip > limit:
+        return
+    if limit - eip < 14:
+        n = limit - eip + 1
+    while i < n:
+        entry = (lin >> 12) & TLB_MASK
+        if lin & PAGE_BITS != c.tlb[entry].ex:
+            phys = translate(c, lin, 0)
+            if c.fault:
+                c.fault = FAULT_NONE
+                return
+            slot = locate(c, phys)
+            if slot < 0:
+                return
+            fill(c, lin, phys, slot)
+        at = (lin + c.tlb[entry].add) & M64
+        if i == 0:
+            c.fetch_at = at
+        while i < n:
+            c.fetched[i] = c.host[at]
+            i += 1
+            at += 1
+            lin = (lin + 1) & M32
+            if not lin & 0xFFF:
+                break
+        c.fetch_count = i
+
+
+def fetch_fault(c, eip):
+    """Raise what a fetch of the byte at CS:`eip` meets."""
+    lin: u64 = (c.base[CS] + eip) & M32
+    phys: u64
+    if eip > c.limit[CS]:
+        exception(c, VEC_GP, 0)
+        return
+    phys = translate(c, lin, 0)
+    if c.fault:
+        return
+    mmio_read(c, phys, lin, 1)
+    c.fault = FAULT_EXIT
+    c.info.read = 0
+    c.info.fetch = 1

@@ -1,0 +1,543 @@
+"""The processor as a backend sees it: registers, intercepts, `run`, and what stopped it.
+
+It knows no vendor: it takes an `Intercepts` (what to stop on) and stops with an `ExitInfo` (what happened, raw).
+"""
+
+from typing import NamedTuple
+
+import cython
+
+from hvcore.cpu.state import State
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system
+    from cython.cimports.hvcore.cpu import decode as decoder
+    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+else:
+    from hvcore.cpu import codecache, execute, flags, mmu, system
+    from hvcore.cpu import decode as decoder
+    from hvcore.cpu.constants import *  # noqa: F403
+
+COMPILED = bool(cython.compiled)
+UNUSABLE = 0x10000
+SIGNATURE = 0x633  # family 6: what EDX holds after reset, and CPUID leaf 1 in EAX
+
+
+class Segment(NamedTuple):
+    """A segment register; `attributes` as VMX access rights (SDM vol. 3 table 25-2)."""
+
+    selector: int
+    base: int
+    limit: int
+    attributes: int
+
+
+class Instruction(NamedTuple):
+    """What the decoder says of one instruction; sizes in bytes, `rep` 0, 0xF2 or 0xF3."""
+
+    length: int
+    opcode: int  # two-byte opcodes from 0x100
+    kind: int  # an operation of `kinds.pxd`
+    operand_size: int
+    address_size: int
+    segment: int
+    rep: int
+    lock: bool
+    memory: bool
+
+
+class Intercepts:
+    """What to stop on. Masks have a bit for a register or vector; all else is on or off."""
+
+    def __init__(self) -> None:
+        self.external_interrupt = False
+        self.interrupt_window = False
+        self.nmi_window = False
+        self.hlt = True
+        self.io = True
+        self.io_bitmap = None  # 8 KiB, a bit for a port; None: every port
+        self.cpuid = True
+        self.rdtsc = False
+        self.rdpmc = False
+        self.rdmsr = True
+        self.wrmsr = True
+        self.exceptions = 0
+        self.cr_read = 0
+        self.cr_write = 0
+        self.dr_read = 0
+        self.dr_write = 0
+        self.invd = False
+        self.invlpg = False
+        self.pause = False
+        self.task_switch = True
+        self.iret = False
+        self.software_interrupt = False
+        self.descriptor_table = False
+        self.monitor = False
+
+
+@cython.cclass
+class Processor(State):
+    """One x86 processor on the memory of a domain.
+
+    `memory` is a `hvcore.memory.GuestMemory`; `pins` a writable buffer of the domain's pins page, in which word
+    `vcpu` is this processor's INTR and the word at 0x200 is A20M#.
+    """
+
+    intercepts = cython.declare(object, visibility="readonly")
+
+    def __init__(self, memory, pins, vcpu=0) -> None:
+        view: cython.uchar[::1]
+        self.memory = memory
+        self.vcpu = vcpu
+        self.pins = memoryview(pins).cast("B").cast("I")
+        self.allocate(len(memory.host) >> 12)
+        self.vcpu = vcpu
+        if cython.compiled:
+            view = memory.host
+            self.host_view = view
+            self.host = cython.address(view[0])
+            pin_view: cython.uint[::1] = self.pins
+            self.pin = cython.address(pin_view[vcpu])
+        else:
+            self.host = memoryview(memory.host)
+        self.intercepts = Intercepts()
+        self.blocks_used = 1
+        self.memory_changed()
+        self.update_intercepts()
+        self.sample_pins()
+        self.reset()
+
+    # Registers
+
+    def reset(self) -> None:
+        """The state after power-on (SDM vol. 3 table 10-1)."""
+        i: cython.int
+        for i in range(17):
+            self.regs[i] = 0
+        self.regs[RDX] = SIGNATURE
+        self.cr0 = 0x60000010
+        self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
+        self.protected = 0
+        self.cpl = 0
+        for i in range(6):
+            self.sel[i] = 0
+            self.base[i] = 0
+            self.limit[i] = 0xFFFF
+            self.attr[i] = 0x93
+        self.attr[CS] = 0x9B
+        self.sel[CS] = 0xF000
+        self.base[CS] = TOP_HALF
+        self.eip = 0xFFF0
+        for i in range(LDTR, TR + 1):
+            self.sel[i] = 0
+            self.base[i] = 0
+            self.limit[i] = 0xFFFF
+        self.attr[LDTR] = 0x82
+        self.attr[TR] = 0x8B
+        self.gdt_base = self.idt_base = 0
+        self.gdt_limit = self.idt_limit = 0xFFFF
+        for i in range(6):
+            self.debug[i] = 0
+        self.set_dr(6, 0xFFFF0FF0)
+        self.set_dr(7, 0x400)
+        self.shadow = 0
+        self.activity_now = ACTIVE
+        self.fault = FAULT_NONE
+        self.special &= SPECIAL_WINDOW
+        flags.set_eflags(self, 2)
+        mmu.update_stack_and_code(self)
+        mmu.flush(self)
+        codecache.drop_all(self)
+
+    def gpr(self, number: cython.int):
+        """General register 0 RAX to 15 R15, 64 bits."""
+        return self.regs[number & 15]
+
+    def set_gpr(self, number: cython.int, value) -> None:
+        """Set a general register, all 64 bits."""
+        self.regs[number & 15] = value & 0xFFFFFFFFFFFFFFFF
+
+    @property
+    def rip(self):
+        """The offset of the next instruction in CS."""
+        return self.eip
+
+    @rip.setter
+    def rip(self, value) -> None:
+        self.eip = value & 0xFFFFFFFF
+
+    @property
+    def rflags(self):
+        """EFLAGS, every flag computed."""
+        return flags.get_eflags(self)
+
+    @rflags.setter
+    def rflags(self, value) -> None:
+        flags.set_eflags(self, value & 0x3F7FD5)
+
+    def cr(self, number: cython.int):
+        """Control register 0, 2, 3, 4 or 8."""
+        if number == 0:
+            return self.cr0
+        if number == 2:
+            return self.cr2
+        if number == 3:
+            return self.cr3
+        if number == 4:
+            return self.cr4
+        return self.cr8
+
+    def set_cr(self, number: cython.int, value) -> None:
+        """Set a control register as it is, without the checks of MOV; forgets what depends on it."""
+        if number == 0:
+            self.cr0 = value
+            self.protected = self.cr0 & 1
+            if not self.protected:
+                self.cpl = 0
+            mmu.update_stack_and_code(self)
+            mmu.flush(self)
+        elif number == 2:
+            self.cr2 = value
+        elif number == 3:
+            self.cr3 = value
+            mmu.flush(self)
+        elif number == 4:
+            self.cr4 = value
+            mmu.flush(self)
+        else:
+            self.cr8 = value
+
+    def dr(self, number: cython.int):
+        """Debug register 0 to 7."""
+        return self.debug[number & 7]
+
+    def set_dr(self, number: cython.int, value) -> None:
+        """Set a debug register as it is."""
+        self.debug[number & 7] = value
+
+    def segment(self, number: cython.int):
+        """Segment register 0 ES, CS, SS, DS, FS, GS, LDTR, 7 TR."""
+        number &= 7
+        return Segment(self.sel[number], self.base[number], self.limit[number], self.attr[number])
+
+    def set_segment(self, number: cython.int, selector, base, limit, attributes) -> None:
+        """Set a segment register whole, without the checks of a load."""
+        number &= 7
+        self.sel[number] = selector
+        self.base[number] = base
+        self.limit[number] = limit
+        self.attr[number] = attributes
+        if number == SS and self.protected:
+            self.cpl = (self.attr[SS] >> 5) & 3
+        mmu.update_stack_and_code(self)
+
+    @property
+    def gdtr(self):
+        """(base, limit) of the GDT."""
+        return self.gdt_base, self.gdt_limit
+
+    @property
+    def idtr(self):
+        """(base, limit) of the IDT."""
+        return self.idt_base, self.idt_limit
+
+    def set_gdtr(self, base, limit) -> None:
+        """Set base and limit of the GDT."""
+        self.gdt_base = base
+        self.gdt_limit = limit
+
+    def set_idtr(self, base, limit) -> None:
+        """Set base and limit of the IDT."""
+        self.idt_base = base
+        self.idt_limit = limit
+
+    def msr(self, index):
+        """An MSR that the processor itself uses, or None."""
+        if index == 0x10:
+            return system.time_stamp(self)
+        return None
+
+    def set_msr(self, index, value) -> bool:
+        """Set such an MSR; False if there is none."""
+        if index == 0x10:
+            self.tsc_offset = 0
+            now = system.time_stamp(self)
+            offset = (value - now) & 0xFFFFFFFFFFFFFFFF
+            self.tsc_offset = offset - (1 << 64) if offset >> 63 else offset
+            return True
+        return False
+
+    @property
+    def tsc(self):
+        """The time-stamp counter, 1 GHz."""
+        return system.time_stamp(self)
+
+    @property
+    def interruptibility(self):
+        """Bit 0 blocking by STI, 1 by MOV SS, 3 by NMI (SDM vol. 3 table 25-3)."""
+        return self.shadow
+
+    @interruptibility.setter
+    def interruptibility(self, value) -> None:
+        self.shadow = value
+        if value & 3:
+            self.special |= SPECIAL_SHADOW
+        else:
+            self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+
+    @property
+    def activity(self):
+        """0 active, 1 halted, 2 shut down."""
+        return self.activity_now
+
+    @activity.setter
+    def activity(self, value) -> None:
+        self.activity_now = value
+        if value:
+            self.special |= SPECIAL_STOP
+
+    @property
+    def statistics(self):
+        """Counts of block misses, TLB misses and stops."""
+        return {"blocks": self.count_blocks, "tlb_misses": self.count_tlb_misses, "exits": self.count_exits}
+
+    # Running
+
+    @property
+    def exit(self):
+        """The facts of the last stop."""
+        return self.info
+
+    def update_intercepts(self) -> None:
+        """Take over what `intercepts` says now."""
+        i: cython.int
+        w = self.intercepts
+        self.on_interrupt = w.external_interrupt
+        self.on_window = w.interrupt_window
+        self.on_hlt = w.hlt
+        self.on_io = w.io
+        self.on_cpuid = w.cpuid
+        self.on_rdtsc = w.rdtsc
+        self.on_rdpmc = w.rdpmc
+        self.on_rdmsr = w.rdmsr
+        self.on_wrmsr = w.wrmsr
+        self.on_exceptions = w.exceptions
+        self.on_cr_read = w.cr_read
+        self.on_cr_write = w.cr_write
+        self.on_dr_read = w.dr_read
+        self.on_dr_write = w.dr_write
+        self.on_invd = w.invd
+        self.on_invlpg = w.invlpg
+        self.on_pause = w.pause
+        self.on_iret = w.iret
+        self.on_software_interrupt = w.software_interrupt
+        self.on_descriptor_table = w.descriptor_table
+        self.io_bitmap_used = w.io_bitmap is not None
+        if w.io_bitmap is not None:
+            for i in range(8192):
+                self.io_bitmap[i] = w.io_bitmap[i]
+        if w.interrupt_window:
+            self.special |= SPECIAL_WINDOW
+        else:
+            self.special &= SPECIAL_WINDOW ^ 0xFFFFFFFF
+
+    def run(self, budget: u64):
+        """Execute up to `budget` instructions; returns the `ExitKind`. The GIL is released meanwhile."""
+        self.stop_at = self.icount + budget
+        if self.stop_wanted:  # asked for before we began
+            self.stop_at = 0
+        with cython.nogil:
+            execute.run(self)
+        self.stop_wanted = 0
+        if self.info.kind == 12:
+            self.info.instruction_bytes = self.instruction_bytes()
+        return self.info.kind
+
+    def stop(self) -> None:
+        """Make a running `run` return soon, or the next one at once; from any thread."""
+        self.stop_wanted = 1
+        self.stop_at = 0
+
+    def skip(self, next_rip) -> bool:
+        """Complete the instruction that a backend executed itself: RIP moves on, its shadow ends, it counts.
+
+        Returns whether a single-step trap is due (TF).
+        """
+        self.eip = next_rip & 0xFFFFFFFF
+        self.icount += 1
+        if self.shadow & 3:
+            self.shadow &= 8
+            self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+        return (self.special & SPECIAL_TRAP) != 0
+
+    def inject(self, kind, vector, error_code=None, instruction_length=0) -> None:
+        """Deliver an event first thing on the next run (kinds as in SDM vol. 3 table 25-17)."""
+        self.inject_kind = kind
+        self.inject_vector = vector
+        self.inject_has_error = error_code is not None
+        self.inject_error = error_code or 0
+        self.inject_length = instruction_length
+        self.special |= SPECIAL_INJECT
+
+    @property
+    def pending_injection(self) -> bool:
+        """Whether an event waits to be delivered."""
+        return (self.special & SPECIAL_INJECT) != 0
+
+    def raise_exception(self, vector, error_code=None) -> None:
+        """Raise an exception at the current instruction; delivered on the next run."""
+        self.raise_vector = vector
+        self.raise_has_error = error_code is not None
+        self.raise_error = error_code or 0
+        self.special |= SPECIAL_RAISE
+
+    def sample_pins(self) -> None:
+        """Look at A20M#."""
+        mask = 0xFFFFFFFF if self.pins[0x80] else 0xFFEFFFFF
+        if mask != self.a20_mask:
+            self.a20_mask = mask
+            mmu.flush(self)
+
+    # Memory
+
+    def memory_changed(self) -> None:
+        """The domain's memory map has changed: take it over and forget every translation."""
+        i: cython.int
+        slots = self.memory.slots
+        if len(slots) > MAX_SLOTS:
+            raise ValueError(f"{len(slots)} runs of memory; at most {MAX_SLOTS}")
+        for i in range(len(slots)):
+            slot = slots[i]
+            self.slots[i].first = slot.first
+            self.slots[i].last = slot.last
+            self.slots[i].read = slot.read
+            self.slots[i].write = slot.write
+        self.slots_used = len(slots)
+        mmu.flush(self)
+
+    def invalidate_code(self, address: u64, length: u64) -> None:
+        """Somebody else wrote guest-physical memory: forget the code that was decoded from there."""
+        slot: s64
+        at: u64
+        end: u64 = address + length
+        step: u64
+        while address < end:
+            step = 4096 - (address & 0xFFF)
+            if step > end - address:
+                step = end - address
+            slot = mmu.locate(self, address)
+            if slot >= 0:
+                at = self.slots[slot].read + address - self.slots[slot].first
+                if self.page_code[at >> 12]:
+                    codecache.drop_page(self, at >> 12, at, at + step - 1)
+            address += step
+
+    def translate(self, linear: u64, write: bool, user: bool):
+        """The guest-physical address of a linear one, or -1 with the page fault to be delivered."""
+        value: u64 = mmu.translate(self, linear, write)
+        if self.fault:
+            self.keep_fault()
+            return -1
+        return value
+
+    def segment_linear(self, segment: cython.int, offset: u64, size: u64, write: bool):
+        """The linear address of `size` bytes in a segment, or -1 with #GP or #SS to be delivered."""
+        if not mmu.segment_allows(self, segment, offset, size, write):
+            mmu.segment_fault(self, segment)
+            self.keep_fault()
+            return -1
+        return (self.base[segment] + offset) & 0xFFFFFFFF
+
+    def keep_fault(self) -> None:
+        """Turn a fault met on the backend's behalf into one that the next run delivers."""
+        self.fault = FAULT_NONE
+        self.raise_exception(self.fault_vector, self.fault_error if self.fault_has_error else None)
+
+    def instruction_bytes(self) -> bytes:
+        """Up to 15 bytes at CS:EIP."""
+        i: cython.int
+        mmu.fill_fetch_window(self, self.eip)
+        return bytes([self.fetched[i] for i in range(self.fetch_count)])
+
+    # Emulation by re-execution
+
+    def emulate_begin(self) -> None:
+        """Start to emulate the instruction at RIP."""
+        self.mmio_supplied = 0
+
+    def emulate(self):
+        """Execute one instruction, or one iteration of a string instruction, with accesses to no memory allowed.
+
+        Returns an `Emulate`. Nothing has changed unless it is DONE; after READ supply the value and call again.
+        """
+        stop_at: u64 = self.stop_at
+        shadow: u32 = self.shadow
+        trap: u32 = self.special & SPECIAL_TRAP
+        self.mmio_used = 0
+        self.mmio_writes = 0
+        self.emulating = 1
+        self.stop_at = self.icount + 1
+        self.shadow = 0
+        execute.step(self)
+        self.emulating = 0
+        self.stop_at = stop_at
+        if self.fault == FAULT_EXIT:
+            self.fault = FAULT_NONE
+            self.shadow = shadow
+            return 1 if self.info.kind == 12 and self.info.read else 3
+        if not self.shadow:
+            self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+        if self.fault == FAULT_EXCEPTION:
+            self.keep_fault()
+            return 2
+        self.fault = FAULT_NONE
+        if trap:
+            self.debug[6] |= 0x4000
+            self.raise_exception(1)
+        return 0
+
+    def emulate_supply(self, value: u64) -> None:
+        """The value for the read that `emulate` asked for."""
+        i: u32 = self.mmio_supplied
+        if i >= MMIO_MAX:
+            raise ValueError(f"an instruction with more than {MMIO_MAX} reads of no memory")
+        self.mmio_address[i] = self.info.guest_physical
+        self.mmio_size[i] = self.info.size
+        self.mmio_data[i] = value
+        self.mmio_supplied += 1
+
+    def emulated_writes(self):
+        """The writes to no memory that the instruction did: (guest-physical address, size, value), in order."""
+        i: cython.int
+        return [
+            (self.mmio_write_address[i], self.mmio_write_size[i], self.mmio_write_data[i])
+            for i in range(self.mmio_writes)
+        ]
+
+    def decode(self, code, bits: cython.int):
+        """See `decode_instruction`."""
+        i: cython.int
+        for i in range(min(len(code), 15)):
+            self.fetched[i] = code[i]
+        self.fetch_count = min(len(code), 15)
+        if cython.compiled:
+            o: cython.pointer(Op) = cython.address(self.ops[MAX_OPS])
+        else:
+            o = self.ops[MAX_OPS]
+        if not decoder.decode(self, o, 1 if bits == 16 else 2):
+            return None
+        opcode = code[o.prefixes]
+        if opcode == 0x0F:
+            opcode = 0x100 + code[o.prefixes + 1]
+        return Instruction(
+            o.length,
+            opcode,
+            o.kind,
+            1 << o.size,
+            1 << o.addr,
+            o.seg,
+            (0, 0xF3, 0xF2)[o.rep],
+            bool(o.lock),
+            not o.isreg,
+        )

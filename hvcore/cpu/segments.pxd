@@ -1,0 +1,15 @@
+from hvcore.cpu.state cimport State, u32, u64
+
+cdef u64 read_descriptor(State c, u32 selector, u32 vector, u32 ext) noexcept nogil
+cdef void mark_accessed(State c, u32 selector, u64 raw) noexcept nogil
+cdef u32 descriptor_base(u64 raw) noexcept nogil
+cdef u32 descriptor_limit(u64 raw) noexcept nogil
+cdef u32 descriptor_attr(u64 raw) noexcept nogil
+cdef void assign(State c, u32 seg, u32 selector, u64 raw) noexcept nogil
+cdef void assign_null(State c, u32 seg, u32 selector) noexcept nogil
+cdef void assign_real(State c, u32 seg, u32 selector) noexcept nogil
+cdef void load(State c, u32 seg, u32 selector) noexcept nogil
+cdef void load_ldt(State c, u32 selector) noexcept nogil
+cdef void load_tr(State c, u32 selector) noexcept nogil
+cdef u64 visible_descriptor(State c, u32 selector, u32 for_lsl) noexcept nogil
+cdef u32 verify(State c, u32 selector, u32 write) noexcept nogil

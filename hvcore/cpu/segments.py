@@ -1,0 +1,200 @@
+"""Segment registers and descriptors (SDM vol. 3 ch. 3 and §5.2 to §5.7).
+
+`attr` is kept as the VMX access-rights field has it: bytes 5 and 6 of the descriptor without the limit's high
+bits, and bit 16 for "unusable".
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import mmu
+    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+else:
+    from hvcore.cpu import mmu
+    from hvcore.cpu.constants import *  # noqa: F403
+
+
+def read_descriptor(c, selector, vector, ext):
+    """The descriptor that `selector` names; outside its table raises `vector` with the selector."""
+    base: u64 = c.gdt_base
+    limit: u32 = c.gdt_limit
+    if selector & 4:
+        base = c.base[LDTR]
+        limit = c.limit[LDTR]
+        if c.attr[LDTR] & 0x10000:
+            mmu.exception(c, vector, (selector & 0xFFFC) | ext)
+            return 0
+    if (selector | 7) > limit:
+        mmu.exception(c, vector, (selector & 0xFFFC) | ext)
+        return 0
+    return mmu.read_linear(c, base + (selector & 0xFFF8), 8)
+
+
+def descriptor_base(raw):
+    """Bits 31:0 of the base."""
+    return ((raw >> 16) & 0xFFFFFF) | ((raw >> 32) & TOP_BYTE)
+
+
+def descriptor_limit(raw):
+    """The limit in bytes."""
+    limit: u32 = (raw & 0xFFFF) | ((raw >> 32) & 0xF0000)
+    if (raw >> 55) & 1:
+        return ((limit << 12) | 0xFFF) & M32
+    return limit
+
+
+def descriptor_attr(raw):
+    """The access rights."""
+    return (raw >> 40) & 0xF0FF
+
+
+def mark_accessed(c, selector, raw):
+    """Set the accessed bit of a code or data descriptor in its table."""
+    base: u64 = c.base[LDTR] if selector & 4 else c.gdt_base
+    if not (raw >> 40) & 1:
+        mmu.write_linear(c, base + (selector & 0xFFF8) + 5, ((raw >> 40) & 0xFF) | 1, 1)
+
+
+def assign(c, seg, selector, raw):
+    """Fill a segment register from a descriptor that has been checked; it counts as accessed."""
+    c.sel[seg] = selector
+    c.base[seg] = descriptor_base(raw)
+    c.limit[seg] = descriptor_limit(raw)
+    c.attr[seg] = descriptor_attr(raw)
+    if seg < LDTR:
+        c.attr[seg] |= 1
+        mmu.update_segment(c, seg)
+        if seg == CS:
+            c.code_size = 2 if c.attr[CS] & 0x4000 else 1
+        elif seg == SS:
+            c.sp_mask = M32 if c.attr[SS] & 0x4000 else 0xFFFF
+
+
+def assign_null(c, seg, selector):
+    """A null selector: every use of the segment faults."""
+    c.sel[seg] = selector
+    c.base[seg] = 0
+    c.limit[seg] = 0
+    c.attr[seg] = 0x10000
+    if seg < LDTR:
+        mmu.update_segment(c, seg)
+
+
+def assign_real(c, seg, selector):
+    """Real mode: the base follows the selector; limit and rights stay (which makes "unreal mode")."""
+    c.sel[seg] = selector & 0xFFFF
+    c.base[seg] = (selector & 0xFFFF) << 4
+    mmu.update_segment(c, seg)
+
+
+def load(c, seg, selector):
+    """MOV, POP and LDS of a data or stack segment (SDM vol. 2, MOV)."""
+    raw: u64
+    attr: u32
+    dpl: u32
+    rpl: u32 = selector & 3
+    if not c.protected:
+        assign_real(c, seg, selector)
+        return
+    if not selector & 0xFFFC:
+        if seg == SS:
+            mmu.exception(c, VEC_GP, 0)
+            return
+        assign_null(c, seg, selector)
+        return
+    raw = read_descriptor(c, selector, VEC_GP, 0)
+    if c.fault:
+        return
+    attr = descriptor_attr(raw)
+    dpl = (attr >> 5) & 3
+    if seg == SS:
+        if rpl != c.cpl or dpl != c.cpl or attr & 0x1A != 0x12:
+            mmu.exception(c, VEC_GP, selector & 0xFFFC)
+            return
+    elif not attr & 0x10 or attr & 0xA == 8 or (attr & 0xC != 0xC and (dpl < c.cpl or dpl < rpl)):
+        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        return
+    if not attr & 0x80:
+        mmu.exception(c, VEC_SS if seg == SS else VEC_NP, selector & 0xFFFC)
+        return
+    mark_accessed(c, selector, raw)
+    if not c.fault:
+        assign(c, seg, selector, raw)
+
+
+def load_ldt(c, selector):
+    """LLDT."""
+    raw: u64
+    if not selector & 0xFFFC:
+        assign_null(c, LDTR, selector)
+        return
+    if selector & 4:
+        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        return
+    raw = read_descriptor(c, selector, VEC_GP, 0)
+    if c.fault:
+        return
+    if descriptor_attr(raw) & 0x1F != 2:
+        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+    elif not descriptor_attr(raw) & 0x80:
+        mmu.exception(c, VEC_NP, selector & 0xFFFC)
+    else:
+        assign(c, LDTR, selector, raw)
+
+
+def load_tr(c, selector):
+    """LTR: an available TSS, which becomes busy."""
+    raw: u64
+    if not selector & 0xFFFC or selector & 4:
+        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        return
+    raw = read_descriptor(c, selector, VEC_GP, 0)
+    if c.fault:
+        return
+    if descriptor_attr(raw) & 0x17 != 1:
+        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        return
+    if not descriptor_attr(raw) & 0x80:
+        mmu.exception(c, VEC_NP, selector & 0xFFFC)
+        return
+    mmu.write_linear(c, c.gdt_base + (selector & 0xFFF8) + 5, ((raw >> 40) & 0xFF) | 2, 1)
+    if not c.fault:
+        assign(c, TR, selector, raw)
+        c.attr[TR] |= 2
+
+
+def visible_descriptor(c, selector, for_lsl):
+    """LAR, LSL, VERR, VERW: the descriptor if it is there and may be seen, else 0. Never raises."""
+    raw: u64
+    attr: u32
+    kind: u32
+    dpl: u32
+    if not selector & 0xFFFC:
+        return 0
+    raw = read_descriptor(c, selector, VEC_GP, 0)
+    if c.fault:
+        if c.fault == FAULT_EXCEPTION and c.fault_vector == VEC_GP:
+            c.fault = FAULT_NONE
+        return 0
+    attr = descriptor_attr(raw)
+    dpl = (attr >> 5) & 3
+    if not attr & 0x10:
+        kind = attr & 15
+        if kind == 0 or kind == 8 or kind == 10 or kind == 13 or kind == 6 or kind == 7 or kind >= 14:
+            return 0
+        if for_lsl and (kind == 4 or kind == 5 or kind == 12):
+            return 0
+    if attr & 0x1C != 0x1C and (dpl < c.cpl or dpl < (selector & 3)):
+        return 0
+    return raw
+
+
+def verify(c, selector, write):
+    """VERR and VERW: whether a segment may be read or written."""
+    raw: u64 = visible_descriptor(c, selector, 0)
+    attr: u32 = descriptor_attr(raw)
+    if raw == 0 or not attr & 0x10:
+        return 0
+    if write:
+        return attr & 0xA == 2
+    return attr & 0xA != 8

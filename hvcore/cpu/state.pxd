@@ -1,0 +1,319 @@
+# The types, constants and the processor's record, for C. The values stand again in `state.py`, for the
+# uncompiled processor; tests/hvcore/cpu/test_modes.py compares the two.
+cimport cython
+from hvcore.cpu.exitinfo cimport ExitInfo
+
+ctypedef unsigned char u8
+ctypedef unsigned short u16
+ctypedef unsigned int u32
+ctypedef unsigned long long u64
+ctypedef long long s64
+
+cdef extern from *:
+    """
+    #define M32 0xFFFFFFFFull
+    #define M64 0xFFFFFFFFFFFFFFFFull
+    #define PAGE_BITS 0xFFFFFFFFFFFFF000ull
+    #define NO_PAGE 0x8000000000000000ull
+    #define TOP_HALF 0xFFFF0000ull
+    #define TOP_BYTE 0xFF000000ull
+    static const unsigned long long SIZE_MASK[4] = {0xFF, 0xFFFF, M32, M64};
+    static const unsigned long long SIZE_SIGN[4] = {0x80, 0x8000, 0x80000000ull, 0x8000000000000000ull};
+    #define LOAD_ACQUIRE(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    """
+    const u64 M32, M64, PAGE_BITS, NO_PAGE, TOP_HALF, TOP_BYTE
+    const u64[4] SIZE_MASK, SIZE_SIGN
+    u32 LOAD_ACQUIRE(u32 *p) noexcept nogil
+
+cdef enum:
+    RAX = 0
+    RCX = 1
+    RDX = 2
+    RBX = 3
+    RSP = 4
+    RBP = 5
+    RSI = 6
+    RDI = 7
+    NO_REG = 16
+
+cdef enum:
+    ES = 0
+    CS = 1
+    SS = 2
+    DS = 3
+    FS = 4
+    GS = 5
+    LDTR = 6
+    TR = 7
+
+cdef enum:
+    CC_FLAGS = 0
+    CC_ADD = 1
+    CC_ADC = 2
+    CC_SUB = 3
+    CC_SBB = 4
+    CC_LOGIC = 5
+    CC_INC = 6
+    CC_DEC = 7
+    CC_SHIFT = 8
+
+cdef enum:
+    F_CF = 0x1
+    F_PF = 0x4
+    F_AF = 0x10
+    F_ZF = 0x40
+    F_SF = 0x80
+    F_TF = 0x100
+    F_IF = 0x200
+    F_DF = 0x400
+    F_OF = 0x800
+    F_IOPL = 0x3000
+    F_NT = 0x4000
+    F_RF = 0x10000
+    F_VM = 0x20000
+    F_AC = 0x40000
+    F_VIF = 0x80000
+    F_VIP = 0x100000
+    F_ID = 0x200000
+    F_STATUS = 0x8D5
+
+cdef enum:
+    CR0_PE = 0x1
+    CR0_MP = 0x2
+    CR0_EM = 0x4
+    CR0_TS = 0x8
+    CR0_ET = 0x10
+    CR0_NE = 0x20
+
+cdef enum:
+    VEC_DE = 0
+    VEC_DB = 1
+    VEC_NMI = 2
+    VEC_BP = 3
+    VEC_OF = 4
+    VEC_BR = 5
+    VEC_UD = 6
+    VEC_NM = 7
+    VEC_DF = 8
+    VEC_TS = 10
+    VEC_NP = 11
+    VEC_SS = 12
+    VEC_GP = 13
+    VEC_PF = 14
+    VEC_AC = 17
+
+cdef enum:
+    FAULT_NONE = 0
+    FAULT_EXCEPTION = 1
+    FAULT_EXIT = 2
+    FAULT_REPEAT = 3
+
+cdef enum:
+    EVENT_EXTERNAL = 0
+    EVENT_NMI = 2
+    EVENT_EXCEPTION = 3
+    EVENT_SOFTWARE = 4
+    EVENT_PRIVILEGED = 5
+    EVENT_SOFTWARE_EXCEPTION = 6
+
+cdef enum:
+    SPECIAL_SHADOW = 1
+    SPECIAL_TRAP = 2
+    SPECIAL_INJECT = 4
+    SPECIAL_STOP = 8
+    SPECIAL_WINDOW = 16
+    SPECIAL_RAISE = 32
+
+cdef enum:
+    SHADOW_STI = 1
+    SHADOW_MOV_SS = 2
+    BLOCKED_NMI = 8
+
+cdef enum:
+    ACTIVE = 0
+    HALTED = 1
+    SHUTDOWN = 2
+
+cdef enum:
+    TLB_SIZE = 1024
+    TLB_MASK = 1023
+    MAX_SLOTS = 64
+    BLOCK_BUCKETS = 16384
+    MAX_BLOCKS = 32768
+    MAX_OPS = 262144
+    MAX_BLOCK_OPS = 32
+    MMIO_MAX = 16
+
+cdef struct Op:
+    u16 kind
+    u8 size         # 0 8 bits, 1 16, 2 32, 3 64
+    u8 sub
+    u8 reg
+    u8 rsh          # 8 when `reg` names AH, CH, DH or BH
+    u8 rm
+    u8 msh
+    u8 base
+    u8 index
+    u8 scale
+    u8 seg
+    u8 length
+    u8 rep
+    u8 addr         # address size, as `size`
+    u8 ends         # nothing of the block follows
+    u16 off         # of the instruction's end, from the start of the block
+    u8 lock
+    u8 isreg
+    u8 prefixes
+    u64 imm
+    u64 disp
+    u64 imm2
+
+cdef struct Slot:
+    u64 first
+    u64 last
+    s64 read
+    s64 write
+
+cdef struct Tlb:
+    u64 rd
+    u64 wr
+    u64 ex
+    u64 add
+
+cdef struct Block:
+    u64 at              # host offset of the first byte
+    u32 mode
+    u32 ops
+    u32 count
+    u32 length
+    s64 next            # in its bucket
+    s64 next_in_page
+    u32 valid
+
+cdef class State:
+    # architecture
+    cdef u64[17] regs
+    cdef u64 eip
+    cdef u64 flags
+    cdef u32 cc_op
+    cdef u32 cc_size
+    cdef u32 cc_cf
+    cdef u64 cc_a
+    cdef u64 cc_b
+    cdef u64 cc_res
+    cdef u32[8] sel
+    cdef u64[8] base
+    cdef u32[8] limit
+    cdef u32[8] attr
+    cdef u64[8] rd_size
+    cdef u64[8] wr_size
+    cdef u64 gdt_base
+    cdef u64 idt_base
+    cdef u32 gdt_limit
+    cdef u32 idt_limit
+    cdef u64 cr0
+    cdef u64 cr2
+    cdef u64 cr3
+    cdef u64 cr4
+    cdef u64 cr8
+    cdef public u64 efer
+    cdef u64[8] debug
+    cdef readonly u32 cpl
+    cdef u64 sp_mask
+    cdef u32 code_size
+    cdef u32 protected
+    cdef u32 shadow
+    cdef u32 activity_now
+    cdef s64 tsc_offset
+    # faults on their way
+    cdef u32 fault
+    cdef u32 fault_vector
+    cdef u32 fault_error
+    cdef u32 fault_has_error
+    cdef u32 fault_kind
+    cdef u32 fault_length
+    cdef u32 no_trap
+    cdef u32 raise_vector
+    cdef u32 raise_error
+    cdef u32 raise_has_error
+    # event injection
+    cdef u32 inject_kind
+    cdef u32 inject_vector
+    cdef u32 inject_error
+    cdef u32 inject_has_error
+    cdef u32 inject_length
+    cdef u32 delivering
+    cdef u32 delivering_kind
+    cdef u32 delivering_vector
+    cdef u32 delivering_error
+    cdef u32 delivering_has_error
+    # running
+    cdef u32 special
+    cdef readonly u64 icount
+    cdef u64 stop_at
+    cdef bint stop_wanted
+    cdef u64 block_eip
+    cdef ExitInfo info
+    cdef u32 vcpu
+    cdef object pins
+    cdef u32 *pin
+    # intercepts
+    cdef u32 on_interrupt
+    cdef u32 on_window
+    cdef u32 on_hlt
+    cdef u32 on_io
+    cdef u32 on_cpuid
+    cdef u32 on_rdtsc
+    cdef u32 on_rdpmc
+    cdef u32 on_rdmsr
+    cdef u32 on_wrmsr
+    cdef u32 on_exceptions
+    cdef u32 on_cr_read
+    cdef u32 on_cr_write
+    cdef u32 on_dr_read
+    cdef u32 on_dr_write
+    cdef u32 on_invd
+    cdef u32 on_invlpg
+    cdef u32 on_pause
+    cdef u32 on_iret
+    cdef u32 on_software_interrupt
+    cdef u32 on_descriptor_table
+    cdef u32 io_bitmap_used
+    cdef u8[8192] io_bitmap
+    # memory
+    cdef object memory
+    cdef object host_view
+    cdef u8 *host
+    cdef u64 a20_mask
+    cdef u32 slots_used
+    cdef Slot[64] slots
+    cdef Tlb[1024] tlb
+    # decoded code
+    cdef Op *ops
+    cdef u32 ops_used
+    cdef Block *blocks
+    cdef u32 blocks_used
+    cdef s64 *buckets
+    cdef s64 *page_blocks
+    cdef u64 *page_code     # a bit for every 64 bytes of a host page that holds decoded code
+    cdef u64 host_pages
+    cdef u64 fetch_at
+    cdef u32 fetch_count
+    cdef u32 fetch_next
+    cdef u32 fetch_over
+    cdef u8[16] fetched
+    # emulation of an access to what is no memory
+    cdef u32 emulating
+    cdef u32 mmio_supplied
+    cdef u32 mmio_used
+    cdef u64[16] mmio_address
+    cdef u32[16] mmio_size
+    cdef u64[16] mmio_data
+    cdef u32 mmio_writes
+    cdef u64[16] mmio_write_address
+    cdef u32[16] mmio_write_size
+    cdef u64[16] mmio_write_data
+    # statistics
+    cdef u64 count_blocks
+    cdef u64 count_tlb_misses
+    cdef u64 count_exits

@@ -1,0 +1,440 @@
+"""Ports, control registers, descriptor tables, and what else only a kernel does (SDM vol. 3 ch. 2, vol. 1 ch. 19).
+
+An instruction that a backend wants to see stops with its raw facts in `State.info`; one that it does not is
+executed here.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import flags, mmu, operands, segments, strings
+    from cython.cimports.hvcore.cpu.arith import set_zero_flag
+    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
+else:
+    import time
+
+    from hvcore.cpu import flags, mmu, operands, segments, strings
+    from hvcore.cpu.arith import set_zero_flag
+    from hvcore.cpu.constants import *  # noqa: F403
+
+# ExitKind
+EXIT_HLT = cython.declare(u32, 4)
+EXIT_IO = cython.declare(u32, 5)
+EXIT_CPUID = cython.declare(u32, 6)
+EXIT_RDTSC = cython.declare(u32, 7)
+EXIT_RDMSR = cython.declare(u32, 8)
+EXIT_WRMSR = cython.declare(u32, 9)
+EXIT_CR_READ = cython.declare(u32, 13)
+EXIT_CR_WRITE = cython.declare(u32, 14)
+EXIT_DR_ACCESS = cython.declare(u32, 15)
+EXIT_INVD = cython.declare(u32, 16)
+EXIT_WBINVD = cython.declare(u32, 17)
+EXIT_INVLPG = cython.declare(u32, 18)
+EXIT_PAUSE = cython.declare(u32, 19)
+EXIT_RDPMC = cython.declare(u32, 21)
+EXIT_DESCRIPTOR_TABLE = cython.declare(u32, 24)
+EXIT_LMSW = cython.declare(u32, 25)
+EXIT_CLTS = cython.declare(u32, 26)
+
+CR0_WRITABLE = cython.declare(u64, 0x6005003F)
+CR4_WRITABLE = cython.declare(u64, 0xC)  # TSD and DE
+PG_BIT = cython.declare(u64, 1 << 31)
+DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
+DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
+
+
+def stop(c, kind, o):
+    """Stop at this instruction for the backend."""
+    c.fault = FAULT_EXIT
+    c.info.kind = kind
+    c.info.instruction_length = o.length
+    c.info.next_rip = c.eip
+
+
+def time_stamp(c):
+    """The time-stamp counter: 1 GHz, from the host's monotonic clock."""
+    if cython.compiled:
+        now: timespec
+        clock_gettime(CLOCK_MONOTONIC, cython.address(now))
+        return cython.cast(u64, now.tv_sec) * 1000000000 + cython.cast(u64, now.tv_nsec) + c.tsc_offset
+    else:
+        return (time.monotonic_ns() + c.tsc_offset) & M64
+
+
+def privileged(c):
+    """Whether the guest may execute a privileged instruction; #GP(0) if not."""
+    if c.cpl == 0:
+        return 1
+    mmu.exception(c, VEC_GP, 0)
+    return 0
+
+
+# Ports
+
+
+def io_allowed(c, port, n):
+    """IOPL, then the TSS's I/O permission bitmap (SDM vol. 1 §19.5); #GP(0) if neither allows it."""
+    at: u64
+    bits: u64
+    if not c.protected or c.cpl <= ((c.flags & F_IOPL) >> 12):
+        return 1
+    if c.attr[TR] & 0x10000 or not c.attr[TR] & 8 or c.limit[TR] < 0x67:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    at = mmu.read_linear(c, c.base[TR] + 0x66, 2)
+    if c.fault:
+        return 0
+    at += port >> 3
+    if at + 1 > c.limit[TR]:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    bits = mmu.read_linear(c, c.base[TR] + at, 2)
+    if c.fault:
+        return 0
+    if (bits >> (port & 7)) & ((1 << n) - 1):
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    return 1
+
+
+def intercepted(c, port, n):
+    """Whether the backend wants to see an access to any of these ports."""
+    i: u32
+    if not c.on_io:
+        return 0
+    if not c.io_bitmap_used:
+        return 1
+    for i in range(port, port + n):
+        if i > 0xFFFF or (c.io_bitmap[i >> 3] >> (i & 7)) & 1:
+            return 1
+    return 0
+
+
+def describe_port_access(c, o, port, read):
+    """The facts of IN, OUT, INS and OUTS."""
+    c.info.port = port
+    c.info.size = 1 << o.size
+    c.info.read = read
+    c.info.string = 0
+    c.info.rep = 0
+    c.info.immediate = 0
+    c.info.address_size = 1 << o.addr
+    c.info.segment = o.seg
+
+
+def port_access(c, o, port, read):
+    """IN and OUT."""
+    n: u32 = 1 << o.size
+    if not io_allowed(c, port, n):
+        return
+    if intercepted(c, port, n):
+        stop(c, EXIT_IO, o)
+        describe_port_access(c, o, port, read)
+        c.info.immediate = o.kind == IN_I or o.kind == OUT_I
+    elif read:
+        operands.put(c, RAX, 0, o.size, SIZE_MASK[o.size])
+
+
+def string_port_access(c, o):
+    """INS and OUTS. The common layer repeats them; with a count of zero nothing happens."""
+    port: u32 = c.regs[RDX] & 0xFFFF
+    n: u32 = 1 << o.size
+    read: u32 = o.kind == INS
+    seg: u32 = ES if read else o.seg
+    if o.rep and not c.regs[RCX] & SIZE_MASK[o.addr]:
+        return
+    if not io_allowed(c, port, n):
+        return
+    if not intercepted(c, port, n):
+        strings.string(c, o)
+        return
+    stop(c, EXIT_IO, o)
+    describe_port_access(c, o, port, read)
+    c.info.segment = seg
+    c.info.string = 1
+    c.info.rep = o.rep != 0
+    c.info.linear_address = (c.base[seg] + (c.regs[RDI if read else RSI] & SIZE_MASK[o.addr])) & M32
+
+
+# Control registers and descriptor tables
+
+
+def write_cr0(c, value):
+    """MOV to CR0 and LMSW; #GP(0) for what the processor has not: paging, or NW without CD."""
+    if value & PG_BIT or (value & 0x60000000) == 0x20000000:
+        mmu.exception(c, VEC_GP, 0)
+        return
+    c.cr0 = (value & CR0_WRITABLE) | CR0_ET
+    c.protected = c.cr0 & CR0_PE
+    if not c.protected:
+        c.cpl = 0
+    mmu.update_stack_and_code(c)
+    mmu.flush(c)
+
+
+def write_cr(c, number, value):
+    """MOV to a control register."""
+    if number == 0:
+        write_cr0(c, value)
+    elif number == 2:
+        c.cr2 = value
+    elif number == 3:
+        c.cr3 = value
+        mmu.flush(c)
+    elif number == 4:
+        if value & (CR4_WRITABLE ^ M64):
+            mmu.exception(c, VEC_GP, 0)
+            return
+        c.cr4 = value
+    else:
+        mmu.exception_plain(c, VEC_UD)
+
+
+def control_register(c, number):
+    """The value of a control register; #UD if there is none."""
+    if number == 0:
+        return c.cr0
+    elif number == 2:
+        return c.cr2
+    elif number == 3:
+        return c.cr3
+    elif number == 4:
+        return c.cr4
+    mmu.exception_plain(c, VEC_UD)
+    return 0
+
+
+def access_register(c, o, kind, number, mask):
+    """Stop at a MOV to or from a control or debug register, if the backend wants that."""
+    if (mask >> number) & 1:
+        stop(c, kind, o)
+        c.info.number = number
+        c.info.gpr = o.rm
+
+
+def descriptor_table(c, o):
+    """SGDT SIDT LGDT LIDT."""
+    off: u64 = operands.address(c, o)
+    limit: u64
+    base: u64
+    if (o.kind == LGDT or o.kind == LIDT) and not privileged(c):
+        return
+    if c.on_descriptor_table:
+        stop(c, EXIT_DESCRIPTOR_TABLE, o)
+        return
+    if o.kind == SGDT or o.kind == SIDT:
+        limit = c.gdt_limit if o.kind == SGDT else c.idt_limit
+        base = c.gdt_base if o.kind == SGDT else c.idt_base
+        if not mmu.check_write(c, o.seg, off, 6):
+            return
+        mmu.write(c, o.seg, off, limit, 1)
+        if c.fault:
+            return
+        mmu.write(c, o.seg, (off + 2) & SIZE_MASK[o.addr], base, 2)
+        return
+    limit = mmu.read(c, o.seg, off, 1)
+    if c.fault:
+        return
+    base = mmu.read(c, o.seg, (off + 2) & SIZE_MASK[o.addr], 2)
+    if c.fault:
+        return
+    if o.size == 1:
+        base &= 0xFFFFFF
+    if o.kind == LGDT:
+        c.gdt_base = base
+        c.gdt_limit = limit
+    else:
+        c.idt_base = base
+        c.idt_limit = limit
+
+
+def selector_operand(c, o):
+    """The 16-bit operand of LLDT, LTR, VERR, VERW, LMSW, LAR and LSL."""
+    if o.isreg:
+        # a destination in r/m was swapped into `reg`; LAR and LSL have their source in `rm`
+        if o.kind == LAR_R or o.kind == LSL_R:
+            return c.regs[o.rm] & 0xFFFF
+        return c.regs[o.reg] & 0xFFFF
+    return mmu.read(c, o.seg, operands.address(c, o), 1)
+
+
+def store_word(c, o, value):
+    """The operand of SLDT, STR and SMSW: a whole register, or 16 bits of memory."""
+    if o.isreg:
+        operands.put(c, o.reg, 0, o.size, value)
+    else:
+        mmu.write(c, o.seg, operands.address(c, o), value & 0xFFFF, 1)
+
+
+def execute(c, o):
+    """One instruction of this family; `c.eip` is already that of the next one."""
+    kind: u32 = o.kind
+    value: u64
+    raw: u64
+    n: u32
+    if kind == IN_I:
+        port_access(c, o, cython.cast(u32, o.imm), 1)
+    elif kind == IN_DX:
+        port_access(c, o, c.regs[RDX] & 0xFFFF, 1)
+    elif kind == OUT_I:
+        port_access(c, o, cython.cast(u32, o.imm), 0)
+    elif kind == OUT_DX:
+        port_access(c, o, c.regs[RDX] & 0xFFFF, 0)
+    elif kind == INS or kind == OUTS:
+        string_port_access(c, o)
+    elif kind == HLT:
+        if privileged(c):
+            if c.on_hlt:
+                stop(c, EXIT_HLT, o)
+            else:
+                c.activity_now = HALTED
+                c.special |= SPECIAL_STOP
+    elif kind == PAUSE:
+        if c.on_pause:
+            stop(c, EXIT_PAUSE, o)
+    elif kind == CPUID:
+        if c.on_cpuid:
+            stop(c, EXIT_CPUID, o)
+        else:
+            c.regs[RAX] = c.regs[RBX] = c.regs[RCX] = c.regs[RDX] = 0
+    elif kind == RDTSC:
+        if c.cr4 & 4 and not privileged(c):
+            return
+        if c.on_rdtsc:
+            stop(c, EXIT_RDTSC, o)
+            return
+        value = time_stamp(c)
+        c.regs[RAX] = value & M32
+        c.regs[RDX] = value >> 32
+    elif kind == RDPMC:
+        if c.on_rdpmc:
+            stop(c, EXIT_RDPMC, o)
+        else:
+            mmu.exception(c, VEC_GP, 0)  # there are no counters
+    elif kind == RDMSR or kind == WRMSR:
+        if not privileged(c):
+            return
+        if c.on_rdmsr if kind == RDMSR else c.on_wrmsr:
+            stop(c, EXIT_RDMSR if kind == RDMSR else EXIT_WRMSR, o)
+            c.info.number = c.regs[RCX] & M32
+        else:
+            mmu.exception(c, VEC_GP, 0)  # which MSRs there are is the common layer's policy
+    elif kind == INVD or kind == WBINVD:
+        if privileged(c) and c.on_invd:
+            stop(c, EXIT_INVD if kind == INVD else EXIT_WBINVD, o)
+    elif kind == INVLPG:
+        if not privileged(c):
+            return
+        value = (c.base[o.seg] + operands.address(c, o)) & M32
+        if c.on_invlpg:
+            stop(c, EXIT_INVLPG, o)
+            c.info.linear_address = value
+        else:
+            mmu.flush(c)
+    elif kind == CLTS:
+        if privileged(c):
+            if c.on_cr_write & 1:
+                stop(c, EXIT_CLTS, o)
+            else:
+                c.cr0 &= CR0_TS ^ M64
+    elif kind == SGDT or kind == SIDT or kind == LGDT or kind == LIDT:
+        descriptor_table(c, o)
+    elif kind == SMSW_R or kind == SMSW_M:
+        store_word(c, o, c.cr0)
+    elif kind == LMSW_R or kind == LMSW_M:
+        if not privileged(c):
+            return
+        value = selector_operand(c, o)
+        if c.fault:
+            return
+        if c.on_cr_write & 1:
+            stop(c, EXIT_LMSW, o)
+            c.info.data = value
+        else:  # LMSW can set PE but not clear it
+            write_cr0(c, (c.cr0 & (14 ^ M64)) | (value & 15))
+    elif kind == MOV_R_CR:
+        if privileged(c):
+            access_register(c, o, EXIT_CR_READ, o.reg, c.on_cr_read)
+            if not c.fault:
+                value = control_register(c, o.reg)
+                if not c.fault:
+                    c.regs[o.rm] = value
+    elif kind == MOV_CR_R:
+        if privileged(c):
+            access_register(c, o, EXIT_CR_WRITE, o.reg, c.on_cr_write)
+            if not c.fault:
+                write_cr(c, o.reg, c.regs[o.rm] & M32)
+    elif kind == MOV_R_DR or kind == MOV_DR_R:
+        if not privileged(c):
+            return
+        n = o.reg
+        if n == 4 or n == 5:
+            if c.cr4 & 8:
+                mmu.exception_plain(c, VEC_UD)
+                return
+            n += 2
+        access_register(c, o, EXIT_DR_ACCESS, n, c.on_dr_read if kind == MOV_R_DR else c.on_dr_write)
+        if c.fault:
+            c.info.read = kind == MOV_R_DR
+        elif kind == MOV_R_DR:
+            c.regs[o.rm] = c.debug[n]
+        elif n == 6:
+            c.debug[6] = (c.regs[o.rm] & 0xE00F) | DR6_ONES
+        elif n == 7:
+            c.debug[7] = (c.regs[o.rm] & DR7_WRITABLE) | 0x400
+        else:
+            c.debug[n] = c.regs[o.rm] & M32
+    elif not c.protected:  # the rest exists in protected mode only
+        mmu.exception_plain(c, VEC_UD)
+    elif kind == SLDT_R or kind == SLDT_M:
+        store_word(c, o, c.sel[LDTR])
+    elif kind == STR_R or kind == STR_M:
+        store_word(c, o, c.sel[TR])
+    elif kind == LAR_R or kind == LAR_M or kind == LSL_R or kind == LSL_M:
+        value = selector_operand(c, o)
+        if c.fault:
+            return
+        n = kind == LSL_R or kind == LSL_M
+        raw = segments.visible_descriptor(c, cython.cast(u32, value), n)
+        if c.fault:
+            return
+        if raw and n:
+            operands.put(c, o.reg, 0, o.size, segments.descriptor_limit(raw))
+        elif raw:
+            operands.put(c, o.reg, 0, o.size, (raw >> 32) & 0x00FFFF00)
+        set_zero_flag(c, raw != 0)
+    elif kind == VERR_R or kind == VERR_M or kind == VERW_R or kind == VERW_M:
+        value = selector_operand(c, o)
+        if c.fault:
+            return
+        n = segments.verify(c, cython.cast(u32, value), kind == VERW_R or kind == VERW_M)
+        if not c.fault:
+            set_zero_flag(c, n)
+    elif kind == LLDT_R or kind == LLDT_M:
+        if privileged(c):
+            value = selector_operand(c, o)
+            if not c.fault:
+                segments.load_ldt(c, cython.cast(u32, value))
+    elif kind == LTR_R or kind == LTR_M:
+        if privileged(c):
+            value = selector_operand(c, o)
+            if not c.fault:
+                segments.load_tr(c, cython.cast(u32, value))
+    else:  # ARPL
+        value = operands.get(c, o.reg, 0, 1) if o.isreg else 0
+        if not o.isreg:
+            value = mmu.read_to_modify(c, o.seg, operands.address(c, o), 1)
+            if c.fault:
+                return
+        raw = c.regs[o.rm if o.isreg else o.reg] & 3
+        if (value & 3) < raw:
+            value = (value & 0xFFFC) | raw
+            if o.isreg:
+                operands.put(c, o.reg, 0, 1, value)
+            else:
+                mmu.write(c, o.seg, operands.address(c, o), value, 1)
+            set_zero_flag(c, 1)
+        else:
+            set_zero_flag(c, 0)

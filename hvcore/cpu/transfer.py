@@ -1,0 +1,336 @@
+"""Far jumps, calls and returns, call gates, IRET (SDM vol. 3 §5.8, vol. 2 JMP, CALL, RET, IRET)."""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import events, flags, mmu, segments
+    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+else:
+    from hvcore.cpu import events, flags, mmu, segments
+    from hvcore.cpu.constants import *  # noqa: F403
+
+TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
+
+
+def enter_code(c, selector, raw, target, rpl):
+    """Load CS from a checked code descriptor and go to `target`; 0 if that is outside the segment."""
+    if target > segments.descriptor_limit(raw):
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    segments.mark_accessed(c, selector, raw)
+    if c.fault:
+        return 0
+    segments.assign(c, CS, (selector & 0xFFFC) | rpl, raw)
+    c.eip = target
+    return 1
+
+
+def far_jump(c, selector, target, size, call):
+    """JMP and CALL to selector:offset. For a call `c.eip` is already the return address."""
+    raw: u64
+    attr: u32
+    dpl: u32
+    kind: u32
+    sp: u64 = c.regs[RSP]
+    if not c.protected:
+        if target > c.limit[CS]:
+            mmu.exception(c, VEC_GP, 0)
+            return
+        if call:
+            mmu.push(c, c.sel[CS], size)
+            if c.fault:
+                return
+            mmu.push(c, c.eip, size)
+            if c.fault:
+                c.regs[RSP] = sp
+                return
+        segments.assign_real(c, CS, selector)
+        c.eip = target
+        return
+    if not selector & 0xFFFC:
+        mmu.exception(c, VEC_GP, 0)
+        return
+    raw = segments.read_descriptor(c, selector, VEC_GP, 0)
+    if c.fault:
+        return
+    attr = segments.descriptor_attr(raw)
+    dpl = (attr >> 5) & 3
+    kind = attr & 15
+    if attr & 0x10:
+        if not attr & 8 or (dpl > c.cpl if attr & 4 else (selector & 3) > c.cpl or dpl != c.cpl):
+            mmu.exception(c, VEC_GP, selector & 0xFFFC)
+            return
+        if not attr & 0x80:
+            mmu.exception(c, VEC_NP, selector & 0xFFFC)
+            return
+        if target > segments.descriptor_limit(raw):
+            mmu.exception(c, VEC_GP, 0)
+            return
+        if call:
+            mmu.push(c, c.sel[CS], size)
+            if c.fault:
+                return
+            mmu.push(c, c.eip, size)
+            if c.fault:
+                c.regs[RSP] = sp
+                return
+        if not enter_code(c, selector, raw, target, c.cpl):
+            c.regs[RSP] = sp
+        return
+    if (kind != 4 and kind != 12 and kind != 5 and kind != 1 and kind != 9) or dpl < c.cpl or dpl < (selector & 3):
+        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        return
+    if not attr & 0x80:
+        mmu.exception(c, VEC_NP, selector & 0xFFFC)
+        return
+    if kind == 4 or kind == 12:
+        through_gate(c, selector, raw, call)
+        return
+    c.fault = FAULT_EXIT
+    c.info.kind = TASK_SWITCH
+    c.info.number = selector
+
+
+def through_gate(c, selector, gate, call):
+    """A call gate: perhaps to an inner ring, with parameters copied to its stack (SDM vol. 3 §5.8.5)."""
+    size: u32 = 2 if (gate >> 43) & 1 else 1
+    code: u32 = (gate >> 16) & 0xFFFF
+    target: u64 = gate & 0xFFFF
+    count: u32 = (gate >> 32) & 31
+    raw: u64
+    attr: u32
+    dpl: u32
+    i: u32
+    value: u64
+    old_cpl: u32 = c.cpl
+    old_sp: u64 = c.regs[RSP]
+    old_mask: u64 = c.sp_mask
+    sel: u32 = c.sel[SS]
+    base: u64 = c.base[SS]
+    limit: u32 = c.limit[SS]
+    rights: u32 = c.attr[SS]
+    if size == 2:
+        target |= (gate >> 32) & TOP_HALF
+    if not code & 0xFFFC:
+        mmu.exception(c, VEC_GP, 0)
+        return
+    raw = segments.read_descriptor(c, code, VEC_GP, 0)
+    if c.fault:
+        return
+    attr = segments.descriptor_attr(raw)
+    dpl = (attr >> 5) & 3
+    if attr & 0x18 != 0x18 or dpl > c.cpl or (not call and not attr & 4 and dpl != c.cpl):
+        mmu.exception(c, VEC_GP, code & 0xFFFC)
+        return
+    if not attr & 0x80:
+        mmu.exception(c, VEC_NP, code & 0xFFFC)
+        return
+    if target > segments.descriptor_limit(raw):
+        mmu.exception(c, VEC_GP, 0)
+        return
+    if call:
+        if not attr & 4 and dpl < c.cpl:
+            events.inner_stack(c, dpl, 0)
+            if not c.fault:
+                mmu.push(c, sel, size)
+            if not c.fault:
+                mmu.push(c, old_sp, size)
+            for i in range(count):
+                if c.fault:
+                    break
+                value = (old_sp & old_mask) + ((count - 1 - i) << size)
+                value = mmu.read_linear(c, base + (value & old_mask), 1 << size)
+                if not c.fault:
+                    mmu.push(c, value, size)
+        else:
+            dpl = c.cpl
+        if not c.fault:
+            mmu.push(c, c.sel[CS], size)
+        if not c.fault:
+            mmu.push(c, c.eip, size)
+        if not c.fault:
+            enter_code(c, code, raw, target, c.cpl)
+        if c.fault:
+            c.cpl = old_cpl
+            c.regs[RSP] = old_sp
+            c.sel[SS] = sel
+            c.base[SS] = base
+            c.limit[SS] = limit
+            c.attr[SS] = rights
+            mmu.update_stack_and_code(c)
+        return
+    enter_code(c, code, raw, target, c.cpl)
+
+
+def drop_outer_segments(c):
+    """After a return to an outer ring: data segments that it may not use become null."""
+    seg: u32
+    attr: u32
+    for seg in range(6):
+        if seg == CS or seg == SS:
+            continue
+        attr = c.attr[seg]
+        if attr & 0x10000:
+            continue
+        if attr & 0x1C != 0x1C and ((attr >> 5) & 3) < c.cpl:
+            segments.assign_null(c, seg, 0)
+
+
+def return_outer(c, size, selector, raw, target, selector_ss, sp):
+    """Finish RETF or IRET to the outer ring `selector & 3`: code, stack, data segments."""
+    rpl: u32 = selector & 3
+    ss: u64
+    attr: u32
+    if not selector_ss & 0xFFFC:
+        mmu.exception(c, VEC_GP, 0)
+        return
+    ss = segments.read_descriptor(c, selector_ss, VEC_GP, 0)
+    if c.fault:
+        return
+    attr = segments.descriptor_attr(ss)
+    if (selector_ss & 3) != rpl or ((attr >> 5) & 3) != rpl or attr & 0x1A != 0x12:
+        mmu.exception(c, VEC_GP, selector_ss & 0xFFFC)
+        return
+    if not attr & 0x80:
+        mmu.exception(c, VEC_SS, selector_ss & 0xFFFC)
+        return
+    if not enter_code(c, selector, raw, target, rpl):
+        return
+    segments.mark_accessed(c, selector_ss, ss)
+    if c.fault:
+        return
+    c.cpl = rpl
+    segments.assign(c, SS, selector_ss, ss)
+    if attr & 0x4000:
+        c.regs[RSP] = sp & M32
+    else:
+        c.regs[RSP] = (c.regs[RSP] & (0xFFFF ^ M64)) | (sp & 0xFFFF)
+    drop_outer_segments(c)
+
+
+def return_descriptor(c, selector):
+    """The code descriptor that RETF or IRET may return to."""
+    raw: u64
+    attr: u32
+    dpl: u32
+    rpl: u32 = selector & 3
+    if not selector & 0xFFFC:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    raw = segments.read_descriptor(c, selector, VEC_GP, 0)
+    if c.fault:
+        return 0
+    attr = segments.descriptor_attr(raw)
+    dpl = (attr >> 5) & 3
+    if attr & 0x18 != 0x18 or rpl < c.cpl or (dpl > rpl if attr & 4 else dpl != rpl):
+        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+    elif not attr & 0x80:
+        mmu.exception(c, VEC_NP, selector & 0xFFFC)
+    return raw
+
+
+def peek(c, n, size):
+    """The stack item `n` bytes above the top."""
+    return mmu.read(c, SS, (c.regs[RSP] + n) & c.sp_mask, size)
+
+
+def far_return(c, size, release):
+    """RETF, releasing `release` bytes of parameters."""
+    n: u64 = 1 << size
+    target: u64
+    selector: u32
+    raw: u64
+    sp: u64
+    selector_ss: u32
+    target = peek(c, 0, size)
+    if c.fault:
+        return
+    selector = peek(c, n, size) & 0xFFFF
+    if c.fault:
+        return
+    if not c.protected:
+        if target > c.limit[CS]:
+            mmu.exception(c, VEC_GP, 0)
+            return
+        mmu.set_sp(c, c.regs[RSP] + 2 * n + release)
+        segments.assign_real(c, CS, selector)
+        c.eip = target
+        return
+    raw = return_descriptor(c, selector)
+    if c.fault:
+        return
+    if (selector & 3) == c.cpl:
+        if enter_code(c, selector, raw, target, c.cpl):
+            mmu.set_sp(c, c.regs[RSP] + 2 * n + release)
+        return
+    sp = peek(c, 2 * n + release, size)
+    if c.fault:
+        return
+    selector_ss = peek(c, 3 * n + release, size) & 0xFFFF
+    if c.fault:
+        return
+    return_outer(c, size, selector, raw, target, selector_ss, sp + release)
+
+
+def pop_flags(c, value, size, cpl):
+    """POPF and IRET: set what privilege level `cpl` may change."""
+    mask: u64 = F_STATUS | F_TF | F_DF | F_NT
+    if cpl == 0 or not c.protected:
+        mask |= F_IOPL
+    if not c.protected or cpl <= ((c.flags & F_IOPL) >> 12):
+        mask |= F_IF
+    if size >= 2:
+        mask |= F_AC | F_ID | F_RF
+    flags.set_eflags(c, (flags.get_eflags(c) & (mask ^ M64)) | (value & mask))
+
+
+def interrupt_return(c, size):
+    """IRET."""
+    n: u64 = 1 << size
+    target: u64
+    selector: u32
+    value: u64
+    raw: u64
+    sp: u64
+    selector_ss: u32
+    old_cpl: u32 = c.cpl
+    if c.protected and c.flags & F_NT:
+        c.fault = FAULT_EXIT
+        c.info.kind = TASK_SWITCH
+        c.info.number = 0
+        return
+    target = peek(c, 0, size)
+    if c.fault:
+        return
+    selector = peek(c, n, size) & 0xFFFF
+    if c.fault:
+        return
+    value = peek(c, 2 * n, size)
+    if c.fault:
+        return
+    if not c.protected:
+        if target > c.limit[CS]:
+            mmu.exception(c, VEC_GP, 0)
+            return
+        mmu.set_sp(c, c.regs[RSP] + 3 * n)
+        segments.assign_real(c, CS, selector)
+        c.eip = target
+        pop_flags(c, value, size, 0)
+        return
+    raw = return_descriptor(c, selector)
+    if c.fault:
+        return
+    if (selector & 3) == c.cpl:
+        if enter_code(c, selector, raw, target, c.cpl):
+            mmu.set_sp(c, c.regs[RSP] + 3 * n)
+            pop_flags(c, value, size, old_cpl)
+        return
+    sp = peek(c, 3 * n, size)
+    if c.fault:
+        return
+    selector_ss = peek(c, 4 * n, size) & 0xFFFF
+    if c.fault:
+        return
+    return_outer(c, size, selector, raw, target, selector_ss, sp)
+    if not c.fault:
+        pop_flags(c, value, size, old_cpl)

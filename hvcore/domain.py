@@ -1,0 +1,423 @@
+"""A domain: what the guest's vCPUs and device models share, and the domain socket.
+
+The virtual platform lives here and not in any vCPU: guest memory and its map, the pins page, the ioreq
+servers with their ranges, the 0xCF8 latch, who owns interrupt acknowledge, reset and shutdown.
+
+Three kinds of threads meet here. The *control thread* (`ioreq.control.ControlServer`) performs device-model
+ops. A *vCPU thread* runs the guest; what it must do for others is posted to it. The *main thread* waits for
+the end. `_lock` guards what is written by more than one of them; the access path takes no lock (see
+`routing`).
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Final
+
+import attrs
+import structlog
+
+from hvcore.builder import Builder
+from hvcore.config import MachineConfig
+from hvcore.cpu.processor import Processor
+from hvcore.errors import ConfigError, HvError
+from hvcore.exits.requests import ConfigAddress, Requests
+from hvcore.routing import MAX_SERVERS, Range, RangeError, Routing
+from hvcore.vcpu import Vcpu
+from ioreq import VERSION, ControlError, IoreqError, shared
+from ioreq.channel import CoreChannel, VcpuDoorbell
+from ioreq.control import Answer, Connection, ControlServer
+from ioreq.endpoint import CoreEndpoint
+from ioreq.evtchn import make_doorbell
+from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET
+from ioreq.messages import (
+    SHUTDOWN_CRASH,
+    SHUTDOWN_POWEROFF,
+    SHUTDOWN_REBOOT,
+    ClaimInterruptAcknowledge,
+    Created,
+    CreateIoreqServer,
+    DestroyIoreqServer,
+    DomainInfo,
+    GetIoreqServerInfo,
+    Hello,
+    IsaIrqLevel,
+    MapIoRange,
+    ModifiedMemory,
+    NrVcpus,
+    Ok,
+    Op,
+    Pages,
+    PciIntxLevel,
+    RamRegion,
+    ReleaseInterruptAcknowledge,
+    RemoteShutdown,
+    Reset,
+    ResetDone,
+    SetIoreqServerState,
+    SetIsaIrqLevel,
+    SetMemType,
+    SetPciIntxLevel,
+    Shutdown,
+    ShutdownReason,
+    UnmapIoRange,
+    Vcpus,
+)
+
+VCPUS: Final = 1
+RESET_PATIENCE: Final = 5.0
+"""Seconds that a device model has to reset its chips before it is given up."""
+STOP_PATIENCE: Final = 0.7
+"""Seconds that vCPUs have to end."""
+
+log = structlog.get_logger("hvcore.domain")
+
+
+@attrs.define(eq=False)
+class IoreqServer:
+    """One attached ioreq server."""
+
+    id: int
+    endpoint: CoreEndpoint
+    connection: Connection
+    enabled: bool = False
+
+
+@attrs.frozen
+class Outcome:
+    """How a domain ended; `status` is the core's exit status."""
+
+    reason: ShutdownReason
+    status: int
+
+
+class Domain:
+    """One guest, from its memory to its end."""
+
+    def __init__(self, machine: MachineConfig, socket_path: str, *, reboot: bool = True) -> None:
+        """Build everything and listen on `socket_path`. Raises ConfigError before anything starts."""
+        self._machine = machine
+        self._reboot = reboot
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._outcome: Outcome | None = None
+        self._failure: BaseException | None = None
+        self._ended: SimpleQueue[None] = SimpleQueue()  # unlike an Event, a signal handler may put
+
+        self.builder = Builder.build(machine)
+        self.memory = self.builder.memory
+        self._pins_fd = shared.create("pins", PAGE_SIZE)
+        self.pins = memoryview(shared.map_shared(self._pins_fd, PAGE_SIZE)).cast("I")
+        self.pins[PIN_A20_OFFSET // 4] = 1
+        self.routing = Routing()
+        self.config_address = ConfigAddress()
+        self._servers: dict[int, IoreqServer] = {}
+        self._next_id = 0
+        self._interrupts: Range | None = None
+        """The server that owns interrupt acknowledge, in the form that a request wants it."""
+        self._resetting: set[Connection] = set()
+        self._greeted: set[Connection] = set()
+        self._started = False
+
+        self._doorbells = [VcpuDoorbell(make_doorbell()) for _ in range(VCPUS)]
+        self.vcpus = [
+            Vcpu(number, machine.vendor, self.memory, self.pins, doorbell, self, self._make_requests(number))
+            for number, doorbell in enumerate(self._doorbells)
+        ]
+        for vcpu in self.vcpus:
+            vcpu.reset(self.builder.start_state)
+        try:
+            self._control = ControlServer(socket_path, self)
+        except IoreqError as error:
+            raise ConfigError(str(error)) from None
+
+    def _make_requests(self, number: int) -> Callable[[Processor], Requests]:
+        def make(processor: Processor) -> Requests:
+            requests = Requests(
+                self.routing,
+                number,
+                self.config_address,
+                completed=processor.sample_pins,
+                failed=self._server_failed,
+            )
+            requests.acknowledger = lambda: self._interrupts
+            return requests
+
+        return make
+
+    # Life, in the main thread
+
+    def run(self) -> int:
+        """Wait for device models, run the guest to its end, and return the core's exit status."""
+        self._control.start()
+        log.info("domain.waiting", socket=self._control.path, machine=self._machine.name)
+        self._ended.get()
+        self._close()
+        if self._failure is not None:
+            raise self._failure
+        assert self._outcome is not None
+        log.info("domain.ended", reason=self._outcome.reason, status=self._outcome.status)
+        return self._outcome.status
+
+    def end(self, reason: ShutdownReason, status: int) -> None:
+        """End the domain; the first call counts. From any thread, and from a signal handler."""
+        if self._outcome is not None:
+            return
+        self._outcome = Outcome(reason, status)
+        for vcpu in self.vcpus:
+            vcpu.stop()
+        self._ended.put(None)
+
+    def _close(self) -> None:
+        if self._outcome is not None:
+            self._control.broadcast(Shutdown(self._outcome.reason, self._outcome.status))
+        else:
+            self._control.broadcast(Shutdown(SHUTDOWN_CRASH, 1))
+        for server in list(self._servers.values()):
+            server.endpoint.kill()
+        with self._changed:
+            self._changed.notify_all()
+        stuck = False
+        for vcpu in self.vcpus:
+            if not vcpu.join(STOP_PATIENCE):
+                log.error("vcpu.stuck", vcpu=vcpu.number)
+                stuck = True
+        self._control.close()
+        if stuck:
+            return  # the process ends, and takes with it what the thread may be using
+        for server in self._servers.values():
+            server.endpoint.close()
+        for bell in self._doorbells:
+            os.close(bell.fd)
+        os.close(self._pins_fd)
+        self.memory.close()
+
+    # Platform, in a vCPU's thread
+
+    def triple_fault(self) -> None:
+        """Reset, as a PC's chipset does on the processor's shutdown cycle."""
+        log.info("domain.triple_fault", rip=hex(self.vcpus[0].processor.rip))
+        self.reset()
+
+    def crash(self, text: str) -> None:
+        """End with status 1."""
+        log.error("domain.crashed", why=text)
+        self.end(SHUTDOWN_CRASH, 1)
+
+    def failed(self, error: BaseException) -> None:
+        """End with the exception, in the main thread."""
+        self._failure = error
+        self.end(SHUTDOWN_CRASH, 1)
+
+    def interrupt_channels(self, vcpu: int) -> list[CoreChannel]:
+        """Return the channel to the owner of interrupt acknowledge."""
+        owner = self._interrupts
+        return [] if owner is None else [owner.channels[vcpu]]
+
+    def reset(self) -> None:
+        """Reset the device models first, then the map, then the processor. Without reboot: end."""
+        if not self._reboot:
+            self.end(SHUTDOWN_POWEROFF, 0)
+            return
+        log.info("domain.reset")
+        self._reset_device_models()
+        if self._outcome is not None:
+            return
+        self.config_address.value = 0
+        self.pins[PIN_A20_OFFSET // 4] = 1
+        with self._lock:
+            self.builder.reset_map()
+        for vcpu in self.vcpus:
+            vcpu.reset(self.builder.start_state)
+
+    def _reset_device_models(self) -> None:
+        """Tell every device model to reset, and wait until each has, or is gone."""
+        with self._changed:
+            self._resetting = {server.connection for server in self._servers.values()}
+            for connection in self._resetting:
+                connection.send(Reset())
+            answered = self._changed.wait_for(
+                lambda: not self._resetting or self._outcome is not None, RESET_PATIENCE
+            )
+            late = list(self._resetting)
+            self._resetting = set()
+        if not answered:
+            for connection in late:
+                log.error("server.reset_timeout", program=connection.program, seconds=RESET_PATIENCE)
+                connection.close()
+
+    def _server_failed(self, server: int, why: str) -> None:
+        """Treat a server that broke the protocol as dead. Its connection's end does the rest."""
+        attached = self._servers.get(server)
+        log.error("server.protocol_error", server=server, why=why)
+        if attached is not None:
+            attached.endpoint.kill()
+            attached.connection.close()
+
+    # Handler, in the control thread
+
+    def hello(self, connection: Connection, hello: Hello) -> tuple[DomainInfo, Sequence[int]]:
+        """Describe the domain."""
+        log.info("server.attached", program=hello.program)
+        with self._lock:
+            self._greeted.add(connection)
+        info = DomainInfo(
+            version=VERSION,
+            vcpus=VCPUS,
+            ram=[RamRegion(r.address, r.length, r.offset) for r in self.memory.regions],
+            e820=self.builder.e820(),
+            name=self._machine.name,
+            boot={"vcpus": VCPUS, "memory": self.memory.size},
+        )
+        return info, [self.memory.ram_fd, self._pins_fd, *(bell.fd for bell in self._doorbells)]
+
+    def handle(self, connection: Connection, op: Op) -> Answer:
+        """Perform one device-model op."""
+        try:
+            return self._perform(connection, op)
+        except RangeError as error:
+            raise ControlError(error.errno, str(error)) from None
+        except HvError as error:
+            raise ControlError(errno.EINVAL, str(error)) from None
+
+    def gone(self, connection: Connection) -> None:
+        """Destroy the servers of a device model that died or left; whoever waits for it goes on."""
+        log.info("server.detached", program=connection.program)
+        for server in [s for s in self._servers.values() if s.connection is connection]:
+            self._destroy(server)
+        with self._changed:
+            self._greeted.discard(connection)
+            self._resetting.discard(connection)
+            self._changed.notify_all()
+
+    def _perform(self, connection: Connection, op: Op) -> Answer:
+        match op:
+            case CreateIoreqServer():
+                return self._create(connection)
+            case GetIoreqServerInfo(id=id_):
+                return Pages(id_), self._owned(connection, id_).endpoint.descriptors
+            case MapIoRange():
+                self._owned(connection, op.id)
+                self.routing.claim(op.id, op.space, op.first, op.last, op.posted)
+            case UnmapIoRange():
+                self._owned(connection, op.id)
+                self.routing.release(op.id, op.space, op.first, op.last)
+            case SetIoreqServerState():
+                self._owned(connection, op.id).enabled = op.enabled
+                self.routing.enable(op.id, op.enabled)
+                self._start_when_ready()
+            case DestroyIoreqServer(id=id_):
+                self._destroy(self._owned(connection, id_))
+            case ClaimInterruptAcknowledge(id=id_):
+                self._claim_interrupts(self._owned(connection, id_))
+                self._start_when_ready()
+            case ReleaseInterruptAcknowledge(id=id_):
+                self._release_interrupts(self._owned(connection, id_))
+            case SetIsaIrqLevel():
+                self._interrupt_owner().send(IsaIrqLevel(op.irq, op.level))
+            case SetPciIntxLevel():
+                self._interrupt_owner().send(PciIntxLevel(op.bus, op.device, op.intx, op.level))
+            case ModifiedMemory():
+                self._modified(op.first, op.last)
+            case SetMemType():
+                self._set_mem_type(op)
+            case RemoteShutdown():
+                self._remote_shutdown(op)
+            case NrVcpus():
+                return Vcpus(VCPUS)
+            case ResetDone():
+                with self._changed:
+                    self._resetting.discard(connection)
+                    self._changed.notify_all()
+        return Ok()
+
+    def _create(self, connection: Connection) -> Created:
+        if len(self._servers) >= MAX_SERVERS:
+            raise ControlError(errno.ENOSPC, f"at most {MAX_SERVERS} ioreq servers")
+        server = IoreqServer(self._next_id, CoreEndpoint(self._doorbells), connection)
+        self._next_id += 1
+        self._servers[server.id] = server
+        self.routing.add(server.id, server.endpoint)
+        return Created(server.id)
+
+    def _owned(self, connection: Connection, id_: int) -> IoreqServer:
+        server = self._servers.get(id_)
+        if server is None:
+            raise ControlError(errno.ENOENT, f"no ioreq server {id_}")
+        if server.connection is not connection:
+            raise ControlError(errno.EPERM, f"ioreq server {id_} belongs to another device model")
+        return server
+
+    def _destroy(self, server: IoreqServer) -> None:
+        """Free its ranges, then complete its request in flight; the vCPU closes what it may be using."""
+        self._release_interrupts(server)
+        self.routing.remove(server.id)
+        del self._servers[server.id]
+        server.endpoint.kill()
+        if self._started:
+            self.vcpus[0].post(server.endpoint.close)
+        else:
+            server.endpoint.close()
+
+    def _claim_interrupts(self, server: IoreqServer) -> None:
+        owner = self._interrupts
+        if owner is not None and owner.server != server.id:
+            raise ControlError(errno.EBUSY, f"ioreq server {owner.server} owns interrupt acknowledge")
+        endpoint = server.endpoint
+        self._interrupts = Range(0, 0, False, server.id, endpoint, endpoint.channels)
+        self._wake()
+
+    def _release_interrupts(self, server: IoreqServer) -> None:
+        """Its INTR pins fall: nobody drives them any more."""
+        if self._interrupts is not None and self._interrupts.server == server.id:
+            self._interrupts = None
+            for number in range(VCPUS):
+                self.pins[number] = 0
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let a halted vCPU look again: it sleeps on the old owner's channel."""
+        for vcpu in self.vcpus:
+            vcpu.post(_nothing)
+
+    def _interrupt_owner(self) -> Connection:
+        if self._interrupts is None:
+            raise ControlError(errno.ENODEV, "no ioreq server owns interrupt acknowledge")
+        return self._servers[self._interrupts.server].connection
+
+    def _start_when_ready(self) -> None:
+        """Start the guest once its interrupt controller is there and answers."""
+        if self._started or self._outcome is not None or self._interrupts is None:
+            return
+        if self._servers[self._interrupts.server].enabled:
+            self._started = True
+            log.info("domain.started", vendor=self._machine.vendor, memory=self.memory.size)
+            for vcpu in self.vcpus:
+                vcpu.start()
+
+    def _modified(self, first: int, last: int) -> None:
+        if last < first:
+            raise ControlError(errno.EINVAL, f"range {first:#x}-{last:#x}")
+        for vcpu in self.vcpus:
+            vcpu.post(lambda processor=vcpu.processor: processor.invalidate_code(first, last - first + 1))  # type: ignore[misc]
+
+    def _set_mem_type(self, op: SetMemType) -> None:
+        with self._lock:
+            self.memory.set_type(op.first, op.last, op.type)
+        for vcpu in self.vcpus:
+            vcpu.post(vcpu.processor.memory_changed)
+
+    def _remote_shutdown(self, op: RemoteShutdown) -> None:
+        if op.reason == SHUTDOWN_REBOOT:
+            self.vcpus[0].post(self.reset)
+        elif op.reason == SHUTDOWN_CRASH:
+            log.error("domain.crashed", why="a device model says so")
+            self.end(SHUTDOWN_CRASH, op.code or 1)
+        else:
+            self.end(SHUTDOWN_POWEROFF, op.code)
+
+
+def _nothing() -> None:
+    """Work that only wakes."""

@@ -1,0 +1,119 @@
+"""The I/O exit handler: IN, OUT, INS, OUTS (SDM vol. 1 chapter 19).
+
+A repeated string instruction becomes as few requests as the ABI allows: all items that share a page of RAM go
+in one, with a pointer to the RAM. The instruction is left at its RIP between them, as real hardware does, so
+that interrupts get in and a fault in the middle leaves counts and indexes exact.
+"""
+
+from typing import Final
+
+from hvcore.cpu.processor import Processor
+from hvcore.exits.requests import Requests
+from hvcore.exits.strings import ADDRESS_MASKS, PAGE, advance, items_in_run
+from hvcore.hvm import RFLAGS_DF, Register
+from hvcore.memory import GuestMemory
+from ioreq.layout import ONES
+
+_RAX: Final = Register.RAX
+_KEEP: Final = (0, ~0xFF & 0xFFFF_FFFF_FFFF_FFFF, ~0xFFFF & 0xFFFF_FFFF_FFFF_FFFF, 0, 0)
+"""Bits of RAX that an IN of so many bytes keeps."""
+
+
+class PortIo:
+    """One vCPU's port accesses."""
+
+    def __init__(self, processor: Processor, memory: GuestMemory, requests: Requests) -> None:
+        self._processor = processor
+        self._memory = memory
+        self._requests = requests
+        self._read_port = requests.read_port
+        self._write_port = requests.write_port
+
+    def read(self, port: int, size: int) -> None:
+        """IN to AL, AX or EAX (which clears the high half of RAX)."""
+        value = self._read_port(port, size)
+        processor = self._processor
+        if size < 4:
+            value |= processor.gpr(_RAX) & _KEEP[size]
+        processor.set_gpr(_RAX, value)
+
+    def write(self, port: int, size: int) -> None:
+        """OUT from AL, AX or EAX."""
+        self._write_port(port, size, self._processor.gpr(_RAX) & ONES[size])
+
+    def string(self, port: int, size: int, read: bool, rep: bool, segment: int, address_size: int) -> bool:
+        """One run of INS or OUTS. True when the instruction is finished."""
+        processor = self._processor
+        mask = ADDRESS_MASKS[address_size]
+        count = processor.gpr(Register.RCX) & mask if rep else 1
+        if not count:
+            return True
+        register = Register.RDI if read else Register.RSI
+        offset = processor.gpr(register) & mask
+        linear = processor.segment_linear(segment, offset, size, read)
+        if linear < 0:
+            return False
+        user = processor.cpl == 3
+        address = processor.translate(linear, read, user)
+        if address < 0:
+            return False
+        descending = bool(processor.rflags & RFLAGS_DF)
+        run = items_in_run(processor, segment, offset, linear, size, count, mask, descending)
+        done = -1
+        if (linear & PAGE - 1) + size <= PAGE and self._memory.type_of(address) == "ram":
+            done = self._requests.port_block(port, size, run, read, descending, address)
+            if done < 0 and read:
+                done = run
+                self._fill_with_ones(address, size, run, descending)
+            elif done < 0:
+                done = run  # nobody listens: dropped
+            if read:
+                first = address - (done - 1) * size if descending else address
+                processor.invalidate_code(first, done * size)
+        else:
+            if not self._one(port, size, read, linear, user):
+                return False
+            done = 1
+        advance(processor, register, -done * size if descending else done * size, mask)
+        if rep:
+            advance(processor, Register.RCX, -done, mask)
+        return done == count
+
+    def _fill_with_ones(self, address: int, size: int, count: int, descending: bool) -> None:
+        first = address - (count - 1) * size if descending else address
+        self._memory.write(first, b"\xff" * (count * size))
+
+    def _one(self, port: int, size: int, read: bool, linear: int, user: bool) -> bool:
+        """Move one item by value: it crosses a page, or is not in plain RAM. False: page fault."""
+        pieces: list[tuple[int, int]] = []  # address, bytes
+        left = size
+        while left:
+            address = self._processor.translate(linear, read, user)
+            if address < 0:
+                return False
+            length = min(left, PAGE - (linear & PAGE - 1))
+            pieces.append((address, length))
+            linear += length
+            left -= length
+        if read:
+            data = self._read_port(port, size).to_bytes(size, "little")
+            for address, length in pieces:
+                self._store(address, data[:length])
+                data = data[length:]
+        else:
+            self._write_port(
+                port, size, int.from_bytes(b"".join(self._load(*piece) for piece in pieces), "little")
+            )
+        return True
+
+    def _store(self, address: int, data: bytes) -> None:
+        if self._memory.type_of(address) == "mmio":
+            self._requests.write_memory(address, len(data), int.from_bytes(data, "little"))
+        else:
+            self._memory.write(address, data)
+            self._processor.invalidate_code(address, len(data))
+
+    def _load(self, address: int, length: int) -> bytes:
+        if self._memory.type_of(address) == "mmio":
+            return self._requests.read_memory(address, length).to_bytes(length, "little")
+        return self._memory.read(address, length)

@@ -1,0 +1,254 @@
+"""I/O request notification: an access becomes an ioreq to the server that claims it, and comes back answered.
+
+One `Requests` a vCPU, used by its thread alone. A request that nobody claims reads ones, and a write is
+dropped. The path of a single port access is the hot one: it reuses one `Request`, and looks one table up.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from hvcore.routing import CONFIG_ADDRESS, Range, Routing
+from ioreq import ProtocolError
+from ioreq.layout import ONES, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.request import Request
+
+CONFIG_DATA: Final = 0xCFC
+CONFIG_ENABLE: Final = 1 << 31
+NO_VECTOR: Final = -1
+UNCLAIMED_LIMIT: Final = 4096
+"""How many unclaimed addresses are remembered, and logged, once each."""
+
+log = structlog.get_logger("hvcore.requests")
+
+
+class ConfigAddress:
+    """The latch at 0xCF8, one a domain (PCI local bus specification 3.0, section 3.2.2.3.2)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
+class Requests:
+    """One vCPU's way to the device models."""
+
+    def __init__(
+        self,
+        routing: Routing,
+        vcpu: int,
+        config_address: ConfigAddress,
+        *,
+        completed: Callable[[], None],
+        failed: Callable[[int, str], None],
+    ) -> None:
+        """`completed` runs after every synchronous request; `failed` hears who broke the rules."""
+        self._routing = routing
+        self._ports = routing.ports
+        self._vcpu = vcpu
+        self._config = config_address
+        self._completed = completed
+        self._failed = failed
+        self._request = Request()
+        self._unclaimed: set[tuple[str, int]] = set()
+        self.acknowledger: Callable[[], Range | None] = lambda: None
+
+    # Ports
+
+    def read_port(self, port: int, size: int) -> int:
+        """IN of 1, 2 or 4 bytes."""
+        claimed = self._ports[port]
+        if claimed is None or port + size - 1 > claimed.last:
+            if CONFIG_ADDRESS <= port < CONFIG_ADDRESS + 8:
+                return self._read_config_port(port, size)
+            claimed = self._routing.find_port(port, size)
+            if claimed is None:
+                self._nobody("port", port, size)
+                return ONES[size]
+        return self._one(claimed, TYPE_PIO, port, size, True, 0)
+
+    def write_port(self, port: int, size: int, value: int) -> None:
+        """OUT of 1, 2 or 4 bytes."""
+        claimed = self._ports[port]
+        if claimed is None or port + size - 1 > claimed.last:
+            if CONFIG_ADDRESS <= port < CONFIG_ADDRESS + 8:
+                self._write_config_port(port, size, value)
+                return
+            claimed = self._routing.find_port(port, size)
+            if claimed is None:
+                self._nobody("port", port, size)
+                return
+        if claimed.posted and self._post(claimed, TYPE_PIO, port, size, value):
+            return
+        self._one(claimed, TYPE_PIO, port, size, False, value)
+
+    def port_block(self, port: int, size: int, count: int, read: bool, descending: bool, data: int) -> int:
+        """`count` items between a port and RAM at guest-physical address `data`, where the first item lies.
+
+        Returns how many items were done; -1 if nobody claims the port.
+        """
+        claimed = self._ports[port]
+        if claimed is None or port + size - 1 > claimed.last:
+            claimed = self._routing.find_port(port, size)
+            if claimed is None or CONFIG_ADDRESS <= port < CONFIG_ADDRESS + 8:
+                return -1
+        return self._block(claimed, TYPE_PIO, port, size, count, read, descending, data, pointer=True)[0]
+
+    # Memory
+
+    def read_memory(self, address: int, size: int) -> int:
+        """Load up to 8 bytes, cut into powers of two as the wire demands."""
+        if size in {1, 2, 4, 8}:
+            claimed = self._routing.find_memory(address, size)
+            if claimed is None:
+                self._nobody("memory", address, size)
+                return ONES[size]
+            return self._one(claimed, TYPE_COPY, address, size, True, 0)
+        part = 4 if size > 4 else 2  # 3, 5, 6 and 7 bytes
+        low = self.read_memory(address, part)
+        return low | self.read_memory(address + part, size - part) << 8 * part
+
+    def write_memory(self, address: int, size: int, value: int) -> None:
+        """Store up to 8 bytes."""
+        if size not in {1, 2, 4, 8}:
+            part = 4 if size > 4 else 2
+            self.write_memory(address, part, value & ONES[part])
+            self.write_memory(address + part, size - part, value >> 8 * part)
+            return
+        claimed = self._routing.find_memory(address, size)
+        if claimed is None:
+            self._nobody("memory", address, size)
+            return
+        if claimed.posted and self._post(claimed, TYPE_COPY, address, size, value):
+            return
+        self._one(claimed, TYPE_COPY, address, size, False, value)
+
+    def memory_block(
+        self, address: int, size: int, count: int, read: bool, descending: bool, data: int, *, pointer: bool
+    ) -> tuple[int, int]:
+        """Move `count` items from `address` on, stepping by +-size; `data` is a value or a RAM address.
+
+        Returns how many items were done and the last item's data; (-1, ones) if nobody claims all of it.
+        """
+        length = count * size
+        claimed = self._routing.find_memory(address - (length - size if descending else 0), length)
+        if claimed is None:
+            return -1, ONES[size]
+        return self._block(claimed, TYPE_COPY, address, size, count, read, descending, data, pointer=pointer)
+
+    # Interrupts
+
+    def acknowledge(self) -> int:
+        """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR without a controller."""
+        claimed = self.acknowledger()
+        if claimed is None:
+            return NO_VECTOR
+        vector = self._one(claimed, TYPE_INTACK, self._vcpu, 1, True, 0)
+        return NO_VECTOR if claimed.channels[self._vcpu].dead else vector
+
+    # PCI configuration
+
+    def _read_config_port(self, port: int, size: int) -> int:
+        claimed = self._config_target(port)
+        if claimed is not None:
+            return self._one(claimed, TYPE_PCI_CONFIG, self._config_request(port), size, True, 0)
+        claimed = self._routing.find_port(port, size)
+        if claimed is None:
+            if port == CONFIG_ADDRESS and size == 4:
+                return self._config.value
+            self._nobody("port", port, size)
+            return ONES[size]
+        return self._one(claimed, TYPE_PIO, port, size, True, 0)
+
+    def _write_config_port(self, port: int, size: int, value: int) -> None:
+        if port == CONFIG_ADDRESS and size == 4:
+            self._config.value = value  # and on to whoever has the port: both need it
+        claimed = self._config_target(port)
+        if claimed is not None:
+            self._one(claimed, TYPE_PCI_CONFIG, self._config_request(port), size, False, value)
+            return
+        claimed = self._routing.find_port(port, size)
+        if claimed is None:
+            self._nobody("port", port, size)
+            return
+        self._one(claimed, TYPE_PIO, port, size, False, value)
+
+    def _config_target(self, port: int) -> Range | None:
+        """Find who mapped the PCI function the latch points at. If nobody, the port's owner answers."""
+        latch = self._config.value
+        if port < CONFIG_DATA or not latch & CONFIG_ENABLE or not self._routing.pci:
+            return None
+        return self._routing.find_pci(latch >> 8 & 0xFFFF)
+
+    def _config_request(self, port: int) -> int:
+        """63:48 segment, 47:40 bus, 39:35 device, 34:32 function, 31:0 offset."""
+        latch = self._config.value
+        return (latch >> 8 & 0xFFFF) << 32 | latch & 0xFC | port & 3
+
+    # The wire
+
+    def _one(self, claimed: Range, kind: int, address: int, size: int, read: bool, value: int) -> int:
+        request = self._request
+        request.type = kind
+        request.address = address
+        request.data = value
+        request.count = 1
+        request.size = size
+        request.read = read
+        request.descending = False
+        request.data_is_ptr = False
+        try:
+            data = claimed.channels[self._vcpu].transact(request)
+        except ProtocolError as error:
+            self._failed(claimed.server, str(error))
+            return ONES[size]
+        self._completed()
+        return data
+
+    def _post(self, claimed: Range, kind: int, address: int, size: int, value: int) -> bool:
+        """Through the buffered ring; False if it must go as a synchronous request."""
+        try:
+            return claimed.endpoint.post(address, size, value, kind)
+        except ProtocolError as error:
+            self._failed(claimed.server, str(error))
+            return True
+
+    def _block(
+        self,
+        claimed: Range,
+        kind: int,
+        address: int,
+        size: int,
+        count: int,
+        read: bool,
+        descending: bool,
+        data: int,
+        *,
+        pointer: bool,
+    ) -> tuple[int, int]:
+        request = self._request
+        request.type = kind
+        request.address = address
+        request.data = data
+        request.count = count
+        request.size = size
+        request.read = read
+        request.descending = descending
+        request.data_is_ptr = pointer
+        channel = claimed.channels[self._vcpu]
+        try:
+            answer = channel.transact(request)
+        except ProtocolError as error:
+            self._failed(claimed.server, str(error))
+            return -1, ONES[size]
+        self._completed()
+        if channel.dead:
+            return -1, ONES[size]
+        return request.count, answer
+
+    def _nobody(self, space: str, address: int, size: int) -> None:
+        if (space, address) not in self._unclaimed and len(self._unclaimed) < UNCLAIMED_LIMIT:
+            self._unclaimed.add((space, address))
+            log.debug("io.unclaimed", space=space, address=hex(address), size=size)

@@ -1,0 +1,198 @@
+"""Guest-physical memory: which page is RAM, firmware or nothing.
+
+All memory of a domain lies in one anonymous file (`memfd_create`), RAM first and firmware behind it,
+so that a page has one *host offset* whoever maps the file: the processor, or a device model that got
+the descriptor over the domain socket. The map from guest-physical addresses to host offsets is a short
+list of `Slot`s; what no slot covers is not memory, and an access there becomes an I/O request.
+
+The types of a range are those of Xen's `HVMOP_set_mem_type`, and the two that a PC chipset's shadow RAM
+needs beside them (Intel 82441FX data sheet, PAM registers):
+
+| type     | reads from | writes go to |
+|----------|-----------|---------------|
+| `ram`    | RAM       | RAM           |
+| `ram_ro` | RAM       | nowhere       |
+| `rom`    | firmware  | nowhere       |
+| `rom_wo` | firmware  | RAM           |
+| `mmio`   | a request | a request     |
+"""
+
+import mmap
+import os
+from itertools import pairwise
+from typing import Final
+
+import attrs
+
+from hvcore import HvError
+from ioreq import shared
+
+PAGE: Final = 4096
+PAGE_MASK: Final = PAGE - 1
+LOW_RAM_END: Final = 0xC000_0000  # RAM above this continues at 4 GiB; below lie the PCI hole and firmware
+HIGH_RAM: Final = 0x1_0000_0000
+VGA_WINDOW: Final = (0xA_0000, 0xC_0000)
+ROM_SPACE: Final = 32 << 20  # bytes kept for firmware behind RAM
+NOWHERE: Final = -1
+TYPES: Final = ("ram", "ram_ro", "rom", "rom_wo", "mmio")
+
+
+@attrs.frozen
+class Slot:
+    """A run of pages that are backed alike; addresses in bytes, `last` inclusive."""
+
+    first: int
+    last: int
+    read: int  # host offset of the first byte, for reads
+    write: int  # host offset for writes, or NOWHERE: writes are dropped
+
+
+@attrs.frozen
+class Region:
+    """A run of RAM as a device model sees it: guest-physical address, length, offset in the file."""
+
+    address: int
+    length: int
+    offset: int
+
+
+class GuestMemory:
+    """The memory of one domain; `size` in bytes, a multiple of 4 KiB and at least 1 MiB."""
+
+    def __init__(self, size: int) -> None:
+        if size < 1 << 20 or size % PAGE:
+            raise HvError(f"memory of {size} bytes: must be a multiple of 4 KiB and at least 1 MiB")
+        self.size = size
+        self.ram_fd = shared.create("guest-memory", size + ROM_SPACE)
+        self.host = mmap.mmap(self.ram_fd, size + ROM_SPACE)
+        self._rom_end = size
+        low = min(size, LOW_RAM_END)
+        self.regions = [Region(0, low, 0)]
+        if size > low:
+            self.regions.append(Region(HIGH_RAM, size - low, low))
+        self._roms: list[Region] = []
+        self._types: list[tuple[int, int, str]] = []  # later entries win
+        self.generation = 0
+        self.slots: list[Slot] = []
+        for region in self.regions:
+            self._types.append((region.address, region.address + region.length - 1, "ram"))
+        self.set_type(VGA_WINDOW[0], VGA_WINDOW[1] - 1, "mmio")
+
+    @property
+    def ram(self) -> memoryview:
+        """RAM alone, as one writable run of `size` bytes."""
+        return memoryview(self.host)[: self.size]
+
+    def close(self) -> None:
+        """Give the descriptor back; the mapping goes with its last user."""
+        os.close(self.ram_fd)
+
+    def add_rom(self, address: int, data: bytes, alias_of: int | None = None) -> None:
+        """Put firmware at `address`; or, with `alias_of`, show again what lies there already.
+
+        Both must be aligned to 4 KiB; `data` of an alias gives only its length.
+        """
+        length = -(-len(data) // PAGE) * PAGE
+        if alias_of is None:
+            offset = self._rom_end
+            if offset + length > self.size + ROM_SPACE:
+                raise HvError(f"firmware of {len(data)} bytes: at most {ROM_SPACE} bytes fit")
+            self.host[offset : offset + len(data)] = data
+            self._rom_end += length
+        else:
+            found = self._backing(self._roms, alias_of)
+            if found is None:
+                raise HvError(f"no firmware at {alias_of:#x} to alias")
+            offset = found
+        self._roms.append(Region(address, length, offset))
+        self.set_type(address, address + length - 1, "rom")
+
+    def set_type(self, first: int, last: int, kind: str) -> None:
+        """Say what the pages from `first` to `last` (inclusive) are; see the module's table."""
+        if kind not in TYPES:
+            raise HvError(f"memory type {kind!r}; allowed: {', '.join(TYPES)}")
+        if first & PAGE_MASK or (last + 1) & PAGE_MASK or first > last:
+            raise HvError(f"memory range {first:#x}-{last:#x} is not made of 4 KiB pages")
+        # What the new range covers whole can never win again: the list stays short however often firmware
+        # flips its shadow RAM.
+        self._types = [t for t in self._types if not first <= t[0] <= t[1] <= last]
+        self._types.append((first, last, kind))
+        self._build()
+
+    def type_of(self, address: int) -> str:
+        """Return the type of the page at `address`."""
+        for first, last, kind in reversed(self._types):
+            if first <= address <= last:
+                return kind
+        return "mmio"
+
+    def read(self, address: int, length: int) -> bytes:
+        """Bytes as a device reads them; raises `HvError` where there is no memory."""
+        pieces = []
+        while length:
+            slot = self._slot(address)
+            n = min(length, slot.last + 1 - address)
+            at = slot.read + address - slot.first
+            pieces.append(self.host[at : at + n])
+            address += n
+            length -= n
+        return b"".join(pieces)
+
+    def write(self, address: int, data: bytes | memoryview) -> None:
+        """Write as a device does: dropped on firmware; raises `HvError` where there is no memory.
+
+        The caller tells the processor (`Processor.invalidate_code`).
+        """
+        at = 0
+        while at < len(data):
+            slot = self._slot(address + at)
+            n = min(len(data) - at, slot.last + 1 - address - at)
+            if slot.write != NOWHERE:
+                to = slot.write + address + at - slot.first
+                self.host[to : to + n] = data[at : at + n]
+            at += n
+
+    def _slot(self, address: int) -> Slot:
+        for slot in self.slots:
+            if slot.first <= address <= slot.last:
+                return slot
+        raise HvError(f"no memory at guest-physical address {address:#x}")
+
+    @staticmethod
+    def _backing(regions: list[Region], address: int) -> int | None:
+        for region in reversed(regions):
+            if region.address <= address < region.address + region.length:
+                return region.offset + address - region.address
+        return None
+
+    def _build(self) -> None:
+        """Turn types and backings into slots: cut at every edge, then join what continues."""
+        edges = sorted(
+            {edge for first, last, _ in self._types for edge in (first, last + 1)}
+            | {edge for r in self.regions + self._roms for edge in (r.address, r.address + r.length)}
+        )
+        slots: list[Slot] = []
+        for first, end in pairwise(edges):
+            kind = self.type_of(first)
+            ram = self._backing(self.regions, first)
+            source = self._backing(self._roms, first) if kind.startswith("rom") else ram
+            if kind == "mmio" or source is None:
+                continue
+            target = ram if kind in {"ram", "rom_wo"} and ram is not None else NOWHERE
+            slot = Slot(first, end - 1, source, target)
+            before = slots[-1] if slots else None
+            if before is not None and before.last + 1 == first and self._continues(before, slot):
+                slots[-1] = Slot(before.first, slot.last, before.read, before.write)
+            else:
+                slots.append(slot)
+        self.slots = slots
+        self.generation += 1
+
+    @staticmethod
+    def _continues(before: Slot, slot: Slot) -> bool:
+        step = slot.first - before.first
+        if (before.write == NOWHERE) != (slot.write == NOWHERE):
+            return False
+        return before.read + step == slot.read and (
+            slot.write == NOWHERE or before.write + step == slot.write
+        )

@@ -1,0 +1,190 @@
+"""A vCPU: its processor, its backend, the common handlers it is joined with, and the thread that runs it.
+
+The thread's loop is the walk of every exit: enter the guest, record the exit, decode the record, do what it
+asks for. Other threads reach a vCPU in one way only, `post`: work for the vCPU's own thread to do between two
+entries.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+from hvcore.cpu.processor import Processor
+from hvcore.errors import EntryError
+from hvcore.exits.cpuid import Cpuid
+from hvcore.exits.interrupts import Interrupts
+from hvcore.exits.mmio import Mmio
+from hvcore.exits.msr import Msr
+from hvcore.exits.pio import PortIo
+from hvcore.exits.requests import Requests
+from hvcore.hvm import RFLAGS_IF, ExitHandlers, GuestState, HvmBackend
+from hvcore.memory import GuestMemory
+from hvcore.svm.backend import SvmBackend
+from hvcore.vmx.backend import VmxBackend
+from ioreq.channel import CoreChannel, VcpuDoorbell
+from ioreq.layout import PIN_INTR_OFFSET
+
+BACKENDS: Final[dict[str, Callable[[Processor], HvmBackend]]] = {"vmx": VmxBackend, "svm": SvmBackend}
+BUDGET: Final = 1 << 30
+"""Instructions an entry: many, since whoever wants attention stops the processor."""
+
+log = structlog.get_logger("hvcore.vcpu")
+
+
+class Platform(Protocol):
+    """What a vCPU asks of its domain. Called in the vCPU's thread."""
+
+    def triple_fault(self) -> None:
+        """Take note that the processor shut down; a PC resets."""
+
+    def crash(self, text: str) -> None:
+        """End the domain: the guest cannot go on."""
+
+    def failed(self, error: BaseException) -> None:
+        """End the domain: the core itself cannot go on, which is a bug."""
+
+    def interrupt_channels(self, vcpu: int) -> list[CoreChannel]:
+        """Return the channels on which a halted vCPU hears of its INTR pin."""
+
+
+class Vcpu:
+    """One vCPU and its thread."""
+
+    def __init__(
+        self,
+        number: int,
+        vendor: str,
+        memory: GuestMemory,
+        pins: memoryview,
+        doorbell: VcpuDoorbell,
+        platform: Platform,
+        requests: Callable[[Processor], Requests],
+    ) -> None:
+        """`pins` is the pins page as 32-bit words; `requests` makes this vCPU's way to the device models."""
+        self.number = number
+        self.processor = Processor(memory, pins.cast("B"), number)
+        self.backend = BACKENDS[vendor](self.processor)
+        self.requests = requests(self.processor)
+        self.doorbell = doorbell
+        self.halted = False
+        self._platform = platform
+        self._pins = pins
+        self._pin = PIN_INTR_OFFSET // 4 + number
+        self._work: deque[Callable[[], None]] = deque()
+        self._running = True
+        self._thread = threading.Thread(target=self._run, name=f"vcpu{number}", daemon=True)
+        self.interrupts = Interrupts(self.backend, self.requests, self.intr)
+        self._attach(memory)
+
+    def _attach(self, memory: GuestMemory) -> None:
+        processor, backend = self.processor, self.backend
+        ports = PortIo(processor, memory, self.requests)
+        mmio = Mmio(processor, memory, self.requests, backend, self._crash)
+        msr = Msr(processor, backend)
+        backend.attach(
+            ExitHandlers(
+                port_in=ports.read,
+                port_out=ports.write,
+                port_string=ports.string,
+                mmio=mmio.access,
+                emulate=mmio.emulate,
+                cpuid=Cpuid(processor).execute,
+                rdmsr=msr.read,
+                wrmsr=msr.write,
+                rdtsc=msr.read_tsc,
+                halt=self._halt,
+                external_interrupt=self.interrupts.pin_raised,
+                interrupt_window=self.interrupts.window_open,
+                triple_fault=self._platform.triple_fault,
+                crash=self._crash,
+            )
+        )
+
+    # From any thread
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Have `work` done by the vCPU's thread before the guest runs on (or soon, if it is running)."""
+        self._work.append(work)
+        self.processor.stop()
+        self.doorbell.ring()
+
+    def stop(self) -> None:
+        """Leave the loop before the next entry."""
+        self.post(self._leave)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread's end, for `timeout` seconds; whether it has ended."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    # In the vCPU's thread
+
+    def reset(self, start_state: Callable[[GuestState], GuestState]) -> None:
+        """Power on again, and start where the builder says."""
+        self.backend.reset()
+        self.backend.load(start_state(self.backend.save()))
+        self.processor.memory_changed()
+        self.halted = False
+
+    def intr(self) -> int:
+        """Return the level of the INTR pin."""
+        return int(self._pins[self._pin])
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except EntryError as error:
+            self._crash(str(error))
+        except BaseException as error:  # noqa: BLE001  (it is the main thread that reports and raises it)
+            self._platform.failed(error)
+
+    def _loop(self) -> None:
+        work, backend = self._work, self.backend
+        enter, handle = backend.enter, backend.handle
+        while True:
+            while work:
+                work.popleft()()
+            if not self._running:
+                return
+            if self.halted:
+                self._sleep()
+                continue
+            enter(BUDGET)
+            handle()
+
+    def _halt(self) -> None:
+        """HLT was executed: sleep, unless something is there already."""
+        if self.backend.event_pending():
+            return
+        if self.intr() and self.backend.interruptible():
+            self.interrupts.pin_raised()
+        else:
+            self.halted = True
+
+    def _sleep(self) -> None:
+        """Sleep until there is work, or an interrupt that the guest takes; the latter ends HLT."""
+        enabled = bool(self.processor.rflags & RFLAGS_IF)
+        pins, pin, work = self._pins, self._pin, self._work
+        channels = self._platform.interrupt_channels(self.number)
+        self.doorbell.sleep(channels, lambda: bool(work or (enabled and pins[pin])))
+        if enabled and pins[pin]:
+            self.halted = False
+            self.interrupts.pin_raised()
+
+    def _leave(self) -> None:
+        self._running = False
+
+    def _crash(self, text: str) -> None:
+        state = self.backend.save()
+        log.error(
+            "vcpu.crash", why=text, rip=hex(state.rip), vendor=self.backend.name, **self.backend.describe()
+        )
+        self._platform.crash(text)

@@ -1,0 +1,1 @@
+"""Intel VT-x: a VMCS reached by encodings, VM entries with their checks, exits as the SDM records them."""

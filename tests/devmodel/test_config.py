@@ -1,0 +1,146 @@
+"""The device models' half of the machine description, and the one line for each mistake."""
+
+import pytest
+
+from devmodel import ConfigError
+from devmodel.config import Config, Disk, Options, Serial, load, size_in_bytes
+
+
+@pytest.fixture
+def write(tmp_path):
+    def writer(text: str) -> str:
+        path = tmp_path / "machine.toml"
+        path.write_text(text)
+        return str(path)
+
+    return writer
+
+
+def test_no_file_is_a_bare_machine():
+    assert load(None, Options()) == Config()
+
+
+def test_everything_there_is(write, tmp_path):
+    config = load(
+        write("""
+[machine]
+vendor = "svm"       # the core's; not looked at here
+colour = "grey"
+[serial]
+tcp = "127.0.0.1:4444"
+history = 100
+[[disk]]
+path = "a.img"
+readonly = true
+[[disk]]
+size = "1M"
+[video]
+bios = "/usr/share/vga.bin"
+[fw_cfg]
+"opt/x" = "1"
+[rtc]
+base = "2026-01-31T12:00:00"
+[debug]
+console = "out.txt"
+"""),
+        Options(),
+    )
+    assert config.serial == Serial("127.0.0.1:4444", 100)
+    assert config.serial.address() == ("127.0.0.1", 4444)
+    assert config.disks == (Disk(str(tmp_path / "a.img"), readonly=True), Disk(size="1M"))
+    assert config.disks[1].scratch_bytes() == 1 << 20
+    assert config.video.bios == "/usr/share/vga.bin"
+    assert config.fw_cfg == {"opt/x": "1"}
+    assert config.rtc.base == "2026-01-31T12:00:00"
+    assert config.debug.console == str(tmp_path / "out.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[serial]\ncolour = 1", "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history"),
+        (
+            "[[disk]]\nfile = 'x'",
+            "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly",
+        ),
+        (
+            "[cdrom]",
+            "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, rtc, debug, fw_cfg",
+        ),
+        ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
+        ("[serial]\nhistory = -1", "machine.toml: history in [serial]: Expected `int` >= 0"),
+        ("[serial]\ntcp = '4444'", "machine.toml: tcp in [serial]: '4444' is not HOST:PORT"),
+        (
+            "[serial]\ntcp = 'localhost:70000'",
+            "machine.toml: tcp in [serial]: 'localhost:70000' is not HOST:PORT",
+        ),
+        ("[disk]\npath = 'x'", "machine.toml: write [[disk]], a table for each disk"),
+        ("[[disk]]", 'machine.toml: a [[disk]] without path needs a size, for example size = "1M"'),
+        (
+            "[[disk]]\nsize = '1X'",
+            'machine.toml: a [[disk]] without path needs a size, for example size = "1M"',
+        ),
+        (
+            "[[disk]]\npath='x'\nsize = '1M'",
+            "machine.toml: size in [[disk]] goes without path; an image has its own size",
+        ),
+        ("[[disk]]\npath='x'\n" * 5, "machine.toml: 5 disks; at most 4 are allowed"),
+        (
+            "[rtc]\nbase = 'noon'",
+            "machine.toml: base in [rtc]: 'noon'; allowed: utc, localtime, or a date like 2026-01-31T12:00:00",
+        ),
+        ("[fw_cfg]\nx = 1", 'machine.toml: x in [fw_cfg]: give a string, "…"'),
+        ("serial = 3", "machine.toml: [serial] is a table"),
+        ("[serial", "machine.toml: Expected ']' at the end of a table declaration (at end of document)"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(write, text, line):
+    with pytest.raises(ConfigError) as caught:
+        load(write(text), Options())
+    assert str(caught.value) == line
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read .*none.toml: No such file or directory"):
+        load(str(tmp_path / "none.toml"), Options())
+
+
+def test_options_override_the_file(write):
+    path = write("[serial]\nhistory = 7\n[[disk]]\nsize = 512\n[fw_cfg]\na = '1'\nb = '2'")
+    config = load(
+        path,
+        Options(
+            serial="tcp:[::1]:0",
+            disks=("x.img",),
+            video_bios="v.bin",
+            fw_cfg=("b=3=4",),
+            debug_console="stderr",
+        ),
+    )
+    assert config.serial == Serial("[::1]:0", 7)
+    assert config.serial.address() == ("::1", 0)
+    assert config.disks == (Disk("x.img"),)
+    assert config.video.bios == "v.bin"
+    assert config.fw_cfg == {"a": "1", "b": "3=4"}
+    assert config.debug.console == "stderr"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (Options(serial="udp:x:1"), "--serial 'udp:x:1'; allowed: tcp:HOST:PORT"),
+        (Options(serial="tcp:x"), "options: tcp in [serial]: 'x' is not HOST:PORT"),
+        (Options(fw_cfg=("name",)), "--fw-cfg 'name'; allowed: NAME=VALUE"),
+    ],
+)
+def test_mistakes_in_options(options, line):
+    with pytest.raises(ConfigError) as caught:
+        load(None, options)
+    assert str(caught.value) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [(5, 5), ("5", 5), ("4K", 4096), ("2G", 2 << 30), ("G", 0), ("-1", 0)]
+)
+def test_sizes(text, size):
+    assert size_in_bytes(text) == size

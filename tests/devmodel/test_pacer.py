@@ -1,0 +1,75 @@
+"""The pacer, with a clock that jumps."""
+
+import trio
+
+from devmodel.clock import TrioClock
+from devmodel.pacer import Pacer
+
+
+class Alarm:
+    def __init__(self, clock: TrioClock) -> None:
+        self.clock = clock
+        self.at: int | None = None
+        self.rang: list[int] = []
+
+    def deadline(self) -> int | None:
+        return self.at
+
+    def tick(self) -> None:
+        if self.at is not None and self.clock.now() >= self.at:
+            self.rang.append(self.clock.now())
+            self.at = None
+
+
+async def test_a_chip_ticks_at_its_deadline_and_not_before(autojump_clock, nursery):
+    clock = TrioClock.start()
+    alarm = Alarm(clock)
+    alarm.at = 1_000_000_001
+    nursery.start_soon(Pacer(clock, [alarm]).run)
+    await trio.sleep(0.999)
+    assert alarm.rang == []
+    await trio.sleep(0.002)
+    assert 1_000_000_001 <= alarm.rang[0] <= 1_000_001_000
+
+
+async def test_an_hour_takes_no_time(autojump_clock, nursery):
+    clock = TrioClock.start()
+    alarm = Alarm(clock)
+    alarm.at = 3600 * 10**9
+    nursery.start_soon(Pacer(clock, [alarm]).run)
+    await trio.sleep(3601)
+    assert len(alarm.rang) == 1
+
+
+async def test_rearming_moves_the_deadline_both_ways(autojump_clock, nursery):
+    clock = TrioClock.start()
+    alarm = Alarm(clock)
+    pacer = Pacer(clock, [alarm])
+    nursery.start_soon(pacer.run)
+    await trio.sleep(1)
+    alarm.at = clock.now() + 10**9
+    pacer.rearm()
+    pacer.rearm()
+    await trio.sleep(0.5)
+    alarm.at = clock.now() + 10**8
+    pacer.rearm()
+    await trio.sleep(0.11)
+    assert len(alarm.rang) == 1
+    alarm.at = clock.now() + 10**8
+    pacer.rearm()
+    await trio.sleep(0.05)
+    alarm.at = None
+    pacer.rearm()
+    await trio.sleep(10)
+    assert len(alarm.rang) == 1
+    assert pacer.earliest() is None
+
+
+async def test_one_task_serves_many(autojump_clock, nursery):
+    clock = TrioClock.start()
+    alarms = [Alarm(clock) for _ in range(5)]
+    for n, alarm in enumerate(alarms):
+        alarm.at = (5 - n) * 10**9
+    nursery.start_soon(Pacer(clock, alarms).run)
+    await trio.sleep(3.5)
+    assert [len(alarm.rang) for alarm in alarms] == [0, 0, 1, 1, 1]

@@ -1,0 +1,59 @@
+"""The processor compiled and uncompiled is the same processor."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from hvcore.cpu import constants, uncompiled
+from hvcore.cpu.processor import COMPILED
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_every_field_of_the_record_exists_uncompiled() -> None:
+    text = (resources.files("hvcore.cpu") / "state.pxd").read_text()
+    body = text[text.index("cdef class State") :]
+    declared = set(re.findall(r"^ {4}cdef (?:readonly |public )?[\w]+(?:\[\d+\])? \*?(\w+)", body, re.MULTILINE))
+
+    class Blank:
+        pass
+
+    blank = Blank()
+    uncompiled.allocate(blank)
+    elsewhere = {"pins", "pin", "host", "host_view", "memory", "host_pages", "vcpu"}  # the processor's own start
+    assert declared - set(vars(blank)) - elsewhere == set()
+
+
+def test_operations_are_numbered_as_c_numbers_them() -> None:
+    kinds = list(constants.KINDS.values())
+    assert kinds == list(range(len(kinds)))
+    assert constants.KINDS["UNDEFINED"] == 0
+    assert constants.STATE["F_STATUS"] == 0x8D5
+    assert constants.STATE["EVENT_SOFTWARE_EXCEPTION"] == 6
+
+
+@pytest.mark.skipif(not COMPILED, reason="this run is the uncompiled processor's already")
+def test_the_uncompiled_processor_passes_a_sample_of_the_same_tests(tmp_path: Path) -> None:
+    for package in ("hvcore", "tests"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    vectors = os.environ.get("DEVMODEL_VECTORS", str(ROOT.parent / "shared" / "vectors"))
+    environment = {**os.environ, "DEVMODEL_VECTORS": vectors, "PYTHONPATH": str(tmp_path)}
+    names = ("test_vectors", "test_against_unicorn", "test_execute", "test_decode")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        + [f"tests/hvcore/cpu/{name}.py" for name in names],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
+    assert " passed" in result.stdout

@@ -1,0 +1,133 @@
+"""CPUID, MSRs and interrupt delivery."""
+
+import pytest
+from fake_processor import FakeProcessor
+
+from hvcore.exits.cpuid import Cpuid
+from hvcore.exits.interrupts import Interrupts
+from hvcore.exits.msr import Msr
+
+
+class Backend:
+    def __init__(self):
+        self.injected = []
+        self.windows = []
+        self.ready = True
+
+    def inject(self, *event):
+        self.injected.append(event)
+
+    def interruptible(self):
+        return self.ready
+
+    def request_interrupt_window(self, wanted):
+        self.windows.append(wanted)
+
+
+@pytest.fixture
+def cpu():
+    return FakeProcessor()
+
+
+@pytest.fixture
+def backend():
+    return Backend()
+
+
+def cpuid(cpu, leaf):
+    cpu.registers[0] = leaf
+    Cpuid(cpu).execute()
+    return cpu.registers[0], cpu.registers[3], cpu.registers[1], cpu.registers[2]
+
+
+def test_cpuid_is_a_genuine_intel_i686(cpu):
+    assert cpuid(cpu, 0) == (2, 0x756E_6547, 0x6C65_746E, 0x4965_6E69)
+    signature, _, ecx, edx = cpuid(cpu, 1)
+    assert signature >> 8 & 0xF == 6
+    assert ecx == 0
+    assert not edx & (1 << 0 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 13)  # FPU PSE PAE APIC PGE
+
+
+def test_an_unknown_leaf_answers_as_the_highest_basic_one(cpu):
+    assert cpuid(cpu, 0x4000_0000) == cpuid(cpu, 2) == cpuid(cpu, 3)
+
+
+def test_the_brand_string_is_printable(cpu):
+    words = [word for leaf in (0x8000_0002, 0x8000_0003, 0x8000_0004) for word in cpuid(cpu, leaf)]
+    text = b"".join(word.to_bytes(4, "little") for word in words)
+    assert text.rstrip(b"\0").isascii()
+    assert len(text) == 48
+
+
+def test_rdmsr_reads_what_the_processor_has(cpu, backend):
+    cpu.msrs[0x10] = 0x1122_3344_5566_7788
+    cpu.registers[1] = 0x10
+    assert Msr(cpu, backend).read()
+    assert (cpu.registers[2], cpu.registers[0]) == (0x1122_3344, 0x5566_7788)
+
+
+def test_an_unknown_msr_is_a_general_protection_fault(cpu, backend):
+    cpu.registers[1] = 0xC000_0102
+    msr = Msr(cpu, backend)
+    assert not msr.read()
+    assert not msr.write()
+    assert backend.injected == [(3, 13, 0, 0)] * 2
+
+
+def test_a_pretended_msr_reads_zero_and_drops_writes(cpu, backend):
+    cpu.registers[1] = 0x8B
+    msr = Msr(cpu, backend)
+    cpu.registers[0] = 5
+    assert msr.write()
+    assert msr.read()
+    assert (cpu.registers[0], cpu.registers[2]) == (0, 0)
+
+
+def test_wrmsr_writes_edx_eax(cpu, backend):
+    cpu.registers[0], cpu.registers[1], cpu.registers[2] = 0xFFFF_FFFF_0000_0001, 0x174, 2
+    assert Msr(cpu, backend).write()
+    assert cpu.msrs[0x174] == 0x2_0000_0001
+
+
+def test_rdtsc_reads_the_counter(cpu, backend):
+    Msr(cpu, backend).read_tsc()
+    assert (cpu.registers[2], cpu.registers[0]) == (0x1122_3344, 0x5566_7788)
+
+
+class Requests:
+    def __init__(self, vector):
+        self.vector = vector
+        self.acknowledged = 0
+
+    def acknowledge(self):
+        self.acknowledged += 1
+        return self.vector
+
+
+def test_an_interrupt_is_acknowledged_when_the_guest_can_take_it(backend):
+    requests = Requests(0x20)
+    interrupts = Interrupts(backend, requests, lambda: 1)
+    backend.ready = False
+    interrupts.pin_raised()
+    assert (backend.windows, requests.acknowledged) == ([True], 0)
+    backend.ready = True
+    interrupts.window_open()
+    assert (backend.windows, requests.acknowledged) == ([True, False], 1)
+    assert backend.injected == [(0, 0x20, None, 0)]
+
+
+def test_a_request_withdrawn_before_its_window_is_not_acknowledged(backend):
+    requests = Requests(0x20)
+    level = [1]
+    interrupts = Interrupts(backend, requests, lambda: level[0])
+    backend.ready = False
+    interrupts.pin_raised()
+    level[0] = 0
+    backend.ready = True
+    interrupts.window_open()
+    assert (requests.acknowledged, backend.injected) == (0, [])
+
+
+def test_no_interrupt_controller_means_no_vector(backend):
+    Interrupts(backend, Requests(-1), lambda: 1).pin_raised()
+    assert backend.injected == []

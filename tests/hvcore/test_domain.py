@@ -1,0 +1,391 @@
+"""The domain behind its socket: ops, dying servers, reset, shutdown. The processor is scripted."""
+
+import mmap
+import os
+import socket
+import threading
+import time
+from typing import ClassVar
+
+import pytest
+from device_server import DeviceServer, Peer
+from fake_processor import FakeProcessor, io
+
+import hvcore.vcpu
+from hvcore import ConfigError
+from hvcore.config import MachineConfig
+from hvcore.cpu.exitinfo import ExitKind
+from hvcore.domain import Domain
+from ioreq import VERSION
+from ioreq.messages import (
+    ClaimInterruptAcknowledge,
+    Created,
+    CreateIoreqServer,
+    DestroyIoreqServer,
+    DomainInfo,
+    Error,
+    GetIoreqServerInfo,
+    IsaIrqLevel,
+    MapIoRange,
+    ModifiedMemory,
+    NrVcpus,
+    Ok,
+    RemoteShutdown,
+    Reset,
+    ResetDone,
+    SetIoreqServerState,
+    SetIsaIrqLevel,
+    SetMemType,
+    Shutdown,
+    Vcpus,
+)
+
+VENDORS = ("vmx", "svm")
+
+
+class Scripted(FakeProcessor):
+    """Plays its script, then runs until it is stopped."""
+
+    made: ClassVar["list[Scripted]"] = []
+
+    def __init__(self, memory, pins, vcpu):
+        self.wake = threading.Event()
+        super().__init__(memory, pins, vcpu)
+        Scripted.made.append(self)
+
+    def stop(self):
+        super().stop()
+        self.wake.set()
+
+    def run(self, budget):
+        if not self.script:
+            self.wake.wait(5)
+            self.wake.clear()
+            self.exit.kind = ExitKind.BUDGET
+            return ExitKind.BUDGET
+        return super().run(budget)
+
+
+class Bench:
+    def __init__(self, folder, vendor, *, reboot=True):
+        Scripted.made = []
+        (folder / "image").write_bytes(b"\xf4")
+        self.path = str(folder / "domain")
+        self.domain = Domain(
+            MachineConfig(vendor=vendor, image=str(folder / "image"), memory=2 << 20),
+            self.path,
+            reboot=reboot,
+        )
+        self.cpu = Scripted.made[0]
+        self.status = None
+        self.thread = threading.Thread(target=self.run)
+        self.peers = []
+        self.servers = []
+
+    def run(self):
+        self.status = self.domain.run()
+
+    def peer(self):
+        peer = Peer(self.path)
+        self.peers.append(peer)
+        return peer
+
+    def attach(self, **how):
+        peer = self.peer()
+        server = peer.attach(**how)
+        self.servers.append(server)
+        return peer, server
+
+    def until(self, condition):
+        deadline = time.monotonic() + 5
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    def end(self):
+        self.domain.end(0, 0)
+        self.thread.join(5)
+        assert not self.thread.is_alive()
+        for server in self.servers:
+            server.close()
+        for peer in self.peers:
+            peer.sock.close()
+
+
+@pytest.fixture(params=VENDORS)
+def bench(request, tmp_path, monkeypatch):
+    monkeypatch.setattr(hvcore.vcpu, "Processor", Scripted)
+    bench = Bench(tmp_path, request.param, reboot=getattr(request.function, "reboot", True))
+    bench.thread.start()
+    yield bench
+    bench.end()
+
+
+def no_reboot(test):
+    test.reboot = False
+    return test
+
+
+def test_hello_describes_the_domain(bench):
+    info = bench.peer().greet()
+    assert isinstance(info, DomainInfo)
+    assert (info.version, info.vcpus, info.name) == (VERSION, 1, "guest")
+    assert [(r.start, r.length, r.offset) for r in info.ram] == [(0, 2 << 20, 0)]
+    assert (info.e820[0].start, info.e820[0].length, info.e820[0].type) == (0, 0x9FC00, 1)
+
+
+def test_the_socket_is_private_and_goes_with_the_domain(bench):
+    assert os.stat(bench.path).st_mode & 0o777 == 0o600
+    bench.domain.end(0, 0)
+    bench.until(lambda: bench.status is not None)
+    assert not os.path.exists(bench.path)
+
+
+def test_the_guest_starts_when_an_enabled_server_owns_interrupt_acknowledge(bench):
+    peer = bench.peer()
+    peer.greet()
+    assert peer.call(CreateIoreqServer()) == Created(0)
+    assert peer.call(SetIoreqServerState(0, True)) == Ok()
+    assert bench.cpu.budgets == []
+    bench.cpu.script = [(ExitKind.BUDGET, {})]
+    assert peer.call(ClaimInterruptAcknowledge(0)) == Ok()
+    bench.until(lambda: bench.cpu.budgets)
+
+
+def test_an_out_reaches_the_server_and_comes_back(bench):
+    bench.cpu.script = [io(0x3F8, 1, read=True, rip=0x7C00)]
+    peer = bench.peer()
+    peer.greet()
+    peer.call(CreateIoreqServer())
+    peer.call(MapIoRange(0, 0, 0x3F8, 0x3FF))
+    peer.call(GetIoreqServerInfo(0))
+    server = DeviceServer(peer.fds, peer.domain_fds[2:])
+    bench.servers.append(server)
+    server.answers[0x3F8] = 0x41
+    peer.call(ClaimInterruptAcknowledge(0))
+    peer.call(SetIoreqServerState(0, True))
+    bench.until(lambda: bench.cpu.registers[0] == 0x41)
+    assert server.trace == [("pio", "read", 0x3F8, 1)]
+    assert bench.cpu.sampled == 1
+    bench.until(lambda: bench.cpu.rip == 0x7C01)
+
+
+def test_ops_on_somebody_elses_server_are_refused(bench):
+    bench.attach()
+    other = bench.peer()
+    other.greet()
+    refused = other.call(MapIoRange(0, 0, 0x60, 0x60))
+    assert isinstance(refused, Error)
+    assert (refused.errno, refused.text) == (1, "ioreq server 0 belongs to another device model")
+    assert other.call(DestroyIoreqServer(5)).errno == 2
+    assert other.call(CreateIoreqServer()) == Created(1)
+    assert other.call(ClaimInterruptAcknowledge(1)).errno == 16
+
+
+def test_eight_servers_are_enough(bench):
+    peer = bench.peer()
+    peer.greet()
+    assert [peer.call(CreateIoreqServer()) for _ in range(8)] == [Created(i) for i in range(8)]
+    assert peer.call(CreateIoreqServer()).errno == 28
+    assert peer.call(DestroyIoreqServer(3)) == Ok()
+    assert peer.call(CreateIoreqServer()) == Created(8)
+
+
+def test_bad_ranges_are_refused_and_vcpus_counted(bench):
+    peer, _ = bench.attach()
+    assert peer.call(MapIoRange(0, 0, 0x60, 0x10000)).errno == 22
+    assert peer.call(MapIoRange(0, 1, 0xA0000, 0xBFFFF)) == Ok()
+    assert peer.call(MapIoRange(0, 1, 0xB8000, 0xB8FFF)).errno == 17
+    assert peer.call(NrVcpus()) == Vcpus(1)
+
+
+def test_isa_lines_of_other_servers_go_to_the_interrupt_controller(bench):
+    other = bench.peer()
+    other.greet()
+    assert other.call(SetIsaIrqLevel(5, True)).errno == 19
+    peer, _ = bench.attach()
+    assert other.call(SetIsaIrqLevel(5, True)) == Ok()
+    assert peer.event() == IsaIrqLevel(5, True)
+
+
+def test_a_server_that_dies_over_a_request_answers_ones_and_another_takes_its_place(bench):
+    _peer, _ = bench.attach()
+    stuck = bench.peer()
+    stuck.greet()
+    stuck.call(CreateIoreqServer())
+    stuck.call(MapIoRange(1, 0, 0x60, 0x60))
+    stuck.call(SetIoreqServerState(1, True))
+    bench.cpu.script = [io(0x60, 1, read=True, rip=0x7C00)]
+    bench.cpu.stop()
+    time.sleep(0.05)
+    assert bench.cpu.registers[0] == 0
+    stuck.sock.close()
+    bench.until(lambda: bench.cpu.registers[0] == 0xFF)
+    again, server = bench.attach(interrupts=False)
+    server.answers[0x60] = 0x1C
+    again.call(MapIoRange(again.id, 0, 0x60, 0x60))
+    bench.cpu.script = [io(0x60, 1, read=True, rip=0x7C01)]
+    bench.cpu.stop()
+    bench.until(lambda: bench.cpu.registers[0] == 0x1C)
+
+
+def test_memory_types_and_written_code_reach_the_processor_before_the_guest_runs_on(bench):
+    peer, _ = bench.attach()
+    changes = bench.cpu.changed
+    assert peer.call(SetMemType(0xC0000, 0xC7FFF, "ram")) == Ok()
+    bench.until(lambda: bench.cpu.changed == changes + 1)
+    assert bench.domain.memory.type_of(0xC0000) == "ram"
+    assert peer.call(SetMemType(0xC0000, 0xC7FFE, "ram")).errno == 22
+    assert peer.call(ModifiedMemory(0x1000, 0x1FFF)) == Ok()
+    bench.until(lambda: bench.cpu.invalidated == [(0x1000, 0x1000)])
+    assert peer.call(ModifiedMemory(1, 0)).errno == 22
+
+
+def test_halt_sleeps_until_the_pin_rises_and_then_takes_the_vector(bench):
+    peer, server = bench.attach()
+    server.answers[0] = 0x20
+    bench.cpu.rflags = 0x202
+    bench.cpu.script = [(ExitKind.HLT, {"instruction_length": 1, "next_rip": 0x7C01})]
+    bench.cpu.stop()
+    bench.until(lambda: bench.domain.vcpus[0].halted)
+    bench.cpu.script = [(ExitKind.CPUID, {"instruction_length": 2, "next_rip": 0x7C03})]
+    pins = mmap.mmap(peer.domain_fds[1], 4096)
+    pins[0] = 1
+    server.end.channels[0].send.send()
+    bench.until(lambda: bench.cpu.injected)
+    pins[0] = 0
+    assert bench.cpu.injected == [(0, 0x20, None, 0)]
+    assert server.trace == [("intack", "read", 0, 1)]
+    assert bench.cpu.rip >= 0x7C01
+
+
+def test_halt_with_interrupts_off_ignores_the_pin_and_still_ends(bench):
+    peer, server = bench.attach()
+    bench.cpu.script = [(ExitKind.HLT, {"instruction_length": 1, "next_rip": 0x7C01})]
+    bench.cpu.stop()
+    bench.until(lambda: bench.domain.vcpus[0].halted)
+    pins = mmap.mmap(peer.domain_fds[1], 4096)
+    pins[0] = 1
+    server.end.channels[0].send.send()
+    time.sleep(0.05)
+    assert bench.domain.vcpus[0].halted
+    assert server.trace == []
+
+
+def test_an_interrupt_waits_for_its_window(bench):
+    peer, server = bench.attach()
+    server.answers[0] = 0x33
+    pins = mmap.mmap(peer.domain_fds[1], 4096)
+    pins[0] = 1
+
+    def open_window():
+        bench.cpu.rflags = 0x202
+        return ExitKind.INTERRUPT_WINDOW, {}
+
+    bench.cpu.script = [(ExitKind.EXTERNAL_INTERRUPT, {}), open_window]
+    bench.cpu.stop()
+    bench.until(lambda: bench.cpu.injected)
+    assert bench.cpu.injected == [(0, 0x33, None, 0)]
+
+
+def test_a_triple_fault_resets_devices_first_and_then_the_processor(bench):
+    peer, _ = bench.attach()
+    bench.cpu.set_gpr(0, 77)
+    bench.domain.memory.set_type(0xC0000, 0xC7FFF, "ram")
+    bench.cpu.script = [(ExitKind.TRIPLE_FAULT, {})]
+    bench.cpu.stop()
+    assert peer.event() == Reset()
+    assert bench.cpu.gpr(0) == 77
+    assert peer.call(ResetDone()) == Ok()
+    bench.until(lambda: bench.cpu.gpr(0) == 0)
+    bench.until(lambda: bench.domain.memory.type_of(0xC0000) == "rom")
+    bench.until(lambda: bench.cpu.rip == 0x7C00)
+
+
+def test_a_device_model_that_leaves_during_a_reset_does_not_hold_it_up(bench):
+    peer, _ = bench.attach()
+    bench.cpu.set_gpr(0, 77)
+    assert peer.call(RemoteShutdown(1)) == Ok()
+    assert peer.event() == Reset()
+    peer.sock.close()
+    bench.until(lambda: bench.cpu.gpr(0) == 0)
+
+
+@no_reboot
+def test_without_reboot_a_reset_ends_the_domain_with_status_0(bench):
+    peer, _ = bench.attach()
+    peer.call(RemoteShutdown(1))
+    assert peer.event() == Shutdown(0, 0)
+    bench.until(lambda: bench.status is not None)
+    assert bench.status == 0
+
+
+def test_power_off_ends_with_the_code_and_everybody_is_told(bench):
+    peer, _ = bench.attach()
+    other = bench.peer()
+    other.greet()
+    assert peer.call(RemoteShutdown(0, 33)) == Ok()
+    assert peer.event() == Shutdown(0, 33)
+    assert other.event() == Shutdown(0, 33)
+    bench.until(lambda: bench.status == 33)
+    assert other.receive() is None
+
+
+def test_a_crash_ends_with_status_1(bench):
+    peer, _ = bench.attach()
+    bench.cpu.script = [(ExitKind.TASK_SWITCH, {"number": 0x28, "instruction_length": 2})]
+    bench.cpu.stop()
+    assert peer.event() == Shutdown(3, 1)
+    bench.until(lambda: bench.status == 1)
+
+
+def test_a_stuck_server_does_not_hold_up_the_end(bench):
+    _peer, _ = bench.attach()
+    stuck = bench.peer()
+    stuck.greet()
+    stuck.call(CreateIoreqServer())
+    stuck.call(MapIoRange(1, 0, 0x60, 0x60))
+    stuck.call(SetIoreqServerState(1, True))
+    bench.cpu.script = [io(0x60, 1, read=True, rip=0x7C00)]
+    bench.cpu.stop()
+    time.sleep(0.05)
+    before = time.monotonic()
+    bench.domain.end(0, 0)
+    bench.until(lambda: bench.status == 0)
+    assert time.monotonic() - before < 1
+
+
+def test_an_exception_in_the_core_ends_it_with_that_exception(tmp_path, monkeypatch):
+    monkeypatch.setattr(hvcore.vcpu, "Processor", Scripted)
+    bench = Bench(tmp_path, "vmx")
+
+    def broken():
+        raise ZeroDivisionError("a bug")
+
+    caught = []
+
+    def run():
+        try:
+            bench.domain.run()
+        except ZeroDivisionError as error:
+            caught.append(error)
+
+    bench.thread = threading.Thread(target=run)
+    bench.thread.start()
+    bench.cpu.script = [broken]
+    bench.attach()
+    bench.thread.join(5)
+    assert [str(error) for error in caught] == ["a bug"]
+    bench.end()
+
+
+def test_a_socket_of_a_dead_core_is_taken_over_and_a_living_one_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(hvcore.vcpu, "Processor", Scripted)
+    dead = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    dead.bind(str(tmp_path / "domain"))
+    dead.close()
+    bench = Bench(tmp_path, "vmx")
+    bench.thread.start()
+    with pytest.raises(ConfigError, match="another core listens there"):
+        Bench(tmp_path, "vmx")
+    bench.end()

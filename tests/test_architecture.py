@@ -1,0 +1,49 @@
+"""Who may import whom (ARCHITECTURE.md); read from the source, so that nothing need run."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOT_FOR_CHIPS = {"trio", "os", "socket", "threading", "time", "asyncio", "select", "signal", "subprocess"}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found.add((node.module or "").partition(".")[0])
+    return found
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+@pytest.mark.parametrize("path", files("ioreq"), ids=names(files("ioreq")))
+def test_the_wire_knows_neither_end(path):
+    assert not imported(path) & {"devmodel", "hvcore"}
+
+
+@pytest.mark.parametrize("path", files("hvcore"), ids=names(files("hvcore")))
+def test_the_core_does_not_know_the_device_models(path):
+    assert "devmodel" not in imported(path)
+
+
+@pytest.mark.parametrize("path", files("devmodel"), ids=names(files("devmodel")))
+def test_the_device_models_do_not_know_the_core(path):
+    assert "hvcore" not in imported(path)
+
+
+@pytest.mark.parametrize("path", files("devmodel/devices"), ids=names(files("devmodel/devices")))
+def test_a_chip_does_no_io_and_keeps_no_time(path):
+    assert not imported(path) & NOT_FOR_CHIPS
