@@ -278,7 +278,7 @@ async def test_a_device_model_that_vanishes_in_mid_op_is_noticed(raw, core, path
 
 async def test_a_core_that_vanishes_in_mid_op_ends_the_call(server, core, path):
     async with open_control(path, program="test") as client:
-        core.handle = lambda connection, op: connection.close() or Ok()
+        core.handle = lambda connection, _: connection.close() or Ok()
         with pytest.raises(DomainGone), trio.fail_after(5):
             await client.call(NrVcpus())
 
