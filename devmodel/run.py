@@ -11,15 +11,16 @@ from typing import Final
 
 import trio
 
-from devmodel import log, monitor
+from devmodel import DevmodelError, log, monitor
 from devmodel.config import Config
 from devmodel.consoles.terminal import TerminalConsole, raw
 from devmodel.machine import PROGRAM, BoardFactory, Outside, opened, serve
 from ioreq import DomainGone, IoreqError
 from ioreq.control import ControlClient, connect
 
-GRACE: Final = 0.8
-"""Seconds that the core gets to end by itself, and the console to show the guest's last words."""
+COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
+GRACE: Final = 0.6
+"""Seconds that the core gets to end, by itself or asked to; the console gets half of it for the last words."""
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 
@@ -43,10 +44,9 @@ class Core:
     @classmethod
     async def start(cls, arguments: Sequence[str]) -> "Core":
         """Start `hvcore run`, in a process group of its own: we end it, no terminal does."""
-        command = [sys.executable, "-m", "hvcore", "run", *arguments]
         return cls(
             await trio.lowlevel.open_process(
-                command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+                [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
             )
         )
 
@@ -66,11 +66,16 @@ class Core:
                     return None
             await trio.sleep(0.01)
 
-    async def end(self) -> int:
-        """Wait a little for its end, then bring it about; return its exit status as a shell would."""
+    async def finish(self) -> int:
+        """Give it a little time to end by itself; return its exit status as a shell would."""
         with trio.CancelScope(shield=True):
             with trio.move_on_after(GRACE):
                 await self.process.wait()
+        return await self.stop()
+
+    async def stop(self) -> int:
+        """Bring about its end, if it has not ended; return its exit status as a shell would."""
+        with trio.CancelScope(shield=True):
             if self.process.returncode is None:
                 self.process.terminate()
                 with trio.move_on_after(GRACE):
@@ -100,14 +105,12 @@ async def run(
             try:
                 return await _run(core, path, outside, board_factory)
             finally:
-                if core.process.returncode is None:
-                    core.process.terminate()
-                await core.end()
+                await core.stop()
 
 
 async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFactory) -> int:
     """Join core, chips and console; whoever ends first ends all."""
-    failure: IoreqError | None = None
+    failure: IoreqError | DevmodelError | None = None
     left: int | None = None  # the exit status, if we end before the core does
     async with trio.open_nursery() as relaying:
         relaying.start_soon(core.relay)
@@ -123,12 +126,16 @@ async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFact
 
                 async def on_terminal(console: TerminalConsole) -> None:
                     nonlocal left
-                    await console.run()
-                    left = 0
-                    scope.cancel()
+                    if await console.run():
+                        left = 0
+                        scope.cancel()
 
                 nursery.start_soon(on_signal)
-                client = await core.connect(path)
+                client = None
+                try:
+                    client = await core.connect(path)
+                except IoreqError as error:
+                    failure = error
                 if client is not None:
                     with contextlib.closing(client), contextlib.ExitStack() as stack:
                         console = None
@@ -142,19 +149,17 @@ async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFact
                             log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
                         try:
                             await serve(outside, client, board_factory)
-                        except IoreqError as error:
-                            failure = error
+                        except (IoreqError, DevmodelError) as error:
+                            failure = error  # not out of the nursery, which would wrap it
                         if console is not None:
                             with trio.move_on_after(GRACE / 2):
                                 await console.caught_up()
                         scope.cancel()
                 scope.cancel()
-        if left is not None:
-            core.process.terminate()
-        status = await core.end()
+        gone = failure is None or isinstance(failure, DomainGone)
+        status = await (core.finish() if left is None and gone else core.stop())
     if left is not None:
         return left
-    if failure is not None and status in (0, FAILED):
-        log.say(f"devmodel: {failure}")
-        return FAILED
+    if failure is not None and (not gone or status == 0):
+        raise failure
     return status

@@ -90,12 +90,14 @@ class TerminalConsole:
         self._deaf = False
         self._progress = trio.lowlevel.ParkingLot()
 
-    async def run(self) -> None:
-        """Show and type until the user leaves. Without a terminal there is no leaving: cancel to stop."""
+    async def run(self) -> bool:
+        """Show and type; True when the user leaves. Without a terminal nobody does: cancel to stop."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._show)
-            if await self._type():
+            left = await self._type()
+            if left:
                 nursery.cancel_scope.cancel()
+        return left
 
     async def caught_up(self) -> None:
         """Wait until everything the guest has said is shown."""

@@ -56,8 +56,9 @@ class Pit:
         self._drive()
 
     def reset(self) -> None:
-        """Power on. The data sheet leaves modes undefined until programmed; here they are 3, not counting."""
-        self.state = PitState()
+        """Power on; GATE pins stay as driven. The data sheet leaves modes undefined; here 3, not counting."""
+        one, two, three = (CounterState(gate=old.gate) for old in self.state.counters)
+        self.state = PitState((one, two, three))
         self.__attrs_post_init__()
 
     def read(self, offset: int, _size: int) -> int:

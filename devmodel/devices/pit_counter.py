@@ -216,11 +216,15 @@ class Counter:
         """
         s = self.state
         due = s.load_at
+        mode = self.mode()
+        silent = not s.loaded or (mode == Mode.SOFTWARE_STROBE and self.out(tick))
+        if due is not None and silent and mode & 3 != 1:
+            return self._first_change(mode, due) if s.gate else None
         if not s.loaded or s.held is not None:
             return due
         elapsed = tick - s.start
         change: int | None = None
-        match self.mode():
+        match mode:
             case Mode.RATE | Mode.SQUARE if s.period == 1:
                 pass
             case Mode.RATE:
@@ -237,6 +241,13 @@ class Counter:
             return due
         change += s.start
         return change if due is None else min(change, due)
+
+    def _first_change(self, mode: int, due: int) -> int:
+        """Return the first change of OUT after a load at pulse `due`, which itself changes nothing."""
+        period = self._binary(self.state.count_register)
+        if mode == Mode.SQUARE:
+            return due + (period + 1) // 2
+        return due + period + (mode == Mode.SOFTWARE_STROBE)
 
     # -- looking ------------------------------------------------------------------------------------------
 
@@ -294,9 +305,11 @@ class Counter:
 
     def latch_count(self, tick: int) -> None:
         """Counter latch command: the first one holds until it is read."""
-        if self.state.count_latch is None:
+        s = self.state
+        if s.count_latch is None:
             self.advance(tick)
-            self.state.count_latch = self.count(tick)
+            s.count_latch = self.count(tick)
+            s.msb_next = False  # after half a read the data sheet does not say; QEMU and Bochs start over
 
     def latch_status(self, tick: int) -> None:
         """Read-back command with STATUS low: the first one holds until it is read."""

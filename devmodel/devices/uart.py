@@ -75,6 +75,7 @@ class UartState:
     overrun: bool = False
     thre_pending: bool = False
     received: deque[int] = attrs.field(factory=deque[int])
+    rbr: int = 0  # without FIFOs the last byte stays to be read again
     timeout_at: int | None = None  # guest time in ns
     timeout_pending: bool = False
 
@@ -125,7 +126,8 @@ class Uart:
         s = self.state
         if not s.fcr & FCR_ENABLE:
             s.overrun = s.overrun or bool(s.received)
-            s.received.clear()  # RBR holds the newest
+            s.received.clear()
+            s.rbr = byte  # the newest overwrites
         elif len(s.received) >= FIFO_SIZE:
             s.overrun = True  # the FIFO keeps what it has, the shift register is overwritten
             return
@@ -195,7 +197,7 @@ class Uart:
     def _read_data(self) -> int:
         s = self.state
         if not s.received:
-            return 0
+            return 0 if s.fcr & FCR_ENABLE else s.rbr
         value = s.received.popleft()
         self._restart_timeout()
         self._drive()

@@ -40,7 +40,7 @@ def test_operations_are_numbered_as_c_numbers_them() -> None:
 
 @pytest.mark.skipif(not COMPILED, reason="this run is the uncompiled processor's already")
 def test_the_uncompiled_processor_passes_a_sample_of_the_same_tests(tmp_path: Path) -> None:
-    for package in ("hvcore", "tests"):
+    for package in ("hvcore", "ioreq", "tests"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     vectors = os.environ.get("DEVMODEL_VECTORS", str(ROOT.parent / "shared" / "vectors"))

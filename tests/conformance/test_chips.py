@@ -1,0 +1,379 @@
+"""What every chip promises: the guest cannot raise, a saved chip goes on as if nothing had been.
+
+A rig is a chip with its wires cut off and written down. A random script of accesses and time runs on it;
+every rig is built the same way, so two of them that see the same script must say the same.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from devmodel.clock import ManualClock
+from devmodel.device import Device, DiskFlush, DiskRead, DiskWrite
+from devmodel.devices.debugport import PostCode
+from devmodel.devices.dma8237 import Dma8237, DmaPages
+from devmodel.devices.fw_cfg import FwCfg, make_items
+from devmodel.devices.i440fx import I440fx
+from devmodel.devices.ide import IdeChannel
+from devmodel.devices.kbc import Kbc
+from devmodel.devices.pci import PciBus, PciPorts
+from devmodel.devices.pic import PicPair
+from devmodel.devices.piix3 import Piix3, Piix3Ide
+from devmodel.devices.piix4pm import Piix4Pm
+from devmodel.devices.pit import Pit
+from devmodel.devices.port61 import Port61
+from devmodel.devices.port92 import Port92
+from devmodel.devices.rtc import Rtc
+from devmodel.devices.uart import Uart
+from devmodel.devices.vga import Vga
+from devmodel.lines import Line
+
+
+@attrs.define
+class Wires:
+    """What a chip says to its surroundings, written down."""
+
+    clock: ManualClock = attrs.field(factory=ManualClock)
+    said: list[tuple[str, Any]] = attrs.field(factory=list)
+    disk: dict[int, bytes] = attrs.field(factory=dict)
+    sectors: int = 300
+    readonly: bool = False
+    lines: dict[str, Line] = attrs.field(factory=dict)
+    queue: list[DiskRead | DiskWrite | DiskFlush] = attrs.field(factory=list)
+
+    def hear(self, what: str) -> Callable[..., None]:
+        return lambda *values: self.said.append((what, values))
+
+    def line(self, name: str, level: bool = False) -> Line:
+        """A line that keeps its level when the chip behind it is replaced."""
+        return self.lines.setdefault(name, Line([self.hear(name)], level))
+
+    def submit(self, request: DiskRead | DiskWrite | DiskFlush) -> None:
+        self.queue.append(request)
+
+    def work(self) -> None:
+        """Let the medium answer."""
+        waiting, self.queue = self.queue, []
+        for request in waiting:
+            self._perform(request)
+
+    def _perform(self, request: DiskRead | DiskWrite | DiskFlush) -> None:
+        match request:
+            case DiskRead(lba, count, done):
+                data = b"".join(self.disk.get(lba + i, bytes([lba + i & 0xFF]) * 512) for i in range(count))
+                done(data)
+            case DiskWrite(lba, data, done):
+                for i in range(0, len(data), 512):
+                    self.disk[lba + i // 512] = data[i : i + 512]
+                done(True)
+            case DiskFlush(done):
+                done(True)
+
+    def read(self, address: int, length: int) -> bytes:
+        return bytes(address + i & 0xFF for i in range(min(length, 64))).ljust(length, b"\xff")
+
+    def write(self, address: int, data: bytes) -> None:
+        self.hear("ram")(address, data[:64])
+
+
+Kept: TypeAlias = dict[str, Any]
+Maker: TypeAlias = Callable[[Wires, Kept], tuple[Any, list[tuple[Device, int]]]]
+"""Builds a chip on wires, with `state` or without, and says what can be accessed, how many offsets of it."""
+
+
+def simple(chip: Any, length: int) -> tuple[Any, list[tuple[Device, int]]]:
+    return chip, [(chip, length)]
+
+
+def make_pic(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    pair = PicPair(intr=w.line("intr"), **kept)
+    return pair, [(pair.master, 2), (pair.slave, 2), (pair.elcr, 2)]
+
+
+def make_ide(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    channel = IdeChannel(irq=w.line("irq"), disks=(w, None), **kept)
+    return channel, [(channel, 8), (channel.control, 1)]
+
+
+def make_vga(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    vga = Vga(clock=w.clock, **kept)
+    return vga, [(vga, 0x30), (vga.memory, 0x2_0000)]
+
+
+def make_fw_cfg(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    device = FwCfg(items=make_items({"a": b"bc"}, ram_size=1, cpus=1), ram=w, **kept)
+    return device, [(device, 2), (device.dma, 8)]
+
+
+def make_pm(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    pm = Piix4Pm(clock=w.clock, irq=w.line("sci"), shutdown=w.hear("shutdown"), **kept)
+    return pm, [(pm, 0x40), (pm.block(0x600), 0x40), (pm.apm, 2), (Configured(pm), 256)]
+
+
+def make_i440fx(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    # What the bridge tells anew when it is restored is heard, but is no difference.
+    bridge = I440fx(memory_type=lambda *_: None, **kept)
+    return bridge, [(Configured(bridge), 256)]
+
+
+def make_piix3(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    bridge = Piix3(irqs=[w.line(f"irq{n}") for n in range(16)], reset_machine=w.hear("reset"), **kept)
+    return bridge, [(bridge, 1), (Configured(bridge), 256), (Pirqs(bridge), 4)]
+
+
+def make_ide_function(_: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    function = Piix3Ide(**kept)
+    return function, [(Configured(function), 256)]
+
+
+def make_pci(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    bridge = Piix3(irqs=[Line() for _ in range(16)], reset_machine=w.hear("reset"))
+    ports = PciPorts(bus=PciBus({}), reset_control=bridge, **kept)
+    return ports, [(ports, 8), (ports.bus.config, 8)]
+
+
+def make_port92(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    a20 = Line([w.hear("a20")], kept["state"].a20 if kept else True)
+    return simple(Port92(a20=a20, reset_processor=w.hear("reset"), **kept), 1)
+
+
+def make_port61(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    pit = Pit(clock=w.clock, irq=Line())
+    if kept:
+        pit.set_gate(2, bool(kept["state"].control & 1))
+    return simple(Port61(clock=w.clock, timer=pit, **kept), 1)
+
+
+@attrs.frozen
+class Configured:
+    """Configuration space as a device."""
+
+    function: Any
+
+    def read(self, offset: int, size: int) -> int:
+        value = self.function.config_read(offset, size)
+        assert isinstance(value, int)
+        return value & (1 << 8 * size) - 1
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.function.config_write(offset, size, value)
+
+
+@attrs.frozen
+class Pirqs:
+    """The PIRQ pins as a device."""
+
+    bridge: Piix3
+
+    def read(self, _offset: int, _size: int) -> int:
+        return 0
+
+    def write(self, offset: int, _size: int, value: int) -> None:
+        self.bridge.set_pirq(offset & 3, bool(value & 1))
+
+
+CHIPS: dict[str, Maker] = {
+    "pit": lambda w, kept: simple(Pit(clock=w.clock, irq=w.line("irq"), **kept), 4),
+    "pic": make_pic,
+    "uart": lambda w, kept: simple(
+        Uart(clock=w.clock, irq=w.line("irq"), transmit=w.hear("sent"), **kept), 8
+    ),
+    "ide": make_ide,
+    "vga": make_vga,
+    "rtc": lambda w, kept: simple(Rtc(clock=w.clock, irq=w.line("irq"), **kept), 2),
+    "kbc": lambda w, kept: simple(
+        Kbc(
+            clock=w.clock,
+            irq=w.line("irq"),
+            a20=w.line("a20", True),
+            reset_processor=w.hear("reset"),
+            **kept,
+        ),
+        5,
+    ),
+    "port61": make_port61,
+    "port92": make_port92,
+    "fw_cfg": make_fw_cfg,
+    "pci": make_pci,
+    "i440fx": make_i440fx,
+    "piix3": make_piix3,
+    "piix3_ide": make_ide_function,
+    "piix4pm": make_pm,
+    "dma1": lambda _, kept: simple(Dma8237(shift=0, **kept), 16),
+    "dma2": lambda _, kept: simple(Dma8237(shift=1, **kept), 32),
+    "dma_pages": lambda _, kept: simple(DmaPages(**kept), 15),
+    "post": lambda _, kept: simple(PostCode(**kept), 1),
+}
+
+
+@attrs.define
+class Rig:
+    """One chip on its wires, and a script to run on it."""
+
+    make: Maker
+    wires: Wires = attrs.field(factory=Wires)
+    chip: Any = None
+    doors: list[tuple[Device, int]] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.chip, self.doors = self.make(self.wires, {})
+
+    def restore(self) -> None:
+        """Replace the chip by one that was built from its saved state."""
+        state = copy.deepcopy(self.chip.state)
+        before = len(self.wires.said)
+        self.wires.queue.clear()  # the new chip asks again
+        self.chip, self.doors = self.make(self.wires, {"state": state})
+        assert self.wires.said[before:] == []  # the lines had the right levels already
+        assert self.chip.state == state
+
+    def step(self, action: tuple[Any, ...]) -> Any:
+        match action:
+            case "read", door, offset, size:
+                device, length = self.doors[door % len(self.doors)]
+                value = device.read(offset % length, size)
+                assert 0 <= value < 1 << 8 * size, "a read answers no more than was asked for"
+                return value
+            case "write", door, offset, size, value:
+                device, length = self.doors[door % len(self.doors)]
+                device.write(offset % length, size, value & (1 << 8 * size) - 1)
+            case "wait", ns:
+                self.wires.clock.advance(ns)
+                self.wires.work()
+                if hasattr(self.chip, "tick"):
+                    self.chip.tick()
+            case "input", value:
+                if isinstance(self.chip, Uart):
+                    self.chip.receive(value)
+                elif isinstance(self.chip, PicPair):
+                    self.chip.set_irq(value & 15, bool(value & 16))
+                    if value & 32:
+                        return self.chip.acknowledge()
+                elif isinstance(self.chip, Kbc):
+                    self.chip.keyboard.press("a")
+                elif isinstance(self.chip, Pit):
+                    self.chip.set_gate(value % 3, bool(value & 16))
+        return None
+
+
+# Commands that mean something to one chip or other come up more often than chance would have them.
+VALUES = st.one_of(
+    st.integers(0, 0xFFFF_FFFF_FFFF_FFFF),
+    st.integers(0, 255),
+    st.sampled_from(
+        [0x11, 0x20, 0x30, 0x34, 0x36, 0x80, 0x90, 0xC4, 0xC5, 0xC6, 0xE2, 0xEC, 0x03, 0xFF, 0x00]
+    ),
+)
+SIZES = st.sampled_from([1, 1, 1, 1, 2, 4, 8])
+OFFSETS = st.integers(0, 0x1_FFFF)
+ACTIONS = st.one_of(
+    st.tuples(st.just("read"), st.integers(0, 3), OFFSETS, SIZES),
+    st.tuples(st.just("write"), st.integers(0, 3), OFFSETS, SIZES, VALUES),
+    st.tuples(st.just("write"), st.integers(0, 3), OFFSETS, st.just(1), VALUES),
+    st.tuples(st.just("wait"), st.integers(0, 10**10)),
+    st.tuples(st.just("wait"), st.integers(0, 10**4)),
+    st.tuples(st.just("input"), st.integers(0, 255)),
+)
+SCRIPTS = st.lists(ACTIONS, max_size=40)
+
+each_chip = pytest.mark.parametrize("make", CHIPS.values(), ids=CHIPS.keys())
+quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@each_chip
+@quick
+@given(script=SCRIPTS)
+def test_a_chip_restored_at_every_step_is_the_same(make: Maker, script: list[tuple[Any, ...]]) -> None:
+    undisturbed, restored = Rig(make), Rig(make)
+    for action in script:
+        expected = undisturbed.step(action)
+        assert restored.step(action) == expected
+        restored.restore()
+    assert restored.wires.said == undisturbed.wires.said
+    assert restored.chip.state == undisturbed.chip.state
+
+
+@each_chip
+@quick
+@given(script=SCRIPTS)
+def test_nothing_that_a_guest_does_raises(make: Maker, script: list[tuple[Any, ...]]) -> None:
+    rig = Rig(make)
+    for action in script:
+        rig.step(action)
+        if hasattr(rig.chip, "deadline"):
+            deadline = rig.chip.deadline()
+            assert deadline is None or isinstance(deadline, int)
+
+
+@each_chip
+def test_every_offset_answers_in_every_size(make: Maker) -> None:
+    rig = Rig(make)
+    for door, (_, length) in enumerate(rig.doors):
+        for offset in range(0, length, max(1, length // 256)):
+            for size in (1, 2, 4, 8):
+                rig.step(("read", door, offset, size))
+                for value in (0, 0xFF, 0x0123_4567_89AB_CDEF):
+                    rig.step(("write", door, offset, size, value))
+                rig.step(("read", door, offset, size))
+
+
+@each_chip
+@quick
+@given(script=SCRIPTS)
+def test_reset_makes_a_fresh_chip_of_it(make: Maker, script: list[tuple[Any, ...]]) -> None:
+    rig = Rig(make)
+    for action in script:
+        rig.step(action)
+    rig.chip.reset()
+    after = copy.deepcopy(rig.chip.state)
+    rig.chip.reset()
+    assert rig.chip.state == after, "a reset leaves nothing for the next one to do"
+    fresh = Rig(make).chip.state
+    match rig.chip:
+        case Rtc():  # the battery keeps time and RAM
+            assert (after.flags, after.index, after.ram[11] & 0x70) == (0, 0, 0)
+        case PicPair():  # the pins are driven by others
+            fresh.master.levels, fresh.slave.levels = after.master.levels, after.slave.levels
+            assert after == fresh
+        case Pit():  # so are the gates
+            for counter, old in zip(fresh.counters, after.counters, strict=True):
+                counter.gate, counter.seen = old.gate, old.seen
+            assert after == fresh
+        case Piix3():
+            fresh.pirq = after.pirq
+            assert after == fresh
+        case Piix4Pm():  # the timer runs from the clock
+            fresh.halves = after.halves
+            assert after == fresh
+        case _:
+            assert after == fresh
+    assert all(line.level == (name == "a20") for name, line in rig.wires.lines.items() if "irq" not in name)
+
+
+@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pit", "uart", "rtc", "kbc", "piix4pm")])
+def test_a_deadline_that_is_reached_goes_away(make: Maker) -> None:
+    """Or the pacer would spin."""
+    rig = Rig(make)
+    setups: list[list[tuple[Any, ...]]] = [
+        [("write", 0, 3, 1, 0x34), ("write", 0, 0, 1, 2), ("write", 0, 0, 1, 0)],
+        [("write", 0, 2, 1, 0xC1), ("write", 0, 1, 1, 1), ("input", 65)],
+        [("write", 0, 0, 1, 11), ("write", 0, 1, 1, 0x72)],
+        [("write", 0, 4, 2, 1), ("write", 0, 2, 2, 1)],
+        [("input", 1), ("read", 0, 0, 1), ("input", 1)],
+    ]
+    for setup in setups:
+        for action in setup:
+            rig.step(action)
+        for _ in range(20):
+            deadline = rig.chip.deadline()
+            if deadline is None:
+                break
+            rig.wires.clock.time = max(rig.wires.clock.time, deadline)
+            rig.chip.tick()
+            following = rig.chip.deadline()
+            assert following is None or following > rig.wires.clock.time

@@ -1,0 +1,239 @@
+"""The board: what is where, and which line goes where."""
+
+import attrs
+import pytest
+
+from devmodel import ConfigError
+from devmodel.board import Board, Fittings
+from devmodel.clock import ManualClock
+from devmodel.device import DiskFlush, DiskRead, DiskWrite
+
+
+@attrs.define
+class Core:
+    """A core that writes down what it is told."""
+
+    ram: bytearray = attrs.field(factory=lambda: bytearray(1 << 20), repr=False)
+    told: list[tuple[str, object]] = attrs.field(factory=list)
+
+    def read(self, address: int, length: int) -> bytes:
+        return bytes(self.ram[address : address + length]).ljust(length, b"\xff")
+
+    def write(self, address: int, data: bytes) -> None:
+        data = data[: max(0, len(self.ram) - address)]
+        self.ram[address : address + len(data)] = data
+
+    def intr(self, level: bool) -> None:
+        self.told.append(("intr", level))
+
+    def a20(self, level: bool) -> None:
+        self.told.append(("a20", level))
+
+    def memory_type(self, first: int, last: int, type_: str, /) -> None:
+        self.told.append(("memory_type", (first, last, type_)))
+
+    def reset(self) -> None:
+        self.told.append(("reset", None))
+
+    def shutdown(self, code: int, /) -> None:
+        self.told.append(("shutdown", code))
+
+
+@attrs.define
+class Line:
+    """A serial line's far end."""
+
+    sent: bytearray = attrs.field(factory=bytearray)
+    chip: object = None
+
+    def connect(self, chip: object, /) -> None:
+        self.chip = chip
+
+    def transmit(self, byte: int, /) -> None:
+        self.sent.append(byte)
+
+    def drained(self) -> None:
+        pass
+
+
+@attrs.define
+class QuickDisk:
+    sectors: int = 4096
+    readonly: bool = False
+
+    def submit(self, request: DiskRead | DiskWrite | DiskFlush) -> None:
+        match request:
+            case DiskRead(count=count):
+                request.done(bytes(512 * count))
+            case _:
+                request.done(True)
+
+
+@attrs.define
+class Bench:
+    clock: ManualClock = attrs.field(factory=ManualClock)
+    core: Core = attrs.field(factory=Core)
+    fittings: Fittings = attrs.field(
+        factory=lambda: Fittings(
+            memory=[(0, 0x9FC00, 1), (0x9FC00, 0x400, 2), (1 << 20, 63 << 20, 1), (1 << 32, 1 << 30, 1)],
+            disks=[QuickDisk()],
+        )
+    )
+    board: Board = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.board = Board.build(self.clock, self.core, self.fittings)
+
+    def out(self, port: int, value: int, size: int = 1) -> None:
+        self.board.bus.write("pio", port, size, value)
+
+    def into(self, port: int, size: int = 1) -> int:
+        return self.board.bus.read("pio", port, size)
+
+    def init_pics(self) -> None:
+        for port, base, cascade in ((0x20, 0x08, 4), (0xA0, 0x70, 2)):
+            self.out(port, 0x11)
+            for value in (base, cascade, 1, 0):
+                self.out(port + 1, value)
+        self.core.told.clear()
+
+    def cmos(self, index: int) -> int:
+        self.out(0x70, index)
+        return self.into(0x71)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_building_tells_the_core_nothing_it_knows(bench: Bench) -> None:
+    assert bench.core.told == []
+
+
+def test_the_timer_interrupts_through_the_pic(bench: Bench) -> None:
+    bench.init_pics()
+    for port, value in ((0x43, 0x34), (0x40, 0xA9), (0x40, 0x04)):
+        bench.out(port, value)
+    deadlines = [deadline for chip in bench.board.timed if (deadline := chip.deadline()) is not None]
+    bench.clock.time = min(deadlines)
+    for chip in bench.board.timed:
+        chip.tick()
+    assert bench.core.told == [("intr", True)]
+    assert bench.board.acknowledge() == 0x08
+    assert bench.core.told == [("intr", True), ("intr", False)]
+
+
+def test_the_disk_interrupts_through_the_second_pic(bench: Bench) -> None:
+    bench.init_pics()
+    bench.out(0x1F6, 0xA0)
+    bench.out(0x1F7, 0xEC)
+    assert bench.core.told == [("intr", True)]
+    assert bench.board.acknowledge() == 0x76
+    assert bench.into(0x1F7) == 0x58
+    assert bench.into(0x1F0, 4) == 0x0004_0040
+
+
+def test_a_serial_line_can_be_plugged_in(bench: Bench) -> None:
+    line = Line()
+    bench.board.connect_serial(line)
+    bench.out(0x3F8, 0x41)
+    assert line.sent == b"A"
+    assert line.chip is bench.board.uart
+
+
+def test_firmware_finds_memory_and_disks(bench: Bench) -> None:
+    assert bench.cmos(0x34) | bench.cmos(0x35) << 8 == 48 << 4
+    assert bench.cmos(0x5B) | bench.cmos(0x5C) << 8 == 1 << 14
+    assert bench.cmos(0x12) == 0xF0
+    bench.out(0x510, 3, 2)
+    size = b"".join(bytes([bench.into(0x511)]) for _ in range(8))
+    assert int.from_bytes(size, "little") == (64 << 20) + (1 << 30)
+    bench.out(0xCF8, 0x8000_0000, 4)
+    assert bench.into(0xCFC, 4) == 0x1237_8086
+    assert bench.into(0xCFE, 2) == 0x1237
+
+
+def test_a20_has_two_masters(bench: Bench) -> None:
+    bench.out(0x92, 0)
+    bench.out(0x64, 0xDF)
+    assert bench.core.told == [("a20", False), ("a20", True)]
+    assert bench.into(0x92) == 2
+
+
+def test_every_way_to_reset_and_to_leave(bench: Bench) -> None:
+    bench.out(0x64, 0xFE)
+    bench.out(0x92, 3)
+    bench.out(0xCF9, 6)
+    assert bench.core.told == [("reset", None)] * 3
+    bench.out(0xF4, 1)
+    assert bench.core.told[3:] == [("shutdown", 3)]
+    bench.out(0xCF8, 0x8000_0B40, 4)
+    bench.out(0xCFC, 0x601, 4)
+    bench.out(0xCF8, 0x8000_0B80, 4)
+    bench.out(0xCFC, 1)
+    bench.out(0x604, 0x2000, 2)
+    assert bench.core.told[4:] == [("shutdown", 0)]
+
+
+def test_reset_undoes_what_the_guest_did(bench: Bench) -> None:
+    bench.init_pics()
+    bench.out(0xCF8, 0x8000_0058, 4)
+    bench.out(0xCFD, 0x30)
+    bench.out(0x92, 0)
+    bench.core.told.clear()
+    bench.board.reset()
+    assert bench.core.told == [("memory_type", (0xF0000, 0xFFFFF, "rom")), ("a20", True)]
+
+
+def test_what_is_not_there_reads_ones(bench: Bench) -> None:
+    for port in (0x1CE, 0x1CF, 0x2F8, 0x3F4, 0x378):
+        assert bench.into(port) == 0xFF
+    assert bench.into(0x1CE, 2) == 0xFFFF
+
+
+def test_a_second_device_at_a_port_is_refused(bench: Bench) -> None:
+    with pytest.raises(ConfigError, match="mine and uart overlap"):
+        bench.board.bus.map("pio", 0x3F0 + 8, 0x3F8, bench.board.vga, name="mine")
+
+
+def test_a_saved_board_goes_on_where_it_was(bench: Bench) -> None:
+    bench.init_pics()
+    bench.out(0x43, 0x34)
+    bench.out(0x40, 0x00)
+    bench.out(0x40, 0x10)
+    bench.out(0x3FC, 0x0B)
+    bench.out(0x3F9, 0x02)
+    bench.board.bus.write("memory", 0xB8000, 2, 0x0741)
+    saved = bench.board.save()
+    core = Core()
+    again = Board.build(bench.clock, core, bench.fittings, saved)
+    assert again.save() == saved
+    assert core.told == [("intr", True)]
+    assert again.acknowledge() == 0x0C
+    screen = again.screen()
+    assert screen is not None
+    assert screen.characters[0] == 0x41
+
+
+def test_keys_reach_the_guest(bench: Bench) -> None:
+    bench.board.press(["shift", "a"])
+    assert bench.into(0x64) & 1
+    assert bench.into(0x60) == 0x12
+    with pytest.raises(ValueError, match="no key"):
+        bench.board.press(["nonsense"])
+
+
+def test_no_chip_imports_the_outside_world() -> None:
+    import ast
+    import pathlib
+
+    import devmodel.devices
+
+    folder = pathlib.Path(devmodel.devices.__path__[0])
+    forbidden = {"trio", "os", "socket", "threading", "time"}
+    for file in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not forbidden & {name.partition(".")[0] for name in names}, file.name
