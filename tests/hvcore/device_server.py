@@ -122,6 +122,7 @@ class Peer:
         self.sock.connect(path)
         self.events = []
         self.fds = []
+        self.lock = threading.Lock()
         self.decoder = msgspec.json.Decoder(Reply | Event)
 
     def receive(self):
@@ -130,12 +131,15 @@ class Peer:
         return self.decoder.decode(data) if data else None
 
     def call(self, op):
-        self.sock.send(msgspec.json.encode(op))
-        while True:
-            message = self.receive()
-            if isinstance(message, Reply):
-                return message
-            self.events.append(message)
+        with (
+            self.lock
+        ):  # the guest may already run, and its device model call, while `start` awaits its reply
+            self.sock.send(msgspec.json.encode(op))
+            while True:
+                message = self.receive()
+                if isinstance(message, Reply):
+                    return message
+                self.events.append(message)
 
     def event(self):
         return self.events.pop(0) if self.events else self.receive()
