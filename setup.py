@@ -17,7 +17,7 @@ DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "ini
 
 
 def extensions() -> list[Extension]:
-    """The modules of the processor, and the wire's fence."""
+    """List the modules of the processor, and the wire's fence."""
     sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
     sources += Path("ioreq").glob("fence.py")
     return [
@@ -37,7 +37,9 @@ class BuildAllOrNothing(build_ext):
             return
         for p in built:
             p.unlink(missing_ok=True)
-        print("devmodel: no C compiler or no Python headers; the processor will run uncompiled", file=sys.stderr)
+        print(
+            "devmodel: no C compiler or no Python headers; the processor will run uncompiled", file=sys.stderr
+        )
 
 
 wanted = [] if os.environ.get("DEVMODEL_UNCOMPILED") else extensions()

@@ -13,9 +13,9 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu.kinds import LEAVE
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 
 def bucket(at, mode):

@@ -9,11 +9,11 @@ import cython
 from hvcore.cpu import opcodes
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.decode import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.decode import *
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.opcodes import ENDS, GROUP, LOCKABLE, MODRM, OPCODE_REG, REGISTER_ONLY, RM8, SWAP
 
     (

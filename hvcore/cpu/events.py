@@ -8,10 +8,10 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, segments
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import flags, mmu, segments
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
 

@@ -22,8 +22,8 @@ if cython.compiled:
         system,
         transfer,
     )
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import (
         arith,
@@ -38,7 +38,7 @@ else:
         system,
         transfer,
     )
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.state import State
 
     Op = object
@@ -245,7 +245,9 @@ def attend(c):
     """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
     if c.special & SPECIAL_INJECT:
         c.special &= SPECIAL_INJECT ^ M32
-        return raise_event(c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length)
+        return raise_event(
+            c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length
+        )
     if c.special & SPECIAL_RAISE:
         c.special &= SPECIAL_RAISE ^ M32
         return raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0)
@@ -942,9 +944,13 @@ def execute(c, j, end):
             if o.sub < 7:
                 mmu.write(c, o.seg, ea, r, o.size)
         elif kind == INC_R:
-            operands.put(c, o.reg, o.rsh, o.size, flags.increment(c, operands.get(c, o.reg, o.rsh, o.size), o.size))
+            operands.put(
+                c, o.reg, o.rsh, o.size, flags.increment(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            )
         elif kind == DEC_R:
-            operands.put(c, o.reg, o.rsh, o.size, flags.decrement(c, operands.get(c, o.reg, o.rsh, o.size), o.size))
+            operands.put(
+                c, o.reg, o.rsh, o.size, flags.decrement(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            )
         elif kind == NOT_R:
             a = operands.get(c, o.reg, o.rsh, o.size)
             operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
@@ -1094,7 +1100,9 @@ def execute(c, j, end):
         elif kind == BSWAP:
             a = c.regs[o.reg]
             r = ((a & 0xFF) << 24) | ((a & 0xFF00) << 8) | ((a >> 8) & 0xFF00) | ((a >> 24) & 0xFF)
-            operands.put(c, o.reg, 0, o.size, r if o.size == 2 else 0)  # of 16 bits: undefined; silicon clears
+            operands.put(
+                c, o.reg, 0, o.size, r if o.size == 2 else 0
+            )  # of 16 bits: undefined; silicon clears
         elif kind == XLAT:
             ea = (c.regs[RBX] + (c.regs[RAX] & 0xFF)) & SIZE_MASK[o.addr]
             a = mmu.read(c, o.seg, ea, 0)

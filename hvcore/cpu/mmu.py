@@ -12,10 +12,10 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import codecache
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 GUEST_PHYSICAL = cython.declare(u32, 12)  # ExitKind.GUEST_PHYSICAL
 

@@ -12,11 +12,11 @@ from hvcore.cpu.state import State
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system
     from cython.cimports.hvcore.cpu import decode as decoder
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import codecache, execute, flags, mmu, system
     from hvcore.cpu import decode as decoder
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000

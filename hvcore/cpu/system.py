@@ -9,15 +9,15 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands, segments, strings
     from cython.cimports.hvcore.cpu.arith import set_zero_flag
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 else:
     import time
 
     from hvcore.cpu import flags, mmu, operands, segments, strings
     from hvcore.cpu.arith import set_zero_flag
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 # ExitKind
 EXIT_HLT = cython.declare(u32, 4)

@@ -4,10 +4,10 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import events, flags, mmu, segments
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import events, flags, mmu, segments
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
 
@@ -77,7 +77,11 @@ def far_jump(c, selector, target, size, call):
         if not enter_code(c, selector, raw, target, c.cpl):
             c.regs[RSP] = sp
         return
-    if (kind != 4 and kind != 12 and kind != 5 and kind != 1 and kind != 9) or dpl < c.cpl or dpl < (selector & 3):
+    if (
+        (kind != 4 and kind != 12 and kind != 5 and kind != 1 and kind != 9)
+        or dpl < c.cpl
+        or dpl < (selector & 3)
+    ):
         mmu.exception(c, VEC_GP, selector & 0xFFFC)
         return
     if not attr & 0x80:
