@@ -82,10 +82,26 @@ class Fittings:
     """What the clock shows at first, in seconds since 1970."""
 
 
+@attrs.frozen
+class SerialPort:
+    """The first serial port, as the line at its far end sees it."""
+
+    board: "Board"
+
+    def room(self) -> int:
+        """Return how many bytes it can take now."""
+        return self.board.uart.room()
+
+    def receive(self, byte: int) -> None:
+        """Take a byte; it may start the character timeout."""
+        self.board.uart.receive(byte)
+        self.board.rearm()
+
+
 class SerialLine(Protocol):
     """The far end of a serial port."""
 
-    def connect(self, chip: Uart, /) -> None:
+    def connect(self, chip: SerialPort, /) -> None:
         """Hear where bytes may be sent."""
         ...
 
@@ -127,6 +143,8 @@ class Board:
     keyboard: Keyboard
     pci: PciBus
     isa_lines: list[Line]  # for interrupts from elsewhere
+    rearm: Callable[[], None] = lambda: None
+    """Called when something other than an access may have changed a deadline; the server sets it."""
 
     @classmethod
     def build(
@@ -268,7 +286,7 @@ class Board:
         """Plug a line into the first serial port."""
         self.uart.transmit = line.transmit
         self.uart.drained = line.drained
-        line.connect(self.uart)
+        line.connect(SerialPort(self))
 
     def save(self) -> dict[str, Any]:
         """Return the state of every chip, by name, with `version`. It shares nothing with the chips."""
@@ -283,3 +301,4 @@ class Board:
     def press(self, keys: list[str]) -> None:
         """Press keys together and release them; ValueError for a name that is no key's."""
         self.keyboard.type("-".join(keys))
+        self.rearm()

@@ -82,12 +82,6 @@ class Space:
         self._starts.insert(at, first)
         self._found.clear()
 
-    def unmap(self, first: int, last: int) -> None:
-        """Take a mapping away again, exactly as it was made."""
-        self.mappings = [m for m in self.mappings if (m.first, m.last) != (first, last)]
-        self._starts = [m.first for m in self.mappings]
-        self._found.clear()
-
     def ignore(self, first: int, last: int, why: str) -> None:
         """Say why nobody answers there. Only the reader and the log are any the wiser."""
         self._check(first, last, f"what is ignored ({why})")

@@ -20,7 +20,7 @@ from ioreq.control import ControlClient, connect
 
 COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
 GRACE: Final = 0.6
-"""Seconds that the core gets to end, by itself or asked to; the console gets half of it for the last words."""
+"""Seconds that the core gets to end, by itself or asked to, and the console for its last words."""
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 

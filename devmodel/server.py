@@ -5,7 +5,7 @@ a chip asked something of the core, and then the access itself is done already.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -49,6 +49,9 @@ _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 class Board(Protocol):
     """What the server needs of a machine: see `devmodel.board`."""
+
+    rearm: Callable[[], None]
+    """Called when something other than an access may have changed a deadline; the server sets it."""
 
     @property
     def bus(self) -> Bus:
@@ -122,6 +125,7 @@ class Server:
         self.attachment = attachment
         self.domain = attachment.domain
         self.pacer = Pacer(clock, board.timed)
+        board.rearm = self.pacer.rearm
         self._posted = Request()
         self._read_port = board.bus.pio.read
         self._write_port = board.bus.pio.write

@@ -432,7 +432,8 @@ class VcpuChannel:
         ):
             return True
         self.refused += 1
-        log.warning("ioreq.refused", **self.slot.describe())
+        if self.refused & self.refused - 1 == 0:  # the 1st, 2nd, 4th, …: a broken core must not fill the log
+            log.warning("ioreq.refused", times=self.refused, **self.slot.describe())
         self.respond(ONES[8])
         return False
 

@@ -74,6 +74,19 @@ class AtaDisk:
             self._block_read()
         return value
 
+    def read_string(self, length: int) -> bytes:
+        """Take `length` bytes, from as many DRQ blocks as are ready; ones when no more is."""
+        parts = []
+        s = self.state
+        while length and s.status & DRQ and s.job != Job.WRITE:
+            begin = s.position
+            end = s.position = min(begin + length, s.block_end)
+            parts.append(s.buffer[begin:end])
+            length -= end - begin
+            if end == s.block_end:
+                self._block_read()
+        return b"".join(parts) + b"\xff" * length
+
     def write_data(self, size: int, value: int) -> None:
         """Put `size` bytes into the DRQ block."""
         s = self.state

@@ -110,6 +110,12 @@ class IdeChannel:
         if not offset:
             return ONES.get(size, 0) if drive is None else drive.read_data(size)
         if size == 1:
+            if offset == Reg.COMMAND and drive is not None and not self._control & CONTROL_SRST:
+                s = drive.state
+                if s.interrupt:
+                    s.interrupt = False
+                    self._drive()
+                return s.status
             return self._read_register(offset & 7)
         return sum(self._read_register(offset + i & 7) << 8 * i for i in range(size))
 
@@ -122,6 +128,16 @@ class IdeChannel:
             return
         for i in range(size):
             self._write_register(offset + i & 7, value >> 8 * i & 0xFF)
+
+    def read_string(self, size: int, count: int) -> bytes:
+        """Read the data port `count` times `size` bytes: what REP INS does, in one go."""
+        drive = self._selected()
+        return b"\xff" * (size * count) if drive is None else drive.read_string(size * count)
+
+    def write_string(self, size: int, data: bytes) -> None:
+        """Write `data` to the data port in units of `size` bytes: what REP OUTS does."""
+        for i in range(0, len(data), size):
+            self.write(0, size, int.from_bytes(data[i : i + size], "little"))
 
     def status(self) -> int:
         """Return the alternate status. An absent drive's is 0, so that nobody waits for it."""

@@ -38,6 +38,7 @@ class Vga:
     clock: Clock
     state: VgaState = attrs.field(factory=VgaState)
     memory: VgaMemory = attrs.field(init=False)
+    _timing: tuple[int, ...] | None = None  # worked out from the registers; None when they have changed
 
     def __attrs_post_init__(self) -> None:
         self.memory = VgaMemory(self.state)
@@ -46,6 +47,10 @@ class Vga:
         """Power on."""
         self.state = VgaState()
         self.memory.state = self.state
+        self._configure()
+
+    def _configure(self) -> None:
+        self._timing = None
         self.memory.configure()
 
     def screen(self) -> TextScreen | GraphicsScreen:
@@ -105,18 +110,18 @@ class Vga:
             case Port.SEQUENCER_DATA:
                 if s.sequencer_index < len(s.sequencer):
                     s.sequencer[s.sequencer_index] = value & SEQUENCER_MASKS[s.sequencer_index]
-                    self.memory.configure()
+                    self._configure()
             case Port.GRAPHICS_INDEX:
                 s.graphics_index = value & 15
             case Port.GRAPHICS_DATA:
                 if s.graphics_index < len(s.graphics):
                     s.graphics[s.graphics_index] = value & GRAPHICS_MASKS[s.graphics_index]
-                    self.memory.configure()
+                    self._configure()
             case Port.ATTRIBUTE:
                 self._write_attribute(value)
             case Port.MISC_WRITE:
                 s.misc = value
-                self.memory.configure()
+                self._configure()
             case Port.ENABLE:
                 s.enable = value & 1
             case Port.DAC_MASK:
@@ -173,6 +178,7 @@ class Vga:
             case Port.CRTC_INDEX:
                 s.crtc_index = value & 0x3F
             case Port.CRTC_DATA if s.crtc_index < CRTC_COUNT:
+                self._timing = None
                 if s.crtc_index <= Crtc.OVERFLOW and s.crtc[Crtc.VERTICAL_RETRACE_END] & CRTC_PROTECT:
                     if s.crtc_index == Crtc.OVERFLOW:
                         kept = s.crtc[Crtc.OVERFLOW] & ~OVERFLOW_LINE_COMPARE
@@ -186,23 +192,31 @@ class Vga:
 
     def _raster(self) -> int:
         """Return input status 1 for the place where the beam is."""
+        if self._timing is None:
+            self._timing = self._work_out_timing()
+        clock, ns, width, height, columns, lines, first, last = self._timing
+        line, column = divmod(self.clock.now() * clock // ns % (width * height), width)
+        status = STATUS_DISPLAY_OFF if line >= lines or column >= columns else 0
+        return status | STATUS_RETRACE if first <= line < last else status
+
+    def _work_out_timing(self) -> tuple[int, ...]:
+        """Return the raster's timing.
+
+        That is the dot clock in Hz, ns a second times dots a character, and then in characters and lines:
+        total width, total height, displayed width, displayed height, first line of the vertical retrace,
+        first line after it.
+        """
         s = self.state
         crtc = s.crtc
         clocking = s.sequencer[Sequencer.CLOCKING_MODE]
         dots = (8 if clocking & 1 else 9) * (2 if clocking & 8 else 1)
         overflow = crtc[Crtc.OVERFLOW]
         width = crtc[Crtc.HORIZONTAL_TOTAL] + 5
+        columns = crtc[Crtc.HORIZONTAL_DISPLAY_END] + 1
         height = (crtc[Crtc.VERTICAL_TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2
-        shown = (crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
-        retrace = crtc[Crtc.VERTICAL_RETRACE_START] | (overflow & 4) << 6 | (overflow & 0x80) << 2
-        lines = (crtc[Crtc.VERTICAL_RETRACE_END] - retrace & 15) or 16
-        if height <= retrace:  # no timing is programmed that a monitor could follow
-            width, height, shown, retrace, lines = 100, 449, 400, 412, 2
-        characters = self.clock.now() * DOT_CLOCKS[s.misc >> 2 & 3] // (NS_PER_S * dots)
-        line, column = divmod(characters % (width * height), width)
-        status = 0
-        if line >= shown or column > crtc[Crtc.HORIZONTAL_DISPLAY_END]:
-            status = STATUS_DISPLAY_OFF
-        if retrace <= line < retrace + lines:
-            status |= STATUS_RETRACE
-        return status
+        lines = (crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
+        first = crtc[Crtc.VERTICAL_RETRACE_START] | (overflow & 4) << 6 | (overflow & 0x80) << 2
+        last = first + ((crtc[Crtc.VERTICAL_RETRACE_END] - first & 15) or 16)
+        if height <= first:  # no timing is programmed that a monitor could follow
+            width, height, columns, lines, first, last = 100, 449, 80, 400, 412, 414
+        return DOT_CLOCKS[s.misc >> 2 & 3], NS_PER_S * dots, width, height, columns, lines, first, last

@@ -32,7 +32,8 @@ class VgaMemory:
     _drop_a0: bool = False
     _mask: int = 0
     _plain: bool = False
-    _text: bool = False
+    _text_write: bool = False
+    _text_read: bool = False
 
     def __attrs_post_init__(self) -> None:
         self.configure()
@@ -55,18 +56,25 @@ class VgaMemory:
             and not graphics[Graphics.DATA_ROTATE]
             and graphics[Graphics.BIT_MASK] == 0xFF
         )
-        self._text = self._plain and self._write_odd_even and self._drop_a0 and self._mask == 3
-        self._text = self._text and not self._chain4
+        text = self._drop_a0 and not self._chain4
+        self._text_write = text and self._plain and self._write_odd_even and self._mask == 3
+        self._text_read = (
+            text and graphics[Graphics.MODE] & 0x18 == 0x10 and not graphics[Graphics.READ_MAP] & 2
+        )
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Write 1 to 8 bytes."""
         address = offset - self._first
-        if self._text and size == 2 and not address & 1 and 0 <= address < self._length:
+        if self._text_write and size <= 2 and 0 <= address < self._length - 1:
             planes = self.state.planes
-            address &= 0xFFFE
-            planes[0][address] = value & 0xFF
-            planes[1][address] = value >> 8
-            return
+            if size == 1:
+                planes[address & 1][address & 0xFFFE] = value
+                return
+            if not address & 1:
+                address &= 0xFFFE
+                planes[0][address] = value & 0xFF
+                planes[1][address] = value >> 8
+                return
         for i in range(size):
             if 0 <= address < self._length:
                 self._write_byte(address & 0xFFFF, value >> 8 * i & 0xFF)
@@ -75,6 +83,11 @@ class VgaMemory:
     def read(self, offset: int, size: int) -> int:
         """Read 1 to 8 bytes; outside the window nobody answers."""
         address = offset - self._first
+        if self._text_read and size == 2 and not address & 1 and 0 <= address < self._length:
+            s = self.state
+            address &= 0xFFFE
+            s.latches[:] = [plane[address] for plane in s.planes]
+            return s.latches[0] | s.latches[1] << 8
         value = 0
         for i in range(size):
             byte = self._read_byte(address & 0xFFFF) if 0 <= address < self._length else 0xFF

@@ -32,6 +32,9 @@ PAGE_BITS = M64 ^ 0xFFF
 NO_PAGE = 1 << 63  # no canonical address, so it never matches
 TOP_HALF = 0xFFFF_0000  # of a 32-bit word
 TOP_BYTE = 0xFF00_0000
+CR0_PG = 0x8000_0000
+PHYSICAL_PAGE = 0x000F_FFFF_FFFF_F000
+PAE_ROOT = 0xFFFF_FFE0
 SIZE_MASK = (0xFF, 0xFFFF, M32, M64)
 SIZE_SIGN = (0x80, 0x8000, 0x8000_0000, 1 << 63)
 u8 = u16 = u32 = u64 = s64 = int
@@ -39,6 +42,6 @@ u8 = u16 = u32 = u64 = s64 = int
 globals().update(KINDS)
 globals().update(STATE)
 __all__ = [  # noqa: PLE0604 - the names are read from the files above
-    "M32", "M64", "NO_PAGE", "PAGE_BITS", "SIZE_MASK", "SIZE_SIGN", "TOP_BYTE", "TOP_HALF", "s64", "u8", "u16", "u32", "u64",
+    "CR0_PG", "PAE_ROOT", "PHYSICAL_PAGE", "M32", "M64", "NO_PAGE", "PAGE_BITS", "SIZE_MASK", "SIZE_SIGN", "TOP_BYTE", "TOP_HALF", "s64", "u8", "u16", "u32", "u64",
     *KINDS, *STATE,
 ]  # fmt: skip

@@ -50,7 +50,7 @@ def deliver(c, vector, kind, error, has_error, length):
     if c.fault:
         c.eip = eip
         c.regs[RSP] = sp
-        c.cpl = cpl
+        mmu.set_cpl(c, cpl)
         c.sel[SS] = sel
         c.base[SS] = base
         c.limit[SS] = limit
@@ -64,7 +64,7 @@ def deliver_real(c, vector):
     if vector * 4 + 3 > c.idt_limit:
         mmu.exception_plain(c, VEC_GP)
         return
-    entry = mmu.read_linear(c, c.idt_base + vector * 4, 4)
+    entry = mmu.system_read(c, c.idt_base + vector * 4, 4)
     if c.fault:
         return
     mmu.push(c, flags.get_eflags(c) & 0xFFFF, 1)
@@ -100,7 +100,7 @@ def deliver_protected(c, vector, kind, error, has_error):
     if vector * 8 + 7 > c.idt_limit:
         mmu.exception(c, VEC_GP, code)
         return
-    raw = mmu.read_linear(c, c.idt_base + vector * 8, 8)
+    raw = mmu.system_read(c, c.idt_base + vector * 8, 8)
     if c.fault:
         return
     gate = (raw >> 40) & 0x1F
@@ -186,15 +186,15 @@ def inner_stack(c, dpl, ext):
         mmu.exception(c, VEC_TS, (c.sel[TR] & 0xFFFC) | ext)
         return
     if wide:
-        sp = mmu.read_linear(c, c.base[TR] + at, 4)
+        sp = mmu.system_read(c, c.base[TR] + at, 4)
         if c.fault:
             return
-        selector = mmu.read_linear(c, c.base[TR] + at + 4, 2)
+        selector = mmu.system_read(c, c.base[TR] + at + 4, 2)
     else:
-        sp = mmu.read_linear(c, c.base[TR] + at, 2)
+        sp = mmu.system_read(c, c.base[TR] + at, 2)
         if c.fault:
             return
-        selector = mmu.read_linear(c, c.base[TR] + at + 2, 2)
+        selector = mmu.system_read(c, c.base[TR] + at + 2, 2)
     if c.fault:
         return
     if not selector & 0xFFFC:
@@ -213,6 +213,6 @@ def inner_stack(c, dpl, ext):
     segments.mark_accessed(c, selector, raw)
     if c.fault:
         return
-    c.cpl = dpl
+    mmu.set_cpl(c, dpl)
     segments.assign(c, SS, selector, raw)
     c.regs[RSP] = sp

@@ -73,7 +73,7 @@ def address(c: State, o: cython.pointer(Op)) -> u64:
 def load32(c: State, seg: u32, off: u64) -> u64:
     """Read 32 bits."""
     lin: u64 = c.base[seg] + off
-    i: u64 = (lin >> 12) & TLB_MASK
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if off + 4 <= c.rd_size[seg] and (lin ^ c.tlb[i].rd) <= 4092:
         if cython.compiled:
             return cython.cast(cython.pointer(u32), c.host + (lin + c.tlb[i].add))[0]
@@ -90,7 +90,7 @@ def load32(c: State, seg: u32, off: u64) -> u64:
 def load8(c: State, seg: u32, off: u64) -> u64:
     """Read 8 bits."""
     lin: u64 = c.base[seg] + off
-    i: u64 = (lin >> 12) & TLB_MASK
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if off < c.rd_size[seg] and (lin ^ c.tlb[i].rd) <= 4095:
         return c.host[(lin + c.tlb[i].add) & M64]
     return mmu.read(c, seg, off, 0)
@@ -103,7 +103,7 @@ def load8(c: State, seg: u32, off: u64) -> u64:
 def store32(c: State, seg: u32, off: u64, value: u64) -> cython.void:
     """Write 32 bits."""
     lin: u64 = c.base[seg] + off
-    i: u64 = (lin >> 12) & TLB_MASK
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if off + 4 <= c.wr_size[seg] and (lin ^ c.tlb[i].wr) <= 4092:
         if cython.compiled:
             cython.cast(cython.pointer(u32), c.host + (lin + c.tlb[i].add))[0] = value
@@ -120,7 +120,7 @@ def store32(c: State, seg: u32, off: u64, value: u64) -> cython.void:
 def store8(c: State, seg: u32, off: u64, value: u64) -> cython.void:
     """Write 8 bits."""
     lin: u64 = c.base[seg] + off
-    i: u64 = (lin >> 12) & TLB_MASK
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if off < c.wr_size[seg] and (lin ^ c.tlb[i].wr) <= 4095:
         c.host[(lin + c.tlb[i].add) & M64] = value
     else:
@@ -203,8 +203,13 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.info.error_code = error
             c.info.has_error_code = has_error
             c.info.instruction_length = length
+            c.info.fault_address = c.fault_address if vector == VEC_PF else 0
+            c.fault_address = NO_PAGE
             return 1
         c.fault = FAULT_NONE
+        if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
+            c.cr2 = c.fault_address
+            c.fault_address = NO_PAGE
         events.deliver(c, vector, kind, error, has_error, length)
         if c.fault == FAULT_NONE:
             c.activity_now = ACTIVE
@@ -362,7 +367,7 @@ def step(c):
     """Find the block at CS:EIP and execute it, or as much of it as may be now."""
     eip: u64 = c.eip
     lin: u64 = (c.base[CS] + eip) & M32
-    i: u64 = (lin >> 12) & TLB_MASK
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
     at: u64
     first: u32
     count: u32

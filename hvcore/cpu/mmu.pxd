@@ -7,7 +7,15 @@ cdef void update_stack_and_code(State c) noexcept nogil
 cdef void flush(State c) noexcept nogil
 cdef void protect_code_page(State c, u64 page) noexcept nogil
 cdef u32 segment_allows(State c, u32 seg, u64 off, u64 n, u32 write) noexcept nogil
-cdef u64 translate(State c, u64 lin, u32 write) noexcept nogil
+cdef u64 translate(State c, u64 lin, u32 access) noexcept nogil
+cdef void page_fault(State c, u64 lin, u32 access, u32 present) noexcept nogil
+cdef u64 table_entry(State c, u64 phys, u32 n) noexcept nogil
+cdef void mark_entry(State c, u64 phys, u64 entry, u64 bits, u32 n) noexcept nogil
+cdef void flush_local(State c) noexcept nogil
+cdef void flush_page(State c, u64 lin) noexcept nogil
+cdef void set_cpl(State c, u32 cpl) noexcept nogil
+cdef u64 system_read(State c, u64 lin, u32 n) noexcept nogil
+cdef void system_write(State c, u64 lin, u64 value, u32 n) noexcept nogil
 cdef s64 locate(State c, u64 phys) noexcept nogil
 cdef u64 host_load(State c, u64 at, u32 n) noexcept nogil
 cdef void host_store(State c, u64 at, u64 value, u32 n) noexcept nogil

@@ -108,25 +108,165 @@ def check_write(c, seg, off, n):
 
 
 def flush(c):
-    """Forget every translation."""
+    """Forget every translation, global ones too."""
     i: u32
-    for i in range(TLB_SIZE):
+    for i in range(2 * TLB_SIZE):
         c.tlb[i].rd = NO_PAGE
         c.tlb[i].wr = NO_PAGE
         c.tlb[i].ex = NO_PAGE
+    c.large_pages = 0
+
+
+def flush_local(c):
+    """Forget the translations that a load of CR3 ends: all but those of global pages."""
+    i: u32
+    for i in range(2 * TLB_SIZE):
+        if not c.tlb[i].kept:
+            c.tlb[i].rd = NO_PAGE
+            c.tlb[i].wr = NO_PAGE
+            c.tlb[i].ex = NO_PAGE
+
+
+def flush_page(c, lin):
+    """INVLPG: forget what is known of one page, 4 KiB or larger."""
+    i: u64 = (lin >> 12) & TLB_MASK
+    half: u32
+    if c.large_pages:
+        flush(c)
+        return
+    for half in range(2):
+        c.tlb[i].rd = NO_PAGE
+        c.tlb[i].wr = NO_PAGE
+        c.tlb[i].ex = NO_PAGE
+        i += TLB_SIZE
+
+
+def set_cpl(c, cpl):
+    """Change the privilege level, and with it the half of the TLB that holds what it may do."""
+    c.cpl = cpl
+    c.tlb_half = TLB_SIZE if cpl == 3 else 0
 
 
 def protect_code_page(c, page):
     """Host page `page` now holds decoded code: stores to it must be seen."""
     i: u32
-    for i in range(TLB_SIZE):
+    for i in range(2 * TLB_SIZE):
         if c.tlb[i].wr != NO_PAGE and ((c.tlb[i].wr + c.tlb[i].add) & M64) >> 12 == page:
             c.tlb[i].wr = NO_PAGE
 
 
-def translate(c, lin, write):
-    """Linear to guest-physical. Paging is off in this processor's modes so far; A20 is not."""
-    return lin & M32 & c.a20_mask
+def page_fault(c, lin, access, present):
+    """#PF (SDM vol. 3 §4.7): the error code says what was tried, and whether there was a translation."""
+    error: u32 = present
+    if access == WRITE:
+        error |= 2
+    if c.tlb_half:
+        error |= 4
+    if access == FETCH and c.efer & EFER_NXE and c.cr4 & CR4_PAE:
+        error |= 16
+    c.fault_address = lin
+    exception(c, VEC_PF, error)
+
+
+def table_entry(c, phys, n):
+    """An entry of a paging structure; from outside memory it reads as not present."""
+    slot: s64 = locate(c, phys & c.a20_mask)
+    if slot < 0:
+        return 0
+    return host_load(c, c.slots[slot].read + (phys & c.a20_mask) - c.slots[slot].first, n)
+
+
+def mark_entry(c, phys, entry, bits, n):
+    """Set accessed and dirty in an entry that lacks them."""
+    if entry & bits != bits:
+        store_physical(c, phys & c.a20_mask, 0, entry | bits, n)
+
+
+def translate(c, lin, access):
+    """Linear to guest-physical through the paging structures (SDM vol. 3 §4.3 32-bit, §4.4 PAE); may raise #PF.
+
+    Accessed and dirty bits are set on the way. `walk_rights` is left with the rights of the page and
+    `walk_flags` with the last entry, for `fill`.
+    """
+    n: u32 = 8 if c.cr4 & CR4_PAE else 4
+    at: u64
+    pde_at: u64
+    pde: u64
+    pte: u64
+    rights: u64
+    no_execute: u64 = 0
+    lin_bits: u64
+    reserved: u64
+    dirty: u64 = PTE_A | PTE_D if access == WRITE else PTE_A
+    c.walk_flags = PTE_D
+    c.walk_rights = PTE_W | PTE_U
+    if not c.cr0 & CR0_PG:
+        return lin & M32 & c.a20_mask
+    if n == 8:
+        pde = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, 8)
+        if not pde & PTE_P:
+            page_fault(c, lin, access, 0)
+            return 0
+        pde_at = (pde & PHYSICAL_PAGE) + ((lin >> 21) & 511) * 8
+        pde = table_entry(c, pde_at, 8)
+    else:
+        pde_at = (c.cr3 & PHYSICAL_PAGE) + ((lin >> 22) & 1023) * 4
+        pde = table_entry(c, pde_at, 4)
+    if not pde & PTE_P:
+        page_fault(c, lin, access, 0)
+        return 0
+    if pde & PTE_PS and c.cr4 & (CR4_PSE | CR4_PAE):
+        c.large_pages = 1
+        rights = pde
+        at = pde_at
+        pte = pde
+        no_execute = pde & NO_PAGE
+        if n == 8:
+            lin_bits = 0x1FFFFF
+            reserved = 0x1FE000
+        else:
+            lin_bits = 0x3FFFFF
+            reserved = 0x3FE000
+        if pde & reserved:
+            page_fault(c, lin, access, 9)
+            return 0
+        pte = (pde & PHYSICAL_PAGE & (lin_bits ^ M64)) | (lin & lin_bits & PAGE_BITS)
+    else:
+        if n == 8:
+            at = (pde & PHYSICAL_PAGE) + ((lin >> 12) & 511) * 8
+        else:
+            at = (pde & PHYSICAL_PAGE) + ((lin >> 12) & 1023) * 4
+        pte = table_entry(c, at, n)
+        if not pte & PTE_P:
+            page_fault(c, lin, access, 0)
+            return 0
+        rights = pde & pte
+        no_execute = (pde | pte) & NO_PAGE
+    if n == 8 and no_execute and not c.efer & EFER_NXE:
+        page_fault(c, lin, access, 9)
+        return 0
+    if c.tlb_half and not rights & PTE_U:
+        page_fault(c, lin, access, 1)
+        return 0
+    if access == WRITE and not rights & PTE_W and (c.tlb_half or c.cr0 & CR0_WP):
+        page_fault(c, lin, access, 1)
+        return 0
+    if access == FETCH and no_execute:
+        page_fault(c, lin, access, 1)
+        return 0
+    if at == pde_at:
+        mark_entry(c, pde_at, pde, dirty, n)
+        c.walk_flags = (pde | dirty) & (PTE_D | PTE_G)
+    else:
+        mark_entry(c, pde_at, pde, PTE_A, n)
+        mark_entry(c, at, pte, dirty, n)
+        c.walk_flags = (pte | dirty) & (PTE_D | PTE_G)
+    c.walk_rights = rights & (PTE_W | PTE_U)
+    if not c.tlb_half and not c.cr0 & CR0_WP:
+        c.walk_rights |= PTE_W
+    if no_execute:
+        c.walk_flags |= NO_PAGE
+    return ((pte & PHYSICAL_PAGE) | (lin & 0xFFF)) & c.a20_mask
 
 
 def locate(c, phys):
@@ -139,18 +279,22 @@ def locate(c, phys):
 
 
 def fill(c, lin, phys, slot):
-    """Remember the translation of the page of `lin`."""
-    i: u64 = (lin >> 12) & TLB_MASK
+    """Remember the translation of the page of `lin` that `translate` has just made.
+
+    There is a write tag only for a page that is dirty already, so that the first store walks and marks it.
+    """
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
     page: u64 = lin & PAGE_BITS
     at: u64 = c.slots[slot].read + (phys & PAGE_BITS) - c.slots[slot].first
     c.count_tlb_misses += 1
     c.tlb[i].rd = page
-    c.tlb[i].ex = page
+    c.tlb[i].ex = NO_PAGE if c.walk_flags & NO_PAGE else page
     c.tlb[i].add = (at - page) & M64
-    if c.slots[slot].write == c.slots[slot].read and not c.page_code[at >> 12]:
-        c.tlb[i].wr = page
-    else:
-        c.tlb[i].wr = NO_PAGE
+    c.tlb[i].kept = c.walk_flags & PTE_G if c.cr4 & CR4_PGE else 0
+    c.tlb[i].wr = NO_PAGE
+    if c.walk_flags & PTE_D and c.walk_rights & PTE_W and c.slots[slot].write == c.slots[slot].read:
+        if not c.page_code[at >> 12]:
+            c.tlb[i].wr = page
 
 
 def host_load(c, at, n):
@@ -253,11 +397,11 @@ def read_linear(c, lin, n):
     i: u32
     entry: u64
     lin = lin & M32
-    entry = (lin >> 12) & TLB_MASK
+    entry = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if (lin ^ c.tlb[entry].rd) <= 4096 - n:
         return host_load(c, (lin + c.tlb[entry].add) & M64, n)
     if (lin & 0xFFF) + n <= 4096:
-        phys = translate(c, lin, 0)
+        phys = translate(c, lin, READ)
         if c.fault:
             return 0
         slot = locate(c, phys)
@@ -266,7 +410,7 @@ def read_linear(c, lin, n):
         fill(c, lin, phys, slot)
         return host_load(c, (lin + c.tlb[entry].add) & M64, n)
     for i in range(n):
-        phys = translate(c, (lin + i) & M32, 0)
+        phys = translate(c, (lin + i) & M32, READ)
         if c.fault:
             return 0
         value |= load_physical(c, phys, (lin + i) & M32, 1) << (8 * i)
@@ -283,14 +427,14 @@ def writable(c, lin, n):
     phys: u64
     last: u64 = (lin + n - 1) & M32
     lin = lin & M32
-    phys = translate(c, lin, 1)
+    phys = translate(c, lin, WRITE)
     if c.fault:
         return 0
     if locate(c, phys) < 0 and not c.emulating:
         mmio_write(c, phys, lin, 0, 1)
         return 0
     if (lin ^ last) & PAGE_BITS:
-        phys = translate(c, last & PAGE_BITS, 1)
+        phys = translate(c, last & PAGE_BITS, WRITE)
         if c.fault:
             return 0
         if locate(c, phys) < 0 and not c.emulating:
@@ -306,12 +450,12 @@ def write_linear(c, lin, value, n):
     i: u32
     entry: u64
     lin = lin & M32
-    entry = (lin >> 12) & TLB_MASK
+    entry = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if (lin ^ c.tlb[entry].wr) <= 4096 - n:
         host_store(c, (lin + c.tlb[entry].add) & M64, value, n)
         return
     if (lin & 0xFFF) + n <= 4096:
-        phys = translate(c, lin, 1)
+        phys = translate(c, lin, WRITE)
         if c.fault:
             return
         slot = locate(c, phys)
@@ -324,7 +468,25 @@ def write_linear(c, lin, value, n):
     if not writable(c, lin, n):
         return
     for i in range(n):
-        store_physical(c, translate(c, (lin + i) & M32, 1), (lin + i) & M32, (value >> (8 * i)) & 0xFF, 1)
+        store_physical(c, translate(c, (lin + i) & M32, WRITE), (lin + i) & M32, (value >> (8 * i)) & 0xFF, 1)
+
+
+def system_read(c, lin, n):
+    """Read a system table: with the rights of ring 0, whatever CPL is (SDM vol. 3 §4.6, implicit accesses)."""
+    half: u64 = c.tlb_half
+    value: u64
+    c.tlb_half = 0
+    value = read_linear(c, lin, n)
+    c.tlb_half = half
+    return value
+
+
+def system_write(c, lin, value, n):
+    """Write a system table."""
+    half: u64 = c.tlb_half
+    c.tlb_half = 0
+    write_linear(c, lin, value, n)
+    c.tlb_half = half
 
 
 # What instructions use
@@ -356,10 +518,9 @@ def read_to_modify(c, seg, off, size):
         if not segment_allows(c, seg, off, n, 1) or not segment_allows(c, seg, off, n, 0):
             segment_fault(c, seg)
             return 0
-    if (lin ^ c.tlb[(lin >> 12) & TLB_MASK].wr) > 4096 - n:
-        if locate(c, translate(c, lin, 1)) >= 0 and not writable(c, lin, n):
-            return 0
-        if c.fault:
+    if (lin ^ c.tlb[((lin >> 12) & TLB_MASK) | c.tlb_half].wr) > 4096 - n:
+        phys: u64 = translate(c, lin & M32, WRITE)
+        if c.fault or (locate(c, phys) >= 0 and not writable(c, lin, n)):
             return 0
     return read_linear(c, lin, n)
 
@@ -409,9 +570,9 @@ def fill_fetch_window(c, eip):
     if limit - eip < 14:
         n = limit - eip + 1
     while i < n:
-        entry = (lin >> 12) & TLB_MASK
+        entry = ((lin >> 12) & TLB_MASK) | c.tlb_half
         if lin & PAGE_BITS != c.tlb[entry].ex:
-            phys = translate(c, lin, 0)
+            phys = translate(c, lin, FETCH)
             if c.fault:
                 c.fault = FAULT_NONE
                 return
@@ -439,7 +600,7 @@ def fetch_fault(c, eip):
     if eip > c.limit[CS]:
         exception(c, VEC_GP, 0)
         return
-    phys = translate(c, lin, 0)
+    phys = translate(c, lin, FETCH)
     if c.fault:
         return
     mmio_read(c, phys, lin, 1)

@@ -119,7 +119,7 @@ class Processor(State):
         self.cr0 = 0x60000010
         self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
         self.protected = 0
-        self.cpl = 0
+        mmu.set_cpl(self, 0)
         for i in range(6):
             self.sel[i] = 0
             self.base[i] = 0
@@ -144,6 +144,7 @@ class Processor(State):
         self.shadow = 0
         self.activity_now = ACTIVE
         self.fault = FAULT_NONE
+        self.fault_address = NO_PAGE
         self.special &= SPECIAL_WINDOW
         flags.set_eflags(self, 2)
         mmu.update_stack_and_code(self)
@@ -194,7 +195,7 @@ class Processor(State):
             self.cr0 = value
             self.protected = self.cr0 & 1
             if not self.protected:
-                self.cpl = 0
+                mmu.set_cpl(self, 0)
             mmu.update_stack_and_code(self)
             mmu.flush(self)
         elif number == 2:
@@ -229,7 +230,7 @@ class Processor(State):
         self.limit[number] = limit
         self.attr[number] = attributes
         if number == SS and self.protected:
-            self.cpl = (self.attr[SS] >> 5) & 3
+            mmu.set_cpl(self, (self.attr[SS] >> 5) & 3)
         mmu.update_stack_and_code(self)
 
     @property
@@ -435,7 +436,11 @@ class Processor(State):
 
     def translate(self, linear: u64, write: bool, user: bool):
         """The guest-physical address of a linear one, or -1 with the page fault to be delivered."""
-        value: u64 = mmu.translate(self, linear, write)
+        half: u64 = self.tlb_half
+        value: u64
+        self.tlb_half = TLB_SIZE if user else 0
+        value = mmu.translate(self, linear, WRITE if write else READ)
+        self.tlb_half = half
         if self.fault:
             self.keep_fault()
             return -1

@@ -27,7 +27,7 @@ def read_descriptor(c, selector, vector, ext):
     if (selector | 7) > limit:
         mmu.exception(c, vector, (selector & 0xFFFC) | ext)
         return 0
-    return mmu.read_linear(c, base + (selector & 0xFFF8), 8)
+    return mmu.system_read(c, base + (selector & 0xFFF8), 8)
 
 
 def descriptor_base(raw):
@@ -52,7 +52,7 @@ def mark_accessed(c, selector, raw):
     """Set the accessed bit of a code or data descriptor in its table."""
     base: u64 = c.base[LDTR] if selector & 4 else c.gdt_base
     if not (raw >> 40) & 1:
-        mmu.write_linear(c, base + (selector & 0xFFF8) + 5, ((raw >> 40) & 0xFF) | 1, 1)
+        mmu.system_write(c, base + (selector & 0xFFF8) + 5, ((raw >> 40) & 0xFF) | 1, 1)
 
 
 def assign(c, seg, selector, raw):
@@ -157,7 +157,7 @@ def load_tr(c, selector):
     if not descriptor_attr(raw) & 0x80:
         mmu.exception(c, VEC_NP, selector & 0xFFFC)
         return
-    mmu.write_linear(c, c.gdt_base + (selector & 0xFFF8) + 5, ((raw >> 40) & 0xFF) | 2, 1)
+    mmu.system_write(c, c.gdt_base + (selector & 0xFFF8) + 5, ((raw >> 40) & 0xFF) | 2, 1)
     if not c.fault:
         assign(c, TR, selector, raw)
         c.attr[TR] |= 2

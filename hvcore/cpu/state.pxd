@@ -17,11 +17,14 @@ cdef extern from *:
     #define NO_PAGE 0x8000000000000000ull
     #define TOP_HALF 0xFFFF0000ull
     #define TOP_BYTE 0xFF000000ull
+    #define CR0_PG 0x80000000ull
+    #define PHYSICAL_PAGE 0x000FFFFFFFFFF000ull
+    #define PAE_ROOT 0xFFFFFFE0ull
     static const unsigned long long SIZE_MASK[4] = {0xFF, 0xFFFF, M32, M64};
     static const unsigned long long SIZE_SIGN[4] = {0x80, 0x8000, 0x80000000ull, 0x8000000000000000ull};
     #define LOAD_ACQUIRE(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     """
-    const u64 M32, M64, PAGE_BITS, NO_PAGE, TOP_HALF, TOP_BYTE
+    const u64 M32, M64, PAGE_BITS, NO_PAGE, TOP_HALF, TOP_BYTE, CR0_PG, PHYSICAL_PAGE, PAE_ROOT
     const u64[4] SIZE_MASK, SIZE_SIGN
     u32 LOAD_ACQUIRE(u32 *p) noexcept nogil
 
@@ -84,6 +87,36 @@ cdef enum:
     CR0_TS = 0x8
     CR0_ET = 0x10
     CR0_NE = 0x20
+    CR0_WP = 0x10000
+    CR0_AM = 0x40000
+    CR0_NW = 0x20000000
+    CR0_CD = 0x40000000
+
+cdef enum:
+    CR4_VME = 0x1
+    CR4_PVI = 0x2
+    CR4_TSD = 0x4
+    CR4_DE = 0x8
+    CR4_PSE = 0x10
+    CR4_PAE = 0x20
+    CR4_PGE = 0x80
+
+cdef enum:
+    PTE_P = 0x1
+    PTE_W = 0x2
+    PTE_U = 0x4
+    PTE_A = 0x20
+    PTE_D = 0x40
+    PTE_PS = 0x80
+    PTE_G = 0x100
+
+cdef enum:
+    EFER_NXE = 0x800
+
+cdef enum:
+    READ = 0
+    WRITE = 1
+    FETCH = 2
 
 cdef enum:
     VEC_DE = 0
@@ -179,6 +212,7 @@ cdef struct Tlb:
     u64 wr
     u64 ex
     u64 add
+    u64 kept            # global: survives a load of CR3
 
 cdef struct Block:
     u64 at              # host offset of the first byte
@@ -287,7 +321,12 @@ cdef class State:
     cdef u64 a20_mask
     cdef u32 slots_used
     cdef Slot[64] slots
-    cdef Tlb[1024] tlb
+    cdef Tlb[2048] tlb          # supervisor's half, then user's
+    cdef u64 tlb_half           # TLB_SIZE while CPL is 3
+    cdef u32 large_pages        # some translation since the last flush was of a large page
+    cdef u64 fault_address
+    cdef u64 walk_flags
+    cdef u64 walk_rights
     # decoded code
     cdef Op *ops
     cdef u32 ops_used

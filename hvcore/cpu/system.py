@@ -38,9 +38,8 @@ EXIT_DESCRIPTOR_TABLE = cython.declare(u32, 24)
 EXIT_LMSW = cython.declare(u32, 25)
 EXIT_CLTS = cython.declare(u32, 26)
 
-CR0_WRITABLE = cython.declare(u64, 0x6005003F)
-CR4_WRITABLE = cython.declare(u64, 0xC)  # TSD and DE
-PG_BIT = cython.declare(u64, 1 << 31)
+CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
+CR4_WRITABLE = cython.declare(u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
 DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
 
@@ -83,14 +82,14 @@ def io_allowed(c, port, n):
     if c.attr[TR] & 0x10000 or not c.attr[TR] & 8 or c.limit[TR] < 0x67:
         mmu.exception(c, VEC_GP, 0)
         return 0
-    at = mmu.read_linear(c, c.base[TR] + 0x66, 2)
+    at = mmu.system_read(c, c.base[TR] + 0x66, 2)
     if c.fault:
         return 0
     at += port >> 3
     if at + 1 > c.limit[TR]:
         mmu.exception(c, VEC_GP, 0)
         return 0
-    bits = mmu.read_linear(c, c.base[TR] + at, 2)
+    bits = mmu.system_read(c, c.base[TR] + at, 2)
     if c.fault:
         return 0
     if (bits >> (port & 7)) & ((1 << n) - 1):
@@ -162,14 +161,14 @@ def string_port_access(c, o):
 
 
 def write_cr0(c, value):
-    """MOV to CR0 and LMSW; #GP(0) for what the processor has not: paging, or NW without CD."""
-    if value & PG_BIT or (value & 0x60000000) == 0x20000000:
+    """MOV to CR0 and LMSW; #GP(0) for combinations that do not exist (SDM vol. 3 §2.5)."""
+    if (value & CR0_PG and not value & CR0_PE) or (value & CR0_NW and not value & CR0_CD):
         mmu.exception(c, VEC_GP, 0)
         return
     c.cr0 = (value & CR0_WRITABLE) | CR0_ET
     c.protected = c.cr0 & CR0_PE
     if not c.protected:
-        c.cpl = 0
+        mmu.set_cpl(c, 0)
     mmu.update_stack_and_code(c)
     mmu.flush(c)
 
@@ -182,12 +181,13 @@ def write_cr(c, number, value):
         c.cr2 = value
     elif number == 3:
         c.cr3 = value
-        mmu.flush(c)
+        mmu.flush_local(c)
     elif number == 4:
         if value & (CR4_WRITABLE ^ M64):
             mmu.exception(c, VEC_GP, 0)
             return
         c.cr4 = value
+        mmu.flush(c)
     else:
         mmu.exception_plain(c, VEC_UD)
 
@@ -332,7 +332,7 @@ def execute(c, o):
             stop(c, EXIT_INVLPG, o)
             c.info.linear_address = value
         else:
-            mmu.flush(c)
+            mmu.flush_page(c, value)
     elif kind == CLTS:
         if privileged(c):
             if c.on_cr_write & 1:

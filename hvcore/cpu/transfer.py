@@ -139,7 +139,7 @@ def through_gate(c, selector, gate, call):
                 if c.fault:
                     break
                 value = (old_sp & old_mask) + ((count - 1 - i) << size)
-                value = mmu.read_linear(c, base + (value & old_mask), 1 << size)
+                value = mmu.system_read(c, base + (value & old_mask), 1 << size)
                 if not c.fault:
                     mmu.push(c, value, size)
         else:
@@ -151,7 +151,7 @@ def through_gate(c, selector, gate, call):
         if not c.fault:
             enter_code(c, code, raw, target, c.cpl)
         if c.fault:
-            c.cpl = old_cpl
+            mmu.set_cpl(c, old_cpl)
             c.regs[RSP] = old_sp
             c.sel[SS] = sel
             c.base[SS] = base
@@ -199,7 +199,7 @@ def return_outer(c, size, selector, raw, target, selector_ss, sp):
     segments.mark_accessed(c, selector_ss, ss)
     if c.fault:
         return
-    c.cpl = rpl
+    mmu.set_cpl(c, rpl)
     segments.assign(c, SS, selector_ss, ss)
     if attr & 0x4000:
         c.regs[RSP] = sp & M32

@@ -19,7 +19,7 @@ PLAIN_FIELDS = (
     "on_rdmsr on_wrmsr on_exceptions on_cr_read on_cr_write on_dr_read on_dr_write on_invd on_invlpg on_pause "
     "on_iret on_software_interrupt on_descriptor_table io_bitmap_used a20_mask slots_used ops_used blocks_used "
     "fetch_at fetch_count fetch_next fetch_over emulating mmio_supplied mmio_used mmio_writes count_blocks count_tlb_misses count_exits "
-    "vcpu"
+    "tlb_half large_pages fault_address walk_flags walk_rights vcpu"
 ).split()
 
 
@@ -55,7 +55,7 @@ def allocate(c: Any) -> None:
     c.buckets = [0] * k.STATE["BLOCK_BUCKETS"]
     c.page_blocks = Sparse(int)
     c.page_code = Sparse(int)
-    c.tlb = [Record(rd=k.NO_PAGE, wr=k.NO_PAGE, ex=k.NO_PAGE, add=0) for _ in range(k.STATE["TLB_SIZE"])]
+    c.tlb = [Record(rd=k.NO_PAGE, wr=k.NO_PAGE, ex=k.NO_PAGE, add=0, kept=0) for _ in range(2 * k.STATE["TLB_SIZE"])]
     c.slots = [Record(first=0, last=0, read=0, write=0) for _ in range(k.STATE["MAX_SLOTS"])]
     c.regs, c.debug, c.fetched = [0] * 17, [0] * 8, [0] * 16
     for name in ("sel", "base", "limit", "attr", "rd_size", "wr_size"):

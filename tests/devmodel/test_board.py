@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from devmodel import ConfigError
-from devmodel.board import Board, Fittings
+from devmodel.board import Board, Fittings, SerialPort
 from devmodel.clock import ManualClock
 from devmodel.device import DiskFlush, DiskRead, DiskWrite
 
@@ -139,7 +139,13 @@ def test_a_serial_line_can_be_plugged_in(bench: Bench) -> None:
     bench.board.connect_serial(line)
     bench.out(0x3F8, 0x41)
     assert line.sent == b"A"
-    assert line.chip is bench.board.uart
+    rearmed: list[int] = []
+    bench.board.rearm = lambda: rearmed.append(1)
+    assert isinstance(line.chip, SerialPort)
+    assert line.chip.room() == 1
+    line.chip.receive(0x42)
+    assert rearmed == [1]  # or a pacer that sleeps would miss the character timeout
+    assert bench.into(0x3F8) == 0x42
 
 
 def test_firmware_finds_memory_and_disks(bench: Bench) -> None:

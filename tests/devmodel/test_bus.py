@@ -92,10 +92,3 @@ def test_neighbours_are_claimed_together_if_both_are_posted_or_not(bus):
         Claim(0x62, 0x63, True),
         Claim(0x70, 0x71, False),
     ]
-
-
-def test_what_is_unmapped_is_nobodys_again(bus):
-    bus.map("memory", 0xA0000, 0xBFFFF, Recorder(1), name="vga")
-    assert bus.read("memory", 0xA0000, 1) == 1
-    bus.memory.unmap(0xA0000, 0xBFFFF)
-    assert bus.read("memory", 0xA0000, 1) == 0xFF

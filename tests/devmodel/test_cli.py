@@ -19,7 +19,10 @@ from devmodel.cli import main
 
 FAKE = Path(__file__).with_name("fake_core.py")
 START = f"""
-import sys
+import fcntl, os, sys, termios
+if os.isatty(0):  # the terminal becomes its own, as in a shell, so that Ctrl-C is a signal
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from devmodel import run
 run.COMMAND = [sys.executable, "-P", {str(FAKE)!r}]
 from devmodel.cli import main
@@ -157,8 +160,8 @@ def test_the_terminal_is_raw_meanwhile_and_restored(environment, start, leave):
             case "Ctrl-]":
                 os.write(master, b"x\x1d")
                 status = 0
-            case "Ctrl-C":  # without a controlling terminal it is not made a signal: send what it would be
-                process.send_signal(signal.SIGINT)
+            case "Ctrl-C":
+                os.write(master, b"\x03")
                 status = 130
             case _:
                 os.write(master, b"x\r")

@@ -265,13 +265,22 @@ async def test_descriptors_sent_with_an_op_are_closed(server, core, path):
     os.close(read)
 
 
-async def test_a_device_model_that_vanishes_in_mid_op_is_noticed(server, core, path):
-    async with open_control(path, program="first") as client:
-        await client.call(NrVcpus())
+async def test_a_device_model_that_vanishes_in_mid_op_is_noticed(raw, core, path):
+    raw.send(b'{"op":256,"version":1,"program":"first"}')
+    for _ in range(20):
+        raw.send(b'{"op":20}')
+    raw.close()
     assert await trio.to_thread.run_sync(core.went.wait, 5)
     assert core.left == ["first"]
     async with open_control(path, program="second") as client:
         assert await client.call(NrVcpus()) == Vcpus(1)
+
+
+async def test_a_core_that_vanishes_in_mid_op_ends_the_call(server, core, path):
+    async with open_control(path, program="test") as client:
+        core.handle = lambda connection, _: connection.close() or Ok()
+        with pytest.raises(DomainGone), trio.fail_after(5):
+            await client.call(NrVcpus())
 
 
 async def test_a_core_that_vanishes_ends_calls_and_events(server, core, path):

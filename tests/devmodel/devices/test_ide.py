@@ -178,6 +178,19 @@ def test_reading_is_busy_until_the_medium_answers_and_interrupts_a_sector(bench:
     assert bench.registers() == (0, 0, 0x35, 0x12, 0, 0xE0, 0x50)
 
 
+def test_strings_go_through_in_one_piece(bench: Bench) -> None:
+    bench.command(0x20, lba=40, count=3)
+    bench.disk.work()
+    assert bench.ide.read_string(2, 384) == bench.disk.sector(40) + bench.disk.sector(41)[:256]
+    rest = bench.ide.read_string(4, 256)
+    assert rest == bench.disk.sector(41)[256:] + bench.disk.sector(42) + b"\xff" * 256
+    assert bench.into(Reg.COMMAND) == 0x50
+    bench.command(0x30, lba=50, count=2)
+    bench.ide.write_string(4, b"s" * 1024)
+    bench.disk.work()
+    assert bench.disk.written == {50: b"s" * SECTOR, 51: b"s" * SECTOR}
+
+
 def test_count_0_is_256_and_comes_in_two_chunks(bench: Bench) -> None:
     bench.command(0x20, lba=100, count=0)
     got = []

@@ -80,6 +80,15 @@ def test_reads_come_back_in_every_size(bench: Bench) -> None:
     assert bench.peek(TEXT + 3, 2) == 0x0302
 
 
+def test_every_read_loads_the_latches(bench: Bench) -> None:
+    for plane in range(4):
+        bench.vga.state.planes[plane][6] = 0x10 * plane
+    for size in (1, 2):
+        bench.vga.state.latches[:] = bytes(4)
+        bench.peek(TEXT + 6, size)
+        assert bench.vga.state.latches == bytes([0x00, 0x10, 0x20, 0x30])
+
+
 def test_outside_the_selected_window_nobody_answers(bench: Bench) -> None:
     bench.poke(0, 0x55)
     assert bench.peek(0) == 0xFF
