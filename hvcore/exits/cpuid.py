@@ -8,11 +8,9 @@ does and nothing more: no FPU, no APIC, no paging extensions. The backend (VMX o
 import struct
 from typing import Final
 
-from hvcore.cpu.processor import Processor
+from hvcore.cpu.processor import SIGNATURE, Processor
 from hvcore.hvm import Register
 
-SIGNATURE: Final = 0x0000_0633
-"""Family 6, model 3, stepping 3 (a Pentium II); `Processor.reset` leaves the same in EDX."""
 VENDOR: Final = b"GenuineIntel"
 BRAND: Final = b"devmodel i686 virtual processor"
 
@@ -34,7 +32,7 @@ _EBX, _EDX, _ECX = struct.unpack("<III", VENDOR)
 _BRAND = struct.unpack("<12I", BRAND.ljust(48, b"\0"))
 LEAVES: Final[dict[int, tuple[int, int, int, int]]] = {
     0: (MAX_BASIC, _EBX, _ECX, _EDX),
-    1: (SIGNATURE, 0, 0, FEATURES),
+    1: (SIGNATURE, 0, 0, FEATURES),  # family 6, model 3, stepping 3: what RESET leaves in EDX too
     # One descriptor read, no cache or TLB described: sizes are a host's business.
     2: (1, 0, 0, 0),
     0x8000_0000: (MAX_EXTENDED, 0, 0, 0),

@@ -241,6 +241,18 @@ def test_memory_types_and_written_code_reach_the_processor_before_the_guest_runs
     assert peer.call(ModifiedMemory(1, 0)).errno == 22
 
 
+def test_a_memory_map_in_too_many_pieces_is_refused_and_stays_as_it_was(bench):
+    peer, _ = bench.attach()
+    refused = None
+    for page in range(0x100, 0x200, 2):
+        answer = peer.call(SetMemType(page << 12, (page << 12) + 0xFFF, "mmio"))
+        if answer != Ok():
+            refused = answer
+            break
+    assert (refused.errno, refused.text) == (22, "memory would fall into more than 64 runs of pages")
+    assert bench.domain.memory.type_of(page << 12) == "ram"
+
+
 def test_halt_sleeps_until_the_pin_rises_and_then_takes_the_vector(bench):
     peer, server = bench.attach()
     server.answers[0] = 0x20

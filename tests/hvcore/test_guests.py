@@ -556,6 +556,18 @@ def test_memory_beyond_ram_reads_ones_and_drops_writes(run):
     assert trace == [("pio", "write", 0x80, 2, 0xFFFF), LAST]
 
 
+def test_a_stack_inside_device_memory_works_but_not_for_thirty_frames(run, tmp_path):
+    trace, status = run("mov ax, 0xb800\nmov ss, ax\nmov sp, 0x100\npush bx\npop cx" + END)
+    assert trace == [("copy", "write", 0xB80FE, 2, 0), ("copy", "read", 0xB80FE, 2), LAST]
+    assert status == 7
+    guest = Guest(
+        tmp_path, "vmx", "mov ax, 0xb800\nmov ss, ax\nmov sp, 0x100\nmov bp, sp\nenter 2, 31"
+    ).start()
+    guest.thread.join(10)
+    guest.close()
+    assert guest.status == 1
+
+
 def test_a_guest_that_computes_for_ever_ends_when_it_is_told(tmp_path):
     for vendor in VENDORS:
         folder = tmp_path / vendor
