@@ -42,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "firmware": options.firmware,
                 "image": options.image,
                 "image-address": options.image_address,
+                "kernel": options.kernel,
+                "initrd": options.initrd,
+                "append": options.append,
             },
         )
         domain = Domain(machine, options.domain, reboot=not options.no_reboot)
@@ -103,6 +106,9 @@ def _parser() -> _Parser:
     run.add_argument(
         "--image-address", type=_address, metavar="ADDRESS", help="where the flat binary goes (0x7c00)"
     )
+    run.add_argument("--kernel", metavar="FILE", help="Linux kernel (bzImage), started without firmware")
+    run.add_argument("--initrd", metavar="FILE", help="its initial RAM disk")
+    run.add_argument("--append", metavar="TEXT", help="its command line")
     run.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
     run.add_argument("--log-format", choices=("console", "json"), default="console")
     run.add_argument("--log-level", choices=LEVELS, default="warning")
