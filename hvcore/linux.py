@@ -46,7 +46,7 @@ FLAT_DATA: Final = 0xC093
 
 
 def _descriptor(attributes: int) -> int:
-    """A flat 4 GiB segment with the access rights `attributes` (VMX layout)."""
+    """Return the descriptor of a flat 4 GiB segment with the access rights `attributes` (VMX layout)."""
     return 0x000F_0000_0000_FFFF | (attributes & 0xFF) << 40 | (attributes >> 12 & 0xF) << 52
 
 

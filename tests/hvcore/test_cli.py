@@ -47,7 +47,7 @@ def refused(capsys, *arguments):
         (("--domain", "d", "--colour", "red"), "hvcore: unrecognized arguments: --colour"),
         (
             ("--domain", "d"),
-            "hvcore: nothing to run: give --firmware FILE or --image FILE, or one of them in [machine]",
+            "hvcore: nothing to run: give --firmware, --image or --kernel FILE, or one of them in [machine]",
         ),
         (
             ("--domain", "d", "--image", "x", "--vendor", "via"),

@@ -5,7 +5,7 @@ import pytest
 from hvcore import ConfigError
 from hvcore.config import MachineConfig, load
 
-KEYS = "allowed: name, vendor, memory, firmware, image, image-address"
+KEYS = "allowed: name, vendor, memory, firmware, image, image-address, kernel, initrd, append"
 SIZES = 'allowed: bytes, or a string like "64M", from 1M to 32G in steps of 4K'
 
 
@@ -48,7 +48,7 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
     ("text", "message"),
     [
         ("[machine]\ncolour = 1", f"machine.toml: unknown key 'colour' in [machine]; {KEYS}"),
-        ('[machine]\nkernel = "x"', f"machine.toml: unknown key 'kernel' in [machine]; {KEYS}"),
+        ("[machine]\nfirmware='a'\ninitrd='b'", "initrd is given without kernel"),
         (
             "[[cdrom]]\npath='x'",
             "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, fw_cfg, rtc, debug",
@@ -62,12 +62,12 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
         ),
         ("[machine]\nname = 5", "machine.toml: name in [machine] is 5; allowed: a string that is not empty"),
         ("machine = 5", "machine.toml: machine must be a table"),
-        ("", "nothing to run: give --firmware FILE or --image FILE, or one of them in [machine]"),
+        ("", "nothing to run: give --firmware, --image or --kernel FILE, or one of them in [machine]"),
         (
             "[machine]\nfirmware='a'\nimage='b'",
-            "both a firmware and an image are given; a machine starts in one of them",
+            "both firmware and image are given; a machine starts in one of them",
         ),
-        ("[machine]\nfirmware='a'\nimage-address=0", "image-address is given without an image"),
+        ("[machine]\nfirmware='a'\nimage-address=0", "image-address is given without image"),
     ],
 )
 def test_a_mistake_is_one_line(file, text, message):
