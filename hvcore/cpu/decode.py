@@ -84,7 +84,6 @@ def decode(c, o, code_size):
     o.index = NO_REG
     o.scale = 0
     o.imm = 0
-    o.imm2 = 0
     o.disp = 0
     o.isreg = 1
     o.prefixes = 0
@@ -164,6 +163,7 @@ def decode(c, o, code_size):
     if at == 0x90 and o.rep == 1:
         o.kind = PAUSE
         o.ends = 1
+    o.amask = SIZE_MASK[o.addr]
     o.length = c.fetch_next
     specialise(o)
     return o.length
@@ -255,10 +255,10 @@ def decode_immediate(c, o, how):
         o.imm = extend(take(c, 1 << wide), wide)
     elif how == IMM_FAR:
         o.imm = take(c, 1 << wide)
-        o.imm2 = take(c, 2)
+        o.disp = take(c, 2)
     elif how == IMM_ENTER:
         o.imm = take(c, 2)
-        o.imm2 = take(c, 1)
+        o.disp = take(c, 1)
     else:
         o.disp = take(c, 1 << o.addr)
         o.isreg = 0
@@ -273,6 +273,20 @@ def specialise(o):
             o.kind = LOAD8
         elif kind == MOV_MR:
             o.kind = STORE8
+        elif kind == ALU_RR:
+            o.kind = CMP8_RR if sub == 7 else TEST8_RR if sub == 8 else ALU8_RR
+        elif kind == ALU_RI:
+            o.kind = CMP8_RI if sub == 7 else TEST8_RI if sub == 8 else ALU8_RI
+        elif kind == ALU_RM and sub == 7:
+            o.kind = CMP8_RM
+        elif kind == ALU_MI and sub == 7:
+            o.kind = CMP8_MI
+        return
+    if kind == JCC:
+        if sub == 4:
+            o.kind = JZ
+        elif sub == 5:
+            o.kind = JNZ
         return
     if o.size != 2:
         return
@@ -316,6 +330,30 @@ def specialise(o):
             o.kind = SHR32_I
         elif sub == 7:
             o.kind = SAR32_I
+    elif kind == ALU_MR:
+        if sub == 0:
+            o.kind = ADD32_MR
+        elif sub == 7:
+            o.kind = CMP32_MR
+    elif kind == ALU_MI:
+        if sub == 0:
+            o.kind = ADD32_MI
+        elif sub == 7:
+            o.kind = CMP32_MI
+    elif kind == INC_M:
+        o.kind = INC32_M
+    elif kind == DEC_M:
+        o.kind = DEC32_M
+    elif kind == LEA:
+        o.kind = LEA32
+    elif kind == CALL:
+        o.kind = CALL32
+    elif kind == RET or kind == RET_I:
+        o.kind = RET32
+    elif kind == PUSH_I:
+        o.kind = PUSH32_I
+    elif kind == MOVZX_M and sub == 1:
+        o.kind = MOVZX16_M
     elif kind == PUSH_R:
         o.kind = PUSH32
     elif kind == POP_R:

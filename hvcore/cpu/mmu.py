@@ -121,7 +121,7 @@ def flush_local(c):
     """Forget the translations that a load of CR3 ends: all but those of global pages."""
     i: u32
     for i in range(2 * TLB_SIZE):
-        if not c.tlb[i].kept:
+        if not c.tlb_kept[i]:
             c.tlb[i].rd = NO_PAGE
             c.tlb[i].wr = NO_PAGE
             c.tlb[i].ex = NO_PAGE
@@ -290,7 +290,7 @@ def fill(c, lin, phys, slot):
     c.tlb[i].rd = page
     c.tlb[i].ex = NO_PAGE if c.walk_flags & NO_PAGE else page
     c.tlb[i].add = (at - page) & M64
-    c.tlb[i].kept = c.walk_flags & PTE_G if c.cr4 & CR4_PGE else 0
+    c.tlb_kept[i] = (c.walk_flags & PTE_G) != 0 and (c.cr4 & CR4_PGE) != 0
     c.tlb[i].wr = NO_PAGE
     if c.walk_flags & PTE_D and c.walk_rights & PTE_W and c.slots[slot].write == c.slots[slot].read:
         if not c.page_code[at >> 12]:

@@ -30,4 +30,4 @@ def put_masked(c, reg, mask, value):
 
 def address(c, o):
     """The offset of the memory operand in its segment."""
-    return (c.regs[o.base] + (c.regs[o.index] << o.scale) + o.disp) & SIZE_MASK[o.addr]
+    return (c.regs[o.base] + (c.regs[o.index] << o.scale) + o.disp) & o.amask

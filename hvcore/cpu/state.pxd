@@ -198,8 +198,8 @@ cdef struct Op:
     u8 isreg
     u8 prefixes
     u64 imm
-    u64 disp
-    u64 imm2
+    u64 disp            # of the memory operand; the second immediate of far pointers and ENTER
+    u64 amask           # of the address size
 
 cdef struct Slot:
     u64 first
@@ -212,7 +212,6 @@ cdef struct Tlb:
     u64 wr
     u64 ex
     u64 add
-    u64 kept            # global: survives a load of CR3
 
 cdef struct Block:
     u64 at              # host offset of the first byte
@@ -222,6 +221,7 @@ cdef struct Block:
     u32 length
     s64 next            # in its bucket
     s64 next_in_page
+    u32 link            # the block that came next the last time
     u32 valid
 
 cdef class State:
@@ -287,6 +287,7 @@ cdef class State:
     cdef u64 stop_at
     cdef bint stop_wanted
     cdef u64 block_eip
+    cdef s64 current            # the block that is being executed, 0 if it is in none
     cdef ExitInfo info
     cdef u32 vcpu
     cdef object pins
@@ -322,6 +323,7 @@ cdef class State:
     cdef u32 slots_used
     cdef Slot[64] slots
     cdef Tlb[2048] tlb          # supervisor's half, then user's
+    cdef u8[2048] tlb_kept      # global: survives a load of CR3
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
     cdef u32 large_pages        # some translation since the last flush was of a large page
     cdef u64 fault_address

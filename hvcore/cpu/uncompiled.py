@@ -30,7 +30,7 @@ OP_FIELDS = [
     "disp",
     "imm2",
 ]
-BLOCK_FIELDS = ["at", "mode", "ops", "count", "length", "next", "next_in_page", "valid"]
+BLOCK_FIELDS = ["at", "mode", "ops", "count", "length", "next", "next_in_page", "link", "valid"]
 PLAIN_FIELDS = [
     "eip",
     "flags",
@@ -123,6 +123,7 @@ PLAIN_FIELDS = [
     "fault_address",
     "walk_flags",
     "walk_rights",
+    "current",
     "vcpu",
 ]
 
@@ -160,7 +161,7 @@ def allocate(c: Any) -> None:
     c.page_blocks = Sparse(int)
     c.page_code = Sparse(int)
     c.tlb = [
-        Record(rd=k.NO_PAGE, wr=k.NO_PAGE, ex=k.NO_PAGE, add=0, kept=0)
+        Record(rd=k.NO_PAGE, wr=k.NO_PAGE, ex=k.NO_PAGE, add=0)
         for _ in range(2 * k.STATE["TLB_SIZE"])
     ]
     c.slots = [Record(first=0, last=0, read=0, write=0) for _ in range(k.STATE["MAX_SLOTS"])]
@@ -168,6 +169,7 @@ def allocate(c: Any) -> None:
     for name in ("sel", "base", "limit", "attr", "rd_size", "wr_size"):
         setattr(c, name, [0] * 8)
     c.io_bitmap = bytearray(8192)
+    c.tlb_kept = bytearray(2 * k.STATE["TLB_SIZE"])
     for name in ("address", "size", "data", "write_address", "write_size", "write_data"):
         setattr(c, f"mmio_{name}", [0] * k.STATE["MMIO_MAX"])
     for name in PLAIN_FIELDS:
