@@ -51,6 +51,12 @@ cdef enum Kind:
     TEST8_RI
     ALU8_RR
     ALU8_RI
+    ALU8_RM
+    LOAD16
+    STORE16
+    CMPJ32_RR           # a comparison and the conditional jump that follows it, in one go
+    CMPJ32_RI
+    TESTJ32_RR
     PUSH32
     PUSH32_I
     POP32

@@ -160,10 +160,7 @@ def allocate(c: Any) -> None:
     c.buckets = [0] * k.STATE["BLOCK_BUCKETS"]
     c.page_blocks = Sparse(int)
     c.page_code = Sparse(int)
-    c.tlb = [
-        Record(rd=k.NO_PAGE, wr=k.NO_PAGE, ex=k.NO_PAGE, add=0)
-        for _ in range(2 * k.STATE["TLB_SIZE"])
-    ]
+    c.tlb = [Record(rd=k.NO_PAGE, wr=k.NO_PAGE, ex=k.NO_PAGE, add=0) for _ in range(2 * k.STATE["TLB_SIZE"])]
     c.slots = [Record(first=0, last=0, read=0, write=0) for _ in range(k.STATE["MAX_SLOTS"])]
     c.regs, c.debug, c.fetched = [0] * 17, [0] * 8, [0] * 16
     for name in ("sel", "base", "limit", "attr", "rd_size", "wr_size"):

@@ -456,3 +456,27 @@ def test_the_same_guest_runs_the_same_number_of_instructions(flat: Bench) -> Non
         counts.add((flat.processor.icount - start, flat.processor.gpr(EAX)))
     assert len(counts) == 1
     assert flat.processor.segment(CS).selector == 8
+
+
+@pytest.mark.parametrize(
+    "compare", ["39d8", "3d 02000000", "85d8"]
+)  # CMP EAX, EBX; CMP EAX, 2; TEST EAX, EBX
+@pytest.mark.parametrize("code", range(16))
+def test_a_compare_and_its_jump_are_the_same_in_one_go_and_step_by_step(
+    flat: Bench, compare: str, code: int
+) -> None:
+    jump = bytes([0x70 | code, 2])
+    program = bytes.fromhex(compare) + jump + bytes.fromhex("4141 42 f4")
+    for a, b in ((0, 0), (1, 2), (2, 1), (0x80000000, 1), (1, 0x80000000), (0xFFFFFFFF, 0xFFFFFFFF), (2, 3)):
+        ends = []
+        for budget in (100, 1):
+            flat.reset()
+            p = flat.processor
+            p.set_gpr(EAX, a)
+            p.set_gpr(EBX, b)
+            start = p.icount
+            flat.load(program)
+            while flat.run(budget=budget) == ExitKind.BUDGET:
+                pass
+            ends.append((flat.registers(), p.rflags & 0x8C5, p.rip, p.icount - start))
+        assert ends[0] == ends[1], (hex(a), hex(b))
