@@ -20,10 +20,7 @@ def extensions() -> list[Extension]:
     """List the modules of the processor, and the wire's fence."""
     sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
     sources += Path("ioreq").glob("fence.py")
-    return [
-        Extension(".".join(p.with_suffix("").parts), [str(p)], extra_compile_args=FLAGS, optional=True)
-        for p in sources
-    ]
+    return [Extension(".".join(p.with_suffix("").parts), [str(p)], extra_compile_args=FLAGS) for p in sources]
 
 
 class BuildAllOrNothing(build_ext):
@@ -41,6 +38,8 @@ class BuildAllOrNothing(build_ext):
 
     def run(self) -> None:
         """Build, then drop everything if anything is missing."""
+        for extension in self.extensions:
+            extension.optional = True  # said again: cythonize makes new ones
         super().run()
         if not self.reason:
             return
