@@ -81,6 +81,17 @@ def deliver_real(c, vector):
     c.eip = entry & 0xFFFF
 
 
+def resumes(c, vector, kind):
+    """Whether the frame has RF set: for every fault but an instruction breakpoint (SDM vol. 3 §18.3.1.1)."""
+    return (
+        kind == EVENT_EXCEPTION
+        and vector != VEC_DB
+        and vector != VEC_DF
+        and vector != VEC_BP
+        and vector != VEC_OF
+    )
+
+
 def deliver_protected(c, vector, kind, error, has_error):
     """Through a gate of the IDT (SDM vol. 3 §6.12)."""
     ext: u32 = 0 if kind >= EVENT_SOFTWARE else 1
@@ -150,7 +161,7 @@ def deliver_protected(c, vector, kind, error, has_error):
         mmu.push(c, old_sp, size)
         if c.fault:
             return
-    mmu.push(c, eflags, size)
+    mmu.push(c, eflags | F_RF if resumes(c, vector, kind) else eflags, size)
     if c.fault:
         return
     mmu.push(c, c.sel[CS], size)

@@ -584,41 +584,71 @@ def step(c):
         count = c.blocks[b].count
         if c.icount + count > c.stop_at:
             count = c.stop_at - c.icount
-    if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP):
+    if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP | SPECIAL_DEBUG | SPECIAL_RESUME):
         count = 1
     c.block_eip = eip
     c.current = max(0, b)
     execute(c, first, first + count)
 
 
+def breakpoint_here(c):
+    """The instruction breakpoints at CS:EIP, as DR6 shows them; none while RF is set (SDM vol. 3 §18.3.1.1)."""
+    lin: u64 = (c.base[CS] + c.eip) & M32
+    hit: u32 = 0
+    i: u32
+    if c.flags & F_RF:
+        return 0
+    for i in range(4):
+        if (c.debug[7] >> (2 * i)) & 3 and not (c.debug[7] >> (16 + 4 * i)) & 3 and c.debug[i] == lin:
+            hit |= 1 << i
+    return hit
+
+
+def step_watched(c):
+    """One instruction with everything that may follow from it: shadow, breakpoints, the single-step trap.
+
+    Returns 1 when the backend is to be told something.
+    """
+    shadow: u32 = c.shadow
+    trap: u32 = c.special & SPECIAL_TRAP
+    hit: u32
+    if c.special & SPECIAL_DEBUG:
+        hit = breakpoint_here(c)
+        if hit:
+            c.debug[6] |= hit
+            return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+    c.flags &= F_RF ^ M64
+    c.special &= SPECIAL_RESUME ^ M32
+    c.shadow = shadow & BLOCKED_NMI
+    c.no_trap = 0
+    c.watch_hit = 0
+    step(c)
+    if not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
+        c.special &= SPECIAL_SHADOW ^ M32
+    if c.fault == FAULT_EXIT:
+        if shadow & (SHADOW_STI | SHADOW_MOV_SS):
+            start_shadow(c, shadow)
+    elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
+        trap = 0
+        c.watch_hit = 0
+    if c.fault and handle_fault(c):
+        return 1
+    if c.watch_hit or (trap and not c.no_trap):
+        c.debug[6] |= c.watch_hit
+        if trap and not c.no_trap:
+            c.debug[6] |= DR6_BS
+        return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+    return 0
+
+
 def run(c):
     """Run until the backend is to be told something; `c.info.kind` says what."""
-    shadow: u32
-    trap: u32
     c.info.vectoring = 0
     c.count_exits += 1
     while True:
         if c.special or c.icount >= c.stop_at or (c.on_interrupt and intr_level(c)):
-            if attend(c):
+            if attend(c) or step_watched(c):
                 return
-            shadow = c.shadow
-            trap = c.special & SPECIAL_TRAP
-            c.shadow = 0
-            c.no_trap = 0
-            step(c)
-            if not c.shadow:
-                c.special &= SPECIAL_SHADOW ^ M32
-            if c.fault == FAULT_EXIT:
-                if shadow:
-                    start_shadow(c, shadow)
-            elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
-                trap = 0
-            if c.fault and handle_fault(c):
-                return
-            if trap and not c.no_trap:
-                c.debug[6] |= 0x4000
-                if raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0):
-                    return
         else:
             step(c)
             if c.fault and handle_fault(c):

@@ -216,6 +216,7 @@ class Processor(State):
     def set_dr(self, number: cython.int, value) -> None:
         """Set a debug register as it is."""
         self.debug[number & 7] = value
+        mmu.arm_breakpoints(self)
 
     def segment(self, number: cython.int):
         """Segment register 0 ES, CS, SS, DS, FS, GS, LDTR, 7 TR."""

@@ -156,6 +156,14 @@ cdef enum:
     SPECIAL_STOP = 8
     SPECIAL_WINDOW = 16
     SPECIAL_RAISE = 32
+    SPECIAL_DEBUG = 64      # DR7 enables a breakpoint
+    SPECIAL_RESUME = 128    # RF is set, for one instruction
+
+cdef enum:
+    DR6_BD = 0x2000
+    DR6_BS = 0x4000
+    DR7_ENABLES = 0xFF
+    DR7_GD = 0x2000
 
 cdef enum:
     SHADOW_STI = 1
@@ -327,6 +335,8 @@ cdef class State:
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
     cdef u32 large_pages        # some translation since the last flush was of a large page
     cdef u64 fault_address
+    cdef u32 watching           # DR7 enables a data breakpoint
+    cdef u32 watch_hit          # data breakpoints that the current instruction met, as in DR6
     cdef u64 walk_flags
     cdef u64 walk_rights
     # decoded code

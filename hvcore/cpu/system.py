@@ -371,21 +371,28 @@ def execute(c, o):
             return
         n = o.reg
         if n == 4 or n == 5:
-            if c.cr4 & 8:
+            if c.cr4 & CR4_DE:
                 mmu.exception_plain(c, VEC_UD)
                 return
             n += 2
+        if c.debug[7] & DR7_GD:  # general detect: the debug registers are somebody else's
+            c.debug[7] &= DR7_GD ^ M64
+            c.debug[6] |= DR6_BD
+            mmu.exception_plain(c, VEC_DB)
+            return
         access_register(c, o, EXIT_DR_ACCESS, n, c.on_dr_read if kind == MOV_R_DR else c.on_dr_write)
         if c.fault:
             c.info.read = kind == MOV_R_DR
         elif kind == MOV_R_DR:
             c.regs[o.rm] = c.debug[n]
-        elif n == 6:
-            c.debug[6] = (c.regs[o.rm] & 0xE00F) | DR6_ONES
-        elif n == 7:
-            c.debug[7] = (c.regs[o.rm] & DR7_WRITABLE) | 0x400
         else:
-            c.debug[n] = c.regs[o.rm] & M32
+            if n == 6:
+                c.debug[6] = (c.regs[o.rm] & 0xE00F) | DR6_ONES
+            elif n == 7:
+                c.debug[7] = (c.regs[o.rm] & DR7_WRITABLE) | 0x400
+            else:
+                c.debug[n] = c.regs[o.rm] & M32
+            mmu.arm_breakpoints(c)
     elif not c.protected:  # the rest exists in protected mode only
         mmu.exception_plain(c, VEC_UD)
     elif kind == SLDT_R or kind == SLDT_M:

@@ -123,6 +123,8 @@ PLAIN_FIELDS = [
     "fault_address",
     "walk_flags",
     "walk_rights",
+    "watching",
+    "watch_hit",
     "current",
     "vcpu",
 ]
