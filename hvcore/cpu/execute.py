@@ -710,6 +710,8 @@ def stack_frame(c, o):
             c.regs[RSP] = sp
             return
         operands.put(c, RBP, 0, size, value)
+    elif (kind == PUSHF or kind == POPF) and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
+        mmu.exception(c, VEC_GP, 0)
     elif kind == PUSHF:
         mmu.push(c, flags.get_eflags(c) & ((F_RF | F_VM) ^ M64), size)
     elif kind == POPF:
@@ -796,6 +798,8 @@ def transfer_control(c, o):
             system.stop(c, EXIT_IRET, o)
         else:
             transfer.interrupt_return(c, size)
+    elif kind == INT and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
+        mmu.exception(c, VEC_GP, 0)
     elif kind == INT:
         if c.on_software_interrupt:
             system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
@@ -822,7 +826,7 @@ def transfer_control(c, o):
         if off < value ^ SIZE_SIGN[size] or off > selector ^ SIZE_SIGN[size]:
             mmu.exception_plain(c, VEC_BR)
     elif kind == CLI or kind == STI:
-        if c.protected and c.cpl > ((c.flags & F_IOPL) >> 12):
+        if c.cpl > ((c.flags & F_IOPL) >> 12):
             mmu.exception(c, VEC_GP, 0)
         elif kind == CLI:
             c.flags &= F_IF ^ M64

@@ -39,3 +39,4 @@ cdef void fetch_fault(State c, u64 eip) noexcept nogil
 cdef void segment_fault(State c, u32 seg) noexcept nogil
 cdef void watch(State c, u64 lin, u32 n, u32 write) noexcept nogil
 cdef void arm_breakpoints(State c) noexcept nogil
+cdef void update_mode(State c) noexcept nogil

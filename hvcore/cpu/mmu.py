@@ -64,6 +64,12 @@ def update_segment(c, seg):
         c.wr_size[seg] = 0
 
 
+def update_mode(c):
+    """Follow a change of CR0.PE or EFLAGS.VM: `protected` says that segments have descriptors."""
+    c.protected = c.cr0 & CR0_PE and not c.flags & F_VM
+    update_stack_and_code(c)
+
+
 def update_stack_and_code(c):
     """Recompute what follows from the D/B bits of CS and SS and from CR0.PE."""
     i: u32

@@ -176,6 +176,9 @@ class Processor(State):
     @rflags.setter
     def rflags(self, value) -> None:
         flags.set_eflags(self, value & 0x3F7FD5)
+        if self.cr0 & CR0_PE and self.flags & F_VM:
+            mmu.set_cpl(self, 3)
+        mmu.update_mode(self)
 
     def cr(self, number: cython.int):
         """Control register 0, 2, 3, 4 or 8."""
@@ -193,10 +196,9 @@ class Processor(State):
         """Set a control register as it is, without the checks of MOV; forgets what depends on it."""
         if number == 0:
             self.cr0 = value
-            self.protected = self.cr0 & 1
-            if not self.protected:
+            if not self.cr0 & CR0_PE:
                 mmu.set_cpl(self, 0)
-            mmu.update_stack_and_code(self)
+            mmu.update_mode(self)
             mmu.flush(self)
         elif number == 2:
             self.cr2 = value

@@ -79,6 +79,7 @@ cdef enum:
     F_VIP = 0x100000
     F_ID = 0x200000
     F_STATUS = 0x8D5
+    F_EVERY = 0x3D7FD5      # all but VM
 
 cdef enum:
     CR0_PE = 0x1

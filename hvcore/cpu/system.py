@@ -77,7 +77,7 @@ def io_allowed(c, port, n):
     """IOPL, then the TSS's I/O permission bitmap (SDM vol. 1 §19.5); #GP(0) if neither allows it."""
     at: u64
     bits: u64
-    if not c.protected or c.cpl <= ((c.flags & F_IOPL) >> 12):
+    if not c.cr0 & CR0_PE or (c.protected and c.cpl <= ((c.flags & F_IOPL) >> 12)):
         return 1
     if c.attr[TR] & 0x10000 or not c.attr[TR] & 8 or c.limit[TR] < 0x67:
         mmu.exception(c, VEC_GP, 0)
@@ -166,10 +166,9 @@ def write_cr0(c, value):
         mmu.exception(c, VEC_GP, 0)
         return
     c.cr0 = (value & CR0_WRITABLE) | CR0_ET
-    c.protected = c.cr0 & CR0_PE
-    if not c.protected:
+    if not c.cr0 & CR0_PE:
         mmu.set_cpl(c, 0)
-    mmu.update_stack_and_code(c)
+    mmu.update_mode(c)
     mmu.flush(c)
 
 
