@@ -21,6 +21,7 @@ if cython.compiled:
         strings,
         system,
         transfer,
+        x87,
     )
     from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
     from cython.cimports.hvcore.cpu.state import *  # noqa: F403
@@ -37,6 +38,7 @@ else:
         strings,
         system,
         transfer,
+        x87,
     )
     from hvcore.cpu.constants import *  # noqa: F403
     from hvcore.cpu.state import State
@@ -1192,8 +1194,12 @@ def execute(c, j, end):
         elif kind == LEAVE:
             break
         elif kind == WAIT:
-            if c.cr0 & (CR0_MP | CR0_TS) == CR0_MP | CR0_TS:
-                mmu.exception_plain(c, VEC_NM)
+            x87.wait(c)
+            if c.fault:
+                break
+        elif (kind == ESC_R or kind == ESC_M) and c.has_fpu:
+            x87.execute(c, o, (c.block_eip + o.off - o.length) & M32)
+            if c.fault:
                 break
         elif kind == ESC_R or kind == ESC_M:
             if c.cr0 & (CR0_EM | CR0_TS):
@@ -1204,7 +1210,9 @@ def execute(c, j, end):
                 break
         else:
             c.eip = (c.block_eip + o.off) & M32
-            if DAA <= kind <= AAD:
+            if kind == FXSAVE:
+                x87.save_or_restore(c, o)
+            elif DAA <= kind <= AAD:
                 arith.decimal(c, kind, o.imm)
             elif MOVS <= kind <= SCAS:
                 strings.string(c, o)

@@ -113,6 +113,12 @@ def _groups() -> list[list[Row]]:
     )
     add({i: row("BT_RI", "BT_MI", "v", "b", i, both if i == 4 else lock) for i in range(4, 8)})  # 18: 0F BA
     add({1: row("_", "CMPXCHG8B", "q", "", 0, lock)})  # 19: 0F C7
+    add(  # 20: 0F AE
+        {
+            0: row("_", "FXSAVE", "d", "", 0, both),
+            1: row("_", "FXSAVE", "d", "", 1, both),
+        }
+    )
     return groups
 
 
@@ -223,6 +229,7 @@ def _two_byte() -> dict[int, Row]:
         t[opcode] = row("BT_R", "BT_M", "v", "", sub, lock)
     t[0xA4], t[0xA5] = row("SHLD_RI", "SHLD_MI", "v", "b", 0, both), row("SHLD_RC", "SHLD_MC", "v", "", 0, both)
     t[0xAC], t[0xAD] = row("SHRD_RI", "SHRD_MI", "v", "b", 0, both), row("SHRD_RC", "SHRD_MC", "v", "", 0, both)
+    t[0xAE] = group(20)
     t[0xAF] = modrm("IMUL_R", "IMUL_M")
     for low, size in enumerate("bv"):
         t[0xB0 + low] = row("CMPXCHG_R", "CMPXCHG_M", size, "", 0, lock)

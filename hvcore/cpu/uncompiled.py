@@ -19,7 +19,9 @@ PLAIN_FIELDS = (
     "on_rdmsr on_wrmsr on_exceptions on_cr_read on_cr_write on_dr_read on_dr_write on_invd on_invlpg on_pause "
     "on_iret on_software_interrupt on_descriptor_table io_bitmap_used a20_mask slots_used ops_used blocks_used "
     "fetch_at fetch_count fetch_next fetch_over emulating mmio_supplied mmio_used mmio_writes count_blocks count_tlb_misses count_exits "
-    "tlb_half large_pages fault_address walk_flags walk_rights vcpu"
+    "tlb_half large_pages fault_address walk_flags walk_rights vcpu "
+    "fp_top fp_used fp_control fp_status fp_opcode fp_ip fp_cs fp_dp fp_ds mxcsr has_fpu has_mmx has_fxsr has_sse "
+    "has_sse2 ferr ignne x_sign x_exp x_hi x_lo f_flags f_masks f_round f_up w_hi w_lo"
 ).split()
 
 
@@ -60,6 +62,9 @@ def allocate(c: Any) -> None:
     c.regs, c.debug, c.fetched = [0] * 17, [0] * 8, [0] * 16
     for name in ("sel", "base", "limit", "attr", "rd_size", "wr_size"):
         setattr(c, name, [0] * 8)
+    for name in ("v_kind", "v_sign", "v_denormal", "v_exp", "v_sig"):
+        setattr(c, name, [0] * 2)
+    c.fp_se, c.fp_sig, c.xmm = [0] * 8, [0] * 8, [0] * 16
     c.io_bitmap = bytearray(8192)
     for name in ("address", "size", "data", "write_address", "write_size", "write_data"):
         setattr(c, f"mmio_{name}", [0] * k.STATE["MMIO_MAX"])
