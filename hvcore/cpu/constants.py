@@ -11,7 +11,7 @@ _ENUM = re.compile(r"^cdef enum\b.*:\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
 _MEMBER = re.compile(r"^ {4}([A-Z][A-Z0-9_]*)(?: = (\w+))?", re.MULTILINE)
 
 
-def _members(name: str) -> dict[str, int]:
+def enums(name: str) -> dict[str, int]:
     """Every enum member of a `.pxd`, numbered as C numbers them."""
     text = (resources.files("hvcore.cpu") / name).read_text(encoding="ascii")
     members: dict[str, int] = {}
@@ -23,8 +23,8 @@ def _members(name: str) -> dict[str, int]:
     return members
 
 
-KINDS = _members("kinds.pxd")
-STATE = _members("state.pxd")
+KINDS = enums("kinds.pxd")
+STATE = enums("state.pxd")
 
 M32 = 0xFFFF_FFFF
 M64 = 0xFFFF_FFFF_FFFF_FFFF

@@ -134,6 +134,7 @@ def decode(c, o, code_size):
     if flags & MODRM:
         o.reg = (modrm >> 3) & 7
         o.rm = modrm & 7
+        o.modrm = modrm  # the x87 remembers it
         if modrm < 0xC0 and not flags & REGISTER_ONLY:
             o.isreg = 0
             o.kind = table[at].memory

@@ -21,6 +21,7 @@ if cython.compiled:
         strings,
         system,
         transfer,
+        x87,
     )
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
@@ -37,6 +38,7 @@ else:
         strings,
         system,
         transfer,
+        x87,
     )
     from hvcore.cpu.constants import *
     from hvcore.cpu.state import State
@@ -1569,8 +1571,12 @@ def execute(c, j, end):
             elif kind == LEAVE:
                 break
             elif kind == WAIT:
-                if c.cr0 & (CR0_MP | CR0_TS) == CR0_MP | CR0_TS:
-                    mmu.exception_plain(c, VEC_NM)
+                x87.wait(c)
+                if c.fault:
+                    break
+            elif (kind == ESC_R or kind == ESC_M) and c.has_fpu:
+                x87.execute(c, o, (c.block_eip + o.off - o.length) & M32)
+                if c.fault:
                     break
             elif kind == ESC_R or kind == ESC_M:
                 if c.cr0 & (CR0_EM | CR0_TS):
@@ -1581,7 +1587,9 @@ def execute(c, j, end):
                     break
             else:
                 c.eip = (c.block_eip + o.off) & M32
-                if DAA <= kind <= AAD:
+                if kind == FXSAVE:
+                    x87.save_or_restore(c, o)
+                elif DAA <= kind <= AAD:
                     arith.decimal(c, kind, o.imm)
                 elif MOVS <= kind <= SCAS:
                     strings.string(c, o)

@@ -255,3 +255,5 @@ cdef enum Kind:
     WAIT
     ESC_R               # a coprocessor instruction while there is no coprocessor
     ESC_M
+    # floating point beyond the x87
+    FXSAVE              # sub: 0 FXSAVE 1 FXRSTOR

@@ -119,6 +119,12 @@ def _groups() -> list[list[Row]]:
     )
     add({i: row("BT_RI", "BT_MI", "v", "b", i, both if i == 4 else lock) for i in range(4, 8)})  # 18: 0F BA
     add({1: row("_", "CMPXCHG8B", "q", "", 0, lock)})  # 19: 0F C7
+    add(  # 20: 0F AE
+        {
+            0: row("_", "FXSAVE", "d", "", 0, both),
+            1: row("_", "FXSAVE", "d", "", 1, both),
+        }
+    )
     return groups
 
 
@@ -249,6 +255,7 @@ def _two_byte() -> dict[int, Row]:
         row("SHRD_RI", "SHRD_MI", "v", "b", 0, both),
         row("SHRD_RC", "SHRD_MC", "v", "", 0, both),
     )
+    t[0xAE] = group(20)
     t[0xAF] = modrm("IMUL_R", "IMUL_M")
     for low, size in enumerate("bv"):
         t[0xB0 + low] = row("CMPXCHG_R", "CMPXCHG_M", size, "", 0, lock)

@@ -10,11 +10,11 @@ import cython
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, x87
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, system
+    from hvcore.cpu import codecache, execute, flags, mmu, system, x87
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -102,6 +102,7 @@ class Processor(State):
         else:
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
+        self.has_fpu = self.has_fxsr = 1
         self.blocks_used = 1
         self.memory_changed()
         self.update_intercepts()
@@ -146,6 +147,7 @@ class Processor(State):
         self.fault = FAULT_NONE
         self.fault_address = NO_PAGE
         self.special &= SPECIAL_WINDOW
+        x87.power_on(self)
         flags.set_eflags(self, 2)
         mmu.update_stack_and_code(self)
         mmu.flush(self)

@@ -101,6 +101,8 @@ cdef enum:
     CR4_PSE = 0x10
     CR4_PAE = 0x20
     CR4_PGE = 0x80
+    CR4_OSFXSR = 0x200
+    CR4_OSXMMEXCPT = 0x400
 
 cdef enum:
     PTE_P = 0x1
@@ -134,7 +136,9 @@ cdef enum:
     VEC_SS = 12
     VEC_GP = 13
     VEC_PF = 14
+    VEC_MF = 16
     VEC_AC = 17
+    VEC_XM = 19
 
 cdef enum:
     FAULT_NONE = 0
@@ -206,6 +210,7 @@ cdef struct Op:
     u8 lock
     u8 isreg
     u8 prefixes
+    u8 modrm
     u64 imm
     u64 disp            # of the memory operand; the second immediate of far pointers and ENTER
     u64 amask           # of the address size
@@ -365,6 +370,43 @@ cdef class State:
     cdef u64[16] mmio_write_address
     cdef u32[16] mmio_write_size
     cdef u64[16] mmio_write_data
+    # floating point: the registers of x87, MMX and SSE
+    cdef u32[8] fp_se           # by their own number, not from the top
+    cdef u64[8] fp_sig          # also the MMX registers
+    cdef u32 fp_top
+    cdef u32 fp_used            # a bit for a register that is not empty
+    cdef u32 fp_control
+    cdef u32 fp_status          # without TOP
+    cdef u32 fp_opcode
+    cdef u64 fp_ip
+    cdef u32 fp_cs
+    cdef u64 fp_dp
+    cdef u32 fp_ds
+    cdef u32 mxcsr
+    cdef u64[16] xmm            # low and high half of each
+    cdef public u32 has_fpu
+    cdef public u32 has_mmx
+    cdef public u32 has_fxsr
+    cdef public u32 has_sse
+    cdef public u32 has_sse2
+    cdef public u32 ferr        # FERR#: an x87 exception waits, and CR0.NE is clear
+    cdef public u32 ignne       # IGNNE#: go on although it does
+    # floating point: one operation (softfloat.py)
+    cdef u32[2] v_kind
+    cdef u32[2] v_sign
+    cdef u32[2] v_denormal
+    cdef s64[2] v_exp
+    cdef u64[2] v_sig
+    cdef u32 x_sign
+    cdef s64 x_exp
+    cdef u64 x_hi
+    cdef u64 x_lo
+    cdef u32 f_flags
+    cdef u32 f_masks
+    cdef u32 f_round
+    cdef u32 f_up
+    cdef u64 w_hi
+    cdef u64 w_lo
     # statistics
     cdef u64 count_blocks
     cdef u64 count_tlb_misses

@@ -2,7 +2,7 @@
 
 The guest sees an i686 (family 6) that calls itself "GenuineIntel": guests choose their errata and paths by
 vendor and family, and these are the ones that this instruction set is of. It advertises what the processor
-does and nothing more: no FPU, no APIC, no paging extensions. The backend (VMX or SVM) does not show.
+does and nothing more: no APIC, no paging extensions. The backend (VMX or SVM) does not show.
 """
 
 import struct
@@ -18,13 +18,14 @@ BRAND: Final = b"devmodel i686 virtual processor"
 class Feature:
     """Leaf 1, EDX."""
 
+    FPU: Final = 1 << 0
     TSC: Final = 1 << 4
     MSR: Final = 1 << 5
     CX8: Final = 1 << 8
     CMOV: Final = 1 << 15
 
 
-FEATURES: Final = Feature.TSC | Feature.MSR | Feature.CX8 | Feature.CMOV
+FEATURES: Final = Feature.FPU | Feature.TSC | Feature.MSR | Feature.CX8 | Feature.CMOV
 MAX_BASIC: Final = 2
 MAX_EXTENDED: Final = 0x8000_0004
 
