@@ -201,6 +201,11 @@ class Domain:
         log.info("domain.triple_fault", rip=hex(self.vcpus[0].processor.rip))
         self.reset()
 
+    def switched_off(self) -> None:
+        """End with status 0."""
+        log.info("domain.switched_off", rip=hex(self.vcpus[0].processor.rip))
+        self.end(SHUTDOWN_POWEROFF, 0)
+
     def crash(self, text: str) -> None:
         """End with status 1."""
         log.error("domain.crashed", why=text)

@@ -40,6 +40,9 @@ class Platform(Protocol):
     def triple_fault(self) -> None:
         """Take note that the processor shut down; a PC resets."""
 
+    def switched_off(self) -> None:
+        """End the domain: the guest halted, and nothing can wake it."""
+
     def crash(self, text: str) -> None:
         """End the domain: the guest cannot go on."""
 
@@ -170,8 +173,15 @@ class Vcpu:
             self.halted = True
 
     def _sleep(self) -> None:
-        """Sleep until there is work, or an interrupt that the guest takes; the latter ends HLT."""
+        """Sleep until there is work, or an interrupt that the guest takes; the latter ends HLT.
+
+        With interrupts disabled only NMI, INIT or SMI could end it. No machine here makes one, so the guest has
+        switched itself off (Xen's hvm_hlt). Work that was there before has been done: a reset has ended the halt.
+        """
         enabled = bool(self.processor.rflags & RFLAGS_IF)
+        if not enabled and not self._work:
+            self._platform.switched_off()
+            return
         pins, pin, work = self._pins, self._pin, self._work
         channels = self._platform.interrupt_channels(self.number)
         self.doorbell.sleep(channels, lambda: bool(work or (enabled and pins[pin])))
