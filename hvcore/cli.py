@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             {
                 "name": options.name,
                 "vendor": options.vendor,
+                "cpu": options.cpu,
                 "memory": options.memory,
                 "firmware": options.firmware,
                 "image": options.image,
@@ -127,6 +128,7 @@ def _parser() -> _Parser:
     run.add_argument("--domain", required=True, metavar="SOCKET", help="Unix socket for the device models")
     run.add_argument("--name", help="the machine's name")
     run.add_argument("--vendor", metavar="vmx|svm", help="virtualisation interface (vmx)")
+    run.add_argument("--cpu", metavar="486|pentium|i686", help="processor that the guest sees (i686)")
     run.add_argument("--memory", metavar="SIZE", help='guest RAM, for example "64M"')
     run.add_argument("--firmware", metavar="FILE", help="firmware image, started at the reset vector")
     run.add_argument("--image", metavar="FILE", help="flat binary, started in real mode")

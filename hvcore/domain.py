@@ -22,6 +22,7 @@ import structlog
 from hvcore.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.cpu.processor import Processor
+from hvcore.cpumodel import MODELS
 from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.routing import MAX_SERVERS, Range, RangeError, Routing
@@ -123,7 +124,16 @@ class Domain:
 
         self._doorbells = [VcpuDoorbell(make_doorbell()) for _ in range(VCPUS)]
         self.vcpus = [
-            Vcpu(number, machine.vendor, self.memory, self.pins, doorbell, self, self._make_requests(number))
+            Vcpu(
+                number,
+                machine.vendor,
+                MODELS[machine.cpu],
+                self.memory,
+                self.pins,
+                doorbell,
+                self,
+                self._make_requests(number),
+            )
             for number, doorbell in enumerate(self._doorbells)
         ]
         for vcpu in self.vcpus:

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from hvcore.cpu.processor import Processor
+from hvcore.cpumodel import CpuModel
 from hvcore.errors import EntryError
 from hvcore.exits.cpuid import Cpuid
 from hvcore.exits.interrupts import Interrupts
@@ -60,6 +61,7 @@ class Vcpu:
         self,
         number: int,
         vendor: str,
+        model: CpuModel,
         memory: GuestMemory,
         pins: memoryview,
         doorbell: VcpuDoorbell,
@@ -68,7 +70,9 @@ class Vcpu:
     ) -> None:
         """`pins` is the pins page as 32-bit words; `requests` makes this vCPU's way to the device models."""
         self.number = number
+        self._model = model
         self.processor = Processor(memory, pins.cast("B"), number)
+        self.processor.set_model(model.signature, model.features)
         self.backend = BACKENDS[vendor](self.processor)
         self.requests = requests(self.processor)
         self.doorbell = doorbell
@@ -94,7 +98,7 @@ class Vcpu:
                 port_string=ports.string,
                 mmio=mmio.access,
                 emulate=mmio.emulate,
-                cpuid=Cpuid(processor).execute,
+                cpuid=Cpuid(processor, self._model).execute,
                 rdmsr=msr.read,
                 wrmsr=msr.write,
                 rdtsc=msr.read_tsc,

@@ -173,6 +173,22 @@ def write_cr0(c, value):
     mmu.flush(c)
 
 
+def cr4_of(features):
+    """The writable bits of CR4 on a processor with these features (CPUID leaf 1, EDX)."""
+    mask: u64 = 0
+    if features & HAS_TSC:
+        mask |= CR4_TSD
+    if features & HAS_DE:
+        mask |= CR4_DE
+    if features & HAS_PSE:
+        mask |= CR4_PSE
+    if features & HAS_PAE:
+        mask |= CR4_PAE
+    if features & HAS_PGE:
+        mask |= CR4_PGE
+    return mask & CR4_WRITABLE
+
+
 def write_cr(c, number, value):
     """MOV to a control register."""
     if number == 0:
@@ -183,7 +199,7 @@ def write_cr(c, number, value):
         c.cr3 = value
         mmu.flush_local(c)
     elif number == 4:
-        if value & (CR4_WRITABLE ^ M64):
+        if value & (c.cr4_writable ^ M64):
             mmu.exception(c, VEC_GP, 0)
             return
         c.cr4 = value

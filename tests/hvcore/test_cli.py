@@ -54,6 +54,10 @@ def refused(capsys, *arguments):
             "hvcore: --vendor is 'via'; allowed: vmx, svm",
         ),
         (
+            ("--domain", "d", "--image", "x", "--cpu", "8086"),
+            "hvcore: --cpu is '8086'; allowed: 486, pentium, i686",
+        ),
+        (
             ("--domain", "d", "--image", "/nowhere"),
             "hvcore: cannot read image /nowhere: No such file or directory",
         ),
