@@ -11,10 +11,15 @@ from typing import Any, Final
 
 import attrs
 
+from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.errors import ConfigError
 
 VENDORS: Final = ("vmx", "svm")
-KEYS: Final = ("name", "vendor", "memory", "firmware", "image", "image-address", "kernel", "initrd", "append")
+CPUS: Final = tuple(MODELS)
+KEYS: Final = (
+    *("name", "vendor", "cpu", "memory"),
+    *("firmware", "image", "image-address", "kernel", "initrd", "append"),
+)
 DEVICE_TABLES: Final = ("serial", "disk", "video", "fw_cfg", "rtc", "debug")
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LEAST_MEMORY: Final = 1 << 20
@@ -31,6 +36,7 @@ class MachineConfig:
 
     name: str = "guest"
     vendor: str = "vmx"
+    cpu: str = DEFAULT
     memory: int = 64 << 20
     firmware: str | None = None
     image: str | None = None
@@ -113,6 +119,8 @@ def _value(where: str, key: str, value: object) -> object:
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 0xA0000:
                 raise ConfigError(f"{where} is {_shown(value)}; allowed: an address below 0xa0000")
             return value
+        case "cpu" if value not in CPUS:
+            raise ConfigError(f"{where} is {_shown(value)}; allowed: {', '.join(CPUS)}")
         case "vendor" if value not in VENDORS:
             raise ConfigError(f"{where} is {_shown(value)}; allowed: {', '.join(VENDORS)}")
     if not isinstance(value, str) or (not value and key != "append"):

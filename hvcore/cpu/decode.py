@@ -158,7 +158,7 @@ def decode(c, o, code_size):
     decode_immediate(c, o, table[at].immediate)
     if c.fetch_over:
         return 0
-    if lock and (o.isreg or not flags & LOCKABLE):
+    if missing(c, o.kind) or (lock and (o.isreg or not flags & LOCKABLE)):
         o.kind = UNDEFINED
         o.ends = 1
     if at == 0x90 and o.rep == 1:
@@ -168,6 +168,21 @@ def decode(c, o, code_size):
     o.length = c.fetch_next
     specialise(o)
     return o.length
+
+
+def missing(c, kind):
+    """Whether an instruction came with a feature that this processor's model lacks."""
+    if kind == CMOV_R or kind == CMOV_M:
+        return not c.features & HAS_CMOV
+    elif kind == CMPXCHG8B:
+        return not c.features & HAS_CX8
+    elif kind == RDTSC:
+        return not c.features & HAS_TSC
+    elif kind == RDMSR or kind == WRMSR:
+        return not c.features & HAS_MSR
+    elif kind == RDPMC:
+        return not c.features & HAS_CMOV  # no bit of its own: it came with the P6
+    return 0
 
 
 def split_register(o):

@@ -20,7 +20,8 @@ else:
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000
-SIGNATURE = 0x633  # family 6: what EDX holds after reset, and CPUID leaf 1 in EAX
+SIGNATURE = 0x633  # family 6: what EDX holds after reset, until `set_model`
+EVERYTHING = 0xFFFFFFFF
 
 
 class Segment(NamedTuple):
@@ -102,12 +103,24 @@ class Processor(State):
         else:
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
-        self.has_fpu = self.has_fxsr = 1
+        self.set_model(SIGNATURE, EVERYTHING)
         self.blocks_used = 1
         self.memory_changed()
         self.update_intercepts()
         self.sample_pins()
         self.reset()
+
+    def set_model(self, signature: u32, features: u32) -> None:
+        """Be the part that RESET's EDX and CPUID leaf 1's EDX describe; takes effect with the next `reset`.
+
+        CR4 bits and instructions of missing features are refused with #GP and #UD.
+        """
+        self.signature = signature
+        self.features = features
+        self.cr4_writable = system.cr4_of(features)
+        self.has_fpu = features & 1
+        self.has_fxsr = (self.features >> 24) & 1
+        codecache.drop_all(self)
 
     # Registers
 
@@ -116,7 +129,7 @@ class Processor(State):
         i: cython.int
         for i in range(17):
             self.regs[i] = 0
-        self.regs[RDX] = SIGNATURE
+        self.regs[RDX] = self.signature
         self.cr0 = 0x60000010
         self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
         self.protected = 0

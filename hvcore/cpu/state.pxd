@@ -105,6 +105,17 @@ cdef enum:
     CR4_OSXMMEXCPT = 0x400
 
 cdef enum:
+    HAS_DE = 0x4
+    HAS_PSE = 0x8
+    HAS_TSC = 0x10
+    HAS_MSR = 0x20
+    HAS_PAE = 0x40
+    HAS_CX8 = 0x100
+    HAS_PGE = 0x2000
+    HAS_CMOV = 0x8000
+    HAS_FXSR = 0x1000000
+
+cdef enum:
     PTE_P = 0x1
     PTE_W = 0x2
     PTE_U = 0x4
@@ -273,6 +284,10 @@ cdef class State:
     cdef u32 shadow
     cdef u32 activity_now
     cdef s64 tsc_offset
+    # the model
+    cdef u32 signature
+    cdef u32 features           # CPUID leaf 1, EDX
+    cdef u64 cr4_writable
     # faults on their way
     cdef u32 fault
     cdef u32 fault_vector

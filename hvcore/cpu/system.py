@@ -39,7 +39,7 @@ EXIT_LMSW = cython.declare(u32, 25)
 EXIT_CLTS = cython.declare(u32, 26)
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
-CR4_WRITABLE = cython.declare(u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE)
+CR4_WRITABLE = cython.declare(u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
 DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
 
@@ -172,6 +172,24 @@ def write_cr0(c, value):
     mmu.flush(c)
 
 
+def cr4_of(features):
+    """The writable bits of CR4 on a processor with these features (CPUID leaf 1, EDX)."""
+    mask: u64 = 0
+    if features & HAS_TSC:
+        mask |= CR4_TSD
+    if features & HAS_DE:
+        mask |= CR4_DE
+    if features & HAS_PSE:
+        mask |= CR4_PSE
+    if features & HAS_PAE:
+        mask |= CR4_PAE
+    if features & HAS_PGE:
+        mask |= CR4_PGE
+    if features & HAS_FXSR:
+        mask |= CR4_OSFXSR
+    return mask & CR4_WRITABLE
+
+
 def write_cr(c, number, value):
     """MOV to a control register."""
     if number == 0:
@@ -182,7 +200,7 @@ def write_cr(c, number, value):
         c.cr3 = value
         mmu.flush_local(c)
     elif number == 4:
-        if value & (CR4_WRITABLE ^ M64):
+        if value & (c.cr4_writable ^ M64):
             mmu.exception(c, VEC_GP, 0)
             return
         c.cr4 = value

@@ -19,7 +19,7 @@ PLAIN_FIELDS = (
     "on_rdmsr on_wrmsr on_exceptions on_cr_read on_cr_write on_dr_read on_dr_write on_invd on_invlpg on_pause "
     "on_iret on_software_interrupt on_descriptor_table io_bitmap_used a20_mask slots_used ops_used blocks_used "
     "fetch_at fetch_count fetch_next fetch_over emulating mmio_supplied mmio_used mmio_writes count_blocks count_tlb_misses count_exits "
-    "tlb_half large_pages fault_address walk_flags walk_rights vcpu current watching watch_hit "
+    "tlb_half large_pages fault_address walk_flags walk_rights vcpu current watching watch_hit signature features cr4_writable "
     "fp_top fp_used fp_control fp_status fp_opcode fp_ip fp_cs fp_dp fp_ds mxcsr has_fpu has_mmx has_fxsr has_sse "
     "has_sse2 ferr ignne x_sign x_exp x_hi x_lo f_flags f_masks f_round f_up w_hi w_lo"
 ).split()  # noqa: SIM905

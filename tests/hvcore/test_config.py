@@ -5,7 +5,7 @@ import pytest
 from hvcore import ConfigError
 from hvcore.config import MachineConfig, load
 
-KEYS = "allowed: name, vendor, memory, firmware, image, image-address, kernel, initrd, append"
+KEYS = "allowed: name, vendor, cpu, memory, firmware, image, image-address, kernel, initrd, append"
 SIZES = 'allowed: bytes, or a string like "64M", from 1M to 32G in steps of 4K'
 
 
@@ -26,9 +26,10 @@ def test_defaults(file, tmp_path):
 
 
 def test_everything(file, tmp_path):
-    text = '[machine]\nname="a"\nvendor="svm"\nmemory="1G"\nimage="/x/y"\nimage-address=0x8000\n[serial]\nx=1'
+    text = '[machine]\nname="a"\nvendor="svm"\ncpu="486"\n'
+    text += 'memory="1G"\nimage="/x/y"\nimage-address=0x8000\n[serial]\nx=1'
     assert load(file(text), {}) == MachineConfig(
-        name="a", vendor="svm", memory=1 << 30, image="/x/y", image_address=0x8000
+        name="a", vendor="svm", cpu="486", memory=1 << 30, image="/x/y", image_address=0x8000
     )
 
 
@@ -54,6 +55,10 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
             "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, fw_cfg, rtc, debug",
         ),
         ("[machine]\nvendor = 'intel'", "machine.toml: vendor in [machine] is 'intel'; allowed: vmx, svm"),
+        (
+            "[machine]\ncpu = 'z80'",
+            "machine.toml: cpu in [machine] is 'z80'; allowed: 486, pentium, i686",
+        ),
         ("[machine]\nmemory = '64X'", f"machine.toml: memory in [machine] is '64X'; {SIZES}"),
         ("[machine]\nmemory = true", f"machine.toml: memory in [machine] is true; {SIZES}"),
         (

@@ -425,6 +425,12 @@ def test_halt_waits_for_an_interrupt_that_comes_later(run):
     assert [entry[2] for entry in trace] == [0x70, 0, 0x20, 0x81, 0xF4]
 
 
+def test_halt_with_interrupts_off_switches_the_guest_off(run):
+    trace, status = run("cli\nout 0x80, al\nhlt\nout 0x81, al" + END)
+    assert [entry[2] for entry in trace] == [0x80]
+    assert status == 0
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_an_interrupt_reaches_a_loop_that_makes_no_exits(tmp_path, vendor):
     source = (
