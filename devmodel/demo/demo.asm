@@ -327,7 +327,7 @@ received:                       ; AL goes to who reads the line; BX is lost
         ret
 
 ; ---------------------------------------------------------------- the serial line
-putc:                           ; AL goes out by interrupt
+putc:                           ; AL goes out by interrupt, when `send` says so or the buffer is full
         push    bx
         push    dx
         inc     word [column]
@@ -336,17 +336,23 @@ putc:                           ; AL goes out by interrupt
         and     bx, 1023
         cmp     bx, [txtail]
         jne     .room
+        call    send
         hlt
         jmp     .wait
 .room:  xchg    bx, [txhead]
         mov     [tx + bx], al
+        pop     dx
+        pop     bx
+        ret
+
+send:                           ; let the transmitter interrupt: it is empty, so it does at once
         push    ax
+        push    dx
         mov     dx, UART + 1
         mov     al, 3
         out     dx, al
-        pop     ax
         pop     dx
-        pop     bx
+        pop     ax
         ret
 
 newline:
@@ -355,7 +361,7 @@ newline:
         mov     al, 10
         call    putc
         mov     word [column], 0
-        ret
+        jmp     send
 
 puts:                           ; the string CS:SI
         push    ax
@@ -369,7 +375,7 @@ puts:                           ; the string CS:SI
 .char:  call    putc
         jmp     .next
 .end:   pop     ax
-        ret
+        jmp     send
 
 %macro  say 1                   ; say "text"
         jmp     %%over
@@ -379,11 +385,12 @@ puts:                           ; the string CS:SI
 %endmacro
 
 drain:                          ; until everything is out
-        mov     ax, [txtail]
+        call    send
+.wait:  mov     ax, [txtail]
         cmp     ax, [txhead]
         je      .out
         hlt
-        jmp     drain
+        jmp     .wait
 .out:   mov     dx, UART + 5    ; and the shift register is empty
         in      al, dx
         test    al, 0x40
@@ -391,6 +398,7 @@ drain:                          ; until everything is out
         ret
 
 getc:                           ; the next byte from the line in AL; sleeps
+        call    send
         mov     bx, [rxtail]
 .wait:  cli
         cmp     bx, [rxhead]

@@ -1,0 +1,42 @@
+"""Several people at one serial console."""
+
+import socket
+
+import trio
+
+from devmodel.testing import Machine
+
+PROMPT = b"demo> "
+
+
+async def test_all_see_the_output_anyone_types_and_who_comes_late_gets_the_history(vendor):
+    async with Machine("--vendor", vendor) as machine:
+        first, second = machine.console, await machine.connect()
+        await first.expect(PROMPT)
+        await second.expect(PROMPT)
+        await first.type("mem")
+        await second.expect("mem")
+        await second.type("ory\r")
+        await first.expect("640 KiB")
+        await second.expect("640 KiB")
+        late = await machine.connect()
+        assert b"self-test passed" in await late.expect("640 KiB")
+        await first.aclose()
+        await late.type("off\r")
+        assert await machine.wait() == 0
+        await second.expect("bye")
+
+
+async def test_who_never_reads_slows_nobody(vendor):
+    async with Machine("--vendor", vendor) as machine:
+        await machine.console.expect(PROMPT)
+        host, port = machine.address.split(":")
+        deaf = trio.socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        await deaf.connect((host, int(port)))
+        for _ in range(100):  # 260 KB of dumps, more than the buffers of its socket and ours hold
+            await machine.console.type("disk 0\r")
+            await machine.console.expect(PROMPT)
+        await machine.console.type("off\r")
+        assert await machine.wait() == 0
+        deaf.close()
