@@ -18,7 +18,7 @@ from devmodel.machine import PROGRAM, BoardFactory, Outside, opened, serve
 from ioreq import DomainGone, IoreqError
 from ioreq.control import ControlClient, connect
 
-COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
+COMMAND: Final = [sys.executable, "-m", "hvcore", "run", "--attended"]
 GRACE: Final = 0.6
 """Seconds that the core gets to end, by itself or asked to, and the console for its last words."""
 FAILED: Final = 1
@@ -43,10 +43,14 @@ class Core:
 
     @classmethod
     async def start(cls, arguments: Sequence[str]) -> "Core":
-        """Start `hvcore run`, in a process group of its own: we end it, no terminal does."""
+        """Start `hvcore run`, in a process group of its own: we end it, no terminal does.
+
+        Its standard input is a pipe that nothing is written to: if we are killed it ends, and so does the
+        core.
+        """
         return cls(
             await trio.lowlevel.open_process(
-                [*COMMAND, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+                [*COMMAND, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
             )
         )
 

@@ -1,9 +1,12 @@
 """`hvcore run`: build a domain, wait for its device models, run the guest."""
 
 import argparse
+import contextlib
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import Final, NoReturn
@@ -53,12 +56,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.info("hvcore.signal", signal=signal.Signals(number).name)
         domain.end(SHUTDOWN_POWEROFF, 0)
 
+    if options.attended:
+        threading.Thread(target=_attend, args=(domain,), name="attend", daemon=True).start()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return domain.run()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _attend(domain: Domain) -> None:
+    """End the domain when standard input ends: whoever started us is gone."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    log.info("hvcore.unattended")
+    domain.end(SHUTDOWN_POWEROFF, 0)
 
 
 def configure_logging(log_format: str, level: str) -> None:
@@ -104,6 +118,7 @@ def _parser() -> _Parser:
         "--image-address", type=_address, metavar="ADDRESS", help="where the flat binary goes (0x7c00)"
     )
     run.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
+    run.add_argument("--attended", action="store_true", help="end when standard input does")
     run.add_argument("--log-format", choices=("console", "json"), default="console")
     run.add_argument("--log-level", choices=LEVELS, default="warning")
     return parser

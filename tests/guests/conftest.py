@@ -1,26 +1,15 @@
 """What the guests are made of: Debian's firmware, and a disk with GRUB on it."""
 
+import os
 import shutil
-import struct
-import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
-VGABIOS = Path("/usr/share/seabios/vgabios-isavga.bin")
-GRUB = Path("/usr/lib/grub/i386-pc")
-SECTOR = 512
-PARTITION = 2048  # first sector
-SECTORS = 8 * 2048
+sys.path.insert(0, os.path.dirname(__file__))
 
-MODULES = "biosdisk part_msdos fat serial terminal normal ls cat echo reboot halt".split()
-SERIAL = """serial --unit=0 --speed=115200
-terminal_input serial console
-terminal_output serial console
-"""
-HELLO = "Hello from a FAT file system.\n"
-
+from images import GRUB, SCREEN, SEABIOS, SERIAL, VGABIOS, make_image
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
@@ -53,34 +42,8 @@ def grub_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pytest.skip("boot.img is in Debian's package grub-pc-bin")
     folder = tmp_path_factory.mktemp("grub")
     return {
-        name: make_image(folder, name, config) for name, config in (("serial", SERIAL), ("screen", "true\n"))
+        name: make_image(folder, name, config) for name, config in (("serial", SERIAL), ("screen", SCREEN))
     }
-
-
-def make_image(folder: Path, name: str, early_config: str) -> Path:
-    """GRUB in the gap between the partition table and a FAT partition at 1 MiB, as grub-install does it."""
-    config, core, image = folder / f"{name}.cfg", folder / f"{name}.core", folder / f"{name}.img"
-    config.write_text(early_config)
-    subprocess.run(
-        ["grub-mkimage", "-O", "i386-pc", "-c", config, "-p", "(hd0,msdos1)/boot/grub", "-o", core, *MODULES],
-        check=True,
-    )
-    boot = bytearray((GRUB / "boot.img").read_bytes()[:SECTOR])
-    boot[446:512] = bytes(66)
-    geometry = b"\xfe\xff\xff"  # beyond what CHS can say
-    boot[446:462] = struct.pack(
-        "<B3sB3sII", 0x80, geometry, 0x0E, geometry, PARTITION, SECTORS - PARTITION
-    )  # type 0E: FAT16, LBA
-    boot[510:512] = b"\x55\xaa"
-    contents = bytes(boot) + core.read_bytes()
-    assert len(contents) <= PARTITION * SECTOR
-    image.write_bytes(contents.ljust(SECTORS * SECTOR, b"\0"))
-    at = f"{image}@@{PARTITION * SECTOR}"
-    hello = folder / "hello.txt"
-    hello.write_text(HELLO)
-    subprocess.run(["mformat", "-i", at, "-T", str(SECTORS - PARTITION), "-v", "GUEST", "::"], check=True)
-    subprocess.run(["mcopy", "-i", at, hello, "::hello.txt"], check=True)
-    return image
 
 
 @pytest.fixture

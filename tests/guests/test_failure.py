@@ -75,11 +75,14 @@ def test_bad_input_is_one_line(private, tmp_path):
 
     line = "disk none.img: No such file or directory"
     assert refused("devmodel", "run", "--disk", "none.img") == f"devmodel: {line}"
-    assert refused("devmodel", "run", "--firmware", "none.bin").startswith("hvcore: firmware none.bin: ")
+    assert refused("devmodel", "run", "--firmware", "none.bin") == (
+        "hvcore: cannot read firmware none.bin: No such file or directory"
+    )
     line = refused("devmodel", "run", "--firmware", short)
     assert "short.bin has 1000 bytes; allowed: a multiple of 64 KiB" in line
-    assert "'arm'" in refused("devmodel", "run", "--vendor", "arm")
-    assert "vmx" in refused("hvcore", "run", "--vendor", "arm", "--domain", domain)
+    line = "hvcore: --vendor is 'arm'; allowed: vmx, svm"
+    assert refused("devmodel", "run", "--vendor", "arm") == line
+    assert refused("hvcore", "run", "--vendor", "arm", "--domain", domain) == line
     assert list(private.iterdir()) == []
     assert not domain.exists()
 
@@ -93,41 +96,31 @@ async def test_a_port_and_an_image_of_another_machine_are_refused(private, tmp_p
         assert line == f"devmodel: disk {image}: another process has it open"
         line = await trio.to_thread.run_sync(refused, "devmodel", "run", "--serial", address)
         assert line == f"devmodel: serial {address}: address already in use"
-        line = await trio.to_thread.run_sync(refused, "hvcore", "run", "--domain", machine.domain)
+        line = await trio.to_thread.run_sync(refused, "hvcore", "run", DEMO, "--domain", machine.domain)
         assert line.startswith("hvcore: ")
         assert machine.domain in line
 
 
 NEWER = """
-import ioreq, sys
-from ioreq import control
-for module in (ioreq, control):
-    module.VERSION = 99
-from {module}.cli import main
+import sys
+import ioreq
+ioreq.VERSION = 99
+from hvcore.cli import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-async def test_versions_that_differ_are_one_line(private):
-    """A server that is too new for its core."""
-    async with Machine(DEMO, apart="core") as machine:
-        done = await trio.run_process(
-            [
-                sys.executable,
-                "-c",
-                NEWER.format(module="devmodel"),
-                "serve",
-                DEMO,
-                "--domain",
-                machine.domain,
-            ],
-            capture_stderr=True,
-            check=False,
-        )
-        assert done.returncode == 2
-        assert done.stderr.decode().count("\n") == 1
-        assert "version 99" in done.stderr.decode()
-        await machine.console.expect(PROMPT)
+def test_versions_that_differ_are_one_line(tmp_path):
+    domain = tmp_path / "domain"
+    with subprocess.Popen([sys.executable, "-c", NEWER, "run", DEMO, "--domain", domain]) as core:
+        try:
+            while not domain.exists():
+                assert core.poll() is None
+                time.sleep(0.05)
+            line = refused("devmodel", "serve", DEMO, "--domain", domain)
+        finally:
+            core.terminate()
+    assert line.startswith("devmodel: the core speaks version 99 of the device-model protocol, devmodel ")
 
 
 TWO_ON_A_PORT = """

@@ -40,16 +40,15 @@ async def test_seabios_boots_grub_to_its_prompt(vendor, grub, apart):
             await console.expect(PROMPT)  # once more, after SeaBIOS
             await console.type("halt\r")
             assert await machine.wait() == 0
-            assert (await console.end()).strip() == b"halt"
+            await console.end()
 
 
 async def test_the_banner_and_the_keyboard_are_on_the_screen(vendor, grub_on_screen):
     async with Machine(*grub_on_screen, "--vendor", vendor) as machine:
-        banner = await machine.shows("SeaBIOS (version")
-        assert "Booting from" not in banner or "SeaBIOS" in banner
+        await machine.shows("SeaBIOS (version")
         await machine.shows("grub>")
         assert size_of(await machine.png()) == (720, 400)
-        await machine.key(*"echo two", "spc", "shift-k", "e", "y", "s", "ret")
+        await machine.key(*"echo", "spc", *"two", "spc", "shift-k", *"eys", "ret")
         screen = await machine.shows("two Keys\n")
         assert screen.count("two Keys") == 2  # what was typed, and the answer
         assert machine.console.output == b""
