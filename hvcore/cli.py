@@ -1,7 +1,6 @@
 """`hvcore run`: build a domain, wait for its device models, run the guest."""
 
 import argparse
-import contextlib
 import logging
 import os
 import signal

@@ -12,13 +12,13 @@ NaN operands never come here: which NaN an instruction returns is its family's o
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.softfloat import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.math import sqrt
 else:
     from math import sqrt
 
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
 
     globals().update(enums("softfloat.pxd"))

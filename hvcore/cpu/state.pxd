@@ -314,7 +314,7 @@ cdef class State:
     cdef u32 special
     cdef readonly u64 icount
     cdef u64 stop_at
-    cdef bint stop_wanted
+    cdef u32 stop_wanted
     cdef u64 block_eip
     cdef s64 current            # the block that is being executed, 0 if it is in none
     cdef ExitInfo info

@@ -37,7 +37,7 @@ def extended(r: random.Random) -> bytes:
         else r.getrandbits(64) | (1 << 63 if r.random() < 0.95 else 0)
     )
     if r.random() < 0.25:
-        sig &= (M := (1 << 64) - 1) ^ (M >> r.randrange(1, 64))
+        sig &= ((1 << 64) - 1) ^ ((1 << 64) - 1 >> r.randrange(1, 64))
         sig |= 1 << 63
     if exp and not sig >> 63 and r.random() < 0.8:
         sig |= 1 << 63
