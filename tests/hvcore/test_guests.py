@@ -6,7 +6,6 @@ the real domain socket and the real ioreq page.
 
 import mmap
 import shutil
-import subprocess
 import threading
 import time
 
@@ -26,6 +25,7 @@ from ioreq.messages import (
     ResetDone,
     SetIoreqServerState,
 )
+from tests.hvcore.cpu.bench import assemble
 
 VENDORS = ("vmx", "svm")
 pytestmark = pytest.mark.skipif(shutil.which("nasm") is None, reason="nasm assembles the guests")
@@ -35,11 +35,18 @@ class Guest:
     """A domain with one device model that claims ports 0-0xFFF, 0xA0000-0xBFFFF and interrupt acknowledge."""
 
     def __init__(
-        self, folder, vendor, source, *, posted=False, claim=((0, 0x0000, 0x0FFF), (1, 0xA0000, 0xBFFFF))
+        self,
+        folder,
+        vendor,
+        source,
+        *,
+        posted=False,
+        claim=((0, 0x0000, 0x0FFF), (1, 0xA0000, 0xBFFFF)),
+        machine=None,
     ):
-        (folder / "guest.asm").write_text("org 0x7c00\nbits 16\n" + source)
-        subprocess.run(["nasm", "-f", "bin", "-o", folder / "guest.bin", folder / "guest.asm"], check=True)
-        machine = MachineConfig(vendor=vendor, image=str(folder / "guest.bin"), memory=2 << 20)
+        if machine is None:
+            (folder / "guest.bin").write_bytes(assemble(source))
+            machine = MachineConfig(vendor=vendor, image=str(folder / "guest.bin"), memory=2 << 20)
         self.domain = Domain(machine, str(folder / "domain"))
         self.status = None
         self.thread = threading.Thread(target=self._run)
