@@ -103,6 +103,7 @@ PLAIN_FIELDS = [
     "on_invlpg",
     "on_pause",
     "on_iret",
+    "on_task_switch",
     "on_software_interrupt",
     "on_descriptor_table",
     "io_bitmap_used",

@@ -438,6 +438,63 @@ def test_halt_with_interrupts_off_switches_the_guest_off(run):
     assert status == 0
 
 
+TASKS = """
+        cli
+        lgdt [table]
+        lidt [vectors]
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        jmp 8:flat
+        bits 32
+        flat:
+        mov ax, 0x10
+        mov ds, ax
+        mov es, ax
+        mov ss, ax
+        mov esp, 0x7000
+        mov ax, 0x18
+        ltr ax
+        mov eax, other
+        mov [0x8100 + 0x20], eax
+        mov dword [0x8100 + 0x24], 2
+        mov dword [0x8100 + 0x38], 0x6000
+        mov dword [0x8100 + 0x4C], 8
+        mov dword [0x8100 + 0x50], 0x10
+        mov dword [0x8100 + 0x54], 0x10
+        call 0x20:0
+        mov al, 1
+        out 0x81, al
+        int 0
+        mov al, 2
+        out 0x81, al
+        mov eax, [0x8100]
+        out 0x84, al
+        mov al, 7
+        out 0xf4, al
+        hlt
+        other:
+        str ax
+        out 0x82, al
+        iret
+        jmp other
+        align 8
+        gdt: dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x0000890080000067, 0x0000890081000067
+        table: dw 39
+        dd gdt
+        idt: dq 0x0000850000200000
+        vectors: dw 7
+        dd idt
+"""
+
+
+def test_tasks_are_switched_alike(run):
+    trace, status = run(TASKS)
+    written = [(0x82, 0x20), (0x81, 1), (0x82, 0x20), (0x81, 2), (0x84, 0x18), (0xF4, 7)]
+    assert [(entry[2], entry[4]) for entry in trace] == written
+    assert status == 7
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_an_interrupt_reaches_a_loop_that_makes_no_exits(tmp_path, vendor):
     source = (
