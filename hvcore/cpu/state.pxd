@@ -166,6 +166,12 @@ cdef enum:
     EVENT_SOFTWARE_EXCEPTION = 6
 
 cdef enum:
+    TASK_CALL = 0       # as VMX numbers them (SDM vol. 3 table 28-2)
+    TASK_IRET = 1
+    TASK_JMP = 2
+    TASK_GATE = 3
+
+cdef enum:
     SPECIAL_SHADOW = 1
     SPECIAL_TRAP = 2
     SPECIAL_INJECT = 4
@@ -340,6 +346,7 @@ cdef class State:
     cdef u32 on_invlpg
     cdef u32 on_pause
     cdef u32 on_iret
+    cdef u32 on_task_switch
     cdef u32 on_software_interrupt
     cdef u32 on_descriptor_table
     cdef u32 io_bitmap_used
