@@ -136,12 +136,16 @@ def decode(c, o, code_size):
         o.reg = (modrm >> 3) & 7
         o.rm = modrm & 7
         o.imm2 = modrm  # the x87 remembers it
+        if osize != code_size:
+            o.imm2 = modrm | 0x100  # a vector instruction's mandatory prefix
         if modrm < 0xC0 and not flags & REGISTER_ONLY:
             o.isreg = 0
             o.kind = table[at].memory
             decode_memory(c, o, modrm, override)
         else:
             o.kind = table[at].register
+            if override < 8:
+                o.seg = override  # MASKMOV
             if flags & SWAP:
                 o.reg = modrm & 7
                 o.rm = (modrm >> 3) & 7

@@ -18,6 +18,7 @@ if cython.compiled:
         mmu,
         operands,
         segments,
+        sse,
         strings,
         system,
         transfer,
@@ -35,6 +36,7 @@ else:
         mmu,
         operands,
         segments,
+        sse,
         strings,
         system,
         transfer,
@@ -1210,7 +1212,9 @@ def execute(c, j, end):
                 break
         else:
             c.eip = (c.block_eip + o.off) & M32
-            if kind == FXSAVE:
+            if kind >= VECTOR:
+                sse.execute(c, o)
+            elif kind == FXSAVE:
                 x87.save_or_restore(c, o)
             elif DAA <= kind <= AAD:
                 arith.decimal(c, kind, o.imm)

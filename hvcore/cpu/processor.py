@@ -102,7 +102,7 @@ class Processor(State):
         else:
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
-        self.has_fpu = self.has_fxsr = 1
+        self.has_fpu = self.has_mmx = self.has_fxsr = self.has_sse = self.has_sse2 = 1
         self.blocks_used = 1
         self.memory_changed()
         self.update_intercepts()

@@ -327,6 +327,10 @@ def finish(c, prec, least, most):
                 inexact = 1
                 c.f_up = 0
         else:
+            if c.f_flush:
+                give(c, c.x_sign, 0, 0)
+                c.f_flags |= UE | PE
+                return
             c.x_hi = hi
             c.x_lo = lo
             shift_right(c, least - exp)

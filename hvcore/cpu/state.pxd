@@ -391,8 +391,12 @@ cdef class State:
     cdef u32 f_masks
     cdef u32 f_round
     cdef u32 f_up
+    cdef u32 f_flush            # tiny results become zero
+    cdef u32 f_all              # exceptions of all elements so far
     cdef u64 w_hi
     cdef u64 w_lo
+    cdef u64[2] src             # of a vector instruction (sse.py)
+    cdef u64[2] dst
     # statistics
     cdef u64 count_blocks
     cdef u64 count_tlb_misses

@@ -39,7 +39,7 @@ EXIT_LMSW = cython.declare(u32, 25)
 EXIT_CLTS = cython.declare(u32, 26)
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
-CR4_WRITABLE = cython.declare(u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE)
+CR4_WRITABLE = cython.declare(u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
 DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
 
@@ -175,6 +175,7 @@ def write_cr0(c, value):
 
 def write_cr(c, number, value):
     """MOV to a control register."""
+    raw: u64
     if number == 0:
         write_cr0(c, value)
     elif number == 2:
@@ -183,7 +184,12 @@ def write_cr(c, number, value):
         c.cr3 = value
         mmu.flush_local(c)
     elif number == 4:
-        if value & (CR4_WRITABLE ^ M64):
+        raw = CR4_WRITABLE
+        if not c.has_fxsr:
+            raw ^= CR4_OSFXSR
+        if not c.has_sse:
+            raw ^= CR4_OSXMMEXCPT
+        if value & (raw ^ M64):
             mmu.exception(c, VEC_GP, 0)
             return
         c.cr4 = value

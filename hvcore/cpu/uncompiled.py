@@ -21,7 +21,7 @@ PLAIN_FIELDS = (
     "fetch_at fetch_count fetch_next fetch_over emulating mmio_supplied mmio_used mmio_writes count_blocks count_tlb_misses count_exits "
     "tlb_half large_pages fault_address walk_flags walk_rights vcpu "
     "fp_top fp_used fp_control fp_status fp_opcode fp_ip fp_cs fp_dp fp_ds mxcsr has_fpu has_mmx has_fxsr has_sse "
-    "has_sse2 ferr ignne x_sign x_exp x_hi x_lo f_flags f_masks f_round f_up w_hi w_lo"
+    "has_sse2 ferr ignne x_sign x_exp x_hi x_lo f_flags f_masks f_round f_up w_hi w_lo f_flush f_all"
 ).split()
 
 
@@ -62,7 +62,7 @@ def allocate(c: Any) -> None:
     c.regs, c.debug, c.fetched = [0] * 17, [0] * 8, [0] * 16
     for name in ("sel", "base", "limit", "attr", "rd_size", "wr_size"):
         setattr(c, name, [0] * 8)
-    for name in ("v_kind", "v_sign", "v_denormal", "v_exp", "v_sig"):
+    for name in ("v_kind", "v_sign", "v_denormal", "v_exp", "v_sig", "src", "dst"):
         setattr(c, name, [0] * 2)
     c.fp_se, c.fp_sig, c.xmm = [0] * 8, [0] * 8, [0] * 16
     c.io_bitmap = bytearray(8192)

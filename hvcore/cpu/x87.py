@@ -1150,7 +1150,7 @@ def execute(c, o, eip):
         return
     c.fp_ip = eip
     c.fp_cs = c.sel[CS]
-    c.fp_opcode = (o.sub << 8) | cython.cast(u32, o.imm2)
+    c.fp_opcode = (o.sub << 8) | cython.cast(u32, o.imm2 & 0xFF)
     if o.kind == ESC_M:
         c.fp_dp = operands.address(c, o)
         c.fp_ds = c.sel[o.seg]

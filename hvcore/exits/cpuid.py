@@ -25,9 +25,23 @@ class Feature:
     MSR: Final = 1 << 5
     CX8: Final = 1 << 8
     CMOV: Final = 1 << 15
+    MMX: Final = 1 << 23
+    FXSR: Final = 1 << 24
+    SSE: Final = 1 << 25
+    SSE2: Final = 1 << 26
 
 
-FEATURES: Final = Feature.FPU | Feature.TSC | Feature.MSR | Feature.CX8 | Feature.CMOV
+FEATURES: Final = (
+    Feature.FPU
+    | Feature.TSC
+    | Feature.MSR
+    | Feature.CX8
+    | Feature.CMOV
+    | Feature.MMX
+    | Feature.FXSR
+    | Feature.SSE
+    | Feature.SSE2
+)
 MAX_BASIC: Final = 2
 MAX_EXTENDED: Final = 0x8000_0004
 

@@ -11,7 +11,7 @@ from hvcore.cpu.processor import COMPILED
 from tests.hvcore.cpu.bench import EAX, Bench
 from tests.hvcore.cpu.silicon import Case, Outcome, Subject, needs_silicon, on_silicon
 
-CASES = int(os.environ.get("DEVMODEL_SILICON_CASES", "60000" if COMPILED else "800"))
+CASES = int(os.environ.get("DEVMODEL_SILICON_CASES", "30000" if COMPILED else "800"))
 FLAGS = 0x8D5
 EXPONENTS = [0, 1, 2, 63, 64, 0x3C00, 0x3C01, 0x3F68, 0x3F69, 0x3F6A, 0x3F80, 0x3F81, 0x3FBE, 0x3FFD, 0x3FFE, 0x3FFF,
              0x4000, 0x4001, 0x400E, 0x401D, 0x401E, 0x403D, 0x403E, 0x403F, 0x407E, 0x407F, 0x43FE, 0x43FF, 0x7FFD,

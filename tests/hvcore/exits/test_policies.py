@@ -45,7 +45,8 @@ def test_cpuid_is_a_genuine_intel_i686(cpu):
     signature, _, ecx, edx = cpuid(cpu, 1)
     assert signature >> 8 & 0xF == 6
     assert ecx == 0
-    assert edx & 1  # FPU
+    fpu_mmx_fxsr_sse_sse2 = 1 | 0xF << 23
+    assert edx & fpu_mmx_fxsr_sse_sse2 == fpu_mmx_fxsr_sse_sse2
     assert not edx & (1 << 3 | 1 << 6 | 1 << 9 | 1 << 13)  # PSE PAE APIC PGE
 
 
