@@ -37,7 +37,7 @@ cdef void load_lane(State c, u32 v, u32 double_, u64 bits) noexcept nogil
 cdef u32 choose_nan(State c, u32 second) noexcept nogil
 cdef u64 pack(State c, u32 double_) noexcept nogil
 cdef void round_to(State c, u32 double_) noexcept nogil
-cdef u64 minimum(State c, u32 op, u32 double_, u64 a, u64 b) noexcept nogil
+cdef u64 minimum(State c, u32 op, u32 double_, u64 b) noexcept nogil
 cdef u64 pack_exact(State c, u32 double_) noexcept nogil
 cdef void round_to_nothing(State c, u32 double_) noexcept nogil
 cdef u64 comparison(State c, u32 predicate) noexcept nogil

@@ -1,12 +1,12 @@
-"""MMX, SSE and SSE2 instructions (SDM vol. 1 ch. 9 to 11, vol. 2): operands, floating point, conversions, moves.
+"""MMX, SSE and SSE2 instructions (SDM vol. 1 ch. 9 to 11, vol. 2).
 
-An instruction is an opcode's second byte with one of four mandatory prefixes; `opcodes.VECTORS` says which exist
-and what they need, and `forms` is that for C. The source operand is brought into `src`, the destination's old
-value into `dst`; what an instruction makes of them goes back only when its exceptions are masked. The elements of
-a packed operation gather their exceptions in `f_all`.
+An instruction is an opcode's second byte with one of four mandatory prefixes; `opcodes.VECTORS` says which
+exist and what they need, and `forms` is that for C. The source operand is brought into `src`, the
+destination's old value into `dst`; what an instruction makes of them goes back only when its exceptions are
+masked. The elements of a packed operation gather their exceptions in `f_all`.
 
-RCP and RSQRT are estimates: ours are exact to 12 bits of the significand, rounded, which is within Intel's bound
-of 1.5 * 2**-12; the bits of any part of Intel's they are not.
+RCP and RSQRT are estimates: ours are exact to 12 bits of the significand, rounded, which is within Intel's
+bound of 1.5 * 2**-12; the bits of any part of Intel's they are not.
 """
 
 import cython
@@ -51,7 +51,7 @@ load_forms()
 
 
 def ready(c, form):
-    """Whether an instruction of this form may be executed now; raises the exception if not (SDM vol. 3 §13.1)."""
+    """Whether an instruction of this form may be executed; the exception if not (SDM vol. 3 §13.1)."""
     which: u32 = form & FORM
     has: u32 = c.has_sse
     if which == MMX:
@@ -83,7 +83,7 @@ def set_mm(c, i, value):
 
 
 def fetch(c, o, size, aligned):
-    """Bring the source, an XMM register or memory of 4 << `size` bytes (0, 1 or 2), into `src`; 0 if it cannot be."""
+    """Bring the source, an XMM register or memory of 4 << `size` bytes, into `src`; 0 if it cannot be."""
     off: u64
     if o.isreg:
         c.src[0] = c.xmm[2 * o.rm]
@@ -181,7 +181,7 @@ def round_to(c, double_):
         finish(c, 24, MIN32, MAX32)
 
 
-def minimum(c, op, double_, a, b):
+def minimum(c, op, double_, b):
     """MIN (5D) and MAX (5F): the source if either is a NaN, or both are zero."""
     r: u32
     if c.v_kind[0] >= QUIET or c.v_kind[1] >= QUIET:
@@ -288,7 +288,7 @@ def compute(c, op, double_, a, b, predicate):
     if op == 0xC2:
         return comparison(c, predicate)
     if op == 0x5D or op == 0x5F:
-        return minimum(c, op, double_, a, b)
+        return minimum(c, op, double_, b)
     if not choose_nan(c, 1):
         if op == 0x58:
             operate(c, OP_ADD, prec, least, most)

@@ -272,8 +272,14 @@ def test_an_unmasked_exception_is_xm_or_undefined_without_osxmmexcpt(flat: Bench
 
 
 def test_packed_operands_in_memory_are_aligned_and_scalar_ones_need_not_be(flat: Bench) -> None:
-    for code, fine in (("0f580501900000", False), ("0f100501900000", True), ("f30f580501900000", True),
-                       ("660ffc0508900000", False), ("0ffc0501900000", True), ("0f290501900000", False)):  # fmt: skip
+    for code, fine in (
+        ("0f580501900000", False),
+        ("0f100501900000", True),
+        ("f30f580501900000", True),
+        ("660ffc0508900000", False),
+        ("0ffc0501900000", True),
+        ("0f290501900000", False),
+    ):
         kind = flat.run(bytes.fromhex(code + "f4"))
         assert (kind == ExitKind.HLT) == fine, code
         assert fine or flat.processor.exit.vector == 13
