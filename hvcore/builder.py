@@ -17,12 +17,15 @@ import attrs
 from hvcore.config import MachineConfig
 from hvcore.errors import ConfigError
 from hvcore.hvm import GuestState, Register, SegmentName, SegmentState
+from hvcore.linux import LinuxKernel
 from hvcore.memory import GuestMemory
 from ioreq.messages import E820Entry
 
 FIRMWARE_STEP: Final = 64 << 10
 FIRMWARE_MOST: Final = 16 << 20
 """QEMU's rules for `-bios`."""
+FILE_MOST: Final = 1 << 30
+"""More than any kernel or initial RAM disk that fits below 3 GiB."""
 FOUR_GIB: Final = 1 << 32
 ADAPTER_ROMS: Final = 0xC0000
 ALIAS_MOST: Final = 0x20000
@@ -45,6 +48,7 @@ class Builder:
     memory: GuestMemory
     firmware: bytes = b""
     image: bytes = b""
+    kernel: LinuxKernel | None = None
 
     @classmethod
     def build(cls, machine: MachineConfig) -> "Builder":
@@ -56,7 +60,8 @@ class Builder:
                 f"image {machine.image} has {len(image)} bytes; "
                 f"allowed: 1 to {LOW_END - machine.image_address} at {machine.image_address:#x}"
             )
-        builder = cls(machine, GuestMemory(machine.memory), firmware, image)
+        kernel = read_kernel(machine) if machine.kernel is not None else None
+        builder = cls(machine, GuestMemory(machine.memory), firmware, image, kernel)
         if firmware:
             address = FOUR_GIB - len(firmware)
             builder.memory.add_rom(address, firmware)
@@ -70,6 +75,8 @@ class Builder:
         self.memory.set_type(ADAPTER_ROMS, ONE_MIB - 1, "rom")
         if self.image:
             self.memory.write(self.machine.image_address, self.image)
+        if self.kernel is not None:
+            self.kernel.load(self.memory, self.e820())
 
     def start_state(self, power_on: GuestState) -> GuestState:
         """Where vCPU 0 starts: at the reset vector in the firmware, or in real mode at the image.
@@ -77,6 +84,8 @@ class Builder:
         The image finds what a boot sector does: CS:IP at its first byte, DS, ES, SS zero, a stack below it
         (or below 7C00h), interrupts off, and 80h in DL.
         """
+        if self.kernel is not None:
+            return self.kernel.start_state(power_on)
         if not self.image:
             return power_on
         address = self.machine.image_address
@@ -120,9 +129,19 @@ def read_firmware(path: str) -> bytes:
     return data
 
 
-def _read(what: str, path: str) -> bytes:
+def read_kernel(machine: MachineConfig) -> LinuxKernel:
+    """Read a Linux kernel and what belongs to it. Raises ConfigError."""
+    assert machine.kernel is not None
+    image = _read("kernel", machine.kernel, FILE_MOST)
+    initrd = _read("initrd", machine.initrd, FILE_MOST) if machine.initrd is not None else b""
+    kernel = LinuxKernel(image, machine.append.encode(), initrd)
+    kernel.check(machine.kernel)
+    return kernel
+
+
+def _read(what: str, path: str, most: int = FIRMWARE_MOST) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(FIRMWARE_MOST + 1)
+            return file.read(most + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from None

@@ -42,6 +42,8 @@ u8 = u16 = u32 = u64 = s64 = int
 globals().update(KINDS)
 globals().update(STATE)
 __all__ = [  # noqa: PLE0604 - the names are read from the files above
-    "CR0_PG", "PAE_ROOT", "PHYSICAL_PAGE", "M32", "M64", "NO_PAGE", "PAGE_BITS", "SIZE_MASK", "SIZE_SIGN", "TOP_BYTE", "TOP_HALF", "s64", "u8", "u16", "u32", "u64",
-    *KINDS, *STATE,
-]  # fmt: skip
+    *("M32", "M64", "NO_PAGE", "PAGE_BITS", "PHYSICAL_PAGE", "PAE_ROOT", "CR0_PG", "TOP_BYTE", "TOP_HALF"),
+    *("SIZE_MASK", "SIZE_SIGN", "s64", "u8", "u16", "u32", "u64"),
+    *KINDS,
+    *STATE,
+]

@@ -6,9 +6,9 @@ Everything here is a function of its operands; `op` is the opcode's second byte.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 
 def lane_bits(op):
@@ -30,7 +30,7 @@ def clamp(v, least, most):
     """The number nearest to `v` between two bounds."""
     if v < least:
         return least
-    return most if v > most else v
+    return min(v, most)
 
 
 def lane(op, x, y, bits):
@@ -58,9 +58,9 @@ def lane(op, x, y, bits):
     elif op == 0x74 or op == 0x75 or op == 0x76:  # PCMPEQ
         r = -1 if ux == uy else 0
     elif op == 0xDA:  # PMINUB
-        r = ux if ux < uy else uy
+        r = min(uy, ux)
     elif op == 0xDE:  # PMAXUB
-        r = ux if ux > uy else uy
+        r = max(uy, ux)
     elif op == 0xEA:  # PMINSW
         r = ux if sx < sy else uy
     elif op == 0xEE:  # PMAXSW

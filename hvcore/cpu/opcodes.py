@@ -39,13 +39,17 @@ class Row(NamedTuple):
 UNDEFINED = Row(KINDS["UNDEFINED"], KINDS["UNDEFINED"], 0, 0, 0, ENDS)
 
 
-def row(register: str, memory: str, size: str = "v", immediate: str = "", sub: int = 0, flags: int = 0) -> Row:
+def row(
+    register: str, memory: str, size: str = "v", immediate: str = "", sub: int = 0, flags: int = 0
+) -> Row:
     """A row from names."""
     kinds = [KINDS["UNDEFINED"] if name == "_" else KINDS[name] for name in (register, memory)]
     return Row(kinds[0], kinds[1], SIZES[size], IMMEDIATES.index(immediate), sub, flags)
 
 
-def modrm(register: str, memory: str, size: str = "v", immediate: str = "", sub: int = 0, flags: int = 0) -> Row:
+def modrm(
+    register: str, memory: str, size: str = "v", immediate: str = "", sub: int = 0, flags: int = 0
+) -> Row:
     """A row with a ModR/M byte."""
     return row(register, memory, size, immediate, sub, flags | MODRM)
 
@@ -99,7 +103,9 @@ def _groups() -> list[list[Row]]:
     add({0: row("MOV_RI", "MOV_MI", "b", "z", 0, both)})  # 14: C6
     add({0: row("MOV_RI", "MOV_MI", "v", "z", 0, both)})  # 15: C7
     names = ("SLDT", "STR", "LLDT", "LTR", "VERR", "VERW")
-    add({i: row(f"{n}_R", f"{n}_M", "v" if i < 2 else "w", "", 0, both) for i, n in enumerate(names)})  # 16: 0F 00
+    add(
+        {i: row(f"{n}_R", f"{n}_M", "v" if i < 2 else "w", "", 0, both) for i, n in enumerate(names)}
+    )  # 16: 0F 00
     add(  # 17: 0F 01
         {
             0: row("_", "SGDT", "v", "", 0, both | ENDS),
@@ -180,7 +186,14 @@ def _one_byte() -> dict[int, Row]:
         t[opcode] = plain("PUSH_SEG", sub=STATE[seg])
         if seg != "CS":
             t[opcode + 1] = plain("POP_SEG", sub=STATE[seg], flags=end if seg == "SS" else 0)
-    for opcode, name in ((0x27, "DAA"), (0x2F, "DAS"), (0x37, "AAA"), (0x3F, "AAS"), (0xD6, "SALC"), (0xD7, "XLAT")):
+    for opcode, name in (
+        (0x27, "DAA"),
+        (0x2F, "DAS"),
+        (0x37, "AAA"),
+        (0x3F, "AAS"),
+        (0xD6, "SALC"),
+        (0xD7, "XLAT"),
+    ):
         t[opcode] = plain(name, "b")
     t[0xD4], t[0xD5] = plain("AAM", "b", "b"), plain("AAD", "b", "b")
     for i in range(8):
@@ -213,9 +226,16 @@ def _one_byte() -> dict[int, Row]:
             t[opcode + low] = plain(name, size)
         t[0x6C + low] = plain("INS", size, flags=end)
         t[0x6E + low] = plain("OUTS", size, flags=end)
-        t[0xC0 + low], t[0xD0 + low], t[0xD2 + low] = group(3 + 3 * low), group(4 + 3 * low), group(5 + 3 * low)
+        t[0xC0 + low], t[0xD0 + low], t[0xD2 + low] = (
+            group(3 + 3 * low),
+            group(4 + 3 * low),
+            group(5 + 3 * low),
+        )
         t[0xC6 + low], t[0xF6 + low], t[0xFE + low] = group(14 + low), group(9 + low), group(11 + low)
-        t[0xE4 + low], t[0xE6 + low] = plain("IN_I", size, "b", flags=end), plain("OUT_I", size, "b", flags=end)
+        t[0xE4 + low], t[0xE6 + low] = (
+            plain("IN_I", size, "b", flags=end),
+            plain("OUT_I", size, "b", flags=end),
+        )
         t[0xEC + low], t[0xEE + low] = plain("IN_DX", size, flags=end), plain("OUT_DX", size, flags=end)
     t[0x8C] = row("MOV_R_SEG", "MOV_M_SEG", "v", "", 0, MODRM)
     t[0x8D] = modrm("_", "LEA")
@@ -271,13 +291,19 @@ def _two_byte() -> dict[int, Row]:
     t[0xA3] = row("BT_R", "BT_M", "v", "", 4, both)
     for opcode, sub in ((0xAB, 5), (0xB3, 6), (0xBB, 7)):
         t[opcode] = row("BT_R", "BT_M", "v", "", sub, lock)
-    t[0xA4], t[0xA5] = row("SHLD_RI", "SHLD_MI", "v", "b", 0, both), row("SHLD_RC", "SHLD_MC", "v", "", 0, both)
-    t[0xAC], t[0xAD] = row("SHRD_RI", "SHRD_MI", "v", "b", 0, both), row("SHRD_RC", "SHRD_MC", "v", "", 0, both)
+    t[0xA4], t[0xA5] = (
+        row("SHLD_RI", "SHLD_MI", "v", "b", 0, both),
+        row("SHLD_RC", "SHLD_MC", "v", "", 0, both),
+    )
+    t[0xAC], t[0xAD] = (
+        row("SHRD_RI", "SHRD_MI", "v", "b", 0, both),
+        row("SHRD_RC", "SHRD_MC", "v", "", 0, both),
+    )
     t[0xAE] = group(20)
     for opcode in {opcode for opcode, _ in VECTORS}:
         immediate = "b" if opcode in VECTORS_WITH_IMMEDIATE else ""
-        t[opcode] = modrm("VECTOR", "VECTOR", "d", immediate, opcode)
-    t[0x77] = plain("VECTOR", "d", sub=0x77)
+        t[opcode] = modrm("VECTOR", "VECTOR", "v", immediate, opcode)  # the size tells of a prefix 66
+    t[0x77] = plain("VECTOR", sub=0x77)
     t[0xAF] = modrm("IMUL_R", "IMUL_M")
     for low, size in enumerate("bv"):
         t[0xB0 + low] = row("CMPXCHG_R", "CMPXCHG_M", size, "", 0, lock)

@@ -13,13 +13,13 @@ NaN operands never come here: which NaN an instruction returns is its family's o
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.softfloat import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.math import sqrt
 else:
     from math import sqrt
 
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
 
     globals().update(enums("softfloat.pxd"))
@@ -29,7 +29,7 @@ else:
     INT_BITS = (1 << 63) - 1
     FRACTION64 = (1 << 52) - 1
 
-    def LEADING_ZEROS(v):  # noqa: N802
+    def LEADING_ZEROS(v):
         """Of a 64-bit number that is not 0."""
         return 64 - v.bit_length()
 

@@ -15,7 +15,7 @@ from hvcore.cpu import opcodes
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands, x87
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.mmx import (
         interleave,
         narrow,
@@ -24,15 +24,15 @@ if cython.compiled:
         shuffle_words,
         sign_mask,
     )
-    from cython.cimports.hvcore.cpu.softfloat import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.sse import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.sse import *
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import flags, mmu, operands, x87
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
     from hvcore.cpu.mmx import interleave, narrow, packed, shifted, shuffle_words, sign_mask
-    from hvcore.cpu.softfloat import *  # noqa: F403
+    from hvcore.cpu.softfloat import *
 
     globals().update(enums("sse.pxd"))
     forms = [0] * 1024
@@ -883,7 +883,7 @@ def execute(c, o):
         pp = PF3
     elif o.rep == 2:
         pp = PF2
-    elif o.imm2 & 0x100:
+    elif o.size != c.code_size:
         pp = P66
     form = forms[pp * 256 + op]
     if form == NONE or (form & REGISTERS and not o.isreg) or (form & MEMORY and o.isreg):

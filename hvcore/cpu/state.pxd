@@ -79,6 +79,7 @@ cdef enum:
     F_VIP = 0x100000
     F_ID = 0x200000
     F_STATUS = 0x8D5
+    F_EVERY = 0x3D7FD5      # all but VM
 
 cdef enum:
     CR0_PE = 0x1
@@ -102,6 +103,18 @@ cdef enum:
     CR4_PGE = 0x80
     CR4_OSFXSR = 0x200
     CR4_OSXMMEXCPT = 0x400
+
+cdef enum:
+    HAS_DE = 0x4
+    HAS_PSE = 0x8
+    HAS_TSC = 0x10
+    HAS_MSR = 0x20
+    HAS_PAE = 0x40
+    HAS_CX8 = 0x100
+    HAS_PGE = 0x2000
+    HAS_CMOV = 0x8000
+    HAS_FXSR = 0x1000000
+    HAS_SSE = 0x2000000
 
 cdef enum:
     PTE_P = 0x1
@@ -160,6 +173,14 @@ cdef enum:
     SPECIAL_STOP = 8
     SPECIAL_WINDOW = 16
     SPECIAL_RAISE = 32
+    SPECIAL_DEBUG = 64      # DR7 enables a breakpoint
+    SPECIAL_RESUME = 128    # RF is set, for one instruction
+
+cdef enum:
+    DR6_BD = 0x2000
+    DR6_BS = 0x4000
+    DR7_ENABLES = 0xFF
+    DR7_GD = 0x2000
 
 cdef enum:
     SHADOW_STI = 1
@@ -201,9 +222,10 @@ cdef struct Op:
     u8 lock
     u8 isreg
     u8 prefixes
+    u8 modrm
     u64 imm
-    u64 disp
-    u64 imm2
+    u64 disp            # of the memory operand; the second immediate of far pointers and ENTER
+    u64 amask           # of the address size
 
 cdef struct Slot:
     u64 first
@@ -216,7 +238,6 @@ cdef struct Tlb:
     u64 wr
     u64 ex
     u64 add
-    u64 kept            # global: survives a load of CR3
 
 cdef struct Block:
     u64 at              # host offset of the first byte
@@ -226,6 +247,7 @@ cdef struct Block:
     u32 length
     s64 next            # in its bucket
     s64 next_in_page
+    u32 link            # the block that came next the last time
     u32 valid
 
 cdef class State:
@@ -263,6 +285,10 @@ cdef class State:
     cdef u32 shadow
     cdef u32 activity_now
     cdef s64 tsc_offset
+    # the model
+    cdef u32 signature
+    cdef u32 features           # CPUID leaf 1, EDX
+    cdef u64 cr4_writable
     # faults on their way
     cdef u32 fault
     cdef u32 fault_vector
@@ -291,6 +317,7 @@ cdef class State:
     cdef u64 stop_at
     cdef bint stop_wanted
     cdef u64 block_eip
+    cdef s64 current            # the block that is being executed, 0 if it is in none
     cdef ExitInfo info
     cdef u32 vcpu
     cdef object pins
@@ -326,9 +353,12 @@ cdef class State:
     cdef u32 slots_used
     cdef Slot[64] slots
     cdef Tlb[2048] tlb          # supervisor's half, then user's
+    cdef u8[2048] tlb_kept      # global: survives a load of CR3
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
     cdef u32 large_pages        # some translation since the last flush was of a large page
     cdef u64 fault_address
+    cdef u32 watching           # DR7 enables a data breakpoint
+    cdef u32 watch_hit          # data breakpoints that the current instruction met, as in DR6
     cdef u64 walk_flags
     cdef u64 walk_rights
     # decoded code

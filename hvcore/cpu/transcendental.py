@@ -12,14 +12,14 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import x87
-    from cython.cimports.hvcore.cpu.softfloat import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.transcendental import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.transcendental import *
 else:
     from hvcore.cpu import x87
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.softfloat import *  # noqa: F403
+    from hvcore.cpu.softfloat import *
 
     globals().update(enums("transcendental.pxd"))
     PI66_LOW = 0x243F_6A88_85A3_08D3  # of 0x3_243F..., which is pi * 2**64
@@ -511,7 +511,7 @@ def reduce(c):
             q += 1
         q &= 3
     c.x_sign = 0
-    t = 3 - hi - (PI66_LOW < lo)
+    t = 3 - hi - (lo > PI66_LOW)
     if hi > t or (hi == t and lo > (PI66_LOW - lo) & M64):
         hi = t
         lo = (PI66_LOW - lo) & M64

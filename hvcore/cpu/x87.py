@@ -14,15 +14,15 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands, transcendental
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.softfloat import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.x87 import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.x87 import *
 else:
     from hvcore.cpu import flags, mmu, operands, transcendental
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.softfloat import *  # noqa: F403
+    from hvcore.cpu.softfloat import *
 
     globals().update(enums("x87.pxd"))
     PI_SIG = 0xC90F_DAA2_2168_C235
@@ -1149,7 +1149,7 @@ def execute(c, o, eip):
         return
     c.fp_ip = eip
     c.fp_cs = c.sel[CS]
-    c.fp_opcode = (o.sub << 8) | cython.cast(u32, o.imm2 & 0xFF)
+    c.fp_opcode = (o.sub << 8) | cython.cast(u32, o.modrm)
     if o.kind == ESC_M:
         c.fp_dp = operands.address(c, o)
         c.fp_ds = c.sel[o.seg]

@@ -45,11 +45,15 @@ class FakeProcessor:
         self.tsc = 0x1122334455667788
         self.faults: list[tuple[int, int | None]] = []
         self.unmapped: set[int] = set()
+        self.set_model(0x633, 0xFFFFFFFF)
         self.reset()
+
+    def set_model(self, signature: int, features: int) -> None:
+        self.signature, self.features = signature, features
 
     def reset(self) -> None:
         self.registers = [0] * 16
-        self.registers[2] = 0x633
+        self.registers[2] = self.signature
         self.rip, self.rflags, self.efer = 0xFFF0, 2, 0
         self.controls = {0: 0x60000010, 2: 0, 3: 0, 4: 0, 8: 0}
         self.debug = dict.fromkeys(range(8), 0) | {6: 0xFFFF0FF0, 7: 0x400}

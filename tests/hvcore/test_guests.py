@@ -425,6 +425,12 @@ def test_halt_waits_for_an_interrupt_that_comes_later(run):
     assert [entry[2] for entry in trace] == [0x70, 0, 0x20, 0x81, 0xF4]
 
 
+def test_halt_with_interrupts_off_switches_the_guest_off(run):
+    trace, status = run("cli\nout 0x80, al\nhlt\nout 0x81, al" + END)
+    assert [entry[2] for entry in trace] == [0x80]
+    assert status == 0
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_an_interrupt_reaches_a_loop_that_makes_no_exits(tmp_path, vendor):
     source = (
@@ -554,6 +560,18 @@ def test_running_into_nothing_is_an_undefined_instruction(run):
 def test_memory_beyond_ram_reads_ones_and_drops_writes(run):
     trace, _ = run("mov ax, 0xd000\nmov ds, ax\nmov byte [5], 1\nmov ax, [4]\nout 0x80, ax" + END)
     assert trace == [("pio", "write", 0x80, 2, 0xFFFF), LAST]
+
+
+def test_a_stack_inside_device_memory_works_but_not_for_thirty_frames(run, tmp_path):
+    trace, status = run("mov ax, 0xb800\nmov ss, ax\nmov sp, 0x100\npush bx\npop cx" + END)
+    assert trace == [("copy", "write", 0xB80FE, 2, 0), ("copy", "read", 0xB80FE, 2), LAST]
+    assert status == 7
+    guest = Guest(
+        tmp_path, "vmx", "mov ax, 0xb800\nmov ss, ax\nmov sp, 0x100\nmov bp, sp\nenter 2, 31"
+    ).start()
+    guest.thread.join(10)
+    guest.close()
+    assert guest.status == 1
 
 
 def test_a_guest_that_computes_for_ever_ends_when_it_is_told(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 from fake_processor import FakeProcessor
 
+from hvcore.cpumodel import MODELS, PROCESSOR, Feature
 from hvcore.exits.cpuid import Cpuid
 from hvcore.exits.interrupts import Interrupts
 from hvcore.exits.msr import Msr
@@ -34,9 +35,9 @@ def backend():
     return Backend()
 
 
-def cpuid(cpu, leaf):
+def cpuid(cpu, leaf, model="i686"):
     cpu.registers[0] = leaf
-    Cpuid(cpu).execute()
+    Cpuid(cpu, MODELS[model]).execute()
     return cpu.registers[0], cpu.registers[3], cpu.registers[1], cpu.registers[2]
 
 
@@ -45,9 +46,23 @@ def test_cpuid_is_a_genuine_intel_i686(cpu):
     signature, _, ecx, edx = cpuid(cpu, 1)
     assert signature >> 8 & 0xF == 6
     assert ecx == 0
-    fpu_mmx_fxsr_sse_sse2 = 1 | 0xF << 23
-    assert edx & fpu_mmx_fxsr_sse_sse2 == fpu_mmx_fxsr_sse_sse2
-    assert not edx & (1 << 3 | 1 << 6 | 1 << 9 | 1 << 13)  # PSE PAE APIC PGE
+    assert edx == PROCESSOR
+    assert edx & 0x2048 == 0x2048  # PSE PAE PGE
+    assert not edx & 1 << 9  # APIC
+
+
+@pytest.mark.parametrize(
+    ("model", "highest", "signature", "named"),
+    [
+        ("486", 1, 0x480, Feature.FPU | Feature.VME),
+        ("pentium", 1, 0x52C, 0x1BF),  # FPU VME DE PSE TSC MSR MCE CX8
+        ("i686", 2, 0x633, 0xFFFF_FFFF),
+    ],
+)
+def test_a_model_has_its_signature_and_no_feature_that_came_later(cpu, model, highest, signature, named):
+    assert cpuid(cpu, 0, model)[0] == highest
+    assert cpuid(cpu, 1, model) == (signature, 0, 0, named & PROCESSOR)
+    assert cpuid(cpu, 0x8000_0000, model)[0] == (0x8000_0004 if model == "i686" else signature)
 
 
 def test_an_unknown_leaf_answers_as_the_highest_basic_one(cpu):
