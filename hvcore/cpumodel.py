@@ -36,7 +36,7 @@ class Feature:
 
 PROCESSOR: Final = (
     (Feature.FPU | Feature.DE | Feature.PSE | Feature.TSC | Feature.MSR | Feature.PAE | Feature.CX8)
-    | (Feature.PGE | Feature.CMOV | Feature.FXSR)
+    | (Feature.PGE | Feature.CMOV | Feature.MMX | Feature.FXSR | Feature.SSE | Feature.SSE2)
 )  # fmt: skip
 """What `hvcore.cpu` does."""
 

@@ -141,6 +141,8 @@ def decode(c, o, code_size):
             decode_memory(c, o, modrm, override)
         else:
             o.kind = table[at].register
+            if override < 8:
+                o.seg = override  # MASKMOV
             if flags & SWAP:
                 o.reg = modrm & 7
                 o.rm = (modrm >> 3) & 7

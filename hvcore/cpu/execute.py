@@ -18,6 +18,7 @@ if cython.compiled:
         mmu,
         operands,
         segments,
+        sse,
         strings,
         system,
         transfer,
@@ -35,6 +36,7 @@ else:
         mmu,
         operands,
         segments,
+        sse,
         strings,
         system,
         transfer,
@@ -411,7 +413,9 @@ def attend(c):
     """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
     if c.special & SPECIAL_INJECT:
         c.special &= SPECIAL_INJECT ^ M32
-        if raise_event(c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length):
+        if raise_event(
+            c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length
+        ):
             return 1
         if not c.special & SPECIAL_RAISE:
             return 0
@@ -1605,7 +1609,9 @@ def execute(c, j, end):
                     break
             else:
                 c.eip = (c.block_eip + o.off) & M32
-                if kind == FXSAVE:
+                if kind >= VECTOR:
+                    sse.execute(c, o)
+                elif kind == FXSAVE:
                     x87.save_or_restore(c, o)
                 elif DAA <= kind <= AAD:
                     arith.decimal(c, kind, o.imm)

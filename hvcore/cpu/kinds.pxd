@@ -257,3 +257,5 @@ cdef enum Kind:
     ESC_M
     # floating point beyond the x87
     FXSAVE              # sub: 0 FXSAVE 1 FXRSTOR
+    VECTOR              # MMX, SSE, SSE2; sub: the opcode's second byte
+    VECTOR_CONTROL      # the rest of 0F AE, by reg

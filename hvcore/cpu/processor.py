@@ -119,7 +119,10 @@ class Processor(State):
         self.features = features
         self.cr4_writable = system.cr4_of(features)
         self.has_fpu = features & 1
+        self.has_mmx = (self.features >> 23) & 1
         self.has_fxsr = (self.features >> 24) & 1
+        self.has_sse = (self.features >> 25) & 1
+        self.has_sse2 = (self.features >> 26) & 1
         codecache.drop_all(self)
 
     # Registers
@@ -400,7 +403,9 @@ class Processor(State):
         self.inject_length = instruction_length
         self.special |= SPECIAL_INJECT
 
-    def task_switch(self, selector: u32, source: u32, next_rip, external: bool = False, error_code=None) -> bool:
+    def task_switch(
+        self, selector: u32, source: u32, next_rip, external: bool = False, error_code=None
+    ) -> bool:
         """Carry out the task switch that the processor stopped at, for a backend.
 
         `source` is a TaskSource. The outgoing task goes on at `next_rip`, that is behind the instruction, or at the

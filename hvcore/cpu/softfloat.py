@@ -1,10 +1,11 @@
 """Binary floating point to the bit (IEEE 754 as in SDM vol. 1 §4.8 and §4.9), for the x87 and for SSE.
 
 Operands are unpacked into `State.v_kind`, `v_sign`, `v_exp`, `v_sig`, number 0 and 1: a finite number is
-`v_sig` / 2**63 * 2**(`v_exp` - BIAS), its top bit set. An operation leaves its exact result, as far as rounding
-wants to know, in `x_sign`, `x_exp` and the 128 bits `x_hi`:`x_lo` whose last bit is sticky; `finish` rounds that
-to a precision and an exponent range. Exceptions are gathered in `f_flags` (bits as in the status word and
-MXCSR), `f_up` says that the significand was rounded up. `f_round` and `f_masks` are what the control word says.
+`v_sig` / 2**63 * 2**(`v_exp` - BIAS), its top bit set. An operation leaves its exact result, as far as
+rounding wants to know, in `x_sign`, `x_exp` and the 128 bits `x_hi`:`x_lo` whose last bit is sticky; `finish`
+rounds that to a precision and an exponent range. Exceptions are gathered in `f_flags` (bits as in the status
+word and MXCSR), `f_up` says that the significand was rounded up. `f_round` and `f_masks` are what the control
+word says.
 
 NaN operands never come here: which NaN an instruction returns is its family's own rule.
 """
@@ -28,7 +29,7 @@ else:
     INT_BITS = (1 << 63) - 1
     FRACTION64 = (1 << 52) - 1
 
-    def LEADING_ZEROS(v):  # noqa: N802
+    def LEADING_ZEROS(v):  # noqa: N802 - a macro of the .pxd
         """Of a 64-bit number that is not 0."""
         return 64 - v.bit_length()
 
@@ -293,8 +294,8 @@ def round_significand(c, prec):
 def finish(c, prec, least, most):
     """Round a normalised result to `prec` bits and an exponent from `least` to `most`.
 
-    Tininess is detected after rounding. With its exception unmasked, an overflow or underflow gives the result
-    with its exponent wrapped by 24576, for a register of the x87 (SDM vol. 1 §8.5.4 and §8.5.5).
+    Tininess is detected after rounding. With its exception unmasked, an overflow or underflow gives the
+    result with its exponent wrapped by 24576, for a register of the x87 (SDM vol. 1 §8.5.4 and §8.5.5).
     """
     exp: s64 = c.x_exp
     hi: u64 = c.x_hi
@@ -327,6 +328,10 @@ def finish(c, prec, least, most):
                 inexact = 1
                 c.f_up = 0
         else:
+            if c.f_flush:
+                give(c, c.x_sign, 0, 0)
+                c.f_flags |= UE | PE
+                return
             c.x_hi = hi
             c.x_lo = lo
             shift_right(c, least - exp)

@@ -114,6 +114,7 @@ cdef enum:
     HAS_PGE = 0x2000
     HAS_CMOV = 0x8000
     HAS_FXSR = 0x1000000
+    HAS_SSE = 0x2000000
 
 cdef enum:
     PTE_P = 0x1
@@ -427,8 +428,12 @@ cdef class State:
     cdef u32 f_masks
     cdef u32 f_round
     cdef u32 f_up
+    cdef u32 f_flush            # tiny results become zero
+    cdef u32 f_all              # exceptions of all elements so far
     cdef u64 w_hi
     cdef u64 w_lo
+    cdef u64[2] src             # of a vector instruction (sse.py)
+    cdef u64[2] dst
     # statistics
     cdef u64 count_blocks
     cdef u64 count_tlb_misses

@@ -39,7 +39,9 @@ EXIT_LMSW = cython.declare(u32, 25)
 EXIT_CLTS = cython.declare(u32, 26)
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
-CR4_WRITABLE = cython.declare(u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR)
+CR4_WRITABLE = cython.declare(
+    u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT
+)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
 DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
 
@@ -187,6 +189,8 @@ def cr4_of(features):
         mask |= CR4_PGE
     if features & HAS_FXSR:
         mask |= CR4_OSFXSR
+    if features & HAS_SSE:
+        mask |= CR4_OSXMMEXCPT
     return mask & CR4_WRITABLE
 
 

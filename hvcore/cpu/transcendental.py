@@ -1,7 +1,7 @@
-"""The transcendental instructions of the x87 (SDM vol. 1 §8.3.10), with an error below one unit in the last place.
+"""The transcendental instructions of the x87 (SDM vol. 1 §8.3.10), within a unit in the last place.
 
-Everything between the operand and the one rounding at the end is a *wide* number in `x_exp`, `x_hi`, `x_lo`: 128
-bits of significand. A series is summed in fixed point, 127 bits behind the point, by Horner's rule with
+Everything between the operand and the one rounding at the end is a *wide* number in `x_exp`, `x_hi`, `x_lo`:
+128 bits of significand. A series is summed in fixed point, 127 bits behind the point, by Horner's rule with
 coefficients that are computed once, when this module is loaded. Arguments of the trigonometric functions are
 reduced with the 66-bit pi of Intel's parts, exactly, so results near a multiple of pi agree with theirs.
 """
@@ -62,7 +62,7 @@ load_table()
 
 
 def product(c, ah, al, bh, bl):
-    """The upper 128 bits of a product of two 128-bit numbers (to a few units of the last), in `w_hi`:`w_lo`."""
+    """The upper 128 bits of a product of two 128-bit numbers (but for the last few units), in `w_*`."""
     hi: u64 = multiply_high(ah, bh)
     lo: u64 = (ah * bh) & M64
     t: u64 = multiply_high(ah, bl)
@@ -103,7 +103,7 @@ def times(c, exp, hi, lo):
 
 
 def quotient_digit(c, rh, rl, dh, dl):
-    """64 bits of a quotient: of `rh`:`rl`, which is less than `dh`:`dl`. The remainder is in `w_hi`:`w_lo`."""
+    """64 bits of a quotient: of `rh`:`rl`, which is less than `dh`:`dl`. The remainder is in `w_*`."""
     q: u64 = M64 if rh >= dh else divide_wide(rh, rl, dh)
     low: u64 = (q * dl) & M64
     middle: u64 = multiply_high(q, dl)
@@ -487,7 +487,10 @@ def arctangent_finite(c):
 
 
 def reduce(c):
-    """Take multiples of pi / 2 from operand 0, finite: the rest, from -pi / 4 to pi / 4, in `x_*`; the quadrant."""
+    """Take multiples of pi / 2 from operand 0, finite; returns the quadrant.
+
+    The rest, from -pi / 4 to pi / 4, is in `x_*`.
+    """
     k: s64 = c.v_exp[0] - BIAS + 2
     q: u32 = 0
     hi: u64 = 0

@@ -1,13 +1,13 @@
 """The x87: its registers, its instructions D8 to DF, FXSAVE and FXRSTOR (SDM vol. 1 ch. 8, vol. 2).
 
-An instruction loads its operands into `v_*`, lets `softfloat` or `transcendental` compute, and `conclude`s: the
-exceptions go into the status word, and whether an unmasked one forbids the result is the answer. Nothing changes
-before the memory operand is known to be good.
+An instruction loads its operands into `v_*`, lets `softfloat` or `transcendental` compute, and `conclude`s:
+the exceptions go into the status word, and whether an unmasked one forbids the result is the answer. Nothing
+changes before the memory operand is known to be good.
 
-An unmasked exception waits in the status word (ES) until the next waiting instruction. With CR0.NE that raises
-#MF. Without, it pulls FERR# (`State.ferr`), stops for the backend and does not complete: the board may make an
-IRQ 13 of it and answer with IGNNE# (`State.ignne`), upon which the instruction goes on. Nothing does so yet, so
-such a guest stands still there, as a PC does whose FERR# leads nowhere.
+An unmasked exception waits in the status word (ES) until the next waiting instruction. With CR0.NE that
+raises #MF. Without, it pulls FERR# (`State.ferr`), stops for the backend and does not complete: the board may
+make an IRQ 13 of it and answer with IGNNE# (`State.ignne`), upon which the instruction goes on. Nothing does
+so yet, so such a guest stands still there, as a PC does whose FERR# leads nowhere.
 """
 
 import cython
@@ -38,7 +38,7 @@ else:
 
 
 def power_on(c):
-    """After reset the registers are zero, not empty, and the exceptions are unmasked (SDM vol. 3 table 10-1)."""
+    """After reset the registers are zero, not empty, and exceptions unmasked (SDM vol. 3 table 10-1)."""
     i: u32
     initialise(c)
     c.fp_control = 0x40
@@ -298,11 +298,10 @@ def examine(c):
 
 def load(c):
     """Push operand 0, which came from memory."""
-    if not stack_overflow(c):
-        if not one_nan(c):
-            give_operand(c, 0)
-            if c.v_denormal[0]:
-                c.f_flags |= DE
+    if not stack_overflow(c) and not one_nan(c):
+        give_operand(c, 0)
+        if c.v_denormal[0]:
+            c.f_flags |= DE
     conclude(c)
     if not c.f_flags & IE & (c.f_masks ^ 0x3F):  # a denormal is loaded whatever the mask
         push(c, sign_exponent(c), c.x_hi)

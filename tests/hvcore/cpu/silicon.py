@@ -1,8 +1,8 @@
 """The host's own floating point as an oracle: one instruction on given registers, by a small C helper.
 
-A case is an FXSAVE image, sixteen bytes of memory, EFLAGS and the bytes of one instruction whose memory operand,
-if it has one, is [eAX] (the same bytes in 32- and 64-bit mode). The image that comes back has no instruction
-pointers: newer parts do not keep them.
+A case is an FXSAVE image, sixteen bytes of memory, EFLAGS and the bytes of one instruction whose memory
+operand, if it has one, is [eAX] (the same bytes in 32- and 64-bit mode). The image that comes back has no
+instruction pointers: newer parts do not keep them.
 """
 
 import ctypes
@@ -45,7 +45,8 @@ int prepare(void)
 }
 
 /* Returns 0, or the number of the signal that the instruction raised. */
-int run(const unsigned char *code, int length, unsigned char *image, unsigned char *memory, unsigned long *registers)
+int run(const unsigned char *code, int length, unsigned char *image, unsigned char *memory,
+         unsigned long *registers)
 {
     static unsigned char in[512] __attribute__((aligned(16))), out[512] __attribute__((aligned(16)));
     static unsigned char data[64] __attribute__((aligned(16)));
@@ -65,7 +66,8 @@ int run(const unsigned char *code, int length, unsigned char *image, unsigned ch
     number = sigsetjmp(back, 1);
     if (!number) {
         __asm__ volatile(
-            "fxrstor %3\n\tpush %1\n\tpopfq\n\tcall *%5\n\tpushfq\n\tpop %1\n\tfxsave %4\n\tcld\n\tfninit\n\tldmxcsr %6"
+            "fxrstor %3\n\tpush %1\n\tpopfq\n\tcall *%5\n\tpushfq\n\tpop %1"
+            "\n\tfxsave %4\n\tcld\n\tfninit\n\tldmxcsr %6"
             : "+a"(ax), "+d"(flags), "+c"(cx)
             : "m"(in), "m"(out), "r"(page), "m"(clean)
             : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[3]
 
 def test_every_field_of_the_record_exists_uncompiled() -> None:
     text = (resources.files("hvcore.cpu") / "state.pxd").read_text()
-    lines = [line for line in text[text.index("cdef class State") :].splitlines()[1:] if line.strip().startswith("cdef")]
+    body = text[text.index("cdef class State") :].splitlines()[1:]
+    lines = [line for line in body if line.strip().startswith("cdef")]
 
     class Blank:
         pass
@@ -27,7 +28,8 @@ def test_every_field_of_the_record_exists_uncompiled() -> None:
     elsewhere = {"pins", "*pin", "*host", "host_view", "memory"}  # the processor's own start
     assert len(constants.STATE_FIELDS) == len(lines)
     assert set(constants.STATE_FIELDS) - elsewhere == {
-        f"*{name}" if name in {"ops", "blocks", "buckets", "page_blocks", "page_code"} else name for name in vars(blank)
+        f"*{name}" if name in {"ops", "blocks", "buckets", "page_blocks", "page_code"} else name
+        for name in vars(blank)
     }
 
 
@@ -48,7 +50,7 @@ def test_the_uncompiled_processor_passes_a_sample_of_the_same_tests(tmp_path: Pa
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     vectors = os.environ.get("DEVMODEL_VECTORS", str(ROOT.parent / "shared" / "vectors"))
     environment = {**os.environ, "DEVMODEL_VECTORS": vectors, "PYTHONPATH": str(tmp_path)}
-    names = ("test_vectors", "test_against_unicorn", "test_execute", "test_decode", "test_x87")
+    names = ("test_vectors", "test_against_unicorn", "test_execute", "test_decode", "test_x87", "test_sse")
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         + [f"tests/hvcore/cpu/{name}.py" for name in names],

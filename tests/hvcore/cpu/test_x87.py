@@ -11,14 +11,60 @@ from hvcore.cpu.processor import COMPILED
 from tests.hvcore.cpu.bench import EAX, Bench
 from tests.hvcore.cpu.silicon import Case, Outcome, Subject, needs_silicon, on_silicon
 
-CASES = int(os.environ.get("DEVMODEL_SILICON_CASES", "60000" if COMPILED else "800"))
+CASES = int(os.environ.get("DEVMODEL_SILICON_CASES", "30000" if COMPILED else "800"))
 FLAGS = 0x8D5
-EXPONENTS = [0, 1, 2, 63, 64, 0x3C00, 0x3C01, 0x3F68, 0x3F69, 0x3F6A, 0x3F80, 0x3F81, 0x3FBE, 0x3FFD, 0x3FFE, 0x3FFF,
-             0x4000, 0x4001, 0x400E, 0x401D, 0x401E, 0x403D, 0x403E, 0x403F, 0x407E, 0x407F, 0x43FE, 0x43FF, 0x7FFD,
-             0x7FFE, 0x7FFF]  # fmt: skip
-SIGNIFICANDS = [0, 1, 1 << 63, (1 << 63) + 1, (1 << 64) - 1, 3 << 62, (3 << 62) + 1, (1 << 62), (1 << 63) | (1 << 39),
-                (1 << 63) | (1 << 10), (1 << 64) - (1 << 40), (1 << 64) - (1 << 39), (1 << 64) - (1 << 11),
-                (1 << 64) - (1 << 10), (1 << 63) - 1, 0xA << 60, 0xC90FDAA22168C235]  # fmt: skip
+EXPONENTS = [
+    0,
+    1,
+    2,
+    63,
+    64,
+    0x3C00,
+    0x3C01,
+    0x3F68,
+    0x3F69,
+    0x3F6A,
+    0x3F80,
+    0x3F81,
+    0x3FBE,
+    0x3FFD,
+    0x3FFE,
+    0x3FFF,
+    0x4000,
+    0x4001,
+    0x400E,
+    0x401D,
+    0x401E,
+    0x403D,
+    0x403E,
+    0x403F,
+    0x407E,
+    0x407F,
+    0x43FE,
+    0x43FF,
+    0x7FFD,
+    0x7FFE,
+    0x7FFF,
+]
+SIGNIFICANDS = [
+    0,
+    1,
+    1 << 63,
+    (1 << 63) + 1,
+    (1 << 64) - 1,
+    3 << 62,
+    (3 << 62) + 1,
+    (1 << 62),
+    (1 << 63) | (1 << 39),
+    (1 << 63) | (1 << 10),
+    (1 << 64) - (1 << 40),
+    (1 << 64) - (1 << 39),
+    (1 << 64) - (1 << 11),
+    (1 << 64) - (1 << 10),
+    (1 << 63) - 1,
+    0xA << 60,
+    0xC90FDAA22168C235,
+]
 
 
 def extended(r: random.Random) -> bytes:
@@ -37,8 +83,7 @@ def extended(r: random.Random) -> bytes:
         else r.getrandbits(64) | (1 << 63 if r.random() < 0.95 else 0)
     )
     if r.random() < 0.25:
-        sig &= ((1 << 64) - 1) ^ ((1 << 64) - 1 >> r.randrange(1, 64))
-        sig |= 1 << 63
+        sig = sig >> (n := r.randrange(64)) << n | 1 << 63
     if exp and not sig >> 63 and r.random() < 0.8:
         sig |= 1 << 63
     return struct.pack("<QH", sig & ((1 << 64) - 1), exp | r.getrandbits(1) << 15)
@@ -87,22 +132,22 @@ def image_for(r: random.Random, *, unmasked: bool = True) -> bytes:
     return head + b"".join(extended(r) + bytes(6) for _ in range(8)) + bytes(512 - 160)
 
 
+def number(image: bytes, i: int) -> str:
+    sig, se = struct.unpack_from("<QH", image, 32 + 16 * i)
+    return f"{se:04x}:{sig:016x}"
+
+
 def show(case: Case) -> str:
     control, status, tags = struct.unpack_from("<HHB", case.image)
-    stack = " ".join(
-        f"{struct.unpack_from('<QH', case.image, 32 + 16 * i)[1]:04x}:{struct.unpack_from('<Q', case.image, 32 + 16 * i)[0]:016x}"
-        for i in range(2)
-    )
-    return f"{case.code.hex()} cw={control:04x} sw={status:04x} tags={tags:02x} st: {stack} mem={case.memory.hex()} flags={case.flags:x}"
+    stack = " ".join(number(case.image, i) for i in range(2))
+    state = f"cw={control:04x} sw={status:04x} tags={tags:02x} st: {stack}"
+    return f"{case.code.hex()} {state} mem={case.memory.hex()} flags={case.flags:x}"
 
 
 def facts(o: Outcome) -> dict[str, object]:
     control, status, tags = struct.unpack_from("<HHB", o.image)
     top = status >> 11 & 7
-    stack = [
-        f"{struct.unpack_from('<Q', o.image, 32 + 16 * i)[0]:016x}:{struct.unpack_from('<H', o.image, 40 + 16 * i)[0]:04x}"
-        for i in range(8)
-    ]
+    stack = [number(o.image, i) for i in range(8)]
     return {"trap": o.trap, "cw": hex(control), "sw": hex(status), "tags": hex(tags), "top": top, "st": stack,
             "memory": o.memory.hex(), "eax": hex(o.eax & 0xFFFF), "flags": hex(o.flags & FLAGS)}  # fmt: skip
 
@@ -110,8 +155,12 @@ def facts(o: Outcome) -> dict[str, object]:
 TRANSCENDENTAL = {0xF0, 0xF1, 0xF2, 0xF3, 0xF9, 0xFB, 0xFE, 0xFF}
 REGISTER = [bytes([a, b]) for a in range(0xD8, 0xE0) for b in range(0xC0, 0x100)]
 EXACT = [c for c in REGISTER if not (c[0] == 0xD9 and c[1] in TRANSCENDENTAL)]
-MEMORY = [bytes([a, b << 3]) for a in range(0xD8, 0xE0) for b in range(8)
-          if (a, b) not in {(0xD9, 4), (0xD9, 6), (0xDD, 4), (0xDD, 6), (0xDB, 1), (0xDD, 1), (0xDF, 1)}]  # fmt: skip
+MEMORY = [
+    bytes([a, b << 3])
+    for a in range(0xD8, 0xE0)
+    for b in range(8)
+    if (a, b) not in {(0xD9, 4), (0xD9, 6), (0xDD, 4), (0xDD, 6), (0xDB, 1), (0xDD, 1), (0xDF, 1)}
+]
 MATHEMATICAL = [*(bytes([0xD8, 0xC1 + 8 * i]) for i in (0, 1, 4, 5, 6, 7)),
                 *(bytes([0xD9, i]) for i in (0xFA, 0xFC, 0xFD, 0xF4, 0xF5, 0xF8))]  # fmt: skip
 
