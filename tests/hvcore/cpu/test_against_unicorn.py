@@ -55,7 +55,16 @@ class Maker:
 
     def value(self) -> int:
         return self.random.choice(
-            [self.random.getrandbits(32), self.random.getrandbits(8), 0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x8000]
+            [
+                self.random.getrandbits(32),
+                self.random.getrandbits(8),
+                0,
+                1,
+                0x7FFFFFFF,
+                0x80000000,
+                0xFFFFFFFF,
+                0x8000,
+            ]
         )
 
     def modrm(self, reg: int, *, memory: bool | None = None) -> bytes:
@@ -116,7 +125,10 @@ def alu_immediate(m: Maker) -> tuple[bytes, int]:
 
 
 def shift(m: Maker) -> tuple[bytes, int]:
-    sub, opcode = m.random.choice([0, 1, 2, 3, 4, 5, 7]), m.random.choice([0xC0, 0xC1, 0xD0, 0xD1, 0xD2, 0xD3])
+    sub, opcode = (
+        m.random.choice([0, 1, 2, 3, 4, 5, 7]),
+        m.random.choice([0xC0, 0xC1, 0xD0, 0xD1, 0xD2, 0xD3]),
+    )
     count = m.random.choice([0, 1, 2, 7, 8, 15, 16, 17, 31, 32, m.random.randrange(256)])
     bits = 8 if opcode in {0xC0, 0xD0, 0xD2} else 8 * m.operand
     code = bytes([opcode]) + m.modrm(sub)
@@ -171,7 +183,9 @@ def extend(m: Maker) -> tuple[bytes, int]:
 
 
 def conditional(m: Maker) -> tuple[bytes, int]:
-    return bytes([0x0F, m.random.choice([0x40, 0x90]) + m.random.randrange(16)]) + m.modrm(m.random.randrange(8)), 0
+    return bytes([0x0F, m.random.choice([0x40, 0x90]) + m.random.randrange(16)]) + m.modrm(
+        m.random.randrange(8)
+    ), 0
 
 
 def bits_of(m: Maker) -> tuple[bytes, int]:
@@ -181,7 +195,9 @@ def bits_of(m: Maker) -> tuple[bytes, int]:
     reg = m.random.randrange(8)
     code = bytes([0x0F, m.random.choice([0xA3, 0xAB, 0xB3, 0xBB])]) + m.modrm(reg)
     if code[2] < 0xC0 and m.registers[reg] not in range(-256, 256):
-        code = code[:2] + bytes([0xC0 | code[2] & 0x3F | 0xC0])[:1]  # a bit number in reach of the window only
+        code = (
+            code[:2] + bytes([0xC0 | code[2] & 0x3F | 0xC0])[:1]
+        )  # a bit number in reach of the window only
     return code, undefined & ~ZF
 
 
@@ -319,7 +335,9 @@ def test_random_instructions_end_as_in_unicorn(bits: int) -> None:
         case = make(seed, bits)
         fine, registers, flags, memory = oracle.run(case, data)
         ours = subject.run(case, data)
-        what = f"seed {seed}, {bits} bits: {case.code.hex()} {[hex(r) for r in case.registers]} {case.flags:x}"
+        what = (
+            f"seed {seed}, {bits} bits: {case.code.hex()} {[hex(r) for r in case.registers]} {case.flags:x}"
+        )
         assert ours[0] == fine, what
         if not fine:
             continue

@@ -26,7 +26,24 @@ def candidates(bits: int) -> list[bytes]:
     source = random.Random(bits)
     made = []
     for opcode in range(256):
-        if opcode in {0x0F, 0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3, 0x62, 0xC4, 0xC5, 0xD6}:
+        if opcode in {
+            0x0F,
+            0x26,
+            0x2E,
+            0x36,
+            0x3E,
+            0x64,
+            0x65,
+            0x66,
+            0x67,
+            0xF0,
+            0xF2,
+            0xF3,
+            0x62,
+            0xC4,
+            0xC5,
+            0xD6,
+        }:
             continue
         if 0xD8 <= opcode <= 0xDF:
             continue

@@ -57,7 +57,14 @@ def test_a_string_port_access_tells_where_its_operand_is(real: Bench) -> None:
     real.processor.set_gpr(ECX, 5)
     assert real.run(bytes.fromhex("f3 6d")) == ExitKind.IO
     info = real.processor.exit
-    assert (info.size, info.read, info.string, info.rep, info.segment, info.address_size) == (2, True, True, True, ES, 2)
+    assert (info.size, info.read, info.string, info.rep, info.segment, info.address_size) == (
+        2,
+        True,
+        True,
+        True,
+        ES,
+        2,
+    )
     assert info.linear_address == 0x12350
 
 
@@ -411,7 +418,9 @@ def test_the_way_from_real_to_protected_mode_and_back_leaves_big_segments(real: 
     real.write(GDT, bytes(8) + descriptor(0, 0xFFFFF, 0x92, 0x8))
     real.write(0x2100, struct.pack("<HI", 15, GDT))
     real.write(0x110000, b"\x5a")
-    code = bytes.fromhex("0f01160021 0f20c0 0c01 0f22c0 b80800 8ed8 0f20c0 24fe 0f22c0 31c0 8ed8 67a000001100 f4")
+    code = bytes.fromhex(
+        "0f01160021 0f20c0 0c01 0f22c0 b80800 8ed8 0f20c0 24fe 0f22c0 31c0 8ed8 67a000001100 f4"
+    )
     assert real.run(code) == ExitKind.HLT
     assert real.processor.gpr(EAX) & 0xFF == 0x5A
     assert real.processor.segment(DS).limit == 0xFFFFFFFF

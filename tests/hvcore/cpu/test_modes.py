@@ -19,14 +19,24 @@ ROOT = Path(__file__).parents[3]
 def test_every_field_of_the_record_exists_uncompiled() -> None:
     text = (resources.files("hvcore.cpu") / "state.pxd").read_text()
     body = text[text.index("cdef class State") :]
-    declared = set(re.findall(r"^ {4}cdef (?:readonly |public )?[\w]+(?:\[\d+\])? \*?(\w+)", body, re.MULTILINE))
+    declared = set(
+        re.findall(r"^ {4}cdef (?:readonly |public )?[\w]+(?:\[\d+\])? \*?(\w+)", body, re.MULTILINE)
+    )
 
     class Blank:
         pass
 
     blank = Blank()
     uncompiled.allocate(blank)
-    elsewhere = {"pins", "pin", "host", "host_view", "memory", "host_pages", "vcpu"}  # the processor's own start
+    elsewhere = {
+        "pins",
+        "pin",
+        "host",
+        "host_view",
+        "memory",
+        "host_pages",
+        "vcpu",
+    }  # the processor's own start
     assert declared - set(vars(blank)) - elsewhere == set()
 
 
@@ -41,7 +51,9 @@ def test_operations_are_numbered_as_c_numbers_them() -> None:
 @pytest.mark.skipif(not COMPILED, reason="this run is the uncompiled processor's already")
 def test_the_uncompiled_processor_passes_a_sample_of_the_same_tests(tmp_path: Path) -> None:
     for package in ("hvcore", "ioreq", "tests"):
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__")
+        )
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     vectors = os.environ.get("DEVMODEL_VECTORS", str(ROOT.parent / "shared" / "vectors"))
     environment = {**os.environ, "DEVMODEL_VECTORS": vectors, "PYTHONPATH": str(tmp_path)}

@@ -91,7 +91,9 @@ def test_the_first_store_sets_the_dirty_bit_even_after_a_load(paged: Paged) -> N
         (P | U, False, True, STORE, 3),
     ],
 )
-def test_a_fault_says_what_was_tried(paged: Paged, flags: int, user: bool, wp: bool, code: bytes, error: int) -> None:
+def test_a_fault_says_what_was_tried(
+    paged: Paged, flags: int, user: bool, wp: bool, code: bytes, error: int
+) -> None:
     paged.map(flags)
     if user:
         paged.user()

@@ -64,7 +64,9 @@ class Bench:
         actual["ip"] = p.rip
         actual["flags"] = p.rflags & mask
         expected["flags"] &= mask
-        different = {name: (actual[name], expected[name]) for name in expected if actual[name] != expected[name]}
+        different = {
+            name: (actual[name], expected[name]) for name in expected if actual[name] != expected[name]
+        }
         masked = self.flags_in_memory(vector, expected)
         for address, value in vector.final.ram:
             keep = masked.get(address, 0xFF)
