@@ -12,14 +12,15 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NEVER_COMPILED = {"__init__", "constants", "opcodes", "uncompiled"}
+WIRE = ("buffered", "channel", "evtchn", "fence", "page")
 FLAGS = ["-O2", "-fno-strict-aliasing", "-fwrapv", "-w"]  # -w: the C is Cython's, not ours to mend
 DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
 
 
 def extensions() -> list[Extension]:
-    """List the modules of the processor, and the wire's fence."""
+    """List the modules of the processor, and the wire's hot path."""
     sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
-    sources += Path("ioreq").glob("fence.py")
+    sources += [Path("ioreq", f"{name}.py") for name in WIRE]
     return [Extension(".".join(p.with_suffix("").parts), [str(p)], extra_compile_args=FLAGS) for p in sources]
 
 

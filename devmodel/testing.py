@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
@@ -40,7 +40,7 @@ _CORE_ALONE: Final = frozenset(f"--{name}" for name in CORE_OPTIONS)
 First: TypeAlias = Literal["core", "server"]
 
 
-class NotSeen(AssertionError):  # noqa: N818 - what the test says, not what went wrong in it
+class NotSeen(AssertionError):  # noqa: N818  (it says what happened, as pytest shows it)
     """Something did not come in time; the message shows what did."""
 
 
@@ -250,7 +250,7 @@ class Machine:
         return core, server
 
     async def _start(self, module: str, *arguments: str) -> trio.Process:
-        with open(os.path.join(self._folder, "said"), "ab") as said:  # noqa: ASYNC230 - a local file, at once
+        with open(os.path.join(self._folder, "said"), "ab") as said:  # noqa: ASYNC230  (a small local file)
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -286,7 +286,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def _bounded(seconds: float, message: Callable[[], str]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _bounded(seconds: float, message: Callable[[], str]) -> Iterator[None]:
     """Bound the block's time; a NotSeen if that is not enough."""
     with trio.move_on_after(seconds) as scope:
         yield

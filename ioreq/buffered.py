@@ -6,7 +6,10 @@ other's only after a check. Both are canonicalised modulo twice the ring at ever
 
 from typing import Final
 
-from ioreq import ProtocolError, fence
+import cython
+
+from ioreq import ProtocolError
+from ioreq.fence import ORDERS
 from ioreq.layout import (
     BUFFERED_ADDRESS_MAX,
     BUFFERED_MODULUS,
@@ -19,12 +22,17 @@ from ioreq.layout import (
 from ioreq.page import SharedBuffer
 from ioreq.request import Request
 
+if cython.compiled:
+    from cython.cimports.ioreq import fence
+else:
+    from ioreq import fence
+
 _SIZE_CODE: Final = {1: 0 << 10, 2: 1 << 10, 4: 2 << 10, 8: 3 << 10}
 _DIR: Final = 1 << 9
 _READ_POINTER: Final = 0  # as 32-bit words of the page
 _WRITE_POINTER: Final = 1
 _FIRST_SLOT: Final = 1  # as 64-bit words of the page
-_WEAK: Final = fence.WEAKLY_ORDERED
+_ORDERS: Final = ORDERS
 
 
 def encode(type_: int, address: int, size: int, data: int) -> int:
@@ -64,8 +72,8 @@ class RingProducer:
         if size == 8:
             self._slots[_FIRST_SLOT + write % BUFFERED_SLOTS] = encode(type_, address, size, data >> 32)
             write = (write + 1) % BUFFERED_MODULUS
-        if _WEAK:
-            fence.full()
+        if _ORDERS:
+            fence.order()
         self._write = write
         self._pointers[_WRITE_POINTER] = write
         return True
@@ -103,8 +111,8 @@ class RingConsumer:
             if write >= BUFFERED_MODULUS or used > BUFFERED_SLOTS:
                 self._resynchronise(write % BUFFERED_MODULUS)
                 return False
-            if _WEAK:
-                fence.full()
+            if _ORDERS:
+                fence.order()
             entry: int = slots[_FIRST_SLOT + read % BUFFERED_SLOTS]
             size = 1 << (entry >> 10 & 3)
             data = entry >> 32

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import cython
 import structlog
 import trio
 
-from ioreq import ProtocolError, fence
+from ioreq import ProtocolError
 from ioreq.buffered import RingConsumer
 from ioreq.evtchn import ReceivePort, SendPort, drain_doorbell, ring_doorbell
+from ioreq.fence import ORDERS
 from ioreq.layout import (
     FLAG_DATA_IS_PTR,
     FLAG_DESCENDING,
@@ -44,9 +46,14 @@ from ioreq.layout import (
 from ioreq.page import Slot
 from ioreq.request import Request
 
+if cython.compiled:
+    from cython.cimports.ioreq import fence
+else:
+    from ioreq import fence
+
 log = structlog.get_logger()
 
-_WEAK: Final = fence.WEAKLY_ORDERED
+_ORDERS: Final = ORDERS
 _LOW32: Final = 0xFFFFFFFF
 _IDLE_MASK: Final = STATE_MASK << FLAGS_SHIFT | _LOW32  # of word 3: state and vp_eport
 _READY_IN_WORD3: Final = STATE_IOREQ_READY << FLAGS_SHIFT
@@ -239,25 +246,22 @@ class CoreChannel:
         words[1] = request.data
         words[2] = count | size << SIZE_SHIFT
         word3 = self.vp_eport | flags << FLAGS_SHIFT | request.type << TYPE_SHIFT
-        if _WEAK:
-            fence.full()
+        if _ORDERS:
+            fence.order()
         words[3] = word3 | _READY_IN_WORD3
         self._send.send()
 
         octets = self._octets
         done = flags | STATE_IORESP_READY
         patience = self._patience
-        for _ in range(patience.looks):
-            if octets[STATE_OFFSET] == done:
-                if patience.score:
-                    patience.found()
-                break
-        else:
-            if not self._await_response(done, request):
-                words[3] = self.vp_eport
-                return ONES[size]
-        if _WEAK:
-            fence.full()
+        if fence.poll(octets, STATE_OFFSET, 0xFF, done, patience.looks):
+            if patience.score:
+                patience.found()
+        elif not self._await_response(done, request):
+            words[3] = self.vp_eport
+            return ONES[size]
+        if _ORDERS:
+            fence.order()
         word2 = words[2]
         if words[3] != word3 | _DONE_IN_WORD3 or words[0] != address or word2 >> SIZE_SHIFT != size:
             raise self._broken("the server changed the request", request)
@@ -376,7 +380,7 @@ class VcpuChannel:
         self.send = send
         self._buffered = buffered
         self._patience = Patience()
-        self._round = range(LOOKS_A_ROUND) if self._patience.most else range(1)
+        self._round = LOOKS_A_ROUND if self._patience.most else 1
         self._turns = TURNS
         self._asleep = True
         self.refused = 0
@@ -398,11 +402,13 @@ class VcpuChannel:
         if self._asleep:
             self._wake()
         while True:
-            for _ in self._round:
-                if octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY and self._accept():
-                    if patience.score:
-                        patience.found()
-                    return self.request
+            if (
+                fence.poll(octets, STATE_OFFSET, STATE_MASK, STATE_IOREQ_READY, self._round)
+                and self._accept()
+            ):
+                if patience.score:
+                    patience.found()
+                return self.request
             looked += LOOKS_A_ROUND
             buffered = self._buffered
             if buffered is not None and buffered.ring.waiting():
@@ -428,8 +434,8 @@ class VcpuChannel:
         """Answer the request taken last: `value` is below 2**64, and of no meaning for a write."""
         octets = self._octets
         self._words[1] = value
-        if _WEAK:
-            fence.full()
+        if _ORDERS:
+            fence.order()
         octets[STATE_OFFSET] = octets[STATE_OFFSET] & FLAGS_MASK | STATE_IORESP_READY
         self.send.send()
 
@@ -444,8 +450,8 @@ class VcpuChannel:
     def _accept(self) -> bool:
         """Take the READY request: mark it, empty the ring before it, copy, check."""
         octets = self._octets
-        if _WEAK:
-            fence.full()
+        if _ORDERS:
+            fence.order()
         flags = octets[STATE_OFFSET]
         octets[STATE_OFFSET] = flags & FLAGS_MASK | STATE_IOREQ_INPROCESS
         buffered = self._buffered

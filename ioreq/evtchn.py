@@ -13,9 +13,15 @@ A receiver that polls leaves its port masked and pending set, so that a send cos
 import contextlib
 import os
 
-from ioreq import fence
+import cython
+
 from ioreq.layout import EVENT_MASK_OFFSET, EVENT_PORTS, PAGE_SIZE
 from ioreq.page import SharedBuffer
+
+if cython.compiled:
+    from cython.cimports.ioreq import fence
+else:
+    from ioreq import fence
 
 
 class EventPage:

@@ -2,5 +2,27 @@ cdef extern from *:
     """
     #include <stdatomic.h>
     static inline void hardware_fence(void) { atomic_thread_fence(memory_order_seq_cst); }
+    static inline void hardware_order(void) { atomic_thread_fence(memory_order_acq_rel); }
+
+    static inline void pause_processor(void) {
+    #if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+    #endif
+    }
+
+    static inline int poll_byte(const volatile unsigned char *byte, unsigned char mask, unsigned char value,
+                                long looks) {
+        for (; looks > 0; looks--) {
+            if ((*byte & mask) == value) return 1;
+            pause_processor();
+        }
+        return 0;
+    }
     """
     void hardware_fence() noexcept nogil
+    void hardware_order() noexcept nogil
+    bint poll_byte(const unsigned char *byte, unsigned char mask, unsigned char value, long looks) noexcept nogil
+
+cpdef void full() noexcept nogil
+cpdef void order() noexcept
+cpdef bint poll(unsigned char[::1] octets, Py_ssize_t offset, unsigned char mask, unsigned char value, long looks)

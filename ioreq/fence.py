@@ -16,7 +16,9 @@ _acquire = _LOCK.acquire
 _release = _LOCK.release  # bound once: half the price of `with`
 
 WEAKLY_ORDERED: Final = platform.machine() not in {"x86_64", "AMD64", "i386", "i686"}
-"""Whether this host reorders two loads or two stores. x86 does not, and saves those fences."""
+"""Whether this host's processor reorders two loads or two stores. x86 does not."""
+ORDERS: Final = WEAKLY_ORDERED or cython.compiled
+"""Whether `order` does anything: for those who would rather not call it. A C compiler reorders, too."""
 
 
 def full() -> None:
@@ -26,3 +28,27 @@ def full() -> None:
     else:
         _acquire()
         _release()
+
+
+def order() -> None:
+    """Let no load overtake another, and no store another store."""
+    if cython.compiled:
+        hardware_order()  # type: ignore[name-defined]  # noqa: F821  (declared in fence.pxd)
+    elif WEAKLY_ORDERED:
+        full()
+
+
+def poll(octets, offset, mask, value, looks):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  (fence.pxd has them)
+    """Look up to `looks` times whether a byte of shared memory is `value` under `mask`.
+
+    A look takes about 50 ns either way: compiled, the processor pauses between two, and other threads run.
+    """
+    if cython.compiled:
+        with cython.nogil:
+            found = poll_byte(cython.address(octets[offset]), mask, value, looks)  # type: ignore[name-defined]  # noqa: F821
+        return found  # noqa: RET504
+    else:  # noqa: RET505 - Cython must see that one of the two is left out
+        for _ in range(looks):  # noqa: SIM110  (any() with a generator takes twice as long)
+            if octets[offset] & mask == value:
+                return True
+        return False

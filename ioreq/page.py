@@ -21,8 +21,9 @@ class Slot:
         if not 0 <= vcpu < IOREQ_SLOTS:
             raise ValueError(f"an ioreq page has {IOREQ_SLOTS} slots, there is none for vCPU {vcpu}")
         start = vcpu * IOREQ_SIZE
-        self.octets: memoryview = memoryview(page)[start : start + IOREQ_SIZE]
-        self.words: memoryview = self.octets.cast("Q")
+        octets = memoryview(page)[start : start + IOREQ_SIZE]
+        self.octets = octets
+        self.words = octets.cast("Q")
 
     @property
     def state(self) -> int:
@@ -36,7 +37,7 @@ class Slot:
 
     def describe(self) -> dict[str, int]:
         """Return the fields by their names in Xen's header, for logs."""
-        words = self.words.tolist()
+        words = [int(self.words[n]) for n in range(4)]
         return {
             "addr": words[0],
             "data": words[1],

@@ -139,7 +139,10 @@ set_uart:                       ; 115200 8N1, FIFOs on, interrupt pin enabled th
         mov     dx, UART + 3
         mov     al, 3
         out     dx, al
-        mov     dx, UART + 5    ; a byte typed ahead would go when the FIFOs come
+        inc     dx              ; a byte typed ahead would go when the FIFOs come: cut off the line, take it
+        mov     al, 0x10
+        out     dx, al
+        inc     dx
         in      al, dx
         test    al, 1
         jz      .fifos

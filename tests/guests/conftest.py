@@ -35,7 +35,7 @@ def seabios() -> list[str]:
 
 @pytest.fixture(scope="session")
 def grub_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Disk images with GRUB: "serial" talks on the serial line and the screen, "screen" on the screen only."""
+    """Disk images with GRUB: "serial" talks on serial line and screen, "screen" on the screen only."""
     for tool, package in (("grub-mkimage", "grub-common"), ("mformat", "mtools"), ("mcopy", "mtools")):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is in Debian's package {package}")

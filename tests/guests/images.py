@@ -11,19 +11,7 @@ SECTOR = 512
 PARTITION = 2048  # first sector
 SECTORS = 8 * 2048
 
-MODULES = [
-    "biosdisk",
-    "part_msdos",
-    "fat",
-    "serial",
-    "terminal",
-    "normal",
-    "ls",
-    "cat",
-    "echo",
-    "reboot",
-    "halt",
-]
+MODULES = "biosdisk part_msdos fat serial terminal normal ls cat echo reboot halt".split()  # noqa: SIM905
 SERIAL = """serial --unit=0 --speed=115200
 terminal_input serial console
 terminal_output serial console

@@ -1,4 +1,4 @@
-"""What is wrong from the start is one line and exit status 2; what goes wrong later hangs and leaves nothing."""
+"""What is wrong from the start is one line and exit status 2; what goes wrong later hangs nothing."""
 
 import os
 import pty

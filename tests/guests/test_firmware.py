@@ -49,6 +49,5 @@ async def test_the_banner_and_the_keyboard_are_on_the_screen(vendor, grub_on_scr
         await machine.shows("grub>")
         assert size_of(await machine.png()) == (720, 400)
         await machine.key(*"echo", "spc", *"two", "spc", "shift-k", *"eys", "ret")
-        screen = await machine.shows("two Keys\n")
-        assert screen.count("two Keys") == 2  # what was typed, and the answer
+        await machine.shows("grub> echo two Keys\ntwo Keys\n")
         assert machine.console.output == b""

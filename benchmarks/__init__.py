@@ -1,0 +1,1 @@
+"""Figures: `python -m benchmarks`. Medians and ratios; nothing here asserts a time."""

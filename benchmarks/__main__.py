@@ -1,0 +1,135 @@
+"""`python -m benchmarks [--quick]`: a table on the terminal, and the same as JSON."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+import trio
+
+from benchmarks import guest, machines, transport
+from hvcore.cpu.processor import COMPILED
+
+RESULTS: Final = Path(__file__).with_name("results.json")
+
+
+@attrs.frozen
+class Figure:
+    """One row. `ratio` is to the peer named in `beside`."""
+
+    name: str
+    value: float
+    unit: str
+    beside: str = ""
+    ratio: float | None = None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Figures of devmodel.")
+    parser.add_argument("--quick", action="store_true", help="half a minute in all, and rough")
+    parser.add_argument("--output", metavar="FILE", type=Path, default=RESULTS, help="the JSON file")
+    options = parser.parse_args(argv)
+    where = describe_host()
+    print(", ".join(f"{key} {value}" for key, value in where.items()))
+    figures: list[Figure] = []
+
+    def add(figure: Figure) -> None:
+        figures.append(figure)
+        ratio = "" if figure.ratio is None else f"{figure.ratio:8.3g} x {figure.beside}"
+        print(f"  {figure.name:<44}{figure.value:>10.3g} {figure.unit:<5}{ratio}", flush=True)
+
+    measure(add, quick=options.quick)
+    document = {"host": where, "quick": options.quick, "figures": [attrs.asdict(f) for f in figures]}
+    options.output.write_text(json.dumps(document, indent=2) + "\n")
+    print(f"written to {options.output}")
+    return 0
+
+
+def describe_host() -> dict[str, str]:
+    """Return what the figures depend on."""
+    cpu = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.partition(":")[2].strip()
+            break
+    return {
+        "cpu": cpu,
+        "processors": str(len(os.sched_getaffinity(0))),
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "kernel": platform.release().partition("-")[0],
+        "python": platform.python_version(),
+    }
+
+
+def measure(add: Callable[[Figure], None], *, quick: bool) -> None:
+    """Measure everything, in the order of the table."""
+    seconds = 0.1 if quick else 2.0
+    repeats = 1 if quick else 3
+
+    def median(once: Callable[[], float]) -> float:
+        return statistics.median(once() for _ in range(repeats))
+
+    qemu = machines.has_qemu()
+    with machines.uncompiled() as copy:
+        for loop in (guest.COMPUTE, guest.MEMORY):
+
+            def mips(command: machines.Command, turns: int, cwd: Path = machines.ROOT) -> float:
+                def once() -> float:
+                    return machines.turns_a_second(loop, command, seconds, turns=turns, cwd=cwd)  # noqa: B023
+
+                return median(once) * loop.instructions / 1e6  # noqa: B023
+
+            peer = mips(machines.qemu, 10_000_000) if qemu else None
+            if COMPILED:
+                value = mips(machines.devmodel, 2_000_000)
+                add(
+                    Figure(
+                        f"{loop.name} loop, compiled",
+                        value,
+                        "MIPS",
+                        "QEMU TCG",
+                        None if peer is None else value / peer,
+                    )
+                )
+            value = mips(machines.devmodel, 10_000, copy)
+            add(
+                Figure(
+                    f"{loop.name} loop, uncompiled",
+                    value,
+                    "MIPS",
+                    "QEMU TCG",
+                    None if peer is None else value / peer,
+                )
+            )
+            if peer is not None:
+                add(Figure(f"{loop.name} loop, QEMU TCG", peer, "MIPS"))
+
+    bell = median(lambda: transport.eventfd_ping_pong(seconds))
+    add(Figure("eventfd ping-pong between two processes", bell, "µs"))
+    value = median(lambda: transport.ioreq_round_trip(seconds))
+    add(Figure("ioreq round trip, no processor", value, "µs", "eventfd", value / bell))
+    value = 1e6 / median(
+        lambda: machines.turns_a_second(guest.PORT, machines.devmodel, seconds, turns=20_000, wall=True)
+    )
+    add(Figure("port read by a guest, across processes", value, "µs", "eventfd", value / bell))
+    if qemu:
+        value = 1e6 / median(
+            lambda: machines.turns_a_second(guest.PORT, machines.qemu, seconds, turns=200_000, wall=True)
+        )
+        add(Figure("port read by a guest, QEMU in one process", value, "µs", "eventfd", value / bell))
+    add(Figure("demo guest, command to exit", median(machines.time_to_self_test), "s"))
+    if machines.can_boot_grub():
+        add(
+            Figure("SeaBIOS and GRUB, command to grub>", median(lambda: trio.run(machines.time_to_grub)), "s")
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

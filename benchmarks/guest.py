@@ -1,0 +1,96 @@
+"""A guest that runs one loop and ends: 64 KiB of firmware that devmodel and QEMU both start.
+
+It enters 32-bit protected mode with flat segments, runs its loop ECX times and writes 0 to the debug-exit
+port. The bytes are written out here, so that nobody needs an assembler.
+"""
+
+import struct
+from typing import Final
+
+import attrs
+
+SIZE: Final = 0x10000
+_PROTECTED: Final = 0x40  # offset of the 32-bit code
+_GDT: Final = 0x100
+_BASE: Final = 0xF0000  # where the image's last 64 KiB lie below 1 MiB
+
+_REAL: Final = bytes.fromhex(
+    "fa"  #               cli
+    "2e660f0116 0002"  #  lgdt [cs:0200h]
+    "0f20c0"  #           mov eax, cr0
+    "0c01"  #             or al, 1
+    "0f22c0"  #           mov cr0, eax
+    "66ea 40000f00 0800"  # jmp dword 8:F0040h
+)
+_FLAT: Final = bytes.fromhex(
+    "66b81000"  #  mov ax, 10h
+    "8ed8 8ec0 8ed0"  # mov ds, ax; mov es, ax; mov ss, ax
+    "bc00700000"  #  mov esp, 7000h
+)
+_END: Final = bytes.fromhex(
+    "31c0"  #  xor eax, eax
+    "e6f4"  #  out 0F4h, al
+    "f4 ebfd"  #  hlt; jmp to it
+)
+_DESCRIPTORS: Final = struct.pack("<QQQ", 0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF)
+
+
+@attrs.frozen
+class Loop:
+    """A loop: what goes before it, its body, and how many instructions a turn has with `dec ecx; jnz`."""
+
+    name: str
+    before: bytes
+    body: bytes
+    instructions: int
+
+
+COMPUTE: Final = Loop(
+    "compute",
+    b"",
+    bytes.fromhex(
+        "01d8"  #  add eax, ebx
+        "31c3"  #  xor ebx, eax
+        "c1c005"  #  rol eax, 5
+        "8d5c1803"  #  lea ebx, [eax + ebx + 3]
+        "29c2"  #  sub edx, eax
+        "42"  #  inc edx
+    ),
+    8,
+)
+MEMORY: Final = Loop(
+    "memory",
+    bytes.fromhex("bf00000200"),  #  mov edi, 20000h
+    bytes.fromhex(
+        "8b07"  #  mov eax, [edi]
+        "01c3"  #  add ebx, eax
+        "895f04"  #  mov [edi + 4], ebx
+        "83470801"  #  add dword [edi + 8], 1
+        "83c710"  #  add edi, 16
+        "81e7ffff0200"  #  and edi, 2FFFFh: 64 KiB, round and round
+    ),
+    8,
+)
+PORT: Final = Loop(
+    "port",
+    bytes.fromhex("bafd030000"),  #  mov edx, 3FDh: the UART's line status
+    bytes.fromhex("ec"),  #  in al, dx
+    3,
+)
+
+
+def image(loop: Loop, turns: int) -> bytes:
+    """Return firmware that runs `turns` turns of `loop`, at least one."""
+    body = loop.body + b"\x49"  # dec ecx
+    back = struct.pack("<Bb", 0x75, -len(body) - 2)  # jnz
+    code = _FLAT + b"\xb9" + struct.pack("<I", turns) + loop.before + body + back + _END
+    data = bytearray(SIZE)
+    for at, what in (
+        (0, _REAL),
+        (_PROTECTED, code),
+        (_GDT, _DESCRIPTORS),
+        (0x200, struct.pack("<HI", len(_DESCRIPTORS) - 1, _BASE + _GDT)),
+        (0xFFF0, bytes.fromhex("ea 0000 00f0")),  # the reset vector: jmp F000:0
+    ):
+        data[at : at + len(what)] = what
+    return bytes(data)

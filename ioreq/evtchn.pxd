@@ -1,0 +1,18 @@
+from libc.stdint cimport uint32_t
+
+cdef class EventPage:
+    cdef readonly uint32_t[::1] pending
+    cdef readonly uint32_t[::1] mask
+
+cdef class SendPort:
+    cdef uint32_t[::1] _pending
+    cdef uint32_t[::1] _mask
+    cdef readonly int port
+    cdef readonly int doorbell
+    cpdef void send(self) except *
+
+cdef class ReceivePort:
+    cdef uint32_t[::1] _pending
+    cdef uint32_t[::1] _mask
+    cdef readonly int port
+    cdef readonly int doorbell
