@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from hvcore.cpu.exitinfo import ExitKind
+from hvcore.cpu.exitinfo import Emulate, ExitKind
 from hvcore.cpu.processor import COMPILED
 from tests.hvcore.cpu.bench import EAX, Bench
 from tests.hvcore.cpu.silicon import Case, Outcome, Subject, needs_silicon, on_silicon
@@ -333,6 +333,15 @@ def test_the_processor_comes_up_with_its_registers_zero_and_not_empty(flat: Benc
     flat.reset()
     assert flat.run(bytes.fromhex("d9 35 00900000 f4")) == ExitKind.HLT
     assert words(flat, DATA, "<3I") == (0xFFFF0040, 0xFFFF0000, 0xFFFF5555)
+
+
+@pytest.mark.parametrize(
+    "code", ["0fae0500800b00", "0fae0d00800b00", "d92500800b00", "dd3500800b00", "dd2500800b00"]
+)
+def test_an_image_in_what_is_no_memory_faults(flat: Bench, code: str) -> None:
+    assert flat.run(bytes.fromhex(code)) == ExitKind.GUEST_PHYSICAL
+    flat.processor.emulate_begin()
+    assert flat.processor.emulate() == Emulate.FAULT
 
 
 def test_fxsave_wants_16_byte_boundaries(flat: Bench) -> None:
