@@ -219,6 +219,14 @@ def test_transcendental_results_are_within_one_place_of_the_host() -> None:
         assert all(abs(rank(silicon, i) - rank(ours, i)) <= 1 for i in range(8)), show(case)
 
 
+def test_a_tiny_logarithm_underflows_even_if_it_is_exact() -> None:
+    image = struct.pack("<HHBBHIIIIII", 0xA7F, 0x222D, 0xF7, 0, 0, 0, 0, 0, 0, 0x1F80, 0)
+    image += struct.pack("<QQQQ", 1 << 63, 0x3FBE, 1, 0) + bytes(512 - 64)
+    out = Subject().run(Case(b"\xd9\xf1", image, bytes(16)))
+    assert struct.unpack_from("<H", out.image, 2)[0] == 0x283F
+    assert struct.unpack_from("<QH", out.image, 32) == (65, 0x8000)
+
+
 # Named cases: exceptions as the system sees them, and the images in memory
 
 DATA = 0x9000
