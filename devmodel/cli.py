@@ -26,8 +26,8 @@ CORE_OPTIONS: Final = {
     "firmware": ("FILE", "firmware image, started at the reset vector"),
     "image": ("FILE", "flat binary, started in real mode"),
     "image-address": ("ADDRESS", "where the flat binary goes (0x7c00)"),
-    "kernel": ("FILE", "Linux kernel (bzImage), started without firmware"),
-    "initrd": ("FILE", "its initial RAM disk"),
+    "kernel": ("FILE", "Linux (bzImage) or multiboot kernel, started without firmware"),
+    "initrd": ("FILE", "its initial RAM disk, or first module"),
     "append": ("TEXT", "its command line"),
 }
 """Options of `devmodel run` that are handed to `hvcore run` as they are."""

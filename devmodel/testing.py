@@ -1,9 +1,9 @@
-"""Whole machines in async tests: boot real firmware, type on its console, look at its screen.
+r"""Whole machines in async tests: boot real firmware, type on its console, look at its screen.
 
     async def test_grub_sees_the_disk() -> None:
         async with Machine("--firmware", BIOS, "--disk", image, "--vendor", "svm") as machine:
             await machine.console.expect(b"grub>")
-            await machine.console.type("ls\\r")
+            await machine.console.type("ls\r")
             await machine.console.expect(b"(hd0)")
             assert "SeaBIOS" in await machine.screen()
 
@@ -40,7 +40,7 @@ _CORE_ALONE: Final = frozenset(f"--{name}" for name in CORE_OPTIONS)
 First: TypeAlias = Literal["core", "server"]
 
 
-class NotSeen(AssertionError):
+class NotSeen(AssertionError):  # noqa: N818 - what the test says, not what went wrong in it
     """Something did not come in time; the message shows what did."""
 
 
@@ -250,7 +250,7 @@ class Machine:
         return core, server
 
     async def _start(self, module: str, *arguments: str) -> trio.Process:
-        with open(os.path.join(self._folder, "said"), "ab") as said:
+        with open(os.path.join(self._folder, "said"), "ab") as said:  # noqa: ASYNC230 - a local file, at once
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-m", module, *arguments],
                 stdin=subprocess.DEVNULL,

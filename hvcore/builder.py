@@ -10,15 +10,17 @@ The map is a PC's (Xen's HVM domain builder and QEMU's `pc` machine agree on it)
     FFxxxxxx-FFFFFFFF  the firmware, ending at 4 GiB
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 import attrs
 
 from hvcore.config import MachineConfig
 from hvcore.errors import ConfigError
 from hvcore.hvm import GuestState, Register, SegmentName, SegmentState
-from hvcore.linux import LinuxKernel
+from hvcore.linux import LinuxKernel, is_linux
 from hvcore.memory import GuestMemory
+from hvcore.multiboot import MultibootKernel, find_header
 from ioreq.messages import E820Entry
 
 FIRMWARE_STEP: Final = 64 << 10
@@ -40,6 +42,16 @@ FIRST_DISK: Final = 0x80
 """What a BIOS leaves in DL for the boot sector it starts."""
 
 
+class Kernel(Protocol):
+    """What is started without firmware: `hvcore.linux` or `hvcore.multiboot`."""
+
+    def load(self, memory: GuestMemory, e820: Iterable[E820Entry]) -> None:
+        """Put everything into RAM. Raises ConfigError if it does not fit."""
+
+    def start_state(self, power_on: GuestState) -> GuestState:
+        """Return the state of its entry point."""
+
+
 @attrs.define(eq=False)
 class Builder:
     """Builds one domain, and builds its start state again after a reset."""
@@ -48,7 +60,7 @@ class Builder:
     memory: GuestMemory
     firmware: bytes = b""
     image: bytes = b""
-    kernel: LinuxKernel | None = None
+    kernel: Kernel | None = None
 
     @classmethod
     def build(cls, machine: MachineConfig) -> "Builder":
@@ -129,14 +141,20 @@ def read_firmware(path: str) -> bytes:
     return data
 
 
-def read_kernel(machine: MachineConfig) -> LinuxKernel:
-    """Read a Linux kernel and what belongs to it. Raises ConfigError."""
-    assert machine.kernel is not None
-    image = _read("kernel", machine.kernel, FILE_MOST)
-    initrd = _read("initrd", machine.initrd, FILE_MOST) if machine.initrd is not None else b""
-    kernel = LinuxKernel(image, machine.append.encode(), initrd)
-    kernel.check(machine.kernel)
-    return kernel
+def read_kernel(machine: MachineConfig) -> Kernel:
+    """Read a kernel, Linux or multiboot, and what belongs to it. Raises ConfigError."""
+    path = machine.kernel
+    assert path is not None
+    image = _read("kernel", path, FILE_MOST)
+    initrd = _read("initrd", machine.initrd, FILE_MOST) if machine.initrd is not None else None
+    append = machine.append.encode()
+    if is_linux(image):
+        kernel = LinuxKernel(image, append, initrd or b"")
+        kernel.check(path)
+        return kernel
+    if find_header(image) is None:
+        raise ConfigError(f"kernel {path} is neither a Linux bzImage nor a multiboot kernel")
+    return MultibootKernel.read(path, image, append, initrd, machine.initrd)
 
 
 def _read(what: str, path: str, most: int = FIRMWARE_MOST) -> bytes:

@@ -1,7 +1,6 @@
 """`hvcore run`: build a domain, wait for its device models, run the guest."""
 
 import argparse
-import contextlib
 import logging
 import os
 import signal
@@ -136,8 +135,10 @@ def _parser() -> _Parser:
     run.add_argument(
         "--image-address", type=_address, metavar="ADDRESS", help="where the flat binary goes (0x7c00)"
     )
-    run.add_argument("--kernel", metavar="FILE", help="Linux kernel (bzImage), started without firmware")
-    run.add_argument("--initrd", metavar="FILE", help="its initial RAM disk")
+    run.add_argument(
+        "--kernel", metavar="FILE", help="Linux (bzImage) or multiboot kernel, started without firmware"
+    )
+    run.add_argument("--initrd", metavar="FILE", help="its initial RAM disk, or first module")
     run.add_argument("--append", metavar="TEXT", help="its command line")
     run.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
     run.add_argument(

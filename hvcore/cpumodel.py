@@ -68,7 +68,7 @@ MODELS: Final = {
     for model in (
         CpuModel("486", 0x480, _I486, 1),  # DX4, the 486 that has CPUID
         CpuModel("pentium", 0x52C, _PENTIUM, 1),
-        CpuModel("i686", 0x633, 0xFFFF_FFFF, 2, b"devmodel i686 virtual processor"),  # all there is
+        CpuModel("i686", 0x633, 0xFFFF_FFFF, 0x16, b"devmodel i686 virtual processor"),  # all there is
     )
 }
 DEFAULT: Final = "i686"

@@ -38,6 +38,7 @@ E820_TABLE: Final = 0x2D0
 
 LOADED_HIGH: Final = 1
 UNDEFINED_LOADER: Final = 0xFF
+SHORTEST: Final = 0x268  # bytes with the whole header of protocol 2.15
 OLDEST: Final = 0x0203  # the protocol that says where the RAM disk may end
 BOOT_CS: Final = 0x10  # __BOOT_CS and __BOOT_DS, which the kernel expects in these slots
 BOOT_DS: Final = 0x18
@@ -50,6 +51,11 @@ def _descriptor(attributes: int) -> int:
     return 0x000F_0000_0000_FFFF | (attributes & 0xFF) << 40 | (attributes >> 12 & 0xF) << 52
 
 
+def is_linux(image: bytes) -> bool:
+    """Whether a file is a Linux kernel with the setup header of a bzImage (or of the older zImage)."""
+    return image[0x202:0x206] == b"HdrS"
+
+
 @attrs.frozen
 class LinuxKernel:
     """A bzImage, its command line and initial RAM disk, checked and ready to be put into memory."""
@@ -60,8 +66,8 @@ class LinuxKernel:
 
     def check(self, path: str) -> None:
         """Refuse what is not a bzImage of the 32-bit protocol, or is cut short. Raises ConfigError."""
-        if len(self.image) < 0x260 or self.image[0x202:0x206] != b"HdrS":
-            raise ConfigError(f"kernel {path} is not a Linux bzImage (no HdrS at 0x202)")
+        if len(self.image) < SHORTEST:
+            raise ConfigError(f"kernel {path} has {len(self.image)} bytes: it is truncated")
         version = self._word(0x206)
         if version < OLDEST or not self.image[LOADFLAGS] & LOADED_HIGH:
             raise ConfigError(
@@ -77,7 +83,7 @@ class LinuxKernel:
     def load(self, memory: GuestMemory, e820: Iterable[E820Entry]) -> None:
         """Put everything into RAM. Raises ConfigError if it does not fit."""
         kernel = self.image[self._setup_bytes() :]
-        room = KERNEL + max(len(kernel), self._init_size())
+        room = max(KERNEL + len(kernel), self._runs_at() + self._init_size())
         low_ram = memory.regions[0].length
         limit = min(self._initrd_limit(), low_ram)
         at = (limit - len(self.initrd)) & ~(PAGE - 1)
@@ -121,8 +127,12 @@ class LinuxKernel:
     def _initrd_limit(self) -> int:
         return self._dword(0x22C) + 1
 
+    def _runs_at(self) -> int:
+        """Where the kernel unpacks itself: where it lies, but not below the address it prefers."""
+        return max(KERNEL, self._dword(0x258)) if self._word(0x206) >= 0x020A else KERNEL
+
     def _init_size(self) -> int:
-        """Bytes the kernel needs from where it lies until it has a memory map of its own."""
+        """Bytes the kernel needs from where it runs until it has a memory map of its own."""
         return self._dword(0x260) if self._word(0x206) >= 0x020A else 0
 
     def _zero_page(self, initrd_at: int, e820: list[E820Entry]) -> bytes:

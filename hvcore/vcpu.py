@@ -103,6 +103,7 @@ class Vcpu:
                 wrmsr=msr.write,
                 rdtsc=msr.read_tsc,
                 halt=self._halt,
+                task_switch=self._switch_task,
                 external_interrupt=self.interrupts.pin_raised,
                 interrupt_window=self.interrupts.window_open,
                 triple_fault=self._platform.triple_fault,
@@ -192,6 +193,11 @@ class Vcpu:
         if enabled and pins[pin]:
             self.halted = False
             self.interrupts.pin_raised()
+
+    def _switch_task(self, tss: int, source: int, rip: int, external: bool, error: int | None) -> None:
+        """Have the processor do what the hardware leaves to software (SDM vol. 3 section 7.3)."""
+        if not self.processor.task_switch(tss, source, rip, external, error):
+            self._crash(f"the guest switches to the task {tss:#06x}, whose state lies in no memory")
 
     def _leave(self) -> None:
         self._running = False

@@ -7,13 +7,11 @@ state is as it was before.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments
+    from cython.cimports.hvcore.cpu import flags, mmu, segments, tasks
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments
+    from hvcore.cpu import flags, mmu, segments, tasks
     from hvcore.cpu.constants import *
-
-TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
 
 
 def contributory(vector):
@@ -128,9 +126,7 @@ def deliver_protected(c, vector, kind, error, has_error):
         return
     selector = (raw >> 16) & 0xFFFF
     if gate == 5:
-        c.fault = FAULT_EXIT
-        c.info.kind = TASK_SWITCH
-        c.info.number = selector
+        tasks.begin(c, selector, TASK_GATE, ext, has_error, error)
         return
     if not selector & 0xFFFC:
         mmu.exception(c, VEC_GP, ext)

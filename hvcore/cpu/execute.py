@@ -54,6 +54,7 @@ EXIT_INTERRUPT_WINDOW = cython.declare(u32, 2)
 EXIT_HLT = cython.declare(u32, 4)
 EXIT_EXCEPTION = cython.declare(u32, 10)
 EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
+EXIT_TASK_SWITCH = cython.declare(u32, 20)
 EXIT_IRET = cython.declare(u32, 22)
 EXIT_SOFTWARE_INTERRUPT = cython.declare(u32, 23)
 
@@ -376,6 +377,7 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.fault_address = NO_PAGE
         events.deliver(c, vector, kind, error, has_error, length)
         if c.fault == FAULT_NONE:
+            c.info.vectoring = 0
             c.activity_now = ACTIVE
             c.shadow = 0
             c.special &= SPECIAL_SHADOW ^ M32
@@ -387,6 +389,8 @@ def raise_event(c, vector, kind, error, has_error, length):
         c.info.vectoring_has_error_code = has_error
         if c.fault == FAULT_EXIT:
             c.fault = FAULT_NONE
+            c.info.instruction_length = length
+            c.info.next_rip = (c.eip + length) & M32
             return 1
         second = c.fault_vector
         how = events.combine(c, vector, second) if kind == EVENT_EXCEPTION else 0
@@ -409,12 +413,18 @@ def attend(c):
     """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
     if c.special & SPECIAL_INJECT:
         c.special &= SPECIAL_INJECT ^ M32
-        return raise_event(
+        if raise_event(
             c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length
-        )
+        ):
+            return 1
+        if not c.special & SPECIAL_RAISE:
+            return 0
     if c.special & SPECIAL_RAISE:
-        c.special &= SPECIAL_RAISE ^ M32
-        return raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0)
+        while c.special & SPECIAL_RAISE:  # a task that was switched to may have a fault of its own
+            c.special &= SPECIAL_RAISE ^ M32
+            if raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0):
+                return 1
+        return 0
     if c.on_window and c.flags & F_IF and not c.shadow:
         c.info.kind = EXIT_INTERRUPT_WINDOW
         return 1
@@ -752,6 +762,13 @@ def software_interrupt(c, vector, kind, length):
     c.fault_length = length
 
 
+def stop_for_task_switch(c, o):
+    """The facts of the instruction that a task switch stopped at."""
+    if c.fault == FAULT_EXIT and c.info.kind == EXIT_TASK_SWITCH:
+        c.info.instruction_length = o.length
+        c.info.next_rip = c.eip
+
+
 def transfer_control(c, o):
     """Segment registers and far transfers; `c.eip` is already that of the next instruction."""
     kind: u32 = o.kind
@@ -793,8 +810,10 @@ def transfer_control(c, o):
                 start_shadow(c, SHADOW_MOV_SS)
         else:
             transfer.far_jump(c, selector, value, size, kind == CALL_FAR_M)
+            stop_for_task_switch(c, o)
     elif kind == JMP_FAR or kind == CALL_FAR:
         transfer.far_jump(c, o.disp, o.imm, size, kind == CALL_FAR)
+        stop_for_task_switch(c, o)
     elif kind == RET_FAR:
         transfer.far_return(c, size, o.imm)
     elif kind == IRET:
@@ -802,6 +821,7 @@ def transfer_control(c, o):
             system.stop(c, EXIT_IRET, o)
         else:
             transfer.interrupt_return(c, size)
+            stop_for_task_switch(c, o)
     elif kind == INT and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
         mmu.exception(c, VEC_GP, 0)
     elif kind == INT:

@@ -30,6 +30,12 @@ class ExitKind:
     LMSW: Final = 25
     CLTS: Final = 26
 
+class TaskSource:
+    CALL: Final = 0
+    IRET: Final = 1
+    JMP: Final = 2
+    GATE: Final = 3
+
 class Emulate:
     DONE: Final = 0
     READ: Final = 1
@@ -61,6 +67,7 @@ class ExitInfo:
     fault_address: int
     number: int
     gpr: int
+    source: int
     vectoring: bool
     vectoring_kind: int
     vectoring_vector: int

@@ -10,11 +10,11 @@ import cython
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, x87
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, system, x87
+    from hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -70,7 +70,7 @@ class Intercepts:
         self.invd = False
         self.invlpg = False
         self.pause = False
-        self.task_switch = True
+        self.task_switch = False
         self.iret = False
         self.software_interrupt = False
         self.descriptor_table = False
@@ -353,6 +353,7 @@ class Processor(State):
         self.on_invlpg = w.invlpg
         self.on_pause = w.pause
         self.on_iret = w.iret
+        self.on_task_switch = w.task_switch
         self.on_software_interrupt = w.software_interrupt
         self.on_descriptor_table = w.descriptor_table
         self.io_bitmap_used = w.io_bitmap is not None
@@ -401,6 +402,30 @@ class Processor(State):
         self.inject_error = error_code or 0
         self.inject_length = instruction_length
         self.special |= SPECIAL_INJECT
+
+    def task_switch(
+        self, selector: u32, source: u32, next_rip, external: bool = False, error_code=None
+    ) -> bool:
+        """Carry out the task switch that the processor stopped at, for a backend.
+
+        `source` is a TaskSource. The outgoing task goes on at `next_rip`, that is behind the instruction, or at the
+        faulting one. A fault on the way is delivered by the next run. False: the TSS lies in no memory.
+        """
+        eip = self.eip
+        self.eip = next_rip & 0xFFFFFFFF
+        has_error = error_code is not None
+        tasks.switch(self, selector, source, external, has_error, error_code if has_error else 0)
+        if self.fault:
+            self.eip = eip
+            if self.fault == FAULT_EXIT:
+                self.fault = FAULT_NONE
+                return False
+            self.keep_fault()
+        elif next_rip != eip:
+            self.icount += 1
+        self.shadow &= 8
+        self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+        return True
 
     @property
     def pending_injection(self) -> bool:

@@ -29,7 +29,7 @@ else:
     INT_BITS = (1 << 63) - 1
     FRACTION64 = (1 << 52) - 1
 
-    def LEADING_ZEROS(v):  # noqa: N802
+    def LEADING_ZEROS(v):  # noqa: N802 - a macro of the .pxd
         """Of a 64-bit number that is not 0."""
         return 64 - v.bit_length()
 

@@ -167,6 +167,12 @@ cdef enum:
     EVENT_SOFTWARE_EXCEPTION = 6
 
 cdef enum:
+    TASK_CALL = 0       # as VMX numbers them (SDM vol. 3 table 28-2)
+    TASK_IRET = 1
+    TASK_JMP = 2
+    TASK_GATE = 3
+
+cdef enum:
     SPECIAL_SHADOW = 1
     SPECIAL_TRAP = 2
     SPECIAL_INJECT = 4
@@ -315,7 +321,7 @@ cdef class State:
     cdef u32 special
     cdef readonly u64 icount
     cdef u64 stop_at
-    cdef bint stop_wanted
+    cdef u32 stop_wanted
     cdef u64 block_eip
     cdef s64 current            # the block that is being executed, 0 if it is in none
     cdef ExitInfo info
@@ -341,6 +347,7 @@ cdef class State:
     cdef u32 on_invlpg
     cdef u32 on_pause
     cdef u32 on_iret
+    cdef u32 on_task_switch
     cdef u32 on_software_interrupt
     cdef u32 on_descriptor_table
     cdef u32 io_bitmap_used

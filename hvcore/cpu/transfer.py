@@ -3,13 +3,11 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import events, flags, mmu, segments
+    from cython.cimports.hvcore.cpu import events, flags, mmu, segments, tasks
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import events, flags, mmu, segments
+    from hvcore.cpu import events, flags, mmu, segments, tasks
     from hvcore.cpu.constants import *
-
-TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
 
 
 def enter_code(c, selector, raw, target, rpl):
@@ -90,9 +88,9 @@ def far_jump(c, selector, target, size, call):
     if kind == 4 or kind == 12:
         through_gate(c, selector, raw, call)
         return
-    c.fault = FAULT_EXIT
-    c.info.kind = TASK_SWITCH
-    c.info.number = selector
+    if kind == 5:
+        selector = (raw >> 16) & 0xFFFF
+    tasks.begin(c, selector, TASK_CALL if call else TASK_JMP, 0, 0, 0)
 
 
 def through_gate(c, selector, gate, call):
@@ -336,9 +334,9 @@ def interrupt_return(c, size):
         mmu.exception(c, VEC_GP, 0)
         return
     if c.protected and c.flags & F_NT:
-        c.fault = FAULT_EXIT
-        c.info.kind = TASK_SWITCH
-        c.info.number = 0
+        selector = mmu.system_read(c, c.base[TR], 2)
+        if not c.fault:
+            tasks.begin(c, selector, TASK_IRET, 0, 0, 0)
         return
     target = peek(c, 0, size)
     if c.fault:

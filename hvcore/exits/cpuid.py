@@ -13,6 +13,9 @@ from hvcore.cpumodel import DEFAULT, MODELS, CpuModel
 from hvcore.hvm import Register
 
 VENDOR: Final = b"GenuineIntel"
+TSC_HZ: Final = 10**9  # the processor's time-stamp counter
+TSC_ADJUST: Final = 1 << 1  # leaf 7, EBX
+INVARIANT_TSC: Final = 1 << 8  # leaf 8000_0007, EDX
 EXTENDED: Final = 0x8000_0000
 
 Leaf = tuple[int, int, int, int]
@@ -29,14 +32,24 @@ def leaves(model: CpuModel) -> dict[int, Leaf]:
     if model.max_basic >= 2:
         # One descriptor read, no cache or TLB described: sizes are a host's business.
         table[2] = (1, 0, 0, 0)
+    if model.max_basic >= 0x16:
+        # The TSC's frequency and that it never changes, so that nobody has to measure it against a timer on a
+        # host that has other things to do.
+        table |= dict.fromkeys(range(3, 0x15), (0, 0, 0, 0))
+        table[7] = (0, TSC_ADJUST, 0, 0)
+        table[0x15] = (1, 1, TSC_HZ, 0)
+        table[0x16] = (TSC_HZ // 10**6, TSC_HZ // 10**6, 0, 0)
     if model.brand:
         brand = struct.unpack("<12I", model.brand.ljust(48, b"\0"))
         table |= {
-            EXTENDED: (EXTENDED + 4, 0, 0, 0),
+            EXTENDED: (EXTENDED + 7, 0, 0, 0),
             EXTENDED + 1: (0, 0, 0, 0),
             EXTENDED + 2: brand[0:4],
             EXTENDED + 3: brand[4:8],
             EXTENDED + 4: brand[8:12],
+            EXTENDED + 5: (0, 0, 0, 0),
+            EXTENDED + 6: (0, 0, 0, 0),
+            EXTENDED + 7: (0, 0, 0, INVARIANT_TSC),
         }
     return table
 

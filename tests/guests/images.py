@@ -11,7 +11,19 @@ SECTOR = 512
 PARTITION = 2048  # first sector
 SECTORS = 8 * 2048
 
-MODULES = "biosdisk part_msdos fat serial terminal normal ls cat echo reboot halt".split()
+MODULES = [
+    "biosdisk",
+    "part_msdos",
+    "fat",
+    "serial",
+    "terminal",
+    "normal",
+    "ls",
+    "cat",
+    "echo",
+    "reboot",
+    "halt",
+]
 SERIAL = """serial --unit=0 --speed=115200
 terminal_input serial console
 terminal_output serial console

@@ -44,6 +44,7 @@ class FakeProcessor:
         self.changed = 0
         self.tsc = 0x1122334455667788
         self.faults: list[tuple[int, int | None]] = []
+        self.task_switches = True
         self.unmapped: set[int] = set()
         self.set_model(0x633, 0xFFFFFFFF)
         self.reset()
@@ -107,6 +108,10 @@ class FakeProcessor:
 
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:
         self.injected.append((kind, vector, error, length))
+
+    def task_switch(self, *switch: Any) -> bool:
+        self.switched = switch
+        return self.task_switches
 
     def update_intercepts(self) -> None:
         self.updates += 1

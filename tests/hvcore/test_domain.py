@@ -374,6 +374,7 @@ def test_power_off_ends_with_the_code_and_everybody_is_told(bench):
 
 def test_a_crash_ends_with_status_1(bench):
     peer, _ = bench.attach()
+    bench.cpu.task_switches = False
     bench.cpu.script = [(ExitKind.TASK_SWITCH, {"number": 0x28, "instruction_length": 2})]
     bench.cpu.stop()
     assert peer.event() == Shutdown(3, 1)
