@@ -55,6 +55,8 @@ class Intercepts:
 
 class Processor:
     intercepts: Intercepts
+    ferr: int  # FERR#: an x87 exception waits while CR0.NE is clear
+    ignne: int  # IGNNE#
     rip: int
     rflags: int
     interruptibility: int

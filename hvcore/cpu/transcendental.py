@@ -291,6 +291,8 @@ def y_times(c, inexact):
         c.x_lo |= 1
     finish(c, 64, MIN80, MAX80)
     c.f_flags |= PE  # as silicon, exact or not
+    if c.x_hi and not c.x_hi & TOP:
+        c.f_flags |= UE
 
 
 def y_log_x(c):

@@ -8,6 +8,8 @@ An unmasked exception waits in the status word (ES) until the next waiting instr
 raises #MF. Without, it pulls FERR# (`State.ferr`), stops for the backend and does not complete: the board may
 make an IRQ 13 of it and answer with IGNNE# (`State.ignne`), upon which the instruction goes on. Nothing does
 so yet, so such a guest stands still there, as a PC does whose FERR# leads nowhere.
+
+Not modelled: an image (FSAVE, FRSTOR, FSTENV, FLDENV, FXSAVE, FXRSTOR) in what is no memory; it raises #GP(0).
 """
 
 import cython
@@ -737,6 +739,9 @@ def environment(c, o):
     r: u32
     if o.sub == 5:
         total += 80
+    if c.emulating:
+        mmu.exception(c, VEC_GP, 0)
+        return
     if o.reg == 6:
         if not mmu.check_write(c, o.seg, off, total):
             return
@@ -776,7 +781,7 @@ def fxsave(c, o):
     if c.cr0 & (CR0_EM | CR0_TS):
         mmu.exception_plain(c, VEC_NM)
         return
-    if (c.base[seg] + off) & 15:
+    if (c.base[seg] + off) & 15 or c.emulating:
         mmu.exception(c, VEC_GP, 0)
         return
     if not mmu.check_write(c, seg, off, 512):
@@ -811,7 +816,7 @@ def fxrstor(c, o):
     if c.cr0 & (CR0_EM | CR0_TS):
         mmu.exception_plain(c, VEC_NM)
         return
-    if (c.base[seg] + off) & 15:
+    if (c.base[seg] + off) & 15 or c.emulating:
         mmu.exception(c, VEC_GP, 0)
         return
     for i in range(64):

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from hvcore.cpu.exitinfo import ExitKind
+from hvcore.cpu.exitinfo import Emulate, ExitKind
 from hvcore.cpu.processor import COMPILED
 from tests.hvcore.cpu.bench import EAX, Bench
 from tests.hvcore.cpu.silicon import Case, Outcome, Subject, needs_silicon, on_silicon
@@ -219,6 +219,14 @@ def test_transcendental_results_are_within_one_place_of_the_host() -> None:
         assert all(abs(rank(silicon, i) - rank(ours, i)) <= 1 for i in range(8)), show(case)
 
 
+def test_a_tiny_logarithm_underflows_even_if_it_is_exact() -> None:
+    image = struct.pack("<HHBBHIIIIII", 0xA7F, 0x222D, 0xF7, 0, 0, 0, 0, 0, 0, 0x1F80, 0)
+    image += struct.pack("<QQQQ", 1 << 63, 0x3FBE, 1, 0) + bytes(512 - 64)
+    out = Subject().run(Case(b"\xd9\xf1", image, bytes(16)))
+    assert struct.unpack_from("<H", out.image, 2)[0] == 0x283F
+    assert struct.unpack_from("<QH", out.image, 32) == (65, 0x8000)
+
+
 # Named cases: exceptions as the system sees them, and the images in memory
 
 DATA = 0x9000
@@ -333,6 +341,15 @@ def test_the_processor_comes_up_with_its_registers_zero_and_not_empty(flat: Benc
     flat.reset()
     assert flat.run(bytes.fromhex("d9 35 00900000 f4")) == ExitKind.HLT
     assert words(flat, DATA, "<3I") == (0xFFFF0040, 0xFFFF0000, 0xFFFF5555)
+
+
+@pytest.mark.parametrize(
+    "code", ["0fae0500800b00", "0fae0d00800b00", "d92500800b00", "dd3500800b00", "dd2500800b00"]
+)
+def test_an_image_in_what_is_no_memory_faults(flat: Bench, code: str) -> None:
+    assert flat.run(bytes.fromhex(code)) == ExitKind.GUEST_PHYSICAL
+    flat.processor.emulate_begin()
+    assert flat.processor.emulate() == Emulate.FAULT
 
 
 def test_fxsave_wants_16_byte_boundaries(flat: Bench) -> None:
