@@ -406,7 +406,9 @@ class Processor(State):
         self.inject_length = instruction_length
         self.special |= SPECIAL_INJECT
 
-    def task_switch(self, selector: u32, source: u32, next_rip, external: bool = False, error_code=None) -> bool:
+    def task_switch(
+        self, selector: u32, source: u32, next_rip, external: bool = False, error_code=None
+    ) -> bool:
         """Carry out the task switch that the processor stopped at, for a backend.
 
         `source` is a TaskSource. The outgoing task goes on at `next_rip`, that is behind the instruction, or at the
