@@ -35,8 +35,9 @@ class Feature:
 
 
 PROCESSOR: Final = (
-    Feature.PSE | Feature.TSC | Feature.MSR | Feature.PAE | Feature.CX8 | Feature.PGE | Feature.CMOV
-)
+    (Feature.FPU | Feature.DE | Feature.PSE | Feature.TSC | Feature.MSR | Feature.PAE | Feature.CX8)
+    | (Feature.PGE | Feature.CMOV | Feature.MMX | Feature.FXSR | Feature.SSE | Feature.SSE2)
+)  # fmt: skip
 """What `hvcore.cpu` does."""
 
 

@@ -75,26 +75,59 @@ def can_poll() -> bool:
 class Patience:
     """How many looks are worth it before sleeping.
 
-    Grows while sleeps turn out shorter than what a doorbell costs, shrinks to nothing when they are long, so
-    an idle guest costs nothing (what KVM does with halt_poll_ns).
+    Sleep and wake cost tens of microseconds, so a wait that a little polling would have covered makes for
+    more of it, and a long one for less, so that an idle guest costs nothing (KVM's halt_poll_ns does so).
+
+    On a busy host polling is wrong even where waits are short: the other side may wait for the very processor
+    that we poll on. That shows only in polls that fail. A failed one costs about eight times what a good one
+    saves, and that is how they are scored; when it does not pay we sleep at once, and try again ever more
+    rarely.
     """
 
     FIRST: Final = 400
-    MOST: Final = 6400  # a few hundred microseconds
+    MOST: Final = 3200  # about 200 microseconds, what a sleep and a wake cost at worst
     SHORT_SLEEP_NS: Final = 500_000
+    FAILED: Final = 8
+    ENOUGH: Final = 4 * FAILED
+    FIRST_PAUSE: Final = 16
+    LONGEST_PAUSE: Final = 4096
 
-    __slots__ = ("looks", "most")
+    __slots__ = ("_pause", "_rest", "_trying", "looks", "most", "score")
 
     def __init__(self) -> None:
         self.most = self.MOST if can_poll() else 0
         self.looks = self.most
+        self.score = 0
+        """Of failed polls; 0 while they succeed. Whoever's poll succeeds says so (`found`) if it is not."""
+        self._trying = False
+        self._pause = self.FIRST_PAUSE
+        self._rest = 0
+
+    def found(self) -> None:
+        """Learn from a poll that succeeded."""
+        self.score -= 1
+        if self._trying:
+            self._trying = False
+            self._pause = max(self._pause // 2, self.FIRST_PAUSE)
 
     def slept(self, ns: int) -> None:
-        """Learn from a sleep of `ns` nanoseconds."""
-        if ns < self.SHORT_SLEEP_NS:
-            self.looks = min(max(2 * self.looks, self.FIRST), self.most)
+        """Learn from a sleep of `ns` nanoseconds, after `looks` looks."""
+        if ns >= self.SHORT_SLEEP_NS:
+            self.looks = max(self.looks // 2, min(self.FIRST, self.looks))
+        elif self.looks == 0:
+            self._rest -= 1
+            if self._rest <= 0:
+                self._trying = True
+                self.looks = self.most
+                self.score = self.ENOUGH - self.FAILED
         else:
-            self.looks = self.looks // 2 if self.looks > self.FIRST else 0
+            self.looks = min(4 * self.looks, self.most)
+            self.score += self.FAILED
+            if self.score >= self.ENOUGH:
+                self.looks = 0
+                self._rest = self._pause
+                self._pause = min(2 * self._pause, self.LONGEST_PAUSE)
+                self._trying = False
 
 
 class VcpuDoorbell:
@@ -213,8 +246,11 @@ class CoreChannel:
 
         octets = self._octets
         done = flags | STATE_IORESP_READY
-        for _ in range(self._patience.looks):
+        patience = self._patience
+        for _ in range(patience.looks):
             if octets[STATE_OFFSET] == done:
+                if patience.score:
+                    patience.found()
                 break
         else:
             if not self._await_response(done, request):
@@ -353,6 +389,7 @@ class VcpuChannel:
         scheduler's pass each, but every `TURNS` of them all other tasks get theirs.
         """
         octets = self._octets
+        patience = self._patience
         looked = 0
         self._turns -= 1
         if self._turns <= 0:
@@ -363,6 +400,8 @@ class VcpuChannel:
         while True:
             for _ in self._round:
                 if octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY and self._accept():
+                    if patience.score:
+                        patience.found()
                     return self.request
             looked += LOOKS_A_ROUND
             buffered = self._buffered
@@ -370,7 +409,7 @@ class VcpuChannel:
                 buffered.drain()
                 looked = 0
                 self._turns = 0
-            if looked >= self._patience.looks:
+            if looked >= patience.looks:
                 await self._sleep()
                 looked = 0
             else:

@@ -31,7 +31,7 @@ cdef enum:
     IMM_ENTER
     IMM_MOFFS
 
-cdef Row[768] table
+cdef Row[1024] table
 
 cdef u64 take(State c, u32 n) noexcept nogil
 cdef u64 extend(u64 value, u32 size) noexcept nogil

@@ -134,12 +134,15 @@ def decode(c, o, code_size):
     if flags & MODRM:
         o.reg = (modrm >> 3) & 7
         o.rm = modrm & 7
+        o.modrm = modrm  # the x87 remembers it
         if modrm < 0xC0 and not flags & REGISTER_ONLY:
             o.isreg = 0
             o.kind = table[at].memory
             decode_memory(c, o, modrm, override)
         else:
             o.kind = table[at].register
+            if override < 8:
+                o.seg = override  # MASKMOV
             if flags & SWAP:
                 o.reg = modrm & 7
                 o.rm = (modrm >> 3) & 7
@@ -292,8 +295,8 @@ def specialise(o):
             o.kind = CMP8_RR if sub == 7 else TEST8_RR if sub == 8 else ALU8_RR
         elif kind == ALU_RI:
             o.kind = CMP8_RI if sub == 7 else TEST8_RI if sub == 8 else ALU8_RI
-        elif kind == ALU_RM and sub == 7:
-            o.kind = CMP8_RM
+        elif kind == ALU_RM:
+            o.kind = CMP8_RM if sub == 7 else ALU_RM if sub == 8 else ALU8_RM
         elif kind == ALU_MI and sub == 7:
             o.kind = CMP8_MI
         return
@@ -302,6 +305,12 @@ def specialise(o):
             o.kind = JZ
         elif sub == 5:
             o.kind = JNZ
+        return
+    if o.size == 1:
+        if kind == MOV_RM:
+            o.kind = LOAD16
+        elif kind == MOV_MR:
+            o.kind = STORE16
         return
     if o.size != 2:
         return

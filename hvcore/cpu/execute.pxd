@@ -15,4 +15,6 @@ cdef void software_interrupt(State c, u32 vector, u32 kind, u32 length) noexcept
 cdef void execute(State c, u32 j, u32 end) noexcept nogil
 cdef void start_shadow(State c, u32 which) noexcept nogil
 cdef s64 single(State c, u64 eip) noexcept nogil
-cdef s64 find(State c, u64 eip, s64 last) noexcept nogil
+cdef void fuse(Op *o, Op *jump) noexcept nogil
+cdef u32 breakpoint_here(State c) noexcept nogil
+cdef u32 step_watched(State c) noexcept nogil

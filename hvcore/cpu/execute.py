@@ -18,9 +18,11 @@ if cython.compiled:
         mmu,
         operands,
         segments,
+        sse,
         strings,
         system,
         transfer,
+        x87,
     )
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
@@ -34,9 +36,11 @@ else:
         mmu,
         operands,
         segments,
+        sse,
         strings,
         system,
         transfer,
+        x87,
     )
     from hvcore.cpu.constants import *
     from hvcore.cpu.state import State
@@ -182,6 +186,116 @@ def set_flags8(c: State, op: u32, a: u64, b: u64, r: u64) -> cython.void:
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
+def load16(c: State, seg: u32, off: u64) -> u64:
+    """Read 16 bits."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
+    if off + 2 <= c.rd_size[seg] and (lin ^ c.tlb[i].rd) <= 4094:
+        if cython.compiled:
+            return cython.cast(cython.pointer(u16), c.host + (lin + c.tlb[i].add))[0]
+        else:
+            i = (lin + c.tlb[i].add) & M64
+            return int.from_bytes(c.host[i : i + 2], "little")
+    return mmu.read(c, seg, off, 1)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def store16(c: State, seg: u32, off: u64, value: u64) -> cython.void:
+    """Write 16 bits."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
+    if off + 2 <= c.wr_size[seg] and (lin ^ c.tlb[i].wr) <= 4094:
+        if cython.compiled:
+            cython.cast(cython.pointer(u16), c.host + (lin + c.tlb[i].add))[0] = value
+        else:
+            mmu.host_store(c, (lin + c.tlb[i].add) & M64, value, 2)
+    else:
+        mmu.write(c, seg, off, value, 1)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def signed32(v: u64) -> u64:
+    """Sign-extend 32 bits to 64."""
+    return ((v ^ SIZE_SIGN[2]) - SIZE_SIGN[2]) & M64
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def multiply32(c: State, a: u64, b: u64) -> u64:
+    """IMUL of 32 bits, with its flags (as `arith.imul`)."""
+    product: u64 = (signed32(a) * signed32(b)) & M64
+    r: u64 = product & M32
+    c.cc_op = CC_SHIFT
+    c.cc_size = 2
+    c.cc_res = r
+    c.cc_cf = signed32(r) != product
+    c.cc_a = c.cc_cf
+    return r
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def keep_carry(c: State) -> cython.void:
+    """Put CF where INC and DEC leave it."""
+    if c.cc_op == CC_SUB:
+        c.cc_cf = c.cc_a < c.cc_b
+    elif c.cc_op == CC_LOGIC:
+        c.cc_cf = 0
+    elif c.cc_op < CC_INC:
+        c.cc_cf = flags.carry(c)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def below(a: u64, b: u64, code: u32) -> u32:
+    """Whether condition `code` holds after a 32-bit comparison of `a` with `b`; not for overflow and parity."""
+    k: u32 = code >> 1
+    v: u32
+    if k == 2:
+        v = a == b
+    elif k == 1:
+        v = a < b
+    elif k == 3:
+        v = a <= b
+    elif k == 6:
+        v = (a ^ SIZE_SIGN[2]) < (b ^ SIZE_SIGN[2])
+    elif k == 7:
+        v = (a ^ SIZE_SIGN[2]) <= (b ^ SIZE_SIGN[2])
+    else:
+        v = (((a - b) & M32) >> 31) & 1
+    return v ^ (code & 1)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def branch(c: State, o: cython.pointer(Op)) -> u32:
+    """Take a relative branch; 0 if it leads out of the code segment."""
+    target: u64 = (c.block_eip + o.off + o.imm) & SIZE_MASK[o.size]
+    if target > c.limit[CS]:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    c.eip = target
+    return 1
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
 def set_sub(c: State, op: u32, a: u64, b: u64, r: u64) -> cython.void:
     """Remember a 32-bit addition or subtraction."""
     c.cc_op = op
@@ -306,7 +420,9 @@ def attend(c):
     """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
     if c.special & SPECIAL_INJECT:
         c.special &= SPECIAL_INJECT ^ M32
-        if raise_event(c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length):
+        if raise_event(
+            c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length
+        ):
             return 1
         if not c.special & SPECIAL_RAISE:
             return 0
@@ -368,6 +484,18 @@ def op_at(ops: cython.pointer(Op), j: u32) -> cython.pointer(Op):
         return ops[j]
 
 
+def fuse(o, jump):
+    """Let a comparison do the conditional jump behind it too."""
+    if jump.sub >> 1 == 0 or jump.sub >> 1 == 5:
+        return  # overflow and parity
+    if o.kind == CMP32_RR:
+        o.kind = CMPJ32_RR
+    elif o.kind == CMP32_RI:
+        o.kind = CMPJ32_RI
+    elif o.kind == TEST32_RR:
+        o.kind = TESTJ32_RR
+
+
 def build(c, eip):
     """Decode the block at CS:`eip` and return its number.
 
@@ -409,6 +537,8 @@ def build(c, eip):
             mmu.fill_fetch_window(c, (eip + total) & M32)
             if c.fetch_at != at or c.fetch_count == 0:
                 break
+    if n >= 2 and JZ <= op_at(c.ops, c.ops_used + n - 1).kind <= JCC:
+        fuse(op_at(c.ops, c.ops_used + n - 2), op_at(c.ops, c.ops_used + n - 1))
     if not c.page_code[first >> 12]:
         mmu.protect_code_page(c, first >> 12)
     block = codecache.add(c, first, size, c.ops_used, n, total)
@@ -430,7 +560,11 @@ def single(c, eip):
     return 0
 
 
-def find(c, eip, last):
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def find(c: State, eip: u64, last: s64) -> s64:
     """The block at CS:`eip` if it is decoded and may run whole, else 0. `last` is the block that ran before."""
     lin: u64 = (c.base[CS] + eip) & M32
     i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
@@ -471,41 +605,71 @@ def step(c):
         count = c.blocks[b].count
         if c.icount + count > c.stop_at:
             count = c.stop_at - c.icount
-    if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP):
+    if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP | SPECIAL_DEBUG | SPECIAL_RESUME):
         count = 1
     c.block_eip = eip
-    c.current = b if b > 0 else 0
+    c.current = max(0, b)
     execute(c, first, first + count)
+
+
+def breakpoint_here(c):
+    """The instruction breakpoints at CS:EIP, as DR6 shows them; none while RF is set (SDM vol. 3 §18.3.1.1)."""
+    lin: u64 = (c.base[CS] + c.eip) & M32
+    hit: u32 = 0
+    i: u32
+    if c.flags & F_RF:
+        return 0
+    for i in range(4):
+        if (c.debug[7] >> (2 * i)) & 3 and not (c.debug[7] >> (16 + 4 * i)) & 3 and c.debug[i] == lin:
+            hit |= 1 << i
+    return hit
+
+
+def step_watched(c):
+    """One instruction with everything that may follow from it: shadow, breakpoints, the single-step trap.
+
+    Returns 1 when the backend is to be told something.
+    """
+    shadow: u32 = c.shadow
+    trap: u32 = c.special & SPECIAL_TRAP
+    hit: u32
+    if c.special & SPECIAL_DEBUG:
+        hit = breakpoint_here(c)
+        if hit:
+            c.debug[6] |= hit
+            return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+    c.flags &= F_RF ^ M64
+    c.special &= SPECIAL_RESUME ^ M32
+    c.shadow = shadow & BLOCKED_NMI
+    c.no_trap = 0
+    c.watch_hit = 0
+    step(c)
+    if not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
+        c.special &= SPECIAL_SHADOW ^ M32
+    if c.fault == FAULT_EXIT:
+        if shadow & (SHADOW_STI | SHADOW_MOV_SS):
+            start_shadow(c, shadow)
+    elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
+        trap = 0
+        c.watch_hit = 0
+    if c.fault and handle_fault(c):
+        return 1
+    if c.watch_hit or (trap and not c.no_trap):
+        c.debug[6] |= c.watch_hit
+        if trap and not c.no_trap:
+            c.debug[6] |= DR6_BS
+        return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+    return 0
 
 
 def run(c):
     """Run until the backend is to be told something; `c.info.kind` says what."""
-    shadow: u32
-    trap: u32
     c.info.vectoring = 0
     c.count_exits += 1
     while True:
         if c.special or c.icount >= c.stop_at or (c.on_interrupt and intr_level(c)):
-            if attend(c):
+            if attend(c) or step_watched(c):
                 return
-            shadow = c.shadow
-            trap = c.special & SPECIAL_TRAP
-            c.shadow = 0
-            c.no_trap = 0
-            step(c)
-            if not c.shadow:
-                c.special &= SPECIAL_SHADOW ^ M32
-            if c.fault == FAULT_EXIT:
-                if shadow:
-                    start_shadow(c, shadow)
-            elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
-                trap = 0
-            if c.fault and handle_fault(c):
-                return
-            if trap and not c.no_trap:
-                c.debug[6] |= 0x4000
-                if raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0):
-                    return
         else:
             step(c)
             if c.fault and handle_fault(c):
@@ -567,6 +731,8 @@ def stack_frame(c, o):
             c.regs[RSP] = sp
             return
         operands.put(c, RBP, 0, size, value)
+    elif (kind == PUSHF or kind == POPF) and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
+        mmu.exception(c, VEC_GP, 0)
     elif kind == PUSHF:
         mmu.push(c, flags.get_eflags(c) & ((F_RF | F_VM) ^ M64), size)
     elif kind == POPF:
@@ -663,6 +829,8 @@ def transfer_control(c, o):
         else:
             transfer.interrupt_return(c, size)
             stop_for_task_switch(c, o)
+    elif kind == INT and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
+        mmu.exception(c, VEC_GP, 0)
     elif kind == INT:
         if c.on_software_interrupt:
             system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
@@ -689,7 +857,7 @@ def transfer_control(c, o):
         if off < value ^ SIZE_SIGN[size] or off > selector ^ SIZE_SIGN[size]:
             mmu.exception_plain(c, VEC_BR)
     elif kind == CLI or kind == STI:
-        if c.protected and c.cpl > ((c.flags & F_IOPL) >> 12):
+        if c.cpl > ((c.flags & F_IOPL) >> 12):
             mmu.exception(c, VEC_GP, 0)
         elif kind == CLI:
             c.flags &= F_IF ^ M64
@@ -846,13 +1014,13 @@ def execute(c, j, end):
             elif kind == TEST32_RI:
                 set_logic(c, c.regs[o.reg] & o.imm)
             elif kind == INC32:
-                c.cc_cf = flags.carry(c)
+                keep_carry(c)
                 c.cc_op = CC_INC
                 c.cc_size = 2
                 c.cc_res = (c.regs[o.reg] + 1) & M32
                 c.regs[o.reg] = c.cc_res
             elif kind == DEC32:
-                c.cc_cf = flags.carry(c)
+                keep_carry(c)
                 c.cc_op = CC_DEC
                 c.cc_size = 2
                 c.cc_res = (c.regs[o.reg] - 1) & M32
@@ -880,7 +1048,7 @@ def execute(c, j, end):
             elif kind == SAR32_I:
                 a = c.regs[o.reg]
                 b = o.imm & 31
-                r = (decode.extend(a, 2) >> b) & M32
+                r = (signed32(a) >> b) & M32
                 c.cc_op = CC_SHIFT
                 c.cc_size = 2
                 c.cc_cf = (a >> (b - 1)) & 1
@@ -901,7 +1069,7 @@ def execute(c, j, end):
                 a = modify32(c, o.seg, ea)
                 if c.fault:
                     break
-                c.cc_cf = flags.carry(c)
+                keep_carry(c)
                 c.cc_op = CC_INC if kind == INC32_M else CC_DEC
                 c.cc_size = 2
                 c.cc_res = (a + 1 if kind == INC32_M else a - 1) & M32
@@ -943,6 +1111,11 @@ def execute(c, j, end):
                 a = get8(c, o.reg, o.rsh)
                 b = get8(c, o.rm, o.msh) if kind == ALU8_RR else o.imm
                 put8(c, o.reg, o.rsh, flags.alu(c, o.sub, a, b, 0))
+            elif kind == ALU8_RM:
+                b = load8(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                put8(c, o.reg, o.rsh, flags.alu(c, o.sub, get8(c, o.reg, o.rsh), b, 0))
             elif kind == LEA32:
                 c.regs[o.reg] = address(c, o) & M32
             elif kind == LEA:
@@ -955,12 +1128,12 @@ def execute(c, j, end):
                     break
                 c.regs[o.reg] = a
             elif kind == IMUL32_RR:
-                c.regs[o.reg] = arith.imul(c, c.regs[o.reg], c.regs[o.rm], 2)
+                c.regs[o.reg] = multiply32(c, c.regs[o.reg], c.regs[o.rm])
             elif kind == IMUL32_RM:
                 b = load32(c, o.seg, address(c, o))
                 if c.fault:
                     break
-                c.regs[o.reg] = arith.imul(c, c.regs[o.reg], b, 2)
+                c.regs[o.reg] = multiply32(c, c.regs[o.reg], b)
             elif kind == PUSH32:
                 ea = (c.regs[RSP] - 4) & c.sp_mask
                 store32(c, SS, ea, c.regs[o.reg] & M32)
@@ -980,40 +1153,65 @@ def execute(c, j, end):
                 c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ((c.regs[RSP] + 4) & c.sp_mask)
                 c.regs[o.reg] = a
             elif kind == MOVZX16_M:
-                a = mmu.read(c, o.seg, address(c, o), 1)
+                a = load16(c, o.seg, address(c, o))
                 if c.fault:
                     break
                 c.regs[o.reg] = a
+            elif kind == LOAD16:
+                a = load16(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                c.regs[o.reg] = (c.regs[o.reg] & (M64 ^ 0xFFFF)) | a
+            elif kind == STORE16:
+                store16(c, o.seg, address(c, o), c.regs[o.reg] & 0xFFFF)
+                if c.fault:
+                    break
+            elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
+                a = c.regs[o.reg]
+                if kind == CMPJ32_RI:
+                    b = o.imm
+                else:
+                    b = c.regs[o.rm]
+                if kind == TESTJ32_RR:
+                    a &= b
+                    b = 0
+                    set_logic(c, a)
+                else:
+                    set_sub(c, CC_SUB, a, b, (a - b) & M32)
+                j += 1
+                if j == end:  # the budget ends between the two
+                    break
+                o = op_at(ops, j)
+                if below(a, b, o.sub):
+                    if not branch(c, o):
+                        break
+                else:
+                    c.eip = (c.block_eip + o.off) & M32
+                gone = 1
+                break
             elif kind == JZ or kind == JNZ:
-                next_eip = (c.block_eip + o.off) & M32
                 if c.cc_op == CC_FLAGS:
                     a = c.cc_a & F_ZF
                 else:
                     a = c.cc_res == 0
                 if (a != 0) == (kind == JZ):
-                    next_eip = (next_eip + o.imm) & M32
-                    if next_eip > c.limit[CS]:
-                        mmu.exception(c, VEC_GP, 0)
+                    if not branch(c, o):
                         break
-                c.eip = next_eip
+                else:
+                    c.eip = (c.block_eip + o.off) & M32
                 gone = 1
                 break
             elif kind == JCC:
-                next_eip = (c.block_eip + o.off) & M32
                 if taken(c, o.sub):
-                    next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
-                    if next_eip > c.limit[CS]:
-                        mmu.exception(c, VEC_GP, 0)
+                    if not branch(c, o):
                         break
-                c.eip = next_eip
+                else:
+                    c.eip = (c.block_eip + o.off) & M32
                 gone = 1
                 break
             elif kind == JMP:
-                next_eip = (c.block_eip + o.off + o.imm) & SIZE_MASK[o.size]
-                if next_eip > c.limit[CS]:
-                    mmu.exception(c, VEC_GP, 0)
+                if not branch(c, o):
                     break
-                c.eip = next_eip
                 gone = 1
                 break
             elif kind == CALL32:
@@ -1402,8 +1600,12 @@ def execute(c, j, end):
             elif kind == LEAVE:
                 break
             elif kind == WAIT:
-                if c.cr0 & (CR0_MP | CR0_TS) == CR0_MP | CR0_TS:
-                    mmu.exception_plain(c, VEC_NM)
+                x87.wait(c)
+                if c.fault:
+                    break
+            elif (kind == ESC_R or kind == ESC_M) and c.has_fpu:
+                x87.execute(c, o, (c.block_eip + o.off - o.length) & M32)
+                if c.fault:
                     break
             elif kind == ESC_R or kind == ESC_M:
                 if c.cr0 & (CR0_EM | CR0_TS):
@@ -1414,7 +1616,11 @@ def execute(c, j, end):
                     break
             else:
                 c.eip = (c.block_eip + o.off) & M32
-                if DAA <= kind <= AAD:
+                if kind >= VECTOR:
+                    sse.execute(c, o)
+                elif kind == FXSAVE:
+                    x87.save_or_restore(c, o)
+                elif DAA <= kind <= AAD:
                     arith.decimal(c, kind, o.imm)
                 elif MOVS <= kind <= SCAS:
                     strings.string(c, o)

@@ -133,6 +133,8 @@ def set_eflags(c, value):
         c.special |= SPECIAL_TRAP
     else:
         c.special &= SPECIAL_TRAP ^ M32
+    if c.flags & F_RF:
+        c.special |= SPECIAL_RESUME
 
 
 def logic(c, result, size):

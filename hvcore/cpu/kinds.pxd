@@ -51,6 +51,12 @@ cdef enum Kind:
     TEST8_RI
     ALU8_RR
     ALU8_RI
+    ALU8_RM
+    LOAD16
+    STORE16
+    CMPJ32_RR           # a comparison and the conditional jump that follows it, in one go
+    CMPJ32_RI
+    TESTJ32_RR
     PUSH32
     PUSH32_I
     POP32
@@ -249,3 +255,7 @@ cdef enum Kind:
     WAIT
     ESC_R               # a coprocessor instruction while there is no coprocessor
     ESC_M
+    # floating point beyond the x87
+    FXSAVE              # sub: 0 FXSAVE 1 FXRSTOR
+    VECTOR              # MMX, SSE, SSE2; sub: the opcode's second byte
+    VECTOR_CONTROL      # the rest of 0F AE, by reg

@@ -10,11 +10,11 @@ import cython
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, tasks
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, system, tasks
+    from hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -124,6 +124,11 @@ class Processor(State):
         self.signature = signature
         self.features = features
         self.cr4_writable = system.cr4_of(features)
+        self.has_fpu = features & 1
+        self.has_mmx = (self.features >> 23) & 1
+        self.has_fxsr = (self.features >> 24) & 1
+        self.has_sse = (self.features >> 25) & 1
+        self.has_sse2 = (self.features >> 26) & 1
         codecache.drop_all(self)
 
     # Registers
@@ -164,6 +169,7 @@ class Processor(State):
         self.fault = FAULT_NONE
         self.fault_address = NO_PAGE
         self.special &= SPECIAL_WINDOW
+        x87.power_on(self)
         flags.set_eflags(self, 2)
         mmu.update_stack_and_code(self)
         mmu.flush(self)
@@ -194,6 +200,9 @@ class Processor(State):
     @rflags.setter
     def rflags(self, value) -> None:
         flags.set_eflags(self, value & 0x3F7FD5)
+        if self.cr0 & CR0_PE and self.flags & F_VM:
+            mmu.set_cpl(self, 3)
+        mmu.update_mode(self)
 
     def cr(self, number: cython.int):
         """Control register 0, 2, 3, 4 or 8."""
@@ -211,10 +220,9 @@ class Processor(State):
         """Set a control register as it is, without the checks of MOV; forgets what depends on it."""
         if number == 0:
             self.cr0 = value
-            self.protected = self.cr0 & 1
-            if not self.protected:
+            if not self.cr0 & CR0_PE:
                 mmu.set_cpl(self, 0)
-            mmu.update_stack_and_code(self)
+            mmu.update_mode(self)
             mmu.flush(self)
         elif number == 2:
             self.cr2 = value
@@ -234,6 +242,7 @@ class Processor(State):
     def set_dr(self, number: cython.int, value) -> None:
         """Set a debug register as it is."""
         self.debug[number & 7] = value
+        mmu.arm_breakpoints(self)
 
     def segment(self, number: cython.int):
         """Segment register 0 ES, CS, SS, DS, FS, GS, LDTR, 7 TR."""

@@ -277,13 +277,47 @@ def far_return(c, size, release):
 def pop_flags(c, value, size, cpl):
     """POPF and IRET: set what privilege level `cpl` may change."""
     mask: u64 = F_STATUS | F_TF | F_DF | F_NT
-    if cpl == 0 or not c.protected:
+    if cpl == 0:
         mask |= F_IOPL
-    if not c.protected or cpl <= ((c.flags & F_IOPL) >> 12):
+    if cpl <= ((c.flags & F_IOPL) >> 12):
         mask |= F_IF
     if size >= 2:
         mask |= F_AC | F_ID | F_RF
     flags.set_eflags(c, (flags.get_eflags(c) & (mask ^ M64)) | (value & mask))
+
+
+def return_to_virtual_8086(c, target, selector, value):
+    """IRET at ring 0 with VM in the flags: ESP, SS and the data segments follow them (SDM vol. 3 §21.2.6)."""
+    sp: u64
+    segs: u64
+    i: u32
+    for i in range(6):  # all must be readable before anything changes
+        peek(c, 12 + 4 * i, 2)
+        if c.fault:
+            return
+    sp = peek(c, 12, 2)
+    segs = (peek(c, 20, 2) & 0xFFFF) | (peek(c, 24, 2) & 0xFFFF) << 16
+    segs |= (peek(c, 28, 2) & 0xFFFF) << 32 | (peek(c, 32, 2) & 0xFFFF) << 48
+    i = peek(c, 16, 2) & 0xFFFF
+    flags.set_eflags(c, value & (F_EVERY | F_VM))
+    mmu.set_cpl(c, 3)
+    virtual_segment(c, CS, selector)
+    virtual_segment(c, SS, i)
+    virtual_segment(c, ES, segs & 0xFFFF)
+    virtual_segment(c, DS, (segs >> 16) & 0xFFFF)
+    virtual_segment(c, FS, (segs >> 32) & 0xFFFF)
+    virtual_segment(c, GS, segs >> 48)
+    mmu.update_mode(c)
+    c.regs[RSP] = sp
+    c.eip = target & 0xFFFF
+
+
+def virtual_segment(c, seg, selector):
+    """A segment register in virtual-8086 mode: 64 KiB from 16 times the selector, ring 3."""
+    c.sel[seg] = selector
+    c.base[seg] = selector << 4
+    c.limit[seg] = 0xFFFF
+    c.attr[seg] = 0xF3
 
 
 def interrupt_return(c, size):
@@ -296,6 +330,9 @@ def interrupt_return(c, size):
     sp: u64
     selector_ss: u32
     old_cpl: u32 = c.cpl
+    if c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
+        mmu.exception(c, VEC_GP, 0)
+        return
     if c.protected and c.flags & F_NT:
         selector = mmu.system_read(c, c.base[TR], 2)
         if not c.fault:
@@ -317,7 +354,10 @@ def interrupt_return(c, size):
         mmu.set_sp(c, c.regs[RSP] + 3 * n)
         segments.assign_real(c, CS, selector)
         c.eip = target
-        pop_flags(c, value, size, 0)
+        pop_flags(c, value, size, old_cpl)
+        return
+    if value & F_VM and c.cpl == 0 and size == 2:
+        return_to_virtual_8086(c, target, selector, value)
         return
     raw = return_descriptor(c, selector)
     if c.fault:

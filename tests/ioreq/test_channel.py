@@ -1,5 +1,6 @@
 """One vCPU's channel: states, spurious events, order with the ring, failure, and what polling may not do."""
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -343,18 +344,61 @@ async def test_a_busy_guest_leaves_turns_to_others(wire, nursery):
     stop.set()
 
 
-def test_patience_grows_with_short_sleeps_and_ends_with_long_ones():
+SHORT, LONG = 1_000, 10_000_000
+
+
+@pytest.fixture
+def patience():
     patience = Patience()
-    patience.most = Patience.MOST
-    patience.looks = 0
-    patience.slept(1000)
+    patience.most = patience.looks = Patience.MOST  # as on a host with several processors
+    return patience
+
+
+def test_patience_shrinks_while_idle_and_grows_with_short_sleeps(patience):
+    for _ in range(20):
+        patience.slept(LONG)
     assert patience.looks == Patience.FIRST
-    for _ in range(20):
-        patience.slept(1000)
+    for _ in range(2):
+        patience.slept(SHORT)
     assert patience.looks == Patience.MOST
-    for _ in range(20):
-        patience.slept(10_000_000)
+
+
+def test_patience_ends_where_polling_fails_and_the_sleep_after_it_is_short(patience):
+    for _ in range(Patience.ENOUGH // Patience.FAILED):
+        assert patience.looks
+        patience.slept(SHORT)
     assert patience.looks == 0
+
+
+def test_patience_survives_a_failure_now_and_then(patience):
+    for _ in range(100):
+        patience.slept(SHORT)
+        for _ in range(Patience.FAILED):
+            patience.found()
+    assert patience.looks == Patience.MOST
+    assert patience.score == 0
+
+
+def test_patience_tries_again_ever_more_rarely(patience):
+    tries = []
+    for sleep in range(3000):
+        if sleep and patience.looks == Patience.MOST and patience.score == Patience.ENOUGH - Patience.FAILED:
+            tries.append(sleep)
+        patience.slept(SHORT)
+    gaps = [b - a for a, b in itertools.pairwise(tries[1:])]
+    assert len(gaps) >= 4
+    assert all(later > 1.8 * earlier for earlier, later in itertools.pairwise(gaps))
+
+
+def test_patience_that_tries_with_success_polls_on(patience):
+    while patience.looks:
+        patience.slept(SHORT)
+    while not patience.looks:
+        patience.slept(SHORT)
+    for _ in range(Patience.ENOUGH):
+        if patience.score:
+            patience.found()
+    assert (patience.looks, patience.score) == (Patience.MOST, 0)
 
 
 class StatesAgainstAModel(RuleBasedStateMachine):

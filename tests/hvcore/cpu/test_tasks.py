@@ -395,7 +395,7 @@ def test_the_incoming_tasks_fault_is_delivered_on_a_stack_of_its_own(tasks):
     assert tasks.jump(NEW_TSS) == ExitKind.HLT
     p = tasks.processor
     assert (p.rip, p.segment(SS).selector, p.gpr(ESP)) == (0xA000, DATA, 0x6800 - 24)
-    assert [tasks.word(0x6800 - 24 + 4 * i) for i in range(6)] == [0, TASK, CODE, 2, 0x8000, 0]
+    assert [tasks.word(0x6800 - 24 + 4 * i) for i in range(6)] == [0, TASK, CODE, 0x10002, 0x8000, 0]
 
 
 # The debug trap
