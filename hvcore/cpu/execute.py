@@ -356,12 +356,19 @@ def start_shadow(c, which):
     c.special |= SPECIAL_SHADOW
 
 
+def wanted(c, vector, error):
+    """Whether the backend wants to see this exception."""
+    if vector == VEC_PF and (error & c.page_fault_mask) != c.page_fault_match:
+        return not (c.on_exceptions >> VEC_PF) & 1
+    return (c.on_exceptions >> (vector & 31)) & 1
+
+
 def raise_event(c, vector, kind, error, has_error, length):
     """Deliver an event and whatever its delivery raises; 1 when the backend is to be told something."""
     how: u32
     second: u32
     while True:
-        if (kind == EVENT_EXCEPTION or kind >= EVENT_PRIVILEGED) and (c.on_exceptions >> (vector & 31)) & 1:
+        if (kind == EVENT_EXCEPTION or kind >= EVENT_PRIVILEGED) and wanted(c, vector, error):
             c.fault = FAULT_NONE
             c.info.kind = EXIT_EXCEPTION
             c.info.vector = vector

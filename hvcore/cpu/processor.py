@@ -63,6 +63,12 @@ class Intercepts:
         self.rdmsr = True
         self.wrmsr = True
         self.exceptions = 0
+        self.page_fault_mask = 0  # a page fault counts as vector 14 if its error code & mask == match,
+        self.page_fault_match = 0  # and the other way round if not (SDM vol. 3 section 26.2)
+        self.cr0_mask = 0  # bits of CR0 and CR4 that the guest does not own: it reads the shadow's,
+        self.cr0_shadow = 0  # and a write that differs from the shadow there stops
+        self.cr4_mask = 0
+        self.cr4_shadow = 0
         self.cr_read = 0
         self.cr_write = 0
         self.dr_read = 0
@@ -345,6 +351,12 @@ class Processor(State):
         self.on_rdmsr = w.rdmsr
         self.on_wrmsr = w.wrmsr
         self.on_exceptions = w.exceptions
+        self.page_fault_mask = w.page_fault_mask
+        self.page_fault_match = w.page_fault_match
+        self.cr0_mask = w.cr0_mask
+        self.cr0_shadow = w.cr0_shadow
+        self.cr4_mask = w.cr4_mask
+        self.cr4_shadow = w.cr4_shadow
         self.on_cr_read = w.cr_read
         self.on_cr_write = w.cr_write
         self.on_dr_read = w.dr_read

@@ -40,6 +40,12 @@ class Intercepts:
     rdmsr: bool
     wrmsr: bool
     exceptions: int
+    page_fault_mask: int
+    page_fault_match: int
+    cr0_mask: int
+    cr0_shadow: int
+    cr4_mask: int
+    cr4_shadow: int
     cr_read: int
     cr_write: int
     dr_read: int
@@ -62,6 +68,7 @@ class Processor:
     interruptibility: int
     activity: int
     efer: int
+    tsc_offset: int
     def __init__(self, memory: GuestMemory, pins: Buffer, vcpu: int = 0) -> None: ...
     @property
     def cpl(self) -> int: ...

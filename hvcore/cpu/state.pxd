@@ -290,7 +290,7 @@ cdef class State:
     cdef u32 protected
     cdef u32 shadow
     cdef u32 activity_now
-    cdef s64 tsc_offset
+    cdef public s64 tsc_offset
     # the model
     cdef u32 signature
     cdef u32 features           # CPUID leaf 1, EDX
@@ -339,6 +339,12 @@ cdef class State:
     cdef u32 on_rdmsr
     cdef u32 on_wrmsr
     cdef u32 on_exceptions
+    cdef u32 page_fault_mask    # which page faults `on_exceptions` means, by their error code
+    cdef u32 page_fault_match
+    cdef u64 cr0_mask           # bits that the backend owns, and what the guest reads there
+    cdef u64 cr0_shadow
+    cdef u64 cr4_mask
+    cdef u64 cr4_shadow
     cdef u32 on_cr_read
     cdef u32 on_cr_write
     cdef u32 on_dr_read

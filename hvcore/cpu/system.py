@@ -213,16 +213,37 @@ def write_cr(c, number, value):
         mmu.exception_plain(c, VEC_UD)
 
 
+def write_owned(c, o, number, value):
+    """MOV to a control register, where the backend may own bits: those it keeps, or is told of."""
+    mask: u64 = 0
+    shadow: u64 = 0
+    kept: u64 = 0
+    if number == 0:
+        mask = c.cr0_mask
+        shadow = c.cr0_shadow
+        kept = c.cr0
+    elif number == 4:
+        mask = c.cr4_mask
+        shadow = c.cr4_shadow
+        kept = c.cr4
+    if (value ^ shadow) & mask:
+        stop(c, EXIT_CR_WRITE, o)
+        c.info.number = number
+        c.info.gpr = o.rm
+    else:
+        write_cr(c, number, (value & (mask ^ M64)) | (kept & mask))
+
+
 def control_register(c, number):
     """The value of a control register; #UD if there is none."""
     if number == 0:
-        return c.cr0
+        return (c.cr0 & (c.cr0_mask ^ M64)) | (c.cr0_shadow & c.cr0_mask)
     elif number == 2:
         return c.cr2
     elif number == 3:
         return c.cr3
     elif number == 4:
-        return c.cr4
+        return (c.cr4 & (c.cr4_mask ^ M64)) | (c.cr4_shadow & c.cr4_mask)
     mmu.exception_plain(c, VEC_UD)
     return 0
 
@@ -356,25 +377,27 @@ def execute(c, o):
             mmu.flush_page(c, value)
     elif kind == CLTS:
         if privileged(c):
-            if c.on_cr_write & 1:
+            if c.on_cr_write & 1 or c.cr0_mask & c.cr0_shadow & CR0_TS:
                 stop(c, EXIT_CLTS, o)
-            else:
+            elif not c.cr0_mask & CR0_TS:
                 c.cr0 &= CR0_TS ^ M64
     elif kind == SGDT or kind == SIDT or kind == LGDT or kind == LIDT:
         descriptor_table(c, o)
     elif kind == SMSW_R or kind == SMSW_M:
-        store_word(c, o, c.cr0)
+        store_word(c, o, control_register(c, 0))
     elif kind == LMSW_R or kind == LMSW_M:
         if not privileged(c):
             return
         value = selector_operand(c, o)
         if c.fault:
             return
-        if c.on_cr_write & 1:
+        raw = value
+        value = (control_register(c, 0) & (14 ^ M64)) | (value & 15)  # LMSW can set PE but not clear it
+        if c.on_cr_write & 1 or (value ^ c.cr0_shadow) & c.cr0_mask & 15:
             stop(c, EXIT_LMSW, o)
-            c.info.data = value
-        else:  # LMSW can set PE but not clear it
-            write_cr0(c, (c.cr0 & (14 ^ M64)) | (value & 15))
+            c.info.data = raw
+        else:
+            write_cr0(c, (value & (c.cr0_mask ^ M64)) | (c.cr0 & c.cr0_mask))
     elif kind == MOV_R_CR:
         if privileged(c):
             access_register(c, o, EXIT_CR_READ, o.reg, c.on_cr_read)
@@ -386,7 +409,7 @@ def execute(c, o):
         if privileged(c):
             access_register(c, o, EXIT_CR_WRITE, o.reg, c.on_cr_write)
             if not c.fault:
-                write_cr(c, o.reg, c.regs[o.rm] & M32)
+                write_owned(c, o, o.reg, c.regs[o.rm] & M32)
     elif kind == MOV_R_DR or kind == MOV_DR_R:
         if not privileged(c):
             return

@@ -682,6 +682,10 @@ def _cached(p: Processor) -> dict[int, Cached]:
         Save.SYSENTER_CS: _cached_msr(p, MSR_SYSENTER_CS),
         Save.SYSENTER_ESP: _cached_msr(p, MSR_SYSENTER_CS + 1),
         Save.SYSENTER_EIP: _cached_msr(p, MSR_SYSENTER_CS + 2),
+        Control.TSC_OFFSET: Cached(
+            lambda: p.tsc_offset & 0xFFFF_FFFF_FFFF_FFFF,
+            lambda v: setattr(p, "tsc_offset", v - (v >> 63 << 64)),
+        ),
         Control.INTERRUPT_SHADOW: Cached(
             lambda: int(bool(p.interruptibility & (Shadow.STI | Shadow.MOV_SS))), shadow
         ),

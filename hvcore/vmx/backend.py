@@ -26,6 +26,8 @@ from hvcore.hvm import (
 from hvcore.vmx import checks
 from hvcore.vmx.capabilities import ENTRY, EXIT, PIN, PROC, Entry, Exit, Pin, Proc, Secondary
 from hvcore.vmx.exits import (
+    CR_NUMBER,
+    CR_TYPE_SHIFT,
     ENTRY_FAILURE,
     EPT_FETCH,
     INFO_ERROR_VALID,
@@ -70,6 +72,8 @@ MSR_PAT: Final = 0x277
 PAT_POWER_ON: Final = 0x0007_0406_0007_0406
 EPT_POINTER: Final = 6 | (4 - 1) << 3 | 0x1000
 """Write-back, four levels, at a nominal host address: the processor's slots stand for the tables."""
+
+SHADOWS: Final = {0: Field.CR0_READ_SHADOW, 4: Field.CR4_READ_SHADOW}
 
 PLAIN: Final[dict[int, int]] = {
     ExitKind.HLT: Reason.HLT,
@@ -121,7 +125,7 @@ class VmxBackend:
             Reason.INVLPG: self._let_run,
             Reason.RDPMC: self._let_run,
             Reason.RDTSC: partial(self._on_instruction, handlers.rdtsc),
-            Reason.CR_ACCESS: self._let_run,
+            Reason.CR_ACCESS: self._on_cr_access,
             Reason.MOV_DR: self._let_run,
             Reason.IO_INSTRUCTION: self._on_io,
             Reason.RDMSR: partial(self._on_faulting_instruction, handlers.rdmsr),
@@ -146,7 +150,10 @@ class VmxBackend:
     def _write_controls(self) -> None:
         write = self.vmcs.write
         write(Field.PIN_BASED_CONTROLS, PIN.zero | Pin.EXTERNAL_INTERRUPT | Pin.NMI)
-        write(Field.PROCESSOR_CONTROLS, PROC.zero | Proc.HLT | Proc.UNCONDITIONAL_IO | Proc.SECONDARY)
+        write(
+            Field.PROCESSOR_CONTROLS,
+            PROC.zero | Proc.TSC_OFFSETTING | Proc.HLT | Proc.UNCONDITIONAL_IO | Proc.SECONDARY,
+        )
         write(Field.SECONDARY_CONTROLS, Secondary.EPT | Secondary.WBINVD | Secondary.UNRESTRICTED_GUEST)
         write(Field.EXIT_CONTROLS, EXIT.zero | Exit.HOST_64 | Exit.SAVE_EFER | Exit.LOAD_EFER)
         write(Field.ENTRY_CONTROLS, ENTRY.zero | Entry.LOAD_EFER)
@@ -237,9 +244,17 @@ class VmxBackend:
             else None
         )
         intercepts.exceptions = values[Field.EXCEPTION_BITMAP]
+        intercepts.page_fault_mask = values[Field.PAGE_FAULT_ERROR_MASK]
+        intercepts.page_fault_match = values[Field.PAGE_FAULT_ERROR_MATCH]
+        intercepts.cr0_mask = values[Field.CR0_GUEST_HOST_MASK]
+        intercepts.cr0_shadow = values[Field.CR0_READ_SHADOW]
+        intercepts.cr4_mask = values[Field.CR4_GUEST_HOST_MASK]
+        intercepts.cr4_shadow = values[Field.CR4_READ_SHADOW]
         intercepts.cr_write = bool(proc & Proc.CR3_LOAD) << 3
         intercepts.cr_read = bool(proc & Proc.CR3_STORE) << 3
         intercepts.dr_read = intercepts.dr_write = 0xFFFF if proc & Proc.MOV_DR else 0
+        if not proc & Proc.TSC_OFFSETTING:
+            self._processor.tsc_offset = 0
         self._processor.update_intercepts()
 
     def _deliver(self, info: int) -> bool:
@@ -457,9 +472,20 @@ class VmxBackend:
         intercepts = self._processor.intercepts
         intercepts.cr_read = intercepts.cr_write = intercepts.dr_read = intercepts.dr_write = 0
         intercepts.invlpg = intercepts.rdpmc = False
+        intercepts.cr0_mask = intercepts.cr4_mask = 0
         self._processor.update_intercepts()
         self._handlers.emulate()
         self._apply_controls()
+
+    def _on_cr_access(self) -> None:
+        """Let the guest have what it asked for, real and in the read shadows that hide the host's bits."""
+        values, processor = self._values, self._processor
+        rip, number = processor.rip, values[_QUALIFICATION] & CR_NUMBER
+        read = values[_QUALIFICATION] >> CR_TYPE_SHIFT & 3 == CrAccess.MOV_FROM
+        self._let_run()
+        if not read and number in SHADOWS and processor.rip != rip:  # it was written, without a fault
+            values[SHADOWS[number]] = processor.cr(number)
+            self._apply_controls()
 
     def _on_task_switch(self) -> None:
         """Every task switch exits, once its TSS has been found in order (section 26.4.2)."""
@@ -635,6 +661,10 @@ def _views(p: Processor) -> dict[int, View]:
         Field.GUEST_CR3: View(partial(p.cr, 3), partial(p.set_cr, 3)),
         Field.GUEST_CR4: View(partial(p.cr, 4), partial(p.set_cr, 4)),
         Field.GUEST_EFER: View(lambda: p.efer, lambda value: setattr(p, "efer", value)),
+        Field.TSC_OFFSET: View(
+            lambda: p.tsc_offset & 0xFFFF_FFFF_FFFF_FFFF,
+            lambda value: setattr(p, "tsc_offset", value - (value >> 63 << 64)),
+        ),
         Field.GUEST_DR7: View(partial(p.dr, 7), partial(p.set_dr, 7)),
         Field.GUEST_RSP: View(partial(p.gpr, Register.RSP), partial(p.set_gpr, Register.RSP)),
         Field.GUEST_RIP: View(lambda: p.rip, lambda value: setattr(p, "rip", value)),

@@ -1,9 +1,9 @@
 """What this implementation of VMX offers, as its capability MSRs would say (SDM vol. 3 appendix A).
 
-Offered: EPT with unrestricted guest, I/O bitmaps, the exits the core has a handler for. Not offered: MSR
-bitmaps, VPID, virtual APIC, virtual NMIs, TSC offsetting, the preemption timer, shadow VMCS, IA-32e mode
-guests (the processor has no long mode), MSR areas (at most 0 entries). No bit of guest CR0 or CR4 is fixed:
-the guest owns both registers, and VM entry refuses guest/host masks other than 0.
+Offered: EPT with unrestricted guest, I/O bitmaps, guest/host masks with read shadows, TSC offsetting, the exits
+the core has a handler for. Not offered: MSR bitmaps, VPID, virtual APIC, virtual NMIs, the preemption timer,
+shadow VMCS, IA-32e mode guests (the processor has no long mode), MSR areas (at most 0 entries). No bit of guest
+CR0 or CR4 is fixed.
 """
 
 from typing import Final
@@ -103,6 +103,7 @@ PIN: Final = _allowed(0x0000_0016, Pin.EXTERNAL_INTERRUPT | Pin.NMI)
 PROC: Final = _allowed(
     0x0400_6172,
     Proc.INTERRUPT_WINDOW
+    | Proc.TSC_OFFSETTING
     | Proc.HLT
     | Proc.INVLPG
     | Proc.RDPMC

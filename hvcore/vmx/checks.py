@@ -73,8 +73,6 @@ def check_controls(vmcs: Vmcs) -> None:
         refuse("primary processor-based controls")
     if not cap.SECONDARY.admits(secondary):
         refuse("secondary processor-based controls")
-    if v[Field.CR0_GUEST_HOST_MASK] or v[Field.CR4_GUEST_HOST_MASK]:
-        refuse("guest/host mask")
     if v[Field.CR3_TARGET_COUNT] > cap.CR3_TARGETS:
         refuse("CR3-target count")
     if proc & Proc.IO_BITMAPS:

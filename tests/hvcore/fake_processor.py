@@ -45,6 +45,7 @@ class FakeProcessor:
         self.tsc = 0x1122334455667788
         self.faults: list[tuple[int, int | None]] = []
         self.task_switches = True
+        self.tsc_offset = 0
         self.unmapped: set[int] = set()
         self.set_model(0x633, 0xFFFFFFFF)
         self.reset()

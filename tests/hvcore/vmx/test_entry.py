@@ -35,8 +35,6 @@ CONTROLS = [
     (Field.PROCESSOR_CONTROLS, 0x8401_E172 | 1 << 28),  # MSR bitmaps
     (Field.SECONDARY_CONTROLS, 1 << 0),
     (Field.SECONDARY_CONTROLS, 1 << 7),  # unrestricted guest without EPT
-    (Field.CR0_GUEST_HOST_MASK, 1),
-    (Field.CR4_GUEST_HOST_MASK, 1),
     (Field.CR3_TARGET_COUNT, 5),
     (Field.EPT_POINTER, 0x1000),  # a walk of one level
     (Field.EPT_POINTER, 0x101B),  # memory type 3

@@ -1,0 +1,185 @@
+"""Controls of both vendors on the real processor: one test a control."""
+
+import pytest
+
+from hvcore.cpu.exitinfo import ExitKind
+from hvcore.svm.backend import SvmBackend
+from hvcore.svm.vmcb import Control
+from hvcore.vmx.backend import VmxBackend
+from hvcore.vmx.capabilities import Proc
+from hvcore.vmx.vmcs import Field
+from tests.hvcore.cpu.bench import EAX, EBX, ECX, Bench
+
+PE, MP, TS, PSE = 1, 2, 8, 0x10
+
+
+class Handlers:
+    """Lets the processor execute what is to be emulated; whatever else happens is an error."""
+
+    def __init__(self, processor):
+        self.processor = processor
+        self.halts = 0
+
+    def emulate(self):
+        self.processor.emulate_begin()
+        self.processor.emulate()
+
+    def halt(self):
+        self.halts += 1
+
+    def __getattr__(self, name):
+        return None
+
+
+class Guest:
+    def __init__(self, make):
+        self.bench = Bench(32, 1 << 20)
+        self.cpu = self.bench.processor
+        self.backend = make(self.cpu)
+        self.handlers = Handlers(self.cpu)
+        self.backend.attach(self.handlers)
+        self.backend.enter(0)  # from here on the processor holds the guest's state
+        self.bench.reset()
+
+    def enter(self, code=None):
+        if code is not None:
+            self.bench.load(bytes.fromhex(code))
+        self.backend.enter(1000)
+
+    def field(self, field):
+        return self.backend.vmcs.read(field)
+
+
+@pytest.fixture
+def vmx():
+    return Guest(VmxBackend)
+
+
+@pytest.fixture
+def svm():
+    return Guest(SvmBackend)
+
+
+@pytest.mark.parametrize(
+    ("bitmap", "mask", "match", "exits"),
+    [
+        (1 << 14, 0, 0, True),
+        (0, 0, 0, False),
+        (1 << 14, 2, 2, True),  # writes only
+        (1 << 14, 2, 0, False),  # reads only
+        (0, 2, 2, False),
+        (0, 2, 0, True),  # without bit 14 those exit that do not match
+    ],
+)
+def test_the_exception_bitmap_and_the_page_fault_error_code_mask_and_match(vmx, bitmap, mask, match, exits):
+    vmx.bench.write(0x40000, (0x41003).to_bytes(4, "little"))
+    table = b"".join((i << 12 | 3 if i != 0x80 else 0).to_bytes(4, "little") for i in range(256))
+    vmx.bench.write(0x41000, table)
+    vmx.cpu.set_cr(3, 0x40000)
+    vmx.cpu.set_cr(0, 0x80000011)
+    vmx.cpu.set_idtr(0, 0)
+    vmx.backend.vmcs.write(Field.EXCEPTION_BITMAP, bitmap)
+    vmx.backend.vmcs.write(Field.PAGE_FAULT_ERROR_MASK, mask)
+    vmx.backend.vmcs.write(Field.PAGE_FAULT_ERROR_MATCH, match)
+    vmx.enter("a3 00000800")  # MOV [80000h], EAX
+    assert vmx.field(Field.EXIT_REASON) == (0 if exits else 2)
+    if exits:
+        assert vmx.field(Field.EXIT_INTERRUPTION_INFO) == 0x8000_0B0E
+        assert vmx.field(Field.EXIT_INTERRUPTION_ERROR) == 2
+        assert vmx.field(Field.EXIT_QUALIFICATION) == 0x80000
+
+
+def masked(vmx, cr0_mask, cr0_shadow, cr4_mask=0, cr4_shadow=0):
+    write = vmx.backend.vmcs.write
+    write(Field.CR0_GUEST_HOST_MASK, cr0_mask)
+    write(Field.CR0_READ_SHADOW, cr0_shadow)
+    write(Field.CR4_GUEST_HOST_MASK, cr4_mask)
+    write(Field.CR4_READ_SHADOW, cr4_shadow)
+
+
+def test_masked_bits_of_cr0_and_cr4_read_as_the_shadow(vmx):
+    masked(vmx, TS | MP, TS, PSE, PSE)
+    vmx.enter("0f20c0 0f20e3 0f01e1 f4")  # MOV EAX, CR0; MOV EBX, CR4; SMSW ECX; HLT
+    assert vmx.field(Field.EXIT_REASON) == 12
+    assert vmx.cpu.gpr(EAX) == vmx.cpu.gpr(ECX) == 0x11 | TS
+    assert vmx.cpu.gpr(EBX) == PSE
+    assert (vmx.cpu.cr(0), vmx.cpu.cr(4)) == (0x11, 0)
+
+
+def test_a_write_that_agrees_with_the_shadow_does_not_exit_and_leaves_the_hosts_bits(vmx):
+    masked(vmx, TS, TS)
+    vmx.enter("b81b000000 0f22c0 f4")  # PE MP TS ET
+    assert vmx.field(Field.EXIT_REASON) == 12
+    assert vmx.cpu.cr(0) == 0x13
+
+
+@pytest.mark.parametrize(
+    ("code", "qualification", "length"),
+    [
+        ("b813000000 0f22c0", 0x00, 3),  # MOV CR0, EAX clears TS
+        ("0f06", 0x20, 2),  # CLTS
+        ("b801000000 0f01f0", 0x1_0030, 3),  # LMSW AX
+    ],
+)
+def test_a_write_that_differs_from_the_shadow_exits_and_is_then_the_guests(vmx, code, qualification, length):
+    masked(vmx, TS, TS)
+    vmx.enter(code + "f4")
+    assert vmx.field(Field.EXIT_REASON) == 28
+    assert vmx.field(Field.EXIT_QUALIFICATION) == qualification
+    assert vmx.field(Field.EXIT_INSTRUCTION_LENGTH) == length
+    vmx.backend.handle()
+    assert not vmx.field(Field.CR0_READ_SHADOW) & TS
+    vmx.enter()
+    assert vmx.field(Field.EXIT_REASON) == 12
+
+
+def test_cr4_writes_exit_by_the_mask(vmx):
+    masked(vmx, 0, 0, PSE, 0)
+    vmx.enter("b804000000 0f22e0 b814000000 0f22e0 f4")  # TSD is the guest's, PSE the host's
+    assert vmx.field(Field.EXIT_REASON) == 28
+    assert vmx.field(Field.EXIT_QUALIFICATION) == 4
+    assert vmx.cpu.cr(4) == 4
+    vmx.backend.handle()
+    assert (vmx.cpu.cr(4), vmx.field(Field.CR4_READ_SHADOW)) == (0x14, 0x14)
+
+
+def test_clts_of_a_host_owned_bit_that_reads_zero_does_nothing(vmx):
+    masked(vmx, TS, 0)
+    vmx.cpu.set_cr(0, 0x11 | TS)
+    vmx.enter("0f06 f4")
+    assert vmx.field(Field.EXIT_REASON) == 12
+    assert vmx.cpu.cr(0) & TS
+
+
+RDTSC = "0f31 f4"
+
+
+def ticks(guest):
+    guest.enter(RDTSC)
+    return guest.cpu.gpr(EAX) | guest.cpu.gpr(2) << 32
+
+
+def test_the_tsc_offset_of_a_vmcs(vmx):
+    vmx.backend.vmcs.write(Field.TSC_OFFSET, 1 << 62)
+    assert ticks(vmx) >> 62 == 1
+    vmx.backend.vmcs.write(Field.TSC_OFFSET, 2**64 - vmx.cpu.tsc + (1 << 62))
+    assert ticks(vmx) < 1 << 40
+    vmx.cpu.set_msr(0x10, 5)  # the guest writes its TSC: the offset is what changes
+    offset = vmx.field(Field.TSC_OFFSET)
+    assert offset == vmx.cpu.tsc_offset & 2**64 - 1
+    controls = vmx.field(Field.PROCESSOR_CONTROLS)
+    vmx.backend.vmcs.write(Field.TSC_OFFSET, 1 << 62)
+    vmx.backend.vmcs.write(Field.PROCESSOR_CONTROLS, controls & ~Proc.TSC_OFFSETTING)
+    assert ticks(vmx) >> 62 == 0
+
+
+def test_the_tsc_offset_of_a_vmcb(svm):
+    svm.backend.vmcb.write(Control.TSC_OFFSET, 1 << 62)
+    assert ticks(svm) >> 62 == 1
+    svm.cpu.set_msr(0x10, 5)
+    assert svm.backend.vmcb.read(Control.TSC_OFFSET) == svm.cpu.tsc_offset & 2**64 - 1
+
+
+def test_a_halt_still_exits(vmx):
+    vmx.enter("f4")
+    assert vmx.cpu.exit.kind == ExitKind.HLT
