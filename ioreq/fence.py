@@ -46,7 +46,7 @@ def poll(octets, offset, mask, value, looks):  # type: ignore[no-untyped-def]  #
     if cython.compiled:
         with cython.nogil:
             found = poll_byte(cython.address(octets[offset]), mask, value, looks)  # type: ignore[name-defined]  # noqa: F821
-        return found  # type: ignore[no-any-return]
+        return found
     else:
         for _ in range(looks):  # noqa: SIM110  (any() with a generator takes twice as long)
             if octets[offset] & mask == value:
