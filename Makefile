@@ -1,8 +1,8 @@
 # The two commands of the README are `make demo` and `make test`; everything happens in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml setup.py constraints.txt $(wildcard hvcore/cpu/*.py hvcore/cpu/*.pxd ioreq/fence.*)
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SOURCES := pyproject.toml setup.py constraints.txt $(wildcard hvcore/cpu/*.py hvcore/cpu/*.pxd ioreq/*.py ioreq/*.pxd)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 
 .PHONY: demo test bench lint guest clean
 
@@ -41,4 +41,4 @@ guest:
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c ioreq/*.so ioreq/fence.c
+	rm -rf .venv build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c ioreq/*.so ioreq/*.c

@@ -18,27 +18,37 @@ DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "ini
 
 
 def extensions() -> list[Extension]:
-    """The modules of the processor, and the wire's hot path."""
+    """List the modules of the processor, and the wire's hot path."""
     sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
     sources += [Path("ioreq", f"{name}.py") for name in WIRE]
-    return [
-        Extension(".".join(p.with_suffix("").parts), [str(p)], extra_compile_args=FLAGS, optional=True)
-        for p in sources
-    ]
+    return [Extension(".".join(p.with_suffix("").parts), [str(p)], extra_compile_args=FLAGS) for p in sources]
 
 
 class BuildAllOrNothing(build_ext):
     """A compiler that is missing costs speed, not the installation; half a processor would be neither."""
 
+    reason = ""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one, unless another has failed already."""
+        if not self.reason:
+            try:
+                super().build_extension(ext)
+            except Exception as error:  # noqa: BLE001 - a missing compiler is an OSError, a failing one a CompileError
+                self.reason = (str(error).splitlines() or ["?"])[0]
+
     def run(self) -> None:
         """Build, then drop everything if anything is missing."""
+        for extension in self.extensions:
+            extension.optional = True  # said again: cythonize makes new ones
         super().run()
-        built = [Path(self.get_ext_fullpath(e.name)) for e in self.extensions]
-        if all(p.exists() for p in built):
+        if not self.reason:
             return
-        for p in built:
-            p.unlink(missing_ok=True)
-        print("devmodel: no C compiler or no Python headers; the processor will run uncompiled", file=sys.stderr)
+        for extension in self.extensions:
+            Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+        for left in [*Path("hvcore/cpu").glob("*.so"), *Path("ioreq").glob("*.so")]:
+            left.unlink()  # from an earlier build
+        print(f"devmodel: the processor will run uncompiled ({self.reason})", file=sys.stderr)
 
 
 wanted = [] if os.environ.get("DEVMODEL_UNCOMPILED") else extensions()

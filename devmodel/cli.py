@@ -21,10 +21,14 @@ DEMO: Final = "machine.toml"
 
 CORE_OPTIONS: Final = {
     "vendor": ("vmx|svm", "virtualisation interface of the core (vmx)"),
+    "cpu": ("486|pentium|i686", "processor that the guest sees (i686)"),
     "memory": ("SIZE", 'guest RAM, for example "64M"'),
     "firmware": ("FILE", "firmware image, started at the reset vector"),
     "image": ("FILE", "flat binary, started in real mode"),
     "image-address": ("ADDRESS", "where the flat binary goes (0x7c00)"),
+    "kernel": ("FILE", "Linux (bzImage) or multiboot kernel, started without firmware"),
+    "initrd": ("FILE", "its initial RAM disk, or first module"),
+    "append": ("TEXT", "its command line"),
 }
 """Options of `devmodel run` that are handed to `hvcore run` as they are."""
 
@@ -62,7 +66,7 @@ def board_factory() -> BoardFactory:
 
 def _run(options: argparse.Namespace) -> int:
     machine = options.machine
-    if machine is None and options.firmware is None and options.image is None:
+    if machine is None and all(getattr(options, start) is None for start in ("firmware", "image", "kernel")):
         machine = str(importlib.resources.files("devmodel.demo").joinpath(DEMO))
     config = _config(machine, options)
     arguments = [] if machine is None else [machine]

@@ -18,7 +18,7 @@ from devmodel.machine import PROGRAM, BoardFactory, Outside, opened, serve
 from ioreq import DomainGone, IoreqError
 from ioreq.control import ControlClient, connect
 
-COMMAND: Final = [sys.executable, "-m", "hvcore", "run", "--attended"]
+COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
 GRACE: Final = 0.6
 """Seconds that the core gets to end, by itself or asked to, and the console for its last words."""
 FAILED: Final = 1
@@ -36,23 +36,30 @@ def domain_socket(path: str | None) -> Iterator[str]:
 
 
 class Core:
-    """The core's process."""
+    """The core's process, and its lifeline: a pipe that only we hold open, so that it ends when we are killed."""
 
-    def __init__(self, process: trio.Process) -> None:
+    def __init__(self, process: trio.Process, lifeline: int) -> None:
         self.process = process
+        self._lifeline = lifeline
 
     @classmethod
     async def start(cls, arguments: Sequence[str]) -> "Core":
-        """Start `hvcore run`, in a process group of its own: we end it, no terminal does.
-
-        Its standard input is a pipe that nothing is written to: if we are killed it ends, and so does the
-        core.
-        """
-        return cls(
-            await trio.lowlevel.open_process(
-                [*COMMAND, *arguments], stdin=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+        """Start `hvcore run`, in a process group of its own: we end it, no terminal does."""
+        theirs, ours = os.pipe()
+        try:
+            process = await trio.lowlevel.open_process(
+                [*COMMAND, *arguments, "--lifeline", str(theirs)],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                process_group=0,
+                pass_fds=[theirs],
             )
-        )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        return cls(process, ours)
 
     async def relay(self) -> None:
         """Pass on what it says on standard error, with the line ends of our terminal, until it ends."""
@@ -87,6 +94,9 @@ class Core:
             if self.process.returncode is None:
                 self.process.kill()
             status = await self.process.wait()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
         return status if status >= 0 else 128 - status
 
 

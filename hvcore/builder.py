@@ -10,19 +10,24 @@ The map is a PC's (Xen's HVM domain builder and QEMU's `pc` machine agree on it)
     FFxxxxxx-FFFFFFFF  the firmware, ending at 4 GiB
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 import attrs
 
 from hvcore.config import MachineConfig
 from hvcore.errors import ConfigError
 from hvcore.hvm import GuestState, Register, SegmentName, SegmentState
+from hvcore.linux import LinuxKernel, is_linux
 from hvcore.memory import GuestMemory
+from hvcore.multiboot import MultibootKernel, find_header
 from ioreq.messages import E820Entry
 
 FIRMWARE_STEP: Final = 64 << 10
 FIRMWARE_MOST: Final = 16 << 20
 """QEMU's rules for `-bios`."""
+FILE_MOST: Final = 1 << 30
+"""More than any kernel or initial RAM disk that fits below 3 GiB."""
 FOUR_GIB: Final = 1 << 32
 ADAPTER_ROMS: Final = 0xC0000
 ALIAS_MOST: Final = 0x20000
@@ -37,6 +42,16 @@ FIRST_DISK: Final = 0x80
 """What a BIOS leaves in DL for the boot sector it starts."""
 
 
+class Kernel(Protocol):
+    """What is started without firmware: `hvcore.linux` or `hvcore.multiboot`."""
+
+    def load(self, memory: GuestMemory, e820: Iterable[E820Entry]) -> None:
+        """Put everything into RAM. Raises ConfigError if it does not fit."""
+
+    def start_state(self, power_on: GuestState) -> GuestState:
+        """Return the state of its entry point."""
+
+
 @attrs.define(eq=False)
 class Builder:
     """Builds one domain, and builds its start state again after a reset."""
@@ -45,6 +60,7 @@ class Builder:
     memory: GuestMemory
     firmware: bytes = b""
     image: bytes = b""
+    kernel: Kernel | None = None
 
     @classmethod
     def build(cls, machine: MachineConfig) -> "Builder":
@@ -56,7 +72,8 @@ class Builder:
                 f"image {machine.image} has {len(image)} bytes; "
                 f"allowed: 1 to {LOW_END - machine.image_address} at {machine.image_address:#x}"
             )
-        builder = cls(machine, GuestMemory(machine.memory), firmware, image)
+        kernel = read_kernel(machine) if machine.kernel is not None else None
+        builder = cls(machine, GuestMemory(machine.memory), firmware, image, kernel)
         if firmware:
             address = FOUR_GIB - len(firmware)
             builder.memory.add_rom(address, firmware)
@@ -70,6 +87,8 @@ class Builder:
         self.memory.set_type(ADAPTER_ROMS, ONE_MIB - 1, "rom")
         if self.image:
             self.memory.write(self.machine.image_address, self.image)
+        if self.kernel is not None:
+            self.kernel.load(self.memory, self.e820())
 
     def start_state(self, power_on: GuestState) -> GuestState:
         """Where vCPU 0 starts: at the reset vector in the firmware, or in real mode at the image.
@@ -77,6 +96,8 @@ class Builder:
         The image finds what a boot sector does: CS:IP at its first byte, DS, ES, SS zero, a stack below it
         (or below 7C00h), interrupts off, and 80h in DL.
         """
+        if self.kernel is not None:
+            return self.kernel.start_state(power_on)
         if not self.image:
             return power_on
         address = self.machine.image_address
@@ -120,9 +141,25 @@ def read_firmware(path: str) -> bytes:
     return data
 
 
-def _read(what: str, path: str) -> bytes:
+def read_kernel(machine: MachineConfig) -> Kernel:
+    """Read a kernel, Linux or multiboot, and what belongs to it. Raises ConfigError."""
+    path = machine.kernel
+    assert path is not None
+    image = _read("kernel", path, FILE_MOST)
+    initrd = _read("initrd", machine.initrd, FILE_MOST) if machine.initrd is not None else None
+    append = machine.append.encode()
+    if is_linux(image):
+        kernel = LinuxKernel(image, append, initrd or b"")
+        kernel.check(path)
+        return kernel
+    if find_header(image) is None:
+        raise ConfigError(f"kernel {path} is neither a Linux bzImage nor a multiboot kernel")
+    return MultibootKernel.read(path, image, append, initrd, machine.initrd)
+
+
+def _read(what: str, path: str, most: int = FIRMWARE_MOST) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(FIRMWARE_MOST + 1)
+            return file.read(most + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from None

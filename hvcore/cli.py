@@ -1,7 +1,6 @@
 """`hvcore run`: build a domain, wait for its device models, run the guest."""
 
 import argparse
-import contextlib
 import logging
 import os
 import signal
@@ -9,7 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO, cast
 
 import structlog
 
@@ -31,6 +30,23 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
 
 
+class _StandardError:
+    """Standard error that may lose its reader: whoever reads our log may die before us, and we must still end."""
+
+    def write(self, text: str) -> int:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stderr.fileno())
+            os.close(nowhere)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status (2: bad input, said in one line on standard error)."""
     options = _parser().parse_args(argv)
@@ -41,10 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             {
                 "name": options.name,
                 "vendor": options.vendor,
+                "cpu": options.cpu,
                 "memory": options.memory,
                 "firmware": options.firmware,
                 "image": options.image,
                 "image-address": options.image_address,
+                "kernel": options.kernel,
+                "initrd": options.initrd,
+                "append": options.append,
             },
         )
         domain = Domain(machine, options.domain, reboot=not options.no_reboot)
@@ -56,23 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.info("hvcore.signal", signal=signal.Signals(number).name)
         domain.end(SHUTDOWN_POWEROFF, 0)
 
-    if options.attended:
-        threading.Thread(target=_attend, args=(domain,), name="attend", daemon=True).start()
+    def watch_lifeline() -> None:
+        while os.read(options.lifeline, 64):
+            pass
+        log.info("hvcore.lifeline_closed")
+        domain.end(SHUTDOWN_POWEROFF, 0)
+
+    if options.lifeline is not None:
+        threading.Thread(target=watch_lifeline, name="lifeline", daemon=True).start()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return domain.run()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _attend(domain: Domain) -> None:
-    """End the domain when standard input ends: whoever started us is gone."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    log.info("hvcore.unattended")
-    domain.end(SHUTDOWN_POWEROFF, 0)
 
 
 def configure_logging(log_format: str, level: str) -> None:
@@ -91,7 +108,7 @@ def configure_logging(log_format: str, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
 
@@ -111,17 +128,37 @@ def _parser() -> _Parser:
     run.add_argument("--domain", required=True, metavar="SOCKET", help="Unix socket for the device models")
     run.add_argument("--name", help="the machine's name")
     run.add_argument("--vendor", metavar="vmx|svm", help="virtualisation interface (vmx)")
+    run.add_argument("--cpu", metavar="486|pentium|i686", help="processor that the guest sees (i686)")
     run.add_argument("--memory", metavar="SIZE", help='guest RAM, for example "64M"')
     run.add_argument("--firmware", metavar="FILE", help="firmware image, started at the reset vector")
     run.add_argument("--image", metavar="FILE", help="flat binary, started in real mode")
     run.add_argument(
         "--image-address", type=_address, metavar="ADDRESS", help="where the flat binary goes (0x7c00)"
     )
+    run.add_argument(
+        "--kernel", metavar="FILE", help="Linux (bzImage) or multiboot kernel, started without firmware"
+    )
+    run.add_argument("--initrd", metavar="FILE", help="its initial RAM disk, or first module")
+    run.add_argument("--append", metavar="TEXT", help="its command line")
     run.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
-    run.add_argument("--attended", action="store_true", help="end when standard input does")
+    run.add_argument(
+        "--lifeline",
+        type=_descriptor,
+        metavar="FD",
+        help="end when this inherited pipe is closed at its other end, as it is when its owner dies",
+    )
     run.add_argument("--log-format", choices=("console", "json"), default="console")
     run.add_argument("--log-level", choices=LEVELS, default="warning")
     return parser
+
+
+def _descriptor(text: str) -> int:
+    try:
+        fd = int(text)
+        os.fstat(fd)
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an open descriptor") from None
+    return fd
 
 
 def _address(text: str) -> int:

@@ -11,28 +11,39 @@ from typing import Any, Final
 
 import attrs
 
+from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.errors import ConfigError
 
 VENDORS: Final = ("vmx", "svm")
-KEYS: Final = ("name", "vendor", "memory", "firmware", "image", "image-address")
+CPUS: Final = tuple(MODELS)
+KEYS: Final = (
+    *("name", "vendor", "cpu", "memory"),
+    *("firmware", "image", "image-address", "kernel", "initrd", "append"),
+)
 DEVICE_TABLES: Final = ("serial", "disk", "video", "fw_cfg", "rtc", "debug")
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30
 """Half of what 36 physical address bits reach: room for the hole below 4 GiB."""
 IMAGE_ADDRESS: Final = 0x7C00
+STARTS: Final = {"firmware": (), "image": ("image-address",), "kernel": ("initrd", "append")}
+"""What a machine can start in, and the keys that belong to each."""
 
 
 @attrs.frozen(kw_only=True)
 class MachineConfig:
-    """What the core builds. Sizes and addresses in bytes; exactly one of `firmware` and `image` is a path."""
+    """What the core builds. Sizes and addresses in bytes; one of `firmware`, `image` and `kernel` is a path."""
 
     name: str = "guest"
     vendor: str = "vmx"
+    cpu: str = DEFAULT
     memory: int = 64 << 20
     firmware: str | None = None
     image: str | None = None
     image_address: int = IMAGE_ADDRESS
+    kernel: str | None = None
+    initrd: str | None = None
+    append: str = ""
 
 
 def load(path: str | None, options: dict[str, Any]) -> MachineConfig:
@@ -46,22 +57,27 @@ def load(path: str | None, options: dict[str, Any]) -> MachineConfig:
     values = _check(os.path.basename(path) if path else "", table)
     if path is not None:
         folder = os.path.dirname(path)
-        for key in ("firmware", "image"):
+        for key in ("firmware", "image", "kernel", "initrd"):
             if key in values:
                 values[key] = os.path.join(folder, values[key])
     given = {key: value for key, value in options.items() if value is not None}
-    for key, other in (("firmware", "image"), ("image", "firmware")):
-        if key in given and other not in given:
-            values.pop(other, None)
-            if key == "firmware":
-                values.pop("image-address", None)
+    if any(start in given for start in STARTS):  # what the options start replaces what the file starts
+        for start, details in STARTS.items():
+            if start not in given:
+                for key in (start, *details):
+                    values.pop(key, None)
     values |= _check("", given)
-    if "firmware" in values and "image" in values:
-        raise ConfigError("both a firmware and an image are given; a machine starts in one of them")
-    if "firmware" not in values and "image" not in values:
-        raise ConfigError("nothing to run: give --firmware FILE or --image FILE, or one of them in [machine]")
-    if "image-address" in values and "image" not in values:
-        raise ConfigError("image-address is given without an image")
+    starts = [start for start in STARTS if start in values]
+    if len(starts) > 1:
+        raise ConfigError(f"both {starts[0]} and {starts[1]} are given; a machine starts in one of them")
+    if not starts:
+        raise ConfigError(
+            "nothing to run: give --firmware, --image or --kernel FILE, or one of them in [machine]"
+        )
+    for start, details in STARTS.items():
+        for key in details:
+            if key in values and start not in values:
+                raise ConfigError(f"{key} is given without {start}")
     return MachineConfig(**{key.replace("-", "_"): value for key, value in values.items()})
 
 
@@ -103,9 +119,11 @@ def _value(where: str, key: str, value: object) -> object:
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 0xA0000:
                 raise ConfigError(f"{where} is {_shown(value)}; allowed: an address below 0xa0000")
             return value
+        case "cpu" if value not in CPUS:
+            raise ConfigError(f"{where} is {_shown(value)}; allowed: {', '.join(CPUS)}")
         case "vendor" if value not in VENDORS:
             raise ConfigError(f"{where} is {_shown(value)}; allowed: {', '.join(VENDORS)}")
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or (not value and key != "append"):
         raise ConfigError(f"{where} is {_shown(value)}; allowed: a string that is not empty")
     return value
 

@@ -22,6 +22,7 @@ import structlog
 from hvcore.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.cpu.processor import Processor
+from hvcore.cpumodel import MODELS
 from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.routing import MAX_SERVERS, Range, RangeError, Routing
@@ -123,7 +124,16 @@ class Domain:
 
         self._doorbells = [VcpuDoorbell(make_doorbell()) for _ in range(VCPUS)]
         self.vcpus = [
-            Vcpu(number, machine.vendor, self.memory, self.pins, doorbell, self, self._make_requests(number))
+            Vcpu(
+                number,
+                machine.vendor,
+                MODELS[machine.cpu],
+                self.memory,
+                self.pins,
+                doorbell,
+                self,
+                self._make_requests(number),
+            )
             for number, doorbell in enumerate(self._doorbells)
         ]
         for vcpu in self.vcpus:
@@ -200,6 +210,11 @@ class Domain:
         """Reset, as a PC's chipset does on the processor's shutdown cycle."""
         log.info("domain.triple_fault", rip=hex(self.vcpus[0].processor.rip))
         self.reset()
+
+    def switched_off(self) -> None:
+        """End with status 0."""
+        log.info("domain.switched_off", rip=hex(self.vcpus[0].processor.rip))
+        self.end(SHUTDOWN_POWEROFF, 0)
 
     def crash(self, text: str) -> None:
         """End with status 1."""

@@ -132,6 +132,9 @@ class ExitHandlers:
     rdtsc: Callable[[], None]
     halt: Callable[[], None]
     """After the instruction was skipped."""
+    task_switch: Callable[[int, int, int, bool, int | None], None]
+    """(TSS selector, source, RIP of the outgoing task, an external event, error code for the incoming task's
+    stack): carry it out. Moves on by itself. Sources are those of `hvcore.cpu.exitinfo.TaskSource`."""
     external_interrupt: Callable[[], None]
     """The interrupt pin went up (or the host wants the vCPU's attention) while the guest ran."""
     interrupt_window: Callable[[], None]

@@ -34,6 +34,7 @@ HIGH_RAM: Final = 0x1_0000_0000
 VGA_WINDOW: Final = (0xA_0000, 0xC_0000)
 ROM_SPACE: Final = 32 << 20  # bytes kept for firmware behind RAM
 NOWHERE: Final = -1
+MAX_SLOTS: Final = 64  # what the processor's table holds
 TYPES: Final = ("ram", "ram_ro", "rom", "rom_wo", "mmio")
 
 
@@ -115,9 +116,14 @@ class GuestMemory:
             raise HvError(f"memory range {first:#x}-{last:#x} is not made of 4 KiB pages")
         # What the new range covers whole can never win again: the list stays short however often firmware
         # flips its shadow RAM.
-        self._types = [t for t in self._types if not first <= t[0] <= t[1] <= last]
+        before = self._types
+        self._types = [t for t in before if not first <= t[0] <= t[1] <= last]
         self._types.append((first, last, kind))
         self._build()
+        if len(self.slots) > MAX_SLOTS:
+            self._types = before
+            self._build()
+            raise HvError(f"memory would fall into more than {MAX_SLOTS} runs of pages")
 
     def type_of(self, address: int) -> str:
         """Return the type of the page at `address`."""

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from hvcore.cpu.processor import Processor
+from hvcore.cpumodel import CpuModel
 from hvcore.errors import EntryError
 from hvcore.exits.cpuid import Cpuid
 from hvcore.exits.interrupts import Interrupts
@@ -40,6 +41,9 @@ class Platform(Protocol):
     def triple_fault(self) -> None:
         """Take note that the processor shut down; a PC resets."""
 
+    def switched_off(self) -> None:
+        """End the domain: the guest halted, and nothing can wake it."""
+
     def crash(self, text: str) -> None:
         """End the domain: the guest cannot go on."""
 
@@ -57,6 +61,7 @@ class Vcpu:
         self,
         number: int,
         vendor: str,
+        model: CpuModel,
         memory: GuestMemory,
         pins: memoryview,
         doorbell: VcpuDoorbell,
@@ -65,7 +70,9 @@ class Vcpu:
     ) -> None:
         """`pins` is the pins page as 32-bit words; `requests` makes this vCPU's way to the device models."""
         self.number = number
+        self._model = model
         self.processor = Processor(memory, pins.cast("B"), number)
+        self.processor.set_model(model.signature, model.features)
         self.backend = BACKENDS[vendor](self.processor)
         self.requests = requests(self.processor)
         self.doorbell = doorbell
@@ -91,11 +98,12 @@ class Vcpu:
                 port_string=ports.string,
                 mmio=mmio.access,
                 emulate=mmio.emulate,
-                cpuid=Cpuid(processor).execute,
+                cpuid=Cpuid(processor, self._model).execute,
                 rdmsr=msr.read,
                 wrmsr=msr.write,
                 rdtsc=msr.read_tsc,
                 halt=self._halt,
+                task_switch=self._switch_task,
                 external_interrupt=self.interrupts.pin_raised,
                 interrupt_window=self.interrupts.window_open,
                 triple_fault=self._platform.triple_fault,
@@ -170,14 +178,26 @@ class Vcpu:
             self.halted = True
 
     def _sleep(self) -> None:
-        """Sleep until there is work, or an interrupt that the guest takes; the latter ends HLT."""
+        """Sleep until there is work, or an interrupt that the guest takes; the latter ends HLT.
+
+        With interrupts disabled only NMI, INIT or SMI could end it. No machine here makes one, so the guest has
+        switched itself off (Xen's hvm_hlt). Work that was there before has been done: a reset has ended the halt.
+        """
         enabled = bool(self.processor.rflags & RFLAGS_IF)
+        if not enabled and not self._work:
+            self._platform.switched_off()
+            return
         pins, pin, work = self._pins, self._pin, self._work
         channels = self._platform.interrupt_channels(self.number)
         self.doorbell.sleep(channels, lambda: bool(work or (enabled and pins[pin])))
         if enabled and pins[pin]:
             self.halted = False
             self.interrupts.pin_raised()
+
+    def _switch_task(self, tss: int, source: int, rip: int, external: bool, error: int | None) -> None:
+        """Have the processor do what the hardware leaves to software (SDM vol. 3 section 7.3)."""
+        if not self.processor.task_switch(tss, source, rip, external, error):
+            self._crash(f"the guest switches to the task {tss:#06x}, whose state lies in no memory")
 
     def _leave(self) -> None:
         self._running = False

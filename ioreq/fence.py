@@ -46,8 +46,8 @@ def poll(octets, offset, mask, value, looks):  # type: ignore[no-untyped-def]  #
     if cython.compiled:
         with cython.nogil:
             found = poll_byte(cython.address(octets[offset]), mask, value, looks)  # type: ignore[name-defined]  # noqa: F821
-        return found
-    else:
+        return found  # noqa: RET504
+    else:  # noqa: RET505 - Cython must see that one of the two is left out
         for _ in range(looks):  # noqa: SIM110  (any() with a generator takes twice as long)
             if octets[offset] & mask == value:
                 return True

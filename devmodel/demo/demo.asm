@@ -690,7 +690,7 @@ test_vga:                       ; bars in all colours, read back
         pop     es
         cmp     ax, 0x0FDB
         jmp     verdict
-title   db      "devmodel demo guest: PIT, PIC, UART, IDE and VGA text, each by interrupt", 0
+title   db      "devmodel demo guest: PIT, PIC, UART and IDE by interrupt, and this screen", 0
 hint    db      "The monitor is on the serial line: type 'help' there.", 0
 
 ; ---------------------------------------------------------------- the disk: ATA PIO, primary master

@@ -13,9 +13,9 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu.kinds import LEAVE
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 
 def bucket(at, mode):
@@ -52,6 +52,8 @@ def add(c, at, mode, ops, count, length):
     c.blocks[i].ops = ops
     c.blocks[i].count = count
     c.blocks[i].length = length
+    c.blocks[i].link = 0
+    c.blocks[i].valid = 1
     c.blocks[i].next = c.buckets[k]
     c.buckets[k] = i
     c.blocks[i].next_in_page = c.page_blocks[page]
@@ -87,6 +89,7 @@ def drop_page(c, page, first, last):
         after = c.blocks[i].next_in_page
         if c.blocks[i].at <= last and c.blocks[i].at + c.blocks[i].length > first:
             unchain(c, i)
+            c.blocks[i].valid = 0
             for j in range(c.blocks[i].ops, c.blocks[i].ops + c.blocks[i].count):
                 c.ops[j].kind = LEAVE
         else:

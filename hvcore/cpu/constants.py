@@ -1,7 +1,7 @@
 """The processor's constants as Python integers.
 
-They are written once, in the enums of `kinds.pxd` and `state.pxd` that C reads; this module reads the same
-text for the uncompiled processor and the opcode table. It is never compiled.
+They are written once, in the enums and structs of `kinds.pxd` and `state.pxd` that C reads; this module reads
+the same text for the uncompiled processor and the opcode table. It is never compiled.
 """
 
 import re
@@ -10,8 +10,10 @@ from importlib import resources
 _ENUM = re.compile(r"^cdef enum\b.*:\n((?:(?: {4}.*)?\n)+)", re.MULTILINE)
 _MEMBER = re.compile(r"^ {4}([A-Z][A-Z0-9_]*)(?: = (\w+))?", re.MULTILINE)
 
+_FIELD = re.compile(r"^ {4}(?:cdef )?(?:readonly |public )?(\w+)(?:\[(\d+)\])? (\*?\w+)", re.MULTILINE)
 
-def _members(name: str) -> dict[str, int]:
+
+def enums(name: str) -> dict[str, int]:
     """Every enum member of a `.pxd`, numbered as C numbers them."""
     text = (resources.files("hvcore.cpu") / name).read_text(encoding="ascii")
     members: dict[str, int] = {}
@@ -23,8 +25,18 @@ def _members(name: str) -> dict[str, int]:
     return members
 
 
-KINDS = _members("kinds.pxd")
-STATE = _members("state.pxd")
+def fields(what: str) -> dict[str, tuple[str, int]]:
+    """Every field of a struct or class of `state.pxd`: its C type, and its length (0: no array)."""
+    text = (resources.files("hvcore.cpu") / "state.pxd").read_text(encoding="ascii")
+    body = text[text.index(f"cdef {what}:\n") :].split("\n\n", 1)[0].split("\n", 1)[1]
+    return {name: (type_, int(length or 0)) for type_, length, name in _FIELD.findall(body)}
+
+
+KINDS = enums("kinds.pxd")
+STATE = enums("state.pxd")
+OP_FIELDS = fields("struct Op")
+BLOCK_FIELDS = fields("struct Block")
+STATE_FIELDS = fields("class State")
 
 M32 = 0xFFFF_FFFF
 M64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -42,6 +54,8 @@ u8 = u16 = u32 = u64 = s64 = int
 globals().update(KINDS)
 globals().update(STATE)
 __all__ = [  # noqa: PLE0604 - the names are read from the files above
-    "CR0_PG", "PAE_ROOT", "PHYSICAL_PAGE", "M32", "M64", "NO_PAGE", "PAGE_BITS", "SIZE_MASK", "SIZE_SIGN", "TOP_BYTE", "TOP_HALF", "s64", "u8", "u16", "u32", "u64",
-    *KINDS, *STATE,
-]  # fmt: skip
+    *("M32", "M64", "NO_PAGE", "PAGE_BITS", "PHYSICAL_PAGE", "PAE_ROOT", "CR0_PG", "TOP_BYTE", "TOP_HALF"),
+    *("SIZE_MASK", "SIZE_SIGN", "s64", "u8", "u16", "u32", "u64"),
+    *KINDS,
+    *STATE,
+]

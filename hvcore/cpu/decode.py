@@ -9,11 +9,11 @@ import cython
 from hvcore.cpu import opcodes
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.decode import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.decode import *
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.opcodes import ENDS, GROUP, LOCKABLE, MODRM, OPCODE_REG, REGISTER_ONLY, RM8, SWAP
 
     (
@@ -84,7 +84,6 @@ def decode(c, o, code_size):
     o.index = NO_REG
     o.scale = 0
     o.imm = 0
-    o.imm2 = 0
     o.disp = 0
     o.isreg = 1
     o.prefixes = 0
@@ -135,12 +134,15 @@ def decode(c, o, code_size):
     if flags & MODRM:
         o.reg = (modrm >> 3) & 7
         o.rm = modrm & 7
+        o.modrm = modrm  # the x87 remembers it
         if modrm < 0xC0 and not flags & REGISTER_ONLY:
             o.isreg = 0
             o.kind = table[at].memory
             decode_memory(c, o, modrm, override)
         else:
             o.kind = table[at].register
+            if override < 8:
+                o.seg = override  # MASKMOV
             if flags & SWAP:
                 o.reg = modrm & 7
                 o.rm = (modrm >> 3) & 7
@@ -158,15 +160,31 @@ def decode(c, o, code_size):
     decode_immediate(c, o, table[at].immediate)
     if c.fetch_over:
         return 0
-    if lock and (o.isreg or not flags & LOCKABLE):
+    if missing(c, o.kind) or (lock and (o.isreg or not flags & LOCKABLE)):
         o.kind = UNDEFINED
         o.ends = 1
     if at == 0x90 and o.rep == 1:
         o.kind = PAUSE
         o.ends = 1
+    o.amask = SIZE_MASK[o.addr]
     o.length = c.fetch_next
     specialise(o)
     return o.length
+
+
+def missing(c, kind):
+    """Whether an instruction came with a feature that this processor's model lacks."""
+    if kind == CMOV_R or kind == CMOV_M:
+        return not c.features & HAS_CMOV
+    elif kind == CMPXCHG8B:
+        return not c.features & HAS_CX8
+    elif kind == RDTSC:
+        return not c.features & HAS_TSC
+    elif kind == RDMSR or kind == WRMSR:
+        return not c.features & HAS_MSR
+    elif kind == RDPMC:
+        return not c.features & HAS_CMOV  # no bit of its own: it came with the P6
+    return 0
 
 
 def split_register(o):
@@ -255,10 +273,10 @@ def decode_immediate(c, o, how):
         o.imm = extend(take(c, 1 << wide), wide)
     elif how == IMM_FAR:
         o.imm = take(c, 1 << wide)
-        o.imm2 = take(c, 2)
+        o.disp = take(c, 2)
     elif how == IMM_ENTER:
         o.imm = take(c, 2)
-        o.imm2 = take(c, 1)
+        o.disp = take(c, 1)
     else:
         o.disp = take(c, 1 << o.addr)
         o.isreg = 0
@@ -273,6 +291,26 @@ def specialise(o):
             o.kind = LOAD8
         elif kind == MOV_MR:
             o.kind = STORE8
+        elif kind == ALU_RR:
+            o.kind = CMP8_RR if sub == 7 else TEST8_RR if sub == 8 else ALU8_RR
+        elif kind == ALU_RI:
+            o.kind = CMP8_RI if sub == 7 else TEST8_RI if sub == 8 else ALU8_RI
+        elif kind == ALU_RM:
+            o.kind = CMP8_RM if sub == 7 else ALU_RM if sub == 8 else ALU8_RM
+        elif kind == ALU_MI and sub == 7:
+            o.kind = CMP8_MI
+        return
+    if kind == JCC:
+        if sub == 4:
+            o.kind = JZ
+        elif sub == 5:
+            o.kind = JNZ
+        return
+    if o.size == 1:
+        if kind == MOV_RM:
+            o.kind = LOAD16
+        elif kind == MOV_MR:
+            o.kind = STORE16
         return
     if o.size != 2:
         return
@@ -316,6 +354,30 @@ def specialise(o):
             o.kind = SHR32_I
         elif sub == 7:
             o.kind = SAR32_I
+    elif kind == ALU_MR:
+        if sub == 0:
+            o.kind = ADD32_MR
+        elif sub == 7:
+            o.kind = CMP32_MR
+    elif kind == ALU_MI:
+        if sub == 0:
+            o.kind = ADD32_MI
+        elif sub == 7:
+            o.kind = CMP32_MI
+    elif kind == INC_M:
+        o.kind = INC32_M
+    elif kind == DEC_M:
+        o.kind = DEC32_M
+    elif kind == LEA:
+        o.kind = LEA32
+    elif kind == CALL:
+        o.kind = CALL32
+    elif kind == RET or kind == RET_I:
+        o.kind = RET32
+    elif kind == PUSH_I:
+        o.kind = PUSH32_I
+    elif kind == MOVZX_M and sub == 1:
+        o.kind = MOVZX16_M
     elif kind == PUSH_R:
         o.kind = PUSH32
     elif kind == POP_R:

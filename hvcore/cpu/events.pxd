@@ -6,3 +6,5 @@ cdef void deliver_protected(State c, u32 vector, u32 kind, u32 error, u32 has_er
 cdef void inner_stack(State c, u32 dpl, u32 ext) noexcept nogil
 cdef u32 contributory(u32 vector) noexcept nogil
 cdef u32 combine(State c, u32 first, u32 second) noexcept nogil
+cdef u32 resumes(State c, u32 vector, u32 kind) noexcept nogil
+cdef void push_segments(State c, u32 size) noexcept nogil

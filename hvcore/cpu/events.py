@@ -7,13 +7,11 @@ state is as it was before.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu import flags, mmu, segments, tasks
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments
-    from hvcore.cpu.constants import *  # noqa: F403
-
-TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
+    from hvcore.cpu import flags, mmu, segments, tasks
+    from hvcore.cpu.constants import *
 
 
 def contributory(vector):
@@ -41,9 +39,10 @@ def deliver(c, vector, kind, error, has_error, length):
     base: u64 = c.base[SS]
     limit: u32 = c.limit[SS]
     attr: u32 = c.attr[SS]
+    old_flags: u64 = c.flags
     if kind >= EVENT_SOFTWARE:
         c.eip = (c.eip + length) & M32
-    if c.protected:
+    if c.cr0 & CR0_PE:
         deliver_protected(c, vector, kind, error, has_error)
     else:
         deliver_real(c, vector)
@@ -55,7 +54,8 @@ def deliver(c, vector, kind, error, has_error, length):
         c.base[SS] = base
         c.limit[SS] = limit
         c.attr[SS] = attr
-        mmu.update_stack_and_code(c)
+        c.flags = old_flags
+        mmu.update_mode(c)
 
 
 def deliver_real(c, vector):
@@ -79,6 +79,17 @@ def deliver_real(c, vector):
     flags.set_eflags(c, flags.get_eflags(c) & ((F_IF | F_TF | F_AC | F_RF) ^ M64))
     segments.assign_real(c, CS, (entry >> 16) & 0xFFFF)
     c.eip = entry & 0xFFFF
+
+
+def resumes(c, vector, kind):
+    """Whether the frame has RF set: for every fault but an instruction breakpoint (SDM vol. 3 §18.3.1.1)."""
+    return (
+        kind == EVENT_EXCEPTION
+        and vector != VEC_DB
+        and vector != VEC_DF
+        and vector != VEC_BP
+        and vector != VEC_OF
+    )
 
 
 def deliver_protected(c, vector, kind, error, has_error):
@@ -115,9 +126,7 @@ def deliver_protected(c, vector, kind, error, has_error):
         return
     selector = (raw >> 16) & 0xFFFF
     if gate == 5:
-        c.fault = FAULT_EXIT
-        c.info.kind = TASK_SWITCH
-        c.info.number = selector
+        tasks.begin(c, selector, TASK_GATE, ext, has_error, error)
         return
     if not selector & 0xFFFC:
         mmu.exception(c, VEC_GP, ext)
@@ -140,17 +149,27 @@ def deliver_protected(c, vector, kind, error, has_error):
     if target > segments.descriptor_limit(desc):
         mmu.exception(c, VEC_GP, ext)
         return
+    if c.flags & F_VM:
+        if attr & 4 or dpl:
+            mmu.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
+            return
+        c.flags &= F_VM ^ M64  # from here on the stack has a descriptor
+        mmu.update_mode(c)
     if not attr & 4 and dpl < c.cpl:
         inner_stack(c, dpl, ext)
         if c.fault:
             return
+        if eflags & F_VM:
+            push_segments(c, size)
+            if c.fault:
+                return
         mmu.push(c, old_ss, size)
         if c.fault:
             return
         mmu.push(c, old_sp, size)
         if c.fault:
             return
-    mmu.push(c, eflags, size)
+    mmu.push(c, eflags | F_RF if resumes(c, vector, kind) else eflags, size)
     if c.fault:
         return
     mmu.push(c, c.sel[CS], size)
@@ -166,12 +185,31 @@ def deliver_protected(c, vector, kind, error, has_error):
     segments.mark_accessed(c, selector, desc)
     if c.fault:
         return
+    if eflags & F_VM:
+        segments.assign_null(c, ES, 0)
+        segments.assign_null(c, DS, 0)
+        segments.assign_null(c, FS, 0)
+        segments.assign_null(c, GS, 0)
     segments.assign(c, CS, (selector & 0xFFFC) | (old_cpl if attr & 4 else dpl), desc)
     c.eip = target
     eflags &= (F_TF | F_NT | F_RF | F_VM) ^ M64
     if gate == 6 or gate == 14:
         eflags &= F_IF ^ M64
     flags.set_eflags(c, eflags)
+
+
+def push_segments(c, size):
+    """What an event in virtual-8086 mode saves first: GS, FS, DS, ES (SDM vol. 3 §21.2.7)."""
+    mmu.push(c, c.sel[GS], size)
+    if c.fault:
+        return
+    mmu.push(c, c.sel[FS], size)
+    if c.fault:
+        return
+    mmu.push(c, c.sel[DS], size)
+    if c.fault:
+        return
+    mmu.push(c, c.sel[ES], size)
 
 
 def inner_stack(c, dpl, ext):

@@ -8,8 +8,12 @@ cdef s64 build(State c, u64 eip) noexcept nogil
 cdef void step(State c) noexcept nogil
 cdef void run(State c) noexcept nogil
 cdef void stack_frame(State c, Op *o) noexcept nogil
+cdef void stop_for_task_switch(State c, Op *o) noexcept nogil
 cdef void transfer_control(State c, Op *o) noexcept nogil
 cdef void software_interrupt(State c, u32 vector, u32 kind, u32 length) noexcept nogil
 cdef void execute(State c, u32 j, u32 end) noexcept nogil
 cdef void start_shadow(State c, u32 which) noexcept nogil
 cdef s64 single(State c, u64 eip) noexcept nogil
+cdef void fuse(Op *o, Op *jump) noexcept nogil
+cdef u32 breakpoint_here(State c) noexcept nogil
+cdef u32 step_watched(State c) noexcept nogil

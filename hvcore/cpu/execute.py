@@ -18,12 +18,14 @@ if cython.compiled:
         mmu,
         operands,
         segments,
+        sse,
         strings,
         system,
         transfer,
+        x87,
     )
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import (
         arith,
@@ -34,11 +36,13 @@ else:
         mmu,
         operands,
         segments,
+        sse,
         strings,
         system,
         transfer,
+        x87,
     )
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
     from hvcore.cpu.state import State
 
     Op = object
@@ -50,6 +54,7 @@ EXIT_INTERRUPT_WINDOW = cython.declare(u32, 2)
 EXIT_HLT = cython.declare(u32, 4)
 EXIT_EXCEPTION = cython.declare(u32, 10)
 EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
+EXIT_TASK_SWITCH = cython.declare(u32, 20)
 EXIT_IRET = cython.declare(u32, 22)
 EXIT_SOFTWARE_INTERRUPT = cython.declare(u32, 23)
 
@@ -63,7 +68,7 @@ EXIT_SOFTWARE_INTERRUPT = cython.declare(u32, 23)
 @cython.exceptval(check=False)
 def address(c: State, o: cython.pointer(Op)) -> u64:
     """The offset of the memory operand."""
-    return (c.regs[o.base] + (c.regs[o.index] << o.scale) + o.disp) & SIZE_MASK[o.addr]
+    return (c.regs[o.base] + (c.regs[o.index] << o.scale) + o.disp) & o.amask
 
 
 @cython.cfunc
@@ -125,6 +130,166 @@ def store8(c: State, seg: u32, off: u64, value: u64) -> cython.void:
         c.host[(lin + c.tlb[i].add) & M64] = value
     else:
         mmu.write(c, seg, off, value, 0)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def modify32(c: State, seg: u32, off: u64) -> u64:
+    """Read 32 bits that will be written back: after this, `store32` to the same place cannot fail."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
+    if off + 4 <= c.wr_size[seg] and off + 4 <= c.rd_size[seg] and (lin ^ c.tlb[i].wr) <= 4092:
+        if cython.compiled:
+            return cython.cast(cython.pointer(u32), c.host + (lin + c.tlb[i].add))[0]
+        else:
+            i = (lin + c.tlb[i].add) & M64
+            return int.from_bytes(c.host[i : i + 4], "little")
+    return mmu.read_to_modify(c, seg, off, 2)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def get8(c: State, reg: u32, shift: u32) -> u64:
+    """Read an 8-bit register."""
+    return (c.regs[reg] >> shift) & 0xFF
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def put8(c: State, reg: u32, shift: u32, value: u64) -> cython.void:
+    """Set an 8-bit register."""
+    mask: u64 = 0xFF
+    mask <<= shift
+    c.regs[reg] = (c.regs[reg] & (mask ^ M64)) | (value << shift)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def set_flags8(c: State, op: u32, a: u64, b: u64, r: u64) -> cython.void:
+    """Remember an 8-bit operation."""
+    c.cc_op = op
+    c.cc_size = 0
+    c.cc_a = a
+    c.cc_b = b
+    c.cc_res = r
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def load16(c: State, seg: u32, off: u64) -> u64:
+    """Read 16 bits."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
+    if off + 2 <= c.rd_size[seg] and (lin ^ c.tlb[i].rd) <= 4094:
+        if cython.compiled:
+            return cython.cast(cython.pointer(u16), c.host + (lin + c.tlb[i].add))[0]
+        else:
+            i = (lin + c.tlb[i].add) & M64
+            return int.from_bytes(c.host[i : i + 2], "little")
+    return mmu.read(c, seg, off, 1)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def store16(c: State, seg: u32, off: u64, value: u64) -> cython.void:
+    """Write 16 bits."""
+    lin: u64 = c.base[seg] + off
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
+    if off + 2 <= c.wr_size[seg] and (lin ^ c.tlb[i].wr) <= 4094:
+        if cython.compiled:
+            cython.cast(cython.pointer(u16), c.host + (lin + c.tlb[i].add))[0] = value
+        else:
+            mmu.host_store(c, (lin + c.tlb[i].add) & M64, value, 2)
+    else:
+        mmu.write(c, seg, off, value, 1)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def signed32(v: u64) -> u64:
+    """Sign-extend 32 bits to 64."""
+    return ((v ^ SIZE_SIGN[2]) - SIZE_SIGN[2]) & M64
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def multiply32(c: State, a: u64, b: u64) -> u64:
+    """IMUL of 32 bits, with its flags (as `arith.imul`)."""
+    product: u64 = (signed32(a) * signed32(b)) & M64
+    r: u64 = product & M32
+    c.cc_op = CC_SHIFT
+    c.cc_size = 2
+    c.cc_res = r
+    c.cc_cf = signed32(r) != product
+    c.cc_a = c.cc_cf
+    return r
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def keep_carry(c: State) -> cython.void:
+    """Put CF where INC and DEC leave it."""
+    if c.cc_op == CC_SUB:
+        c.cc_cf = c.cc_a < c.cc_b
+    elif c.cc_op == CC_LOGIC:
+        c.cc_cf = 0
+    elif c.cc_op < CC_INC:
+        c.cc_cf = flags.carry(c)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def below(a: u64, b: u64, code: u32) -> u32:
+    """Whether condition `code` holds after a 32-bit comparison of `a` with `b`; not for overflow and parity."""
+    k: u32 = code >> 1
+    v: u32
+    if k == 2:
+        v = a == b
+    elif k == 1:
+        v = a < b
+    elif k == 3:
+        v = a <= b
+    elif k == 6:
+        v = (a ^ SIZE_SIGN[2]) < (b ^ SIZE_SIGN[2])
+    elif k == 7:
+        v = (a ^ SIZE_SIGN[2]) <= (b ^ SIZE_SIGN[2])
+    else:
+        v = (((a - b) & M32) >> 31) & 1
+    return v ^ (code & 1)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def branch(c: State, o: cython.pointer(Op)) -> u32:
+    """Take a relative branch; 0 if it leads out of the code segment."""
+    target: u64 = (c.block_eip + o.off + o.imm) & SIZE_MASK[o.size]
+    if target > c.limit[CS]:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    c.eip = target
+    return 1
 
 
 @cython.cfunc
@@ -212,6 +377,7 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.fault_address = NO_PAGE
         events.deliver(c, vector, kind, error, has_error, length)
         if c.fault == FAULT_NONE:
+            c.info.vectoring = 0
             c.activity_now = ACTIVE
             c.shadow = 0
             c.special &= SPECIAL_SHADOW ^ M32
@@ -223,6 +389,8 @@ def raise_event(c, vector, kind, error, has_error, length):
         c.info.vectoring_has_error_code = has_error
         if c.fault == FAULT_EXIT:
             c.fault = FAULT_NONE
+            c.info.instruction_length = length
+            c.info.next_rip = (c.eip + length) & M32
             return 1
         second = c.fault_vector
         how = events.combine(c, vector, second) if kind == EVENT_EXCEPTION else 0
@@ -245,10 +413,18 @@ def attend(c):
     """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
     if c.special & SPECIAL_INJECT:
         c.special &= SPECIAL_INJECT ^ M32
-        return raise_event(c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length)
+        if raise_event(
+            c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length
+        ):
+            return 1
+        if not c.special & SPECIAL_RAISE:
+            return 0
     if c.special & SPECIAL_RAISE:
-        c.special &= SPECIAL_RAISE ^ M32
-        return raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0)
+        while c.special & SPECIAL_RAISE:  # a task that was switched to may have a fault of its own
+            c.special &= SPECIAL_RAISE ^ M32
+            if raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0):
+                return 1
+        return 0
     if c.on_window and c.flags & F_IF and not c.shadow:
         c.info.kind = EXIT_INTERRUPT_WINDOW
         return 1
@@ -293,12 +469,24 @@ def handle_fault(c):
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def op_at(c: State, j: u32) -> cython.pointer(Op):
+def op_at(ops: cython.pointer(Op), j: u32) -> cython.pointer(Op):
     """Operation number `j`."""
     if cython.compiled:
-        return cython.address(c.ops[j])
+        return cython.address(ops[j])
     else:
-        return c.ops[j]
+        return ops[j]
+
+
+def fuse(o, jump):
+    """Let a comparison do the conditional jump behind it too."""
+    if jump.sub >> 1 == 0 or jump.sub >> 1 == 5:
+        return  # overflow and parity
+    if o.kind == CMP32_RR:
+        o.kind = CMPJ32_RR
+    elif o.kind == CMP32_RI:
+        o.kind = CMPJ32_RI
+    elif o.kind == TEST32_RR:
+        o.kind = TESTJ32_RR
 
 
 def build(c, eip):
@@ -321,7 +509,7 @@ def build(c, eip):
     mmu.fill_fetch_window(c, eip)
     first = at = c.fetch_at
     while not ended and n < MAX_BLOCK_OPS:
-        o = op_at(c, c.ops_used + n)
+        o = op_at(c.ops, c.ops_used + n)
         length = decode.decode(c, o, size)
         if length == 0:
             if n:
@@ -342,6 +530,8 @@ def build(c, eip):
             mmu.fill_fetch_window(c, (eip + total) & M32)
             if c.fetch_at != at or c.fetch_count == 0:
                 break
+    if n >= 2 and JZ <= op_at(c.ops, c.ops_used + n - 1).kind <= JCC:
+        fuse(op_at(c.ops, c.ops_used + n - 2), op_at(c.ops, c.ops_used + n - 1))
     if not c.page_code[first >> 12]:
         mmu.protect_code_page(c, first >> 12)
     block = codecache.add(c, first, size, c.ops_used, n, total)
@@ -351,7 +541,7 @@ def build(c, eip):
 
 def single(c, eip):
     """Decode one instruction to MAX_OPS, in no block; returns as `build` does."""
-    o: cython.pointer(Op) = op_at(c, MAX_OPS)
+    o: cython.pointer(Op) = op_at(c.ops, MAX_OPS)
     mmu.fill_fetch_window(c, eip)
     o.off = decode.decode(c, o, c.code_size)
     if o.off:
@@ -363,68 +553,116 @@ def single(c, eip):
     return 0
 
 
-def step(c):
-    """Find the block at CS:EIP and execute it, or as much of it as may be now."""
-    eip: u64 = c.eip
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def find(c: State, eip: u64, last: s64) -> s64:
+    """The block at CS:`eip` if it is decoded and may run whole, else 0. `last` is the block that ran before."""
     lin: u64 = (c.base[CS] + eip) & M32
     i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
     at: u64
-    first: u32
-    count: u32
-    b: s64 = 0
-    if (lin & PAGE_BITS) == c.tlb[i].ex and eip <= c.limit[CS]:
-        at = (lin + c.tlb[i].add) & M64
+    b: s64
+    if (lin & PAGE_BITS) != c.tlb[i].ex:
+        return 0
+    at = (lin + c.tlb[i].add) & M64
+    b = c.blocks[last].link
+    if c.blocks[b].at != at or not c.blocks[b].valid or c.blocks[b].mode != c.code_size:
         b = c.buckets[codecache.bucket(at, c.code_size)]
         while b and (c.blocks[b].at != at or c.blocks[b].mode != c.code_size):
             b = c.blocks[b].next
+        c.blocks[last].link = b
+    if eip + c.blocks[b].length - 1 > c.limit[CS]:
+        return 0
+    return b
+
+
+def step(c):
+    """Execute the block at CS:EIP and, as long as nothing is pending, those that follow it."""
+    eip: u64 = c.eip
+    first: u32 = MAX_OPS
+    count: u32 = 1
+    b: s64 = find(c, eip, 0)
     if b == 0:
+        if eip > c.limit[CS]:
+            mmu.exception(c, VEC_GP, 0)
+            return
         c.count_blocks += 1
         b = build(c, eip)
-    elif eip + c.blocks[b].length - 1 > c.limit[CS]:
-        b = single(c, eip)
-    if b == 0:
-        return
-    first = MAX_OPS
-    count = 1
+        if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
+            b = single(c, eip)
+        if b == 0:
+            return
     if b > 0:
         first = c.blocks[b].ops
         count = c.blocks[b].count
         if c.icount + count > c.stop_at:
             count = c.stop_at - c.icount
-    if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP):
+    if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP | SPECIAL_DEBUG | SPECIAL_RESUME):
         count = 1
     c.block_eip = eip
+    c.current = max(0, b)
     execute(c, first, first + count)
+
+
+def breakpoint_here(c):
+    """The instruction breakpoints at CS:EIP, as DR6 shows them; none while RF is set (SDM vol. 3 §18.3.1.1)."""
+    lin: u64 = (c.base[CS] + c.eip) & M32
+    hit: u32 = 0
+    i: u32
+    if c.flags & F_RF:
+        return 0
+    for i in range(4):
+        if (c.debug[7] >> (2 * i)) & 3 and not (c.debug[7] >> (16 + 4 * i)) & 3 and c.debug[i] == lin:
+            hit |= 1 << i
+    return hit
+
+
+def step_watched(c):
+    """One instruction with everything that may follow from it: shadow, breakpoints, the single-step trap.
+
+    Returns 1 when the backend is to be told something.
+    """
+    shadow: u32 = c.shadow
+    trap: u32 = c.special & SPECIAL_TRAP
+    hit: u32
+    if c.special & SPECIAL_DEBUG:
+        hit = breakpoint_here(c)
+        if hit:
+            c.debug[6] |= hit
+            return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+    c.flags &= F_RF ^ M64
+    c.special &= SPECIAL_RESUME ^ M32
+    c.shadow = shadow & BLOCKED_NMI
+    c.no_trap = 0
+    c.watch_hit = 0
+    step(c)
+    if not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
+        c.special &= SPECIAL_SHADOW ^ M32
+    if c.fault == FAULT_EXIT:
+        if shadow & (SHADOW_STI | SHADOW_MOV_SS):
+            start_shadow(c, shadow)
+    elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
+        trap = 0
+        c.watch_hit = 0
+    if c.fault and handle_fault(c):
+        return 1
+    if c.watch_hit or (trap and not c.no_trap):
+        c.debug[6] |= c.watch_hit
+        if trap and not c.no_trap:
+            c.debug[6] |= DR6_BS
+        return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+    return 0
 
 
 def run(c):
     """Run until the backend is to be told something; `c.info.kind` says what."""
-    shadow: u32
-    trap: u32
     c.info.vectoring = 0
     c.count_exits += 1
     while True:
         if c.special or c.icount >= c.stop_at or (c.on_interrupt and intr_level(c)):
-            if attend(c):
+            if attend(c) or step_watched(c):
                 return
-            shadow = c.shadow
-            trap = c.special & SPECIAL_TRAP
-            c.shadow = 0
-            c.no_trap = 0
-            step(c)
-            if not c.shadow:
-                c.special &= SPECIAL_SHADOW ^ M32
-            if c.fault == FAULT_EXIT:
-                if shadow:
-                    start_shadow(c, shadow)
-            elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
-                trap = 0
-            if c.fault and handle_fault(c):
-                return
-            if trap and not c.no_trap:
-                c.debug[6] |= 0x4000
-                if raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0):
-                    return
         else:
             step(c)
             if c.fault and handle_fault(c):
@@ -463,7 +701,7 @@ def stack_frame(c, o):
             if i != 3:
                 operands.put(c, 7 - i, 0, size, value)
     elif kind == ENTER:
-        level = o.imm2 & 31
+        level = o.disp & 31
         mmu.push(c, c.regs[RBP], size)
         value = c.regs[RSP]
         for i in range(1, level):
@@ -486,6 +724,8 @@ def stack_frame(c, o):
             c.regs[RSP] = sp
             return
         operands.put(c, RBP, 0, size, value)
+    elif (kind == PUSHF or kind == POPF) and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
+        mmu.exception(c, VEC_GP, 0)
     elif kind == PUSHF:
         mmu.push(c, flags.get_eflags(c) & ((F_RF | F_VM) ^ M64), size)
     elif kind == POPF:
@@ -520,6 +760,13 @@ def software_interrupt(c, vector, kind, length):
     c.fault_error = 0
     c.fault_has_error = 0
     c.fault_length = length
+
+
+def stop_for_task_switch(c, o):
+    """The facts of the instruction that a task switch stopped at."""
+    if c.fault == FAULT_EXIT and c.info.kind == EXIT_TASK_SWITCH:
+        c.info.instruction_length = o.length
+        c.info.next_rip = c.eip
 
 
 def transfer_control(c, o):
@@ -563,8 +810,10 @@ def transfer_control(c, o):
                 start_shadow(c, SHADOW_MOV_SS)
         else:
             transfer.far_jump(c, selector, value, size, kind == CALL_FAR_M)
+            stop_for_task_switch(c, o)
     elif kind == JMP_FAR or kind == CALL_FAR:
-        transfer.far_jump(c, o.imm2, o.imm, size, kind == CALL_FAR)
+        transfer.far_jump(c, o.disp, o.imm, size, kind == CALL_FAR)
+        stop_for_task_switch(c, o)
     elif kind == RET_FAR:
         transfer.far_return(c, size, o.imm)
     elif kind == IRET:
@@ -572,6 +821,9 @@ def transfer_control(c, o):
             system.stop(c, EXIT_IRET, o)
         else:
             transfer.interrupt_return(c, size)
+            stop_for_task_switch(c, o)
+    elif kind == INT and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
+        mmu.exception(c, VEC_GP, 0)
     elif kind == INT:
         if c.on_software_interrupt:
             system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
@@ -598,7 +850,7 @@ def transfer_control(c, o):
         if off < value ^ SIZE_SIGN[size] or off > selector ^ SIZE_SIGN[size]:
             mmu.exception_plain(c, VEC_BR)
     elif kind == CLI or kind == STI:
-        if c.protected and c.cpl > ((c.flags & F_IOPL) >> 12):
+        if c.cpl > ((c.flags & F_IOPL) >> 12):
             mmu.exception(c, VEC_GP, 0)
         elif kind == CLI:
             c.flags &= F_IF ^ M64
@@ -608,621 +860,792 @@ def transfer_control(c, o):
 
 
 def execute(c, j, end):
-    """Execute operations `j` to `end` - 1, one block; sets `c.eip` and `c.icount`."""
+    """Execute operations `j` to `end` - 1, then every decoded block that follows while nothing is pending.
+
+    Sets `c.eip` and `c.icount`. Within a block, an operation that may go elsewhere sets `c.eip` and leaves the
+    inner loop with `gone` set; one that fails leaves it with `c.fault` set.
+    """
+    ops: cython.pointer(Op) = c.ops
     o: cython.pointer(Op)
     kind: u32
     start: u32 = j
+    gone: u32 = 0
+    block: s64
     a: u64
     b: u64
     r: u64
     ea: u64
     next_eip: u64 = 0
-    while j < end:
-        o = op_at(c, j)
-        kind = o.kind
-        if kind == MOV32_RR:
-            c.regs[o.reg] = c.regs[o.rm] & M32
-        elif kind == LOAD32:
-            a = load32(c, o.seg, address(c, o))
-            if c.fault:
+    while True:
+        while j < end:
+            o = op_at(ops, j)
+            kind = o.kind
+            if kind == MOV32_RR:
+                c.regs[o.reg] = c.regs[o.rm] & M32
+            elif kind == LOAD32:
+                a = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                c.regs[o.reg] = a
+            elif kind == STORE32:
+                store32(c, o.seg, address(c, o), c.regs[o.reg] & M32)
+                if c.fault:
+                    break
+            elif kind == MOV32_RI:
+                c.regs[o.reg] = o.imm
+            elif kind == STORE32_I:
+                store32(c, o.seg, address(c, o), o.imm)
+                if c.fault:
+                    break
+            elif kind == LOAD8:
+                a = load8(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                operands.put(c, o.reg, o.rsh, 0, a)
+            elif kind == STORE8:
+                store8(c, o.seg, address(c, o), (c.regs[o.reg] >> o.rsh) & 0xFF)
+                if c.fault:
+                    break
+            elif kind == ADD32_RR:
+                a = c.regs[o.reg]
+                b = c.regs[o.rm]
+                r = (a + b) & M32
+                set_sub(c, CC_ADD, a, b, r)
+                c.regs[o.reg] = r
+            elif kind == ADD32_RM:
+                b = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                a = c.regs[o.reg]
+                r = (a + b) & M32
+                set_sub(c, CC_ADD, a, b, r)
+                c.regs[o.reg] = r
+            elif kind == ADD32_RI:
+                a = c.regs[o.reg]
+                r = (a + o.imm) & M32
+                set_sub(c, CC_ADD, a, o.imm, r)
+                c.regs[o.reg] = r
+            elif kind == SUB32_RR:
+                a = c.regs[o.reg]
+                b = c.regs[o.rm]
+                r = (a - b) & M32
+                set_sub(c, CC_SUB, a, b, r)
+                c.regs[o.reg] = r
+            elif kind == SUB32_RM:
+                b = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                a = c.regs[o.reg]
+                r = (a - b) & M32
+                set_sub(c, CC_SUB, a, b, r)
+                c.regs[o.reg] = r
+            elif kind == SUB32_RI:
+                a = c.regs[o.reg]
+                r = (a - o.imm) & M32
+                set_sub(c, CC_SUB, a, o.imm, r)
+                c.regs[o.reg] = r
+            elif kind == CMP32_RR:
+                a = c.regs[o.reg]
+                b = c.regs[o.rm]
+                set_sub(c, CC_SUB, a, b, (a - b) & M32)
+            elif kind == CMP32_RM:
+                b = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                a = c.regs[o.reg]
+                set_sub(c, CC_SUB, a, b, (a - b) & M32)
+            elif kind == CMP32_RI:
+                a = c.regs[o.reg]
+                set_sub(c, CC_SUB, a, o.imm, (a - o.imm) & M32)
+            elif kind == AND32_RR:
+                r = c.regs[o.reg] & c.regs[o.rm]
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == AND32_RM:
+                b = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                r = c.regs[o.reg] & b
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == AND32_RI:
+                r = c.regs[o.reg] & o.imm
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == OR32_RR:
+                r = c.regs[o.reg] | c.regs[o.rm]
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == OR32_RM:
+                b = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                r = c.regs[o.reg] | b
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == OR32_RI:
+                r = c.regs[o.reg] | o.imm
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == XOR32_RR:
+                r = c.regs[o.reg] ^ c.regs[o.rm]
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == XOR32_RM:
+                b = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                r = c.regs[o.reg] ^ b
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == XOR32_RI:
+                r = c.regs[o.reg] ^ o.imm
+                set_logic(c, r)
+                c.regs[o.reg] = r
+            elif kind == TEST32_RR:
+                set_logic(c, c.regs[o.reg] & c.regs[o.rm])
+            elif kind == TEST32_RI:
+                set_logic(c, c.regs[o.reg] & o.imm)
+            elif kind == INC32:
+                keep_carry(c)
+                c.cc_op = CC_INC
+                c.cc_size = 2
+                c.cc_res = (c.regs[o.reg] + 1) & M32
+                c.regs[o.reg] = c.cc_res
+            elif kind == DEC32:
+                keep_carry(c)
+                c.cc_op = CC_DEC
+                c.cc_size = 2
+                c.cc_res = (c.regs[o.reg] - 1) & M32
+                c.regs[o.reg] = c.cc_res
+            elif kind == SHL32_I:
+                a = c.regs[o.reg]
+                b = o.imm & 31
+                r = (a << b) & M32
+                c.cc_op = CC_SHIFT
+                c.cc_size = 2
+                c.cc_cf = (a >> (32 - b)) & 1
+                c.cc_a = (r >> 31) ^ c.cc_cf
+                c.cc_res = r
+                c.regs[o.reg] = r
+            elif kind == SHR32_I:
+                a = c.regs[o.reg]
+                b = o.imm & 31
+                r = a >> b
+                c.cc_op = CC_SHIFT
+                c.cc_size = 2
+                c.cc_cf = (a >> (b - 1)) & 1
+                c.cc_a = a >> 31 if b == 1 else 0
+                c.cc_res = r
+                c.regs[o.reg] = r
+            elif kind == SAR32_I:
+                a = c.regs[o.reg]
+                b = o.imm & 31
+                r = (signed32(a) >> b) & M32
+                c.cc_op = CC_SHIFT
+                c.cc_size = 2
+                c.cc_cf = (a >> (b - 1)) & 1
+                c.cc_a = 0
+                c.cc_res = r
+                c.regs[o.reg] = r
+            elif kind == ADD32_MR or kind == ADD32_MI:
+                ea = address(c, o)
+                a = modify32(c, o.seg, ea)
+                if c.fault:
+                    break
+                b = c.regs[o.reg] & M32 if kind == ADD32_MR else o.imm
+                r = (a + b) & M32
+                set_sub(c, CC_ADD, a, b, r)
+                store32(c, o.seg, ea, r)
+            elif kind == INC32_M or kind == DEC32_M:
+                ea = address(c, o)
+                a = modify32(c, o.seg, ea)
+                if c.fault:
+                    break
+                keep_carry(c)
+                c.cc_op = CC_INC if kind == INC32_M else CC_DEC
+                c.cc_size = 2
+                c.cc_res = (a + 1 if kind == INC32_M else a - 1) & M32
+                store32(c, o.seg, ea, c.cc_res)
+            elif kind == CMP32_MR:
+                a = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                b = c.regs[o.reg]
+                set_sub(c, CC_SUB, a, b, (a - b) & M32)
+            elif kind == CMP32_MI:
+                a = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                set_sub(c, CC_SUB, a, o.imm, (a - o.imm) & M32)
+            elif kind == CMP8_RR:
+                a = get8(c, o.reg, o.rsh)
+                b = get8(c, o.rm, o.msh)
+                set_flags8(c, CC_SUB, a, b, (a - b) & 0xFF)
+            elif kind == CMP8_RI:
+                a = get8(c, o.reg, o.rsh)
+                set_flags8(c, CC_SUB, a, o.imm, (a - o.imm) & 0xFF)
+            elif kind == CMP8_RM:
+                b = load8(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                a = get8(c, o.reg, o.rsh)
+                set_flags8(c, CC_SUB, a, b, (a - b) & 0xFF)
+            elif kind == CMP8_MI:
+                a = load8(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                set_flags8(c, CC_SUB, a, o.imm, (a - o.imm) & 0xFF)
+            elif kind == TEST8_RR:
+                set_flags8(c, CC_LOGIC, 0, 0, get8(c, o.reg, o.rsh) & get8(c, o.rm, o.msh))
+            elif kind == TEST8_RI:
+                set_flags8(c, CC_LOGIC, 0, 0, get8(c, o.reg, o.rsh) & o.imm)
+            elif kind == ALU8_RR or kind == ALU8_RI:
+                a = get8(c, o.reg, o.rsh)
+                b = get8(c, o.rm, o.msh) if kind == ALU8_RR else o.imm
+                put8(c, o.reg, o.rsh, flags.alu(c, o.sub, a, b, 0))
+            elif kind == ALU8_RM:
+                b = load8(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                put8(c, o.reg, o.rsh, flags.alu(c, o.sub, get8(c, o.reg, o.rsh), b, 0))
+            elif kind == LEA32:
+                c.regs[o.reg] = address(c, o) & M32
+            elif kind == LEA:
+                operands.put(c, o.reg, 0, o.size, address(c, o))
+            elif kind == MOVZX8_R:
+                c.regs[o.reg] = (c.regs[o.rm] >> o.msh) & 0xFF
+            elif kind == MOVZX8_M:
+                a = load8(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                c.regs[o.reg] = a
+            elif kind == IMUL32_RR:
+                c.regs[o.reg] = multiply32(c, c.regs[o.reg], c.regs[o.rm])
+            elif kind == IMUL32_RM:
+                b = load32(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                c.regs[o.reg] = multiply32(c, c.regs[o.reg], b)
+            elif kind == PUSH32:
+                ea = (c.regs[RSP] - 4) & c.sp_mask
+                store32(c, SS, ea, c.regs[o.reg] & M32)
+                if c.fault:
+                    break
+                c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
+            elif kind == PUSH32_I:
+                ea = (c.regs[RSP] - 4) & c.sp_mask
+                store32(c, SS, ea, o.imm)
+                if c.fault:
+                    break
+                c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
+            elif kind == POP32:
+                a = load32(c, SS, c.regs[RSP] & c.sp_mask)
+                if c.fault:
+                    break
+                c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ((c.regs[RSP] + 4) & c.sp_mask)
+                c.regs[o.reg] = a
+            elif kind == MOVZX16_M:
+                a = load16(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                c.regs[o.reg] = a
+            elif kind == LOAD16:
+                a = load16(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+                c.regs[o.reg] = (c.regs[o.reg] & (M64 ^ 0xFFFF)) | a
+            elif kind == STORE16:
+                store16(c, o.seg, address(c, o), c.regs[o.reg] & 0xFFFF)
+                if c.fault:
+                    break
+            elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
+                a = c.regs[o.reg]
+                if kind == CMPJ32_RI:
+                    b = o.imm
+                else:
+                    b = c.regs[o.rm]
+                if kind == TESTJ32_RR:
+                    a &= b
+                    b = 0
+                    set_logic(c, a)
+                else:
+                    set_sub(c, CC_SUB, a, b, (a - b) & M32)
+                j += 1
+                if j == end:  # the budget ends between the two
+                    break
+                o = op_at(ops, j)
+                if below(a, b, o.sub):
+                    if not branch(c, o):
+                        break
+                else:
+                    c.eip = (c.block_eip + o.off) & M32
+                gone = 1
                 break
-            c.regs[o.reg] = a
-        elif kind == STORE32:
-            store32(c, o.seg, address(c, o), c.regs[o.reg] & M32)
-            if c.fault:
+            elif kind == JZ or kind == JNZ:
+                if c.cc_op == CC_FLAGS:
+                    a = c.cc_a & F_ZF
+                else:
+                    a = c.cc_res == 0
+                if (a != 0) == (kind == JZ):
+                    if not branch(c, o):
+                        break
+                else:
+                    c.eip = (c.block_eip + o.off) & M32
+                gone = 1
                 break
-        elif kind == MOV32_RI:
-            c.regs[o.reg] = o.imm
-        elif kind == STORE32_I:
-            store32(c, o.seg, address(c, o), o.imm)
-            if c.fault:
+            elif kind == JCC:
+                if taken(c, o.sub):
+                    if not branch(c, o):
+                        break
+                else:
+                    c.eip = (c.block_eip + o.off) & M32
+                gone = 1
                 break
-        elif kind == LOAD8:
-            a = load8(c, o.seg, address(c, o))
-            if c.fault:
+            elif kind == JMP:
+                if not branch(c, o):
+                    break
+                gone = 1
                 break
-            operands.put(c, o.reg, o.rsh, 0, a)
-        elif kind == STORE8:
-            store8(c, o.seg, address(c, o), (c.regs[o.reg] >> o.rsh) & 0xFF)
-            if c.fault:
-                break
-        elif kind == ADD32_RR:
-            a = c.regs[o.reg]
-            b = c.regs[o.rm]
-            r = (a + b) & M32
-            set_sub(c, CC_ADD, a, b, r)
-            c.regs[o.reg] = r
-        elif kind == ADD32_RM:
-            b = load32(c, o.seg, address(c, o))
-            if c.fault:
-                break
-            a = c.regs[o.reg]
-            r = (a + b) & M32
-            set_sub(c, CC_ADD, a, b, r)
-            c.regs[o.reg] = r
-        elif kind == ADD32_RI:
-            a = c.regs[o.reg]
-            r = (a + o.imm) & M32
-            set_sub(c, CC_ADD, a, o.imm, r)
-            c.regs[o.reg] = r
-        elif kind == SUB32_RR:
-            a = c.regs[o.reg]
-            b = c.regs[o.rm]
-            r = (a - b) & M32
-            set_sub(c, CC_SUB, a, b, r)
-            c.regs[o.reg] = r
-        elif kind == SUB32_RM:
-            b = load32(c, o.seg, address(c, o))
-            if c.fault:
-                break
-            a = c.regs[o.reg]
-            r = (a - b) & M32
-            set_sub(c, CC_SUB, a, b, r)
-            c.regs[o.reg] = r
-        elif kind == SUB32_RI:
-            a = c.regs[o.reg]
-            r = (a - o.imm) & M32
-            set_sub(c, CC_SUB, a, o.imm, r)
-            c.regs[o.reg] = r
-        elif kind == CMP32_RR:
-            a = c.regs[o.reg]
-            b = c.regs[o.rm]
-            set_sub(c, CC_SUB, a, b, (a - b) & M32)
-        elif kind == CMP32_RM:
-            b = load32(c, o.seg, address(c, o))
-            if c.fault:
-                break
-            a = c.regs[o.reg]
-            set_sub(c, CC_SUB, a, b, (a - b) & M32)
-        elif kind == CMP32_RI:
-            a = c.regs[o.reg]
-            set_sub(c, CC_SUB, a, o.imm, (a - o.imm) & M32)
-        elif kind == AND32_RR:
-            r = c.regs[o.reg] & c.regs[o.rm]
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == AND32_RM:
-            b = load32(c, o.seg, address(c, o))
-            if c.fault:
-                break
-            r = c.regs[o.reg] & b
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == AND32_RI:
-            r = c.regs[o.reg] & o.imm
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == OR32_RR:
-            r = c.regs[o.reg] | c.regs[o.rm]
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == OR32_RM:
-            b = load32(c, o.seg, address(c, o))
-            if c.fault:
-                break
-            r = c.regs[o.reg] | b
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == OR32_RI:
-            r = c.regs[o.reg] | o.imm
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == XOR32_RR:
-            r = c.regs[o.reg] ^ c.regs[o.rm]
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == XOR32_RM:
-            b = load32(c, o.seg, address(c, o))
-            if c.fault:
-                break
-            r = c.regs[o.reg] ^ b
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == XOR32_RI:
-            r = c.regs[o.reg] ^ o.imm
-            set_logic(c, r)
-            c.regs[o.reg] = r
-        elif kind == TEST32_RR:
-            set_logic(c, c.regs[o.reg] & c.regs[o.rm])
-        elif kind == TEST32_RI:
-            set_logic(c, c.regs[o.reg] & o.imm)
-        elif kind == INC32:
-            c.cc_cf = flags.carry(c)
-            c.cc_op = CC_INC
-            c.cc_size = 2
-            c.cc_res = (c.regs[o.reg] + 1) & M32
-            c.regs[o.reg] = c.cc_res
-        elif kind == DEC32:
-            c.cc_cf = flags.carry(c)
-            c.cc_op = CC_DEC
-            c.cc_size = 2
-            c.cc_res = (c.regs[o.reg] - 1) & M32
-            c.regs[o.reg] = c.cc_res
-        elif kind == SHL32_I:
-            a = c.regs[o.reg]
-            b = o.imm & 31
-            r = (a << b) & M32
-            c.cc_op = CC_SHIFT
-            c.cc_size = 2
-            c.cc_cf = (a >> (32 - b)) & 1
-            c.cc_a = (r >> 31) ^ c.cc_cf
-            c.cc_res = r
-            c.regs[o.reg] = r
-        elif kind == SHR32_I:
-            a = c.regs[o.reg]
-            b = o.imm & 31
-            r = a >> b
-            c.cc_op = CC_SHIFT
-            c.cc_size = 2
-            c.cc_cf = (a >> (b - 1)) & 1
-            c.cc_a = a >> 31 if b == 1 else 0
-            c.cc_res = r
-            c.regs[o.reg] = r
-        elif kind == SAR32_I:
-            a = c.regs[o.reg]
-            b = o.imm & 31
-            r = (decode.extend(a, 2) >> b) & M32
-            c.cc_op = CC_SHIFT
-            c.cc_size = 2
-            c.cc_cf = (a >> (b - 1)) & 1
-            c.cc_a = 0
-            c.cc_res = r
-            c.regs[o.reg] = r
-        elif kind == LEA:
-            operands.put(c, o.reg, 0, o.size, address(c, o))
-        elif kind == MOVZX8_R:
-            c.regs[o.reg] = (c.regs[o.rm] >> o.msh) & 0xFF
-        elif kind == MOVZX8_M:
-            a = load8(c, o.seg, address(c, o))
-            if c.fault:
-                break
-            c.regs[o.reg] = a
-        elif kind == IMUL32_RR:
-            c.regs[o.reg] = arith.imul(c, c.regs[o.reg], c.regs[o.rm], 2)
-        elif kind == IMUL32_RM:
-            b = load32(c, o.seg, address(c, o))
-            if c.fault:
-                break
-            c.regs[o.reg] = arith.imul(c, c.regs[o.reg], b, 2)
-        elif kind == PUSH32:
-            ea = (c.regs[RSP] - 4) & c.sp_mask
-            store32(c, SS, ea, c.regs[o.reg] & M32)
-            if c.fault:
-                break
-            c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
-        elif kind == POP32:
-            a = load32(c, SS, c.regs[RSP] & c.sp_mask)
-            if c.fault:
-                break
-            mmu.set_sp(c, c.regs[RSP] + 4)
-            c.regs[o.reg] = a
-        elif kind == JCC:
-            j += 1
-            next_eip = (c.block_eip + o.off) & M32
-            if taken(c, o.sub):
-                next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
+            elif kind == CALL32:
+                next_eip = (c.block_eip + o.off + o.imm) & M32
                 if next_eip > c.limit[CS]:
-                    j -= 1
                     mmu.exception(c, VEC_GP, 0)
                     break
-            c.eip = next_eip
+                ea = (c.regs[RSP] - 4) & c.sp_mask
+                store32(c, SS, ea, (c.block_eip + o.off) & M32)
+                if c.fault:
+                    break
+                c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
+                c.eip = next_eip
+                gone = 1
+                break
+            elif kind == RET32:
+                a = load32(c, SS, c.regs[RSP] & c.sp_mask)
+                if c.fault:
+                    break
+                if a > c.limit[CS]:
+                    mmu.exception(c, VEC_GP, 0)
+                    break
+                mmu.set_sp(c, c.regs[RSP] + 4 + o.imm)
+                c.eip = a
+                gone = 1
+                break
+            elif kind == CALL:
+                b = (c.block_eip + o.off) & M32
+                next_eip = (b + o.imm) & SIZE_MASK[o.size]
+                if next_eip > c.limit[CS]:
+                    mmu.exception(c, VEC_GP, 0)
+                    break
+                mmu.push(c, b, o.size)
+                if c.fault:
+                    break
+                c.eip = next_eip
+                gone = 1
+                break
+            elif kind == RET or kind == RET_I:
+                a = mmu.read(c, SS, c.regs[RSP] & c.sp_mask, o.size)
+                if c.fault:
+                    break
+                if a > c.limit[CS]:
+                    mmu.exception(c, VEC_GP, 0)
+                    break
+                mmu.set_sp(c, c.regs[RSP] + (1 << o.size) + o.imm)
+                c.eip = a
+                gone = 1
+                break
+            elif kind == LOOP or kind == LOOPE or kind == LOOPNE or kind == JCXZ:
+                next_eip = (c.block_eip + o.off) & M32
+                r = SIZE_MASK[o.addr]
+                a = c.regs[RCX] & r
+                if kind == JCXZ:
+                    b = a == 0
+                else:
+                    a = (a - 1) & r
+                    b = a != 0
+                    if kind == LOOPE:
+                        b = b and taken(c, 4)
+                    elif kind == LOOPNE:
+                        b = b and taken(c, 5)
+                if b:
+                    next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
+                    if next_eip > c.limit[CS]:
+                        mmu.exception(c, VEC_GP, 0)
+                        break
+                operands.put_masked(c, RCX, r, a)
+                c.eip = next_eip
+                gone = 1
+                break
+            elif kind == JMP_R or kind == JMP_M or kind == CALL_R or kind == CALL_M:
+                if kind == JMP_R or kind == CALL_R:
+                    a = c.regs[o.reg] & SIZE_MASK[o.size]
+                else:
+                    a = mmu.read(c, o.seg, address(c, o), o.size)
+                    if c.fault:
+                        break
+                if a > c.limit[CS]:
+                    mmu.exception(c, VEC_GP, 0)
+                    break
+                if kind == CALL_R or kind == CALL_M:
+                    mmu.push(c, (c.block_eip + o.off) & M32, o.size)
+                    if c.fault:
+                        break
+                c.eip = a
+                gone = 1
+                break
+            # any size
+            elif kind == MOV_RR:
+                operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+            elif kind == MOV_RM:
+                a = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+                operands.put(c, o.reg, o.rsh, o.size, a)
+            elif kind == MOV_MR:
+                mmu.write(c, o.seg, address(c, o), operands.get(c, o.reg, o.rsh, o.size), o.size)
+                if c.fault:
+                    break
+            elif kind == MOV_RI:
+                operands.put(c, o.reg, o.rsh, o.size, o.imm)
+            elif kind == MOV_MI:
+                mmu.write(c, o.seg, address(c, o), o.imm, o.size)
+                if c.fault:
+                    break
+            elif kind == ALU_RR:
+                a = operands.get(c, o.reg, o.rsh, o.size)
+                r = flags.alu(c, o.sub, a, operands.get(c, o.rm, o.msh, o.size), o.size)
+                if o.sub < 7:
+                    operands.put(c, o.reg, o.rsh, o.size, r)
+            elif kind == ALU_RM:
+                b = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+                r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), b, o.size)
+                if o.sub < 7:
+                    operands.put(c, o.reg, o.rsh, o.size, r)
+            elif kind == ALU_RI:
+                r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.imm, o.size)
+                if o.sub < 7:
+                    operands.put(c, o.reg, o.rsh, o.size, r)
+            elif kind == ALU_MR or kind == ALU_MI:
+                ea = address(c, o)
+                a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub < 7 else mmu.read(c, o.seg, ea, o.size)
+                if c.fault:
+                    break
+                b = o.imm if kind == ALU_MI else operands.get(c, o.reg, o.rsh, o.size)
+                r = flags.alu(c, o.sub, a, b, o.size)
+                if o.sub < 7:
+                    mmu.write(c, o.seg, ea, r, o.size)
+            elif kind == INC_R:
+                operands.put(
+                    c, o.reg, o.rsh, o.size, flags.increment(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
+                )
+            elif kind == DEC_R:
+                operands.put(
+                    c, o.reg, o.rsh, o.size, flags.decrement(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
+                )
+            elif kind == NOT_R:
+                a = operands.get(c, o.reg, o.rsh, o.size)
+                operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
+            elif kind == NEG_R:
+                a = operands.get(c, o.reg, o.rsh, o.size)
+                operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, 5, 0, a, o.size))
+            elif kind == INC_M or kind == DEC_M or kind == NOT_M or kind == NEG_M:
+                ea = address(c, o)
+                a = mmu.read_to_modify(c, o.seg, ea, o.size)
+                if c.fault:
+                    break
+                if kind == INC_M:
+                    a = flags.increment(c, a, o.size)
+                elif kind == DEC_M:
+                    a = flags.decrement(c, a, o.size)
+                elif kind == NOT_M:
+                    a ^= SIZE_MASK[o.size]
+                else:
+                    a = flags.alu(c, 5, 0, a, o.size)
+                mmu.write(c, o.seg, ea, a, o.size)
+            elif kind == SHIFT_RI or kind == SHIFT_RC:
+                b = o.imm if kind == SHIFT_RI else c.regs[RCX]
+                a = operands.get(c, o.reg, o.rsh, o.size)
+                operands.put(c, o.reg, o.rsh, o.size, flags.shift(c, o.sub, a, b & 0xFF, o.size))
+            elif kind == SHIFT_MI or kind == SHIFT_MC:
+                b = o.imm if kind == SHIFT_MI else c.regs[RCX]
+                ea = address(c, o)
+                a = mmu.read_to_modify(c, o.seg, ea, o.size)
+                if c.fault:
+                    break
+                mmu.write(c, o.seg, ea, flags.shift(c, o.sub, a, b & 0xFF, o.size), o.size)
+            elif kind == MOVZX_R:
+                operands.put(c, o.reg, 0, o.size, (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub])
+            elif kind == MOVZX_M:
+                a = mmu.read(c, o.seg, address(c, o), o.sub)
+                if c.fault:
+                    break
+                operands.put(c, o.reg, 0, o.size, a)
+            elif kind == MOVSX_R:
+                a = (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub]
+                operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
+            elif kind == MOVSX_M:
+                a = mmu.read(c, o.seg, address(c, o), o.sub)
+                if c.fault:
+                    break
+                operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
+            elif kind == XCHG_RR:
+                a = operands.get(c, o.reg, o.rsh, o.size)
+                operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+                operands.put(c, o.rm, o.msh, o.size, a)
+            elif kind == XCHG_MR:
+                ea = address(c, o)
+                a = mmu.read_to_modify(c, o.seg, ea, o.size)
+                if c.fault:
+                    break
+                mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
+                operands.put(c, o.reg, o.rsh, o.size, a)
+            elif kind == PUSH_R:
+                mmu.push(c, c.regs[o.reg], o.size)
+                if c.fault:
+                    break
+            elif kind == PUSH_M:
+                a = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+                mmu.push(c, a, o.size)
+                if c.fault:
+                    break
+            elif kind == PUSH_I:
+                mmu.push(c, o.imm, o.size)
+                if c.fault:
+                    break
+            elif kind == POP_R:
+                a = mmu.pop(c, o.size)
+                if c.fault:
+                    break
+                operands.put(c, o.reg, 0, o.size, a)
+            elif kind == POP_M:  # the address is computed with the stack pointer already moved
+                b = c.regs[RSP]
+                a = mmu.pop(c, o.size)
+                if c.fault:
+                    break
+                mmu.write(c, o.seg, address(c, o), a, o.size)
+                if c.fault:
+                    c.regs[RSP] = b
+                    break
+            elif kind == SETCC_R:
+                operands.put(c, o.reg, o.rsh, 0, taken(c, o.sub))
+            elif kind == SETCC_M:
+                mmu.write(c, o.seg, address(c, o), taken(c, o.sub), 0)
+                if c.fault:
+                    break
+            elif kind == CMOV_R:
+                a = operands.get(c, o.rm if taken(c, o.sub) else o.reg, 0, o.size)
+                operands.put(c, o.reg, 0, o.size, a)
+            elif kind == CMOV_M:  # memory is read whether or not
+                a = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+                if not taken(c, o.sub):
+                    a = c.regs[o.reg]
+                operands.put(c, o.reg, 0, o.size, a)
+            elif kind == IMUL_R or kind == IMUL_RI:
+                a = operands.get(c, o.rm, 0, o.size)
+                b = o.imm if kind == IMUL_RI else operands.get(c, o.reg, 0, o.size)
+                operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
+            elif kind == IMUL_M or kind == IMUL_MI:
+                a = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+                b = o.imm if kind == IMUL_MI else operands.get(c, o.reg, 0, o.size)
+                operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
+            elif kind == MUL_R:
+                arith.mul_div(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.size)
+                if c.fault:
+                    break
+            elif kind == MUL_M:
+                a = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+                arith.mul_div(c, o.sub, a, o.size)
+                if c.fault:
+                    break
+            elif kind == CBW:
+                a = operands.get(c, RAX, 0, o.size - 1)
+                operands.put(c, RAX, 0, o.size, decode.extend(a, o.size - 1))
+            elif kind == CWD:
+                a = operands.get(c, RAX, 0, o.size)
+                operands.put(c, RDX, 0, o.size, SIZE_MASK[o.size] if a & SIZE_SIGN[o.size] else 0)
+            elif kind == CLC:
+                flags.set_status(c, flags.status(c) & (F_CF ^ M32))
+            elif kind == STC:
+                flags.set_status(c, flags.status(c) | F_CF)
+            elif kind == CMC:
+                flags.set_status(c, flags.status(c) ^ F_CF)
+            elif kind == CLD:
+                c.flags &= F_DF ^ M64
+            elif kind == STD:
+                c.flags |= F_DF
+            elif kind == LAHF:
+                operands.put(c, RAX, 8, 0, (flags.status(c) & 0xD5) | 2)
+            elif kind == SAHF:
+                a = (c.regs[RAX] >> 8) & 0xD5
+                flags.set_status(c, (flags.status(c) & F_OF) | a)
+            elif kind == NOP:
+                pass
+            elif kind == BSWAP:
+                a = c.regs[o.reg]
+                r = ((a & 0xFF) << 24) | ((a & 0xFF00) << 8) | ((a >> 8) & 0xFF00) | ((a >> 24) & 0xFF)
+                operands.put(
+                    c, o.reg, 0, o.size, r if o.size == 2 else 0
+                )  # of 16 bits: undefined; silicon clears
+            elif kind == XLAT:
+                ea = (c.regs[RBX] + (c.regs[RAX] & 0xFF)) & SIZE_MASK[o.addr]
+                a = mmu.read(c, o.seg, ea, 0)
+                if c.fault:
+                    break
+                operands.put(c, RAX, 0, 0, a)
+            elif kind == SALC:
+                operands.put(c, RAX, 0, 0, 0xFF if flags.carry(c) else 0)
+            elif kind == BT_R or kind == BT_RI:
+                b = o.imm if kind == BT_RI else c.regs[o.rm]
+                a = arith.bit_test(c, o.sub, operands.get(c, o.reg, 0, o.size), b, o.size)
+                if o.sub > 4:
+                    operands.put(c, o.reg, 0, o.size, a)
+            elif kind == BT_M or kind == BT_MI:
+                ea = address(c, o)
+                b = o.imm
+                if kind == BT_M:  # the bit number is signed and reaches beyond the operand
+                    b = operands.get(c, o.reg, 0, o.size)
+                    a = decode.extend(b, o.size)
+                    r = ((a >> (3 + o.size)) << o.size) | (((M64 << (61 - o.size)) & M64) if a >> 63 else 0)
+                    ea = (ea + r) & SIZE_MASK[o.addr]
+                a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub > 4 else mmu.read(c, o.seg, ea, o.size)
+                if c.fault:
+                    break
+                r = arith.bit_test(c, o.sub, a, b, o.size)
+                if o.sub > 4:
+                    mmu.write(c, o.seg, ea, r, o.size)
+            elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
+                if kind == BSF_M or kind == BSR_M:
+                    a = mmu.read(c, o.seg, address(c, o), o.size)
+                    if c.fault:
+                        break
+                else:
+                    a = operands.get(c, o.rm, 0, o.size)
+                if a:
+                    b = arith.scan_forward(a) if kind == BSF_R or kind == BSF_M else arith.scan_reverse(a)
+                    operands.put(c, o.reg, 0, o.size, b)
+                flags.logic(c, a, o.size)
+            elif kind == SHLD_RI or kind == SHLD_RC or kind == SHRD_RI or kind == SHRD_RC:
+                b = o.imm if kind == SHLD_RI or kind == SHRD_RI else c.regs[RCX]
+                a = operands.get(c, o.reg, 0, o.size)
+                r = operands.get(c, o.rm, 0, o.size)
+                r = arith.double_shift(c, kind == SHRD_RI or kind == SHRD_RC, a, r, b & 0xFF, o.size)
+                operands.put(c, o.reg, 0, o.size, r)
+            elif kind == SHLD_MI or kind == SHLD_MC or kind == SHRD_MI or kind == SHRD_MC:
+                b = o.imm if kind == SHLD_MI or kind == SHRD_MI else c.regs[RCX]
+                ea = address(c, o)
+                a = mmu.read_to_modify(c, o.seg, ea, o.size)
+                if c.fault:
+                    break
+                r = operands.get(c, o.reg, 0, o.size)
+                r = arith.double_shift(c, kind == SHRD_MI or kind == SHRD_MC, a, r, b & 0xFF, o.size)
+                mmu.write(c, o.seg, ea, r, o.size)
+            elif kind == CMPXCHG_R:
+                a = operands.get(c, o.reg, o.rsh, o.size)
+                b = c.regs[RAX] & SIZE_MASK[o.size]
+                flags.alu(c, 7, b, a, o.size)
+                if a == b:
+                    operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+                else:
+                    operands.put(c, RAX, 0, o.size, a)
+            elif kind == CMPXCHG_M:
+                ea = address(c, o)
+                a = mmu.read_to_modify(c, o.seg, ea, o.size)
+                if c.fault:
+                    break
+                b = c.regs[RAX] & SIZE_MASK[o.size]
+                flags.alu(c, 7, b, a, o.size)
+                if a == b:
+                    mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
+                else:
+                    mmu.write(c, o.seg, ea, a, o.size)
+                    operands.put(c, RAX, 0, o.size, a)
+            elif kind == XADD_R:
+                a = operands.get(c, o.reg, o.rsh, o.size)
+                b = operands.get(c, o.rm, o.msh, o.size)
+                r = flags.alu(c, 0, a, b, o.size)
+                operands.put(c, o.rm, o.msh, o.size, a)
+                operands.put(c, o.reg, o.rsh, o.size, r)
+            elif kind == XADD_M:
+                ea = address(c, o)
+                a = mmu.read_to_modify(c, o.seg, ea, o.size)
+                if c.fault:
+                    break
+                r = flags.alu(c, 0, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
+                mmu.write(c, o.seg, ea, r, o.size)
+                operands.put(c, o.reg, o.rsh, o.size, a)
+            elif kind == CMPXCHG8B:
+                arith.compare_exchange_8_bytes(c, o.seg, address(c, o))
+                if c.fault:
+                    break
+            elif kind == UNDEFINED:
+                mmu.exception_plain(c, VEC_UD)
+                break
+            elif kind == LEAVE:
+                break
+            elif kind == WAIT:
+                x87.wait(c)
+                if c.fault:
+                    break
+            elif (kind == ESC_R or kind == ESC_M) and c.has_fpu:
+                x87.execute(c, o, (c.block_eip + o.off - o.length) & M32)
+                if c.fault:
+                    break
+            elif kind == ESC_R or kind == ESC_M:
+                if c.cr0 & (CR0_EM | CR0_TS):
+                    mmu.exception_plain(c, VEC_NM)
+                    break
+                if kind == ESC_M and not mmu.segment_allows(c, o.seg, address(c, o), 2, 0):
+                    mmu.segment_fault(c, o.seg)
+                    break
+            else:
+                c.eip = (c.block_eip + o.off) & M32
+                if kind >= VECTOR:
+                    sse.execute(c, o)
+                elif kind == FXSAVE:
+                    x87.save_or_restore(c, o)
+                elif DAA <= kind <= AAD:
+                    arith.decimal(c, kind, o.imm)
+                elif MOVS <= kind <= SCAS:
+                    strings.string(c, o)
+                elif PUSHA <= kind <= POP_SEG:
+                    stack_frame(c, o)
+                elif MOV_SEG_R <= kind <= BOUND or kind == CLI or kind == STI:
+                    transfer_control(c, o)
+                else:
+                    system.execute(c, o)
+                if c.fault:
+                    break
+                if o.ends:
+                    gone = 1
+                    break
+            j += 1
+        if gone:
+            gone = 0
+            c.icount += j + 1 - start
+        elif j < end:  # this operation did not complete, or what follows it was written over
+            o = op_at(ops, j)
+            c.eip = (c.block_eip + o.off - o.length) & M32
             c.icount += j - start
             return
-        elif kind == JMP:
-            next_eip = (c.block_eip + o.off + o.imm) & SIZE_MASK[o.size]
-            if next_eip > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
-                break
-            c.eip = next_eip
-            c.icount += j + 1 - start
-            return
-        elif kind == CALL:
-            b = (c.block_eip + o.off) & M32
-            next_eip = (b + o.imm) & SIZE_MASK[o.size]
-            if next_eip > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
-                break
-            mmu.push(c, b, o.size)
-            if c.fault:
-                break
-            c.eip = next_eip
-            c.icount += j + 1 - start
-            return
-        elif kind == RET or kind == RET_I:
-            a = mmu.read(c, SS, c.regs[RSP] & c.sp_mask, o.size)
-            if c.fault:
-                break
-            if a > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
-                break
-            mmu.set_sp(c, c.regs[RSP] + (1 << o.size) + o.imm)
-            c.eip = a
-            c.icount += j + 1 - start
-            return
-        elif kind == LOOP or kind == LOOPE or kind == LOOPNE or kind == JCXZ:
-            next_eip = (c.block_eip + o.off) & M32
-            r = SIZE_MASK[o.addr]
-            a = c.regs[RCX] & r
-            if kind == JCXZ:
-                b = a == 0
-            else:
-                a = (a - 1) & r
-                b = a != 0
-                if kind == LOOPE:
-                    b = b and taken(c, 4)
-                elif kind == LOOPNE:
-                    b = b and taken(c, 5)
-            if b:
-                next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
-                if next_eip > c.limit[CS]:
-                    mmu.exception(c, VEC_GP, 0)
-                    break
-            operands.put_masked(c, RCX, r, a)
-            c.eip = next_eip
-            c.icount += j + 1 - start
-            return
-        elif kind == JMP_R or kind == JMP_M or kind == CALL_R or kind == CALL_M:
-            if kind == JMP_R or kind == CALL_R:
-                a = c.regs[o.reg] & SIZE_MASK[o.size]
-            else:
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-            if a > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
-                break
-            if kind == CALL_R or kind == CALL_M:
-                mmu.push(c, (c.block_eip + o.off) & M32, o.size)
-                if c.fault:
-                    break
-            c.eip = a
-            c.icount += j + 1 - start
-            return
-        # any size
-        elif kind == MOV_RR:
-            operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-        elif kind == MOV_RM:
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            operands.put(c, o.reg, o.rsh, o.size, a)
-        elif kind == MOV_MR:
-            mmu.write(c, o.seg, address(c, o), operands.get(c, o.reg, o.rsh, o.size), o.size)
-            if c.fault:
-                break
-        elif kind == MOV_RI:
-            operands.put(c, o.reg, o.rsh, o.size, o.imm)
-        elif kind == MOV_MI:
-            mmu.write(c, o.seg, address(c, o), o.imm, o.size)
-            if c.fault:
-                break
-        elif kind == ALU_RR:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            r = flags.alu(c, o.sub, a, operands.get(c, o.rm, o.msh, o.size), o.size)
-            if o.sub < 7:
-                operands.put(c, o.reg, o.rsh, o.size, r)
-        elif kind == ALU_RM:
-            b = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), b, o.size)
-            if o.sub < 7:
-                operands.put(c, o.reg, o.rsh, o.size, r)
-        elif kind == ALU_RI:
-            r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.imm, o.size)
-            if o.sub < 7:
-                operands.put(c, o.reg, o.rsh, o.size, r)
-        elif kind == ALU_MR or kind == ALU_MI:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub < 7 else mmu.read(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            b = o.imm if kind == ALU_MI else operands.get(c, o.reg, o.rsh, o.size)
-            r = flags.alu(c, o.sub, a, b, o.size)
-            if o.sub < 7:
-                mmu.write(c, o.seg, ea, r, o.size)
-        elif kind == INC_R:
-            operands.put(c, o.reg, o.rsh, o.size, flags.increment(c, operands.get(c, o.reg, o.rsh, o.size), o.size))
-        elif kind == DEC_R:
-            operands.put(c, o.reg, o.rsh, o.size, flags.decrement(c, operands.get(c, o.reg, o.rsh, o.size), o.size))
-        elif kind == NOT_R:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
-        elif kind == NEG_R:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, 5, 0, a, o.size))
-        elif kind == INC_M or kind == DEC_M or kind == NOT_M or kind == NEG_M:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            if kind == INC_M:
-                a = flags.increment(c, a, o.size)
-            elif kind == DEC_M:
-                a = flags.decrement(c, a, o.size)
-            elif kind == NOT_M:
-                a ^= SIZE_MASK[o.size]
-            else:
-                a = flags.alu(c, 5, 0, a, o.size)
-            mmu.write(c, o.seg, ea, a, o.size)
-        elif kind == SHIFT_RI or kind == SHIFT_RC:
-            b = o.imm if kind == SHIFT_RI else c.regs[RCX]
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, flags.shift(c, o.sub, a, b & 0xFF, o.size))
-        elif kind == SHIFT_MI or kind == SHIFT_MC:
-            b = o.imm if kind == SHIFT_MI else c.regs[RCX]
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            mmu.write(c, o.seg, ea, flags.shift(c, o.sub, a, b & 0xFF, o.size), o.size)
-        elif kind == MOVZX_R:
-            operands.put(c, o.reg, 0, o.size, (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub])
-        elif kind == MOVZX_M:
-            a = mmu.read(c, o.seg, address(c, o), o.sub)
-            if c.fault:
-                break
-            operands.put(c, o.reg, 0, o.size, a)
-        elif kind == MOVSX_R:
-            a = (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub]
-            operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
-        elif kind == MOVSX_M:
-            a = mmu.read(c, o.seg, address(c, o), o.sub)
-            if c.fault:
-                break
-            operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
-        elif kind == XCHG_RR:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-            operands.put(c, o.rm, o.msh, o.size, a)
-        elif kind == XCHG_MR:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            operands.put(c, o.reg, o.rsh, o.size, a)
-        elif kind == PUSH_R:
-            mmu.push(c, c.regs[o.reg], o.size)
-            if c.fault:
-                break
-        elif kind == PUSH_M:
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            mmu.push(c, a, o.size)
-            if c.fault:
-                break
-        elif kind == PUSH_I:
-            mmu.push(c, o.imm, o.size)
-            if c.fault:
-                break
-        elif kind == POP_R:
-            a = mmu.pop(c, o.size)
-            if c.fault:
-                break
-            operands.put(c, o.reg, 0, o.size, a)
-        elif kind == POP_M:  # the address is computed with the stack pointer already moved
-            b = c.regs[RSP]
-            a = mmu.pop(c, o.size)
-            if c.fault:
-                break
-            mmu.write(c, o.seg, address(c, o), a, o.size)
-            if c.fault:
-                c.regs[RSP] = b
-                break
-        elif kind == SETCC_R:
-            operands.put(c, o.reg, o.rsh, 0, taken(c, o.sub))
-        elif kind == SETCC_M:
-            mmu.write(c, o.seg, address(c, o), taken(c, o.sub), 0)
-            if c.fault:
-                break
-        elif kind == CMOV_R:
-            a = operands.get(c, o.rm if taken(c, o.sub) else o.reg, 0, o.size)
-            operands.put(c, o.reg, 0, o.size, a)
-        elif kind == CMOV_M:  # memory is read whether or not
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            if not taken(c, o.sub):
-                a = c.regs[o.reg]
-            operands.put(c, o.reg, 0, o.size, a)
-        elif kind == IMUL_R or kind == IMUL_RI:
-            a = operands.get(c, o.rm, 0, o.size)
-            b = o.imm if kind == IMUL_RI else operands.get(c, o.reg, 0, o.size)
-            operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
-        elif kind == IMUL_M or kind == IMUL_MI:
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            b = o.imm if kind == IMUL_MI else operands.get(c, o.reg, 0, o.size)
-            operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
-        elif kind == MUL_R:
-            arith.mul_div(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            if c.fault:
-                break
-        elif kind == MUL_M:
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            arith.mul_div(c, o.sub, a, o.size)
-            if c.fault:
-                break
-        elif kind == CBW:
-            a = operands.get(c, RAX, 0, o.size - 1)
-            operands.put(c, RAX, 0, o.size, decode.extend(a, o.size - 1))
-        elif kind == CWD:
-            a = operands.get(c, RAX, 0, o.size)
-            operands.put(c, RDX, 0, o.size, SIZE_MASK[o.size] if a & SIZE_SIGN[o.size] else 0)
-        elif kind == CLC:
-            flags.set_status(c, flags.status(c) & (F_CF ^ M32))
-        elif kind == STC:
-            flags.set_status(c, flags.status(c) | F_CF)
-        elif kind == CMC:
-            flags.set_status(c, flags.status(c) ^ F_CF)
-        elif kind == CLD:
-            c.flags &= F_DF ^ M64
-        elif kind == STD:
-            c.flags |= F_DF
-        elif kind == LAHF:
-            operands.put(c, RAX, 8, 0, (flags.status(c) & 0xD5) | 2)
-        elif kind == SAHF:
-            a = (c.regs[RAX] >> 8) & 0xD5
-            flags.set_status(c, (flags.status(c) & F_OF) | a)
-        elif kind == NOP:
-            pass
-        elif kind == BSWAP:
-            a = c.regs[o.reg]
-            r = ((a & 0xFF) << 24) | ((a & 0xFF00) << 8) | ((a >> 8) & 0xFF00) | ((a >> 24) & 0xFF)
-            operands.put(c, o.reg, 0, o.size, r if o.size == 2 else 0)  # of 16 bits: undefined; silicon clears
-        elif kind == XLAT:
-            ea = (c.regs[RBX] + (c.regs[RAX] & 0xFF)) & SIZE_MASK[o.addr]
-            a = mmu.read(c, o.seg, ea, 0)
-            if c.fault:
-                break
-            operands.put(c, RAX, 0, 0, a)
-        elif kind == SALC:
-            operands.put(c, RAX, 0, 0, 0xFF if flags.carry(c) else 0)
-        elif kind == BT_R or kind == BT_RI:
-            b = o.imm if kind == BT_RI else c.regs[o.rm]
-            a = arith.bit_test(c, o.sub, operands.get(c, o.reg, 0, o.size), b, o.size)
-            if o.sub > 4:
-                operands.put(c, o.reg, 0, o.size, a)
-        elif kind == BT_M or kind == BT_MI:
-            ea = address(c, o)
-            b = o.imm
-            if kind == BT_M:  # the bit number is signed and reaches beyond the operand
-                b = operands.get(c, o.reg, 0, o.size)
-                a = decode.extend(b, o.size)
-                r = ((a >> (3 + o.size)) << o.size) | (((M64 << (61 - o.size)) & M64) if a >> 63 else 0)
-                ea = (ea + r) & SIZE_MASK[o.addr]
-            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub > 4 else mmu.read(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            r = arith.bit_test(c, o.sub, a, b, o.size)
-            if o.sub > 4:
-                mmu.write(c, o.seg, ea, r, o.size)
-        elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
-            if kind == BSF_M or kind == BSR_M:
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-            else:
-                a = operands.get(c, o.rm, 0, o.size)
-            if a:
-                b = arith.scan_forward(a) if kind == BSF_R or kind == BSF_M else arith.scan_reverse(a)
-                operands.put(c, o.reg, 0, o.size, b)
-            flags.logic(c, a, o.size)
-        elif kind == SHLD_RI or kind == SHLD_RC or kind == SHRD_RI or kind == SHRD_RC:
-            b = o.imm if kind == SHLD_RI or kind == SHRD_RI else c.regs[RCX]
-            a = operands.get(c, o.reg, 0, o.size)
-            r = operands.get(c, o.rm, 0, o.size)
-            r = arith.double_shift(c, kind == SHRD_RI or kind == SHRD_RC, a, r, b & 0xFF, o.size)
-            operands.put(c, o.reg, 0, o.size, r)
-        elif kind == SHLD_MI or kind == SHLD_MC or kind == SHRD_MI or kind == SHRD_MC:
-            b = o.imm if kind == SHLD_MI or kind == SHRD_MI else c.regs[RCX]
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            r = operands.get(c, o.reg, 0, o.size)
-            r = arith.double_shift(c, kind == SHRD_MI or kind == SHRD_MC, a, r, b & 0xFF, o.size)
-            mmu.write(c, o.seg, ea, r, o.size)
-        elif kind == CMPXCHG_R:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            b = c.regs[RAX] & SIZE_MASK[o.size]
-            flags.alu(c, 7, b, a, o.size)
-            if a == b:
-                operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-            else:
-                operands.put(c, RAX, 0, o.size, a)
-        elif kind == CMPXCHG_M:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            b = c.regs[RAX] & SIZE_MASK[o.size]
-            flags.alu(c, 7, b, a, o.size)
-            if a == b:
-                mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            else:
-                mmu.write(c, o.seg, ea, a, o.size)
-                operands.put(c, RAX, 0, o.size, a)
-        elif kind == XADD_R:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            b = operands.get(c, o.rm, o.msh, o.size)
-            r = flags.alu(c, 0, a, b, o.size)
-            operands.put(c, o.rm, o.msh, o.size, a)
-            operands.put(c, o.reg, o.rsh, o.size, r)
-        elif kind == XADD_M:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            r = flags.alu(c, 0, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            mmu.write(c, o.seg, ea, r, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, a)
-        elif kind == CMPXCHG8B:
-            arith.compare_exchange_8_bytes(c, o.seg, address(c, o))
-            if c.fault:
-                break
-        elif kind == UNDEFINED:
-            mmu.exception_plain(c, VEC_UD)
-            break
-        elif kind == LEAVE:
-            break
-        elif kind == WAIT:
-            if c.cr0 & (CR0_MP | CR0_TS) == CR0_MP | CR0_TS:
-                mmu.exception_plain(c, VEC_NM)
-                break
-        elif kind == ESC_R or kind == ESC_M:
-            if c.cr0 & (CR0_EM | CR0_TS):
-                mmu.exception_plain(c, VEC_NM)
-                break
-            if kind == ESC_M and not mmu.segment_allows(c, o.seg, address(c, o), 2, 0):
-                mmu.segment_fault(c, o.seg)
-                break
         else:
-            c.eip = (c.block_eip + o.off) & M32
-            if DAA <= kind <= AAD:
-                arith.decimal(c, kind, o.imm)
-            elif MOVS <= kind <= SCAS:
-                strings.string(c, o)
-            elif PUSHA <= kind <= POP_SEG:
-                stack_frame(c, o)
-            elif MOV_SEG_R <= kind <= BOUND or kind == CLI or kind == STI:
-                transfer_control(c, o)
-            else:
-                system.execute(c, o)
-            if c.fault:
-                break
-            if o.ends:
-                c.icount += j + 1 - start
-                return
-        j += 1
-    if j < end:  # this operation did not complete
-        o = op_at(c, j)
-        c.eip = (c.block_eip + o.off - o.length) & M32
-    else:
-        c.eip = (c.block_eip + op_at(c, end - 1).off) & M32
-    c.icount += j - start
+            c.eip = (c.block_eip + op_at(ops, end - 1).off) & M32
+            c.icount += end - start
+        if c.special or (c.on_interrupt and intr_level(c)):
+            return
+        block = find(c, c.eip, c.current)
+        if block == 0 or c.icount + c.blocks[block].count > c.stop_at:
+            return
+        c.current = block
+        c.block_eip = c.eip
+        start = j = c.blocks[block].ops
+        end = start + c.blocks[block].count

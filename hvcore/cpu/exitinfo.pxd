@@ -27,6 +27,7 @@ cdef class ExitInfo:
     # CR and DR access, MSR
     cdef public unsigned int number
     cdef public unsigned int gpr
+    cdef public unsigned int source     # a TaskSource
     # what was being delivered when the exit happened
     cdef public bint vectoring
     cdef public unsigned int vectoring_kind

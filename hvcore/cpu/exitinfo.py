@@ -41,6 +41,15 @@ class ExitKind:
     CLTS: Final = 26
 
 
+class TaskSource:
+    """What started a task switch; a task gate of the IDT is GATE, one that is called or jumped to is not."""
+
+    CALL: Final = 0
+    IRET: Final = 1
+    JMP: Final = 2
+    GATE: Final = 3
+
+
 class Emulate:
     """What `Processor.emulate` came to."""
 
@@ -79,6 +88,7 @@ class ExitInfo:
         self.fault_address = 0
         self.number = 0
         self.gpr = 0
+        self.source = 0
         self.vectoring = False
         self.vectoring_kind = 0
         self.vectoring_vector = 0

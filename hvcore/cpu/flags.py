@@ -15,9 +15,9 @@ results are masked to the operand size; `cc_size` names it.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 
 def carry(c):
@@ -32,7 +32,9 @@ def carry(c):
     elif op == CC_ADC:
         return (((c.cc_a & c.cc_b) | ((c.cc_a | c.cc_b) & (c.cc_res ^ M64))) & SIZE_SIGN[c.cc_size]) != 0
     elif op == CC_SBB:
-        return ((((c.cc_a ^ M64) & c.cc_b) | (((c.cc_a ^ c.cc_b) ^ M64) & c.cc_res)) & SIZE_SIGN[c.cc_size]) != 0
+        return (
+            (((c.cc_a ^ M64) & c.cc_b) | (((c.cc_a ^ c.cc_b) ^ M64) & c.cc_res)) & SIZE_SIGN[c.cc_size]
+        ) != 0
     elif op == CC_FLAGS:
         return c.cc_a & F_CF
     return c.cc_cf
@@ -131,6 +133,8 @@ def set_eflags(c, value):
         c.special |= SPECIAL_TRAP
     else:
         c.special &= SPECIAL_TRAP ^ M32
+    if c.flags & F_RF:
+        c.special |= SPECIAL_RESUME
 
 
 def logic(c, result, size):

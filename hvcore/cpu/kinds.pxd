@@ -37,16 +37,43 @@ cdef enum Kind:
     SHL32_I
     SHR32_I
     SAR32_I
+    ADD32_MR
+    ADD32_MI
+    INC32_M
+    DEC32_M
+    CMP32_MR
+    CMP32_MI
+    CMP8_RR
+    CMP8_RI
+    CMP8_RM
+    CMP8_MI
+    TEST8_RR
+    TEST8_RI
+    ALU8_RR
+    ALU8_RI
+    ALU8_RM
+    LOAD16
+    STORE16
+    CMPJ32_RR           # a comparison and the conditional jump that follows it, in one go
+    CMPJ32_RI
+    TESTJ32_RR
     PUSH32
+    PUSH32_I
     POP32
+    LEA32
     LEA
     MOVZX8_R
     MOVZX8_M
     IMUL32_RR
     IMUL32_RM
+    MOVZX16_M
+    JZ
+    JNZ
     JCC
     JMP
+    CALL32
     CALL
+    RET32
     RET
     LOOP
     # any size
@@ -228,3 +255,7 @@ cdef enum Kind:
     WAIT
     ESC_R               # a coprocessor instruction while there is no coprocessor
     ESC_M
+    # floating point beyond the x87
+    FXSAVE              # sub: 0 FXSAVE 1 FXRSTOR
+    VECTOR              # MMX, SSE, SSE2; sub: the opcode's second byte
+    VECTOR_CONTROL      # the rest of 0F AE, by reg

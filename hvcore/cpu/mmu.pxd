@@ -37,3 +37,6 @@ cdef u64 pop(State c, u32 size) noexcept nogil
 cdef void fill_fetch_window(State c, u64 eip) noexcept nogil
 cdef void fetch_fault(State c, u64 eip) noexcept nogil
 cdef void segment_fault(State c, u32 seg) noexcept nogil
+cdef void watch(State c, u64 lin, u32 n, u32 write) noexcept nogil
+cdef void arm_breakpoints(State c) noexcept nogil
+cdef void update_mode(State c) noexcept nogil

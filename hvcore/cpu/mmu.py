@@ -12,10 +12,10 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import codecache
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 GUEST_PHYSICAL = cython.declare(u32, 12)  # ExitKind.GUEST_PHYSICAL
 
@@ -62,6 +62,12 @@ def update_segment(c, seg):
         c.wr_size[seg] = 0
     elif not attr & 2:
         c.wr_size[seg] = 0
+
+
+def update_mode(c):
+    """Follow a change of CR0.PE or EFLAGS.VM: `protected` says that segments have descriptors."""
+    c.protected = c.cr0 & CR0_PE and not c.flags & F_VM
+    update_stack_and_code(c)
 
 
 def update_stack_and_code(c):
@@ -121,7 +127,7 @@ def flush_local(c):
     """Forget the translations that a load of CR3 ends: all but those of global pages."""
     i: u32
     for i in range(2 * TLB_SIZE):
-        if not c.tlb[i].kept:
+        if not c.tlb_kept[i]:
             c.tlb[i].rd = NO_PAGE
             c.tlb[i].wr = NO_PAGE
             c.tlb[i].ex = NO_PAGE
@@ -180,6 +186,36 @@ def mark_entry(c, phys, entry, bits, n):
     """Set accessed and dirty in an entry that lacks them."""
     if entry & bits != bits:
         store_physical(c, phys & c.a20_mask, 0, entry | bits, n)
+
+
+def watch(c, lin, n, write):
+    """Note the data breakpoints (SDM vol. 3 §18.2.4) that an access of `n` bytes meets; a trap follows."""
+    i: u32
+    kind: u64
+    size: u64
+    at: u64
+    for i in range(4):
+        if not (c.debug[7] >> (2 * i)) & 3:
+            continue
+        kind = (c.debug[7] >> (16 + 4 * i)) & 3
+        size = (c.debug[7] >> (18 + 4 * i)) & 3
+        at = c.debug[i] & (size ^ M64)
+        if (kind == 3 or (kind == 1 and write)) and at < lin + n and lin <= at + size:
+            c.watch_hit |= 1 << i
+
+
+def arm_breakpoints(c):
+    """Follow a change of DR7 or DR0 to DR3: the TLB must not hide pages that are watched."""
+    i: u32
+    c.watching = 0
+    for i in range(4):
+        if (c.debug[7] >> (2 * i)) & 3 and (c.debug[7] >> (16 + 4 * i)) & 1:
+            c.watching = 1
+    if c.debug[7] & DR7_ENABLES:
+        c.special |= SPECIAL_DEBUG
+    else:
+        c.special &= SPECIAL_DEBUG ^ M32
+    flush(c)
 
 
 def translate(c, lin, access):
@@ -287,13 +323,13 @@ def fill(c, lin, phys, slot):
     page: u64 = lin & PAGE_BITS
     at: u64 = c.slots[slot].read + (phys & PAGE_BITS) - c.slots[slot].first
     c.count_tlb_misses += 1
-    c.tlb[i].rd = page
+    c.tlb[i].rd = NO_PAGE if c.watching else page  # every access of a watched guest comes the long way
     c.tlb[i].ex = NO_PAGE if c.walk_flags & NO_PAGE else page
     c.tlb[i].add = (at - page) & M64
-    c.tlb[i].kept = c.walk_flags & PTE_G if c.cr4 & CR4_PGE else 0
+    c.tlb_kept[i] = (c.walk_flags & PTE_G) != 0 and (c.cr4 & CR4_PGE) != 0
     c.tlb[i].wr = NO_PAGE
     if c.walk_flags & PTE_D and c.walk_rights & PTE_W and c.slots[slot].write == c.slots[slot].read:
-        if not c.page_code[at >> 12]:
+        if not c.page_code[at >> 12] and not c.watching:
             c.tlb[i].wr = page
 
 
@@ -400,6 +436,8 @@ def read_linear(c, lin, n):
     entry = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if (lin ^ c.tlb[entry].rd) <= 4096 - n:
         return host_load(c, (lin + c.tlb[entry].add) & M64, n)
+    if c.watching:
+        watch(c, lin, n, 0)
     if (lin & 0xFFF) + n <= 4096:
         phys = translate(c, lin, READ)
         if c.fault:
@@ -454,6 +492,8 @@ def write_linear(c, lin, value, n):
     if (lin ^ c.tlb[entry].wr) <= 4096 - n:
         host_store(c, (lin + c.tlb[entry].add) & M64, value, n)
         return
+    if c.watching:
+        watch(c, lin, n, 1)
     if (lin & 0xFFF) + n <= 4096:
         phys = translate(c, lin, WRITE)
         if c.fault:

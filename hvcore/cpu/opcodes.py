@@ -39,13 +39,17 @@ class Row(NamedTuple):
 UNDEFINED = Row(KINDS["UNDEFINED"], KINDS["UNDEFINED"], 0, 0, 0, ENDS)
 
 
-def row(register: str, memory: str, size: str = "v", immediate: str = "", sub: int = 0, flags: int = 0) -> Row:
+def row(
+    register: str, memory: str, size: str = "v", immediate: str = "", sub: int = 0, flags: int = 0
+) -> Row:
     """A row from names."""
     kinds = [KINDS["UNDEFINED"] if name == "_" else KINDS[name] for name in (register, memory)]
     return Row(kinds[0], kinds[1], SIZES[size], IMMEDIATES.index(immediate), sub, flags)
 
 
-def modrm(register: str, memory: str, size: str = "v", immediate: str = "", sub: int = 0, flags: int = 0) -> Row:
+def modrm(
+    register: str, memory: str, size: str = "v", immediate: str = "", sub: int = 0, flags: int = 0
+) -> Row:
     """A row with a ModR/M byte."""
     return row(register, memory, size, immediate, sub, flags | MODRM)
 
@@ -99,7 +103,9 @@ def _groups() -> list[list[Row]]:
     add({0: row("MOV_RI", "MOV_MI", "b", "z", 0, both)})  # 14: C6
     add({0: row("MOV_RI", "MOV_MI", "v", "z", 0, both)})  # 15: C7
     names = ("SLDT", "STR", "LLDT", "LTR", "VERR", "VERW")
-    add({i: row(f"{n}_R", f"{n}_M", "v" if i < 2 else "w", "", 0, both) for i, n in enumerate(names)})  # 16: 0F 00
+    add(
+        {i: row(f"{n}_R", f"{n}_M", "v" if i < 2 else "w", "", 0, both) for i, n in enumerate(names)}
+    )  # 16: 0F 00
     add(  # 17: 0F 01
         {
             0: row("_", "SGDT", "v", "", 0, both | ENDS),
@@ -113,7 +119,57 @@ def _groups() -> list[list[Row]]:
     )
     add({i: row("BT_RI", "BT_MI", "v", "b", i, both if i == 4 else lock) for i in range(4, 8)})  # 18: 0F BA
     add({1: row("_", "CMPXCHG8B", "q", "", 0, lock)})  # 19: 0F C7
+    add(  # 20: 0F AE
+        {
+            0: row("_", "FXSAVE", "d", "", 0, both),
+            1: row("_", "FXSAVE", "d", "", 1, both),
+            **{i: row("VECTOR_CONTROL", "VECTOR_CONTROL", "d", "", 0, MODRM) for i in (2, 3, 5, 6, 7)},
+        }
+    )
     return groups
+
+
+# Vector instructions: the opcode's second byte and the mandatory prefix (0 none, 1 66, 2 F3, 3 F2), and what
+# that needs: a form of `sse.pxd` (1 MMX, 2 MMX of SSE, 3 MMX of SSE2, 4 SSE, 5 SSE2; with 8 registers only, with
+# 16 memory only).
+VECTORS_WITH_IMMEDIATE = {0x70, 0x71, 0x72, 0x73, 0xC2, 0xC4, 0xC5, 0xC6}
+
+
+def _vectors() -> dict[tuple[int, int], int]:
+    t: dict[tuple[int, int], int] = {}
+
+    def add(forms: tuple[int, int, int, int], *opcodes: int) -> None:
+        t.update({(opcode, prefix): form for opcode in opcodes for prefix, form in enumerate(forms) if form})
+
+    add((4, 5, 4, 5), 0x10, 0x11, 0x51, 0x58, 0x59, 0x5C, 0x5D, 0x5E, 0x5F, 0xC2)
+    add((5, 5, 5, 5), 0x5A)
+    add((4, 5 + 16, 0, 0), 0x12, 0x16)
+    add((4 + 16, 5 + 16, 0, 0), 0x13, 0x17, 0x2B)
+    add((4, 5, 0, 0), 0x14, 0x15, 0x28, 0x29, 0x2E, 0x2F, 0x54, 0x55, 0x56, 0x57, 0xC6)
+    add((4, 5, 4, 5), 0x2A, 0x2C, 0x2D)
+    add((4 + 8, 5 + 8, 0, 0), 0x50)
+    add((4, 0, 4, 0), 0x52, 0x53)
+    add((5, 5, 5, 0), 0x5B)
+    add((0, 5, 5, 5), 0xE6)
+    add((1, 5, 0, 0), *range(0x60, 0x6C), 0x6E, 0x74, 0x75, 0x76)
+    add((1, 5, 0, 0), 0xD1, 0xD2, 0xD3, 0xD5, 0xD8, 0xD9, 0xDB, 0xDC, 0xDD, 0xDF)
+    add((1, 5, 0, 0), 0xE1, 0xE2, 0xE5, 0xE8, 0xE9, 0xEB, 0xEC, 0xED, 0xEF)
+    add((1, 5, 0, 0), 0xF1, 0xF2, 0xF3, 0xF5, 0xF8, 0xF9, 0xFA, 0xFC, 0xFD, 0xFE)
+    add((2, 5, 0, 0), 0xC4, 0xDA, 0xDE, 0xE0, 0xE3, 0xE4, 0xEA, 0xEE, 0xF6)
+    add((2 + 8, 5 + 8, 0, 0), 0xC5, 0xD7, 0xF7)
+    add((3, 5, 0, 0), 0xD4, 0xF4, 0xFB)
+    add((0, 5, 0, 0), 0x6C, 0x6D)
+    add((1, 5, 5, 0), 0x6F, 0x7F, 0x7E)
+    add((2, 5, 5, 5), 0x70)
+    add((1 + 8, 5 + 8, 0, 0), 0x71, 0x72, 0x73)
+    add((0, 5, 5 + 8, 5 + 8), 0xD6)
+    add((2 + 16, 5 + 16, 0, 0), 0xE7)
+    add((5 + 16, 0, 0, 0), 0xC3)
+    add((1, 0, 0, 0), 0x77)
+    return t
+
+
+VECTORS = _vectors()
 
 
 def _one_byte() -> dict[int, Row]:
@@ -130,7 +186,14 @@ def _one_byte() -> dict[int, Row]:
         t[opcode] = plain("PUSH_SEG", sub=STATE[seg])
         if seg != "CS":
             t[opcode + 1] = plain("POP_SEG", sub=STATE[seg], flags=end if seg == "SS" else 0)
-    for opcode, name in ((0x27, "DAA"), (0x2F, "DAS"), (0x37, "AAA"), (0x3F, "AAS"), (0xD6, "SALC"), (0xD7, "XLAT")):
+    for opcode, name in (
+        (0x27, "DAA"),
+        (0x2F, "DAS"),
+        (0x37, "AAA"),
+        (0x3F, "AAS"),
+        (0xD6, "SALC"),
+        (0xD7, "XLAT"),
+    ):
         t[opcode] = plain(name, "b")
     t[0xD4], t[0xD5] = plain("AAM", "b", "b"), plain("AAD", "b", "b")
     for i in range(8):
@@ -163,9 +226,16 @@ def _one_byte() -> dict[int, Row]:
             t[opcode + low] = plain(name, size)
         t[0x6C + low] = plain("INS", size, flags=end)
         t[0x6E + low] = plain("OUTS", size, flags=end)
-        t[0xC0 + low], t[0xD0 + low], t[0xD2 + low] = group(3 + 3 * low), group(4 + 3 * low), group(5 + 3 * low)
+        t[0xC0 + low], t[0xD0 + low], t[0xD2 + low] = (
+            group(3 + 3 * low),
+            group(4 + 3 * low),
+            group(5 + 3 * low),
+        )
         t[0xC6 + low], t[0xF6 + low], t[0xFE + low] = group(14 + low), group(9 + low), group(11 + low)
-        t[0xE4 + low], t[0xE6 + low] = plain("IN_I", size, "b", flags=end), plain("OUT_I", size, "b", flags=end)
+        t[0xE4 + low], t[0xE6 + low] = (
+            plain("IN_I", size, "b", flags=end),
+            plain("OUT_I", size, "b", flags=end),
+        )
         t[0xEC + low], t[0xEE + low] = plain("IN_DX", size, flags=end), plain("OUT_DX", size, flags=end)
     t[0x8C] = row("MOV_R_SEG", "MOV_M_SEG", "v", "", 0, MODRM)
     t[0x8D] = modrm("_", "LEA")
@@ -221,8 +291,19 @@ def _two_byte() -> dict[int, Row]:
     t[0xA3] = row("BT_R", "BT_M", "v", "", 4, both)
     for opcode, sub in ((0xAB, 5), (0xB3, 6), (0xBB, 7)):
         t[opcode] = row("BT_R", "BT_M", "v", "", sub, lock)
-    t[0xA4], t[0xA5] = row("SHLD_RI", "SHLD_MI", "v", "b", 0, both), row("SHLD_RC", "SHLD_MC", "v", "", 0, both)
-    t[0xAC], t[0xAD] = row("SHRD_RI", "SHRD_MI", "v", "b", 0, both), row("SHRD_RC", "SHRD_MC", "v", "", 0, both)
+    t[0xA4], t[0xA5] = (
+        row("SHLD_RI", "SHLD_MI", "v", "b", 0, both),
+        row("SHLD_RC", "SHLD_MC", "v", "", 0, both),
+    )
+    t[0xAC], t[0xAD] = (
+        row("SHRD_RI", "SHRD_MI", "v", "b", 0, both),
+        row("SHRD_RC", "SHRD_MC", "v", "", 0, both),
+    )
+    t[0xAE] = group(20)
+    for opcode in {opcode for opcode, _ in VECTORS}:
+        immediate = "b" if opcode in VECTORS_WITH_IMMEDIATE else ""
+        t[opcode] = modrm("VECTOR", "VECTOR", "v", immediate, opcode)  # the size tells of a prefix 66
+    t[0x77] = plain("VECTOR", sub=0x77)
     t[0xAF] = modrm("IMUL_R", "IMUL_M")
     for low, size in enumerate("bv"):
         t[0xB0 + low] = row("CMPXCHG_R", "CMPXCHG_M", size, "", 0, lock)

@@ -3,9 +3,9 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 
 def get(c, reg, shift, size):
@@ -30,4 +30,4 @@ def put_masked(c, reg, mask, value):
 
 def address(c, o):
     """The offset of the memory operand in its segment."""
-    return (c.regs[o.base] + (c.regs[o.index] << o.scale) + o.disp) & SIZE_MASK[o.addr]
+    return (c.regs[o.base] + (c.regs[o.index] << o.scale) + o.disp) & o.amask

@@ -10,17 +10,18 @@ import cython
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
     from cython.cimports.hvcore.cpu import decode as decoder
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, system
+    from hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
     from hvcore.cpu import decode as decoder
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000
-SIGNATURE = 0x633  # family 6: what EDX holds after reset, and CPUID leaf 1 in EAX
+SIGNATURE = 0x633  # family 6: what EDX holds after reset, until `set_model`
+EVERYTHING = 0xFFFFFFFF
 
 
 class Segment(NamedTuple):
@@ -69,7 +70,7 @@ class Intercepts:
         self.invd = False
         self.invlpg = False
         self.pause = False
-        self.task_switch = True
+        self.task_switch = False
         self.iret = False
         self.software_interrupt = False
         self.descriptor_table = False
@@ -102,11 +103,27 @@ class Processor(State):
         else:
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
+        self.set_model(SIGNATURE, EVERYTHING)
         self.blocks_used = 1
         self.memory_changed()
         self.update_intercepts()
         self.sample_pins()
         self.reset()
+
+    def set_model(self, signature: u32, features: u32) -> None:
+        """Be the part that RESET's EDX and CPUID leaf 1's EDX describe; takes effect with the next `reset`.
+
+        CR4 bits and instructions of missing features are refused with #GP and #UD.
+        """
+        self.signature = signature
+        self.features = features
+        self.cr4_writable = system.cr4_of(features)
+        self.has_fpu = features & 1
+        self.has_mmx = (self.features >> 23) & 1
+        self.has_fxsr = (self.features >> 24) & 1
+        self.has_sse = (self.features >> 25) & 1
+        self.has_sse2 = (self.features >> 26) & 1
+        codecache.drop_all(self)
 
     # Registers
 
@@ -115,7 +132,7 @@ class Processor(State):
         i: cython.int
         for i in range(17):
             self.regs[i] = 0
-        self.regs[RDX] = SIGNATURE
+        self.regs[RDX] = self.signature
         self.cr0 = 0x60000010
         self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
         self.protected = 0
@@ -146,6 +163,7 @@ class Processor(State):
         self.fault = FAULT_NONE
         self.fault_address = NO_PAGE
         self.special &= SPECIAL_WINDOW
+        x87.power_on(self)
         flags.set_eflags(self, 2)
         mmu.update_stack_and_code(self)
         mmu.flush(self)
@@ -176,6 +194,9 @@ class Processor(State):
     @rflags.setter
     def rflags(self, value) -> None:
         flags.set_eflags(self, value & 0x3F7FD5)
+        if self.cr0 & CR0_PE and self.flags & F_VM:
+            mmu.set_cpl(self, 3)
+        mmu.update_mode(self)
 
     def cr(self, number: cython.int):
         """Control register 0, 2, 3, 4 or 8."""
@@ -193,10 +214,9 @@ class Processor(State):
         """Set a control register as it is, without the checks of MOV; forgets what depends on it."""
         if number == 0:
             self.cr0 = value
-            self.protected = self.cr0 & 1
-            if not self.protected:
+            if not self.cr0 & CR0_PE:
                 mmu.set_cpl(self, 0)
-            mmu.update_stack_and_code(self)
+            mmu.update_mode(self)
             mmu.flush(self)
         elif number == 2:
             self.cr2 = value
@@ -216,6 +236,7 @@ class Processor(State):
     def set_dr(self, number: cython.int, value) -> None:
         """Set a debug register as it is."""
         self.debug[number & 7] = value
+        mmu.arm_breakpoints(self)
 
     def segment(self, number: cython.int):
         """Segment register 0 ES, CS, SS, DS, FS, GS, LDTR, 7 TR."""
@@ -332,6 +353,7 @@ class Processor(State):
         self.on_invlpg = w.invlpg
         self.on_pause = w.pause
         self.on_iret = w.iret
+        self.on_task_switch = w.task_switch
         self.on_software_interrupt = w.software_interrupt
         self.on_descriptor_table = w.descriptor_table
         self.io_bitmap_used = w.io_bitmap is not None
@@ -380,6 +402,30 @@ class Processor(State):
         self.inject_error = error_code or 0
         self.inject_length = instruction_length
         self.special |= SPECIAL_INJECT
+
+    def task_switch(
+        self, selector: u32, source: u32, next_rip, external: bool = False, error_code=None
+    ) -> bool:
+        """Carry out the task switch that the processor stopped at, for a backend.
+
+        `source` is a TaskSource. The outgoing task goes on at `next_rip`, that is behind the instruction, or at the
+        faulting one. A fault on the way is delivered by the next run. False: the TSS lies in no memory.
+        """
+        eip = self.eip
+        self.eip = next_rip & 0xFFFFFFFF
+        has_error = error_code is not None
+        tasks.switch(self, selector, source, external, has_error, error_code if has_error else 0)
+        if self.fault:
+            self.eip = eip
+            if self.fault == FAULT_EXIT:
+                self.fault = FAULT_NONE
+                return False
+            self.keep_fault()
+        elif next_rip != eip:
+            self.icount += 1
+        self.shadow &= 8
+        self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+        return True
 
     @property
     def pending_injection(self) -> bool:

@@ -8,10 +8,10 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 
 def read_descriptor(c, selector, vector, ext):

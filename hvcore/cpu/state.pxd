@@ -79,6 +79,7 @@ cdef enum:
     F_VIP = 0x100000
     F_ID = 0x200000
     F_STATUS = 0x8D5
+    F_EVERY = 0x3D7FD5      # all but VM
 
 cdef enum:
     CR0_PE = 0x1
@@ -100,6 +101,20 @@ cdef enum:
     CR4_PSE = 0x10
     CR4_PAE = 0x20
     CR4_PGE = 0x80
+    CR4_OSFXSR = 0x200
+    CR4_OSXMMEXCPT = 0x400
+
+cdef enum:
+    HAS_DE = 0x4
+    HAS_PSE = 0x8
+    HAS_TSC = 0x10
+    HAS_MSR = 0x20
+    HAS_PAE = 0x40
+    HAS_CX8 = 0x100
+    HAS_PGE = 0x2000
+    HAS_CMOV = 0x8000
+    HAS_FXSR = 0x1000000
+    HAS_SSE = 0x2000000
 
 cdef enum:
     PTE_P = 0x1
@@ -133,7 +148,9 @@ cdef enum:
     VEC_SS = 12
     VEC_GP = 13
     VEC_PF = 14
+    VEC_MF = 16
     VEC_AC = 17
+    VEC_XM = 19
 
 cdef enum:
     FAULT_NONE = 0
@@ -150,12 +167,26 @@ cdef enum:
     EVENT_SOFTWARE_EXCEPTION = 6
 
 cdef enum:
+    TASK_CALL = 0       # as VMX numbers them (SDM vol. 3 table 28-2)
+    TASK_IRET = 1
+    TASK_JMP = 2
+    TASK_GATE = 3
+
+cdef enum:
     SPECIAL_SHADOW = 1
     SPECIAL_TRAP = 2
     SPECIAL_INJECT = 4
     SPECIAL_STOP = 8
     SPECIAL_WINDOW = 16
     SPECIAL_RAISE = 32
+    SPECIAL_DEBUG = 64      # DR7 enables a breakpoint
+    SPECIAL_RESUME = 128    # RF is set, for one instruction
+
+cdef enum:
+    DR6_BD = 0x2000
+    DR6_BS = 0x4000
+    DR7_ENABLES = 0xFF
+    DR7_GD = 0x2000
 
 cdef enum:
     SHADOW_STI = 1
@@ -197,9 +228,10 @@ cdef struct Op:
     u8 lock
     u8 isreg
     u8 prefixes
+    u8 modrm
     u64 imm
-    u64 disp
-    u64 imm2
+    u64 disp            # of the memory operand; the second immediate of far pointers and ENTER
+    u64 amask           # of the address size
 
 cdef struct Slot:
     u64 first
@@ -212,7 +244,6 @@ cdef struct Tlb:
     u64 wr
     u64 ex
     u64 add
-    u64 kept            # global: survives a load of CR3
 
 cdef struct Block:
     u64 at              # host offset of the first byte
@@ -222,6 +253,7 @@ cdef struct Block:
     u32 length
     s64 next            # in its bucket
     s64 next_in_page
+    u32 link            # the block that came next the last time
     u32 valid
 
 cdef class State:
@@ -259,6 +291,10 @@ cdef class State:
     cdef u32 shadow
     cdef u32 activity_now
     cdef s64 tsc_offset
+    # the model
+    cdef u32 signature
+    cdef u32 features           # CPUID leaf 1, EDX
+    cdef u64 cr4_writable
     # faults on their way
     cdef u32 fault
     cdef u32 fault_vector
@@ -285,8 +321,9 @@ cdef class State:
     cdef u32 special
     cdef readonly u64 icount
     cdef u64 stop_at
-    cdef bint stop_wanted
+    cdef u32 stop_wanted
     cdef u64 block_eip
+    cdef s64 current            # the block that is being executed, 0 if it is in none
     cdef ExitInfo info
     cdef u32 vcpu
     cdef object pins
@@ -310,6 +347,7 @@ cdef class State:
     cdef u32 on_invlpg
     cdef u32 on_pause
     cdef u32 on_iret
+    cdef u32 on_task_switch
     cdef u32 on_software_interrupt
     cdef u32 on_descriptor_table
     cdef u32 io_bitmap_used
@@ -322,9 +360,12 @@ cdef class State:
     cdef u32 slots_used
     cdef Slot[64] slots
     cdef Tlb[2048] tlb          # supervisor's half, then user's
+    cdef u8[2048] tlb_kept      # global: survives a load of CR3
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
     cdef u32 large_pages        # some translation since the last flush was of a large page
     cdef u64 fault_address
+    cdef u32 watching           # DR7 enables a data breakpoint
+    cdef u32 watch_hit          # data breakpoints that the current instruction met, as in DR6
     cdef u64 walk_flags
     cdef u64 walk_rights
     # decoded code
@@ -352,6 +393,47 @@ cdef class State:
     cdef u64[16] mmio_write_address
     cdef u32[16] mmio_write_size
     cdef u64[16] mmio_write_data
+    # floating point: the registers of x87, MMX and SSE
+    cdef u32[8] fp_se           # by their own number, not from the top
+    cdef u64[8] fp_sig          # also the MMX registers
+    cdef u32 fp_top
+    cdef u32 fp_used            # a bit for a register that is not empty
+    cdef u32 fp_control
+    cdef u32 fp_status          # without TOP
+    cdef u32 fp_opcode
+    cdef u64 fp_ip
+    cdef u32 fp_cs
+    cdef u64 fp_dp
+    cdef u32 fp_ds
+    cdef u32 mxcsr
+    cdef u64[16] xmm            # low and high half of each
+    cdef public u32 has_fpu
+    cdef public u32 has_mmx
+    cdef public u32 has_fxsr
+    cdef public u32 has_sse
+    cdef public u32 has_sse2
+    cdef public u32 ferr        # FERR#: an x87 exception waits, and CR0.NE is clear
+    cdef public u32 ignne       # IGNNE#: go on although it does
+    # floating point: one operation (softfloat.py)
+    cdef u32[2] v_kind
+    cdef u32[2] v_sign
+    cdef u32[2] v_denormal
+    cdef s64[2] v_exp
+    cdef u64[2] v_sig
+    cdef u32 x_sign
+    cdef s64 x_exp
+    cdef u64 x_hi
+    cdef u64 x_lo
+    cdef u32 f_flags
+    cdef u32 f_masks
+    cdef u32 f_round
+    cdef u32 f_up
+    cdef u32 f_flush            # tiny results become zero
+    cdef u32 f_all              # exceptions of all elements so far
+    cdef u64 w_hi
+    cdef u64 w_lo
+    cdef u64[2] src             # of a vector instruction (sse.py)
+    cdef u64[2] dst
     # statistics
     cdef u64 count_blocks
     cdef u64 count_tlb_misses

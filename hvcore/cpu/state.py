@@ -22,10 +22,10 @@ from hvcore.cpu import uncompiled
 from hvcore.cpu.exitinfo import ExitInfo
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.stdlib import calloc, free
 else:
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 
 class State:

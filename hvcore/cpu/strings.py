@@ -8,11 +8,11 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import flags, mmu, operands
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 MAX_ITERATIONS = cython.declare(u32, 1024)
 

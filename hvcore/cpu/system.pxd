@@ -6,6 +6,7 @@ cdef u32 io_allowed(State c, u32 port, u32 n) noexcept nogil
 cdef void port_access(State c, Op *o, u32 port, u32 read) noexcept nogil
 cdef void string_port_access(State c, Op *o) noexcept nogil
 cdef void write_cr0(State c, u64 value) noexcept nogil
+cdef u64 cr4_of(u32 features) noexcept nogil
 cdef void write_cr(State c, u32 number, u64 value) noexcept nogil
 cdef u32 privileged(State c) noexcept nogil
 cdef void execute(State c, Op *o) noexcept nogil

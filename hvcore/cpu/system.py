@@ -9,15 +9,15 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands, segments, strings
     from cython.cimports.hvcore.cpu.arith import set_zero_flag
-    from cython.cimports.hvcore.cpu.kinds import *  # noqa: F403
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 else:
     import time
 
     from hvcore.cpu import flags, mmu, operands, segments, strings
     from hvcore.cpu.arith import set_zero_flag
-    from hvcore.cpu.constants import *  # noqa: F403
+    from hvcore.cpu.constants import *
 
 # ExitKind
 EXIT_HLT = cython.declare(u32, 4)
@@ -39,7 +39,9 @@ EXIT_LMSW = cython.declare(u32, 25)
 EXIT_CLTS = cython.declare(u32, 26)
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
-CR4_WRITABLE = cython.declare(u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE)
+CR4_WRITABLE = cython.declare(
+    u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT
+)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
 DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
 
@@ -77,7 +79,7 @@ def io_allowed(c, port, n):
     """IOPL, then the TSS's I/O permission bitmap (SDM vol. 1 §19.5); #GP(0) if neither allows it."""
     at: u64
     bits: u64
-    if not c.protected or c.cpl <= ((c.flags & F_IOPL) >> 12):
+    if not c.cr0 & CR0_PE or (c.protected and c.cpl <= ((c.flags & F_IOPL) >> 12)):
         return 1
     if c.attr[TR] & 0x10000 or not c.attr[TR] & 8 or c.limit[TR] < 0x67:
         mmu.exception(c, VEC_GP, 0)
@@ -166,11 +168,30 @@ def write_cr0(c, value):
         mmu.exception(c, VEC_GP, 0)
         return
     c.cr0 = (value & CR0_WRITABLE) | CR0_ET
-    c.protected = c.cr0 & CR0_PE
-    if not c.protected:
+    if not c.cr0 & CR0_PE:
         mmu.set_cpl(c, 0)
-    mmu.update_stack_and_code(c)
+    mmu.update_mode(c)
     mmu.flush(c)
+
+
+def cr4_of(features):
+    """The writable bits of CR4 on a processor with these features (CPUID leaf 1, EDX)."""
+    mask: u64 = 0
+    if features & HAS_TSC:
+        mask |= CR4_TSD
+    if features & HAS_DE:
+        mask |= CR4_DE
+    if features & HAS_PSE:
+        mask |= CR4_PSE
+    if features & HAS_PAE:
+        mask |= CR4_PAE
+    if features & HAS_PGE:
+        mask |= CR4_PGE
+    if features & HAS_FXSR:
+        mask |= CR4_OSFXSR
+    if features & HAS_SSE:
+        mask |= CR4_OSXMMEXCPT
+    return mask & CR4_WRITABLE
 
 
 def write_cr(c, number, value):
@@ -183,7 +204,7 @@ def write_cr(c, number, value):
         c.cr3 = value
         mmu.flush_local(c)
     elif number == 4:
-        if value & (CR4_WRITABLE ^ M64):
+        if value & (c.cr4_writable ^ M64):
             mmu.exception(c, VEC_GP, 0)
             return
         c.cr4 = value
@@ -371,21 +392,28 @@ def execute(c, o):
             return
         n = o.reg
         if n == 4 or n == 5:
-            if c.cr4 & 8:
+            if c.cr4 & CR4_DE:
                 mmu.exception_plain(c, VEC_UD)
                 return
             n += 2
+        if c.debug[7] & DR7_GD:  # general detect: the debug registers are somebody else's
+            c.debug[7] &= DR7_GD ^ M64
+            c.debug[6] |= DR6_BD
+            mmu.exception_plain(c, VEC_DB)
+            return
         access_register(c, o, EXIT_DR_ACCESS, n, c.on_dr_read if kind == MOV_R_DR else c.on_dr_write)
         if c.fault:
             c.info.read = kind == MOV_R_DR
         elif kind == MOV_R_DR:
             c.regs[o.rm] = c.debug[n]
-        elif n == 6:
-            c.debug[6] = (c.regs[o.rm] & 0xE00F) | DR6_ONES
-        elif n == 7:
-            c.debug[7] = (c.regs[o.rm] & DR7_WRITABLE) | 0x400
         else:
-            c.debug[n] = c.regs[o.rm] & M32
+            if n == 6:
+                c.debug[6] = (c.regs[o.rm] & 0xE00F) | DR6_ONES
+            elif n == 7:
+                c.debug[7] = (c.regs[o.rm] & DR7_WRITABLE) | 0x400
+            else:
+                c.debug[n] = c.regs[o.rm] & M32
+            mmu.arm_breakpoints(c)
     elif not c.protected:  # the rest exists in protected mode only
         mmu.exception_plain(c, VEC_UD)
     elif kind == SLDT_R or kind == SLDT_M:

@@ -3,13 +3,11 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import events, flags, mmu, segments
-    from cython.cimports.hvcore.cpu.state import *  # noqa: F403
+    from cython.cimports.hvcore.cpu import events, flags, mmu, segments, tasks
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import events, flags, mmu, segments
-    from hvcore.cpu.constants import *  # noqa: F403
-
-TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
+    from hvcore.cpu import events, flags, mmu, segments, tasks
+    from hvcore.cpu.constants import *
 
 
 def enter_code(c, selector, raw, target, rpl):
@@ -77,7 +75,11 @@ def far_jump(c, selector, target, size, call):
         if not enter_code(c, selector, raw, target, c.cpl):
             c.regs[RSP] = sp
         return
-    if (kind != 4 and kind != 12 and kind != 5 and kind != 1 and kind != 9) or dpl < c.cpl or dpl < (selector & 3):
+    if (
+        (kind != 4 and kind != 12 and kind != 5 and kind != 1 and kind != 9)
+        or dpl < c.cpl
+        or dpl < (selector & 3)
+    ):
         mmu.exception(c, VEC_GP, selector & 0xFFFC)
         return
     if not attr & 0x80:
@@ -86,9 +88,9 @@ def far_jump(c, selector, target, size, call):
     if kind == 4 or kind == 12:
         through_gate(c, selector, raw, call)
         return
-    c.fault = FAULT_EXIT
-    c.info.kind = TASK_SWITCH
-    c.info.number = selector
+    if kind == 5:
+        selector = (raw >> 16) & 0xFFFF
+    tasks.begin(c, selector, TASK_CALL if call else TASK_JMP, 0, 0, 0)
 
 
 def through_gate(c, selector, gate, call):
@@ -275,13 +277,47 @@ def far_return(c, size, release):
 def pop_flags(c, value, size, cpl):
     """POPF and IRET: set what privilege level `cpl` may change."""
     mask: u64 = F_STATUS | F_TF | F_DF | F_NT
-    if cpl == 0 or not c.protected:
+    if cpl == 0:
         mask |= F_IOPL
-    if not c.protected or cpl <= ((c.flags & F_IOPL) >> 12):
+    if cpl <= ((c.flags & F_IOPL) >> 12):
         mask |= F_IF
     if size >= 2:
         mask |= F_AC | F_ID | F_RF
     flags.set_eflags(c, (flags.get_eflags(c) & (mask ^ M64)) | (value & mask))
+
+
+def return_to_virtual_8086(c, target, selector, value):
+    """IRET at ring 0 with VM in the flags: ESP, SS and the data segments follow them (SDM vol. 3 §21.2.6)."""
+    sp: u64
+    segs: u64
+    i: u32
+    for i in range(6):  # all must be readable before anything changes
+        peek(c, 12 + 4 * i, 2)
+        if c.fault:
+            return
+    sp = peek(c, 12, 2)
+    segs = (peek(c, 20, 2) & 0xFFFF) | (peek(c, 24, 2) & 0xFFFF) << 16
+    segs |= (peek(c, 28, 2) & 0xFFFF) << 32 | (peek(c, 32, 2) & 0xFFFF) << 48
+    i = peek(c, 16, 2) & 0xFFFF
+    flags.set_eflags(c, value & (F_EVERY | F_VM))
+    mmu.set_cpl(c, 3)
+    virtual_segment(c, CS, selector)
+    virtual_segment(c, SS, i)
+    virtual_segment(c, ES, segs & 0xFFFF)
+    virtual_segment(c, DS, (segs >> 16) & 0xFFFF)
+    virtual_segment(c, FS, (segs >> 32) & 0xFFFF)
+    virtual_segment(c, GS, segs >> 48)
+    mmu.update_mode(c)
+    c.regs[RSP] = sp
+    c.eip = target & 0xFFFF
+
+
+def virtual_segment(c, seg, selector):
+    """A segment register in virtual-8086 mode: 64 KiB from 16 times the selector, ring 3."""
+    c.sel[seg] = selector
+    c.base[seg] = selector << 4
+    c.limit[seg] = 0xFFFF
+    c.attr[seg] = 0xF3
 
 
 def interrupt_return(c, size):
@@ -294,10 +330,13 @@ def interrupt_return(c, size):
     sp: u64
     selector_ss: u32
     old_cpl: u32 = c.cpl
+    if c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
+        mmu.exception(c, VEC_GP, 0)
+        return
     if c.protected and c.flags & F_NT:
-        c.fault = FAULT_EXIT
-        c.info.kind = TASK_SWITCH
-        c.info.number = 0
+        selector = mmu.system_read(c, c.base[TR], 2)
+        if not c.fault:
+            tasks.begin(c, selector, TASK_IRET, 0, 0, 0)
         return
     target = peek(c, 0, size)
     if c.fault:
@@ -315,7 +354,10 @@ def interrupt_return(c, size):
         mmu.set_sp(c, c.regs[RSP] + 3 * n)
         segments.assign_real(c, CS, selector)
         c.eip = target
-        pop_flags(c, value, size, 0)
+        pop_flags(c, value, size, old_cpl)
+        return
+    if value & F_VM and c.cpl == 0 and size == 2:
+        return_to_virtual_8086(c, target, selector, value)
         return
     raw = return_descriptor(c, selector)
     if c.fault:

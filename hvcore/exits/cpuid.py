@@ -1,62 +1,72 @@
 """CPUID policy: one processor for every vendor of virtualisation (SDM vol. 2, CPUID).
 
-The guest sees an i686 (family 6) that calls itself "GenuineIntel": guests choose their errata and paths by
-vendor and family, and these are the ones that this instruction set is of. It advertises what the processor
-does and nothing more: no FPU, no APIC, no paging extensions. The backend (VMX or SVM) does not show.
+The guest sees a part of Intel's: guests choose their errata and paths by vendor and family, and these are the
+ones that this instruction set is of. Which part says `hvcore.cpumodel`. It advertises what the processor does
+and nothing more. The backend (VMX or SVM) does not show.
 """
 
 import struct
 from typing import Final
 
 from hvcore.cpu.processor import Processor
+from hvcore.cpumodel import DEFAULT, MODELS, CpuModel
 from hvcore.hvm import Register
 
-SIGNATURE: Final = 0x0000_0633
-"""Family 6, model 3, stepping 3 (a Pentium II); `Processor.reset` leaves the same in EDX."""
 VENDOR: Final = b"GenuineIntel"
-BRAND: Final = b"devmodel i686 virtual processor"
+TSC_HZ: Final = 10**9  # the processor's time-stamp counter
+TSC_ADJUST: Final = 1 << 1  # leaf 7, EBX
+INVARIANT_TSC: Final = 1 << 8  # leaf 8000_0007, EDX
+EXTENDED: Final = 0x8000_0000
+
+Leaf = tuple[int, int, int, int]
+"""EAX, EBX, ECX, EDX."""
 
 
-class Feature:
-    """Leaf 1, EDX."""
-
-    TSC: Final = 1 << 4
-    MSR: Final = 1 << 5
-    CX8: Final = 1 << 8
-    CMOV: Final = 1 << 15
-
-
-FEATURES: Final = Feature.TSC | Feature.MSR | Feature.CX8 | Feature.CMOV
-MAX_BASIC: Final = 2
-MAX_EXTENDED: Final = 0x8000_0004
-
-_EBX, _EDX, _ECX = struct.unpack("<III", VENDOR)
-_BRAND = struct.unpack("<12I", BRAND.ljust(48, b"\0"))
-LEAVES: Final[dict[int, tuple[int, int, int, int]]] = {
-    0: (MAX_BASIC, _EBX, _ECX, _EDX),
-    1: (SIGNATURE, 0, 0, FEATURES),
-    # One descriptor read, no cache or TLB described: sizes are a host's business.
-    2: (1, 0, 0, 0),
-    0x8000_0000: (MAX_EXTENDED, 0, 0, 0),
-    0x8000_0001: (0, 0, 0, 0),
-    0x8000_0002: _BRAND[0:4],
-    0x8000_0003: _BRAND[4:8],
-    0x8000_0004: _BRAND[8:12],
-}
-"""EAX, EBX, ECX, EDX by leaf."""
+def leaves(model: CpuModel) -> dict[int, Leaf]:
+    """Every leaf that a model has."""
+    ebx, edx, ecx = struct.unpack("<III", VENDOR)
+    table: dict[int, Leaf] = {
+        0: (model.max_basic, ebx, ecx, edx),
+        1: (model.signature, 0, 0, model.features),
+    }
+    if model.max_basic >= 2:
+        # One descriptor read, no cache or TLB described: sizes are a host's business.
+        table[2] = (1, 0, 0, 0)
+    if model.max_basic >= 0x16:
+        # The TSC's frequency and that it never changes, so that nobody has to measure it against a timer on a
+        # host that has other things to do.
+        table |= dict.fromkeys(range(3, 0x15), (0, 0, 0, 0))
+        table[7] = (0, TSC_ADJUST, 0, 0)
+        table[0x15] = (1, 1, TSC_HZ, 0)
+        table[0x16] = (TSC_HZ // 10**6, TSC_HZ // 10**6, 0, 0)
+    if model.brand:
+        brand = struct.unpack("<12I", model.brand.ljust(48, b"\0"))
+        table |= {
+            EXTENDED: (EXTENDED + 7, 0, 0, 0),
+            EXTENDED + 1: (0, 0, 0, 0),
+            EXTENDED + 2: brand[0:4],
+            EXTENDED + 3: brand[4:8],
+            EXTENDED + 4: brand[8:12],
+            EXTENDED + 5: (0, 0, 0, 0),
+            EXTENDED + 6: (0, 0, 0, 0),
+            EXTENDED + 7: (0, 0, 0, INVARIANT_TSC),
+        }
+    return table
 
 
 class Cpuid:
     """The CPUID exit handler."""
 
-    def __init__(self, processor: Processor) -> None:
+    def __init__(self, processor: Processor, model: CpuModel = MODELS[DEFAULT]) -> None:
         self._processor = processor
+        self._leaves = leaves(model)
+        self._highest = self._leaves[model.max_basic]
 
     def execute(self) -> None:
         """Answer the leaf in EAX; an unknown one as the highest basic leaf, as Intel's parts do."""
         processor = self._processor
         leaf = processor.gpr(Register.RAX) & 0xFFFF_FFFF
-        eax, ebx, ecx, edx = LEAVES.get(leaf) or LEAVES[MAX_BASIC]
+        eax, ebx, ecx, edx = self._leaves.get(leaf, self._highest)
         processor.set_gpr(Register.RAX, eax)
         processor.set_gpr(Register.RBX, ebx)
         processor.set_gpr(Register.RCX, ecx)

@@ -10,7 +10,7 @@ the processor's own decoder says what stands at RIP.
 from collections.abc import Callable
 from typing import Final
 
-from hvcore.cpu.exitinfo import Emulate
+from hvcore.cpu.exitinfo import Emulate, ExitKind
 from hvcore.cpu.processor import Processor
 from hvcore.exits.requests import Requests
 from hvcore.exits.strings import ADDRESS_MASKS, PAGE, advance, items_in_run
@@ -32,6 +32,8 @@ MOVS: Final = (0xA4, 0xA5)
 STOS: Final = (0xAA, 0xAB)
 LODS: Final = (0xAC, 0xAD)
 PREFIXES: Final = frozenset({0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF2, 0xF3})
+MOST_ACCESSES: Final = 16
+"""What `Processor.emulate` keeps; only a stack of many frames inside device memory wants more."""
 FAULT: Final = -1
 CROSSES: Final = -2
 
@@ -70,11 +72,18 @@ class Mmio:
         processor, requests = self._processor, self._requests
         exit_info = processor.exit
         processor.emulate_begin()
-        while processor.emulate() == Emulate.READ:
+        reads = 0
+        while (outcome := processor.emulate()) == Emulate.READ and reads < MOST_ACCESSES:
+            reads += 1
             processor.emulate_supply(requests.read_memory(exit_info.guest_physical, exit_info.size))
-        # Done, faulted after its first store, or stopped for something that the next entry will meet again.
-        for address, size, value in processor.emulated_writes():
-            requests.write_memory(address, size, value)
+        if outcome == Emulate.DONE:
+            for address, size, value in processor.emulated_writes():
+                requests.write_memory(address, size, value)
+        elif outcome == Emulate.READ or (
+            outcome == Emulate.OTHER and exit_info.kind == ExitKind.GUEST_PHYSICAL
+        ):
+            self._crash(f"one instruction touches devices more than {MOST_ACCESSES} times")
+        # A fault is delivered, and any other stop met again, by the next entry.
 
     def _code_bits(self) -> int:
         rights = self._processor.segment(SegmentName.CS).attributes

@@ -9,6 +9,10 @@ from hvcore.hvm import EventKind, HvmBackend, Register, Vector
 
 log = structlog.get_logger("hvcore.msr")
 
+TSC: Final = 0x10
+TSC_ADJUST: Final = 0x3B
+ALL: Final = 0xFFFF_FFFF_FFFF_FFFF
+
 PRETENDED: Final[dict[int, int]] = {
     0x17: 0,  # IA32_PLATFORM_ID: read before a microcode update
     0x2A: 0,  # EBL_CR_POWERON: P6's bus configuration
@@ -25,12 +29,14 @@ class Msr:
     def __init__(self, processor: Processor, backend: HvmBackend) -> None:
         self._processor = processor
         self._backend = backend
+        self._adjust = 0
+        """IA32_TSC_ADJUST: how far the guest has moved the TSC (SDM vol. 3 section 18.17.3)."""
 
     def read(self) -> bool:
         """RDMSR of ECX to EDX:EAX. False: #GP(0)."""
         processor = self._processor
         index = processor.gpr(Register.RCX) & 0xFFFF_FFFF
-        value = processor.msr(index)
+        value = self._adjust if index == TSC_ADJUST else processor.msr(index)
         if value is None:
             value = PRETENDED.get(index)
         if value is None:
@@ -44,9 +50,16 @@ class Msr:
         processor = self._processor
         index = processor.gpr(Register.RCX) & 0xFFFF_FFFF
         low, high = processor.gpr(Register.RAX) & 0xFFFF_FFFF, processor.gpr(Register.RDX) & 0xFFFF_FFFF
-        if processor.set_msr(index, high << 32 | low) or index in PRETENDED:
+        value = high << 32 | low
+        if index == TSC_ADJUST:  # the TSC moves with it
+            moved, self._adjust = value - self._adjust, value
+            processor.set_msr(TSC, processor.tsc + moved & ALL)
             return True
-        log.debug("msr.refused_write", index=hex(index), value=hex(high << 32 | low))
+        if index == TSC:  # and it follows the TSC
+            self._adjust = self._adjust + value - processor.tsc & ALL
+        if processor.set_msr(index, value) or index in PRETENDED:
+            return True
+        log.debug("msr.refused_write", index=hex(index), value=hex(value))
         return self._refuse()
 
     def read_tsc(self) -> None:

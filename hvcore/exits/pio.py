@@ -12,6 +12,7 @@ from hvcore.exits.requests import Requests
 from hvcore.exits.strings import ADDRESS_MASKS, PAGE, advance, items_in_run
 from hvcore.hvm import RFLAGS_DF, Register
 from hvcore.memory import GuestMemory
+from hvcore.routing import CONFIG_ADDRESS, CONFIG_LAST
 from ioreq.layout import ONES
 
 _RAX: Final = Register.RAX
@@ -60,7 +61,8 @@ class PortIo:
         descending = bool(processor.rflags & RFLAGS_DF)
         run = items_in_run(processor, segment, offset, linear, size, count, mask, descending)
         done = -1
-        if (linear & PAGE - 1) + size <= PAGE and self._memory.type_of(address) == "ram":
+        plain = self._memory.type_of(address) == "ram" and not CONFIG_ADDRESS <= port <= CONFIG_LAST
+        if plain and (linear & PAGE - 1) + size <= PAGE:
             done = self._requests.port_block(port, size, run, read, descending, address)
             if done < 0 and read:
                 done = run

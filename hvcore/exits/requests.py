@@ -94,7 +94,8 @@ class Requests:
         claimed = self._ports[port]
         if claimed is None or port + size - 1 > claimed.last:
             claimed = self._routing.find_port(port, size)
-            if claimed is None or CONFIG_ADDRESS <= port < CONFIG_ADDRESS + 8:
+            if claimed is None:
+                self._nobody("port", port, size)
                 return -1
         return self._block(claimed, TYPE_PIO, port, size, count, read, descending, data, pointer=True)[0]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from hvcore.cpu.exitinfo import ExitInfo, ExitKind
+from hvcore.cpu.exitinfo import ExitInfo, ExitKind, TaskSource
 from hvcore.cpu.processor import Processor
 from hvcore.hvm import (
     CR0_PE,
@@ -39,6 +39,9 @@ from hvcore.svm.exits import (
     IOIO_STRING,
     MSR_WRITE,
     NPF_FETCH,
+    TASK_SWITCH_ERROR,
+    TASK_SWITCH_IRET,
+    TASK_SWITCH_JUMP,
     ExitCode,
     cr_info,
     dr_info,
@@ -84,6 +87,7 @@ _NRIP: Final = Control.NRIP.offset
 _IOIO: Final = ExitCode.IOIO
 _FETCHED: Final = Control.FETCHED.offset
 
+RFLAGS_RF: Final = 1 << 16
 DR6_BS: Final = 1 << 14
 MSR_SYSENTER_CS: Final = 0x174
 PAT_POWER_ON: Final = 0x0007_0406_0007_0406
@@ -239,6 +243,7 @@ class SvmBackend:
         intercepts.iret = bool(general & Intercept3.IRET)
         intercepts.invd = bool(general & Intercept3.INVD or more & Intercept4.WBINVD)
         intercepts.pause = bool(general & Intercept3.PAUSE)
+        intercepts.task_switch = bool(general & Intercept3.TASK_SWITCH)
         intercepts.hlt = bool(general & Intercept3.HLT)
         intercepts.invlpg = bool(general & Intercept3.INVLPG)
         intercepts.rdmsr = intercepts.wrmsr = bool(general & Intercept3.MSR_PROT)
@@ -366,7 +371,8 @@ class SvmBackend:
 
     def _record_task_switch(self, e: ExitInfo) -> None:
         error = e.vectoring_error_code if e.vectoring and e.vectoring_has_error_code else None
-        self._fill(ExitCode.TASK_SWITCH, e.number, task_switch_info(error), 0)
+        resume = bool(self._processor.rflags & RFLAGS_RF)
+        self._fill(ExitCode.TASK_SWITCH, e.number, task_switch_info(e.source, error, resume), e.next_rip)
         self._record_vectoring(e)
 
     def _record_vectoring(self, e: ExitInfo) -> None:
@@ -471,9 +477,22 @@ class SvmBackend:
         self._apply_intercepts()
 
     def _on_task_switch(self) -> None:
+        """Decode section 15.14.1; nRIP is that of the instruction, or of the event that goes through a gate."""
         assert self._handlers is not None
-        selector = self._infos()[0] & 0xFFFF
-        self._handlers.crash(f"the guest switches to the task {selector:#06x}: only its software may")
+        selector, info = self._infos()
+        interrupted, next_rip = (_QWORD.unpack_from(self._data, at)[0] for at in (_EXITINTINFO, _NRIP))
+        source, external, error = TaskSource.CALL, False, None
+        if interrupted & EVENT_VALID:
+            source = TaskSource.GATE
+            kind, vector = (interrupted & EVENT_TYPE) >> EVENT_TYPE_SHIFT, interrupted & EVENT_VECTOR
+            software = kind == EventType.SOFTWARE_INTERRUPT or next_rip != self._processor.rip
+            external = not software and not (kind == EventType.EXCEPTION and vector in {3, 4})
+            error = info & 0xFFFF_FFFF if info & TASK_SWITCH_ERROR else None
+        elif info & TASK_SWITCH_IRET:
+            source = TaskSource.IRET
+        elif info & TASK_SWITCH_JUMP:
+            source = TaskSource.JMP
+        self._handlers.task_switch(selector & 0xFFFF, source, next_rip, external, error)
 
     def _on_unexpected(self) -> None:
         assert self._handlers is not None

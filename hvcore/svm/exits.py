@@ -6,6 +6,8 @@ the masks here. Nothing else passes between the two.
 
 from typing import Final
 
+from hvcore.cpu.exitinfo import TaskSource
+
 
 class ExitCode:
     """EXITCODE values. For CR, DR and exceptions: the base, to which register or vector is added."""
@@ -143,6 +145,15 @@ TASK_SWITCH_ERROR: Final = 1 << 44
 TASK_SWITCH_RF: Final = 1 << 48
 
 
-def task_switch_info(error: int | None) -> int:
-    """Build EXITINFO2 (section 15.14.1): bit 44 and the error code to push. EXITINFO1: the selector."""
-    return 0 if error is None else TASK_SWITCH_ERROR | error
+def task_switch_info(source: int, error: int | None, resume: bool) -> int:
+    """Build EXITINFO2 (section 15.14.1).
+
+    Bit 36 IRET, 38 far jump, 44 an error code is to be pushed, which stands in 31:0; 48 EFLAGS.RF. Neither 36
+    nor 38: a call, or with EXITINTINFO valid a task gate of the IDT. EXITINFO1 holds the selector.
+    """
+    info = resume << 48
+    if source == TaskSource.IRET:
+        info |= TASK_SWITCH_IRET
+    elif source == TaskSource.JMP:
+        info |= TASK_SWITCH_JUMP
+    return info if error is None else info | TASK_SWITCH_ERROR | error

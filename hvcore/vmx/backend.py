@@ -226,6 +226,7 @@ class VmxBackend:
         intercepts.rdpmc = bool(proc & Proc.RDPMC)
         intercepts.rdtsc = bool(proc & Proc.RDTSC)
         intercepts.pause = bool(proc & Proc.PAUSE)
+        intercepts.task_switch = True
         # The processor stops on WBINVD when it does on INVD, which always exits.
         intercepts.cpuid = intercepts.invd = intercepts.rdmsr = intercepts.wrmsr = True
         bitmaps = bool(proc & Proc.IO_BITMAPS)
@@ -368,9 +369,7 @@ class VmxBackend:
         self._values[_LINEAR] = e.linear_address
 
     def _record_task_switch(self, e: ExitInfo) -> None:
-        # The source (CALL, IRET, JMP or a gate of the IDT) is a gate's where an event was being delivered.
-        source = 3 if e.vectoring else 0
-        self._fill(Reason.TASK_SWITCH, task_switch_qualification(e.number, source), e.instruction_length)
+        self._fill(Reason.TASK_SWITCH, task_switch_qualification(e.number, e.source), e.instruction_length)
         self._record_vectoring(e)
 
     def _record_vectoring(self, e: ExitInfo) -> None:
@@ -463,9 +462,21 @@ class VmxBackend:
         self._apply_controls()
 
     def _on_task_switch(self) -> None:
+        """Every task switch exits, once its TSS has been found in order (section 26.4.2)."""
         assert self._handlers is not None
-        selector = self._values[_QUALIFICATION] & 0xFFFF
-        self._handlers.crash(f"the guest switches to the task {selector:#06x}: only its software may")
+        values = self._values
+        qualification, info = values[_QUALIFICATION], values[_VECTORING]
+        external, error = False, None
+        if info & INFO_VALID:
+            external = (info & INFO_TYPE) >> INFO_TYPE_SHIFT < EventKind.SOFTWARE_INTERRUPT
+            error = values[Field.IDT_VECTORING_ERROR] if info & INFO_ERROR_VALID else None
+        self._handlers.task_switch(
+            qualification & 0xFFFF,
+            qualification >> 30,
+            self._processor.rip + values[_LENGTH],
+            external,
+            error,
+        )
 
     def _on_unexpected(self) -> None:
         assert self._handlers is not None

@@ -71,7 +71,7 @@ def main() -> int:
     parser.add_argument("--domain")
     options, _ = parser.parse_known_args()
     if HOW == "refuse":
-        sys.stderr.write(f"hvcore: no such firmware ({' '.join(sys.argv[1:-2])})\n")
+        sys.stderr.write(f"hvcore: no such firmware ({' '.join(sys.argv[1:-4])})\n")
         return 2
     if HOW == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -137,6 +137,33 @@ def test_signals_end_both_processes_and_leave_nothing(environment, start, number
     assert list(environment.iterdir()) == []
 
 
+def test_a_core_whose_owner_is_killed_ends(environment, tmp_path):
+    (tmp_path / "image").write_bytes(b"\xeb\xfe")  # jmp $
+    command = [sys.executable, "-m", "devmodel", "run", "--image", str(tmp_path / "image")]
+    domain = str(tmp_path / "domain")
+    with subprocess.Popen(
+        [*command, "--domain", domain, "--log-level", "info"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert b"domain.started" in b"".join(iter_until(process.stderr, b"domain.started"))
+        (core,) = children(process)
+        process.kill()
+        deadline = time.monotonic() + 5
+        while not gone(core):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert not Path(domain).exists()
+
+
+def iter_until(stream, wanted):
+    for line in stream:
+        yield line
+        if wanted in line:
+            return
+
+
 def read_until(fd: int, wanted: bytes) -> bytes:
     data = b""
     deadline = time.monotonic() + 20

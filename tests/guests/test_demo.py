@@ -80,7 +80,7 @@ async def test_the_monitor(vendor):
         assert b"\r\nDEVMODEL HARDDISK" in await console.expect(PROMPT)
 
         screen = await machine.screen()
-        assert "devmodel demo guest: PIT, PIC, UART, IDE and VGA text" in screen
+        assert "devmodel demo guest: PIT, PIC, UART and IDE by interrupt" in screen
         assert screen.count("█" * 64) == 6
 
         await console.type("reboot\r")

@@ -44,12 +44,17 @@ class FakeProcessor:
         self.changed = 0
         self.tsc = 0x1122334455667788
         self.faults: list[tuple[int, int | None]] = []
+        self.task_switches = True
         self.unmapped: set[int] = set()
+        self.set_model(0x633, 0xFFFFFFFF)
         self.reset()
+
+    def set_model(self, signature: int, features: int) -> None:
+        self.signature, self.features = signature, features
 
     def reset(self) -> None:
         self.registers = [0] * 16
-        self.registers[2] = 0x633
+        self.registers[2] = self.signature
         self.rip, self.rflags, self.efer = 0xFFF0, 2, 0
         self.controls = {0: 0x60000010, 2: 0, 3: 0, 4: 0, 8: 0}
         self.debug = dict.fromkeys(range(8), 0) | {6: 0xFFFF0FF0, 7: 0x400}
@@ -103,6 +108,10 @@ class FakeProcessor:
 
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:
         self.injected.append((kind, vector, error, length))
+
+    def task_switch(self, *switch: Any) -> bool:
+        self.switched = switch
+        return self.task_switches
 
     def update_intercepts(self) -> None:
         self.updates += 1

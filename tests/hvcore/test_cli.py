@@ -47,11 +47,15 @@ def refused(capsys, *arguments):
         (("--domain", "d", "--colour", "red"), "hvcore: unrecognized arguments: --colour"),
         (
             ("--domain", "d"),
-            "hvcore: nothing to run: give --firmware FILE or --image FILE, or one of them in [machine]",
+            "hvcore: nothing to run: give --firmware, --image or --kernel FILE, or one of them in [machine]",
         ),
         (
             ("--domain", "d", "--image", "x", "--vendor", "via"),
             "hvcore: --vendor is 'via'; allowed: vmx, svm",
+        ),
+        (
+            ("--domain", "d", "--image", "x", "--cpu", "8086"),
+            "hvcore: --cpu is '8086'; allowed: 486, pentium, i686",
         ),
         (
             ("--domain", "d", "--image", "/nowhere"),
@@ -123,6 +127,32 @@ def test_a_signal_ends_the_core_within_a_second_and_takes_the_socket_with_it(tmp
     assert f'"signal": "{number.name}"' in errors
 
 
+def test_a_core_ends_when_its_lifeline_is_closed(tmp_path, image):
+    theirs, ours = os.pipe()
+    options = ["--domain", str(tmp_path / "d"), "--lifeline", str(theirs), "--log-level", "info"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hvcore", "run", "--image", image, *options],
+        stderr=subprocess.PIPE,
+        pass_fds=[theirs],
+        text=True,
+    )
+    os.close(theirs)
+    os.write(ours, b"what is said on it does not matter")
+    time.sleep(1)
+    assert process.poll() is None
+    os.close(ours)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "hvcore.lifeline_closed" in errors
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_lifeline_that_is_no_descriptor_is_one_line(capsys, image):
+    for fd in ("999", "x", "-1"):
+        line = refused(capsys, "--domain", "d", "--image", image, f"--lifeline={fd}")
+        assert line == f"hvcore run: argument --lifeline: '{fd}' is not an open descriptor"
+
+
 def test_a_second_core_on_one_socket_is_one_line(tmp_path, image, capsys):
     core = Core(str(tmp_path / "domain"), image)
     core.wait_for_socket()
@@ -140,7 +170,12 @@ def test_a_core_that_was_killed_leaves_a_socket_that_the_next_one_takes(tmp_path
     core.process.communicate(timeout=5)
     assert os.path.exists(core.path)
     again = Core(core.path, image)
-    time.sleep(1)
+    deadline = time.monotonic() + 20
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer:
+        while peer.connect_ex(core.path):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    time.sleep(0.2)
     again.process.terminate()
     _, errors = again.process.communicate(timeout=5)
     assert (again.process.returncode, errors) == (0, "")

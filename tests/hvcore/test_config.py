@@ -5,7 +5,7 @@ import pytest
 from hvcore import ConfigError
 from hvcore.config import MachineConfig, load
 
-KEYS = "allowed: name, vendor, memory, firmware, image, image-address"
+KEYS = "allowed: name, vendor, cpu, memory, firmware, image, image-address, kernel, initrd, append"
 SIZES = 'allowed: bytes, or a string like "64M", from 1M to 32G in steps of 4K'
 
 
@@ -26,9 +26,10 @@ def test_defaults(file, tmp_path):
 
 
 def test_everything(file, tmp_path):
-    text = '[machine]\nname="a"\nvendor="svm"\nmemory="1G"\nimage="/x/y"\nimage-address=0x8000\n[serial]\nx=1'
+    text = '[machine]\nname="a"\nvendor="svm"\ncpu="486"\n'
+    text += 'memory="1G"\nimage="/x/y"\nimage-address=0x8000\n[serial]\nx=1'
     assert load(file(text), {}) == MachineConfig(
-        name="a", vendor="svm", memory=1 << 30, image="/x/y", image_address=0x8000
+        name="a", vendor="svm", cpu="486", memory=1 << 30, image="/x/y", image_address=0x8000
     )
 
 
@@ -48,12 +49,16 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
     ("text", "message"),
     [
         ("[machine]\ncolour = 1", f"machine.toml: unknown key 'colour' in [machine]; {KEYS}"),
-        ('[machine]\nkernel = "x"', f"machine.toml: unknown key 'kernel' in [machine]; {KEYS}"),
+        ("[machine]\nfirmware='a'\ninitrd='b'", "initrd is given without kernel"),
         (
             "[[cdrom]]\npath='x'",
             "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, fw_cfg, rtc, debug",
         ),
         ("[machine]\nvendor = 'intel'", "machine.toml: vendor in [machine] is 'intel'; allowed: vmx, svm"),
+        (
+            "[machine]\ncpu = 'z80'",
+            "machine.toml: cpu in [machine] is 'z80'; allowed: 486, pentium, i686",
+        ),
         ("[machine]\nmemory = '64X'", f"machine.toml: memory in [machine] is '64X'; {SIZES}"),
         ("[machine]\nmemory = true", f"machine.toml: memory in [machine] is true; {SIZES}"),
         (
@@ -62,12 +67,12 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
         ),
         ("[machine]\nname = 5", "machine.toml: name in [machine] is 5; allowed: a string that is not empty"),
         ("machine = 5", "machine.toml: machine must be a table"),
-        ("", "nothing to run: give --firmware FILE or --image FILE, or one of them in [machine]"),
+        ("", "nothing to run: give --firmware, --image or --kernel FILE, or one of them in [machine]"),
         (
             "[machine]\nfirmware='a'\nimage='b'",
-            "both a firmware and an image are given; a machine starts in one of them",
+            "both firmware and image are given; a machine starts in one of them",
         ),
-        ("[machine]\nfirmware='a'\nimage-address=0", "image-address is given without an image"),
+        ("[machine]\nfirmware='a'\nimage-address=0", "image-address is given without image"),
     ],
 )
 def test_a_mistake_is_one_line(file, text, message):

@@ -241,6 +241,18 @@ def test_memory_types_and_written_code_reach_the_processor_before_the_guest_runs
     assert peer.call(ModifiedMemory(1, 0)).errno == 22
 
 
+def test_a_memory_map_in_too_many_pieces_is_refused_and_stays_as_it_was(bench):
+    peer, _ = bench.attach()
+    refused = None
+    for page in range(0x100, 0x200, 2):
+        answer = peer.call(SetMemType(page << 12, (page << 12) + 0xFFF, "mmio"))
+        if answer != Ok():
+            refused = answer
+            break
+    assert (refused.errno, refused.text) == (22, "memory would fall into more than 64 runs of pages")
+    assert bench.domain.memory.type_of(page << 12) == "ram"
+
+
 def test_halt_sleeps_until_the_pin_rises_and_then_takes_the_vector(bench):
     peer, server = bench.attach()
     server.answers[0] = 0x20
@@ -259,17 +271,46 @@ def test_halt_sleeps_until_the_pin_rises_and_then_takes_the_vector(bench):
     assert bench.cpu.rip >= 0x7C01
 
 
-def test_halt_with_interrupts_off_ignores_the_pin_and_still_ends(bench):
+def test_halt_with_interrupts_off_ends_the_domain_whatever_the_pin_says(bench):
     peer, server = bench.attach()
-    bench.cpu.script = [(ExitKind.HLT, {"instruction_length": 1, "next_rip": 0x7C01})]
-    bench.cpu.stop()
-    bench.until(lambda: bench.domain.vcpus[0].halted)
     pins = mmap.mmap(peer.domain_fds[1], 4096)
     pins[0] = 1
-    server.end.channels[0].send.send()
-    time.sleep(0.05)
-    assert bench.domain.vcpus[0].halted
+    bench.cpu.script = [(ExitKind.HLT, {"instruction_length": 1, "next_rip": 0x7C01})]
+    bench.cpu.stop()
+    bench.thread.join(5)
+    assert bench.status == 0
+    assert peer.event() == Shutdown(0, 0)
     assert server.trace == []
+
+
+def test_a_reset_that_is_due_comes_before_the_end_of_a_guest_that_halts(bench):
+    peer, _ = bench.attach()
+
+    def reset_and_halt():
+        bench.domain.vcpus[0].post(bench.domain.reset)
+        return ExitKind.HLT, {"instruction_length": 1, "next_rip": 0x7C01}
+
+    bench.cpu.script = [reset_and_halt]
+    bench.cpu.stop()
+    assert peer.event() == Reset()
+    peer.call(ResetDone())
+    bench.until(lambda: bench.cpu.rip == 0x7C00)
+    assert bench.status is None
+    assert not bench.domain.vcpus[0].halted
+
+
+def test_a_trap_that_is_due_ends_a_halt_with_interrupts_off(bench):
+    bench.attach()
+    bench.cpu.rflags = 0x102  # TF
+    budgets = []
+    bench.cpu.script = [
+        (ExitKind.HLT, {"instruction_length": 1, "next_rip": 0x7C01}),
+        lambda: budgets.append(1) or (ExitKind.BUDGET, {}),
+    ]
+    bench.cpu.stop()
+    bench.until(lambda: budgets)
+    assert bench.cpu.injected == [(3, 1, None, 0)]
+    assert bench.status is None
 
 
 def test_an_interrupt_waits_for_its_window(bench):
@@ -333,6 +374,7 @@ def test_power_off_ends_with_the_code_and_everybody_is_told(bench):
 
 def test_a_crash_ends_with_status_1(bench):
     peer, _ = bench.attach()
+    bench.cpu.task_switches = False
     bench.cpu.script = [(ExitKind.TASK_SWITCH, {"number": 0x28, "instruction_length": 2})]
     bench.cpu.stop()
     assert peer.event() == Shutdown(3, 1)

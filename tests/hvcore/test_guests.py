@@ -6,7 +6,6 @@ the real domain socket and the real ioreq page.
 
 import mmap
 import shutil
-import subprocess
 import threading
 import time
 
@@ -26,6 +25,7 @@ from ioreq.messages import (
     ResetDone,
     SetIoreqServerState,
 )
+from tests.hvcore.cpu.bench import assemble
 
 VENDORS = ("vmx", "svm")
 pytestmark = pytest.mark.skipif(shutil.which("nasm") is None, reason="nasm assembles the guests")
@@ -35,11 +35,18 @@ class Guest:
     """A domain with one device model that claims ports 0-0xFFF, 0xA0000-0xBFFFF and interrupt acknowledge."""
 
     def __init__(
-        self, folder, vendor, source, *, posted=False, claim=((0, 0x0000, 0x0FFF), (1, 0xA0000, 0xBFFFF))
+        self,
+        folder,
+        vendor,
+        source,
+        *,
+        posted=False,
+        claim=((0, 0x0000, 0x0FFF), (1, 0xA0000, 0xBFFFF)),
+        machine=None,
     ):
-        (folder / "guest.asm").write_text("org 0x7c00\nbits 16\n" + source)
-        subprocess.run(["nasm", "-f", "bin", "-o", folder / "guest.bin", folder / "guest.asm"], check=True)
-        machine = MachineConfig(vendor=vendor, image=str(folder / "guest.bin"), memory=2 << 20)
+        if machine is None:
+            (folder / "guest.bin").write_bytes(assemble(source))
+            machine = MachineConfig(vendor=vendor, image=str(folder / "guest.bin"), memory=2 << 20)
         self.domain = Domain(machine, str(folder / "domain"))
         self.status = None
         self.thread = threading.Thread(target=self._run)
@@ -425,6 +432,69 @@ def test_halt_waits_for_an_interrupt_that_comes_later(run):
     assert [entry[2] for entry in trace] == [0x70, 0, 0x20, 0x81, 0xF4]
 
 
+def test_halt_with_interrupts_off_switches_the_guest_off(run):
+    trace, status = run("cli\nout 0x80, al\nhlt\nout 0x81, al" + END)
+    assert [entry[2] for entry in trace] == [0x80]
+    assert status == 0
+
+
+TASKS = """
+        cli
+        lgdt [table]
+        lidt [vectors]
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        jmp 8:flat
+        bits 32
+        flat:
+        mov ax, 0x10
+        mov ds, ax
+        mov es, ax
+        mov ss, ax
+        mov esp, 0x7000
+        mov ax, 0x18
+        ltr ax
+        mov eax, other
+        mov [0x8100 + 0x20], eax
+        mov dword [0x8100 + 0x24], 2
+        mov dword [0x8100 + 0x38], 0x6000
+        mov dword [0x8100 + 0x4C], 8
+        mov dword [0x8100 + 0x50], 0x10
+        mov dword [0x8100 + 0x54], 0x10
+        call 0x20:0
+        mov al, 1
+        out 0x81, al
+        int 0
+        mov al, 2
+        out 0x81, al
+        mov eax, [0x8100]
+        out 0x84, al
+        mov al, 7
+        out 0xf4, al
+        hlt
+        other:
+        str ax
+        out 0x82, al
+        iret
+        jmp other
+        align 8
+        gdt: dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x0000890080000067, 0x0000890081000067
+        table: dw 39
+        dd gdt
+        idt: dq 0x0000850000200000
+        vectors: dw 7
+        dd idt
+"""
+
+
+def test_tasks_are_switched_alike(run):
+    trace, status = run(TASKS)
+    written = [(0x82, 0x20), (0x81, 1), (0x82, 0x20), (0x81, 2), (0x84, 0x18), (0xF4, 7)]
+    assert [(entry[2], entry[4]) for entry in trace] == written
+    assert status == 7
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_an_interrupt_reaches_a_loop_that_makes_no_exits(tmp_path, vendor):
     source = (
@@ -554,6 +624,18 @@ def test_running_into_nothing_is_an_undefined_instruction(run):
 def test_memory_beyond_ram_reads_ones_and_drops_writes(run):
     trace, _ = run("mov ax, 0xd000\nmov ds, ax\nmov byte [5], 1\nmov ax, [4]\nout 0x80, ax" + END)
     assert trace == [("pio", "write", 0x80, 2, 0xFFFF), LAST]
+
+
+def test_a_stack_inside_device_memory_works_but_not_for_thirty_frames(run, tmp_path):
+    trace, status = run("mov ax, 0xb800\nmov ss, ax\nmov sp, 0x100\npush bx\npop cx" + END)
+    assert trace == [("copy", "write", 0xB80FE, 2, 0), ("copy", "read", 0xB80FE, 2), LAST]
+    assert status == 7
+    guest = Guest(
+        tmp_path, "vmx", "mov ax, 0xb800\nmov ss, ax\nmov sp, 0x100\nmov bp, sp\nenter 2, 31"
+    ).start()
+    guest.thread.join(10)
+    guest.close()
+    assert guest.status == 1
 
 
 def test_a_guest_that_computes_for_ever_ends_when_it_is_told(tmp_path):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-REGISTERS = "ax bx cx dx cs ss ds es sp bp si di ip flags".split()
+REGISTERS = ["ax", "bx", "cx", "dx", "cs", "ss", "ds", "es", "sp", "bp", "si", "di", "ip", "flags"]
 
 
 class Snapshot(NamedTuple):

@@ -13,7 +13,7 @@ import pytest
 
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.cpu.processor import COMPILED
-from tests.hvcore.cpu.bench import CS, Bench
+from tests.hvcore.cpu.bench import Bench
 
 unicorn = pytest.importorskip("unicorn", reason="the oracle, Unicorn, is not installed")
 from unicorn import x86_const as x86  # noqa: E402

@@ -456,3 +456,89 @@ def test_the_same_guest_runs_the_same_number_of_instructions(flat: Bench) -> Non
         counts.add((flat.processor.icount - start, flat.processor.gpr(EAX)))
     assert len(counts) == 1
     assert flat.processor.segment(CS).selector == 8
+
+
+@pytest.mark.parametrize(
+    "compare", ["39d8", "3d 02000000", "85d8"]
+)  # CMP EAX, EBX; CMP EAX, 2; TEST EAX, EBX
+@pytest.mark.parametrize("code", range(16))
+def test_a_compare_and_its_jump_are_the_same_in_one_go_and_step_by_step(
+    flat: Bench, compare: str, code: int
+) -> None:
+    jump = bytes([0x70 | code, 2])
+    program = bytes.fromhex(compare) + jump + bytes.fromhex("4141 42 f4")
+    for a, b in ((0, 0), (1, 2), (2, 1), (0x80000000, 1), (1, 0x80000000), (0xFFFFFFFF, 0xFFFFFFFF), (2, 3)):
+        ends = []
+        for budget in (100, 1):
+            flat.reset()
+            p = flat.processor
+            p.set_gpr(EAX, a)
+            p.set_gpr(EBX, b)
+            start = p.icount
+            flat.load(program)
+            while flat.run(budget=budget) == ExitKind.BUDGET:
+                pass
+            ends.append((flat.registers(), p.rflags & 0x8C5, p.rip, p.icount - start))
+        assert ends[0] == ends[1], (hex(a), hex(b))
+
+
+# Debug registers
+
+
+def debug_vector(bench: Bench) -> None:
+    protected(bench)
+    bench.write(0x9010, bytes.fromhex("f4"))
+
+
+def test_an_instruction_breakpoint_faults_before_its_instruction_and_rf_lets_it_pass(flat: Bench) -> None:
+    debug_vector(flat)
+    flat.processor.set_dr(0, 0x7C01)
+    flat.processor.set_dr(7, 0x402)
+    assert flat.run(bytes.fromhex("40 40 40 f4")) == ExitKind.HLT
+    assert flat.processor.rip == 0x9010
+    assert flat.processor.dr(6) & 0xF == 1
+    assert frame(flat, 3)[0] == 0x7C01
+    eip, cs, flags = frame(flat, 3)
+    flat.write(flat.processor.gpr(ESP), struct.pack("<III", eip, cs, flags | 0x10000))
+    flat.write(0x8000, b"\xcf")
+    flat.processor.rip = 0x8000
+    assert flat.run() == ExitKind.HLT
+    assert (flat.processor.rip, flat.processor.gpr(EAX) & 0xFF) == (0x7C03, 0x2B)
+
+
+@pytest.mark.parametrize(
+    ("code", "dr7", "hit"),
+    [
+        ("a3 00600000 90", 0x00010402, True),  # write, one byte
+        ("a1 00600000 90", 0x00010402, False),
+        ("a1 00600000 90", 0x00030402, True),  # read or write
+        ("a3 fc5f0000 90", 0x00010402, False),
+        ("a3 fd5f0000 90", 0x00010402, True),
+        ("a3 04600000 90", 0x000D0402, False),  # four bytes from 6000
+        ("c605 03600000 01", 0x000D0402, True),
+    ],
+)
+def test_a_data_breakpoint_traps_after_the_access(flat: Bench, code: str, dr7: int, hit: bool) -> None:
+    debug_vector(flat)
+    flat.processor.set_dr(0, 0x6000)
+    flat.processor.set_dr(7, dr7)
+    assert flat.run(bytes.fromhex(code) + b"\xf4") == ExitKind.HLT
+    assert (flat.processor.rip == 0x9010) == hit
+    assert (flat.processor.dr(6) & 1) == hit
+    if hit:
+        assert frame(flat, 1)[0] == 0x7C00 + (5 if code[0] == "a" else 7)
+
+
+def test_general_detect_guards_the_debug_registers(flat: Bench) -> None:
+    debug_vector(flat)
+    flat.processor.set_dr(7, 0x2400)
+    assert flat.run(bytes.fromhex("0f23c0 f4")) == ExitKind.HLT
+    assert flat.processor.rip == 0x9010
+    assert flat.processor.dr(6) & 0x2000
+    assert flat.processor.dr(7) & 0x2000 == 0
+
+
+def test_a_fault_pushes_rf(flat: Bench) -> None:
+    protected(flat)
+    assert flat.run(bytes.fromhex("0f0b")) == ExitKind.HLT
+    assert frame(flat, 3)[2] & 0x10000

@@ -215,6 +215,13 @@ def test_string_input_to_a_device_or_firmware_goes_by_value(bench):
     assert bench.memory.data == {0xC000: b"\x41\x07"}
 
 
+def test_configuration_data_is_read_item_by_item_since_it_may_be_a_pci_request(bench):
+    bench.registers(rcx=2, rdi=0x100)
+    assert not bench.ins(port=0xCFC, size=4)
+    assert bench.ports.trace == [("in", 0xCFC, 4)]
+    assert bench.cpu.registers[RCX] == 1
+
+
 def test_string_output_from_a_device_loads_it_first(bench):
     bench.memory.types = {0xB: "mmio"}
     bench.registers(rcx=1, rsi=0xB000)

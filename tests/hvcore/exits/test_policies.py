@@ -3,6 +3,7 @@
 import pytest
 from fake_processor import FakeProcessor
 
+from hvcore.cpumodel import MODELS, PROCESSOR, Feature
 from hvcore.exits.cpuid import Cpuid
 from hvcore.exits.interrupts import Interrupts
 from hvcore.exits.msr import Msr
@@ -34,22 +35,67 @@ def backend():
     return Backend()
 
 
-def cpuid(cpu, leaf):
+def cpuid(cpu, leaf, model="i686"):
     cpu.registers[0] = leaf
-    Cpuid(cpu).execute()
+    Cpuid(cpu, MODELS[model]).execute()
     return cpu.registers[0], cpu.registers[3], cpu.registers[1], cpu.registers[2]
 
 
 def test_cpuid_is_a_genuine_intel_i686(cpu):
-    assert cpuid(cpu, 0) == (2, 0x756E_6547, 0x6C65_746E, 0x4965_6E69)
+    assert cpuid(cpu, 0) == (0x16, 0x756E_6547, 0x6C65_746E, 0x4965_6E69)
     signature, _, ecx, edx = cpuid(cpu, 1)
     assert signature >> 8 & 0xF == 6
     assert ecx == 0
-    assert not edx & (1 << 0 | 1 << 3 | 1 << 6 | 1 << 9 | 1 << 13)  # FPU PSE PAE APIC PGE
+    assert edx == PROCESSOR
+    assert edx & 0x2048 == 0x2048  # PSE PAE PGE
+    assert not edx & 1 << 9  # APIC
+
+
+@pytest.mark.parametrize(
+    ("model", "highest", "signature", "named"),
+    [
+        ("486", 1, 0x480, Feature.FPU | Feature.VME),
+        ("pentium", 1, 0x52C, 0x1BF),  # FPU VME DE PSE TSC MSR MCE CX8
+        ("i686", 0x16, 0x633, 0xFFFF_FFFF),
+    ],
+)
+def test_a_model_has_its_signature_and_no_feature_that_came_later(cpu, model, highest, signature, named):
+    assert cpuid(cpu, 0, model)[0] == highest
+    assert cpuid(cpu, 1, model) == (signature, 0, 0, named & PROCESSOR)
+    assert cpuid(cpu, 0x8000_0000, model)[0] == (0x8000_0007 if model == "i686" else signature)
 
 
 def test_an_unknown_leaf_answers_as_the_highest_basic_one(cpu):
-    assert cpuid(cpu, 0x4000_0000) == cpuid(cpu, 2) == cpuid(cpu, 3)
+    assert cpuid(cpu, 0x4000_0000) == cpuid(cpu, 0x16) == cpuid(cpu, 0x17)
+    assert cpuid(cpu, 0x4000_0000, "486") == cpuid(cpu, 1, "486")
+
+
+def test_the_frequency_of_the_tsc_can_be_asked(cpu):
+    assert cpuid(cpu, 0x15) == (1, 1, 1_000_000_000, 0)
+    assert cpuid(cpu, 0x16) == (1000, 1000, 0, 0)
+    assert cpuid(cpu, 7) == (0, 1 << 1, 0, 0)  # TSC_ADJUST
+    assert cpuid(cpu, 0x8000_0007) == (0, 0, 0, 1 << 8)  # invariant TSC
+
+
+def test_tsc_adjust_moves_the_tsc_and_follows_it(cpu, backend):
+    msr = Msr(cpu, backend)
+
+    def write(index, value):
+        cpu.registers[1], cpu.registers[0], cpu.registers[2] = index, value & 0xFFFF_FFFF, value >> 32
+        assert msr.write()
+        cpu.tsc = cpu.msrs[0x10]
+
+    def read(index):
+        cpu.registers[1] = index
+        assert msr.read()
+        return cpu.registers[2] << 32 | cpu.registers[0]
+
+    cpu.tsc = cpu.msrs[0x10] = 1000
+    assert read(0x3B) == 0
+    write(0x10, 400)
+    assert read(0x3B) == 2**64 - 600
+    write(0x3B, 50)
+    assert (read(0x10), read(0x3B)) == (1050, 50)
 
 
 def test_the_brand_string_is_printable(cpu):

@@ -211,14 +211,33 @@ def test_an_intercepted_privileged_instruction_runs_once_without_its_intercept(b
 
 
 def test_a_task_switch_records_the_selector_and_the_error_code(bench):
-    bench.exit(ExitKind.TASK_SWITCH, number=0x28)
-    assert bench.record() == (0x7D, 0x28, 0, 0, 0)
-    event = {"vectoring": True, "vectoring_kind": 3, "vectoring_vector": 8}
-    error = {"vectoring_has_error_code": True, "vectoring_error_code": 0, "next_rip": 0}
+    rip = bench.cpu.rip
+    for source, flag in ((0, 0), (1, 1 << 36), (2, 1 << 38)):
+        bench.exit(ExitKind.TASK_SWITCH, number=0x28, source=source, next_rip=rip + 7)
+        assert bench.record() == (0x7D, 0x28, flag, 0, rip + 7)
+        bench.backend.handle()
+        assert bench.handlers.calls.pop() == ("task_switch", 0x28, source, rip + 7, False, None)
+    event = {"vectoring": True, "vectoring_kind": 3, "vectoring_vector": 8, "source": 3}
+    error = {"vectoring_has_error_code": True, "vectoring_error_code": 5, "next_rip": rip}
+    bench.cpu.rflags = 0x10002
     bench.exit(ExitKind.TASK_SWITCH, number=0x30, **event, **error)
-    assert bench.record() == (0x7D, 0x30, 1 << 44, 0x8000_0B08, 0)
+    assert bench.record() == (0x7D, 0x30, 1 << 48 | 1 << 44 | 5, 5 << 32 | 0x8000_0B08, rip)
     bench.backend.handle()
-    assert bench.handlers.calls[0][0] == "crash"
+    assert bench.handlers.calls.pop() == ("task_switch", 0x30, 3, rip, True, 5)
+    event |= {"vectoring_kind": 4, "vectoring_vector": 0x30, "vectoring_has_error_code": False}
+    bench.exit(ExitKind.TASK_SWITCH, number=0x30, next_rip=rip + 2, **event)
+    bench.backend.handle()
+    assert bench.handlers.calls.pop() == ("task_switch", 0x30, 3, rip + 2, False, None)
+
+
+def test_task_switches_are_intercepted_only_on_demand(bench):
+    bench.exit(ExitKind.BUDGET)
+    assert not bench.cpu.intercepts.task_switch
+    bench.backend.vmcb.write(
+        Control.INTERCEPT_3, bench.backend.vmcb.read(Control.INTERCEPT_3) | Intercept3.TASK_SWITCH
+    )
+    bench.exit(ExitKind.BUDGET)
+    assert bench.cpu.intercepts.task_switch
 
 
 def test_the_interrupt_window_is_a_virtual_interrupt_that_is_intercepted(bench):

@@ -188,13 +188,23 @@ def test_an_intercepted_privileged_instruction_runs_once_without_its_intercept(b
 
 
 def test_a_task_switch_records_selector_and_source(bench):
-    bench.exit(ExitKind.TASK_SWITCH, number=0x28, instruction_length=7)
-    assert bench.record() == (9, 0x28, 0, 0, 7)
-    event = {"vectoring": True, "vectoring_kind": 3, "vectoring_vector": 8, "vectoring_has_error_code": False}
-    bench.exit(ExitKind.TASK_SWITCH, number=0x30, instruction_length=0, **event)
-    assert bench.record() == (9, 0xC000_0030, 0, 0x8000_0308, 0)
+    rip = bench.cpu.rip
+    for source in (0, 1, 2):
+        bench.exit(ExitKind.TASK_SWITCH, number=0x28, source=source, instruction_length=7)
+        assert bench.record() == (9, source << 30 | 0x28, 0, 0, 7)
+        assert bench.cpu.intercepts.task_switch
+        bench.backend.handle()
+        assert bench.handlers.calls.pop() == ("task_switch", 0x28, source, rip + 7, False, None)
+    event = {"vectoring": True, "vectoring_kind": 3, "vectoring_vector": 8, "source": 3}
+    error = {"vectoring_has_error_code": True, "vectoring_error_code": 5}
+    bench.exit(ExitKind.TASK_SWITCH, number=0x30, instruction_length=0, **event, **error)
+    assert bench.record() == (9, 0xC000_0030, 0, 0x8000_0B08, 0)
     bench.backend.handle()
-    assert bench.handlers.calls[0][0] == "crash"
+    assert bench.handlers.calls.pop() == ("task_switch", 0x30, 3, rip, True, 5)
+    event |= {"vectoring_kind": 4, "vectoring_vector": 0x30, "vectoring_has_error_code": False}
+    bench.exit(ExitKind.TASK_SWITCH, number=0x30, instruction_length=2, **event)
+    bench.backend.handle()
+    assert bench.handlers.calls.pop() == ("task_switch", 0x30, 3, rip + 2, False, None)
 
 
 def test_an_interrupted_delivery_is_recorded_and_injected_again(bench):
@@ -265,7 +275,7 @@ def test_an_exit_that_no_control_asks_for_crashes_the_guest_with_its_reason(benc
 def test_controls_become_intercepts(bench):
     bench.exit(ExitKind.BUDGET)
     on = {name for name, value in vars(bench.cpu.intercepts).items() if value}
-    assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io"}
+    assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io", "task_switch"}
     write = bench.backend.vmcs.write
     controls = bench.read(Field.PROCESSOR_CONTROLS)
     write(

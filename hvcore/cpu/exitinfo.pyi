@@ -1,0 +1,75 @@
+# What exitinfo.py declares, for readers that do not know Cython's types.
+from typing import Final
+
+class ExitKind:
+    BUDGET: Final = 0
+    EXTERNAL_INTERRUPT: Final = 1
+    INTERRUPT_WINDOW: Final = 2
+    NMI_WINDOW: Final = 3
+    HLT: Final = 4
+    IO: Final = 5
+    CPUID: Final = 6
+    RDTSC: Final = 7
+    RDMSR: Final = 8
+    WRMSR: Final = 9
+    EXCEPTION: Final = 10
+    TRIPLE_FAULT: Final = 11
+    GUEST_PHYSICAL: Final = 12
+    CR_READ: Final = 13
+    CR_WRITE: Final = 14
+    DR_ACCESS: Final = 15
+    INVD: Final = 16
+    WBINVD: Final = 17
+    INVLPG: Final = 18
+    PAUSE: Final = 19
+    TASK_SWITCH: Final = 20
+    RDPMC: Final = 21
+    IRET: Final = 22
+    SOFTWARE_INTERRUPT: Final = 23
+    DESCRIPTOR_TABLE: Final = 24
+    LMSW: Final = 25
+    CLTS: Final = 26
+
+class TaskSource:
+    CALL: Final = 0
+    IRET: Final = 1
+    JMP: Final = 2
+    GATE: Final = 3
+
+class Emulate:
+    DONE: Final = 0
+    READ: Final = 1
+    FAULT: Final = 2
+    OTHER: Final = 3
+
+class ExitInfo:
+    kind: int
+    instruction_length: int
+    next_rip: int
+    port: int
+    size: int
+    read: bool
+    string: bool
+    rep: bool
+    immediate: bool
+    address_size: int
+    segment: int
+    guest_physical: int
+    linear_address: int
+    linear_valid: bool
+    write: bool
+    fetch: bool
+    data: int
+    instruction_bytes: bytes
+    vector: int
+    error_code: int
+    has_error_code: bool
+    fault_address: int
+    number: int
+    gpr: int
+    source: int
+    vectoring: bool
+    vectoring_kind: int
+    vectoring_vector: int
+    vectoring_has_error_code: bool
+    vectoring_error_code: int
