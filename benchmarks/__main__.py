@@ -70,7 +70,7 @@ def describe_host() -> dict[str, str]:
 
 def measure(add: Callable[[Figure], None], *, quick: bool) -> None:
     """Measure everything, in the order of the table."""
-    seconds = 0.1 if quick else 2.0
+    seconds = 0.1 if quick else 1.0
     repeats = 1 if quick else 3
 
     def median(once: Callable[[], float]) -> float:
