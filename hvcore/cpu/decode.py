@@ -354,6 +354,10 @@ def specialise(o):
             o.kind = SHR32_I
         elif sub == 7:
             o.kind = SAR32_I
+        elif sub == 0:
+            o.kind = ROL32_I
+        elif sub == 1:
+            o.kind = ROR32_I
     elif kind == ALU_MR:
         if sub == 0:
             o.kind = ADD32_MR

@@ -37,6 +37,8 @@ cdef enum Kind:
     SHL32_I
     SHR32_I
     SAR32_I
+    ROL32_I
+    ROR32_I
     ADD32_MR
     ADD32_MI
     INC32_M
