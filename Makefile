@@ -35,10 +35,10 @@ guest:
 	"processor not compiled (no C compiler, or no Python headers: python3-dev): it works, 200 times slower")'
 	@touch $@
 
-.venv/test.stamp: .venv/demo.stamp
-	@echo "installing what the tests need"
+.venv/test.stamp: .venv/bin/python $(SOURCES)
+	@echo "installing devmodel and what its tests need, and compiling its processor (about a minute)"
 	@$(PIP) --editable '.[dev,oracles]'
-	@touch $@
+	@touch .venv/demo.stamp $@
 
 clean:
 	rm -rf .venv build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c ioreq/*.so ioreq/*.c

@@ -39,6 +39,7 @@ class BuildAllOrNothing(build_ext):
 
     def run(self) -> None:
         """Build, then drop everything if anything is missing."""
+        self.parallel = os.cpu_count()
         for extension in self.extensions:
             extension.optional = True  # said again: cythonize makes new ones
         super().run()
