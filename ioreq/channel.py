@@ -137,6 +137,10 @@ class Patience:
                 self._trying = False
 
 
+RECHECK_MS: Final = 100
+"""A sleeping vCPU looks again this often. No wake-up should be lost; a machine must not stand still if one is."""
+
+
 class VcpuDoorbell:
     """The one eventfd on which a vCPU sleeps, for all its channels to all ioreq servers and its INTR pin."""
 
@@ -171,7 +175,7 @@ class VcpuDoorbell:
                 channel.receive.clear()
                 channel.receive.unmask()
             while not wake():
-                if not self.wait(timeout_ms):
+                if not self.wait(RECHECK_MS if timeout_ms is None else timeout_ms) and timeout_ms is not None:
                     return wake()
                 for channel in channels:
                     channel.receive.clear()
@@ -297,7 +301,8 @@ class CoreChannel:
                 )
             seen = state
             before = time.monotonic_ns()
-            self._doorbell.wait()
+            if not self._doorbell.wait(RECHECK_MS):
+                ring_doorbell(self._send.doorbell)
             self._patience.slept(time.monotonic_ns() - before)
 
     def _broken(self, what: str, request: Request) -> ProtocolError:
