@@ -312,11 +312,6 @@ cdef class State:
     cdef u32 inject_error
     cdef u32 inject_has_error
     cdef u32 inject_length
-    cdef u32 delivering
-    cdef u32 delivering_kind
-    cdef u32 delivering_vector
-    cdef u32 delivering_error
-    cdef u32 delivering_has_error
     # running
     cdef u32 special
     cdef readonly u64 icount
