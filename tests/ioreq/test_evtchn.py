@@ -138,9 +138,8 @@ def every_order(module: ModuleType, pending: int) -> Iterator[tuple[list[int], b
         module.ring_doorbell = scene.ring  # type: ignore[attr-defined]
         able, heard = scene.play(choices)
         yield choices, heard
-        for at in range(len(choices), len(able)):
-            if able[at] == 2:
-                stack.append([*choices, *[0] * (at - len(choices)), 1])
+        later = range(len(choices), len(able))
+        stack += [[*choices, *[0] * (at - len(choices)), 1] for at in later if able[at] == 2]
 
 
 @pytest.mark.parametrize("pending", [0, 1])
