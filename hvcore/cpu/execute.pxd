@@ -18,3 +18,5 @@ cdef s64 single(State c, u64 eip) noexcept nogil
 cdef void fuse(Op *o, Op *jump) noexcept nogil
 cdef u32 breakpoint_here(State c) noexcept nogil
 cdef u32 step_watched(State c) noexcept nogil
+cdef u32 perform(State c, u32 j, u32 end) noexcept nogil
+cdef void leave_block(State c, u32 start, u32 j, u32 end) noexcept nogil

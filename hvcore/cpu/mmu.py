@@ -49,8 +49,8 @@ def update_segment(c, seg):
     c.rd_size[seg] = size
     c.wr_size[seg] = size
     if not c.protected:
-        return
-    if attr & 0x10000:
+        pass
+    elif attr & 0x10000:
         c.rd_size[seg] = 0
         c.wr_size[seg] = 0
     elif attr & 8:
@@ -62,6 +62,21 @@ def update_segment(c, seg):
         c.wr_size[seg] = 0
     elif not attr & 2:
         c.wr_size[seg] = 0
+    update_blocks(c)
+
+
+def update_blocks(c):
+    """Follow a change of a segment: which of the decoded blocks may run."""
+    i: u32
+    c.code_size = 2 if c.attr[CS] & 0x4000 else 1
+    c.sp_mask = M32 if c.attr[SS] & 0x4000 else 0xFFFF
+    c.mode = c.code_size
+    if c.code_size == 1 or c.sp_mask != M32 or c.limit[CS] != M32 or c.base[CS]:
+        return
+    for i in range(4):
+        if c.base[i] or (i != CS and c.wr_size[i] <= M32):
+            return
+    c.mode |= MODE_FLAT
 
 
 def update_mode(c):
@@ -75,8 +90,6 @@ def update_stack_and_code(c):
     i: u32
     for i in range(6):
         update_segment(c, i)
-    c.code_size = 2 if c.attr[CS] & 0x4000 else 1
-    c.sp_mask = M32 if c.attr[SS] & 0x4000 else 0xFFFF
 
 
 def segment_allows(c, seg, off, n, write):

@@ -10,11 +10,11 @@ import cython
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, native, system, tasks, x87
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
+    from hvcore.cpu import codecache, execute, flags, mmu, native, system, tasks, x87
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -109,8 +109,9 @@ class Processor(State):
         else:
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
-        self.set_model(SIGNATURE, EVERYTHING)
+        native.allow(self)
         self.blocks_used = 1
+        self.set_model(SIGNATURE, EVERYTHING)
         self.memory_changed()
         self.update_intercepts()
         self.sample_pins()
@@ -328,7 +329,12 @@ class Processor(State):
     @property
     def statistics(self):
         """Counts of block misses, TLB misses and stops."""
-        return {"blocks": self.count_blocks, "tlb_misses": self.count_tlb_misses, "exits": self.count_exits}
+        return {
+            "blocks": self.count_blocks,
+            "tlb_misses": self.count_tlb_misses,
+            "exits": self.count_exits,
+            "translated": self.count_translated,
+        }
 
     # Running
 
