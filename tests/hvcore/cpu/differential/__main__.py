@@ -1,31 +1,13 @@
 """`python -m tests.hvcore.cpu.differential --cases 1000000 --seed 0 --kind int32`."""
 
 import argparse
-import random
 import sys
 import time
 
-from tests.hvcore.cpu.differential import integers
-from tests.hvcore.cpu.differential.compare import Case, Pair, shrink
-from tests.hvcore.cpu.differential.machines import CODE, HALT, STRAYED
-from tests.hvcore.cpu.differential.program import ImpossibleError, place
+from tests.hvcore.cpu.differential.compare import shrink
+from tests.hvcore.cpu.differential.kinds import KINDS, case_of, machines_for
+from tests.hvcore.cpu.differential.machines import HALT, STRAYED
 from tests.hvcore.cpu.differential.report import named_test
-
-KINDS = {"int32": 32, "int16": 16}
-
-
-def case_of(kind: str, seed: int) -> Case:
-    """The case with this number; the same for ever."""
-    for attempt in range(100):
-        try:
-            rows, starts = integers.make(f"{kind} {seed} {attempt}", KINDS[kind])
-            r = random.Random(seed)
-            base = CODE if r.random() < 0.8 else CODE + 0x1000 - r.randrange(64)
-            place(rows, base)
-            return Case(rows, base, starts, r.randrange(1 << 30) if r.random() < 0.15 else None)
-        except ImpossibleError:
-            continue
-    raise AssertionError("no such case can be laid out")
 
 
 def ends(stops: dict[int, int]) -> str:
@@ -40,12 +22,14 @@ def ends(stops: dict[int, int]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hvcore.cpu.differential", description=__doc__)
     parser.add_argument("--kind", choices=KINDS, default="int32")
-    parser.add_argument("--cases", type=int, default=20_000, help="how many programs (each runs twice)")
+    parser.add_argument(
+        "--cases", type=int, default=20_000, help="how many programs; of integers each runs twice"
+    )
     parser.add_argument("--seed", type=int, default=0, help="number of the first; go on where a run ended")
     parser.add_argument("--failures", type=int, default=5, help="stop after so many")
     parser.add_argument("--seconds", type=float, default=3600, help="stop after so long")
     arguments = parser.parse_args()
-    pair = Pair(KINDS[arguments.kind])
+    pair = machines_for(arguments.kind)
     started = shown = time.monotonic()
     failures = 0
     seed = arguments.seed

@@ -3,7 +3,7 @@
 import random
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tests.hvcore.cpu.differential import machines
 from tests.hvcore.cpu.differential.machines import DATA, HALT, HLT, STRAYED, Oracle, Outcome, Start, Subject
@@ -18,7 +18,7 @@ class Case(NamedTuple):
 
     rows: list[Instruction]
     base: int
-    starts: list[Start]
+    starts: list[Any]
     pieces: int | None = None  # seed of how the subject's run is cut to pieces; None: not at all
 
 
@@ -66,6 +66,23 @@ class Pair:
             if found:
                 return [f"run {number + 1}", *found]
         return []
+
+    @staticmethod
+    def plainer(start: Start) -> Iterator[Start]:
+        """Starts with less in one register, or one flag fewer."""
+        for number, value in enumerate(start.registers):
+            for less in (0, value & 0xFF, value & 0xFFFF):
+                if less < value:
+                    yield start._replace(
+                        registers=[*start.registers[:number], less, *start.registers[number + 1 :]]
+                    )
+        for bit in range(22):
+            yield start._replace(flags=start.flags & ~(1 << bit))
+
+    def spelled(self, start: Start) -> str:
+        """The start as the arguments of a test."""
+        registers = ", ".join(f"0x{value:x}" for value in start.registers)
+        return f"{self.bits}, [{registers}], 0x{start.flags:x}"
 
     def with_flags_before(self, theirs: Outcome, start: Start, base: int) -> Outcome:
         """The outcome with the flags that the oracle had when it came to the instruction that faulted.
@@ -130,61 +147,56 @@ def kind_of(found: list[str]) -> str:
     return "register" if word in NAMES else word
 
 
-class Shrinker:
-    """Finds the fewest instructions, then the plainest start, that still differ in the same way."""
+class Machines(Protocol):
+    """Two machines that a case runs on."""
 
-    def __init__(self, pair: Pair, case: Case) -> None:
-        self.pair = pair
-        self.kind = kind_of(pair.differences(case))
+    bits: int
+    stops: dict[int, int]
+    instructions: int
+    beyond: int
 
-    def differs(self, case: Case) -> bool:
+    def renew(self) -> None: ...
+    def differences(self, case: Case) -> list[str]: ...
+    def plainer(self, start: Any) -> Iterator[Any]: ...
+    def spelled(self, start: Any) -> str: ...
+
+
+def shrink(pair: Machines, case: Case) -> Case:
+    """The fewest instructions, then the plainest start, that still differ in the same way."""
+    kind = kind_of(pair.differences(case))
+
+    def differs(case: Case) -> bool:
         if not sound(case.rows):
             return False
         try:
-            return kind_of(self.pair.differences(case)) == self.kind
+            return kind_of(pair.differences(case)) == kind
         except ImpossibleError:
             return False
 
-    def shrink(self, case: Case) -> Case:
-        for candidate in (case._replace(pieces=None), case._replace(base=machines.CODE)):
-            if self.differs(candidate):
-                case = candidate
-        size = max(1, len(case.rows) // 2)
-        while size:
-            i = 0
-            while i < len(case.rows):
-                kept = (row for row in case.rows[i : i + size] if row.label >= 0 or row.code == HLT)
-                rows = [*case.rows[:i], *kept, *case.rows[i + size :]]
-                if len(rows) < len(case.rows) and self.differs(case._replace(rows=rows)):
-                    case = case._replace(rows=rows)
-                else:
-                    i += size
-            size //= 2
-        for start in case.starts[::-1]:
-            if len(case.starts) > 1 and self.differs(case._replace(starts=[start])):
-                case = case._replace(starts=[start])
-        return case._replace(starts=[self.plainer(case, i) for i in range(len(case.starts))])
-
-    def plainer(self, case: Case, run: int) -> Start:
-        """The start of one run with as many registers and flags zero as may be."""
-        start = case.starts[run]
-
-        def still(other: Start) -> bool:
-            return self.differs(case._replace(starts=[*case.starts[:run], other, *case.starts[run + 1 :]]))
-
-        for number in range(8):
-            for value in (0, start.registers[number] & 0xFF, start.registers[number] & 0xFFFF):
-                registers = [*start.registers[:number], value, *start.registers[number + 1 :]]
-                if value != start.registers[number] and still(start._replace(registers=registers)):
-                    start = start._replace(registers=registers)
+    for candidate in (case._replace(pieces=None), case._replace(base=machines.CODE)):
+        if differs(candidate):
+            case = candidate
+    size = max(1, len(case.rows) // 2)
+    while size:
+        i = 0
+        while i < len(case.rows):
+            kept = (row for row in case.rows[i : i + size] if row.label >= 0 or row.code == HLT)
+            rows = [*case.rows[:i], *kept, *case.rows[i + size :]]
+            if len(rows) < len(case.rows) and differs(case._replace(rows=rows)):
+                case = case._replace(rows=rows)
+            else:
+                i += size
+        size //= 2
+    for start in case.starts[::-1]:
+        if len(case.starts) > 1 and differs(case._replace(starts=[start])):
+            case = case._replace(starts=[start])
+    for run in range(len(case.starts)):
+        again = True
+        while again:
+            again = False
+            for start in pair.plainer(case.starts[run]):
+                starts = [*case.starts[:run], start, *case.starts[run + 1 :]]
+                if start != case.starts[run] and differs(case._replace(starts=starts)):
+                    case, again = case._replace(starts=starts), True
                     break
-        for bit in range(22):
-            other = start._replace(flags=start.flags & ~(1 << bit))
-            if other != start and still(other):
-                start = other
-        return start
-
-
-def shrink(pair: Pair, case: Case) -> Case:
-    """The smallest case like this one."""
-    return Shrinker(pair, case).shrink(case)
+    return case

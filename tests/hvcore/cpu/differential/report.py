@@ -2,7 +2,7 @@
 
 import capstone
 
-from tests.hvcore.cpu.differential.compare import Case, Pair
+from tests.hvcore.cpu.differential.compare import Case, Machines
 from tests.hvcore.cpu.differential.program import place
 
 
@@ -20,7 +20,7 @@ def disassembly(code: bytes, base: int, bits: int) -> list[str]:
     return lines
 
 
-def named_test(pair: Pair, case: Case, kind: str, seed: int) -> str:
+def named_test(pair: Machines, case: Case, kind: str, seed: int) -> str:
     placed = place(case.rows, case.base)
     found = pair.differences(case)
     lines = [
@@ -29,7 +29,5 @@ def named_test(pair: Pair, case: Case, kind: str, seed: int) -> str:
         *(f"    # {line}" for line in found),
         f'    code = bytes.fromhex("{placed.code.hex(" ")}")',
     ]
-    for start in case.starts:
-        registers = ", ".join(f"0x{value:x}" for value in start.registers)
-        lines.append(f"    agree({pair.bits}, code, 0x{case.base:x}, [{registers}], 0x{start.flags:x})")
+    lines += [f"    agree(code, 0x{case.base:x}, {pair.spelled(start)})" for start in case.starts]
     return "\n".join(lines)
