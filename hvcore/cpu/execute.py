@@ -709,6 +709,7 @@ def stack_frame(c, o):
     n: u64 = 1 << size
     sp: u64 = c.regs[RSP]
     value: u64
+    outer: u64
     level: u32
     i: u32
     if kind == PUSHA:
@@ -737,7 +738,10 @@ def stack_frame(c, o):
         for i in range(1, level):
             if c.fault:
                 break
-            mmu.push(c, mmu.read(c, SS, (c.regs[RBP] - i * n) & c.sp_mask, size), size)
+            outer = mmu.read(c, SS, (c.regs[RBP] - i * n) & c.sp_mask, size)
+            if c.fault:
+                break
+            mmu.push(c, outer, size)
         if level and not c.fault:
             mmu.push(c, value, size)
         if not c.fault:
