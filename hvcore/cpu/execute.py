@@ -617,8 +617,11 @@ def step(c):
         if eip > c.limit[CS]:
             mmu.exception(c, VEC_GP, 0)
             return
-        c.count_blocks += 1
-        b = build(c, eip)
+        mmu.fill_fetch_window(c, eip)  # it may be decoded, and only its page's translation forgotten
+        b = find(c, eip, 0)
+        if b == 0:
+            c.count_blocks += 1
+            b = build(c, eip)
         if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
             b = single(c, eip)
         if b == 0:

@@ -13,6 +13,7 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache
     from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.libc.string import memcpy
 else:
     from hvcore.cpu import codecache
     from hvcore.cpu.constants import *
@@ -133,7 +134,10 @@ def flush(c):
         c.tlb[i].rd = NO_PAGE
         c.tlb[i].wr = NO_PAGE
         c.tlb[i].ex = NO_PAGE
-    c.large_pages = 0
+    if c.large_pages:
+        c.large_pages = 0
+        for i in range(1024):
+            c.large_region[i] = 0
 
 
 def flush_local(c):
@@ -150,7 +154,7 @@ def flush_page(c, lin):
     """INVLPG: forget what is known of one page, 4 KiB or larger."""
     i: u64 = (lin >> 12) & TLB_MASK
     half: u32
-    if c.large_pages:
+    if c.large_region[(lin >> 22) & 1023]:
         flush(c)
         return
     for half in range(2):
@@ -266,6 +270,7 @@ def translate(c, lin, access):
         return 0
     if pde & PTE_PS and c.cr4 & (CR4_PSE | CR4_PAE):
         c.large_pages = 1
+        c.large_region[(lin >> 22) & 1023] = 1
         rights = pde
         at = pde_at
         pte = pde
@@ -373,6 +378,19 @@ def host_store(c, at, value, n):
             cython.cast(cython.pointer(u64), c.host + at)[0] = value
     else:
         c.host[at : at + n] = (value & ((1 << 8 * n) - 1)).to_bytes(n, "little")
+
+
+def host_copy(c, to, source, count, n):
+    """Copy `count` items of `n` bytes upwards, one after the other: an overlap repeats what was copied."""
+    i: u64
+    if to >= source + count * n or to + count * n <= source:
+        if cython.compiled:
+            memcpy(c.host + to, c.host + source, count * n)
+        else:
+            c.host[to : to + count * n] = bytes(c.host[source : source + count * n])
+        return
+    for i in range(count):
+        host_store(c, to + i * n, host_load(c, source + i * n, n), n)
 
 
 def load_physical(c, phys, lin, n):

@@ -368,6 +368,17 @@ def load_stack(c, j, o):
     s.resume = c.code_used
 
 
+def load_frame(c, j, o):
+    """EAX = what EBP points at, on the stack."""
+    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
+    s.seg = SS
+    s.size = 2
+    load(c, HAX, register_at(c, RBP))
+    look_up(c, s, TLB_READ)
+    read_host(c, 2)
+    s.resume = c.code_used
+
+
 def drop_stack(c, bytes_):
     """ESP += `bytes_`; EAX stays."""
     load(c, HCX, register_at(c, RSP))
@@ -592,6 +603,114 @@ def shifted(c, live, op, count):
     remember(c, live, CC_SHIFT, 2)
 
 
+def keep_rotated(c, r, right):
+    """The flags of a 32-bit rotation whose result is `r`: CF and OF are new, the others stay."""
+    f: u32 = flags.status(c) & ((F_CF | F_OF) ^ M32)
+    top: u32 = (r >> 31) & 1
+    if right:
+        f |= top
+        top ^= (r >> 30) & 1
+    else:
+        f |= r & 1
+        top ^= r & 1
+    flags.set_status(c, f | top << 11)
+
+
+def rotate(c, o, live):
+    """ROL and ROR of a 32-bit register by a constant."""
+    load(c, HAX, register_at(c, o.reg))
+    shift(c, 1 if o.kind == ROR32_I else 0, 0, HAX, o.imm & 31)
+    store64(c, HAX, register_at(c, o.reg))
+    c.host_flags = 0
+    if live:
+        with_register(c, X_STORE, 1, HBX, HDI)
+        with_register(c, X_STORE, 0, HAX, HSI)
+        constant(c, HDX, o.kind == ROR32_I)
+        call(c, cython.cast(cython.p_void, keep_rotated))
+        c.known = CC_FLAGS
+
+
+def shift_by_cl(c, o, live):
+    """SHL SHR SAR of a 32-bit register by CL; a count of 0 does nothing, to the flags either."""
+    none: u32
+    load(c, HCX, register_at(c, RCX))
+    with_immediate(c, 4, 0, HCX, 31)
+    none = jump_if(c, ZERO)
+    load(c, HAX, register_at(c, o.reg))
+    opcode(c, 0xD3, 0, 0, 0, 0)
+    put8(c, 0xC0 | (o.sub << 3) | HAX)
+    if live:
+        with_register(c, 0x192, 0, 0, HCX)  # SETB CL
+        with_register(c, X_MOVZX8, 0, HCX, HCX)
+        with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
+        with_register(c, X_STORE, 0, HAX, HDX)
+        if o.sub == 5:  # OF is what was bit 31 before the last step
+            shift(c, 5, 0, HDX, 30)
+        elif o.sub == 7:
+            with_register(c, X_XOR, 0, HDX, HDX)
+        else:
+            shift(c, 5, 0, HDX, 31)
+            with_register(c, X_XOR, 0, HDX, HCX)
+        store64(c, HDX, field(c, cython.address(c.cc_a)))
+        remember(c, live, CC_SHIFT, 2)
+    store64(c, HAX, register_at(c, o.reg))
+    bind(c, none)
+    c.known = UNKNOWN
+    c.host_flags = 0
+
+
+def count_to_ecx(c, o):
+    """ECX = the count of a shift, a constant or CL."""
+    if o.kind == SHIFT_RC or o.kind == SHLD_RC or o.kind == SHRD_RC:
+        with_field(c, X_MOVZX8, 0, HCX, register_at(c, RCX))
+    else:
+        constant(c, HCX, o.imm & 0xFF)
+
+
+def put_result(c, o):
+    """The register of `o`, of its size, = EAX."""
+    if o.size == 0:
+        put_byte(c, o.reg, o.rsh)
+    elif o.size == 1:
+        load(c, HCX, register_at(c, o.reg))
+        put8(c, 0x66)
+        with_register(c, X_STORE, 0, HAX, HCX)
+        store64(c, HCX, register_at(c, o.reg))
+    else:
+        store64(c, HAX, register_at(c, o.reg))
+    c.known = UNKNOWN
+    c.host_flags = 0
+
+
+def call_shift(c, o):
+    """The shifts and rotations that are too rare for code of their own."""
+    count_to_ecx(c, o)
+    if o.size == 0:
+        with_field(c, X_MOVZX8, 0, HDX, byte_at(c, o.reg, o.rsh))
+    elif o.size == 1:
+        with_field(c, X_MOVZX16, 0, HDX, register_at(c, o.reg))
+    else:
+        load(c, HDX, register_at(c, o.reg))
+    constant(c, HSI, o.sub)
+    constant(c, H8, o.size)
+    with_register(c, X_STORE, 1, HBX, HDI)
+    call(c, cython.cast(cython.p_void, flags.shift))
+    put_result(c, o)
+
+
+def call_double_shift(c, o):
+    """SHLD and SHRD of registers."""
+    count_to_ecx(c, o)
+    with_register(c, X_STORE, 0, HCX, H8)
+    load(c, HDX, register_at(c, o.reg))
+    load(c, HCX, register_at(c, o.rm))
+    constant(c, HSI, o.kind == SHRD_RI or o.kind == SHRD_RC)
+    constant(c, H8 + 1, 2)
+    with_register(c, X_STORE, 1, HBX, HDI)
+    call(c, cython.cast(cython.p_void, arith.double_shift))
+    put_result(c, o)
+
+
 def multiplied(c, live):
     """EAX = EAX * ECX as IMUL does it."""
     with_register(c, X_IMUL, 0, HAX, HCX)
@@ -692,10 +811,24 @@ def traits(o):
         return 0  # CF is older: those before it are needed if its own are
     elif kind == INC32_M or kind == DEC32_M:
         return EXITS
-    elif kind == MUL_R and o.size == 2 and (o.sub == 4 or o.sub == 5):
+    elif kind == SHIFT_RI or kind == SHIFT_RC:
+        if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC:
+            return 0  # a count of 0 leaves the flags alone
+        return READS
+    elif kind == ROL32_I or kind == ROR32_I or (kind == BSWAP and o.size == 2):
+        return 0
+    elif o.size != 2:
+        return READS | EXITS | CALLS
+    elif (kind == MUL_R and (o.sub == 4 or o.sub == 5)) or kind == NEG_R or kind == IMUL_RI:
         return SETS
-    elif kind == NEG_R and o.size == 2:
-        return SETS
+    elif (kind == MUL_M and (o.sub == 4 or o.sub == 5)) or kind == IMUL_MI:
+        return SETS | EXITS
+    elif kind == CMOV_M:
+        return READS | EXITS
+    elif kind == LEAVE_FRAME:
+        return EXITS
+    elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
+        return READS
     return READS | EXITS | CALLS
 
 
@@ -864,9 +997,21 @@ def operation(c, o, first, j, count, live):
         load(c, HCX, register_at(c, o.reg))
         multiplied(c, live)
         store64(c, HAX, register_at(c, o.reg))
-    elif kind == MUL_R:
+    elif kind == IMUL_RI or kind == IMUL_MI:
+        if kind == IMUL_MI:
+            load_operand(c, j, o, 2)
+        else:
+            load(c, HAX, register_at(c, o.rm))
+        constant(c, HCX, o.imm)
+        multiplied(c, live)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == MUL_R or kind == MUL_M:
+        if kind == MUL_M:
+            load_operand(c, j, o, 2)
+            with_register(c, X_STORE, 0, HAX, HCX)
+        else:
+            load(c, HCX, register_at(c, o.reg))
         load(c, HAX, register_at(c, RAX))
-        load(c, HCX, register_at(c, o.reg))
         opcode(c, 0xF7, 0, 0, 0, 0)
         put8(c, 0xC0 | (o.sub << 3) | HCX)
         store64(c, HAX, register_at(c, RAX))
@@ -892,6 +1037,32 @@ def operation(c, o, first, j, count, live):
         load(c, HAX, register_at(c, o.reg))
         with_field(c, X_CMOV + taken, 0, HAX, register_at(c, o.rm))
         store64(c, HAX, register_at(c, o.reg))
+    elif kind == CMOV_M:  # memory is read whether or not
+        load_operand(c, j, o, 2)
+        with_register(c, X_STORE, 0, HAX, H15)
+        taken = prepare(c, o.sub)
+        load(c, HAX, register_at(c, o.reg))
+        with_register(c, X_CMOV + taken, 0, HAX, H15)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == LEAVE_FRAME:
+        load_frame(c, j, o)
+        load(c, HCX, register_at(c, RBP))
+        with_memory(c, X_LEA, 0, HCX, HCX, NO_REG, 0, 4)
+        store64(c, HCX, register_at(c, RSP))
+        store64(c, HAX, register_at(c, RBP))
+    elif kind == BSWAP:
+        load(c, HAX, register_at(c, o.reg))
+        put8(c, 0x0F)
+        put8(c, 0xC8 | HAX)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == ROL32_I or kind == ROR32_I:
+        rotate(c, o, live)
+    elif kind == SHIFT_RC and o.size == 2 and o.sub >= 4:
+        shift_by_cl(c, o, live)
+    elif kind == SHIFT_RI or kind == SHIFT_RC:
+        call_shift(c, o)
+    elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
+        call_double_shift(c, o)
     elif kind == JMP:
         leave_to(c, o.off + o.imm, count)
         return count

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import cython
 
+from hvcore.cpu.constants import KINDS
 from hvcore.cpu.state import State
 
 if cython.compiled:
@@ -335,6 +336,12 @@ class Processor(State):
             "exits": self.count_exits,
             "translated": self.count_translated,
         }
+
+    @property
+    def interpreted(self):
+        """How often translated blocks called the interpreter, by kind of operation: what is worth a translation."""
+        i: cython.int
+        return {name: self.count_interpreted[i] for name, i in KINDS.items() if self.count_interpreted[i]}
 
     # Running
 

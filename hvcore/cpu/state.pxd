@@ -381,7 +381,8 @@ cdef class State:
     cdef Tlb[2048] tlb          # supervisor's half, then user's
     cdef u8[2048] tlb_kept      # global: survives a load of CR3
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
-    cdef u32 large_pages        # some translation since the last flush was of a large page
+    cdef u32 large_pages        # some translation since the last flush was of a large page:
+    cdef u8[1024] large_region  # in which 4 MiB of the linear addresses
     cdef u64 fault_address
     cdef u32 watching           # DR7 enables a data breakpoint
     cdef u32 watch_hit          # data breakpoints that the current instruction met, as in DR6
