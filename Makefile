@@ -4,7 +4,7 @@ BIN := .venv/bin
 SOURCES := pyproject.toml setup.py constraints.txt $(wildcard hvcore/cpu/*.py hvcore/cpu/*.pxd ioreq/*.py ioreq/*.pxd)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 
-.PHONY: demo test bench lint guest clean
+.PHONY: demo test bench lint guest guests clean
 
 demo: .venv/demo.stamp
 	@if [ -t 0 ]; then $(BIN)/devmodel run; else $(BIN)/devmodel run --fw-cfg opt/devmodel/self-test=1; fi
@@ -24,6 +24,10 @@ lint: .venv/test.stamp
 guest:
 	nasm -f bin -o devmodel/demo/demo.bin devmodel/demo/demo.asm
 
+# Debian's i386 kernel and busybox, for tests/guests/test_linux.py and the benchmarks; without them those are skipped.
+guests:
+	@tests/guests/packages.sh
+
 .venv/bin/python:
 	@echo "making .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv || { echo "on Debian and Ubuntu: apt install python3-venv"; rm -rf .venv; exit 1; }
@@ -41,4 +45,4 @@ guest:
 	@touch .venv/demo.stamp $@
 
 clean:
-	rm -rf .venv build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c ioreq/*.so ioreq/*.c
+	rm -rf .venv .guests build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c ioreq/*.so ioreq/*.c

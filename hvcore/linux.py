@@ -74,7 +74,7 @@ class LinuxKernel:
                 f"kernel {path} has boot protocol {version:#06x}; allowed: bzImage, 0x0203 and later"
             )
         size = self._setup_bytes() + 16 * int.from_bytes(self.image[0x1F4:0x1F8], "little")
-        if len(self.image) < size:
+        if len(self.image) <= size - 16:  # the header counts whole paragraphs
             raise ConfigError(f"kernel {path} has {len(self.image)} bytes of {size}: it is truncated")
         most = self._most_command_line()
         if len(self.command_line) > most:

@@ -9,7 +9,10 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 
-from images import GRUB, SCREEN, SEABIOS, SERIAL, VGABIOS, make_image
+from images import GRUB, KERNEL, SCREEN, SEABIOS, SERIAL, VGABIOS, make_image
+from initramfs import GUESTS, make_initramfs
+
+ARGUMENTS = "console=ttyS0 noapic nolapic acpi=off"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,17 +37,44 @@ def seabios() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def grub_images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Disk images with GRUB: "serial" talks on serial line and screen, "screen" on the screen only."""
+def grub_tools() -> None:
+    """What makes a disk with GRUB."""
     for tool, package in (("grub-mkimage", "grub-common"), ("mformat", "mtools"), ("mcopy", "mtools")):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is in Debian's package {package}")
     if not (GRUB / "boot.img").exists():
         pytest.skip("boot.img is in Debian's package grub-pc-bin")
+
+
+@pytest.fixture(scope="session")
+def grub_images(grub_tools: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Disk images with GRUB: "serial" talks on serial line and screen, "screen" on the screen only."""
     folder = tmp_path_factory.mktemp("grub")
     return {
         name: make_image(folder, name, config) for name, config in (("serial", SERIAL), ("screen", SCREEN))
     }
+
+
+@pytest.fixture(scope="session")
+def initramfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RAM disk with busybox, for Debian's i386 kernel."""
+    if not (GUESTS / "complete").exists():
+        pytest.skip("Debian's i386 kernel and busybox are fetched by `make guests`")
+    return make_initramfs(tmp_path_factory.mktemp("linux") / "initramfs")
+
+
+@pytest.fixture
+def linux(initramfs: Path) -> list[str]:
+    """The options that boot Debian's i386 kernel without firmware."""
+    kernel = str(GUESTS / "vmlinuz")
+    return ["--kernel", kernel, "--initrd", str(initramfs), "--append", ARGUMENTS, "--memory", "256M"]
+
+
+@pytest.fixture
+def linux_disk(grub_tools: None, initramfs: Path, tmp_path: Path) -> Path:
+    """A disk from which GRUB boots the same kernel and RAM disk."""
+    files = {"kernel": GUESTS / "vmlinuz", "initrd": initramfs}
+    return make_image(tmp_path, "linux", KERNEL.format(arguments=ARGUMENTS), files, 32)
 
 
 @pytest.fixture

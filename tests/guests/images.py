@@ -2,6 +2,7 @@
 
 import struct
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
@@ -9,19 +10,30 @@ VGABIOS = Path("/usr/share/seabios/vgabios-isavga.bin")
 GRUB = Path("/usr/lib/grub/i386-pc")
 SECTOR = 512
 PARTITION = 2048  # first sector
-SECTORS = 8 * 2048
+MEGABYTE = 2048  # sectors
 
-MODULES = "biosdisk part_msdos fat serial terminal normal ls cat echo reboot halt".split()  # noqa: SIM905
+MODULES = "biosdisk part_msdos fat serial terminal normal ls cat echo reboot halt linux".split()  # noqa: SIM905
 SERIAL = """serial --unit=0 --speed=115200
 terminal_input serial console
 terminal_output serial console
 """
 SCREEN = "true\n"
+KERNEL = SERIAL + """set root=(hd0,msdos1)
+linux /kernel {arguments}
+initrd /initrd
+boot
+"""
 HELLO = "Hello from a FAT file system.\n"
 
 
-def make_image(folder: Path, name: str, early_config: str) -> Path:
-    """GRUB in the gap between the partition table and a FAT partition at 1 MiB, as grub-install does it."""
+def make_image(
+    folder: Path, name: str, early_config: str, files: Mapping[str, Path] | None = None, megabytes: int = 8
+) -> Path:
+    """GRUB in the gap between the partition table and a FAT partition at 1 MiB, as grub-install does it.
+
+    `files` are put into the partition's root, by their names there.
+    """
+    sectors = megabytes * MEGABYTE
     config, core, image = folder / f"{name}.cfg", folder / f"{name}.core", folder / f"{name}.img"
     config.write_text(early_config)
     subprocess.run(
@@ -32,15 +44,16 @@ def make_image(folder: Path, name: str, early_config: str) -> Path:
     boot[446:512] = bytes(66)
     geometry = b"\xfe\xff\xff"  # beyond what CHS can say
     boot[446:462] = struct.pack(
-        "<B3sB3sII", 0x80, geometry, 0x0E, geometry, PARTITION, SECTORS - PARTITION
+        "<B3sB3sII", 0x80, geometry, 0x0E, geometry, PARTITION, sectors - PARTITION
     )  # type 0E: FAT16, LBA
     boot[510:512] = b"\x55\xaa"
     contents = bytes(boot) + core.read_bytes()
     assert len(contents) <= PARTITION * SECTOR
-    image.write_bytes(contents.ljust(SECTORS * SECTOR, b"\0"))
+    image.write_bytes(contents.ljust(sectors * SECTOR, b"\0"))
     at = f"{image}@@{PARTITION * SECTOR}"
     hello = folder / "hello.txt"
     hello.write_text(HELLO)
-    subprocess.run(["mformat", "-i", at, "-T", str(SECTORS - PARTITION), "-v", "GUEST", "::"], check=True)
-    subprocess.run(["mcopy", "-i", at, hello, "::hello.txt"], check=True)
+    subprocess.run(["mformat", "-i", at, "-T", str(sectors - PARTITION), "-v", "GUEST", "::"], check=True)
+    for target, path in {"hello.txt": hello, **(files or {})}.items():
+        subprocess.run(["mcopy", "-i", at, path, f"::{target}"], check=True)
     return image

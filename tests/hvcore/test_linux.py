@@ -71,7 +71,7 @@ def build(tmp_path):
         (bzimage(magic=b"sRdH"), "kernel {} is neither a Linux bzImage nor a multiboot kernel"),
         (b"", "kernel {} is neither a Linux bzImage nor a multiboot kernel"),
         (bzimage()[:0x210], "kernel {} has 528 bytes: it is truncated"),
-        (bzimage()[:-1], "kernel {} has 3583 bytes of 3584: it is truncated"),
+        (bzimage()[:-16], "kernel {} has 3568 bytes of 3584: it is truncated"),
         (
             bzimage(version=0x0202),
             "kernel {} has boot protocol 0x0202; allowed: bzImage, 0x0203 and later",
