@@ -400,6 +400,10 @@ class Processor(State):
         self.eip = next_rip & 0xFFFFFFFF
         self.icount += 1
         self.flags &= F_RF ^ 0xFFFFFFFF
+        if self.watch_hit:  # an I/O breakpoint
+            self.debug[6] |= self.watch_hit
+            self.watch_hit = 0
+            self.raise_exception(1)
         if self.shadow & 3:
             self.shadow &= 8
             self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
