@@ -405,7 +405,7 @@ def raise_event(c, vector, kind, error, has_error, length):
         if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
             c.cr2 = c.fault_address
             c.fault_address = NO_PAGE
-        if vector == VEC_DB and kind == EVENT_EXCEPTION:
+        if vector == VEC_DB and (kind == EVENT_EXCEPTION or kind == EVENT_PRIVILEGED):
             c.debug[7] &= DR7_GD ^ M64
         if kind == EVENT_NMI:
             c.shadow |= BLOCKED_NMI

@@ -402,6 +402,7 @@ class Processor(State):
         self.flags &= F_RF ^ 0xFFFFFFFF
         if self.watch_hit:  # an I/O breakpoint
             self.debug[6] |= self.watch_hit
+            self.info.debug_status = self.watch_hit
             self.watch_hit = 0
             self.raise_exception(1)
         if self.shadow & 3:
@@ -566,6 +567,7 @@ class Processor(State):
         hit = self.watch_hit | (DR6_BS if trap else 0)
         if hit:
             self.debug[6] |= hit
+            self.info.debug_status = hit
             self.raise_exception(1)
         return 0
 

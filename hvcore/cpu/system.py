@@ -537,6 +537,7 @@ def execute(c, o):
         if c.debug[7] & DR7_GD:  # general detect: the debug registers are somebody else's
             c.debug[7] &= DR7_GD ^ M64
             c.debug[6] |= DR6_BD
+            c.info.debug_status = DR6_BD
             mmu.exception_plain(c, VEC_DB)
             return
         access_register(c, o, EXIT_DR_ACCESS, n, c.on_dr_read if kind == MOV_R_DR else c.on_dr_write)

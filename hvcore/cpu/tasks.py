@@ -133,6 +133,7 @@ def switch(c, selector, source, ext, has_error, error):
         keep_fault(c)
     elif trap and not c.fault:
         c.debug[6] |= DR6_BT
+        c.info.debug_status = DR6_BT
         mmu.exception_plain(c, VEC_DB)
         keep_fault(c)
 

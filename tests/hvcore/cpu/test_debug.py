@@ -285,3 +285,33 @@ def test_dr7_has_no_bits_that_do_not_exist(flat: Bench) -> None:
     assert flat.run(bytes.fromhex("0f23f8 0f21fb f4")) == ExitKind.HLT
     assert flat.processor.rip == HANDLER  # GD: reading it back is not allowed
     assert flat.processor.dr(7) == 0xFFFF07FF
+
+
+@pytest.mark.parametrize(
+    ("code", "flags", "dr7", "status"),
+    [
+        ("40", TF, 0x400, BS),
+        ("0f23c0", 0, GD | 0x400, BD),
+        ("40", 0, 0x402, 1),
+        ("a300600000", TF, 0x00100408, BS | 2),
+        ("f1", 0, GD | 0x400, None),
+    ],
+)
+def test_a_backend_that_asks_for_debug_exceptions_is_told_the_cause(
+    flat: Bench, code: str, flags: int, dr7: int, status: int | None
+) -> None:
+    p = flat.processor
+    p.intercepts.exceptions = 1 << 1
+    p.update_intercepts()
+    p.rflags = flags | 2
+    p.set_dr(0, 0x7C00)
+    p.set_dr(1, 0x6000)
+    p.set_dr(7, dr7)
+    assert flat.run(bytes.fromhex(code) + b"\xf4") == ExitKind.EXCEPTION
+    assert p.exit.vector == 1
+    if status is not None:
+        assert (p.exit.debug_status, p.exit.event_kind) == (status, 3)
+        assert p.dr(6) & 0xE00F == status
+    else:
+        assert p.exit.event_kind == 5
+        assert p.dr(7) & GD  # nobody has delivered it yet
