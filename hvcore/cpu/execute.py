@@ -891,12 +891,10 @@ def transfer_control(c, o):
             return_from_interrupt(c, size)
             stop_for_task_switch(c, o)
     elif kind == INT:
-        if c.flags & F_VM and virtual8086.interrupt(c, o.imm):
-            return
         if c.on_software_interrupt:
             system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
             c.info.vector = o.imm
-        else:
+        elif not c.flags & F_VM or not virtual8086.interrupt(c, o.imm):
             software_interrupt(c, o.imm, EVENT_SOFTWARE, o.length)
     elif kind == INT3:
         software_interrupt(c, VEC_BP, EVENT_SOFTWARE_EXCEPTION, o.length)
