@@ -410,6 +410,22 @@ class Processor(State):
             self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
         return (self.special & SPECIAL_TRAP) != 0
 
+    @property
+    def watched(self) -> bool:
+        """Whether each iteration of a repeated instruction counts: TF is set, or DR7 enables a breakpoint."""
+        return (self.special & (SPECIAL_TRAP | SPECIAL_DEBUG)) != 0
+
+    def end_iteration(self) -> None:
+        """Complete one iteration, not the last, of a repeated instruction that a backend executed itself."""
+        hit: u64 = self.watch_hit | (DR6_BS if self.special & SPECIAL_TRAP else 0)
+        self.flags |= F_RF
+        self.special |= SPECIAL_RESUME
+        self.watch_hit = 0
+        if hit:
+            self.debug[6] |= hit
+            self.info.debug_status = hit
+            self.raise_exception(1)
+
     def inject(self, kind, vector, error_code=None, instruction_length=0) -> None:
         """Deliver an event first thing on the next run (kinds as in SDM vol. 3 table 25-17)."""
         self.inject_kind = kind

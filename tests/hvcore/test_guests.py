@@ -603,6 +603,44 @@ def test_a_kernel_and_its_program_by_sysexit_and_sysenter_and_the_msrs_of_memory
     assert [entry[4] for entry in trace] == [0x1B, 0x5000, 0x6000, 0x00070406, 0xC06, 0xFEE00100, 7]
 
 
+@pytest.mark.parametrize("instruction", ["rep outsb", "rep insb", "rep stosb"])
+def test_single_stepping_traps_after_every_iteration_that_the_core_executed(run, instruction):
+    trace, _ = run(
+        f"""
+        xor ax, ax
+        mov ds, ax
+        mov word [1 * 4], trap
+        mov word [1 * 4 + 2], 0
+        mov ax, {"0xb800" if "stos" in instruction else "0"}
+        mov es, ax
+        mov si, 0x600
+        mov di, 0x600
+        mov cx, 3
+        mov dx, 0x90
+        pushf
+        pop ax
+        or ax, 0x100
+        push ax
+        and ax, 0xfeff
+        mov bx, ax
+        popf
+        {instruction}
+        push bx
+        popf
+        """
+        + END
+        + """
+        trap:
+        push ax
+        mov ax, cx
+        out 0x81, al
+        pop ax
+        iret
+        """
+    )
+    assert [entry[-1] for entry in trace if entry[2:4] == (0x81, 1)] == [2, 1, 0, 0, 0]
+
+
 def test_single_stepping_traps_after_an_instruction_that_the_core_executed(run):
     trace, _ = run(
         """
