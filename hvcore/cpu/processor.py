@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import cython
 
+from hvcore.cpu.constants import KINDS
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, native, system, tasks, x87
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
+    from hvcore.cpu import codecache, execute, flags, mmu, native, system, tasks, x87
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -110,8 +111,9 @@ class Processor(State):
         else:
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
-        self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
+        native.allow(self)
         self.blocks_used = 1
+        self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
         self.update_intercepts()
         self.sample_pins()
@@ -324,7 +326,18 @@ class Processor(State):
     @property
     def statistics(self):
         """Counts of block misses, TLB misses and stops."""
-        return {"blocks": self.count_blocks, "tlb_misses": self.count_tlb_misses, "exits": self.count_exits}
+        return {
+            "blocks": self.count_blocks,
+            "tlb_misses": self.count_tlb_misses,
+            "exits": self.count_exits,
+            "translated": self.count_translated,
+        }
+
+    @property
+    def interpreted(self):
+        """How often translated blocks called the interpreter, by kind of operation: what is worth a translation."""
+        i: cython.int
+        return {name: self.count_interpreted[i] for name, i in KINDS.items() if self.count_interpreted[i]}
 
     # Running
 
