@@ -23,6 +23,7 @@ if cython.compiled:
         strings,
         system,
         transfer,
+        virtual8086,
         x87,
     )
     from cython.cimports.hvcore.cpu.kinds import *
@@ -43,6 +44,7 @@ else:
         strings,
         system,
         transfer,
+        virtual8086,
         x87,
     )
     from hvcore.cpu.constants import *
@@ -55,6 +57,7 @@ else:
 EXIT_BUDGET = cython.declare(u32, 0)
 EXIT_EXTERNAL_INTERRUPT = cython.declare(u32, 1)
 EXIT_INTERRUPT_WINDOW = cython.declare(u32, 2)
+EXIT_NMI_WINDOW = cython.declare(u32, 3)
 EXIT_HLT = cython.declare(u32, 4)
 EXIT_EXCEPTION = cython.declare(u32, 10)
 EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
@@ -394,6 +397,7 @@ def raise_event(c, vector, kind, error, has_error, length):
         if (kind == EVENT_EXCEPTION or kind >= EVENT_PRIVILEGED) and wanted(c, vector, error):
             c.fault = FAULT_NONE
             c.info.kind = EXIT_EXCEPTION
+            c.info.event_kind = kind
             c.info.vector = vector
             c.info.error_code = error
             c.info.has_error_code = has_error
@@ -405,11 +409,16 @@ def raise_event(c, vector, kind, error, has_error, length):
         if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
             c.cr2 = c.fault_address
             c.fault_address = NO_PAGE
+        if vector == VEC_DB and (kind == EVENT_EXCEPTION or kind == EVENT_PRIVILEGED):
+            c.debug[7] &= DR7_GD ^ M64
+        if kind == EVENT_NMI:
+            c.shadow |= BLOCKED_NMI
         events.deliver(c, vector, kind, error, has_error, length)
         if c.fault == FAULT_NONE:
             c.info.vectoring = 0
+            c.info.nmi_unblocking = 0
             c.activity_now = ACTIVE
-            c.shadow = 0
+            c.shadow &= BLOCKED_NMI
             c.special &= SPECIAL_SHADOW ^ M32
             return 0
         c.info.vectoring = 1
@@ -423,7 +432,12 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.info.next_rip = (c.eip + length) & M32
             return 1
         second = c.fault_vector
-        how = events.combine(c, vector, second) if kind == EVENT_EXCEPTION else 0
+        how = 0
+        if kind == EVENT_EXCEPTION and not wanted(c, second, c.fault_error):
+            how = events.combine(c, vector, second)
+        if how and second == VEC_PF:
+            c.cr2 = c.fault_address
+            c.fault_address = NO_PAGE
         if how == 2:
             c.fault = FAULT_NONE
             c.activity_now = SHUTDOWN
@@ -455,7 +469,10 @@ def attend(c):
             if raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0):
                 return 1
         return 0
-    if c.on_window and c.flags & F_IF and not c.shadow:
+    if c.on_nmi_window and not c.shadow:
+        c.info.kind = EXIT_NMI_WINDOW
+        return 1
+    if c.on_window and c.flags & F_IF and not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
         c.info.kind = EXIT_INTERRUPT_WINDOW
         return 1
     if c.on_interrupt and intr_level(c):
@@ -477,8 +494,10 @@ def attend(c):
 
 def handle_fault(c):
     """What an operation that did not complete came to; 1 when the backend is to be told."""
-    if c.fault == FAULT_REPEAT:
+    if c.fault == FAULT_REPEAT:  # whatever comes between two iterations pushes RF (SDM vol. 3 §18.3.1.1)
         c.fault = FAULT_NONE
+        c.flags |= F_RF
+        c.special |= SPECIAL_RESUME
         return 0
     if c.fault == FAULT_EXIT:
         c.fault = FAULT_NONE
@@ -651,6 +670,13 @@ def breakpoint_here(c):
     return hit
 
 
+def debug_exception(c, hit):
+    """#DB with these bits in DR6; 1 when the backend is to be told something."""
+    c.debug[6] |= hit
+    c.info.debug_status = hit
+    return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+
+
 def step_watched(c):
     """One instruction with everything that may follow from it: shadow, breakpoints, the single-step trap.
 
@@ -658,39 +684,45 @@ def step_watched(c):
     """
     shadow: u32 = c.shadow
     trap: u32 = c.special & SPECIAL_TRAP
+    resume: u64 = c.flags & F_RF
     hit: u32
-    if c.special & SPECIAL_DEBUG:
+    if c.special & SPECIAL_DEBUG and not shadow & SHADOW_MOV_SS:
         hit = breakpoint_here(c)
         if hit:
-            c.debug[6] |= hit
-            return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+            return debug_exception(c, hit)
     c.flags &= F_RF ^ M64
     c.special &= SPECIAL_RESUME ^ M32
     c.shadow = shadow & BLOCKED_NMI
     c.no_trap = 0
-    c.watch_hit = 0
+    if not shadow & SHADOW_MOV_SS:
+        c.watch_hit = 0
     step(c)
     if not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
         c.special &= SPECIAL_SHADOW ^ M32
     if c.fault == FAULT_EXIT:
         if shadow & (SHADOW_STI | SHADOW_MOV_SS):
-            start_shadow(c, shadow)
+            start_shadow(c, shadow & (SHADOW_STI | SHADOW_MOV_SS))
+        if resume:
+            c.flags |= F_RF
+            c.special |= SPECIAL_RESUME
     elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
         trap = 0
         c.watch_hit = 0
     if c.fault and handle_fault(c):
         return 1
-    if c.watch_hit or (trap and not c.no_trap):
-        c.debug[6] |= c.watch_hit
-        if trap and not c.no_trap:
-            c.debug[6] |= DR6_BS
-        return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
-    return 0
+    if c.shadow & SHADOW_MOV_SS:  # traps wait for the next instruction (SDM vol. 3 §6.8.3)
+        return 0
+    hit = c.watch_hit
+    c.watch_hit = 0
+    if trap and not c.no_trap:
+        hit |= DR6_BS
+    return debug_exception(c, hit) if hit else 0
 
 
 def run(c):
     """Run until the backend is to be told something; `c.info.kind` says what."""
     c.info.vectoring = 0
+    c.info.nmi_unblocking = 0
     c.count_exits += 1
     while True:
         if c.special or c.icount >= c.stop_at or (c.on_interrupt and intr_level(c)):
@@ -761,14 +793,17 @@ def stack_frame(c, o):
             c.regs[RSP] = sp
             return
         operands.put(c, RBP, 0, size, value)
-    elif (kind == PUSHF or kind == POPF) and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
-        mmu.exception(c, VEC_GP, 0)
+    elif (kind == PUSHF or kind == POPF) and virtual8086.trapped(c):
+        if kind == PUSHF:
+            virtual8086.push_flags(c, size)
+        else:
+            virtual8086.pop_flags(c, size)
     elif kind == PUSHF:
         mmu.push(c, flags.get_eflags(c) & ((F_RF | F_VM) ^ M64), size)
     elif kind == POPF:
         value = mmu.pop(c, size)
         if not c.fault:
-            transfer.pop_flags(c, value & ((F_RF) ^ M64), size, c.cpl)
+            transfer.pop_flags(c, value & (F_RF ^ M64), size, c.cpl)
     elif kind == PUSH_SEG:
         if size == 2:  # only 16 bits are written
             sp = (sp - 4) & c.sp_mask
@@ -797,6 +832,15 @@ def software_interrupt(c, vector, kind, length):
     c.fault_error = 0
     c.fault_has_error = 0
     c.fault_length = length
+
+
+def return_from_interrupt(c, size):
+    """IRET. NMIs are no longer blocked, even if it faults (SDM vol. 3 §6.7.1, §28.2.3)."""
+    blocked: u32 = c.shadow & BLOCKED_NMI
+    if not c.iret_keeps_nmi_blocked:
+        c.shadow &= BLOCKED_NMI ^ M32
+    transfer.interrupt_return(c, size)
+    c.info.nmi_unblocking = c.fault and blocked and not c.iret_keeps_nmi_blocked
 
 
 def stop_for_task_switch(c, o):
@@ -843,8 +887,6 @@ def transfer_control(c, o):
             if c.fault:
                 return
             operands.put(c, o.reg, 0, size, value)
-            if o.sub == SS:
-                start_shadow(c, SHADOW_MOV_SS)
         else:
             transfer.far_jump(c, selector, value, size, kind == CALL_FAR_M)
             stop_for_task_switch(c, o)
@@ -857,20 +899,22 @@ def transfer_control(c, o):
         if c.on_iret:
             system.stop(c, EXIT_IRET, o)
         else:
-            transfer.interrupt_return(c, size)
+            return_from_interrupt(c, size)
             stop_for_task_switch(c, o)
-    elif kind == INT and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
-        mmu.exception(c, VEC_GP, 0)
     elif kind == INT:
         if c.on_software_interrupt:
             system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
             c.info.vector = o.imm
-        else:
+        elif not c.flags & F_VM or not virtual8086.interrupt(c, o.imm):
             software_interrupt(c, o.imm, EVENT_SOFTWARE, o.length)
     elif kind == INT3:
         software_interrupt(c, VEC_BP, EVENT_SOFTWARE_EXCEPTION, o.length)
     elif kind == INT1:
         software_interrupt(c, VEC_DB, EVENT_PRIVILEGED, o.length)
+    elif kind == SYSENTER:
+        transfer.system_enter(c)
+    elif kind == SYSEXIT:
+        transfer.system_exit(c)
     elif kind == INTO:
         if flags.overflow(c):
             software_interrupt(c, VEC_OF, EVENT_SOFTWARE_EXCEPTION, o.length)
@@ -888,7 +932,7 @@ def transfer_control(c, o):
             mmu.exception_plain(c, VEC_BR)
     elif kind == CLI or kind == STI:
         if c.cpl > ((c.flags & F_IOPL) >> 12):
-            mmu.exception(c, VEC_GP, 0)
+            virtual8086.set_virtual_flag(c, kind == STI)
         elif kind == CLI:
             c.flags &= F_IF ^ M64
         elif not c.flags & F_IF:

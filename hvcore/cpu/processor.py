@@ -54,7 +54,8 @@ class Intercepts:
     def __init__(self) -> None:
         self.external_interrupt = False
         self.interrupt_window = False
-        self.nmi_window = False
+        self.nmi_window = False  # neither blocked nor in a shadow: an NMI can be injected
+        self.iret_keeps_nmi_blocked = False  # VMX: NMI exiting without virtual NMIs
         self.hlt = True
         self.io = True
         self.io_bitmap = None  # 8 KiB, a bit for a port; None: every port
@@ -112,17 +113,18 @@ class Processor(State):
         self.intercepts = Intercepts()
         native.allow(self)
         self.blocks_used = 1
-        self.set_model(SIGNATURE, EVERYTHING)
+        self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
         self.update_intercepts()
         self.sample_pins()
         self.reset()
 
-    def set_model(self, signature: u32, features: u32) -> None:
-        """Be the part that RESET's EDX and CPUID leaf 1's EDX describe; takes effect with the next `reset`.
+    def set_model(self, signature: u32, features: u32, extended: u32 = 0) -> None:
+        """Be the part that RESET's EDX and the EDX of CPUID leaves 1 and 8000_0001 describe, from the next `reset` on.
 
-        CR4 bits and instructions of missing features are refused with #GP and #UD.
+        CR4 bits, MSRs and instructions of missing features are refused with #GP and #UD.
         """
+        self.extended = extended
         self.signature = signature
         self.features = features
         self.cr4_writable = system.cr4_of(features)
@@ -143,6 +145,8 @@ class Processor(State):
         self.regs[RDX] = self.signature
         self.cr0 = 0x60000010
         self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
+        self.sysenter_cs = self.sysenter_esp = self.sysenter_eip = 0
+        self.pat = PAT_POWER_ON
         self.protected = 0
         mmu.set_cpl(self, 0)
         for i in range(6):
@@ -284,19 +288,11 @@ class Processor(State):
 
     def msr(self, index):
         """An MSR that the processor itself uses, or None."""
-        if index == 0x10:
-            return system.time_stamp(self)
-        return None
+        return system.read_msr(self, index) if system.has_msr(self, index) else None
 
     def set_msr(self, index, value) -> bool:
-        """Set such an MSR; False if there is none."""
-        if index == 0x10:
-            self.tsc_offset = 0
-            now = system.time_stamp(self)
-            offset = (value - now) & 0xFFFFFFFFFFFFFFFF
-            self.tsc_offset = offset - (1 << 64) if offset >> 63 else offset
-            return True
-        return False
+        """Set such an MSR; False if there is none, or it cannot hold this value."""
+        return bool(system.has_msr(self, index) and system.write_msr(self, index, value))
 
     @property
     def tsc(self):
@@ -356,6 +352,8 @@ class Processor(State):
         w = self.intercepts
         self.on_interrupt = w.external_interrupt
         self.on_window = w.interrupt_window
+        self.on_nmi_window = w.nmi_window
+        self.iret_keeps_nmi_blocked = w.iret_keeps_nmi_blocked
         self.on_hlt = w.hlt
         self.on_io = w.io
         self.on_cpuid = w.cpuid
@@ -385,7 +383,7 @@ class Processor(State):
         if w.io_bitmap is not None:
             for i in range(8192):
                 self.io_bitmap[i] = w.io_bitmap[i]
-        if w.interrupt_window:
+        if w.interrupt_window or w.nmi_window:
             self.special |= SPECIAL_WINDOW
         else:
             self.special &= SPECIAL_WINDOW ^ 0xFFFFFFFF
@@ -414,10 +412,32 @@ class Processor(State):
         """
         self.eip = next_rip & 0xFFFFFFFF
         self.icount += 1
+        self.flags &= F_RF ^ 0xFFFFFFFF
+        if self.watch_hit:  # an I/O breakpoint
+            self.debug[6] |= self.watch_hit
+            self.info.debug_status = self.watch_hit
+            self.watch_hit = 0
+            self.raise_exception(1)
         if self.shadow & 3:
             self.shadow &= 8
             self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
         return (self.special & SPECIAL_TRAP) != 0
+
+    @property
+    def watched(self) -> bool:
+        """Whether each iteration of a repeated instruction counts: TF is set, or DR7 enables a breakpoint."""
+        return (self.special & (SPECIAL_TRAP | SPECIAL_DEBUG)) != 0
+
+    def end_iteration(self) -> None:
+        """Complete one iteration, not the last, of a repeated instruction that a backend executed itself."""
+        hit: u64 = self.watch_hit | (DR6_BS if self.special & SPECIAL_TRAP else 0)
+        self.flags |= F_RF
+        self.special |= SPECIAL_RESUME
+        self.watch_hit = 0
+        if hit:
+            self.debug[6] |= hit
+            self.info.debug_status = hit
+            self.raise_exception(1)
 
     def inject(self, kind, vector, error_code=None, instruction_length=0) -> None:
         """Deliver an event first thing on the next run (kinds as in SDM vol. 3 table 25-17)."""
@@ -466,7 +486,7 @@ class Processor(State):
 
     def sample_pins(self) -> None:
         """Look at A20M#."""
-        mask = 0xFFFFFFFF if self.pins[0x80] else 0xFFEFFFFF
+        mask = 0xFFFFFFFFFFFFFFFF if self.pins[0x80] else 0xFFFFFFFFFFEFFFFF
         if mask != self.a20_mask:
             self.a20_mask = mask
             mmu.flush(self)
@@ -549,12 +569,14 @@ class Processor(State):
         """
         stop_at: u64 = self.stop_at
         shadow: u32 = self.shadow
+        hit: u64 = 0
         trap: u32 = self.special & SPECIAL_TRAP
+        self.watch_hit = 0
         self.mmio_used = 0
         self.mmio_writes = 0
         self.emulating = 1
         self.stop_at = self.icount + 1
-        self.shadow = 0
+        self.shadow = shadow & BLOCKED_NMI
         execute.step(self)
         self.emulating = 0
         self.stop_at = stop_at
@@ -562,14 +584,19 @@ class Processor(State):
             self.fault = FAULT_NONE
             self.shadow = shadow
             return 1 if self.info.kind == 12 and self.info.read else 3
-        if not self.shadow:
+        if not self.shadow & (SHADOW_STI | SHADOW_MOV_SS):
             self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
         if self.fault == FAULT_EXCEPTION:
             self.keep_fault()
             return 2
+        if self.fault == FAULT_REPEAT:
+            self.flags |= F_RF
+            self.special |= SPECIAL_RESUME
         self.fault = FAULT_NONE
-        if trap:
-            self.debug[6] |= 0x4000
+        hit = self.watch_hit | (DR6_BS if trap else 0)
+        if hit:
+            self.debug[6] |= hit
+            self.info.debug_status = hit
             self.raise_exception(1)
         return 0
 

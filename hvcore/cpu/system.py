@@ -39,11 +39,8 @@ EXIT_LMSW = cython.declare(u32, 25)
 EXIT_CLTS = cython.declare(u32, 26)
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
-CR4_WRITABLE = cython.declare(
-    u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT
-)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
-DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
+DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xDC01)
 
 
 def stop(c, kind, o):
@@ -62,6 +59,85 @@ def time_stamp(c):
         return cython.cast(u64, now.tv_sec) * 1000000000 + cython.cast(u64, now.tv_nsec) + c.tsc_offset
     else:
         return (time.monotonic_ns() + c.tsc_offset) & M64
+
+
+# Model-specific registers
+
+
+def has_msr(c, index):
+    """Whether the processor itself has this MSR; all others are the common layer's policy."""
+    if index == MSR_TSC:
+        return c.features & HAS_TSC
+    elif MSR_SYSENTER_CS <= index <= MSR_SYSENTER_EIP:
+        return c.features & HAS_SEP
+    elif index == MSR_PAT:
+        return c.features & HAS_PAT
+    elif index == MSR_EFER:
+        return c.extended & HAS_NX
+    return 0
+
+
+def read_msr(c, index):
+    """The value of an MSR that the processor has."""
+    if index == MSR_TSC:
+        return time_stamp(c)
+    elif index == MSR_SYSENTER_CS:
+        return c.sysenter_cs
+    elif index == MSR_SYSENTER_ESP:
+        return c.sysenter_esp
+    elif index == MSR_SYSENTER_EIP:
+        return c.sysenter_eip
+    elif index == MSR_PAT:
+        return c.pat
+    return c.efer
+
+
+def pat_valid(value):
+    """Whether all eight fields name a memory type: UC, WC, WT, WP, WB or UC- (SDM vol. 3 table 12-10)."""
+    i: u32
+    kind: u64
+    for i in range(8):
+        kind = (value >> (8 * i)) & 0xFF
+        if kind > 7 or kind == 2 or kind == 3:
+            return 0
+    return 1
+
+
+def write_msr(c, index, value):
+    """Set an MSR that the processor has; 0 if the value is refused."""
+    if index == MSR_TSC:
+        c.tsc_offset = 0
+        c.tsc_offset = cython.cast(s64, value - time_stamp(c)) if cython.compiled else value - time_stamp(c)
+    elif index == MSR_SYSENTER_CS:
+        c.sysenter_cs = value & M32
+    elif index == MSR_SYSENTER_ESP:
+        c.sysenter_esp = value & M32
+    elif index == MSR_SYSENTER_EIP:
+        c.sysenter_eip = value & M32
+    elif index == MSR_PAT:
+        if not pat_valid(value):
+            return 0
+        c.pat = value
+    else:
+        if value & (EFER_NXE ^ M64):
+            return 0
+        c.efer = value
+        mmu.flush(c)
+    return 1
+
+
+def access_msr(c, read):
+    """RDMSR or WRMSR that no backend wants to see."""
+    index: u32 = c.regs[RCX] & M32
+    value: u64
+    if not has_msr(c, index):
+        mmu.exception(c, VEC_GP, 0)
+    elif read:
+        value = read_msr(c, index)
+        c.regs[RAX] = value & M32
+        c.regs[RDX] = value >> 32
+    elif not write_msr(c, index, (c.regs[RDX] & M32) << 32 | (c.regs[RAX] & M32)):
+        mmu.exception(c, VEC_GP, 0)
 
 
 def privileged(c):
@@ -113,6 +189,19 @@ def intercepted(c, port, n):
     return 0
 
 
+def watch_port(c, port, n):
+    """Note the I/O breakpoints that an access meets (SDM vol. 3 §18.2.4, R/W 10b); a trap follows."""
+    i: u32
+    size: u64
+    if not c.special & SPECIAL_DEBUG or not c.cr4 & CR4_DE:
+        return
+    for i in range(4):
+        size = (c.debug[7] >> (18 + 4 * i)) & 3
+        if (c.debug[7] >> (2 * i)) & 3 and (c.debug[7] >> (16 + 4 * i)) & 3 == 2:
+            if (c.debug[i] & (size ^ M64)) < port + n and port <= (c.debug[i] | size):
+                c.watch_hit |= 1 << i
+
+
 def describe_port_access(c, o, port, read):
     """The facts of IN, OUT, INS and OUTS."""
     c.info.port = port
@@ -130,6 +219,7 @@ def port_access(c, o, port, read):
     n: u32 = 1 << o.size
     if not io_allowed(c, port, n):
         return
+    watch_port(c, port, n)
     if intercepted(c, port, n):
         stop(c, EXIT_IO, o)
         describe_port_access(c, o, port, read)
@@ -148,6 +238,7 @@ def string_port_access(c, o):
         return
     if not io_allowed(c, port, n):
         return
+    watch_port(c, port, n)
     if not intercepted(c, port, n):
         strings.string(c, o)
         return
@@ -162,10 +253,26 @@ def string_port_access(c, o):
 # Control registers and descriptor tables
 
 
+def directory_pointers_valid(c, cr3, cr4):
+    """Whether no present entry of PAE's first table has a reserved bit (SDM vol. 3 §4.4.1); #GP(0) if one has."""
+    i: u32
+    entry: u64
+    if not cr4 & CR4_PAE:
+        return 1
+    for i in range(4):
+        entry = mmu.table_entry(c, (cr3 & PAE_ROOT) + i * 8, 8)
+        if entry & PTE_P and entry & PDPTE_RESERVED:
+            mmu.exception(c, VEC_GP, 0)
+            return 0
+    return 1
+
+
 def write_cr0(c, value):
     """MOV to CR0 and LMSW; #GP(0) for combinations that do not exist (SDM vol. 3 §2.5)."""
     if (value & CR0_PG and not value & CR0_PE) or (value & CR0_NW and not value & CR0_CD):
         mmu.exception(c, VEC_GP, 0)
+        return
+    if value & CR0_PG and not c.cr0 & CR0_PG and not directory_pointers_valid(c, c.cr3, c.cr4):
         return
     c.cr0 = (value & CR0_WRITABLE) | CR0_ET
     if not c.cr0 & CR0_PE:
@@ -177,6 +284,8 @@ def write_cr0(c, value):
 def cr4_of(features):
     """The writable bits of CR4 on a processor with these features (CPUID leaf 1, EDX)."""
     mask: u64 = 0
+    if features & HAS_VME:
+        mask |= CR4_VME | CR4_PVI
     if features & HAS_TSC:
         mask |= CR4_TSD
     if features & HAS_DE:
@@ -185,13 +294,15 @@ def cr4_of(features):
         mask |= CR4_PSE
     if features & HAS_PAE:
         mask |= CR4_PAE
+    if features & HAS_MCE:
+        mask |= CR4_MCE
     if features & HAS_PGE:
         mask |= CR4_PGE
     if features & HAS_FXSR:
         mask |= CR4_OSFXSR
     if features & HAS_SSE:
         mask |= CR4_OSXMMEXCPT
-    return mask & CR4_WRITABLE
+    return mask
 
 
 def write_cr(c, number, value):
@@ -201,11 +312,15 @@ def write_cr(c, number, value):
     elif number == 2:
         c.cr2 = value
     elif number == 3:
+        if c.cr0 & CR0_PG and not directory_pointers_valid(c, value, c.cr4):
+            return
         c.cr3 = value
         mmu.flush_local(c)
     elif number == 4:
         if value & (c.cr4_writable ^ M64):
             mmu.exception(c, VEC_GP, 0)
+            return
+        if c.cr0 & CR0_PG and not directory_pointers_valid(c, c.cr3, value):
             return
         c.cr4 = value
         mmu.flush(c)
@@ -362,7 +477,7 @@ def execute(c, o):
             stop(c, EXIT_RDMSR if kind == RDMSR else EXIT_WRMSR, o)
             c.info.number = c.regs[RCX] & M32
         else:
-            mmu.exception(c, VEC_GP, 0)  # which MSRs there are is the common layer's policy
+            access_msr(c, kind == RDMSR)
     elif kind == INVD or kind == WBINVD:
         if privileged(c) and c.on_invd:
             stop(c, EXIT_INVD if kind == INVD else EXIT_WBINVD, o)
@@ -422,6 +537,7 @@ def execute(c, o):
         if c.debug[7] & DR7_GD:  # general detect: the debug registers are somebody else's
             c.debug[7] &= DR7_GD ^ M64
             c.debug[6] |= DR6_BD
+            c.info.debug_status = DR6_BD
             mmu.exception_plain(c, VEC_DB)
             return
         access_register(c, o, EXIT_DR_ACCESS, n, c.on_dr_read if kind == MOV_R_DR else c.on_dr_write)

@@ -31,6 +31,8 @@ class FakeProcessor:
         self.pins = pins
         self.exit = ExitInfo()
         self.intercepts = SimpleNamespace()
+        self.watched = False
+        self.iterations = 0
         self.script: list[tuple[int, dict[str, Any]] | Callable[[], tuple[int, dict[str, Any]]]] = []
         self.injected: list[tuple[int, int, int | None, int]] = []
         self.invalidated: list[tuple[int, int]] = []
@@ -50,8 +52,8 @@ class FakeProcessor:
         self.set_model(0x633, 0xFFFFFFFF)
         self.reset()
 
-    def set_model(self, signature: int, features: int) -> None:
-        self.signature, self.features = signature, features
+    def set_model(self, signature: int, features: int, extended: int = 0) -> None:
+        self.signature, self.features, self.extended = signature, features, extended
 
     def reset(self) -> None:
         self.registers = [0] * 16
@@ -63,6 +65,9 @@ class FakeProcessor:
         self.gdtr = self.idtr = (0, 0xFFFF)
         self.interruptibility = self.activity = 0
         self.msrs = {0x174: 0, 0x175: 0, 0x176: 0, 0x10: 5}
+
+    def end_iteration(self) -> None:
+        self.iterations += 1
 
     def gpr(self, i: int) -> int:
         return self.registers[i]
