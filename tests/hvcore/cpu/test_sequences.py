@@ -117,3 +117,13 @@ def test_enter_that_cannot_read_an_outer_frame_writes_nothing_for_it() -> None:
     assert bench.processor.exit.vector == 12
     assert (bench.processor.gpr(ESP), bench.processor.gpr(EBP)) == (0x8000, 2)
     assert bench.memory.read(0x7FF0, 12) == b"\xaa" * 12
+
+
+def test_enter_of_16_bits_on_a_stack_of_32_changes_the_low_half_of_ebp() -> None:
+    """As silicon does; Unicorn changes all of it."""
+    bench = Bench(32, 1 << 20)
+    bench.processor.set_gpr(ESP, 0x8000)
+    bench.processor.set_gpr(EBP, 0x12345678)
+    bench.run(bytes.fromhex("66 c8 1000 00 f4"))
+    assert (bench.processor.gpr(EBP), bench.processor.gpr(ESP)) == (0x12347FFE, 0x7FEE)
+    assert bench.memory.read(0x7FFC, 4) == bytes.fromhex("0000 7856")
