@@ -114,7 +114,7 @@ def beyond_a_limit(ours: Outcome, theirs: Outcome, bits: int) -> bool:
 
 
 def write_before_read(ours: Outcome, theirs: Outcome) -> bool:
-    """Whether an operand that is modified lies over READ_ONLY's end: silicon tells of the first page, QEMU of the second."""
+    """Whether what is modified lies over READ_ONLY's end: silicon tells of the first page, QEMU of the other."""
     end = machines.READ_ONLY + 0x1000
     return (
         ours.stop == theirs.stop == 14
