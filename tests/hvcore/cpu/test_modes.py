@@ -50,7 +50,17 @@ def test_the_uncompiled_processor_passes_a_sample_of_the_same_tests(tmp_path: Pa
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     vectors = os.environ.get("DEVMODEL_VECTORS", str(ROOT.parent / "shared" / "vectors"))
     environment = {**os.environ, "DEVMODEL_VECTORS": vectors, "PYTHONPATH": str(tmp_path)}
-    names = ("test_vectors", "test_against_unicorn", "test_execute", "test_decode", "test_x87", "test_sse")
+    names = (
+        "test_vectors",
+        "test_against_unicorn",
+        "test_execute",
+        "test_decode",
+        "test_x87",
+        "test_sse",
+        "test_paging",
+        "test_sequences",
+        "test_changing_code",
+    )
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         + [f"tests/hvcore/cpu/{name}.py" for name in names],
@@ -58,6 +68,7 @@ def test_the_uncompiled_processor_passes_a_sample_of_the_same_tests(tmp_path: Pa
         env=environment,
         capture_output=True,
         text=True,
+        timeout=600,  # of about 30 seconds on an idle machine
         check=False,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-1000:]
