@@ -5,7 +5,7 @@ import sys
 import time
 
 from tests.hvcore.cpu.differential.compare import shrink
-from tests.hvcore.cpu.differential.kinds import KINDS, case_of, machines_for
+from tests.hvcore.cpu.differential.kinds import BY_HAND, KINDS, case_of, machines_for
 from tests.hvcore.cpu.differential.machines import HALT, STRAYED
 from tests.hvcore.cpu.differential.report import named_test
 
@@ -21,7 +21,7 @@ def ends(stops: dict[int, int]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hvcore.cpu.differential", description=__doc__)
-    parser.add_argument("--kind", choices=KINDS, default="int32")
+    parser.add_argument("--kind", choices=KINDS + BY_HAND, default="int32")
     parser.add_argument(
         "--cases", type=int, default=20_000, help="how many programs; of integers each runs twice"
     )
