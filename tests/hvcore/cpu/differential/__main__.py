@@ -33,23 +33,26 @@ def main() -> int:
     started = shown = time.monotonic()
     failures = 0
     seed = arguments.seed
-    while seed < arguments.seed + arguments.cases:
-        case = case_of(arguments.kind, seed)
-        found = pair.differences(case)
-        if found:
-            failures += 1
-            small = shrink(pair, case)
-            print(f"\n# {arguments.kind}, seed {seed}: {'; '.join(found)}")
-            print(named_test(pair, small, arguments.kind, seed), flush=True)
-            pair.renew()
-        seed += 1
-        now = time.monotonic()
-        if failures >= arguments.failures or now - started > arguments.seconds:
-            break
-        if now - shown > 10:
-            shown = now
-            done = seed - arguments.seed
-            print(f"{done} cases, {done / (now - started):.0f} a second, {failures} differ", flush=True)
+    try:
+        while seed < arguments.seed + arguments.cases:
+            case = case_of(arguments.kind, seed)
+            found = pair.differences(case)
+            if found:
+                failures += 1
+                small = shrink(pair, case)
+                print(f"\n# {arguments.kind}, seed {seed}: {'; '.join(found)}")
+                print(named_test(pair, small, arguments.kind, seed), flush=True)
+                pair.renew()
+            seed += 1
+            now = time.monotonic()
+            if failures >= arguments.failures or now - started > arguments.seconds:
+                break
+            if now - shown > 10:
+                shown = now
+                done = seed - arguments.seed
+                print(f"{done} cases, {done / (now - started):.0f} a second, {failures} differ", flush=True)
+    except KeyboardInterrupt:  # with its figures
+        pass
     done, took = seed - arguments.seed, time.monotonic() - started
     print(
         f"{arguments.kind}: {done} programs from seed {arguments.seed}, {pair.instructions} instructions, "
