@@ -14,6 +14,7 @@ from tests.hvcore.cpu.bench import EBP, ESP, Bench
 pytest.importorskip("unicorn", reason="the oracle, Unicorn, is not installed")
 pytest.importorskip("capstone", reason="the disassembler, Capstone, is not installed")
 
+from tests.hvcore.cpu.differential import __main__ as command
 from tests.hvcore.cpu.differential import machines
 from tests.hvcore.cpu.differential.compare import Case, Machines, Pair, shrink
 from tests.hvcore.cpu.differential.kinds import BITS, KINDS, case_of, machines_for
@@ -69,6 +70,21 @@ def test_a_failing_sequence_shrinks_to_its_one_instruction() -> None:
     assert "01000  0fc9                   bswap ecx" in text
     assert "ecx: 0, oracle 1" in text
     compile(text, "pasted", "exec")
+
+
+def test_the_command_says_what_it_ran_and_where_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command.main(["--kind", "int16", "--cases", "20", "--seed", "7"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("int16: 20 programs, 40 runs, ")
+    assert " from seed 7, 0 differ, " in said
+    assert said.endswith("next seed 27\n")
+    monkeypatch.setattr(command, "machines_for", lambda _: Liar(32))
+    assert command.main(["--kind", "int32", "--cases", "1000", "--failures", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "def test_int32_case_" in said
+    assert " 1 differ, " in said
 
 
 def test_a_difference_in_a_register_a_flag_memory_or_a_fault_is_found() -> None:

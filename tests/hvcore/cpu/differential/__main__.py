@@ -19,7 +19,7 @@ def ends(stops: dict[int, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hvcore.cpu.differential", description=__doc__)
     parser.add_argument("--kind", choices=KINDS + BY_HAND, default="int32")
     parser.add_argument(
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="number of the first; go on where a run ended")
     parser.add_argument("--failures", type=int, default=5, help="stop after so many")
     parser.add_argument("--seconds", type=float, default=3600, help="stop after so long")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     pair = machines_for(arguments.kind)
     started = shown = time.monotonic()
     failures = 0
@@ -53,10 +53,10 @@ def main() -> int:
                 print(f"{done} cases, {done / (now - started):.0f} a second, {failures} differ", flush=True)
     except KeyboardInterrupt:  # with its figures
         pass
-    done, took = seed - arguments.seed, time.monotonic() - started
+    done, took, runs = seed - arguments.seed, time.monotonic() - started, sum(pair.stops.values())
     print(
-        f"{arguments.kind}: {done} programs from seed {arguments.seed}, {pair.instructions} instructions, "
-        f"{failures} differ, {took:.0f} s; runs ended with {ends(pair.stops)}, "
+        f"{arguments.kind}: {done} programs, {runs} runs, {pair.instructions} instructions, from seed "
+        f"{arguments.seed}, {failures} differ, {took:.0f} s; runs ended with {ends(pair.stops)}, "
         f"at a segment's limit {pair.beyond}; next seed {seed}"
     )
     return 1 if failures else 0

@@ -633,6 +633,35 @@ def string(m: Maker) -> None:
     )
 
 
+COPIES = [  # loads and stores that change no bit: prefix and opcode, ModR/M reg, bytes
+    ((b"\x0f\x10", 3, 16), (b"\x0f\x11", 3, 16)),  # MOVUPS
+    ((b"\xf3\x0f\x6f", 2, 16), (b"\xf3\x0f\x7f", 2, 16)),  # MOVDQU
+    ((b"\x0f\x28", 3, 16), (b"\x0f\x29", 3, 16)),  # MOVAPS, mostly #GP
+    ((b"\x0f\x6f", 4, 8), (b"\x0f\x7f", 4, 8)),  # MOVQ, MMX
+    ((b"\xf3\x0f\x7e", 1, 8), (b"\x66\x0f\xd6", 1, 8)),  # MOVQ, SSE2
+    ((b"\xf3\x0f\x10", 1, 4), (b"\xf3\x0f\x11", 1, 4)),  # MOVSS
+    ((b"\xf2\x0f\x10", 1, 8), (b"\x66\x0f\x17", 1, 8)),  # MOVSD, MOVHPD
+    ((b"\xdf", 5, 8), (b"\xdf", 7, 8)),  # FILD, FISTP
+    ((b"\xdb", 5, 10), (b"\xdb", 7, 10)),  # FLD, FSTP of 80 bits
+    ((b"\xdb", 0, 4), (b"\xdb", 3, 4)),  # FILD, FISTP of 32 bits
+]
+
+
+def copy(m: Maker) -> None:
+    """From memory to memory through a vector register or the x87: whole or, where it faults, not at all."""
+    r = m.random
+    load, store = r.choice(COPIES)
+    if load[0] == b"\x0f\x28" and (not m.user or r.random() < 0.7):  # QEMU does not ask for alignment
+        return
+    if load[0][0] >= 0xD8:
+        m.emit(b"\xdb\xe3")
+    for (code, reg, size), access in ((load, "r"), (store, "w")):
+        head, rest = m.operand(reg, size, access, memory=True)
+        m.emit(head + code + rest)
+    if load[0] == b"\x0f\x6f":
+        m.emit(b"\x0f\x77")
+
+
 def nothing(m: Maker) -> None:
     r = m.random
     if r.random() < 0.5:
@@ -661,7 +690,7 @@ def interrupt(m: Maker) -> None:
 PLAIN: list[Callable[[Maker], None]] = [
     alu, alu, alu, alu, test, unary, unary, shift, shift, double_shift, multiply, divide, move, move, move,
     exchange, extend, extend, conditional, conditional, address_of, bits_of, scan, compare_exchange,
-    accumulator, byte_swap, translate, stack, stack, stack_frames, string, nothing, interrupt,
+    accumulator, byte_swap, translate, stack, stack, stack_frames, string, copy, nothing, interrupt,
 ]  # fmt: skip
 
 
