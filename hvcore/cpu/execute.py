@@ -1726,7 +1726,6 @@ def execute(c, j, end):
 
     Sets `c.eip` and `c.icount`.
     """
-    ops: cython.pointer(Op) = c.ops
     start: u32 = j
     block: s64 = c.current
     left: u64 = 0  # where host code would like to be linked to what comes next

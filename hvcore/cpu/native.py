@@ -683,7 +683,7 @@ def put_result(c, o):
 
 
 def call_shift(c, o):
-    """The shifts and rotations that are too rare for code of their own."""
+    """Shifts and rotations that are too rare for code of their own."""
     count_to_ecx(c, o)
     if o.size == 0:
         with_field(c, X_MOVZX8, 0, HDX, byte_at(c, o.reg, o.rsh))

@@ -84,7 +84,7 @@ def one(c, o, kind):
 def run_of(at, size, most):
     """How many items of `size` lie in a row, upwards, in the page of offset `at`; `most` at most."""
     n: u64 = (4096 - (at & 0xFFF)) >> size
-    return n if n < most else most
+    return min(n, most)
 
 
 def in_memory(c, lin, write, length):
@@ -157,7 +157,7 @@ def string(c, o):
             c.fault = FAULT_REPEAT
             return
         if kind == MOVS or kind == STOS:
-            n = several(c, o, kind, left if left < most else most)
+            n = several(c, o, kind, min(left, most - done))
             if n:
                 left -= n
                 done += n

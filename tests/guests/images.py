@@ -18,11 +18,14 @@ terminal_input serial console
 terminal_output serial console
 """
 SCREEN = "true\n"
-KERNEL = SERIAL + """set root=(hd0,msdos1)
+KERNEL = (
+    SERIAL
+    + """set root=(hd0,msdos1)
 linux /kernel {arguments}
 initrd /initrd
 boot
 """
+)
 HELLO = "Hello from a FAT file system.\n"
 
 

@@ -13,9 +13,9 @@ GUESTS: Final = Path(__file__).parents[2] / ".guests"
 """Where packages.sh puts what it fetches."""
 MARKER: Final = "userspace is up"
 DRIVERS: Final = ("ata_piix", "sd_mod", "sr_mod")
-APPLETS: Final = (
-    "sh cat dd dmesg echo grep halt insmod ls md5sum mkdir mount poweroff ps reboot seq sleep stty sync true uname wc"
-).split()
+APPLETS: Final = """
+    sh cat dd dmesg echo grep halt insmod ls mkdir mount poweroff ps reboot seq sha256sum sleep stty sync true uname wc
+""".split()
 INIT: Final = f"""#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -74,7 +74,7 @@ def archive(files: Iterator[tuple[str, int, bytes, tuple[int, int]]]) -> bytes:
         data.extend(bytes(-len(data) % 4))
 
     number = 0
-    for number, (name, mode, contents, device) in enumerate(files, 1):  # noqa: B007
+    for number, (name, mode, contents, device) in enumerate(files, 1):
         append(number, name, mode, contents, device)
     append(number + 1, "TRAILER!!!", 0, b"", (0, 0))
     return bytes(data)

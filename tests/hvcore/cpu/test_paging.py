@@ -146,6 +146,23 @@ def test_a_store_across_pages_is_all_or_nothing(paged: Paged) -> None:
     assert paged.memory.read(FRAME + 0xFFC, 8) == bytes(8)
 
 
+@pytest.mark.parametrize(
+    "code", ["d105 fe0f3000", "8305 fe0f3000 01", "8705 fe0f3000"], ids=["rol", "add", "xchg"]
+)
+def test_what_is_modified_across_pages_faults_as_a_write_to_the_first_that_may_not_be_written(
+    paged: Paged, code: str
+) -> None:
+    """As silicon does; to read both pages first, and then to fault in the second, would be another processor."""
+    paged.processor.set_cr(0, PG | WP | 0x11)
+    paged.map(P)
+    paged.map(0, page=PAGE + 0x1000)
+    assert paged.faults(bytes.fromhex(code)) == (3, PAGE + 0xFFE)
+    paged.map(0)
+    paged.map(P | W, page=PAGE + 0x1000)
+    paged.processor.set_cr(3, DIRECTORY)
+    assert paged.faults(bytes.fromhex(code)) == (2, PAGE + 0xFFE)
+
+
 def test_invlpg_forgets_one_page(paged: Paged) -> None:
     paged.write(FRAME + 4, b"\x11")
     paged.write(FRAME + 0x1004, b"\x22")

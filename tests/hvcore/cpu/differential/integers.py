@@ -45,8 +45,9 @@ VALUES = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000
 class Maker:
     """Makes one program, `rows`, with the registers it wants to start with."""
 
-    def __init__(self, seed: int | str, bits: int) -> None:
+    def __init__(self, seed: int | str, bits: int, *, user: bool = False) -> None:
         self.random = random.Random(seed)
+        self.user = user  # for a host's 32-bit user mode: no INT n, and FS and GS are its own
         self.bits = bits
         self.native = bits // 8
         self.rows: list[Instruction] = []
@@ -101,7 +102,7 @@ class Maker:
         return r.choice(
             [
                 READ_ONLY + r.randrange(16, 4000), READ_ONLY - r.randrange(1, 4),
-                READ_ONLY + 0x1000 - (r.randrange(1, 4) if access == "r" else 16),  # which of two faults: silicon
+                READ_ONLY + 0x1000 - (r.randrange(1, 4) if access == "r" or self.user else 16),
                 READ_ONLY + 0x1000 + r.randrange(64), DATA - r.randrange(1, 8), r.getrandbits(32),
             ]
         )  # fmt: skip
@@ -111,7 +112,7 @@ class Maker:
         r = self.random
         prefix, number = b"", default
         if r.random() < 0.15:
-            number = r.choice([ES, CS, SS, DS, FS, GS])
+            number = r.choice([ES, CS, SS, DS] if self.user else [ES, CS, SS, DS, FS, GS])
             if number == CS and self.bits == 32:
                 number = DS
             prefix = PREFIX[number]
@@ -235,6 +236,10 @@ class Maker:
         prefix = b"" if self.bits == 32 else b"\x66"
         self.emit(prefix + bytes([0xB8 + register]) + (value & 0xFFFFFFFF).to_bytes(4, "little"))
 
+    def lost(self, what: str) -> int:
+        """The flags that Unicorn loses, where it is the oracle."""
+        return 0 if self.user else UNICORN_LOSES[what]
+
     def new_label(self) -> int:
         self.labels += 1
         return self.labels - 1
@@ -280,7 +285,7 @@ def test(m: Maker) -> None:
         head, rest = m.operand(m.register(size, "r"), size, "r")
         m.emit(prefix + head + bytes([0x84 + low]) + rest, STATUS, UNDEFINED["logic"])
     else:
-        head, rest = m.operand(0, size, "r")  # Unicorn does not know the twin at /1
+        head, rest = m.operand(m.random.randrange(2) if m.user else 0, size, "r")  # Unicorn knows no /1
         m.emit(prefix + head + bytes([0xF6 + low]) + rest + m.immediate(size), STATUS, UNDEFINED["logic"])
 
 
@@ -295,7 +300,7 @@ def unary(m: Maker) -> None:
     head, rest = m.operand((0, 1, 2, 3)[which], size, "w")
     opcode = 0xFE if which < 2 else 0xF6
     defines = (STATUS & ~CF, STATUS & ~CF, 0, STATUS)[which]
-    if which != 3:  # Unicorn's LOCK NEG has wrong flags
+    if which != 3 or m.user:  # Unicorn's LOCK NEG has wrong flags
         head = lock(m, head, rest)
     m.emit(prefix + head + bytes([opcode + low]) + rest, defines)
 
@@ -484,8 +489,9 @@ def compare_exchange(m: Maker) -> None:
     if r.random() < 0.3:
         if m.may_change(EAX, EDX):
             head, rest = m.operand(1, 8, "w", memory=True)
-            m.emit(lock(m, head, rest) + b"\x0f\xc7" + rest, ZF, UNICORN_LOSES["cmpxchg8b"])
-            m.rows.append(COMPARE)
+            m.emit(lock(m, head, rest) + b"\x0f\xc7" + rest, ZF, m.lost("cmpxchg8b"))
+            if not m.user:
+                m.rows.append(COMPARE)
         return
     prefix, size, low = m.sized()
     if r.random() < 0.5:
@@ -577,13 +583,17 @@ def stack_frames(m: Maker) -> None:
     elif which == 2:
         if m.may_change(EBP):
             level = r.choice([0, 0, 0, 1, 2, 3, 33])
-            prefix = b""  # of another size than the stack's: how much of EBP changes is for silicon to say
+            prefix = (
+                prefix if m.user else b""
+            )  # of another size than the stack's: how much of EBP changes is for silicon to say
             m.emit(prefix + b"\xc8" + r.randrange(64).to_bytes(2, "little") + bytes([level]))
             move(m)
             if r.random() < 0.5 and not level:
                 m.emit(prefix + b"\xc9")
     elif which == 3:  # POPF, without TF, VM and what only a kernel changes
-        value = (m.value() & (STATUS | DF)) | r.choice([0, 0x200000, 0x40000, 0x4000])
+        value = (m.value() & (STATUS | DF)) | r.choice(
+            [0, 0x200000] if m.user else [0, 0x200000, 0x40000, 0x4000]
+        )
         m.emit(prefix + b"\x68" + value.to_bytes(4, "little")[:size])
         m.emit(prefix + b"\x9d", STATUS)
     else:
@@ -618,7 +628,38 @@ def string(m: Maker) -> None:
     prefixes = [p for p in (head, repeat, size_prefix) if p]
     r.shuffle(prefixes)
     defines = STATUS if compares and not repeat else 0  # none if ECX is 0
-    m.emit(b"".join(prefixes) + bytes([kind + low]), defines, partial=bool(compares and repeat))
+    m.emit(
+        b"".join(prefixes) + bytes([kind + low]), defines, partial=bool(compares and repeat and not m.user)
+    )
+
+
+COPIES = [  # loads and stores that change no bit: prefix and opcode, ModR/M reg, bytes
+    ((b"\x0f\x10", 3, 16), (b"\x0f\x11", 3, 16)),  # MOVUPS
+    ((b"\xf3\x0f\x6f", 2, 16), (b"\xf3\x0f\x7f", 2, 16)),  # MOVDQU
+    ((b"\x0f\x28", 3, 16), (b"\x0f\x29", 3, 16)),  # MOVAPS, mostly #GP
+    ((b"\x0f\x6f", 4, 8), (b"\x0f\x7f", 4, 8)),  # MOVQ, MMX
+    ((b"\xf3\x0f\x7e", 1, 8), (b"\x66\x0f\xd6", 1, 8)),  # MOVQ, SSE2
+    ((b"\xf3\x0f\x10", 1, 4), (b"\xf3\x0f\x11", 1, 4)),  # MOVSS
+    ((b"\xf2\x0f\x10", 1, 8), (b"\x66\x0f\x17", 1, 8)),  # MOVSD, MOVHPD
+    ((b"\xdf", 5, 8), (b"\xdf", 7, 8)),  # FILD, FISTP
+    ((b"\xdb", 5, 10), (b"\xdb", 7, 10)),  # FLD, FSTP of 80 bits
+    ((b"\xdb", 0, 4), (b"\xdb", 3, 4)),  # FILD, FISTP of 32 bits
+]
+
+
+def copy(m: Maker) -> None:
+    """From memory to memory through a vector register or the x87: whole or, where it faults, not at all."""
+    r = m.random
+    load, store = r.choice(COPIES)
+    if load[0] == b"\x0f\x28" and (not m.user or r.random() < 0.7):  # QEMU does not ask for alignment
+        return
+    if load[0][0] >= 0xD8:
+        m.emit(b"\xdb\xe3")
+    for (code, reg, size), access in ((load, "r"), (store, "w")):
+        head, rest = m.operand(reg, size, access, memory=True)
+        m.emit(head + code + rest)
+    if load[0] == b"\x0f\x6f":
+        m.emit(b"\x0f\x77")
 
 
 def nothing(m: Maker) -> None:
@@ -638,6 +679,8 @@ def interrupt(m: Maker) -> None:
     which = r.randrange(5)
     if which == 0:
         m.emit(b"\xce", 0, 0, OF)
+    elif which == 1 and m.user:
+        return
     elif which == 1:
         m.emit(bytes([0xCD, r.randrange(0x20, 0x100)]))
     else:
@@ -647,7 +690,7 @@ def interrupt(m: Maker) -> None:
 PLAIN: list[Callable[[Maker], None]] = [
     alu, alu, alu, alu, test, unary, unary, shift, shift, double_shift, multiply, divide, move, move, move,
     exchange, extend, extend, conditional, conditional, address_of, bits_of, scan, compare_exchange,
-    accumulator, byte_swap, translate, stack, stack, stack_frames, string, nothing, interrupt,
+    accumulator, byte_swap, translate, stack, stack, stack_frames, string, copy, nothing, interrupt,
 ]  # fmt: skip
 
 
@@ -761,8 +804,8 @@ def loop(m: Maker) -> None:
     elif counter == ECX and step == 1 and x < 0.4:
         kind = r.choice([0xE2, 0xE2, 0xE1, 0xE0])
         looks = kind != 0xE2
-        m.emit(bytes([kind]), 0, UNICORN_LOSES["loope"] if looks else 0, ZF if looks else 0, target=label)
-        if looks:
+        m.emit(bytes([kind]), 0, m.lost("loope") if looks else 0, ZF if looks else 0, target=label)
+        if looks and not m.user:
             m.rows.append(COMPARE)
     elif x < 0.7:
         if step == 1:
@@ -826,9 +869,9 @@ def block(m: Maker, count: int) -> None:
     m.depth -= 1
 
 
-def make(seed: int | str, bits: int) -> tuple[list[Instruction], list[Start]]:
+def make(seed: int | str, bits: int, *, user: bool = False) -> tuple[list[Instruction], list[Start]]:
     """A program and what it starts with, twice: the second time its blocks are decoded and know each other."""
-    m = Maker(seed, bits)
+    m = Maker(seed, bits, user=user)
     r = m.random
     block(m, r.choice([2, 3, 4, 5, 6, 8]))
     rows = [*m.rows, Instruction(HLT, ends=True)]

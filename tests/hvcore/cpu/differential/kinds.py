@@ -2,16 +2,19 @@
 
 import random
 
-from tests.hvcore.cpu.differential import floating, integers
+from tests.hvcore.cpu.differential import floating, integers, native
 from tests.hvcore.cpu.differential.compare import Case, Machines, Pair
 from tests.hvcore.cpu.differential.machines import CODE
 from tests.hvcore.cpu.differential.program import ImpossibleError, place
 
-BITS = {"int32": 32, "int16": 16}
-KINDS = ("int32", "int16", "x87", "sse")
+BITS = {"int32": 32, "int16": 16, "user32": 32}
+KINDS = ("int32", "int16", "x87", "sse")  # the suite's
+BY_HAND = ("user32",)
 
 
 def machines_for(kind: str) -> Machines:
+    if kind == "user32":
+        return native.NativePair()
     return Pair(BITS[kind]) if kind in BITS else floating.FloatingPair()
 
 
@@ -21,7 +24,7 @@ def case_of(kind: str, seed: int) -> Case:
         return floating.make(f"{kind} {seed}", kind)
     for attempt in range(100):
         try:
-            rows, starts = integers.make(f"{kind} {seed} {attempt}", BITS[kind])
+            rows, starts = integers.make(f"{kind} {seed} {attempt}", BITS[kind], user=kind == "user32")
             r = random.Random(seed)
             base = CODE if r.random() < 0.8 else CODE + 0x1000 - r.randrange(64)
             place(rows, base)

@@ -100,6 +100,7 @@ class Oracle:
             self.uc.reg_write(x86.UC_X86_REG_CR3, TABLES)
             self.uc.reg_write(x86.UC_X86_REG_CR0, 0x80010011)
         else:
+            self.uc.reg_write(x86.UC_X86_REG_CR4, 0x600)
             names = {ES: "ES", SS: "SS", DS: "DS", FS: "FS", GS: "GS"}
             for number, name in names.items():
                 self.uc.reg_write(getattr(x86, f"UC_X86_REG_{name}"), SEGMENTS[number])
@@ -158,9 +159,12 @@ class Subject:
             self.bench.write(TABLES, page_tables())
             p.set_cr(3, TABLES)
             p.set_cr(0, 0x80010031)
+            p.set_cr(4, 0x600)
             for number in SEGMENTS:  # the selectors that Unicorn begins with
                 p.set_segment(number, 0, 0, 0xFFFFFFFF, FLAT_CODE if number == CS else FLAT_DATA)
         else:
+            p.set_cr(4, 0x600)
+            p.set_cr(0, 0x30)
             for number, selector in SEGMENTS.items():
                 p.set_segment(number, selector, selector << 4, 0xFFFF, 0x9B if number == CS else 0x93)
         p.intercepts.exceptions = 0xFFFFFFFF

@@ -1,0 +1,145 @@
+"""Random sequences of instructions end as in an oracle: integers in Unicorn, floating point on the host's silicon.
+
+DEVMODEL_SEQUENCES is how many programs of each kind a run tries, DEVMODEL_SEQUENCES_SEED the number of the first.
+For more, and for a failure shrunk: `python -m tests.hvcore.cpu.differential`. What once differed has a name here.
+"""
+
+import os
+
+import pytest
+
+from hvcore.cpu.processor import COMPILED
+from tests.hvcore.cpu.bench import EBP, ESP, Bench
+
+pytest.importorskip("unicorn", reason="the oracle, Unicorn, is not installed")
+pytest.importorskip("capstone", reason="the disassembler, Capstone, is not installed")
+
+from tests.hvcore.cpu.differential import __main__ as command
+from tests.hvcore.cpu.differential import machines
+from tests.hvcore.cpu.differential.compare import Case, Machines, Pair, shrink
+from tests.hvcore.cpu.differential.kinds import BITS, KINDS, case_of, machines_for
+from tests.hvcore.cpu.differential.machines import HALT, Start
+from tests.hvcore.cpu.differential.program import (
+    CF,
+    COMPARE,
+    STATUS,
+    UNDEFINED,
+    ZF,
+    Instruction,
+    repaired,
+    undefined_before,
+)
+from tests.hvcore.cpu.differential.report import named_test
+from tests.hvcore.cpu.silicon import needs_silicon
+
+PROGRAMS = int(os.environ.get("DEVMODEL_SEQUENCES", "3500" if COMPILED else "60"))
+FIRST = int(os.environ.get("DEVMODEL_SEQUENCES_SEED", "0"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_sequences_end_as_in_the_oracle(kind: str) -> None:
+    if kind not in BITS:
+        needs_silicon()
+    pair = machines_for(kind)
+    for seed in range(FIRST, FIRST + PROGRAMS):
+        case = case_of(kind, seed)
+        if pair.differences(case):
+            pytest.fail(named_test(pair, shrink(pair, case), kind, seed), pytrace=False)
+    assert pair.stops[HALT] > PROGRAMS // 2  # most run to their end
+
+
+# The tests themselves
+
+
+SWAP = b"\x0f\xc9"
+
+
+class Liar(Pair):
+    """A pair whose oracle has another opinion of one instruction, BSWAP ECX."""
+
+    def differences(self, case: Case) -> list[str]:
+        return ["run 1", "ecx: 0, oracle 1"] if any(row.code == SWAP for row in case.rows) else []
+
+
+def test_a_failing_sequence_shrinks_to_its_one_instruction() -> None:
+    pair: Machines = Liar(32)
+    seed = next(seed for seed in range(1000) if pair.differences(case_of("int32", seed)))
+    small = shrink(pair, case_of("int32", seed))
+    assert [row.code for row in small.rows if row.label < 0 and row.code != machines.HLT] == [SWAP]
+    text = named_test(pair, small, "int32", seed)
+    assert "01000  0fc9                   bswap ecx" in text
+    assert "ecx: 0, oracle 1" in text
+    compile(text, "pasted", "exec")
+
+
+def test_the_command_says_what_it_ran_and_where_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command.main(["--kind", "int16", "--cases", "20", "--seed", "7"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("int16: 20 programs, 40 runs, ")
+    assert " from seed 7, 0 differ, " in said
+    assert said.endswith("next seed 27\n")
+    monkeypatch.setattr(command, "machines_for", lambda _: Liar(32))
+    assert command.main(["--kind", "int32", "--cases", "1000", "--failures", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "def test_int32_case_" in said
+    assert " 1 differ, " in said
+
+
+def test_a_difference_in_a_register_a_flag_memory_or_a_fault_is_found() -> None:
+    pair = Pair(32)
+    start = Start([0, 0, 0, 0, machines.STACK + 64, 0, 0, 0], 0)
+
+    def differences(ours: bytes, theirs: bytes) -> list[str]:
+        case = Case([Instruction(theirs), Instruction(machines.HLT, ends=True)], machines.CODE, [start])
+        load = pair.subject.load
+        pair.subject.load = lambda _, base: load(ours + machines.HLT, base)  # type: ignore[method-assign]
+        found = pair.differences(case)
+        pair.subject.load = load  # type: ignore[method-assign]
+        return [row.partition(":")[0] for row in found[1:]]
+
+    assert differences(b"\x90\x90", b"\x90\x90") == []
+    assert differences(b"\x90\x48", b"\x90\x90") == ["eax", "flags"]
+    assert differences(b"\x90\xfd", b"\x90\x90") == ["flags"]
+    assert differences(b"\x6a\x01", b"\x6a\x02") == ["memory"]
+    assert differences(b"\x0f\x0b", b"\x90\x90") == ["end"]
+    assert differences(b"\xff\x30", b"\x0f\x0b") == ["end"]
+
+
+def test_flags_that_are_undefined_on_some_path_are_known_and_kept_from_being_looked_at() -> None:
+    shift = Instruction(b"\xd3\xe0", 0, UNDEFINED["shift out"])
+    program = [
+        Instruction(b"\x74", reads=ZF, target=0),
+        shift,
+        Instruction(b"", label=0),
+        Instruction(b"\x11\xc0", STATUS, 0, CF),
+    ]
+    assert undefined_before(program) == [0, 0, UNDEFINED["shift out"], UNDEFINED["shift out"], 0]
+    assert repaired(program) == [*program[:3], COMPARE, program[3]]
+
+
+# What once differed
+
+
+def test_enter_that_cannot_read_an_outer_frame_writes_nothing_for_it() -> None:
+    bench = Bench(32, 1 << 20)
+    bench.memory.write(0x7FF0, b"\xaa" * 12)
+    bench.processor.set_gpr(ESP, 0x8000)
+    bench.processor.set_gpr(EBP, 2)  # [EBP - 4] is around the limit
+    bench.processor.intercepts.exceptions = 0xFFFFFFFF
+    bench.processor.update_intercepts()
+    bench.run(bytes.fromhex("c8 26 00 02 f4"))
+    assert bench.processor.exit.vector == 12
+    assert (bench.processor.gpr(ESP), bench.processor.gpr(EBP)) == (0x8000, 2)
+    assert bench.memory.read(0x7FF0, 12) == b"\xaa" * 12
+
+
+def test_enter_of_16_bits_on_a_stack_of_32_changes_the_low_half_of_ebp() -> None:
+    """As silicon does; Unicorn changes all of it."""
+    bench = Bench(32, 1 << 20)
+    bench.processor.set_gpr(ESP, 0x8000)
+    bench.processor.set_gpr(EBP, 0x12345678)
+    bench.run(bytes.fromhex("66 c8 1000 00 f4"))
+    assert (bench.processor.gpr(EBP), bench.processor.gpr(ESP)) == (0x12347FFE, 0x7FEE)
+    assert bench.memory.read(0x7FFC, 4) == bytes.fromhex("0000 7856")
