@@ -73,6 +73,7 @@ cdef void leave_early(State c, u32 done) noexcept nogil
 cdef void linked_entry(State c, s64 block, u32 count) noexcept nogil
 cdef Stub *stub(State c, u32 kind, u32 j, Op *o) noexcept nogil
 cdef void effective_address(State c, Op *o) noexcept nogil
+cdef u32 checked(u32 seg) noexcept nogil
 cdef void look_up(State c, Stub *s, u32 tag) noexcept nogil
 cdef void read_host(State c, u32 size) noexcept nogil
 cdef void load_operand(State c, u32 j, Op *o, u32 size) noexcept nogil

@@ -263,10 +263,15 @@ def effective_address(c, o):
         constant(c, HAX, o.disp & M32)
 
 
+def checked(seg):
+    """Whether an access looks at its segment: of ES, SS and DS a flat address space says all."""
+    return seg >= FS or seg == CS  # which may not be written, and perhaps not be read
+
+
 def look_up(c, s, tag):
     """RAX = the host offset of the linear address in EAX, by the TLB entry's `tag`; the stub where it misses."""
     n: u32 = 1 << s.size
-    if s.seg >= FS:  # the others are flat
+    if checked(s.seg):
         with_register(c, X_STORE, 0, HAX, HSI)
         with_memory(c, X_LEA, 1, HDX, HAX, NO_REG, 0, n)
         if tag == TLB_READ:
@@ -418,7 +423,7 @@ def finish_stub(c, s, count):
         if s.size == 0:
             with_register(c, X_MOVZX8, 0, HCX, HCX)
     else:
-        if s.seg >= FS:
+        if checked(s.seg):
             with_register(c, X_STORE, 0, HSI, HDX)
         else:
             with_register(c, X_STORE, 0, HAX, HDX)

@@ -1,0 +1,60 @@
+"""Blocks as host code: they end as the interpreter would have ended, whatever happens inside them.
+
+`translate_after` is 1, so that everything is translated before it runs first; jumps are linked the second time.
+Random sequences run translated too: see `differential/translated.py` and test_sequences.py.
+"""
+
+import pytest
+
+from hvcore.cpu.exitinfo import ExitKind
+from hvcore.cpu.processor import COMPILED
+from tests.hvcore.cpu.bench import CS, EAX, EBX, EDI, EDX, ESP, FLAT_CODE, Bench
+
+pytestmark = pytest.mark.skipif(not COMPILED, reason="only the compiled processor translates")
+
+UNDEFINED, GENERAL, PAGE_FAULT = 6, 13, 14
+
+
+@pytest.fixture
+def flat() -> Bench:
+    bench = Bench(32, 1 << 20)
+    p = bench.processor
+    if not p.translate_after:
+        pytest.skip("this host runs no code that we make")
+    p.translate_after = 1
+    p.set_gpr(EDX, 0)  # not what reset leaves there
+    p.intercepts.exceptions = 0xFFFFFFFF
+    p.update_intercepts()
+    return bench
+
+
+def go(bench: Bench, at: int = 0x7C00, budget: int = 1000) -> int:
+    bench.processor.rip = at
+    return bench.run(budget=budget)
+
+
+def faulted(bench: Bench) -> tuple[int, int]:
+    """Vector and RIP of the exception that stopped it."""
+    assert bench.processor.exit.kind == ExitKind.EXCEPTION
+    return bench.processor.exit.vector, bench.processor.rip
+
+
+# Segments
+
+
+def test_the_code_segment_is_never_written_through(flat: Bench) -> None:
+    flat.processor.set_gpr(EAX, 1)
+    # mov [9000], eax / inc eax / mov cs:[9000], eax
+    assert flat.run(bytes.fromhex("a3 00900000 40 2ea3 00900000")) == ExitKind.EXCEPTION
+    assert faulted(flat) == (GENERAL, 0x7C06)
+    assert flat.memory.read(0x9000, 4) == b"\1\0\0\0"
+    assert flat.processor.gpr(EAX) == 2
+
+
+def test_a_code_segment_that_may_only_be_executed_is_not_read(flat: Bench) -> None:
+    flat.processor.set_segment(CS, 8, 0, 0xFFFFFFFF, FLAT_CODE & ~2)
+    # mov eax, [9000] / mov eax, cs:[9000] / hlt
+    assert flat.run(bytes.fromhex("a1 00900000 2ea1 00900000 f4")) == ExitKind.EXCEPTION
+    assert faulted(flat) == (GENERAL, 0x7C05)
+    flat.processor.set_segment(CS, 8, 0, 0xFFFFFFFF, FLAT_CODE)
+    assert go(flat) == ExitKind.HLT
