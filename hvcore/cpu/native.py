@@ -1199,7 +1199,7 @@ def call_interpreter(c, o, first, j, count):
     if j + 1 == count:
         with_immediate(c, 7, 0, HAX, 1)
         fault = jump_if(c, ZERO)
-        if o.ends:
+        if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
             finish(c, count)
         else:
             leave_to(c, o.off, count)

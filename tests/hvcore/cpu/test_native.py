@@ -58,3 +58,18 @@ def test_a_code_segment_that_may_only_be_executed_is_not_read(flat: Bench) -> No
     assert faulted(flat) == (GENERAL, 0x7C05)
     flat.processor.set_segment(CS, 8, 0, 0xFFFFFFFF, FLAT_CODE)
     assert go(flat) == ExitKind.HLT
+
+
+def test_the_last_of_a_block_that_loads_a_segment_leaves_the_host_code(flat: Bench) -> None:
+    """At the end of a page, or after 32 operations, a POP DS ends its block; what follows is linked to flat code."""
+    # pop ds / (next page) mov eax, [2000] / hlt
+    flat.write(0x8FFF, bytes.fromhex("1f a1 00200000 f4"))
+    flat.write(0x1000, bytes(16) + bytes.fromhex("ffff 0000 0093 cf00 ffff 0050 0093 4000"))
+    flat.processor.set_gdtr(0x1000, 0x1F)
+    flat.write(0x2000, b"flat")
+    flat.write(0x7000, b"base")
+    for selector, expected in ((0x10, b"flat"), (0x10, b"flat"), (0x10, b"flat"), (0x18, b"base")):
+        flat.memory.write(0x6000, bytes([selector]))
+        flat.processor.set_gpr(ESP, 0x6000)
+        assert go(flat, 0x8FFF) == ExitKind.HLT
+        assert flat.processor.gpr(EAX).to_bytes(4, "little") == expected
