@@ -35,6 +35,7 @@ SETS = cython.declare(u32, 1)  # all status flags
 READS = cython.declare(u32, 2)
 EXITS = cython.declare(u32, 4)  # it may fault, and the flags must stand in the record then
 CALLS = cython.declare(u32, 8)  # it has no translation
+MODIFIES = cython.declare(u32, 16)  # memory: the block may be left behind it, written over, with its flags
 
 TLB_READ = cython.declare(u32, 0)  # offsets in a `Tlb`
 TLB_WRITE = cython.declare(u32, 8)
@@ -732,7 +733,7 @@ def multiplied(c, live):
 
 
 def traits(o):
-    """What an operation does with flags and whether it may leave: SETS, READS, EXITS, CALLS."""
+    """What an operation does with flags and whether it may leave: SETS, READS, EXITS, MODIFIES, CALLS."""
     kind: u32 = o.kind
     if (not o.isreg and o.addr != 2) or o.rep or o.lock:
         return READS | EXITS | CALLS
@@ -746,6 +747,7 @@ def traits(o):
             SETS
             | (READS if o.sub == 2 or o.sub == 3 else 0)
             | (0 if kind == ALU_RR or kind == ALU_RI else EXITS)
+            | (MODIFIES if (kind == ALU_MR or kind == ALU_MI) and o.sub < 7 else 0)
         )
     elif ADD32_RR <= kind <= TEST32_RI or kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
         if (
@@ -758,7 +760,9 @@ def traits(o):
         ):
             return SETS | EXITS
         return SETS
-    elif kind == ADD32_MR or kind == ADD32_MI or kind == CMP32_MR or kind == CMP32_MI:
+    elif kind == ADD32_MR or kind == ADD32_MI:
+        return SETS | EXITS | MODIFIES
+    elif kind == CMP32_MR or kind == CMP32_MI:
         return SETS | EXITS
     elif kind == CMP8_RR or kind == CMP8_RI or kind == TEST8_RR or kind == TEST8_RI:
         return SETS
@@ -815,7 +819,7 @@ def traits(o):
     elif kind == INC32 or kind == DEC32:
         return 0  # CF is older: those before it are needed if its own are
     elif kind == INC32_M or kind == DEC32_M:
-        return EXITS
+        return EXITS | MODIFIES
     elif kind == SHIFT_RI or kind == SHIFT_RC:
         if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC:
             return 0  # a count of 0 leaves the flags alone
@@ -858,7 +862,7 @@ def translate(c, block):
             return
         for j in range(count):  # backwards: whose flags are wanted
             t = traits(cython.address(c.ops[first + count - 1 - j]))
-            if flags_live:
+            if flags_live or t & MODIFIES:
                 live |= cython.cast(u32, 1) << (count - 1 - j)
             if t & SETS:
                 flags_live = 0

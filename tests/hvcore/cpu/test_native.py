@@ -73,3 +73,36 @@ def test_the_last_of_a_block_that_loads_a_segment_leaves_the_host_code(flat: Ben
         flat.processor.set_gpr(ESP, 0x6000)
         assert go(flat, 0x8FFF) == ExitKind.HLT
         assert flat.processor.gpr(EAX).to_bytes(4, "little") == expected
+
+
+# Flags
+
+
+TURNED = {  # what makes the XOR ECX, ECX behind it a MOV ECX, ECX, the TEST a STOSB, the IMUL a PUSH
+    "ADD of 8 bits": "8005 {} 58  33c9",
+    "ADD of an 8-bit register": "0005 {}  33c9",
+    "ADD of 32 bits": "8305 {} 58  33c9",
+    "ADD of a register": "0105 {}  33c9",
+    "XOR": "8035 {} b8  33c9",
+    "INC": "ff05 {}  a990909090",
+    "DEC": "ff0d {}  69c090909090",
+}
+
+
+@pytest.mark.parametrize("how", TURNED)
+def test_a_block_that_wrote_over_itself_leaves_with_its_flags(flat: Bench, how: str) -> None:
+    """Even if what followed would have overwritten them: something else follows now."""
+    before = TURNED[how].partition("  ")[0].format("00000000")
+    at = 0x7C02 + len(bytes.fromhex(before))
+    code = "39c0" + TURNED[how].format(at.to_bytes(4, "little").hex()) + "f4"
+    results = []
+    for after in (0, 1):
+        p = flat.processor
+        p.translate_after = after
+        flat.load(bytes.fromhex(code))
+        p.set_gpr(EAX, 0x58)
+        p.set_gpr(EDI, 0x9000)
+        assert go(flat) == ExitKind.HLT
+        results.append(p.rflags)
+    assert results[1] == results[0]
+    assert results[0] != 0x46  # of the comparison at the start
