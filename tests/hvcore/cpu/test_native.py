@@ -106,3 +106,15 @@ def test_a_block_that_wrote_over_itself_leaves_with_its_flags(flat: Bench, how: 
         results.append(p.rflags)
     assert results[1] == results[0]
     assert results[0] != 0x46  # of the comparison at the start
+
+
+# The code cache
+
+
+def test_reset_forgets_the_block_that_a_run_begins_with(flat: Bench) -> None:
+    for value in (1, 2):
+        flat.reset()
+        flat.memory.write(0x7C00, b"\xb8" + value.to_bytes(4, "little") + b"\xf4")  # nobody is told: it is forgotten
+        for _ in range(2):
+            assert go(flat) == ExitKind.HLT
+            assert flat.processor.gpr(EAX) == value
