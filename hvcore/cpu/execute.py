@@ -643,6 +643,7 @@ def step(c):
     eip: u64 = c.eip
     first: u32 = MAX_OPS
     count: u32 = 1
+    stop_at: u64
     b: s64 = find(c, eip, 0)
     if b == 0:
         if eip > c.limit[CS]:
@@ -661,8 +662,9 @@ def step(c):
         count_run(c, b)
         first = c.blocks[b].ops
         count = c.blocks[b].count
-        if c.icount + count > c.stop_at:
-            count = c.stop_at - c.icount
+        stop_at = c.stop_at  # read once: `stop` may make it 0 meanwhile, from another thread
+        if c.icount + count > stop_at:
+            count = stop_at - c.icount if stop_at > c.icount else 1
     if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP | SPECIAL_DEBUG | SPECIAL_RESUME):
         count = 1
     c.block_eip = eip
