@@ -11,6 +11,11 @@ cdef extern from *:
         return p == MAP_FAILED ? NULL : (unsigned char *)p;
     }
 
+    static inline void unmap_code(unsigned char *code, size_t size) {
+        if (code)
+            munmap(code, size);
+    }
+
     static inline unsigned long long enter_code(void *enter, void *c, void *code) {
         return ((unsigned long long (*)(void *, void *))enter)(c, code);
     }
@@ -22,6 +27,7 @@ cdef extern from *:
     #endif
     """
     u8 *map_code(size_t size) noexcept nogil
+    void unmap_code(u8 *code, size_t size) noexcept nogil
     u64 enter_code(void *enter, void *c, void *code) noexcept nogil
     const bint HOST_IS_X86_64
 

@@ -858,7 +858,7 @@ def translate(c, block):
     j: u32 = 0
     entry: u32
     if cython.compiled:
-        if c.code_used + ROOM > ARENA:
+        if not c.code or c.code_used + ROOM > ARENA:
             return
         for j in range(count):  # backwards: whose flags are wanted
             t = traits(cython.address(c.ops[first + count - 1 - j]))

@@ -4,11 +4,15 @@
 Random sequences run translated too: see `differential/translated.py` and test_sequences.py.
 """
 
+import gc
+import resource
+from pathlib import Path
+
 import pytest
 
 from hvcore.cpu.exitinfo import ExitKind
-from hvcore.cpu.processor import COMPILED
-from tests.hvcore.cpu.bench import CS, EAX, EBX, EDI, EDX, ESP, FLAT_CODE, Bench
+from hvcore.cpu.processor import COMPILED, Processor
+from tests.hvcore.cpu.bench import CS, EAX, EDI, EDX, ESP, FLAT_CODE, Bench
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="only the compiled processor translates")
 
@@ -118,3 +122,45 @@ def test_reset_forgets_the_block_that_a_run_begins_with(flat: Bench) -> None:
         for _ in range(2):
             assert go(flat) == ExitKind.HLT
             assert flat.processor.gpr(EAX) == value
+
+
+# Memory for host code
+
+
+def executable_and_writable() -> int:
+    """Bytes of this process's address space that are both."""
+    total = 0
+    for row in Path("/proc/self/maps").read_text().splitlines():
+        where, rights, *_ = row.split()
+        if rights.startswith("rwx"):
+            first, _, last = where.partition("-")
+            total += int(last, 16) - int(first, 16)
+    return total
+
+
+def test_a_processor_gives_the_memory_of_its_host_code_back() -> None:
+    before = executable_and_writable()
+    bench = Bench(32, 1 << 20)
+    assert executable_and_writable() - before == (32 << 20 if bench.processor.translate_after else 0)
+    del bench
+    gc.collect()
+    assert executable_and_writable() == before
+
+
+def test_a_system_that_gives_no_memory_for_host_code_has_every_block_interpreted() -> None:
+    bench = Bench(32, 1 << 20)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (28 << 20), limits[1]))
+    try:
+        p = bench.processor = Processor(bench.memory, bench.pins)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    bench.reset()
+    assert p.translate_after == 0
+    for after in (0, 1):  # and whoever insists does no harm
+        p.translate_after = after
+        p.set_gpr(EAX, 0)
+        assert bench.run(bytes.fromhex("b9 64000000 40 e2fd f4")) == ExitKind.HLT
+        assert p.gpr(EAX) == 100
+    assert p.statistics["translated"] == 0
