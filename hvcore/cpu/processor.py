@@ -350,7 +350,7 @@ class Processor(State):
         """Take over what `intercepts` says now."""
         i: cython.int
         w = self.intercepts
-        self.on_interrupt = w.external_interrupt
+        self.on_interrupt = EVERYTHING if w.external_interrupt else 0  # host code ANDs it with the pin
         self.on_window = w.interrupt_window
         self.on_nmi_window = w.nmi_window
         self.iret_keeps_nmi_blocked = w.iret_keeps_nmi_blocked

@@ -6,6 +6,7 @@ Random sequences run translated too: see `differential/translated.py` and test_s
 
 import gc
 import resource
+import threading
 from pathlib import Path
 
 import pytest
@@ -164,3 +165,51 @@ def test_a_system_that_gives_no_memory_for_host_code_has_every_block_interpreted
         assert bench.run(bytes.fromhex("b9 64000000 40 e2fd f4")) == ExitKind.HLT
         assert p.gpr(EAX) == 100
     assert p.statistics["translated"] == 0
+
+
+# What is pending
+
+
+LOOP = bytes.fromhex("40 ebfd")  # again: inc eax / jmp again
+
+
+@pytest.mark.parametrize("level", [1, 2, 0x80000000])
+def test_a_linked_loop_leaves_for_a_pin_whatever_bit_raises_it(flat: Bench, level: int) -> None:
+    p = flat.processor
+    p.intercepts.external_interrupt = True
+    p.update_intercepts()
+    assert flat.run(LOOP, 100) == ExitKind.BUDGET
+    pins = memoryview(flat.pins).cast("I")
+    raised = threading.Timer(0.02, lambda: pins.__setitem__(0, level))
+    raised.start()
+    assert flat.run(budget=1 << 33) == ExitKind.EXTERNAL_INTERRUPT
+    raised.join()
+    assert p.icount < 1 << 33
+    assert p.gpr(EAX) == p.icount // 2 & 0xFFFFFFFF
+    assert p.rip == 0x7C00
+
+
+def test_a_linked_loop_leaves_for_stop(flat: Bench) -> None:
+    p = flat.processor
+    assert flat.run(LOOP, 100) == ExitKind.BUDGET
+    stopped = threading.Timer(0.02, p.stop)
+    stopped.start()
+    assert flat.run(budget=1 << 33) == ExitKind.BUDGET
+    stopped.join()
+    assert p.icount < 1 << 33
+    assert p.gpr(EAX) == p.icount // 2 & 0xFFFFFFFF
+    assert p.rip == 0x7C00
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_a_linked_loop_leaves_for_the_budget_exactly_at_its_count(flat: Bench, odd: int) -> None:
+    p = flat.processor
+    flat.load(LOOP)
+    for budget in range(1, 41):
+        p.set_gpr(EAX, 0)
+        before = p.icount
+        p.rip = 0x7C00 + odd
+        assert flat.run(budget=budget) == ExitKind.BUDGET
+        assert p.icount - before == budget
+        assert p.gpr(EAX) == (budget + 1 - odd) // 2
+        assert p.rip == 0x7C00 + (budget + odd) % 2
