@@ -119,7 +119,7 @@ def test_a_block_that_wrote_over_itself_leaves_with_its_flags(flat: Bench, how: 
 def test_reset_forgets_the_block_that_a_run_begins_with(flat: Bench) -> None:
     for value in (1, 2):
         flat.reset()
-        flat.memory.write(0x7C00, b"\xb8" + value.to_bytes(4, "little") + b"\xf4")  # nobody is told: it is forgotten
+        flat.memory.write(0x7C00, bytes([0xB8, value, 0, 0, 0, 0xF4]))  # nobody is told: it is forgotten
         for _ in range(2):
             assert go(flat) == ExitKind.HLT
             assert flat.processor.gpr(EAX) == value
@@ -140,6 +140,7 @@ def executable_and_writable() -> int:
 
 
 def test_a_processor_gives_the_memory_of_its_host_code_back() -> None:
+    gc.collect()
     before = executable_and_writable()
     bench = Bench(32, 1 << 20)
     assert executable_and_writable() - before == (32 << 20 if bench.processor.translate_after else 0)
