@@ -5,15 +5,18 @@ Random sequences run translated too: see `differential/translated.py` and test_s
 """
 
 import gc
+import itertools
 import resource
 import threading
 from pathlib import Path
 
 import pytest
 
+from hvcore.cpu.constants import KINDS
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.cpu.processor import COMPILED, Processor
-from tests.hvcore.cpu.bench import CS, EAX, EDI, EDX, ESP, FLAT_CODE, Bench
+from tests.hvcore.cpu.bench import CS, EAX, EBX, EDI, EDX, ESP, FLAT_CODE, Bench
+from tests.hvcore.cpu.test_paging import FRAME, PG, WP, P, Paged, W
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="only the compiled processor translates")
 
@@ -214,3 +217,117 @@ def test_a_linked_loop_leaves_for_the_budget_exactly_at_its_count(flat: Bench, o
         assert p.icount - before == budget
         assert p.gpr(EAX) == (budget + 1 - odd) // 2
         assert p.rip == 0x7C00 + (budget + odd) % 2
+
+
+# Every operation that has a translation
+
+
+OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at data, ECX is a small number
+    "MOV32_RR": "89c8", "MOV32_RI": "b8 78563412", "LOAD32": "8b06", "STORE32": "8906", "STORE32_I": "c706 78563412",
+    "LOAD8": "8a26 8a06", "STORE8": "8826 884601", "ADD32_RR": "01c8", "ADD32_RM": "0306", "ADD32_RI": "05 78563412",
+    "OR32_RR": "09c8", "OR32_RM": "0b06", "OR32_RI": "0d 78563412", "AND32_RR": "21c8", "AND32_RM": "2306",
+    "AND32_RI": "25 78563412", "SUB32_RR": "29c8", "SUB32_RM": "2b06", "SUB32_RI": "2d 78563412", "XOR32_RR": "31c8",
+    "XOR32_RM": "3306", "XOR32_RI": "35 78563412", "CMP32_RR": "39c8", "CMP32_RM": "3b06", "CMP32_RI": "3d 78563412",
+    "TEST32_RR": "85c8", "TEST32_RI": "a9 78563412", "INC32": "40", "DEC32": "48", "SHL32_I": "c1e005",
+    "SHR32_I": "c1e805", "SHR32_I by 1": "d1e8", "SAR32_I": "c1f805", "ROL32_I": "c1c005", "ROR32_I": "c1c805",
+    "ADD32_MR": "0106", "ADD32_MI": "8306 85", "INC32_M": "ff06", "DEC32_M": "ff0e", "CMP32_MR": "3906",
+    "CMP32_MI": "833e 85", "CMP8_RR": "38cc", "CMP8_RI": "3c85", "CMP8_RM": "3a26", "CMP8_MI": "803e85",
+    "TEST8_RR": "84cc", "TEST8_RI": "a885", "ALU8_RR": "00cc", "ALU8_RR with carry": "18cc", "ALU8_RI": "80d485",
+    "ALU8_RM": "1226", "LOAD16": "668b06", "STORE16": "668906", "CMPJ32_RR": "39c8 7700", "CMPJ32_RI": "83f805 7c00",
+    "TESTJ32_RR": "85c8 7800", "PUSH32": "54 50", "PUSH32_I": "6a85", "POP32": "58 5c", "LEA32": "8d448e85 8d0cc5 01000000",
+    "MOVZX8_R": "0fb6c4", "MOVZX8_M": "0fb606", "MOVZX16_M": "0fb706", "IMUL32_RR": "0fafc1", "IMUL32_RM": "0faf06",
+    "JZ": "7400", "JNZ": "7500", "JCC": "7000", "JMP": "eb00", "CALL32": "e800000000", "RET32": "68 067c0000 c3",
+    "RET32 with a number": "68 087c0000 c20800", "MOV_RR": "88cc", "MOV_RI": "b485", "MOV_MI": "c60685 66c7460234 12",
+    "ALU_RR": "11c8", "ALU_RI": "83d885", "ALU_RM": "1306", "ALU_MR": "1106", "ALU_MR of 8 bits": "0006 2046 01",
+    "ALU_MI": "831e85", "ALU_MI of 8 bits": "802e85", "ALU_MI, TEST": "f606 85 f706 78563412", "NOT_R": "f7d0",
+    "NEG_R": "f7d8", "SHIFT_RI": "c0e403 66c1e803", "SHIFT_RI, RCL": "c1d005", "SHIFT_RC": "d3e0", "SHIFT_RC, SHR": "d3e8",
+    "SHIFT_RC, SAR": "d3f8", "SHIFT_RC, RCR": "d3d8", "SHIFT_RC of 8 bits": "d2ec", "MOVZX_R": "0fb7c1",
+    "MOVSX_R": "0fbec4 0fbfc8", "MOVSX_M": "0fbe06 0fbf4e01", "XCHG_RR": "91", "CWD": "99", "CBW": "98", "PUSH_M": "ff36",
+    "JMP_R": "b8 077c0000 ffe0", "JMP_M": "c706 087c0000 ff26", "CALL_R": "b8 077c0000 ffd0",
+    "CALL_M": "c706 087c0000 ff16", "SETCC_R": "0f92c4 0f9fc0", "CMOV_R": "0f46c1", "CMOV_M": "0f4c06", "BSWAP": "0fc8",
+    "LEAVE_FRAME": "c9", "IMUL_RI": "6bc185", "IMUL_MI": "69067856 3412", "MUL_R": "f7e1", "MUL_R, IMUL": "f7e9",
+    "MUL_M": "f726", "MUL_M, IMUL": "f72e", "SHLD_RI": "0fa4c805", "SHRD_RI": "0facc805", "SHLD_RC": "0fa5c8",
+    "SHRD_RC": "0fadc8", "NOP": "90 0f1f00",
+}  # fmt: skip
+VALUES = [0, 1, 5, 0x7F, 0x80, 0x85, 0x12345678, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+
+
+def seen(bench: Bench, kind: int) -> tuple[object, ...]:
+    p = bench.processor
+    detail = (p.exit.vector, p.exit.error_code, p.exit.fault_address) if kind == ExitKind.EXCEPTION else ()
+    return kind, detail, p.rip, [hex(value) for value in bench.registers()], hex(p.rflags)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_as_host_code_does_what_the_interpreter_does(flat: Bench, name: str) -> None:
+    code = bytes.fromhex(OPERATIONS[name])
+    p = flat.processor
+    decoded = []
+    at = 0
+    while at < len(code):
+        instruction = p.decode(code[at:], 32)
+        assert instruction is not None
+        decoded.append(instruction.kind)
+        at += instruction.length
+    plain = name.partition(" ")[0].strip(",").replace("CMPJ", "CMP").replace("TESTJ", "TEST")
+    assert KINDS[plain] in decoded
+    outcomes = []
+    for after in (0, 1):
+        p.translate_after = after
+        flat.load(code + b"\xf4")
+        for value, carry in itertools.product(VALUES, (0, 1, 0x8C4)):
+            flat.memory.write(0x9000, value.to_bytes(4, "little") * 8)
+            for number, start in enumerate((value, 3, 0x87654321, 4, 0x8000, 0x9010, 0x9000, 0x9000)):
+                p.set_gpr(number, start)
+            p.rflags = carry | 2
+            kind = go(flat)
+            outcomes.append((*seen(flat, kind), flat.memory.read(0x7F00, 0x1200)))
+    half = len(outcomes) // 2
+    assert outcomes[half:] == outcomes[:half]
+    assert set(p.interpreted) == {"HLT"}
+
+
+# Faults
+
+
+FAULTS = {  # one that meets the page at 300000, behind INC EAX and SUB EDX, EAX and before XOR EBX, EBX
+    "a load": "8b0d 00003000", "a load of a byte": "8a0d 00003000", "a comparison": "3b0d 00003000",
+    "an addition": "030d 00003000", "an addition with carry": "130d 00003000", "a multiplication": "0faf0d 00003000",
+    "a sign extension": "0fbe0d 00003000", "a conditional move": "0f440d 00003000", "a store": "890d 00003000",
+    "a store of a byte": "880d 00003000", "a store of 16 bits": "66c705 00003000 3412", "ADD to memory": "010d 00003000",
+    "SBB to memory": "190d 00003000", "INC of memory": "ff05 00003000", "a push": "51", "a push of memory": "ff35 00003000",
+    "a pop": "59", "a call": "e800000000", "an indirect call": "ff15 00003000", "a return": "c3", "LEAVE": "c9",
+    "an operation that is interpreted": "870d 00003000",
+}  # fmt: skip
+STACKED = ("a push", "a pop", "a call", "a return")
+
+
+@pytest.mark.parametrize("where", ["nowhere", "read-only"])
+@pytest.mark.parametrize("what", FAULTS)
+def test_a_fault_leaves_everything_as_before_its_instruction(what: str, where: str) -> None:
+    code = bytes.fromhex("40 29c2") + bytes.fromhex(FAULTS[what]) + bytes.fromhex("31db f4")
+    outcomes = []
+    for after in (0, 1):
+        bench = Paged()
+        p = bench.processor
+        p.translate_after = after
+        p.set_cr(0, PG | WP | 0x11)
+        bench.load(code)
+        for right in (P | W, P if where == "read-only" else 0, P | W):  # translated, faults, goes on
+            bench.map(right)
+            p.set_cr(3, p.cr(3))
+            bench.write(FRAME, (0x7C20).to_bytes(4, "little") * 4)
+            bench.write(0x7C20, b"\xf4")
+            for number, start in enumerate(
+                (5, 6, 7, 8, 0x300008 if what in STACKED else 0x8000, 0x300000, 9, 10)
+            ):
+                p.set_gpr(number, start)
+            p.rflags = 2
+            before = p.icount
+            kind = go(bench)
+            outcomes.append((*seen(bench, kind), p.icount - before, bench.memory.read(FRAME, 16)))
+            if kind == ExitKind.EXCEPTION:
+                assert (p.rip, p.icount - before, p.gpr(EAX), p.gpr(EBX)) == (0x7C03, 2, 6, 8)
+                assert p.rflags == 0x02  # of 7 - 6
+    assert outcomes[3:] == outcomes[:3]
+    assert where == "read-only" or outcomes[1][0] == ExitKind.EXCEPTION
