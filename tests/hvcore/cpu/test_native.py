@@ -14,9 +14,24 @@ import pytest
 
 from hvcore.cpu.constants import KINDS
 from hvcore.cpu.exitinfo import ExitKind
-from hvcore.cpu.processor import COMPILED, Processor
-from tests.hvcore.cpu.bench import CS, EAX, EBX, EDI, EDX, ESP, FLAT_CODE, Bench
-from tests.hvcore.cpu.test_paging import FRAME, PG, WP, P, Paged, W
+from hvcore.cpu.processor import COMPILED, EVERYTHING, SIGNATURE, Processor
+from tests.hvcore.cpu.bench import (
+    CS,
+    DS,
+    EAX,
+    EBX,
+    ECX,
+    EDI,
+    EDX,
+    ESI,
+    ESP,
+    FLAT_CODE,
+    FLAT_DATA,
+    FS,
+    GS,
+    Bench,
+)
+from tests.hvcore.cpu.test_paging import DIRECTORY, FRAME, PAGE, PG, PS, PSE, TABLE, WP, P, Paged, W
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="only the compiled processor translates")
 
@@ -234,15 +249,18 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "CMP32_MI": "833e 85", "CMP8_RR": "38cc", "CMP8_RI": "3c85", "CMP8_RM": "3a26", "CMP8_MI": "803e85",
     "TEST8_RR": "84cc", "TEST8_RI": "a885", "ALU8_RR": "00cc", "ALU8_RR with carry": "18cc", "ALU8_RI": "80d485",
     "ALU8_RM": "1226", "LOAD16": "668b06", "STORE16": "668906", "CMPJ32_RR": "39c8 7700", "CMPJ32_RI": "83f805 7c00",
-    "TESTJ32_RR": "85c8 7800", "PUSH32": "54 50", "PUSH32_I": "6a85", "POP32": "58 5c", "LEA32": "8d448e85 8d0cc5 01000000",
+    "TESTJ32_RR": "85c8 7800", "PUSH32": "54 50", "PUSH32_I": "6a85", "POP32": "58 5c",
+    "LEA32": "8d448e85 8d0cc5 01000000",
     "MOVZX8_R": "0fb6c4", "MOVZX8_M": "0fb606", "MOVZX16_M": "0fb706", "IMUL32_RR": "0fafc1", "IMUL32_RM": "0faf06",
     "JZ": "7400", "JNZ": "7500", "JCC": "7000", "JMP": "eb00", "CALL32": "e800000000", "RET32": "68 067c0000 c3",
     "RET32 with a number": "68 087c0000 c20800", "MOV_RR": "88cc", "MOV_RI": "b485", "MOV_MI": "c60685 66c7460234 12",
     "ALU_RR": "11c8", "ALU_RI": "83d885", "ALU_RM": "1306", "ALU_MR": "1106", "ALU_MR of 8 bits": "0006 2046 01",
     "ALU_MI": "831e85", "ALU_MI of 8 bits": "802e85", "ALU_MI, TEST": "f606 85 f706 78563412", "NOT_R": "f7d0",
-    "NEG_R": "f7d8", "SHIFT_RI": "c0e403 66c1e803", "SHIFT_RI, RCL": "c1d005", "SHIFT_RC": "d3e0", "SHIFT_RC, SHR": "d3e8",
+    "NEG_R": "f7d8", "SHIFT_RI": "c0e403 66c1e803", "SHIFT_RI, RCL": "c1d005", "SHIFT_RC": "d3e0",
+    "SHIFT_RC, SHR": "d3e8",
     "SHIFT_RC, SAR": "d3f8", "SHIFT_RC, RCR": "d3d8", "SHIFT_RC of 8 bits": "d2ec", "MOVZX_R": "0fb7c1",
-    "MOVSX_R": "0fbec4 0fbfc8", "MOVSX_M": "0fbe06 0fbf4e01", "XCHG_RR": "91", "CWD": "99", "CBW": "98", "PUSH_M": "ff36",
+    "MOVSX_R": "0fbec4 0fbfc8", "MOVSX_M": "0fbe06 0fbf4e01", "XCHG_RR": "91", "CWD": "99", "CBW": "98",
+    "PUSH_M": "ff36",
     "JMP_R": "b8 077c0000 ffe0", "JMP_M": "c706 087c0000 ff26", "CALL_R": "b8 077c0000 ffd0",
     "CALL_M": "c706 087c0000 ff16", "SETCC_R": "0f92c4 0f9fc0", "CMOV_R": "0f46c1", "CMOV_M": "0f4c06", "BSWAP": "0fc8",
     "LEAVE_FRAME": "c9", "IMUL_RI": "6bc185", "IMUL_MI": "69067856 3412", "MUL_R": "f7e1", "MUL_R, IMUL": "f7e9",
@@ -294,8 +312,10 @@ FAULTS = {  # one that meets the page at 300000, behind INC EAX and SUB EDX, EAX
     "a load": "8b0d 00003000", "a load of a byte": "8a0d 00003000", "a comparison": "3b0d 00003000",
     "an addition": "030d 00003000", "an addition with carry": "130d 00003000", "a multiplication": "0faf0d 00003000",
     "a sign extension": "0fbe0d 00003000", "a conditional move": "0f440d 00003000", "a store": "890d 00003000",
-    "a store of a byte": "880d 00003000", "a store of 16 bits": "66c705 00003000 3412", "ADD to memory": "010d 00003000",
-    "SBB to memory": "190d 00003000", "INC of memory": "ff05 00003000", "a push": "51", "a push of memory": "ff35 00003000",
+    "a store of a byte": "880d 00003000", "a store of 16 bits": "66c705 00003000 3412",
+    "ADD to memory": "010d 00003000",
+    "SBB to memory": "190d 00003000", "INC of memory": "ff05 00003000", "a push": "51",
+    "a push of memory": "ff35 00003000",
     "a pop": "59", "a call": "e800000000", "an indirect call": "ff15 00003000", "a return": "c3", "LEAVE": "c9",
     "an operation that is interpreted": "870d 00003000",
 }  # fmt: skip
@@ -331,3 +351,309 @@ def test_a_fault_leaves_everything_as_before_its_instruction(what: str, where: s
                 assert p.rflags == 0x02  # of 7 - 6
     assert outcomes[3:] == outcomes[:3]
     assert where == "read-only" or outcomes[1][0] == ExitKind.EXCEPTION
+
+
+# Segments that are not flat
+
+
+GDT = bytes(16) + bytes.fromhex("ffff 0000 0093 cf00 ffff 0050 0093 4000 0f00 0060 0093 4000")
+FLAT, AT_5000, AT_6000_SMALL = 0x10, 0x18, 0x20
+
+
+def with_gdt(bench: Bench) -> None:
+    bench.write(0x1000, GDT)
+    bench.processor.set_gdtr(0x1000, len(GDT) - 1)
+    for base, text in ((0, b"flat"), (0x5000, b"base"), (0x6000, b"here")):
+        bench.write(base + 0x2000, text)
+
+
+LOADS = {  # of DS or ES with the selector at 3000, in mid-block
+    "MOV DS": ("668e1d 00300000", "8b0d 00200000"),
+    "POP DS": ("ff35 00300000 1f", "8b0d 00200000"),
+    "POP ES": ("ff35 00300000 07", "268b0d 00200000"),
+    "LDS": ("c515 fc2f0000", "8b0d 00200000"),
+    "LES": ("c415 fc2f0000", "268b0d 00200000"),
+}
+
+
+@pytest.mark.parametrize("how", LOADS)
+def test_a_segment_that_is_not_flat_any_more_leaves_the_host_code(flat: Bench, how: str) -> None:
+    load, read = LOADS[how]
+    with_gdt(flat)
+    flat.load(bytes.fromhex("43" + load + read + "43 f4"))
+    for selector, expected in ((FLAT, b"flat"), (FLAT, b"flat"), (AT_5000, b"base"), (FLAT, b"flat")):
+        flat.write(0x8000, selector.to_bytes(4, "little"))
+        flat.processor.set_segment(DS, FLAT, 0, 0xFFFFFFFF, FLAT_DATA)
+        flat.write(0x3000, selector.to_bytes(4, "little"))
+        before = flat.processor.icount
+        assert go(flat) == ExitKind.HLT
+        assert flat.processor.gpr(ECX).to_bytes(4, "little") == expected
+        assert flat.processor.icount - before == 4 + how.startswith("POP")
+
+
+@pytest.mark.parametrize("prefix", ["64", "65"], ids=["FS", "GS"])
+def test_fs_and_gs_have_their_base_and_limit(flat: Bench, prefix: str) -> None:
+    with_gdt(flat)
+    number = FS if prefix == "64" else GS
+    # inc ebx / mov ecx, fs:[eax] / mov fs:[eax], edx / add fs:[eax], ebx / hlt
+    flat.load(bytes.fromhex(f"43 {prefix}8b08 {prefix}8910 {prefix}0118 f4"))
+    p = flat.processor
+    for limit, offset, fits in (
+        (0xFFFFFFFF, 0x2000, True), (0x2003, 0x2000, True), (0x2002, 0x2000, False), (0x2003, 0x2001, False),
+        (0x2003, 0xFFFFFFFE, False), (0xFFFFFFFF, 0xFFFFB000, True),
+    ):  # fmt: skip
+        p.set_segment(number, 0, 0x5000, limit, FLAT_DATA)
+        p.set_gpr(EBX, 0)
+        p.set_gpr(EDX, 0x10)
+        p.set_gpr(EAX, offset)
+        flat.write((0x5000 + offset) & 0xFFFFF, b"base")
+        assert go(flat) == (ExitKind.HLT if fits else ExitKind.EXCEPTION)
+        if fits:
+            assert p.gpr(ECX).to_bytes(4, "little") == b"base"
+            assert flat.memory.read((0x5000 + offset) & 0xFFFFFFFF, 4) == b"\x11\0\0\0"
+        else:
+            assert faulted(flat) == (GENERAL, 0x7C01)
+            assert flat.memory.read((0x5000 + offset) & 0xFFFFF, 4) == b"base"
+
+
+def test_a_segment_that_may_only_be_read_is_not_written(flat: Bench) -> None:
+    # mov ecx, fs:[2000] / mov fs:[2000], edx
+    flat.load(bytes.fromhex("648b0d 00200000 648915 00200000 f4"))
+    flat.write(0x2000, b"base")
+    assert go(flat) == ExitKind.HLT
+    flat.write(0x2000, b"base")
+    flat.processor.set_segment(FS, 0, 0, 0xFFFFFFFF, FLAT_DATA & ~2)
+    assert go(flat) == ExitKind.EXCEPTION
+    assert faulted(flat) == (GENERAL, 0x7C07)
+    assert flat.memory.read(0x2000, 4) == b"base"
+
+
+# Calls
+
+
+def test_calls_returns_and_indirect_jumps_find_their_way_in_a_loop(flat: Bench) -> None:
+    # again: call double / mov edx, add_one / call edx / push back / jmp [table] / back: dec ecx / jnz again / hlt
+    flat.load(bytes.fromhex("e8 fb000000 ba 007e0000 ffd2 68 177c0000 ff25 00900000 49 75e6 f4"))
+    flat.write(0x7D00, bytes.fromhex("01c0 c3"))
+    flat.write(0x7E00, bytes.fromhex("40 c3"))
+    flat.write(0x9000, (0x9100).to_bytes(4, "little"))  # where a function of another page is
+    flat.write(0x9100, bytes.fromhex("83c002 c20000"))
+    p = flat.processor
+    value = 0
+    p.set_gpr(EAX, 0)
+    p.set_gpr(ECX, 20)
+    before = p.icount
+    assert go(flat) == ExitKind.HLT
+    for _ in range(20):
+        value = (value * 2 + 3) & 0xFFFFFFFF
+    assert p.gpr(EAX) == value
+    assert p.gpr(ESP) == 0x7000
+    assert p.icount - before == 20 * 13
+
+
+# Code that changes, linked
+
+
+def linked(bench: Bench, *, away: int) -> None:
+    """A loop of two blocks, the other `away`, six times: the first counts in EAX, the other in EBX."""
+    first = bytes.fromhex("40 e9") + (away - 6).to_bytes(4, "little")
+    other = bytes.fromhex("83c301 49 0f85") + (-(away + 10) & 0xFFFFFFFF).to_bytes(4, "little") + b"\xf4"
+    bench.write(0x7C00, first)
+    bench.write(0x7C00 + away, other)
+    for _ in range(2):
+        assert again(bench) == (6, 6)
+
+
+def again(bench: Bench) -> tuple[int, int]:
+    for number, value in ((EAX, 0), (EBX, 0), (ECX, 6)):
+        bench.processor.set_gpr(number, value)
+    assert go(bench) == ExitKind.HLT
+    return bench.processor.gpr(EAX), bench.processor.gpr(EBX)
+
+
+@pytest.mark.parametrize("away", [0x80, 0x1000, 0x5480], ids=["this page", "the next page", "another page"])
+def test_what_is_written_into_a_linked_block_is_seen(flat: Bench, away: int) -> None:
+    p = flat.processor
+    linked(flat, away=away)
+    flat.write(0x7C02 + away, b"\x05")  # a device
+    assert again(flat) == (6, 30)
+    assert again(flat) == (6, 30)
+    place = (0x7C02 + away).to_bytes(4, "little").hex()
+    before = (0x7C01 + away).to_bytes(4, "little").hex()
+    after = (0x7C04 + away).to_bytes(4, "little").hex()
+    writers = {
+        f"c605 {place} 02 f4": 12,
+        f"8005 {place} 05 f4": 42,  # 2 and 5
+        f"8135 {place} 01000000 f4": 36,
+        f"bc {after} 66ba 0449 6652 f4": 24,  # MOV ESP, PUSH DX
+        f"bf {before} b0c3 aa b008 aa f4": 48,
+        f"bf {place} b901000000 b009 f3aa f4": 54,
+        f"be 00900000 bf {place} b901000000 f3a4 f4": 60,
+        f"8805 {place} f4": 66,
+    }
+    flat.write(0x9000, b"\x0a")
+    for code, expected in writers.items():
+        p.set_gpr(EAX, 11)
+        flat.load(bytes.fromhex(code), 0x3000)
+        assert go(flat, 0x3000) == ExitKind.HLT
+        p.set_gpr(ESP, 0x7000)
+        assert again(flat) == (6, expected)
+        assert again(flat) == (6, expected)
+
+
+@pytest.mark.parametrize("away", [0x80, 0x1000])
+def test_a_linked_loop_that_writes_into_its_other_block_runs_what_it_wrote(flat: Bench, away: int) -> None:
+    # inc eax / inc byte [other + 2] / jmp other
+    linked(flat, away=away)
+    place = (0x7C02 + away).to_bytes(4, "little")
+    flat.load(b"\x40\xfe\x05" + place + b"\xe9" + (away - 12).to_bytes(4, "little"))
+    assert again(flat) == (6, 2 + 3 + 4 + 5 + 6 + 7)
+    flat.write(0x7C02 + away, b"\x10")
+    assert again(flat) == (6, 6 * 0x10 + 21)
+
+
+# Pages
+
+
+def hop(paged: Paged) -> None:
+    """A loop from 5000 to PAGE and back, ECX times, linked."""
+    paged.write(0x5000, b"\x40\xe9" + (PAGE - 0x5006).to_bytes(4, "little"))
+    paged.map(P | W)
+    paged.write(FRAME, hopping(0xC3))  # EBX
+    assert hops(paged) == (ExitKind.HLT, 6, 6, 0)
+    assert hops(paged) == (ExitKind.HLT, 6, 6, 0)
+
+
+def hopping(register: int) -> bytes:
+    back = (0x5000 - PAGE - 10 & 0xFFFFFFFF).to_bytes(4, "little")
+    return bytes([0x83, register, 1]) + b"\x49\x0f\x85" + back + b"\xf4"
+
+
+def hops(paged: Paged) -> tuple[int, int, int, int]:
+    p = paged.processor
+    for number, value in ((EAX, 0), (EBX, 0), (ECX, 6), (EDX, 0)):
+        p.set_gpr(number, value)
+    kind = go(paged, 0x5000)
+    return kind, p.gpr(EAX), p.gpr(EBX), p.gpr(EDX)
+
+
+@pytest.fixture
+def paged() -> Paged:
+    paged = Paged()
+    if not paged.processor.translate_after:
+        pytest.skip("this host runs no code that we make")
+    paged.processor.translate_after = 1
+    return paged
+
+
+FORGET = {"INVLPG": "0f013d 00003000 f4", "MOV CR3": "0f20d8 0f22d8 f4"}
+
+
+@pytest.mark.parametrize("how", FORGET)
+def test_a_linked_jump_obeys_a_page_that_is_mapped_anew(paged: Paged, how: str) -> None:
+    hop(paged)
+    paged.write(FRAME + 0x1000, hopping(0xC2))  # EDX
+    paged.write(0x6000, bytes.fromhex(FORGET[how]))
+    for frame, expected in ((FRAME + 0x1000, (6, 0, 6)), (FRAME, (6, 6, 0)), (FRAME + 0x1000, (6, 0, 6))):
+        paged.map(P | W, frame)
+        assert go(paged, 0x6000) == ExitKind.HLT
+        assert hops(paged) == (ExitKind.HLT, *expected)
+        assert hops(paged) == (ExitKind.HLT, *expected)
+
+
+@pytest.mark.parametrize("how", FORGET)
+def test_a_linked_jump_to_a_page_that_went_away_faults_there(paged: Paged, how: str) -> None:
+    hop(paged)
+    paged.write(0x6000, bytes.fromhex(FORGET[how]))
+    paged.map(0)
+    assert go(paged, 0x6000) == ExitKind.HLT
+    assert hops(paged) == (ExitKind.EXCEPTION, 1, 0, 0)
+    assert (faulted(paged), paged.processor.exit.fault_address) == ((PAGE_FAULT, PAGE), PAGE)
+    paged.map(P)
+    assert hops(paged) == (ExitKind.HLT, 6, 6, 0)
+
+
+def test_a_linked_jump_to_a_page_of_the_kernels_faults_in_ring_3(paged: Paged) -> None:
+    """The half of the TLB that ring 3 sees has no translation to run there."""
+    hop(paged)
+    paged.user()
+    assert hops(paged) == (ExitKind.EXCEPTION, 1, 0, 0)
+    assert (faulted(paged), paged.processor.exit.error_code) == ((PAGE_FAULT, PAGE), 5)
+
+
+def test_a_block_at_a_second_address_jumps_from_there(paged: Paged) -> None:
+    """The same block, linked to the page behind it; at its other address another page is behind it."""
+    alias = PAGE + 0x10000
+    for page, behind in ((PAGE, FRAME + 0x1000), (alias, FRAME + 0x2000)):
+        paged.map(P | W, FRAME, page)
+        paged.map(P | W, behind, page + 0x1000)
+    paged.write(FRAME, b"\x40\xe9\xfa\x0f\0\0")  # INC EAX, JMP a page further
+    paged.write(FRAME + 0x1000, b"\x43\xf4")
+    paged.write(FRAME + 0x2000, b"\x42\xf4")
+    p = paged.processor
+    for number in (EAX, EBX, EDX):
+        p.set_gpr(number, 0)
+    for page in (PAGE, PAGE, alias, alias, PAGE, alias):
+        assert go(paged, page) == ExitKind.HLT
+        assert p.rip == page + 0x1001
+    assert (p.gpr(EAX), p.gpr(EBX), p.gpr(EDX)) == (6, 3, 3)
+
+
+def test_a_large_page_that_is_mapped_anew_is_left_by_a_linked_jump() -> None:
+    paged = Paged()
+    p = paged.processor
+    p.translate_after = 1
+    p.set_cr(4, PSE)
+    paged.write(0x5000, b"\x40\xe9" + (0x400000 - 0x5006).to_bytes(4, "little"))
+    paged.write(0x6000, bytes.fromhex("0f013d 00104000 f4"))  # INVLPG of another page of the same four MiB
+    paged.write(0, b"\x43\xf4")
+    paged.entry(DIRECTORY + 4, P | W | PS)  # 400000: physical 0
+    for _ in range(2):
+        assert go(paged, 0x5000) == ExitKind.HLT
+    assert p.rip == 0x400001
+    paged.map(P | W, FRAME, 0x500000 - 0x100000)
+    paged.entry(TABLE, FRAME | P | W)  # and what 0 is
+    paged.write(FRAME, b"\x42\xf4")
+    paged.entry(DIRECTORY + 4, TABLE | P | W)  # 400000: FRAME
+    p.set_gpr(EDX, 0)
+    assert go(paged, 0x6000) == ExitKind.HLT
+    assert go(paged, 0x5000) == ExitKind.HLT
+    assert p.gpr(EDX) == 1
+
+
+# The code cache, full
+
+
+def test_blocks_for_which_there_is_no_room_are_interpreted_until_all_are_forgotten(flat: Bench) -> None:
+    count = 180_000
+    p = flat.processor
+    flat.write(0x10000, b"\x11\x06" * count + b"\xf4")  # ADC [ESI], EAX
+    outcomes = []
+    for after in (0, 1, 1):
+        p.translate_after = after  # at first the blocks are only decoded
+        flat.memory.write(0x9000, bytes(4))
+        p.set_gpr(EAX, 0x12345679)
+        p.set_gpr(ESI, 0x9000)
+        p.rflags = 2
+        before = p.icount
+        assert go(flat, 0x10000, 1_000_000) == ExitKind.HLT
+        outcomes.append((flat.memory.read(0x9000, 4), p.rflags, p.icount - before))
+    assert outcomes == [outcomes[0]] * 3
+    blocks = p.statistics["blocks"]
+    assert 1000 < p.statistics["translated"] < blocks  # as many as there is room for
+    flat.load(b"\x43\xf4")  # one more, and everything is forgotten
+    assert flat.run() == ExitKind.HLT
+    flat.memory.write(0x9000, bytes(4))
+    p.rflags = 2
+    assert go(flat, 0x10000, 1_000_000) == ExitKind.HLT
+    assert flat.memory.read(0x9000, 4) == outcomes[0][0]
+    assert p.statistics["blocks"] > blocks + 1000
+
+
+def test_linked_blocks_that_are_all_forgotten_are_not_run_again(flat: Bench) -> None:
+    p = flat.processor
+    linked(flat, away=0x1000)
+    p.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
+    flat.memory.write(0x8C02, b"\x07")  # nobody is told: it is forgotten
+    assert again(flat) == (6, 42)
+    assert again(flat) == (6, 42)
