@@ -266,7 +266,7 @@ def test_a_virtual_interrupt_that_nobody_intercepts_is_delivered_by_the_processo
 def test_the_io_permission_map_becomes_the_bitmap(bench):
     bench.exit(ExitKind.BUDGET)
     assert bench.cpu.intercepts.io_bitmap is None
-    bench.backend.iopm[0] = 0xFE
+    bench.backend.entry.iopm[0] = 0xFE
     bench.backend.vmcb.write(Control.INTERCEPT_CR, 0)
     bench.exit(ExitKind.BUDGET)
     assert bench.cpu.intercepts.io_bitmap == b"\xfe" + b"\xff" * 8191

@@ -12,12 +12,13 @@ from hvcore.vmx.vmcs import Field, VmFail
 @pytest.fixture
 def backend():
     backend = VmxBackend(FakeProcessor())
-    backend.attach(Handlers())
+    backend.handlers = Handlers()
+    backend.attach(backend.handlers)
     return backend
 
 
 def enter(backend):
-    backend._processor.script.append((ExitKind.BUDGET, {}))
+    backend.processor.script.append((ExitKind.BUDGET, {}))
     backend.enter(1)
 
 
@@ -155,10 +156,10 @@ def test_invalid_guest_state_is_an_exit_with_reason_33(backend, case):
     assert backend.vmcs.read(Field.EXIT_REASON) == 0x8000_0021
     assert backend.vmcs.read(Field.EXIT_QUALIFICATION) == 0
     assert not backend.vmcs.launched
-    assert backend._processor.budgets == []
+    assert backend.processor.budgets == []
     backend.handle()
-    assert backend._handlers.calls[0][0] == "crash"
-    assert backend._handlers.calls[0][1].startswith("VM entry failed: ")
+    assert backend.handlers.calls[0][0] == "crash"
+    assert backend.handlers.calls[0][1].startswith("VM entry failed: ")
 
 
 def test_a_bad_link_pointer_has_qualification_4(backend):
@@ -201,24 +202,24 @@ def test_a_valid_state_is_checked_once(backend):
 
 def test_an_injected_event_is_delivered_once(backend):
     enter(backend)
-    backend._processor.rflags = 0x202
+    backend.processor.rflags = 0x202
     backend.inject(0, 0x20, None, 0)
     assert backend.event_pending()
     assert backend.vmcs.read(Field.ENTRY_INTERRUPTION_INFO) == 0x8000_0020
     enter(backend)
     enter(backend)
-    assert backend._processor.injected == [(0, 0x20, None, 0)]
+    assert backend.processor.injected == [(0, 0x20, None, 0)]
     assert not backend.event_pending()
 
 
 def test_an_exception_carries_its_error_code_in_protected_mode(backend):
     enter(backend)
-    backend._processor.controls[0] = 0x11
+    backend.processor.controls[0] = 0x11
     backend.inject(3, 13, 0x18, 0)
     assert backend.vmcs.read(Field.ENTRY_INTERRUPTION_INFO) == 0x8000_0B0D
     assert backend.vmcs.read(Field.ENTRY_EXCEPTION_ERROR) == 0x18
     enter(backend)
-    assert backend._processor.injected == [(3, 13, 0x18, 0)]
+    assert backend.processor.injected == [(3, 13, 0x18, 0)]
 
 
 def test_an_interrupt_that_the_guest_cannot_take_fails_the_entry(backend):
@@ -232,7 +233,7 @@ def test_the_interrupt_window_is_a_control_and_holds_the_pin_back(backend):
     enter(backend)
     backend.request_interrupt_window(True)
     assert backend.vmcs.read(Field.PROCESSOR_CONTROLS) & 4
-    intercepts = backend._processor.intercepts
+    intercepts = backend.processor.intercepts
     assert (intercepts.interrupt_window, intercepts.external_interrupt) == (True, False)
     backend.request_interrupt_window(False)
     assert (intercepts.interrupt_window, intercepts.external_interrupt) == (False, True)

@@ -284,7 +284,7 @@ def test_controls_become_intercepts(bench):
     )
     write(Field.IO_BITMAP_A, 0x1000)
     write(Field.IO_BITMAP_B, 0x2000)
-    bench.backend.host_pages = {0x1000: b"\x01" + bytes(4095), 0x2000: bytes(4096)}
+    bench.backend.entry.host_pages = {0x1000: b"\x01" + bytes(4095), 0x2000: bytes(4096)}
     write(Field.EXCEPTION_BITMAP, 0x4000)
     bench.exit(ExitKind.BUDGET)
     intercepts = bench.cpu.intercepts
