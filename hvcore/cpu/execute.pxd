@@ -9,6 +9,7 @@ cdef s64 build(State c, u64 eip) noexcept nogil
 cdef void step(State c) noexcept nogil
 cdef void run(State c) noexcept nogil
 cdef void stack_frame(State c, Op *o) noexcept nogil
+cdef void return_from_interrupt(State c, u32 size) noexcept nogil
 cdef void stop_for_task_switch(State c, Op *o) noexcept nogil
 cdef void transfer_control(State c, Op *o) noexcept nogil
 cdef void software_interrupt(State c, u32 vector, u32 kind, u32 length) noexcept nogil

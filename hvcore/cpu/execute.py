@@ -51,6 +51,7 @@ else:
 EXIT_BUDGET = cython.declare(u32, 0)
 EXIT_EXTERNAL_INTERRUPT = cython.declare(u32, 1)
 EXIT_INTERRUPT_WINDOW = cython.declare(u32, 2)
+EXIT_NMI_WINDOW = cython.declare(u32, 3)
 EXIT_HLT = cython.declare(u32, 4)
 EXIT_EXCEPTION = cython.declare(u32, 10)
 EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
@@ -401,11 +402,14 @@ def raise_event(c, vector, kind, error, has_error, length):
         if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
             c.cr2 = c.fault_address
             c.fault_address = NO_PAGE
+        if kind == EVENT_NMI:
+            c.shadow |= BLOCKED_NMI
         events.deliver(c, vector, kind, error, has_error, length)
         if c.fault == FAULT_NONE:
             c.info.vectoring = 0
+            c.info.nmi_unblocking = 0
             c.activity_now = ACTIVE
-            c.shadow = 0
+            c.shadow &= BLOCKED_NMI
             c.special &= SPECIAL_SHADOW ^ M32
             return 0
         c.info.vectoring = 1
@@ -451,7 +455,10 @@ def attend(c):
             if raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0):
                 return 1
         return 0
-    if c.on_window and c.flags & F_IF and not c.shadow:
+    if c.on_nmi_window and not c.shadow:
+        c.info.kind = EXIT_NMI_WINDOW
+        return 1
+    if c.on_window and c.flags & F_IF and not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
         c.info.kind = EXIT_INTERRUPT_WINDOW
         return 1
     if c.on_interrupt and intr_level(c):
@@ -667,7 +674,7 @@ def step_watched(c):
         c.special &= SPECIAL_SHADOW ^ M32
     if c.fault == FAULT_EXIT:
         if shadow & (SHADOW_STI | SHADOW_MOV_SS):
-            start_shadow(c, shadow)
+            start_shadow(c, shadow & (SHADOW_STI | SHADOW_MOV_SS))
     elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
         trap = 0
         c.watch_hit = 0
@@ -684,6 +691,7 @@ def step_watched(c):
 def run(c):
     """Run until the backend is to be told something; `c.info.kind` says what."""
     c.info.vectoring = 0
+    c.info.nmi_unblocking = 0
     c.count_exits += 1
     while True:
         if c.special or c.icount >= c.stop_at or (c.on_interrupt and intr_level(c)):
@@ -788,6 +796,15 @@ def software_interrupt(c, vector, kind, length):
     c.fault_length = length
 
 
+def return_from_interrupt(c, size):
+    """IRET. NMIs are no longer blocked, even if it faults (SDM vol. 3 §6.7.1, §28.2.3)."""
+    blocked: u32 = c.shadow & BLOCKED_NMI
+    if not c.iret_keeps_nmi_blocked:
+        c.shadow &= BLOCKED_NMI ^ M32
+    transfer.interrupt_return(c, size)
+    c.info.nmi_unblocking = c.fault and blocked and not c.iret_keeps_nmi_blocked
+
+
 def stop_for_task_switch(c, o):
     """The facts of the instruction that a task switch stopped at."""
     if c.fault == FAULT_EXIT and c.info.kind == EXIT_TASK_SWITCH:
@@ -846,7 +863,7 @@ def transfer_control(c, o):
         if c.on_iret:
             system.stop(c, EXIT_IRET, o)
         else:
-            transfer.interrupt_return(c, size)
+            return_from_interrupt(c, size)
             stop_for_task_switch(c, o)
     elif kind == INT and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
         mmu.exception(c, VEC_GP, 0)

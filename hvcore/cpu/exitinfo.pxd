@@ -24,6 +24,7 @@ cdef class ExitInfo:
     cdef public unsigned int error_code
     cdef public bint has_error_code
     cdef public unsigned long long fault_address
+    cdef public bint nmi_unblocking
     # CR and DR access, MSR
     cdef public unsigned int number
     cdef public unsigned int gpr

@@ -65,6 +65,7 @@ class ExitInfo:
     error_code: int
     has_error_code: bool
     fault_address: int
+    nmi_unblocking: bool
     number: int
     gpr: int
     source: int

@@ -53,7 +53,8 @@ class Intercepts:
     def __init__(self) -> None:
         self.external_interrupt = False
         self.interrupt_window = False
-        self.nmi_window = False
+        self.nmi_window = False  # neither blocked nor in a shadow: an NMI can be injected
+        self.iret_keeps_nmi_blocked = False  # VMX: NMI exiting without virtual NMIs
         self.hlt = True
         self.io = True
         self.io_bitmap = None  # 8 KiB, a bit for a port; None: every port
@@ -343,6 +344,8 @@ class Processor(State):
         w = self.intercepts
         self.on_interrupt = w.external_interrupt
         self.on_window = w.interrupt_window
+        self.on_nmi_window = w.nmi_window
+        self.iret_keeps_nmi_blocked = w.iret_keeps_nmi_blocked
         self.on_hlt = w.hlt
         self.on_io = w.io
         self.on_cpuid = w.cpuid
@@ -372,7 +375,7 @@ class Processor(State):
         if w.io_bitmap is not None:
             for i in range(8192):
                 self.io_bitmap[i] = w.io_bitmap[i]
-        if w.interrupt_window:
+        if w.interrupt_window or w.nmi_window:
             self.special |= SPECIAL_WINDOW
         else:
             self.special &= SPECIAL_WINDOW ^ 0xFFFFFFFF
@@ -541,7 +544,7 @@ class Processor(State):
         self.mmio_writes = 0
         self.emulating = 1
         self.stop_at = self.icount + 1
-        self.shadow = 0
+        self.shadow = shadow & BLOCKED_NMI
         execute.step(self)
         self.emulating = 0
         self.stop_at = stop_at
@@ -549,7 +552,7 @@ class Processor(State):
             self.fault = FAULT_NONE
             self.shadow = shadow
             return 1 if self.info.kind == 12 and self.info.read else 3
-        if not self.shadow:
+        if not self.shadow & (SHADOW_STI | SHADOW_MOV_SS):
             self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
         if self.fault == FAULT_EXCEPTION:
             self.keep_fault()

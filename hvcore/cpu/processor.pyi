@@ -31,6 +31,7 @@ class Intercepts:
     external_interrupt: bool
     interrupt_window: bool
     nmi_window: bool
+    iret_keeps_nmi_blocked: bool
     hlt: bool
     io: bool
     io_bitmap: Buffer | None

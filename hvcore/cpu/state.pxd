@@ -326,6 +326,8 @@ cdef class State:
     # intercepts
     cdef u32 on_interrupt
     cdef u32 on_window
+    cdef u32 on_nmi_window
+    cdef u32 iret_keeps_nmi_blocked
     cdef u32 on_hlt
     cdef u32 on_io
     cdef u32 on_cpuid
