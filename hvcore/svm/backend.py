@@ -8,10 +8,9 @@ common layer.
 from collections.abc import Callable
 from typing import Final
 
-from hvcore.cpu.exitinfo import ExitKind
 from hvcore.cpu.processor import Processor
 from hvcore.hvm import CR0_PE, RFLAGS_IF, EventKind, ExitHandlers, GuestState, Shadow, Vector
-from hvcore.svm import guest
+from hvcore.svm import checks, guest
 from hvcore.svm.entry import VmRun
 from hvcore.svm.exits import ExitCode
 from hvcore.svm.handler import FirstLevel
@@ -62,6 +61,8 @@ class SvmBackend:
         self._record = self.recorder.table
         self.entry = VmRun(processor, self.vmcb, self.recorder)
         self._window = False
+        self.nmi_window = False
+        """The guest's IRET is waited for, to inject an NMI."""
         self._first_level: dict[int, Callable[[], None]] = {}
         self._unexpected: Callable[[], None] = _nobody
         self._on_ioio: Callable[[int, int], None] = lambda *_: _nobody()
@@ -71,6 +72,7 @@ class SvmBackend:
 
     def attach(self, handlers: ExitHandlers) -> None:
         """Connect the common layer."""
+        self.entry.acknowledge = handlers.acknowledge
         first_level = FirstLevel(self, handlers)
         self._first_level = first_level.table
         self._unexpected = first_level.on_unexpected
@@ -84,7 +86,7 @@ class SvmBackend:
         vmcb.data[:] = bytes(SIZE)
         vmcb.save()
         vmcb.changed = True
-        self._window = False
+        self._window = self.nmi_window = self.entry.hurry = False
         write = vmcb.write
         write(
             Control.INTERCEPT_3,
@@ -108,6 +110,8 @@ class SvmBackend:
             | Intercept4.SKINIT
             | Intercept4.WBINVD,
         )
+        self.entry.host_memory.allocate(IOPM_BASE, b"\xff" * checks.IOPM_SIZE)
+        self.entry.host_memory.allocate(MSRPM_BASE, b"\xff" * checks.MSRPM_SIZE)
         write(Control.IOPM_BASE_PA, IOPM_BASE)
         write(Control.MSRPM_BASE_PA, MSRPM_BASE)
         write(Control.GUEST_ASID, ASID)
@@ -120,16 +124,15 @@ class SvmBackend:
 
     def enter(self, budget: int) -> None:
         """VMRUN, and the #VMEXIT that ends it. Clean bits (0C0h) are ignored, which is always allowed."""
-        vmcb = self.vmcb
-        if vmcb.changed and not self.entry.check():
+        changed, entry = self.vmcb.changed, self.entry
+        if changed and not entry.check():
             return
-        if self._data[_EVENTINJ_VALID] & 0x80 and not self.entry.deliver():
+        if self._data[_EVENTINJ_VALID] & 0x80 and not entry.deliver():
             return
-        kind = self._run(budget)
-        while kind == ExitKind.INTERRUPT_WINDOW and not self.entry.window_intercepted():
-            self.entry.deliver_virtual_interrupt()
-            kind = self._run(budget)
-        self._record[kind](self._exit)
+        if changed and entry.special:
+            self._record[entry.run(budget)](self._exit)
+        else:
+            self._record[self._run(budget)](self._exit)
 
     def handle(self) -> None:
         """First-level handler: by EXITCODE, from the VMCB alone."""
@@ -195,6 +198,16 @@ class SvmBackend:
         intercepts.interrupt_window = wanted
         intercepts.external_interrupt = not wanted and bool(general & Intercept3.INTR)
         self.processor.update_intercepts()
+
+    def request_nmi_window(self, wanted: bool) -> None:
+        """Intercept IRET while NMIs are blocked; otherwise what is in the way is over after one instruction."""
+        self.nmi_window = wanted
+        blocked = bool(self.processor.interruptibility & Shadow.NMI)
+        general = self.vmcb.read(Control.INTERCEPT_3) & ~Intercept3.IRET
+        if wanted and blocked:
+            general |= Intercept3.IRET
+        self.entry.hurry = wanted and not blocked
+        self.vmcb.write(Control.INTERCEPT_3, general)
 
     def interrupt_shadow(self) -> int:
         """Read the block's one shadow for STI and MOV SS, and the processor's NMI blocking."""

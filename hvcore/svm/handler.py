@@ -63,10 +63,15 @@ class FirstLevel:
         self.table: dict[int, Callable[[], None]] = {
             ExitCode.INTR: handlers.external_interrupt,
             ExitCode.VINTR: handlers.interrupt_window,
+            ExitCode.NMI: handlers.nmi,
+            ExitCode.SWINT: self._on_software_interrupt,
+            ExitCode.ICEBP: self._on_icebp,
+            ExitCode.FERR_FREEZE: self._go_on,
+            ExitCode.INVLPGA: self._let_run,
             ExitCode.RDTSC: partial(self._on_instruction, handlers.rdtsc),
             ExitCode.RDPMC: self._let_run,
             ExitCode.CPUID: partial(self._on_instruction, handlers.cpuid),
-            ExitCode.IRET: self._let_run,
+            ExitCode.IRET: self._on_iret,
             ExitCode.INVD: self._skip,
             ExitCode.PAUSE: self._skip,
             ExitCode.HLT: self._on_hlt,
@@ -77,6 +82,14 @@ class FirstLevel:
             ExitCode.WBINVD: self._skip,
             ExitCode.NPF: self._on_npf,
         }
+        for code in (
+            *range(ExitCode.CR0_SEL_WRITE, ExitCode.TR_WRITE + 1),
+            ExitCode.PUSHF,
+            ExitCode.POPF,
+        ):
+            self.table[code] = self._let_run
+        for code in range(ExitCode.VMRUN, ExitCode.SKINIT + 1):
+            self.table[code] = self._on_vm_instruction
         for number in range(64):  # control and debug registers, reads and writes
             self.table[ExitCode.CR_READ + number] = self._let_run
         for vector in range(32):
@@ -126,6 +139,27 @@ class FirstLevel:
             has_error = vector in {8, 10, 11, 12, 13, 14, 17}
             self._backend.inject(EventKind.HARDWARE_EXCEPTION, vector, error if has_error else None, 0)
 
+    def _on_software_interrupt(self) -> None:
+        self._backend.inject(
+            EventKind.SOFTWARE_INTERRUPT, self._infos()[0] & EVENT_VECTOR, None, self._length()
+        )
+
+    def _on_icebp(self) -> None:
+        self._backend.inject(EventKind.PRIVILEGED_SOFTWARE_EXCEPTION, Vector.DB, None, self._length())
+
+    def _on_vm_instruction(self) -> None:
+        """Refuse: the guest has no SVM, so far as CPUID says."""
+        self._backend.inject(EventKind.HARDWARE_EXCEPTION, Vector.UD, None, 0)
+
+    def _on_iret(self) -> None:
+        """Let an NMI handler end, if that was waited for: there is no other window for the next NMI."""
+        self._let_run()
+        if self._backend.nmi_window:
+            self._handlers.nmi_window()
+
+    def _go_on(self) -> None:
+        """Do nothing: the guest's x87 instruction waits for its interrupt, which goes another way."""
+
     def _on_hlt(self) -> None:
         self._skip()
         self._handlers.halt()
@@ -166,9 +200,7 @@ class FirstLevel:
 
     def _let_run(self) -> None:
         """Let the intercepted instruction run: the processor knows its faults and effects best."""
-        intercepts = self._processor.intercepts
-        intercepts.cr_read = intercepts.cr_write = intercepts.dr_read = intercepts.dr_write = 0
-        intercepts.invlpg = intercepts.rdpmc = intercepts.iret = False
+        self._processor.intercepts.clear()
         self._processor.update_intercepts()
         self._handlers.emulate()
         self._entry.apply_intercepts()

@@ -21,7 +21,6 @@ _IOIO: Final = ExitCode.IOIO
 RFLAGS_RF: Final = 1 << 16
 
 PLAIN: Final[dict[int, tuple[int, int]]] = {
-    ExitKind.HLT: (ExitCode.HLT, 0),
     ExitKind.CPUID: (ExitCode.CPUID, 0),
     ExitKind.RDTSC: (ExitCode.RDTSC, 0),
     ExitKind.RDPMC: (ExitCode.RDPMC, 0),
@@ -31,8 +30,14 @@ PLAIN: Final[dict[int, tuple[int, int]]] = {
     ExitKind.WBINVD: (ExitCode.WBINVD, 0),
     ExitKind.PAUSE: (ExitCode.PAUSE, 0),
     ExitKind.IRET: (ExitCode.IRET, 0),
+    ExitKind.PUSHF: (ExitCode.PUSHF, 0),
+    ExitKind.POPF: (ExitCode.POPF, 0),
+    ExitKind.ICEBP: (ExitCode.ICEBP, 0),
 }
 """Exits that record their code, EXITINFO1 and nRIP, and nothing else."""
+INVLPGA: Final = 7
+ACTIVE: Final = 0
+HALTED: Final = 1
 
 
 class Recorder:
@@ -52,6 +57,13 @@ class Recorder:
             ExitKind.BUDGET: self._record_intr,
             ExitKind.EXTERNAL_INTERRUPT: self._record_intr,
             ExitKind.INTERRUPT_WINDOW: self._record_vintr,
+            ExitKind.NMI: self._record_nmi,
+            ExitKind.HLT: self._record_hlt,
+            ExitKind.CR0_SELECTIVE: self._record_cr0_selective,
+            ExitKind.DESCRIPTOR_TABLE: self._record_descriptor_table,
+            ExitKind.SOFTWARE_INTERRUPT: self._record_software_interrupt,
+            ExitKind.FERR_FREEZE: self._record_ferr_freeze,
+            ExitKind.VM_INSTRUCTION: self._record_vm_instruction,
             ExitKind.IO: self._record_ioio,
             ExitKind.EXCEPTION: self._record_exception,
             ExitKind.TRIPLE_FAULT: self._record_shutdown,
@@ -90,7 +102,40 @@ class Recorder:
     def _record_vintr(self, _: ExitInfo) -> None:
         self._fill(ExitCode.VINTR, 0, 0, 0)
 
+    def _record_nmi(self, _: ExitInfo) -> None:
+        self._processor.activity = ACTIVE
+        self._fill(ExitCode.NMI, 0, 0, 0)
+
+    def _record_hlt(self, e: ExitInfo) -> None:
+        if self._processor.activity == HALTED:
+            # Not intercepted: the guest waits until the host's own timer ends it. The block cannot say that it
+            # waited, so the guest goes on behind HLT.
+            self._processor.activity = ACTIVE
+            self._fill(ExitCode.INTR, 0, 0, 0)
+        else:
+            self._fill(ExitCode.HLT, 0, 0, e.next_rip)
+
+    def _record_cr0_selective(self, e: ExitInfo) -> None:
+        self._fill(ExitCode.CR0_SEL_WRITE, cr_info(e.gpr, mov=e.mov), 0, e.next_rip)
+
+    def _record_descriptor_table(self, e: ExitInfo) -> None:
+        self._fill(ExitCode.IDTR_READ + e.number, 0, 0, e.next_rip)
+
+    def _record_software_interrupt(self, e: ExitInfo) -> None:
+        self._fill(ExitCode.SWINT, e.vector, 0, e.next_rip)
+
+    def _record_ferr_freeze(self, _: ExitInfo) -> None:
+        self._fill(ExitCode.FERR_FREEZE, 0, 0, 0)
+
+    def _record_vm_instruction(self, e: ExitInfo) -> None:
+        instruction = e.number & 7
+        if instruction == INVLPGA:
+            self._fill(ExitCode.INVLPGA, e.linear_address, 0, e.next_rip)
+        else:
+            self._fill(ExitCode.VMRUN + instruction, 0, 0, e.next_rip)
+
     def _record_shutdown(self, _: ExitInfo) -> None:
+        self._processor.activity = ACTIVE
         self._fill(ExitCode.SHUTDOWN, 0, 0, 0)
 
     def _record_exception(self, e: ExitInfo) -> None:
@@ -103,8 +148,9 @@ class Recorder:
             self._record_bytes(e.instruction_bytes)
 
     def _record_npf(self, e: ExitInfo) -> None:
-        # No slot of guest memory means no nested page-table entry: never present.
-        self._fill(ExitCode.NPF, npf_info(e.write, e.fetch, present=False), e.guest_physical, 0)
+        # The slots of guest memory stand for the nested tables: ROM is present, and not writable.
+        present = self._processor.permissions(e.guest_physical) != 0
+        self._fill(ExitCode.NPF, npf_info(e.write, e.fetch, present), e.guest_physical, 0)
         self._record_vectoring(e)
         self._record_bytes(b"" if e.fetch else e.instruction_bytes)
 
@@ -114,7 +160,7 @@ class Recorder:
         self._data[_FETCHED + 1 : _FETCHED + 16] = code.ljust(15, b"\0")
 
     def _record_cr_read(self, e: ExitInfo) -> None:
-        self._fill(ExitCode.CR_READ + e.number, cr_info(e.gpr, mov=True), 0, e.next_rip)
+        self._fill(ExitCode.CR_READ + e.number, cr_info(e.gpr, mov=e.mov), 0, e.next_rip)
 
     def _record_cr_write(self, e: ExitInfo) -> None:
         self._fill(ExitCode.CR_WRITE + e.number, cr_info(e.gpr, mov=True), 0, e.next_rip)

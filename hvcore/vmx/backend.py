@@ -26,6 +26,7 @@ _PENDING_DEBUG: Final = Field.GUEST_PENDING_DEBUG
 PAT_POWER_ON: Final = 0x0007_0406_0007_0406
 EPT_POINTER: Final = 6 | (4 - 1) << 3 | 0x1000
 """Write-back, four levels, at a nominal host address: the processor's slots stand for the tables."""
+VPID: Final = 1
 
 
 class VmxBackend:
@@ -42,6 +43,7 @@ class VmxBackend:
         self.recorder = Recorder(processor, self.vmcs)
         self._record = self.recorder.table
         self.entry = VmEntry(processor, self.vmcs, self.recorder)
+        self.recorder.shut_down = self.entry.was_shut_down
         self._first_level: dict[int, Callable[[], None]] = {}
         self._unexpected: Callable[[], None] = _nobody
         self.reset()
@@ -50,6 +52,7 @@ class VmxBackend:
 
     def attach(self, handlers: ExitHandlers) -> None:
         """Connect the common layer."""
+        self.entry.acknowledge = handlers.acknowledge
         first_level = FirstLevel(self, handlers)
         self._first_level = first_level.table
         self._unexpected = first_level.on_unexpected
@@ -68,23 +71,38 @@ class VmxBackend:
 
     def _write_controls(self) -> None:
         write = self.vmcs.write
-        write(Field.PIN_BASED_CONTROLS, PIN.zero | Pin.EXTERNAL_INTERRUPT | Pin.NMI)
+        write(Field.PIN_BASED_CONTROLS, PIN.zero | Pin.EXTERNAL_INTERRUPT | Pin.NMI | Pin.VIRTUAL_NMI)
         write(
             Field.PROCESSOR_CONTROLS,
             PROC.zero | Proc.TSC_OFFSETTING | Proc.HLT | Proc.UNCONDITIONAL_IO | Proc.SECONDARY,
         )
-        write(Field.SECONDARY_CONTROLS, Secondary.EPT | Secondary.WBINVD | Secondary.UNRESTRICTED_GUEST)
-        write(Field.EXIT_CONTROLS, EXIT.zero | Exit.HOST_64 | Exit.SAVE_EFER | Exit.LOAD_EFER)
-        write(Field.ENTRY_CONTROLS, ENTRY.zero | Entry.LOAD_EFER)
+        write(
+            Field.SECONDARY_CONTROLS,
+            Secondary.EPT | Secondary.VPID | Secondary.WBINVD | Secondary.UNRESTRICTED_GUEST,
+        )
+        write(
+            Field.EXIT_CONTROLS,
+            EXIT.zero
+            | Exit.SAVE_DEBUG
+            | Exit.HOST_64
+            | Exit.SAVE_PAT
+            | Exit.LOAD_PAT
+            | Exit.SAVE_EFER
+            | Exit.LOAD_EFER,
+        )
+        write(Field.ENTRY_CONTROLS, ENTRY.zero | Entry.LOAD_DEBUG | Entry.LOAD_PAT | Entry.LOAD_EFER)
+        write(Field.CR4_GUEST_HOST_MASK, guest.CR4_VMXE)
+        write(Field.VPID, VPID)
         write(Field.EPT_POINTER, EPT_POINTER)
         write(Field.VMCS_LINK_POINTER, checks.LINK_NONE)
 
     def _write_host_state(self) -> None:
-        """Describe a 64-bit host, as entry checks want one; nothing is ever loaded from it."""
+        """Describe a 64-bit host, as entry checks want one; of it only EFER, PAT and DR7 ever show in a guest."""
         write = self.vmcs.write
         write(Field.HOST_CR0, 0x8005_0033)
         write(Field.HOST_CR4, 0x2020)
         write(Field.HOST_EFER, 0x500)
+        write(Field.HOST_PAT, PAT_POWER_ON)
         write(Field.HOST_CS_SELECTOR, 0x08)
         write(Field.HOST_SS_SELECTOR, 0x10)
         write(Field.HOST_TR_SELECTOR, 0x18)
@@ -93,16 +111,20 @@ class VmxBackend:
 
     def enter(self, budget: int) -> None:
         """VMLAUNCH or VMRESUME, and the exit that ends it."""
-        values = self._values
-        if self.vmcs.changed and not self.entry.check():
+        values, changed, entry = self._values, self.vmcs.changed, self.entry
+        if changed and not entry.check():
             return
         info = values[_ENTRY_INFO]
         if info & INFO_VALID:
-            if not self.entry.deliver(info):
+            if not entry.deliver(info):
                 return
         elif values[_PENDING_DEBUG]:
-            self.entry.deliver_pending_debug()
-        self._record[self._run(budget)](self._exit)
+            entry.deliver_pending_debug()
+        if changed and entry.special:
+            self._record[entry.run(budget)](self._exit)
+            entry.leave()
+        else:
+            self._record[self._run(budget)](self._exit)
 
     def launch(self) -> None:
         """VMLAUNCH's own check. Raises VmFail (4) if the VMCS is not clear."""
@@ -156,15 +178,18 @@ class VmxBackend:
         controls = self._values[Field.PROCESSOR_CONTROLS]
         if bool(controls & Proc.INTERRUPT_WINDOW) != wanted:
             self._values[Field.PROCESSOR_CONTROLS] = controls ^ Proc.INTERRUPT_WINDOW
-            self._apply_window(wanted)
+            intercepts = self.processor.intercepts
+            intercepts.interrupt_window = wanted
+            intercepts.external_interrupt = not wanted
+            self.processor.update_intercepts()
 
-    def _apply_window(self, wanted: bool) -> None:
-        intercepts = self.processor.intercepts
-        intercepts.interrupt_window = wanted
-        intercepts.external_interrupt = not wanted and bool(
-            self._values[Field.PIN_BASED_CONTROLS] & Pin.EXTERNAL_INTERRUPT
-        )
-        self.processor.update_intercepts()
+    def request_nmi_window(self, wanted: bool) -> None:
+        """Set or clear NMI-window exiting."""
+        controls = self._values[Field.PROCESSOR_CONTROLS]
+        if bool(controls & Proc.NMI_WINDOW) != wanted:
+            self._values[Field.PROCESSOR_CONTROLS] = controls ^ Proc.NMI_WINDOW
+            self.processor.intercepts.nmi_window = wanted
+            self.processor.update_intercepts()
 
     def interrupt_shadow(self) -> int:
         """Guest interruptibility state."""

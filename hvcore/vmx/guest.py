@@ -8,6 +8,9 @@ from hvcore.hvm import GuestState, Register, SegmentState
 from hvcore.vmx.vmcs import Field, View, Vmcs
 
 MSR_SYSENTER_CS: Final = 0x174
+MSR_PAT: Final = 0x277
+CR4_VMXE: Final = 1 << 13
+"""In the VMCS, where VMX operation wants it; the processor, and with it the guest, has no such bit."""
 
 
 def save(vmcs: Vmcs, processor: Processor) -> GuestState:
@@ -22,7 +25,7 @@ def save(vmcs: Vmcs, processor: Processor) -> GuestState:
         cr0=read(Field.GUEST_CR0),
         cr2=processor.cr(2),
         cr3=read(Field.GUEST_CR3),
-        cr4=read(Field.GUEST_CR4),
+        cr4=read(Field.GUEST_CR4) & ~CR4_VMXE,
         efer=read(Field.GUEST_EFER),
         segments=[
             SegmentState(
@@ -49,7 +52,7 @@ def load(vmcs: Vmcs, processor: Processor, state: GuestState) -> None:
     for field, value in (
         (Field.GUEST_CR0, state.cr0),
         (Field.GUEST_CR3, state.cr3),
-        (Field.GUEST_CR4, state.cr4),
+        (Field.GUEST_CR4, state.cr4 | CR4_VMXE),
         (Field.GUEST_EFER, state.efer),
         (Field.GUEST_GDTR_BASE, state.gdtr[0]),
         (Field.GUEST_GDTR_LIMIT, state.gdtr[1]),
@@ -74,7 +77,7 @@ def views(p: Processor) -> dict[int, View]:
     views = {
         Field.GUEST_CR0: View(partial(p.cr, 0), partial(p.set_cr, 0)),
         Field.GUEST_CR3: View(partial(p.cr, 3), partial(p.set_cr, 3)),
-        Field.GUEST_CR4: View(partial(p.cr, 4), partial(p.set_cr, 4)),
+        Field.GUEST_CR4: View(lambda: p.cr(4) | CR4_VMXE, lambda value: p.set_cr(4, value & ~CR4_VMXE)),
         Field.GUEST_EFER: View(lambda: p.efer, lambda value: setattr(p, "efer", value)),
         Field.TSC_OFFSET: View(
             lambda: p.tsc_offset & 0xFFFF_FFFF_FFFF_FFFF,
@@ -91,6 +94,7 @@ def views(p: Processor) -> dict[int, View]:
         Field.GUEST_SYSENTER_CS: _msr_view(p, MSR_SYSENTER_CS),
         Field.GUEST_SYSENTER_ESP: _msr_view(p, MSR_SYSENTER_CS + 1),
         Field.GUEST_SYSENTER_EIP: _msr_view(p, MSR_SYSENTER_CS + 2),
+        Field.GUEST_PAT: _msr_view(p, MSR_PAT),
         Field.GUEST_GDTR_BASE: View(lambda: p.gdtr[0], lambda value: p.set_gdtr(value, p.gdtr[1])),
         Field.GUEST_GDTR_LIMIT: View(lambda: p.gdtr[1], lambda value: p.set_gdtr(p.gdtr[0], value)),
         Field.GUEST_IDTR_BASE: View(lambda: p.idtr[0], lambda value: p.set_idtr(value, p.idtr[1])),

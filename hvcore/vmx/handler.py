@@ -7,14 +7,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hvcore.hvm import EventKind, ExitHandlers, Vector
+from hvcore.hvm import EventKind, ExitHandlers, Shadow, Vector
 from hvcore.vmx import checks
 from hvcore.vmx.exits import (
     CR_NUMBER,
     CR_TYPE_SHIFT,
+    DEBUG_BD,
     ENTRY_FAILURE,
     EPT_FETCH,
+    EPT_NMI_UNBLOCKING,
     INFO_ERROR_VALID,
+    INFO_NMI_UNBLOCKING,
     INFO_TYPE,
     INFO_TYPE_SHIFT,
     INFO_VALID,
@@ -44,6 +47,7 @@ _PHYSICAL: Final = Field.GUEST_PHYSICAL_ADDRESS
 _ENTRY_INFO: Final = Field.ENTRY_INTERRUPTION_INFO
 _PENDING_DEBUG: Final = Field.GUEST_PENDING_DEBUG
 
+DR7_GD: Final = 1 << 13
 SHADOWS: Final = {0: Field.CR0_READ_SHADOW, 4: Field.CR4_READ_SHADOW}
 
 
@@ -59,9 +63,14 @@ class FirstLevel:
         self._port_in, self._port_out = handlers.port_in, handlers.port_out
         self.table: dict[int, Callable[[], None]] = {
             Reason.EXCEPTION_OR_NMI: self._on_exception,
-            Reason.EXTERNAL_INTERRUPT: handlers.external_interrupt,
+            Reason.EXTERNAL_INTERRUPT: self._on_external_interrupt,
             Reason.TRIPLE_FAULT: handlers.triple_fault,
             Reason.INTERRUPT_WINDOW: handlers.interrupt_window,
+            Reason.NMI_WINDOW: handlers.nmi_window,
+            Reason.VMCALL: self._on_vmcall,
+            Reason.MONITOR_TRAP: self._go_on,
+            Reason.GDTR_IDTR_ACCESS: self._let_run,
+            Reason.LDTR_TR_ACCESS: self._let_run,
             Reason.TASK_SWITCH: self._on_task_switch,
             Reason.CPUID: partial(self._on_instruction, handlers.cpuid),
             Reason.HLT: self._on_hlt,
@@ -105,6 +114,8 @@ class FirstLevel:
 
     def _on_ept_violation(self) -> None:
         self._reinject_interrupted()
+        if self._values[_QUALIFICATION] & EPT_NMI_UNBLOCKING:
+            self._processor.interruptibility |= Shadow.NMI
         self._handlers.mmio(self._values[_PHYSICAL], b"", bool(self._values[_QUALIFICATION] & EPT_FETCH))
 
     def _on_exception(self) -> None:
@@ -112,10 +123,37 @@ class FirstLevel:
         values = self._values
         info = values[_INTERRUPTION]
         vector, kind = info & INFO_VECTOR, (info & INFO_TYPE) >> INFO_TYPE_SHIFT
+        processor = self._processor
+        if kind == EventKind.NMI:
+            self._handlers.nmi()
+            return
         if vector == Vector.PF:
-            self._processor.set_cr(2, values[_QUALIFICATION])
+            processor.set_cr(2, values[_QUALIFICATION])
+        elif vector == Vector.DB:
+            processor.set_dr(6, processor.dr(6) | values[_QUALIFICATION])
+            if values[_QUALIFICATION] & DEBUG_BD:
+                processor.set_dr(7, processor.dr(7) & ~DR7_GD)
+        if info & INFO_NMI_UNBLOCKING:  # the IRET is to be executed again, in the NMI handler
+            processor.interruptibility |= Shadow.NMI
         error = values[Field.EXIT_INTERRUPTION_ERROR] if info & INFO_ERROR_VALID else None
         self._backend.inject(kind, vector, error, values[_LENGTH])
+
+    def _on_external_interrupt(self) -> None:
+        """Take the processor back; a guest that waits is not given it again before there is a reason."""
+        activity = self._processor.activity
+        if activity == checks.HLT:
+            self._handlers.halt()
+        elif activity == checks.SHUTDOWN:
+            self._handlers.triple_fault()
+        else:
+            self._handlers.external_interrupt()
+
+    def _on_vmcall(self) -> None:
+        """There are no hypercalls here: as on a part without VMX."""
+        self._backend.inject(EventKind.HARDWARE_EXCEPTION, Vector.UD, None, 0)
+
+    def _go_on(self) -> None:
+        """Do nothing: the guest was only to be seen."""
 
     def _on_hlt(self) -> None:
         self._skip()
@@ -165,10 +203,7 @@ class FirstLevel:
 
     def _let_run(self) -> None:
         """Let the intercepted instruction run: the processor knows its faults and effects best."""
-        intercepts = self._processor.intercepts
-        intercepts.cr_read = intercepts.cr_write = intercepts.dr_read = intercepts.dr_write = 0
-        intercepts.invlpg = intercepts.rdpmc = False
-        intercepts.cr0_mask = intercepts.cr4_mask = 0
+        self._processor.intercepts.clear()
         self._processor.update_intercepts()
         self._handlers.emulate()
         self._entry.apply_controls()

@@ -6,19 +6,26 @@ SDM vol. 3 section 28.2. `exits.py` has the formats; nobody reads `ExitInfo` aft
 from collections.abc import Callable
 from typing import Final
 
-from hvcore.cpu.exitinfo import ExitInfo, ExitKind
+from hvcore.cpu.exitinfo import DescriptorTable, ExitInfo, ExitKind
 from hvcore.cpu.processor import Processor
 from hvcore.hvm import EventKind, Vector
 from hvcore.vmx import checks
 from hvcore.vmx.exits import (
+    DEBUG_BD,
     ENTRY_FAILURE,
+    EPT_NMI_UNBLOCKING,
+    INFO_32_BIT_OPERAND,
+    INFO_NMI_UNBLOCKING,
+    INFO_REGISTER_OPERAND,
     CrAccess,
+    DescriptorIdentity,
     Reason,
     cr_qualification,
     dr_qualification,
     ept_qualification,
     interruption_info,
     io_qualification,
+    memory_operand_info,
     string_info,
     task_switch_qualification,
 )
@@ -35,7 +42,6 @@ _LINEAR: Final = Field.GUEST_LINEAR_ADDRESS
 _PHYSICAL: Final = Field.GUEST_PHYSICAL_ADDRESS
 
 PLAIN: Final[dict[int, int]] = {
-    ExitKind.HLT: Reason.HLT,
     ExitKind.CPUID: Reason.CPUID,
     ExitKind.RDTSC: Reason.RDTSC,
     ExitKind.RDPMC: Reason.RDPMC,
@@ -44,8 +50,27 @@ PLAIN: Final[dict[int, int]] = {
     ExitKind.INVD: Reason.INVD,
     ExitKind.WBINVD: Reason.WBINVD,
     ExitKind.PAUSE: Reason.PAUSE,
+    ExitKind.VM_INSTRUCTION: Reason.VMCALL,
 }
 """Exits that record their reason and the instruction's length, and nothing else."""
+MONITOR_TRAP: Final = 64
+"""In the place of an ExitKind: the processor was let run for one instruction."""
+DESCRIPTOR_IDENTITIES: Final = {
+    DescriptorTable.SGDT: DescriptorIdentity.SGDT,
+    DescriptorTable.SIDT: DescriptorIdentity.SIDT,
+    DescriptorTable.LGDT: DescriptorIdentity.LGDT,
+    DescriptorTable.LIDT: DescriptorIdentity.LIDT,
+    DescriptorTable.SLDT: DescriptorIdentity.SLDT,
+    DescriptorTable.STR: DescriptorIdentity.STR,
+    DescriptorTable.LLDT: DescriptorIdentity.LLDT,
+    DescriptorTable.LTR: DescriptorIdentity.LTR,
+}
+TABLE_REGISTERS: Final = frozenset(
+    {DescriptorTable.SGDT, DescriptorTable.SIDT, DescriptorTable.LGDT, DescriptorTable.LIDT}
+)
+DR7_GD: Final = 1 << 13
+ACTIVE: Final = 0
+HALTED: Final = 1
 
 
 class Recorder:
@@ -56,6 +81,8 @@ class Recorder:
         self._values = vmcs.values
         self.table: list[Callable[[ExitInfo], None]] = self._recorders()
         """By ExitKind."""
+        self.shut_down: Callable[[], bool] = lambda: False
+        """Whether the guest was in the shutdown state already when it was entered."""
         self.failure = ""
         """The rule that the last VM entry broke, in words."""
 
@@ -65,6 +92,11 @@ class Recorder:
             ExitKind.BUDGET: self._record_external_interrupt,
             ExitKind.EXTERNAL_INTERRUPT: self._record_external_interrupt,
             ExitKind.INTERRUPT_WINDOW: self._record_interrupt_window,
+            ExitKind.NMI_WINDOW: self._record_nmi_window,
+            ExitKind.NMI: self._record_nmi,
+            ExitKind.HLT: self._record_hlt,
+            ExitKind.DESCRIPTOR_TABLE: self._record_descriptor_table,
+            MONITOR_TRAP: self._record_monitor_trap,
             ExitKind.IO: self._record_io,
             ExitKind.EXCEPTION: self._record_exception,
             ExitKind.TRIPLE_FAULT: self._record_triple_fault,
@@ -110,7 +142,28 @@ class Recorder:
     def _record_interrupt_window(self, _: ExitInfo) -> None:
         self._fill(Reason.INTERRUPT_WINDOW, 0, 0)
 
+    def _record_nmi_window(self, _: ExitInfo) -> None:
+        self._fill(Reason.NMI_WINDOW, 0, 0)
+
+    def _record_nmi(self, _: ExitInfo) -> None:
+        self._fill(Reason.EXCEPTION_OR_NMI, 0, 0)
+        self._values[_INTERRUPTION] = interruption_info(EventKind.NMI, Vector.NMI, False)
+
+    def _record_monitor_trap(self, _: ExitInfo) -> None:
+        self._fill(Reason.MONITOR_TRAP, 0, 0)
+
+    def _record_hlt(self, e: ExitInfo) -> None:
+        if self._processor.activity == HALTED:
+            # Without "HLT exiting" the guest waits in the activity state HLT, until the host's own timer ends it.
+            self._fill(Reason.EXTERNAL_INTERRUPT, 0, 0)
+        else:
+            self._fill(Reason.HLT, 0, e.instruction_length)
+
     def _record_triple_fault(self, e: ExitInfo) -> None:
+        if self.shut_down():
+            self._fill(Reason.EXTERNAL_INTERRUPT, 0, 0)  # still in the shutdown state, where it was entered
+            return
+        self._processor.activity = ACTIVE
         self._fill(Reason.TRIPLE_FAULT, 0, 0)
         self._record_vectoring(e)
 
@@ -120,14 +173,30 @@ class Recorder:
         values = self._values
         software = e.vector in {3, 4}
         kind = EventKind.SOFTWARE_EXCEPTION if software else EventKind.HARDWARE_EXCEPTION
+        if e.vector == Vector.DB and e.instruction_length:
+            kind = EventKind.PRIVILEGED_SOFTWARE_EXCEPTION
         values[_INTERRUPTION] = interruption_info(kind, e.vector, e.has_error_code)
         values[Field.EXIT_INTERRUPTION_ERROR] = e.error_code if e.has_error_code else 0
+        if e.vector == Vector.DB:
+            self._leave_debug_registers(e)
         self._record_vectoring(e)
+        if e.nmi_unblocking and not e.vectoring and e.vector != Vector.DF:
+            values[_INTERRUPTION] |= INFO_NMI_UNBLOCKING
+
+    def _leave_debug_registers(self, e: ExitInfo) -> None:
+        """Undo what the processor noted: a debug exception that exits changes neither DR6 nor DR7 (section 28.1)."""
+        processor = self._processor
+        processor.set_dr(6, e.data)
+        if e.fault_address & DEBUG_BD:
+            processor.set_dr(7, processor.dr(7) | DR7_GD)
 
     def _record_ept_violation(self, e: ExitInfo) -> None:
-        # No slot of guest memory means no EPT entry, which permits nothing. The length and the bytes of the
-        # instruction are not recorded for EPT violations.
-        qualification = ept_qualification(e.read, e.write, e.fetch, 0, e.linear_valid)
+        # The slots of guest memory stand for the EPT: none permits nothing, and ROM reading and execution. The
+        # length and the bytes of the instruction are not recorded for EPT violations.
+        permissions = self._processor.permissions(e.guest_physical)
+        qualification = ept_qualification(e.read, e.write, e.fetch, permissions, e.linear_valid)
+        if e.nmi_unblocking and not e.vectoring:
+            qualification |= EPT_NMI_UNBLOCKING
         self._fill(Reason.EPT_VIOLATION, qualification, 0)
         self._values[_PHYSICAL] = e.guest_physical
         if e.linear_valid:
@@ -145,6 +214,8 @@ class Recorder:
     def _record_lmsw(self, e: ExitInfo) -> None:
         qualification = cr_qualification(0, CrAccess.LMSW, 0, e.data & 0xFFFF, e.linear_valid)
         self._fill(Reason.CR_ACCESS, qualification, e.instruction_length)
+        if e.linear_valid:
+            self._values[_LINEAR] = e.linear_address
 
     def _record_clts(self, e: ExitInfo) -> None:
         self._fill(Reason.CR_ACCESS, cr_qualification(0, CrAccess.CLTS), e.instruction_length)
@@ -155,6 +226,23 @@ class Recorder:
     def _record_invlpg(self, e: ExitInfo) -> None:
         self._fill(Reason.INVLPG, e.linear_address, e.instruction_length)
         self._values[_LINEAR] = e.linear_address
+
+    def _record_descriptor_table(self, e: ExitInfo) -> None:
+        """Section 28.2.5, tables 28-10 and 28-11: the operand and which instruction it is of."""
+        tables = e.number in TABLE_REGISTERS
+        self._fill(
+            Reason.GDTR_IDTR_ACCESS if tables else Reason.LDTR_TR_ACCESS,
+            e.displacement if e.memory else 0,
+            e.instruction_length,
+        )
+        info = DESCRIPTOR_IDENTITIES[e.number] << 28
+        if e.memory:
+            info |= memory_operand_info(e.address_size, e.segment, e.base, e.index, e.scale)
+        else:
+            info |= INFO_REGISTER_OPERAND | e.gpr << 3
+        if tables and e.size == 4:
+            info |= INFO_32_BIT_OPERAND
+        self._values[_INSTRUCTION_INFO] = info
 
     def _record_task_switch(self, e: ExitInfo) -> None:
         self._fill(Reason.TASK_SWITCH, task_switch_qualification(e.number, e.source), e.instruction_length)
@@ -171,8 +259,17 @@ class Recorder:
 
     def record_entry_failure(self, refused: checks.Refused) -> None:
         """Section 27.8: the exit that a VM entry with invalid guest state is."""
-        self._fill(Reason.INVALID_GUEST_STATE | ENTRY_FAILURE, refused.error, 0)
-        self.failure = str(refused)
+        self._fail(Reason.INVALID_GUEST_STATE, refused.error, str(refused))
+
+    def record_msr_failure(self, number: int) -> None:
+        """Section 27.8: entry `number`, from 1, of the VM-entry MSR-load area cannot be loaded."""
+        self._fail(Reason.MSR_LOADING, number, f"entry {number} of the VM-entry MSR-load area")
+
+    def _fail(self, reason: int, qualification: int, rule: str) -> None:
+        # The other exit-information fields are not modified.
+        self._values[_REASON] = reason | ENTRY_FAILURE
+        self._values[_QUALIFICATION] = qualification
+        self.failure = rule
 
     def _record_unknown(self, e: ExitInfo) -> None:
         raise AssertionError(f"the processor stopped with kind {e.kind}, which no control asks for")

@@ -1,12 +1,12 @@
 """A processor that does what a test says: the attributes of the real one, and a script of exits."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
 
 from hvcore.cpu.exitinfo import Emulate, ExitInfo, ExitKind
+from hvcore.cpu.processor import Intercepts
 
 
 @attrs.define
@@ -30,7 +30,7 @@ class FakeProcessor:
         self.memory = memory
         self.pins = pins
         self.exit = ExitInfo()
-        self.intercepts = SimpleNamespace()
+        self.intercepts = Intercepts()
         self.script: list[tuple[int, dict[str, Any]] | Callable[[], tuple[int, dict[str, Any]]]] = []
         self.injected: list[tuple[int, int, int | None, int]] = []
         self.invalidated: list[tuple[int, int]] = []
@@ -47,6 +47,9 @@ class FakeProcessor:
         self.task_switches = True
         self.tsc_offset = 0
         self.unmapped: set[int] = set()
+        self.memory_permissions = 0
+        self.pause_left = 0
+        self.flushes = 0
         self.set_model(0x633, 0xFFFFFFFF)
         self.reset()
 
@@ -62,7 +65,7 @@ class FakeProcessor:
         self.segments = power_on_segments()
         self.gdtr = self.idtr = (0, 0xFFFF)
         self.interruptibility = self.activity = 0
-        self.msrs = {0x174: 0, 0x175: 0, 0x176: 0, 0x10: 5}
+        self.msrs = {0x174: 0, 0x175: 0, 0x176: 0, 0x10: 5, 0x277: 0x0007_0406_0007_0406}
 
     def gpr(self, i: int) -> int:
         return self.registers[i]
@@ -109,6 +112,12 @@ class FakeProcessor:
 
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:
         self.injected.append((kind, vector, error, length))
+
+    def permissions(self, address: int) -> int:
+        return self.memory_permissions
+
+    def flush_tlb(self) -> None:
+        self.flushes += 1
 
     def task_switch(self, *switch: Any) -> bool:
         self.switched = switch
