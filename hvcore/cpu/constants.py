@@ -47,6 +47,10 @@ TOP_BYTE = 0xFF00_0000
 CR0_PG = 0x8000_0000
 PHYSICAL_PAGE = 0x000F_FFFF_FFFF_F000
 PAE_ROOT = 0xFFFF_FFE0
+PAE_RESERVED = 0x7FFF_FFF0_0000_0000  # above the 36 bits of a physical address; NX is apart
+PDPTE_RESERVED = 0xFFFF_FFF0_0000_01E6
+MSR_EFER = 0xC000_0080
+PAT_POWER_ON = 0x0007_0406_0007_0406
 SIZE_MASK = (0xFF, 0xFFFF, M32, M64)
 SIZE_SIGN = (0x80, 0x8000, 0x8000_0000, 1 << 63)
 u8 = u16 = u32 = u64 = s64 = int
@@ -55,6 +59,7 @@ globals().update(KINDS)
 globals().update(STATE)
 __all__ = [  # noqa: PLE0604 - the names are read from the files above
     *("M32", "M64", "NO_PAGE", "PAGE_BITS", "PHYSICAL_PAGE", "PAE_ROOT", "CR0_PG", "TOP_BYTE", "TOP_HALF"),
+    *("PAE_RESERVED", "PDPTE_RESERVED", "MSR_EFER", "PAT_POWER_ON"),
     *("SIZE_MASK", "SIZE_SIGN", "s64", "u8", "u16", "u32", "u64"),
     *KINDS,
     *STATE,

@@ -182,6 +182,8 @@ def missing(c, kind):
         return not c.features & HAS_TSC
     elif kind == RDMSR or kind == WRMSR:
         return not c.features & HAS_MSR
+    elif kind == SYSENTER or kind == SYSEXIT:
+        return not c.features & HAS_SEP
     elif kind == RDPMC:
         return not c.features & HAS_CMOV  # no bit of its own: it came with the P6
     return 0

@@ -94,7 +94,7 @@ def resumes(c, vector, kind):
 
 def deliver_protected(c, vector, kind, error, has_error):
     """Through a gate of the IDT (SDM vol. 3 §6.12)."""
-    ext: u32 = 0 if kind >= EVENT_SOFTWARE else 1
+    ext: u32 = 0 if kind == EVENT_SOFTWARE or kind == EVENT_SOFTWARE_EXCEPTION else 1
     code: u32 = vector * 8 + 2 + ext
     raw: u64
     desc: u64
@@ -103,6 +103,7 @@ def deliver_protected(c, vector, kind, error, has_error):
     size: u32
     selector: u32
     dpl: u32
+    inner: u32
     old_cpl: u32 = c.cpl
     old_ss: u32 = c.sel[SS]
     old_sp: u64 = c.regs[RSP]
@@ -146,42 +147,38 @@ def deliver_protected(c, vector, kind, error, has_error):
     target = raw & 0xFFFF
     if size == 2:
         target |= (raw >> 32) & TOP_HALF
-    if target > segments.descriptor_limit(desc):
-        mmu.exception(c, VEC_GP, ext)
-        return
     if c.flags & F_VM:
         if attr & 4 or dpl:
             mmu.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
             return
         c.flags &= F_VM ^ M64  # from here on the stack has a descriptor
         mmu.update_mode(c)
-    if not attr & 4 and dpl < c.cpl:
+    inner = not attr & 4 and dpl < c.cpl
+    if inner:
         inner_stack(c, dpl, ext)
         if c.fault:
             return
-        if eflags & F_VM:
-            push_segments(c, size)
-            if c.fault:
-                return
+    if target > segments.descriptor_limit(desc):
+        mmu.exception(c, VEC_GP, ext)
+        return
+    if inner and eflags & F_VM:
+        push_segments(c, size)
+    if inner and not c.fault:
         mmu.push(c, old_ss, size)
-        if c.fault:
-            return
+    if inner and not c.fault:
         mmu.push(c, old_sp, size)
-        if c.fault:
-            return
-    mmu.push(c, eflags | F_RF if resumes(c, vector, kind) else eflags, size)
-    if c.fault:
-        return
-    mmu.push(c, c.sel[CS], size)
-    if c.fault:
-        return
-    mmu.push(c, c.eip, size)
-    if c.fault:
-        return
-    if has_error:
+    if not c.fault:
+        mmu.push(c, eflags | F_RF if resumes(c, vector, kind) else eflags, size)
+    if not c.fault:
+        mmu.push(c, c.sel[CS], size)
+    if not c.fault:
+        mmu.push(c, c.eip, size)
+    if not c.fault and has_error:
         mmu.push(c, error, size)
-        if c.fault:
-            return
+    if c.fault:
+        if c.fault == FAULT_EXCEPTION and c.fault_vector == VEC_SS:  # no room: an inner stack is named
+            c.fault_error = (c.sel[SS] & 0xFFFC if inner else 0) | ext
+        return
     segments.mark_accessed(c, selector, desc)
     if c.fault:
         return
@@ -220,7 +217,7 @@ def inner_stack(c, dpl, ext):
     sp: u64
     raw: u64
     attr: u32
-    if c.attr[TR] & 0x10000 or at + (7 if wide else 3) > c.limit[TR]:
+    if c.attr[TR] & 0x10000 or at + (5 if wide else 3) > c.limit[TR]:
         mmu.exception(c, VEC_TS, (c.sel[TR] & 0xFFFC) | ext)
         return
     if wide:

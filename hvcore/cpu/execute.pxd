@@ -18,4 +18,5 @@ cdef void start_shadow(State c, u32 which) noexcept nogil
 cdef s64 single(State c, u64 eip) noexcept nogil
 cdef void fuse(Op *o, Op *jump) noexcept nogil
 cdef u32 breakpoint_here(State c) noexcept nogil
+cdef u32 debug_exception(State c, u32 hit) noexcept nogil
 cdef u32 step_watched(State c) noexcept nogil

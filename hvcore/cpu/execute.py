@@ -22,6 +22,7 @@ if cython.compiled:
         strings,
         system,
         transfer,
+        virtual8086,
         x87,
     )
     from cython.cimports.hvcore.cpu.kinds import *
@@ -40,6 +41,7 @@ else:
         strings,
         system,
         transfer,
+        virtual8086,
         x87,
     )
     from hvcore.cpu.constants import *
@@ -401,6 +403,7 @@ def raise_event(c, vector, kind, error, has_error, length):
         ):
             c.fault = FAULT_NONE
             c.info.kind = EXIT_EXCEPTION
+            c.info.event_kind = kind
             c.info.vector = vector
             c.info.error_code = error
             c.info.has_error_code = has_error
@@ -409,7 +412,7 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.info.fault_address = c.fault_address if vector == VEC_PF else 0
             c.fault_address = NO_PAGE
             if vector == VEC_DB:
-                c.info.fault_address = c.debug_bits
+                c.info.debug_status = c.debug_bits
                 c.info.data = c.debug_before if c.debug_bits else c.debug[6]
                 c.debug_bits = 0
             return 1
@@ -417,6 +420,8 @@ def raise_event(c, vector, kind, error, has_error, length):
         if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
             c.cr2 = c.fault_address
             c.fault_address = NO_PAGE
+        if vector == VEC_DB and kind == EVENT_EXCEPTION:
+            c.debug[7] &= DR7_GD ^ M64
         if kind == EVENT_NMI:
             c.shadow |= BLOCKED_NMI
         events.deliver(c, vector, kind, error, has_error, length)
@@ -441,7 +446,12 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.info.next_rip = (c.eip + length) & M32
             return 1
         second = c.fault_vector
-        how = events.combine(c, vector, second) if kind == EVENT_EXCEPTION else 0
+        how = 0
+        if kind == EVENT_EXCEPTION and not wanted(c, second, c.fault_error):
+            how = events.combine(c, vector, second)
+        if how and second == VEC_PF:
+            c.cr2 = c.fault_address
+            c.fault_address = NO_PAGE
         if how == 2:
             c.fault = FAULT_NONE
             c.activity_now = SHUTDOWN
@@ -509,8 +519,10 @@ def attend(c):
 
 def handle_fault(c):
     """What an operation that did not complete came to; 1 when the backend is to be told."""
-    if c.fault == FAULT_REPEAT:
+    if c.fault == FAULT_REPEAT:  # whatever comes between two iterations pushes RF (SDM vol. 3 §18.3.1.1)
         c.fault = FAULT_NONE
+        c.flags |= F_RF
+        c.special |= SPECIAL_RESUME
         return 0
     if c.fault == FAULT_EXIT:
         c.fault = FAULT_NONE
@@ -680,6 +692,12 @@ def breakpoint_here(c):
     return hit
 
 
+def debug_exception(c, hit):
+    """#DB with these bits in DR6; 1 when the backend is to be told something."""
+    system.note_debug(c, hit)
+    return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+
+
 def step_watched(c):
     """One instruction with everything that may follow from it: shadow, breakpoints, the single-step trap.
 
@@ -687,32 +705,39 @@ def step_watched(c):
     """
     shadow: u32 = c.shadow
     trap: u32 = c.special & SPECIAL_TRAP
+    resume: u64 = c.flags & F_RF
     hit: u32
-    if c.special & SPECIAL_DEBUG:
+    if c.special & SPECIAL_DEBUG and not shadow & SHADOW_MOV_SS:
         hit = breakpoint_here(c)
         if hit:
-            system.note_debug(c, hit)
-            return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+            return debug_exception(c, hit)
     c.flags &= F_RF ^ M64
     c.special &= SPECIAL_RESUME ^ M32
     c.shadow = shadow & BLOCKED_NMI
     c.no_trap = 0
-    c.watch_hit = 0
+    if not shadow & SHADOW_MOV_SS:
+        c.watch_hit = 0
     step(c)
     if not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
         c.special &= SPECIAL_SHADOW ^ M32
     if c.fault == FAULT_EXIT:
         if shadow & (SHADOW_STI | SHADOW_MOV_SS):
             start_shadow(c, shadow & (SHADOW_STI | SHADOW_MOV_SS))
+        if resume:
+            c.flags |= F_RF
+            c.special |= SPECIAL_RESUME
     elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
         trap = 0
         c.watch_hit = 0
     if c.fault and handle_fault(c):
         return 1
-    if c.watch_hit or (trap and not c.no_trap):
-        system.note_debug(c, c.watch_hit | (DR6_BS if trap and not c.no_trap else 0))
-        return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
-    return 0
+    if c.shadow & SHADOW_MOV_SS:  # traps wait for the next instruction (SDM vol. 3 §6.8.3)
+        return 0
+    hit = c.watch_hit
+    c.watch_hit = 0
+    if trap and not c.no_trap:
+        hit |= DR6_BS
+    return debug_exception(c, hit) if hit else 0
 
 
 def run(c):
@@ -785,18 +810,21 @@ def stack_frame(c, o):
             c.regs[RSP] = sp
             return
         operands.put(c, RBP, 0, size, value)
-    elif (kind == PUSHF or kind == POPF) and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
-        mmu.exception(c, VEC_GP, 0)
     elif kind == PUSHF and c.on_pushf:
         system.stop(c, EXIT_PUSHF, o)
     elif kind == POPF and c.on_popf:
         system.stop(c, EXIT_POPF, o)
+    elif (kind == PUSHF or kind == POPF) and virtual8086.trapped(c):
+        if kind == PUSHF:
+            virtual8086.push_flags(c, size)
+        else:
+            virtual8086.pop_flags(c, size)
     elif kind == PUSHF:
         mmu.push(c, flags.get_eflags(c) & ((F_RF | F_VM) ^ M64), size)
     elif kind == POPF:
         value = mmu.pop(c, size)
         if not c.fault:
-            transfer.pop_flags(c, value & ((F_RF) ^ M64), size, c.cpl)
+            transfer.pop_flags(c, value & (F_RF ^ M64), size, c.cpl)
     elif kind == PUSH_SEG:
         if size == 2:  # only 16 bits are written
             sp = (sp - 4) & c.sp_mask
@@ -880,8 +908,6 @@ def transfer_control(c, o):
             if c.fault:
                 return
             operands.put(c, o.reg, 0, size, value)
-            if o.sub == SS:
-                start_shadow(c, SHADOW_MOV_SS)
         else:
             transfer.far_jump(c, selector, value, size, kind == CALL_FAR_M)
             stop_for_task_switch(c, o)
@@ -896,9 +922,9 @@ def transfer_control(c, o):
         else:
             return_from_interrupt(c, size)
             stop_for_task_switch(c, o)
-    elif kind == INT and c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
-        mmu.exception(c, VEC_GP, 0)
     elif kind == INT:
+        if c.flags & F_VM and virtual8086.interrupt(c, o.imm):
+            return
         if c.on_software_interrupt:
             system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
             c.info.vector = o.imm
@@ -910,6 +936,10 @@ def transfer_control(c, o):
         system.stop(c, EXIT_ICEBP, o)
     elif kind == INT1:
         software_interrupt(c, VEC_DB, EVENT_PRIVILEGED, o.length)
+    elif kind == SYSENTER:
+        transfer.system_enter(c)
+    elif kind == SYSEXIT:
+        transfer.system_exit(c)
     elif kind == INTO:
         if flags.overflow(c):
             software_interrupt(c, VEC_OF, EVENT_SOFTWARE_EXCEPTION, o.length)
@@ -927,7 +957,7 @@ def transfer_control(c, o):
             mmu.exception_plain(c, VEC_BR)
     elif kind == CLI or kind == STI:
         if c.cpl > ((c.flags & F_IOPL) >> 12):
-            mmu.exception(c, VEC_GP, 0)
+            virtual8086.set_virtual_flag(c, kind == STI)
         elif kind == CLI:
             c.flags &= F_IF ^ M64
         elif not c.flags & F_IF:

@@ -24,6 +24,8 @@ cdef class ExitInfo:
     cdef public unsigned int error_code
     cdef public bint has_error_code
     cdef public unsigned long long fault_address
+    cdef public unsigned int event_kind     # 3 hardware, 5 ICEBP, 6 INT3 and INTO
+    cdef public unsigned int debug_status   # of #DB: the bits that it has in DR6
     cdef public bint nmi_unblocking
     # CR and DR access, MSR
     cdef public unsigned int number

@@ -109,6 +109,8 @@ class ExitInfo:
         self.error_code = 0
         self.has_error_code = False
         self.fault_address = 0
+        self.event_kind = 0
+        self.debug_status = 0
         self.nmi_unblocking = False  # an IRET that had ended the blocking of NMIs did not complete
         self.number = 0
         self.gpr = 0

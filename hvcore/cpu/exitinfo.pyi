@@ -84,6 +84,8 @@ class ExitInfo:
     error_code: int
     has_error_code: bool
     fault_address: int
+    event_kind: int  # 3 hardware, 5 ICEBP, 6 INT3 and INTO
+    debug_status: int  # of #DB: the bits that it has in DR6
     nmi_unblocking: bool
     number: int
     gpr: int

@@ -15,8 +15,10 @@ results are masked to the operand size; `cc_size` names it.
 import cython
 
 if cython.compiled:
+    from cython.cimports.hvcore.cpu import mmu
     from cython.cimports.hvcore.cpu.state import *
 else:
+    from hvcore.cpu import mmu
     from hvcore.cpu.constants import *
 
 
@@ -135,6 +137,8 @@ def set_eflags(c, value):
         c.special &= SPECIAL_TRAP ^ M32
     if c.flags & F_RF:
         c.special |= SPECIAL_RESUME
+    if c.flags & F_AC or c.aligning:
+        mmu.update_alignment(c)
 
 
 def logic(c, result, size):

@@ -208,6 +208,8 @@ cdef enum Kind:
     INT3
     INTO
     INT1
+    SYSENTER
+    SYSEXIT
     BOUND
     ARPL_R
     ARPL_M

@@ -10,9 +10,11 @@ cdef u32 segment_allows(State c, u32 seg, u64 off, u64 n, u32 write) noexcept no
 cdef u64 translate(State c, u64 lin, u32 access) noexcept nogil
 cdef void page_fault(State c, u64 lin, u32 access, u32 present) noexcept nogil
 cdef u64 table_entry(State c, u64 phys, u32 n) noexcept nogil
+cdef u32 reserved_in(State c, u64 entry) noexcept nogil
 cdef void mark_entry(State c, u64 phys, u64 entry, u64 bits, u32 n) noexcept nogil
 cdef void flush_local(State c) noexcept nogil
 cdef void flush_page(State c, u64 lin) noexcept nogil
+cdef void update_alignment(State c) noexcept nogil
 cdef void set_cpl(State c, u32 cpl) noexcept nogil
 cdef u64 system_read(State c, u64 lin, u32 n) noexcept nogil
 cdef void system_write(State c, u64 lin, u64 value, u32 n) noexcept nogil
@@ -24,6 +26,7 @@ cdef void store_physical(State c, u64 phys, u64 lin, u64 value, u32 n) noexcept 
 cdef u64 mmio_read(State c, u64 phys, u64 lin, u32 n) noexcept nogil
 cdef void mmio_write(State c, u64 phys, u64 lin, u64 value, u32 n) noexcept nogil
 cdef void fill(State c, u64 lin, u64 phys, s64 slot) noexcept nogil
+cdef u32 misaligned(State c, u64 lin, u32 n) noexcept nogil
 cdef u64 read_linear(State c, u64 lin, u32 n) noexcept nogil
 cdef void write_linear(State c, u64 lin, u64 value, u32 n) noexcept nogil
 cdef u32 writable(State c, u64 lin, u64 n) noexcept nogil

@@ -68,6 +68,7 @@ def update_mode(c):
     """Follow a change of CR0.PE or EFLAGS.VM: `protected` says that segments have descriptors."""
     c.protected = c.cr0 & CR0_PE and not c.flags & F_VM
     update_stack_and_code(c)
+    update_alignment(c)
 
 
 def update_stack_and_code(c):
@@ -151,6 +152,16 @@ def set_cpl(c, cpl):
     """Change the privilege level, and with it the half of the TLB that holds what it may do."""
     c.cpl = cpl
     c.tlb_half = TLB_SIZE if cpl == 3 else 0
+    if c.flags & F_AC or c.aligning:
+        update_alignment(c)
+
+
+def update_alignment(c):
+    """Follow a change of CR0.AM, EFLAGS.AC or CPL: while accesses are checked (#AC), the TLB must not hide them."""
+    wanted: u32 = c.cpl == 3 and c.cr0 & CR0_AM and c.flags & F_AC
+    if wanted and not c.aligning:
+        flush(c)
+    c.aligning = wanted
 
 
 def protect_code_page(c, page):
@@ -180,6 +191,11 @@ def table_entry(c, phys, n):
     if slot < 0:
         return 0
     return host_load(c, c.slots[slot].read + (phys & c.a20_mask) - c.slots[slot].first, n)
+
+
+def reserved_in(c, entry):
+    """Whether an entry of PAE has an address bit that does not exist, or NX that EFER does not enable."""
+    return (entry & PAE_RESERVED) != 0 or (entry & NO_PAGE and not c.efer & EFER_NXE)
 
 
 def mark_entry(c, phys, entry, bits, n):
@@ -243,6 +259,9 @@ def translate(c, lin, access):
         if not pde & PTE_P:
             page_fault(c, lin, access, 0)
             return 0
+        if pde & PDPTE_RESERVED:
+            page_fault(c, lin, access, 9)
+            return 0
         pde_at = (pde & PHYSICAL_PAGE) + ((lin >> 21) & 511) * 8
         pde = table_entry(c, pde_at, 8)
     else:
@@ -250,6 +269,9 @@ def translate(c, lin, access):
         pde = table_entry(c, pde_at, 4)
     if not pde & PTE_P:
         page_fault(c, lin, access, 0)
+        return 0
+    if n == 8 and reserved_in(c, pde):
+        page_fault(c, lin, access, 9)
         return 0
     if pde & PTE_PS and c.cr4 & (CR4_PSE | CR4_PAE):
         c.large_pages = 1
@@ -263,10 +285,14 @@ def translate(c, lin, access):
         else:
             lin_bits = 0x3FFFFF
             reserved = 0x3FE000
+            if c.features & HAS_PSE36:  # bits 35:32 of the address stand in 16:13
+                reserved = 0x3E0000
         if pde & reserved:
             page_fault(c, lin, access, 9)
             return 0
         pte = (pde & PHYSICAL_PAGE & (lin_bits ^ M64)) | (lin & lin_bits & PAGE_BITS)
+        if n == 4:
+            pte |= (pde & 0x1E000) << 19
     else:
         if n == 8:
             at = (pde & PHYSICAL_PAGE) + ((lin >> 12) & 511) * 8
@@ -276,11 +302,11 @@ def translate(c, lin, access):
         if not pte & PTE_P:
             page_fault(c, lin, access, 0)
             return 0
+        if n == 8 and reserved_in(c, pte):
+            page_fault(c, lin, access, 9)
+            return 0
         rights = pde & pte
         no_execute = (pde | pte) & NO_PAGE
-    if n == 8 and no_execute and not c.efer & EFER_NXE:
-        page_fault(c, lin, access, 9)
-        return 0
     if c.tlb_half and not rights & PTE_U:
         page_fault(c, lin, access, 1)
         return 0
@@ -323,14 +349,17 @@ def fill(c, lin, phys, slot):
     page: u64 = lin & PAGE_BITS
     at: u64 = c.slots[slot].read + (phys & PAGE_BITS) - c.slots[slot].first
     c.count_tlb_misses += 1
-    c.tlb[i].rd = NO_PAGE if c.watching else page  # every access of a watched guest comes the long way
+    c.tlb[i].rd = page
     c.tlb[i].ex = NO_PAGE if c.walk_flags & NO_PAGE else page
     c.tlb[i].add = (at - page) & M64
     c.tlb_kept[i] = (c.walk_flags & PTE_G) != 0 and (c.cr4 & CR4_PGE) != 0
     c.tlb[i].wr = NO_PAGE
     if c.walk_flags & PTE_D and c.walk_rights & PTE_W and c.slots[slot].write == c.slots[slot].read:
-        if not c.page_code[at >> 12] and not c.watching:
+        if not c.page_code[at >> 12]:
             c.tlb[i].wr = page
+    if c.watching or (c.aligning and c.tlb_half):  # every access comes the long way
+        c.tlb[i].rd = NO_PAGE
+        c.tlb[i].wr = NO_PAGE
 
 
 def host_load(c, at, n):
@@ -425,6 +454,14 @@ def mmio_write(c, phys, lin, value, n):
     c.info.data = value & (M64 >> (64 - 8 * n))
 
 
+def misaligned(c, lin, n):
+    """Whether an access of ring 3 raises #AC; the processor's own to its tables never do."""
+    if not c.tlb_half or not lin & (n - 1):
+        return 0
+    exception(c, VEC_AC, 0)
+    return 1
+
+
 def read_linear(c, lin, n):
     """Read 1, 2, 4 or 8 bytes; the segment has been checked."""
     phys: u64
@@ -436,6 +473,8 @@ def read_linear(c, lin, n):
     entry = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if (lin ^ c.tlb[entry].rd) <= 4096 - n:
         return host_load(c, (lin + c.tlb[entry].add) & M64, n)
+    if c.aligning and misaligned(c, lin, n):
+        return 0
     if c.watching:
         watch(c, lin, n, 0)
     if (lin & 0xFFF) + n <= 4096:
@@ -491,6 +530,8 @@ def write_linear(c, lin, value, n):
     entry = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if (lin ^ c.tlb[entry].wr) <= 4096 - n:
         host_store(c, (lin + c.tlb[entry].add) & M64, value, n)
+        return
+    if c.aligning and misaligned(c, lin, n):
         return
     if c.watching:
         watch(c, lin, n, 1)

@@ -282,6 +282,7 @@ def _two_byte() -> dict[int, Row]:
     t[0x21], t[0x23] = row("MOV_R_DR", "_", "d", "", 0, register), row("MOV_DR_R", "_", "d", "", 0, register)
     for opcode, name in ((0x30, "WRMSR"), (0x31, "RDTSC"), (0x32, "RDMSR"), (0x33, "RDPMC"), (0xA2, "CPUID")):
         t[opcode] = plain(name, flags=end)
+    t[0x34], t[0x35] = plain("SYSENTER", flags=end), plain("SYSEXIT", flags=end)
     for code in range(16):
         t[0x40 + code] = modrm("CMOV_R", "CMOV_M", "v", "", code)
         t[0x80 + code] = plain("JCC", "v", "jz", code, end)

@@ -133,18 +133,19 @@ class Processor(State):
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
         self.taken_ports = self.taken_msrs = None
-        self.set_model(SIGNATURE, EVERYTHING)
+        self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.blocks_used = 1
         self.memory_changed()
         self.update_intercepts()
         self.sample_pins()
         self.reset()
 
-    def set_model(self, signature: u32, features: u32) -> None:
-        """Be the part that RESET's EDX and CPUID leaf 1's EDX describe; takes effect with the next `reset`.
+    def set_model(self, signature: u32, features: u32, extended: u32 = 0) -> None:
+        """Be the part that RESET's EDX and the EDX of CPUID leaves 1 and 8000_0001 describe, from the next `reset` on.
 
-        CR4 bits and instructions of missing features are refused with #GP and #UD.
+        CR4 bits, MSRs and instructions of missing features are refused with #GP and #UD.
         """
+        self.extended = extended
         self.signature = signature
         self.features = features
         self.cr4_writable = system.cr4_of(features)
@@ -165,6 +166,8 @@ class Processor(State):
         self.regs[RDX] = self.signature
         self.cr0 = 0x60000010
         self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
+        self.sysenter_cs = self.sysenter_esp = self.sysenter_eip = 0
+        self.pat = PAT_POWER_ON
         self.protected = 0
         mmu.set_cpl(self, 0)
         for i in range(6):
@@ -306,19 +309,11 @@ class Processor(State):
 
     def msr(self, index):
         """An MSR that the processor itself uses, or None."""
-        if index == 0x10:
-            return system.time_stamp(self)
-        return None
+        return system.read_msr(self, index) if system.has_msr(self, index) else None
 
     def set_msr(self, index, value) -> bool:
-        """Set such an MSR; False if there is none."""
-        if index == 0x10:
-            self.tsc_offset = 0
-            now = system.time_stamp(self)
-            offset = (value - now) & 0xFFFFFFFFFFFFFFFF
-            self.tsc_offset = offset - (1 << 64) if offset >> 63 else offset
-            return True
-        return False
+        """Set such an MSR; False if there is none, or it cannot hold this value."""
+        return bool(system.has_msr(self, index) and system.write_msr(self, index, value))
 
     @property
     def tsc(self):
@@ -463,6 +458,7 @@ class Processor(State):
         """
         self.eip = next_rip & 0xFFFFFFFF
         self.icount += 1
+        self.flags &= F_RF ^ 0xFFFFFFFF
         if self.shadow & 3:
             self.shadow &= 8
             self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
@@ -515,7 +511,7 @@ class Processor(State):
 
     def sample_pins(self) -> None:
         """Look at A20M#."""
-        mask = 0xFFFFFFFF if self.pins[0x80] else 0xFFEFFFFF
+        mask = 0xFFFFFFFFFFFFFFFF if self.pins[0x80] else 0xFFFFFFFFFFEFFFFF
         if mask != self.a20_mask:
             self.a20_mask = mask
             mmu.flush(self)
@@ -598,7 +594,9 @@ class Processor(State):
         """
         stop_at: u64 = self.stop_at
         shadow: u32 = self.shadow
+        hit: u64 = 0
         trap: u32 = self.special & SPECIAL_TRAP
+        self.watch_hit = 0
         self.mmio_used = 0
         self.mmio_writes = 0
         self.emulating = 1
@@ -616,9 +614,13 @@ class Processor(State):
         if self.fault == FAULT_EXCEPTION:
             self.keep_fault()
             return 2
+        if self.fault == FAULT_REPEAT:
+            self.flags |= F_RF
+            self.special |= SPECIAL_RESUME
         self.fault = FAULT_NONE
-        if trap:
-            system.note_debug(self, 0x4000)
+        hit = self.watch_hit | (DR6_BS if trap else 0)
+        if hit:
+            system.note_debug(self, hit)
             self.raise_exception(1)
         return 0
 

@@ -849,8 +849,13 @@ def packed_integer(c, o, op, pp):
 def control(c, o):
     """0F AE: LDMXCSR, STMXCSR, the fences and CLFLUSH."""
     value: u64
+    there: u32
     if o.reg >= 5:  # nothing is reordered, and there is no cache
-        if not (c.has_sse if o.reg == 7 and o.isreg else c.has_sse2) or (not o.isreg and o.reg != 7):
+        if o.reg == 7:
+            there = c.has_sse if o.isreg else c.features & HAS_CLFSH
+        else:
+            there = c.has_sse2 and o.isreg
+        if not there:
             mmu.exception_plain(c, VEC_UD)
         elif not o.isreg:
             mmu.read(c, o.seg, operands.address(c, o), 0)

@@ -20,11 +20,17 @@ cdef extern from *:
     #define CR0_PG 0x80000000ull
     #define PHYSICAL_PAGE 0x000FFFFFFFFFF000ull
     #define PAE_ROOT 0xFFFFFFE0ull
+    #define PAE_RESERVED 0x7FFFFFF000000000ull
+    #define PDPTE_RESERVED 0xFFFFFFF0000001E6ull
+    #define MSR_EFER 0xC0000080u
+    #define PAT_POWER_ON 0x0007040600070406ull
     static const unsigned long long SIZE_MASK[4] = {0xFF, 0xFFFF, M32, M64};
     static const unsigned long long SIZE_SIGN[4] = {0x80, 0x8000, 0x80000000ull, 0x8000000000000000ull};
     #define LOAD_ACQUIRE(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     """
     const u64 M32, M64, PAGE_BITS, NO_PAGE, TOP_HALF, TOP_BYTE, CR0_PG, PHYSICAL_PAGE, PAE_ROOT
+    const u64 PAE_RESERVED, PDPTE_RESERVED, PAT_POWER_ON
+    const u32 MSR_EFER
     const u64[4] SIZE_MASK, SIZE_SIGN
     u32 LOAD_ACQUIRE(u32 *p) noexcept nogil
 
@@ -100,21 +106,29 @@ cdef enum:
     CR4_DE = 0x8
     CR4_PSE = 0x10
     CR4_PAE = 0x20
+    CR4_MCE = 0x40
     CR4_PGE = 0x80
     CR4_OSFXSR = 0x200
     CR4_OSXMMEXCPT = 0x400
 
 cdef enum:
+    HAS_VME = 0x2
     HAS_DE = 0x4
     HAS_PSE = 0x8
     HAS_TSC = 0x10
     HAS_MSR = 0x20
     HAS_PAE = 0x40
+    HAS_MCE = 0x80
     HAS_CX8 = 0x100
+    HAS_SEP = 0x800
     HAS_PGE = 0x2000
     HAS_CMOV = 0x8000
+    HAS_PAT = 0x10000
+    HAS_PSE36 = 0x20000
+    HAS_CLFSH = 0x80000
     HAS_FXSR = 0x1000000
     HAS_SSE = 0x2000000
+    HAS_NX = 0x100000       # of leaf 8000_0001
 
 cdef enum:
     PTE_P = 0x1
@@ -127,6 +141,13 @@ cdef enum:
 
 cdef enum:
     EFER_NXE = 0x800
+
+cdef enum:
+    MSR_TSC = 0x10
+    MSR_SYSENTER_CS = 0x174
+    MSR_SYSENTER_ESP = 0x175
+    MSR_SYSENTER_EIP = 0x176
+    MSR_PAT = 0x277
 
 cdef enum:
     READ = 0
@@ -292,9 +313,14 @@ cdef class State:
     cdef u32 shadow
     cdef u32 activity_now
     cdef public s64 tsc_offset
+    cdef u32 sysenter_cs
+    cdef u32 sysenter_esp
+    cdef u32 sysenter_eip
+    cdef u64 pat
     # the model
     cdef u32 signature
     cdef u32 features           # CPUID leaf 1, EDX
+    cdef u32 extended           # CPUID leaf 8000_0001, EDX
     cdef u64 cr4_writable
     # faults on their way
     cdef u32 fault
@@ -388,6 +414,7 @@ cdef class State:
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
     cdef u32 large_pages        # some translation since the last flush was of a large page
     cdef u64 fault_address
+    cdef u32 aligning           # CR0.AM and EFLAGS.AC at CPL 3: a misaligned access faults
     cdef u32 watching           # DR7 enables a data breakpoint
     cdef u32 watch_hit          # data breakpoints that the current instruction met, as in DR6
     cdef u64 walk_flags

@@ -44,9 +44,6 @@ MSR_RANGE_1 = cython.declare(u32, (1 << 31) + (1 << 30))  # C000_0000h
 MSR_RANGE_2 = cython.declare(u32, (1 << 31) + (1 << 30) + (1 << 16))  # C001_0000h
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
-CR4_WRITABLE = cython.declare(
-    u64, CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT
-)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
 DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
 
@@ -74,6 +71,109 @@ def note_debug(c, bits):
     c.debug_before = c.debug[6]
     c.debug_bits = bits
     c.debug[6] |= bits
+
+
+# Model-specific registers
+
+
+def has_msr(c, index):
+    """Whether the processor itself has this MSR; all others are the common layer's policy."""
+    if index == MSR_TSC:
+        return c.features & HAS_TSC
+    elif MSR_SYSENTER_CS <= index <= MSR_SYSENTER_EIP:
+        return c.features & HAS_SEP
+    elif index == MSR_PAT:
+        return c.features & HAS_PAT
+    elif index == MSR_EFER:
+        return c.extended & HAS_NX
+    return 0
+
+
+def read_msr(c, index):
+    """The value of an MSR that the processor has."""
+    if index == MSR_TSC:
+        return time_stamp(c)
+    elif index == MSR_SYSENTER_CS:
+        return c.sysenter_cs
+    elif index == MSR_SYSENTER_ESP:
+        return c.sysenter_esp
+    elif index == MSR_SYSENTER_EIP:
+        return c.sysenter_eip
+    elif index == MSR_PAT:
+        return c.pat
+    return c.efer
+
+
+def pat_valid(value):
+    """Whether all eight fields name a memory type: UC, WC, WT, WP, WB or UC- (SDM vol. 3 table 12-10)."""
+    i: u32
+    kind: u64
+    for i in range(8):
+        kind = (value >> (8 * i)) & 0xFF
+        if kind > 7 or kind == 2 or kind == 3:
+            return 0
+    return 1
+
+
+def write_msr(c, index, value):
+    """Set an MSR that the processor has; 0 if the value is refused."""
+    if index == MSR_TSC:
+        c.tsc_offset = 0
+        c.tsc_offset = cython.cast(s64, value - time_stamp(c)) if cython.compiled else value - time_stamp(c)
+    elif index == MSR_SYSENTER_CS:
+        c.sysenter_cs = value & M32
+    elif index == MSR_SYSENTER_ESP:
+        c.sysenter_esp = value & M32
+    elif index == MSR_SYSENTER_EIP:
+        c.sysenter_eip = value & M32
+    elif index == MSR_PAT:
+        if not pat_valid(value):
+            return 0
+        c.pat = value
+    else:
+        if value & (EFER_NXE ^ M64):
+            return 0
+        c.efer = value
+        mmu.flush(c)
+    return 1
+
+
+def msr_intercepted(c, index, write):
+    """Whether the backend wants to see an access to this MSR; those in no range of the bitmap it always does."""
+    i: u32
+    if not (c.on_wrmsr if write else c.on_rdmsr):
+        return 0
+    if not c.msr_bitmap_used:
+        return 1
+    if index < 0x2000:
+        i = index
+    elif MSR_RANGE_1 <= index < MSR_RANGE_1 + 0x2000:
+        i = 0x2000 + index - MSR_RANGE_1
+    elif MSR_RANGE_2 <= index < MSR_RANGE_2 + 0x2000:
+        i = 0x4000 + index - MSR_RANGE_2
+    else:
+        return 1
+    return ((c.msr_write[i >> 3] if write else c.msr_read[i >> 3]) >> (i & 7)) & 1
+
+
+def access_msr(c, o):
+    """RDMSR and WRMSR."""
+    index: u32 = c.regs[RCX] & M32
+    write: u32 = o.kind == WRMSR
+    value: u64
+    if not privileged(c):
+        return
+    if msr_intercepted(c, index, write):
+        stop(c, EXIT_WRMSR if write else EXIT_RDMSR, o)
+        c.info.number = index
+    elif not has_msr(c, index):
+        mmu.exception(c, VEC_GP, 0)
+    elif not write:
+        value = read_msr(c, index)
+        c.regs[RAX] = value & M32
+        c.regs[RDX] = value >> 32
+    elif not write_msr(c, index, (c.regs[RDX] & M32) << 32 | (c.regs[RAX] & M32)):
+        mmu.exception(c, VEC_GP, 0)
 
 
 def privileged(c):
@@ -171,55 +271,29 @@ def string_port_access(c, o):
     c.info.linear_address = (c.base[seg] + (c.regs[RDI if read else RSI] & SIZE_MASK[o.addr])) & M32
 
 
-# Model-specific registers
-
-
-def msr_intercepted(c, index, write):
-    """Whether the backend wants to see an access to this MSR; those in no range of the bitmap it always does."""
-    i: u32
-    if not (c.on_wrmsr if write else c.on_rdmsr):
-        return 0
-    if not c.msr_bitmap_used:
-        return 1
-    if index < 0x2000:
-        i = index
-    elif MSR_RANGE_1 <= index < MSR_RANGE_1 + 0x2000:
-        i = 0x2000 + index - MSR_RANGE_1
-    elif MSR_RANGE_2 <= index < MSR_RANGE_2 + 0x2000:
-        i = 0x4000 + index - MSR_RANGE_2
-    else:
-        return 1
-    return ((c.msr_write[i >> 3] if write else c.msr_read[i >> 3]) >> (i & 7)) & 1
-
-
-def access_msr(c, o):
-    """RDMSR and WRMSR."""
-    index: u32 = c.regs[RCX] & M32
-    write: u32 = o.kind == WRMSR
-    value: u64
-    if not privileged(c):
-        return
-    if msr_intercepted(c, index, write):
-        stop(c, EXIT_WRMSR if write else EXIT_RDMSR, o)
-        c.info.number = index
-    elif index != 0x10:  # which others there are is the common layer's policy
-        mmu.exception(c, VEC_GP, 0)
-    elif write:
-        value = (c.regs[RAX] & M32) | (c.regs[RDX] << 32)
-        c.tsc_offset = cython.cast(s64, c.tsc_offset + cython.cast(s64, value - time_stamp(c)))
-    else:
-        value = time_stamp(c)
-        c.regs[RAX] = value & M32
-        c.regs[RDX] = value >> 32
-
-
 # Control registers and descriptor tables
+
+
+def directory_pointers_valid(c, cr3, cr4):
+    """Whether no present entry of PAE's first table has a reserved bit (SDM vol. 3 §4.4.1); #GP(0) if one has."""
+    i: u32
+    entry: u64
+    if not cr4 & CR4_PAE:
+        return 1
+    for i in range(4):
+        entry = mmu.table_entry(c, (cr3 & PAE_ROOT) + i * 8, 8)
+        if entry & PTE_P and entry & PDPTE_RESERVED:
+            mmu.exception(c, VEC_GP, 0)
+            return 0
+    return 1
 
 
 def write_cr0(c, value):
     """MOV to CR0 and LMSW; #GP(0) for combinations that do not exist (SDM vol. 3 §2.5)."""
     if (value & CR0_PG and not value & CR0_PE) or (value & CR0_NW and not value & CR0_CD):
         mmu.exception(c, VEC_GP, 0)
+        return
+    if value & CR0_PG and not c.cr0 & CR0_PG and not directory_pointers_valid(c, c.cr3, c.cr4):
         return
     c.cr0 = (value & CR0_WRITABLE) | CR0_ET
     if not c.cr0 & CR0_PE:
@@ -231,6 +305,8 @@ def write_cr0(c, value):
 def cr4_of(features):
     """The writable bits of CR4 on a processor with these features (CPUID leaf 1, EDX)."""
     mask: u64 = 0
+    if features & HAS_VME:
+        mask |= CR4_VME | CR4_PVI
     if features & HAS_TSC:
         mask |= CR4_TSD
     if features & HAS_DE:
@@ -239,13 +315,15 @@ def cr4_of(features):
         mask |= CR4_PSE
     if features & HAS_PAE:
         mask |= CR4_PAE
+    if features & HAS_MCE:
+        mask |= CR4_MCE
     if features & HAS_PGE:
         mask |= CR4_PGE
     if features & HAS_FXSR:
         mask |= CR4_OSFXSR
     if features & HAS_SSE:
         mask |= CR4_OSXMMEXCPT
-    return mask & CR4_WRITABLE
+    return mask
 
 
 def write_cr(c, number, value):
@@ -255,11 +333,15 @@ def write_cr(c, number, value):
     elif number == 2:
         c.cr2 = value
     elif number == 3:
+        if c.cr0 & CR0_PG and not directory_pointers_valid(c, value, c.cr4):
+            return
         c.cr3 = value
         mmu.flush_local(c)
     elif number == 4:
         if value & (c.cr4_writable ^ M64):
             mmu.exception(c, VEC_GP, 0)
+            return
+        if c.cr0 & CR0_PG and not directory_pointers_valid(c, c.cr3, value):
             return
         c.cr4 = value
         mmu.flush(c)
@@ -549,7 +631,6 @@ def execute(c, o):
             c.info.read = kind == MOV_R_DR
             return
         if c.debug[7] & DR7_GD:  # general detect: the debug registers are somebody else's
-            c.debug[7] &= DR7_GD ^ M64
             note_debug(c, DR6_BD)
             mmu.exception_plain(c, VEC_DB)
             return

@@ -5,23 +5,21 @@ switches, or goes on with `switch`. Up to the point where the outgoing task is s
 processor as it was and stands in `c.fault`. After that it belongs to the incoming task: it is kept as an
 exception to be raised before that task's first instruction (`SPECIAL_RAISE`), and so is the trap of a TSS with
 its T bit set.
-Not modelled: an incoming task in virtual-8086 mode, which this processor does not have.
 """
 
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments
+    from cython.cimports.hvcore.cpu import flags, mmu, segments, virtual8086
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments
+    from hvcore.cpu import flags, mmu, segments, virtual8086
     from hvcore.cpu.constants import *
 
 TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
 
 DR6_BT = cython.declare(u64, 0x8000)
 DR7_LOCAL = cython.declare(u64, 0x155)  # L0 to L3 and LE
-EFLAGS_KNOWN = cython.declare(u64, 0x3D7FD5)  # all but VM
 
 
 def begin(c, selector, source, ext, has_error, error):
@@ -204,7 +202,8 @@ def load(c, wide, link, ext):
         ldt = mmu.system_read(c, base + 0x2A, 2)
     if link:
         eflags |= F_NT
-    flags.set_eflags(c, eflags & EFLAGS_KNOWN)
+    flags.set_eflags(c, eflags & (F_EVERY | F_VM if wide else F_EVERY))
+    mmu.update_mode(c)
     # Until they are checked no segment can be used; CPL 3 makes a fault in between find a stack of its own.
     for i in range(6):
         segments.assign_null(c, i, sel[i])
@@ -212,6 +211,11 @@ def load(c, wide, link, ext):
     mmu.set_cpl(c, 3)
     load_ldt(c, ldt, ext)
     if c.fault:
+        return
+    if c.flags & F_VM:
+        for i in range(6):
+            virtual8086.assign(c, i, sel[i])
+        mmu.update_mode(c)
         return
     load_stack(c, sel[SS], sel[CS] & 3, ext)
     if c.fault:

@@ -1,12 +1,12 @@
-"""Far jumps, calls and returns, call gates, IRET (SDM vol. 3 §5.8, vol. 2 JMP, CALL, RET, IRET)."""
+"""Far jumps, calls and returns, call gates, IRET, SYSENTER (SDM vol. 3 §5.8, vol. 2 JMP, CALL, RET, IRET)."""
 
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import events, flags, mmu, segments, tasks
+    from cython.cimports.hvcore.cpu import events, flags, mmu, segments, tasks, virtual8086
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import events, flags, mmu, segments, tasks
+    from hvcore.cpu import events, flags, mmu, segments, tasks, virtual8086
     from hvcore.cpu.constants import *
 
 
@@ -153,6 +153,8 @@ def through_gate(c, selector, gate, call):
         if not c.fault:
             enter_code(c, code, raw, target, c.cpl)
         if c.fault:
+            if c.cpl != old_cpl and c.fault == FAULT_EXCEPTION and c.fault_vector == VEC_SS:
+                c.fault_error |= c.sel[SS] & 0xFFFC  # no room on the inner stack
             mmu.set_cpl(c, old_cpl)
             c.regs[RSP] = old_sp
             c.sel[SS] = sel
@@ -286,38 +288,12 @@ def pop_flags(c, value, size, cpl):
     flags.set_eflags(c, (flags.get_eflags(c) & (mask ^ M64)) | (value & mask))
 
 
-def return_to_virtual_8086(c, target, selector, value):
-    """IRET at ring 0 with VM in the flags: ESP, SS and the data segments follow them (SDM vol. 3 §21.2.6)."""
-    sp: u64
-    segs: u64
-    i: u32
-    for i in range(6):  # all must be readable before anything changes
-        peek(c, 12 + 4 * i, 2)
-        if c.fault:
-            return
-    sp = peek(c, 12, 2)
-    segs = (peek(c, 20, 2) & 0xFFFF) | (peek(c, 24, 2) & 0xFFFF) << 16
-    segs |= (peek(c, 28, 2) & 0xFFFF) << 32 | (peek(c, 32, 2) & 0xFFFF) << 48
-    i = peek(c, 16, 2) & 0xFFFF
-    flags.set_eflags(c, value & (F_EVERY | F_VM))
-    mmu.set_cpl(c, 3)
-    virtual_segment(c, CS, selector)
-    virtual_segment(c, SS, i)
-    virtual_segment(c, ES, segs & 0xFFFF)
-    virtual_segment(c, DS, (segs >> 16) & 0xFFFF)
-    virtual_segment(c, FS, (segs >> 32) & 0xFFFF)
-    virtual_segment(c, GS, segs >> 48)
-    mmu.update_mode(c)
-    c.regs[RSP] = sp
-    c.eip = target & 0xFFFF
-
-
-def virtual_segment(c, seg, selector):
-    """A segment register in virtual-8086 mode: 64 KiB from 16 times the selector, ring 3."""
-    c.sel[seg] = selector
-    c.base[seg] = selector << 4
-    c.limit[seg] = 0xFFFF
-    c.attr[seg] = 0xF3
+def return_flags(c, value, size, cpl):
+    """The flags of IRET in protected mode; a kernel's also has VIF and VIP."""
+    both: u64 = F_VIF | F_VIP
+    pop_flags(c, value, size, cpl)
+    if size == 2 and cpl == 0:
+        c.flags = (c.flags & (both ^ M64)) | (value & both)
 
 
 def interrupt_return(c, size):
@@ -330,8 +306,8 @@ def interrupt_return(c, size):
     sp: u64
     selector_ss: u32
     old_cpl: u32 = c.cpl
-    if c.flags & F_VM and c.flags & F_IOPL != F_IOPL:
-        mmu.exception(c, VEC_GP, 0)
+    if virtual8086.trapped(c):
+        virtual8086.interrupt_return(c, size)
         return
     if c.protected and c.flags & F_NT:
         selector = mmu.system_read(c, c.base[TR], 2)
@@ -357,7 +333,7 @@ def interrupt_return(c, size):
         pop_flags(c, value, size, old_cpl)
         return
     if value & F_VM and c.cpl == 0 and size == 2:
-        return_to_virtual_8086(c, target, selector, value)
+        virtual8086.enter(c, target, selector, value)
         return
     raw = return_descriptor(c, selector)
     if c.fault:
@@ -365,7 +341,7 @@ def interrupt_return(c, size):
     if (selector & 3) == c.cpl:
         if enter_code(c, selector, raw, target, c.cpl):
             mmu.set_sp(c, c.regs[RSP] + 3 * n)
-            pop_flags(c, value, size, old_cpl)
+            return_flags(c, value, size, old_cpl)
         return
     sp = peek(c, 3 * n, size)
     if c.fault:
@@ -375,4 +351,39 @@ def interrupt_return(c, size):
         return
     return_outer(c, size, selector, raw, target, selector_ss, sp)
     if not c.fault:
-        pop_flags(c, value, size, old_cpl)
+        return_flags(c, value, size, old_cpl)
+
+
+def flat_segment(c, seg, selector, attr):
+    """CS and SS of SYSENTER and SYSEXIT: 4 GiB, whatever their descriptors say."""
+    c.sel[seg] = selector
+    c.base[seg] = 0
+    c.limit[seg] = M32
+    c.attr[seg] = attr
+
+
+def system_enter(c):
+    """SYSENTER: to ring 0, where the MSRs say."""
+    if not c.cr0 & CR0_PE or not c.sysenter_cs & 0xFFFC:
+        mmu.exception(c, VEC_GP, 0)
+        return
+    flags.set_eflags(c, flags.get_eflags(c) & ((F_VM | F_IF | F_RF) ^ M64))
+    flat_segment(c, CS, c.sysenter_cs & 0xFFFC, 0xC09B)
+    flat_segment(c, SS, ((c.sysenter_cs & 0xFFFC) + 8) & 0xFFFF, 0xC093)
+    mmu.set_cpl(c, 0)
+    mmu.update_mode(c)
+    c.regs[RSP] = c.sysenter_esp
+    c.eip = c.sysenter_eip
+
+
+def system_exit(c):
+    """SYSEXIT: to ring 3, where EDX and ECX say."""
+    if not c.protected or c.cpl or not c.sysenter_cs & 0xFFFC:
+        mmu.exception(c, VEC_GP, 0)
+        return
+    flat_segment(c, CS, (((c.sysenter_cs & 0xFFFC) + 16) & 0xFFFF) | 3, 0xC0FB)
+    flat_segment(c, SS, (((c.sysenter_cs & 0xFFFC) + 24) & 0xFFFF) | 3, 0xC0F3)
+    mmu.set_cpl(c, 3)
+    mmu.update_mode(c)
+    c.regs[RSP] = c.regs[RCX] & M32
+    c.eip = c.regs[RDX] & M32

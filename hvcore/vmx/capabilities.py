@@ -143,8 +143,8 @@ CR0_FIXED1: Final = 0xE005_003F
 """PG CD NW AM WP NE ET TS EM MP PE: the bits that there are."""
 CR4_FIXED0: Final = 0x2000
 """VMXE is 1 in VMX operation. The guest sees 0 there, as on a part without VMX."""
-CR4_FIXED1: Final = 0x26BF
-"""VME PVI TSD DE PSE PAE PGE OSFXSR OSXMMEXCPT VMXE."""
+CR4_FIXED1: Final = 0x26FF
+"""VME PVI TSD DE PSE PAE MCE PGE OSFXSR OSXMMEXCPT VMXE."""
 CR3_TARGETS: Final = 4
 EPT_MEMORY_TYPES: Final = (0, 6)
 """Uncacheable and write-back (IA32_VMX_EPT_VPID_CAP bits 8 and 14)."""

@@ -171,10 +171,6 @@ def task_switch_qualification(selector: int, source: int) -> int:
     return selector | source << 30
 
 
-# Debug exceptions (table 28-1): B0 to B3 and, as in DR6, BD and BS.
-DEBUG_BD: Final = 1 << 13
-DEBUG_BS: Final = 1 << 14
-
 # EPT violations (table 28-7).
 EPT_READ: Final = 1 << 0
 EPT_WRITE: Final = 1 << 1

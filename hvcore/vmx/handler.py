@@ -12,7 +12,6 @@ from hvcore.vmx import checks
 from hvcore.vmx.exits import (
     CR_NUMBER,
     CR_TYPE_SHIFT,
-    DEBUG_BD,
     ENTRY_FAILURE,
     EPT_FETCH,
     EPT_NMI_UNBLOCKING,
@@ -47,7 +46,6 @@ _PHYSICAL: Final = Field.GUEST_PHYSICAL_ADDRESS
 _ENTRY_INFO: Final = Field.ENTRY_INTERRUPTION_INFO
 _PENDING_DEBUG: Final = Field.GUEST_PENDING_DEBUG
 
-DR7_GD: Final = 1 << 13
 SHADOWS: Final = {0: Field.CR0_READ_SHADOW, 4: Field.CR4_READ_SHADOW}
 
 
@@ -131,8 +129,6 @@ class FirstLevel:
             processor.set_cr(2, values[_QUALIFICATION])
         elif vector == Vector.DB:
             processor.set_dr(6, processor.dr(6) | values[_QUALIFICATION])
-            if values[_QUALIFICATION] & DEBUG_BD:
-                processor.set_dr(7, processor.dr(7) & ~DR7_GD)
         if info & INFO_NMI_UNBLOCKING:  # the IRET is to be executed again, in the NMI handler
             processor.interruptibility |= Shadow.NMI
         error = values[Field.EXIT_INTERRUPTION_ERROR] if info & INFO_ERROR_VALID else None

@@ -11,7 +11,6 @@ from hvcore.cpu.processor import Processor
 from hvcore.hvm import EventKind, Vector
 from hvcore.vmx import checks
 from hvcore.vmx.exits import (
-    DEBUG_BD,
     ENTRY_FAILURE,
     EPT_NMI_UNBLOCKING,
     INFO_32_BIT_OPERAND,
@@ -68,7 +67,6 @@ DESCRIPTOR_IDENTITIES: Final = {
 TABLE_REGISTERS: Final = frozenset(
     {DescriptorTable.SGDT, DescriptorTable.SIDT, DescriptorTable.LGDT, DescriptorTable.LIDT}
 )
-DR7_GD: Final = 1 << 13
 ACTIVE: Final = 0
 HALTED: Final = 1
 
@@ -168,7 +166,10 @@ class Recorder:
         self._record_vectoring(e)
 
     def _record_exception(self, e: ExitInfo) -> None:
-        qualification = e.fault_address if e.vector in {Vector.DB, Vector.PF} else 0
+        qualification = e.fault_address if e.vector == Vector.PF else 0
+        if e.vector == Vector.DB:
+            qualification = e.debug_status
+            self._processor.set_dr(6, e.data)  # which such an exit does not change (section 28.1)
         self._fill(Reason.EXCEPTION_OR_NMI, qualification, e.instruction_length)
         values = self._values
         software = e.vector in {3, 4}
@@ -177,18 +178,9 @@ class Recorder:
             kind = EventKind.PRIVILEGED_SOFTWARE_EXCEPTION
         values[_INTERRUPTION] = interruption_info(kind, e.vector, e.has_error_code)
         values[Field.EXIT_INTERRUPTION_ERROR] = e.error_code if e.has_error_code else 0
-        if e.vector == Vector.DB:
-            self._leave_debug_registers(e)
         self._record_vectoring(e)
         if e.nmi_unblocking and not e.vectoring and e.vector != Vector.DF:
             values[_INTERRUPTION] |= INFO_NMI_UNBLOCKING
-
-    def _leave_debug_registers(self, e: ExitInfo) -> None:
-        """Undo what the processor noted: a debug exception that exits changes neither DR6 nor DR7 (section 28.1)."""
-        processor = self._processor
-        processor.set_dr(6, e.data)
-        if e.fault_address & DEBUG_BD:
-            processor.set_dr(7, processor.dr(7) | DR7_GD)
 
     def _record_ept_violation(self, e: ExitInfo) -> None:
         # The slots of guest memory stand for the EPT: none permits nothing, and ROM reading and execution. The

@@ -51,6 +51,15 @@ def test_the_uncompiled_processor_passes_a_sample_of_the_same_tests(tmp_path: Pa
     vectors = os.environ.get("DEVMODEL_VECTORS", str(ROOT.parent / "shared" / "vectors"))
     environment = {**os.environ, "DEVMODEL_VECTORS": vectors, "PYTHONPATH": str(tmp_path)}
     names = ("test_vectors", "test_against_unicorn", "test_execute", "test_decode", "test_x87", "test_sse")
+    names += (
+        "test_nmi",
+        "test_vme",
+        "test_sysenter",
+        "test_debug",
+        "test_faults",
+        "test_paging",
+        "test_tasks",
+    )
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         + [f"tests/hvcore/cpu/{name}.py" for name in names],

@@ -174,8 +174,203 @@ def test_four_mebibyte_pages(paged: Paged) -> None:
     paged.write(0x200010, b"\x77")
     assert paged.run(bytes.fromhex("a0 1000a000 f4")) == ExitKind.HLT
     assert paged.processor.gpr(EAX) & 0xFF == 0x77
+    for reserved in (1 << 17, 1 << 21):  # bits 16:13 are the address's with PSE-36
+        paged.entry(DIRECTORY + 4 * 3, P | W | PS | reserved)
+        assert paged.faults(bytes.fromhex("a0 1000e000"))[0] == 9
+        assert paged.faults(bytes.fromhex("a2 1000e000"))[0] == 11
+    paged.entry(DIRECTORY + 4 * 3, P | W | PS | 1 << 12)  # PAT
+    assert paged.run(bytes.fromhex("a0 1000e000 f4")) == ExitKind.HLT
+
+
+def test_without_pse36_the_address_bits_of_a_large_page_are_reserved(paged: Paged) -> None:
+    paged.processor.set_model(0x633, 0xFFFFFFFF ^ 1 << 17)
+    paged.processor.set_cr(4, PSE)
     paged.entry(DIRECTORY + 4 * 3, P | W | PS | 1 << 13)
     assert paged.faults(bytes.fromhex("a0 1000e000"))[0] == 9
+
+
+def test_without_cr4_pse_the_size_bit_is_ignored(paged: Paged) -> None:
+    paged.write(TABLE + 0x1000, struct.pack("<I", FRAME | P | W))
+    paged.entry(DIRECTORY + 4 * 2, TABLE + 0x1000 | P | W | PS)
+    paged.write(FRAME + 0x10, b"\x66")
+    assert paged.run(bytes.fromhex("a0 10008000 f4")) == ExitKind.HLT
+    assert paged.processor.gpr(EAX) & 0xFF == 0x66
+
+
+def test_a_large_page_has_accessed_and_dirty_bits_of_its_own(paged: Paged) -> None:
+    paged.processor.set_cr(4, PSE)
+    at = DIRECTORY + 4 * 2
+    paged.entry(at, P | W | PS)
+    assert paged.run(bytes.fromhex("a0 10008000 f4")) == ExitKind.HLT
+    assert paged.entry(at) & (A | D) == A
+    assert paged.run(bytes.fromhex("a2 10008000 f4")) == ExitKind.HLT
+    assert paged.entry(at) & (A | D) == A | D
+
+
+def test_invlpg_of_any_address_in_a_large_page_forgets_all_of_it(paged: Paged) -> None:
+    paged.processor.set_cr(4, PSE)
+    paged.entry(DIRECTORY + 4 * 2, P | W | PS)
+    load = bytes.fromhex("a0 10008000 f4")
+    assert paged.run(load) == ExitKind.HLT
+    paged.entry(DIRECTORY + 4 * 2, 0)
+    assert paged.run(load) == ExitKind.HLT  # the TLB still has it
+    assert paged.run(bytes.fromhex("0f013d 0050b000 f4")) == ExitKind.HLT
+    assert paged.faults(load) == (0, 0x800010)
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_what_the_directory_forbids_is_forbidden_whatever_the_table_says(paged: Paged, user: bool) -> None:
+    paged.map(P | W | U)
+    p = paged.processor
+    paged.entry(DIRECTORY, TABLE | P | (U if user else W))
+    p.set_cr(3, DIRECTORY)
+    p.set_cr(0, PG | WP | 0x11)
+    if user:
+        paged.user()
+        assert paged.faults(STORE) == (7, PAGE + 4)
+    else:
+        paged.map(P | W | U)
+        paged.entry(DIRECTORY, TABLE | P | U)
+        p.set_cr(3, DIRECTORY)
+        assert paged.faults(STORE) == (3, PAGE + 4)
+
+
+def test_a_segment_fault_comes_before_a_page_fault(paged: Paged) -> None:
+    p = paged.processor
+    p.intercepts.exceptions = 1 << 13 | 1 << 14
+    p.update_intercepts()
+    p.set_segment(DS, 16, 0, 0xFFF, FLAT_DATA & 0x7FFF)
+    assert paged.run(LOAD) == ExitKind.EXCEPTION
+    assert (p.exit.vector, p.exit.error_code) == (13, 0)
+
+
+def test_a_fault_leaves_cr2_to_whoever_delivers_it(paged: Paged) -> None:
+    paged.processor.set_cr(2, 0x1234)
+    paged.faults(LOAD)
+    assert paged.processor.cr(2) == 0x1234  # intercepted: CR2 is not written
+
+
+def test_a_page_fault_while_one_is_delivered_is_a_double_fault_with_the_second_address(paged: Paged) -> None:
+    p = paged.processor
+    p.intercepts.exceptions = 0
+    p.update_intercepts()
+    p.set_idtr(PAGE + 0x8000, 0x7FF)  # not mapped
+    assert paged.run(LOAD) == ExitKind.TRIPLE_FAULT
+    assert p.cr(2) == PAGE + 0x8000 + 8 * 8
+    assert p.activity == 2
+
+
+def test_system_tables_are_read_with_the_rights_of_ring_0(paged: Paged) -> None:
+    p = paged.processor
+    paged.map(P | W, page=PAGE + 0x1000, frame=FRAME)
+    paged.map(P | W | U, page=0x7000, frame=0x7000)
+    paged.write(FRAME + 0x20, struct.pack("<HHBBBB", 0xFFFF, 0, 0, 0xF2, 0xCF, 0))
+    p.set_gdtr(PAGE + 0x1000, 0xFF)
+    paged.user()
+    assert paged.run(bytes.fromhex("66b82300 8ed8 0f0b")) != ExitKind.EXCEPTION or p.exit.vector != 14
+    assert p.segment(DS).selector == 0x23
+
+
+# PAE
+
+POINTERS, PAE_DIRECTORY, PAE_TABLE = 0x110000, 0x111000, 0x112000
+NX = 1 << 63
+
+
+class Pae(Bench):
+    """Flat protected mode with PAE: the first 2 MiB by 4 KiB pages, the next by one large page."""
+
+    def __init__(self, size: int = 4 << 20) -> None:
+        super().__init__(32, size)
+        p = self.processor
+        p.intercepts.exceptions = 1 << 13 | 1 << 14
+        p.update_intercepts()
+        self.quad(POINTERS, PAE_DIRECTORY | P)
+        self.quad(PAE_DIRECTORY, PAE_TABLE | P | W | U)
+        self.quad(PAE_DIRECTORY + 8, 0x200000 | P | W | U | PS)
+        for i in range(512):
+            self.quad(PAE_TABLE + 8 * i, i << 12 | P | W | U)
+        p.set_cr(4, PAE)
+        p.efer = 0x800
+        p.set_cr(3, POINTERS)
+        p.set_cr(0, PG | 0x11)
+
+    def quad(self, at: int, value: int) -> None:
+        self.memory.write(at, struct.pack("<Q", value))
+
+    def faults(self, code: str) -> tuple[int, int, int]:
+        assert self.run(bytes.fromhex(code)) == ExitKind.EXCEPTION
+        info = self.processor.exit
+        return info.vector, info.error_code, info.fault_address
+
+
+@pytest.mark.parametrize("bit", [36, 51, 52, 62])
+@pytest.mark.parametrize(
+    ("at", "address"), [(PAE_DIRECTORY, 0x1000), (PAE_TABLE + 8, 0x1000), (PAE_DIRECTORY + 8, 0x200000)]
+)
+def test_address_bits_that_the_processor_does_not_have_are_reserved(at: int, address: int, bit: int) -> None:
+    bench = Pae()
+    bench.quad(at, struct.unpack("<Q", bench.memory.read(at, 8))[0] | 1 << bit)
+    code = b"\xa1" + struct.pack("<I", address)
+    bench.processor.set_cr(3, POINTERS)
+    if at == PAE_DIRECTORY:  # the code's page too
+        bench.processor.rip = 0x7C00
+        bench.write(0x7C00, code)
+        assert bench.run() == ExitKind.EXCEPTION
+        assert bench.processor.exit.error_code == 9 | 16
+    else:
+        assert bench.faults(code.hex()) == (14, 9, address)
+
+
+def test_no_execute_is_a_reserved_bit_until_efer_enables_it() -> None:
+    bench = Pae()
+    bench.quad(PAE_TABLE + 8, 0x1000 | P | W | NX)
+    assert bench.run(bytes.fromhex("a1 00100000 f4")) == ExitKind.HLT
+    bench.processor.efer = 0
+    bench.processor.set_cr(3, POINTERS)
+    assert bench.faults("a1 00100000") == (14, 9, 0x1000)
+
+
+def test_no_execute_in_any_level_forbids_a_fetch() -> None:
+    for at in (PAE_TABLE + 8, PAE_DIRECTORY + 8):
+        bench = Pae()
+        bench.quad(at, struct.unpack("<Q", bench.memory.read(at, 8))[0] | NX)
+        target = 0x1000 if at == PAE_TABLE + 8 else 0x200000
+        bench.processor.rip = target
+        assert bench.run() == ExitKind.EXCEPTION
+        assert (bench.processor.exit.error_code, bench.processor.exit.fault_address) == (0x11, target)
+
+
+def test_a_reserved_bit_in_the_first_table_refuses_the_load_of_cr3() -> None:
+    bench = Pae()
+    bench.quad(POINTERS + 0x20, PAE_DIRECTORY | P | W)  # W and U are reserved there
+    assert bench.run(bytes.fromhex("b8 20001100 0f22d8 f4")) == ExitKind.EXCEPTION
+    assert (bench.processor.exit.vector, bench.processor.exit.error_code) == (13, 0)
+    assert bench.processor.cr(3) == POINTERS
+    bench.quad(POINTERS + 0x20, W)  # not present: anything goes, until it is used
+    assert bench.run(bytes.fromhex("b8 20001100 0f22d8")) == ExitKind.EXCEPTION
+    assert (bench.processor.exit.vector, bench.processor.exit.error_code) == (14, 0x10)
+
+
+def test_ram_above_four_gibibytes_is_reached_through_pae_and_through_pse36() -> None:
+    bench = Pae((3 << 30) + (4 << 20))
+    high = 1 << 32
+    bench.memory.write(high + 0x10, b"\x5a")
+    bench.memory.write(0x10, b"\xa5")
+    bench.quad(PAE_TABLE + 8, high | P | W)
+    bench.processor.set_cr(3, POINTERS)
+    assert bench.run(bytes.fromhex("a0 10100000 f4")) == ExitKind.HLT
+    assert bench.processor.gpr(EAX) & 0xFF == 0x5A
+    assert bench.run(bytes.fromhex("c605 11100000 77 f4")) == ExitKind.HLT
+    assert bench.memory.read(high + 0x11, 1) == b"\x77"
+    p = bench.processor
+    p.set_cr(0, 0x11)
+    p.set_cr(4, PSE)
+    bench.memory.write(0x120000, struct.pack("<II", P | W | PS, 1 << 13 | P | W | PS))
+    p.set_cr(3, 0x120000)
+    p.set_cr(0, PG | 0x11)
+    assert bench.run(bytes.fromhex("a0 10004000 f4")) == ExitKind.HLT
+    assert p.gpr(EAX) & 0xFF == 0x5A
 
 
 def test_pae_pages_and_no_execute(paged: Paged) -> None:

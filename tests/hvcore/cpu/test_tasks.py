@@ -611,3 +611,55 @@ def test_a_tss_in_no_memory_is_told(watched):
     watched.put(NEW_TSS, descriptor(0xB0000, 0x67, AVAILABLE_32))
     assert not watched.processor.task_switch(NEW_TSS, TaskSource.JMP, AFTER)
     assert watched.processor.rip == 0x7C00
+
+
+# Tasks in virtual-8086 mode (SDM vol. 3 §21.2.5)
+
+VM = 1 << 17
+
+
+@pytest.fixture
+def virtual(tasks):
+    """The incoming task is a program at 2000:0010; its code is for the test to put there."""
+    tasks.task(
+        eflags=VM | IF | 2, cs=0x2000, eip=0x10, ss=0x3000, esp=0xFFF0, ds=0x2100, es=0x2200, fs=0x2300, gs=0
+    )
+    tasks.write(0x20010, bytes.fromhex("a10000 0f0b"))
+    tasks.write(0x21000, b"\x34\x12")
+    return tasks
+
+
+@pytest.mark.parametrize("how", ["jump", "call"])
+def test_a_task_in_virtual_8086_mode_starts(virtual, how):
+    p = virtual.processor
+    assert virtual.fault(getattr(virtual, how)(NEW_TSS)) == (6, None, 0x13)
+    assert p.gpr(EAX) & 0xFFFF == 0x1234
+    assert p.cpl == 3
+    assert p.rflags & (VM | IF | NT) == VM | IF | (NT if how == "call" else 0)
+    assert p.segment(CS) == (0x2000, 0x20000, 0xFFFF, 0xF3)
+    assert p.segment(GS) == (0, 0, 0xFFFF, 0xF3)
+
+
+def test_its_ldt_is_still_checked(virtual):
+    virtual.task(eflags=VM | 2, cs=0x2000, eip=0x10, ldt=DATA)
+    assert virtual.fault(virtual.jump(NEW_TSS)) == (T_S, DATA, 0x10)
+
+
+def test_an_event_through_a_task_gate_leaves_the_mode_and_iret_returns_to_it(virtual):
+    p = virtual.processor
+    assert virtual.fault(virtual.jump(NEW_TSS)) == (6, None, 0x13)
+    virtual.task(OLD, eip=TASK, cs=CODE, ss=DATA, ds=DATA, es=DATA, fs=0, esp=0x8000)
+    virtual.write(TASK, b"\xcf\xf4")
+    virtual.write(IDT + 6 * 8, struct.pack("<Q", gate(OLD_TSS)))
+    p.intercepts.exceptions = 1 << 3
+    p.update_intercepts()
+    virtual.write(0x20013, bytes.fromhex("0f0b"))
+    virtual.write(TASK, b"\xcc")
+    assert virtual.fault(virtual.run()) == (3, None, TASK)
+    assert (p.cpl, p.rflags & VM, p.segment(CS).selector) == (0, 0, CODE)
+    assert virtual.word(NEW + 0x24) & VM
+    assert virtual.word(NEW + 0x48, 2) == 0x2200
+    virtual.write(0x20013, bytes.fromhex("cc"))
+    virtual.write(TASK, b"\xcf")
+    assert virtual.fault(virtual.run()) == (3, None, 0x13)
+    assert (p.cpl, p.rflags & VM, p.segment(DS).base) == (3, VM, 0x21000)

@@ -1,0 +1,243 @@
+"""Single step, breakpoints, RF, ICEBP and what inhibits them (SDM vol. 3 ch. 18, §6.8.3)."""
+
+import struct
+
+import pytest
+
+from hvcore.cpu.exitinfo import Emulate, ExitKind
+from tests.hvcore.cpu.bench import EAX, EBX, ECX, EDI, ESI, ESP, Bench
+from tests.hvcore.cpu.test_execute import IDT, frame, gate, protected, to_ring_3
+
+TF, RF, IF = 0x100, 0x10000, 0x200
+BS, BD, BT = 0x4000, 0x2000, 0x8000
+GD = 0x2000
+HANDLER = 0x9010
+
+
+@pytest.fixture
+def flat() -> Bench:
+    """Flat protected mode; the handler of #DB halts."""
+    return protected(Bench(32, 2 << 20))
+
+
+def trap(bench: Bench, code: str, flags: int = TF) -> tuple[int, int]:
+    """Run with TF; where the first trap points, and DR6's cause."""
+    bench.processor.rflags = flags | 2
+    bench.processor.set_dr(6, 0xFFFF0FF0)
+    assert bench.run(bytes.fromhex(code)) == ExitKind.HLT
+    assert bench.processor.rip == HANDLER
+    return frame(bench, 1)[0] - 0x7C00, bench.processor.dr(6) & 0xE00F
+
+
+@pytest.mark.parametrize(
+    ("code", "behind"),
+    [
+        ("40", 1),
+        ("eb00 40", 2),
+        ("9c 40", 1),
+        ("6802000000 40", 5),
+        ("0f20c0 40", 3),
+        ("f3a4", 0),  # after one iteration of REP
+        ("fa", 1),
+        ("f8", 1),
+        ("0fa2", 2),
+        ("d9d0", 2),
+    ],
+)
+def test_a_trap_follows_every_instruction(flat: Bench, code: str, behind: int) -> None:
+    p = flat.processor
+    p.intercepts.cpuid = False
+    p.update_intercepts()
+    p.set_gpr(ECX, 3)
+    p.set_gpr(ESI, 0x6000)
+    p.set_gpr(EDI, 0x6100)
+    assert trap(flat, code) == (behind, BS)
+
+
+def test_the_trap_of_the_last_iteration_points_behind_the_instruction(flat: Bench) -> None:
+    p = flat.processor
+    p.set_gpr(ECX, 1)
+    p.set_gpr(EDI, 0x6100)
+    assert trap(flat, "f3aa 40") == (2, BS)
+
+
+def test_a_trap_between_iterations_pushes_rf_and_the_one_behind_does_not(flat: Bench) -> None:
+    p = flat.processor
+    for count, seen in ((2, RF), (1, 0)):
+        p.set_gpr(ECX, count)
+        p.set_gpr(EDI, 0x6100)
+        trap(flat, "f3aa 40")
+        assert frame(flat, 3)[2] & RF == seen
+
+
+def test_popf_that_sets_tf_traps_after_the_next_instruction(flat: Bench) -> None:
+    assert trap(flat, "6802010000 9d 40 40", 0) == (7, BS)
+
+
+def test_popf_that_clears_tf_still_traps_itself(flat: Bench) -> None:
+    flat.processor.set_gpr(ESP, 0x5000)
+    flat.write(0x5000, struct.pack("<I", 2))
+    assert trap(flat, "9d 40") == (1, BS)
+    assert not frame(flat, 3)[2] & TF
+
+
+def test_iret_that_sets_tf_traps_after_the_instruction_it_returns_to(flat: Bench) -> None:
+    flat.processor.set_gpr(ESP, 0x5000)
+    flat.write(0x5000, struct.pack("<III", 0x7C10, 8, TF | 2))
+    flat.write(0x7C10, b"\x40\x40")
+    assert trap(flat, "cf", 0) == (0x11, BS)
+
+
+def test_int_clears_tf_and_is_not_trapped(flat: Bench) -> None:
+    flat.processor.rflags = TF | 2
+    assert flat.run(bytes.fromhex("cd30")) == ExitKind.HLT
+    assert flat.processor.rip == 0x9000 + 16 * 0x30
+    assert frame(flat, 3)[2] & TF
+
+
+def test_a_fault_takes_the_place_of_the_trap(flat: Bench) -> None:
+    flat.processor.rflags = TF | 2
+    assert flat.run(bytes.fromhex("0f0b")) == ExitKind.HLT
+    assert flat.processor.rip == 0x9000 + 16 * 6
+    assert flat.processor.dr(6) & BS == 0
+
+
+@pytest.mark.parametrize("code", ["8ed3", "1617", "6617"])  # MOV SS, EBX; PUSH SS POP SS; POP SS
+def test_traps_wait_behind_a_load_of_ss(flat: Bench, code: str) -> None:
+    flat.processor.set_gpr(EBX, 0x10)
+    flat.write(flat.processor.gpr(ESP), struct.pack("<I", 0x10))
+    first = 1 if code == "1617" else 0  # PUSH SS has a trap of its own
+    if first:
+        assert trap(flat, code + "40 40") == (1, BS)
+    else:
+        assert trap(flat, code + "40 40") == (3, BS)
+        assert flat.processor.gpr(EAX) & 0xFF == 0x29
+
+
+def test_lss_inhibits_nothing(flat: Bench) -> None:
+    flat.write(0x6000, struct.pack("<IH", 0x7000, 0x10))
+    assert trap(flat, "0fb22500600000 40") == (7, BS)
+
+
+def test_a_data_breakpoint_of_a_load_of_ss_is_told_behind_the_next_instruction(flat: Bench) -> None:
+    flat.write(0x6000, struct.pack("<H", 0x10))
+    flat.processor.set_dr(0, 0x6000)
+    flat.processor.set_dr(7, 0x00070402)
+    assert trap(flat, "8e1500600000 40 40", 0) == (7, 1)
+    flat.processor.set_dr(7, 0x00070402)
+    assert trap(flat, "8e1500600000 cd30", 0) == (0x9300 - 0x7C00, 1)  # inside the kernel's handler
+
+
+def test_an_instruction_breakpoint_behind_a_load_of_ss_is_not_met(flat: Bench) -> None:
+    flat.processor.set_gpr(EBX, 0x10)
+    flat.processor.set_dr(0, 0x7C02)
+    flat.processor.set_dr(7, 0x402)
+    assert flat.run(bytes.fromhex("8ed3 40 f4")) == ExitKind.HLT
+    assert flat.processor.rip == 0x7C03
+
+
+def test_a_breakpoint_on_a_repeated_instruction_is_met_once(flat: Bench) -> None:
+    p = flat.processor
+    p.set_gpr(ECX, 5000)
+    p.set_gpr(EDI, 0x20000)
+    p.set_dr(0, 0x7C00)
+    p.set_dr(7, 0x402)
+    assert flat.run(bytes.fromhex("f3aa f4")) == ExitKind.HLT
+    assert p.rip == HANDLER
+    eip, cs, flags = frame(flat, 3)
+    flat.write(p.gpr(ESP), struct.pack("<III", eip, cs, flags | RF))
+    flat.write(0x8000, b"\xcf")
+    p.rip = 0x8000
+    assert flat.run() == ExitKind.HLT
+    assert (p.rip, p.gpr(ECX)) == (0x7C02, 0)
+
+
+def test_rf_outlives_a_stop_of_its_instruction(flat: Bench) -> None:
+    p = flat.processor
+    p.set_dr(0, 0x7C00)
+    p.set_dr(7, 0x402)
+    p.rflags = RF | 2
+    assert flat.run(bytes.fromhex("a0 00800b00 f4")) == ExitKind.GUEST_PHYSICAL
+    assert p.rflags & RF
+    p.emulate_begin()
+    assert p.emulate() == Emulate.READ
+    p.emulate_supply(5)
+    assert p.emulate() == Emulate.DONE
+    assert flat.run() == ExitKind.HLT
+    assert p.rip == 0x7C05
+
+
+def test_skipping_an_instruction_ends_rf(flat: Bench) -> None:
+    flat.processor.rflags = RF | 2
+    assert flat.run(b"\xe4\x60") == ExitKind.IO
+    flat.processor.skip(0x7C02)
+    assert not flat.processor.rflags & RF
+
+
+def test_a_data_breakpoint_on_a_device_traps_behind_the_emulated_instruction(flat: Bench) -> None:
+    p = flat.processor
+    p.set_dr(0, 0xB8000)
+    p.set_dr(7, 0x00010402)
+    assert flat.run(bytes.fromhex("a2 00800b00 f4")) == ExitKind.GUEST_PHYSICAL
+    p.emulate_begin()
+    assert p.emulate() == Emulate.DONE
+    assert flat.run() == ExitKind.HLT
+    assert (p.rip, frame(flat, 1)[0], p.dr(6) & 0xF) == (HANDLER, 0x7C05, 1)
+
+
+def test_a_debug_exception_ends_general_detection(flat: Bench) -> None:
+    flat.processor.set_dr(7, GD | 0x400)
+    trap(flat, "40")
+    assert flat.processor.dr(7) == 0x400
+
+
+def test_general_detection_points_at_the_move_and_leaves_the_register(flat: Bench) -> None:
+    flat.processor.set_dr(0, 0x1234)
+    flat.processor.set_dr(7, GD | 0x400)
+    assert trap(flat, "0f23c0", 0) == (0, BD)
+    assert flat.processor.dr(0) == 0x1234
+
+
+def test_icebp_is_a_trap_that_no_privilege_stops(flat: Bench) -> None:
+    assert to_ring_3(flat, b"\xf1") == ExitKind.HLT
+    assert flat.processor.rip == HANDLER
+    assert frame(flat, 2) == (0x8001, 0x1B)
+    assert flat.processor.dr(6) & 0xE00F == 0
+
+
+def test_icebp_says_what_it_is(flat: Bench) -> None:
+    p = flat.processor
+    p.intercepts.exceptions = 1 << 1 | 1 << 3
+    p.update_intercepts()
+    for code, kind in (("f1", 5), ("cc", 6)):
+        assert flat.run(bytes.fromhex(code)) == ExitKind.EXCEPTION
+        assert (p.exit.event_kind, p.exit.instruction_length) == (kind, 1)
+    p.rflags = TF | 2
+    assert flat.run(b"\x40") == ExitKind.EXCEPTION
+    assert (p.exit.event_kind, p.exit.debug_status) == (3, BS)
+
+
+@pytest.mark.parametrize(("code", "external"), [("cc", 0), ("cd03", 0), ("ce", 0), ("f1", 1)])
+def test_only_icebp_counts_as_external_in_an_error_code(flat: Bench, code: str, external: int) -> None:
+    vector = {"ce": 4, "f1": 1}.get(code, 3)
+    flat.write(IDT + 8 * vector, gate(8, 0, 0x6E))  # not present
+    flat.processor.rflags = 2 | 0x800
+    assert flat.run(bytes.fromhex(code)) == ExitKind.HLT
+    assert flat.processor.rip == 0x9000 + 16 * 11
+    assert frame(flat, 2) == (vector * 8 + 2 + external, 0x7C00)
+
+
+def test_dr4_and_dr5_are_dr6_and_dr7_until_cr4_de(flat: Bench) -> None:
+    p = flat.processor
+    p.intercepts.exceptions = 1 << 6
+    p.update_intercepts()
+    assert flat.run(bytes.fromhex("0f21e0 0f21eb f4")) == ExitKind.HLT
+    assert (p.gpr(EAX), p.gpr(EBX)) == (0xFFFF0FF0, 0x400)
+    p.set_cr(4, 8)
+    assert flat.run(bytes.fromhex("0f21e0 f4")) == ExitKind.EXCEPTION
+
+
+def test_hlt_with_tf_traps_once_the_backend_has_skipped_it(flat: Bench) -> None:
+    flat.processor.rflags = TF | 2
+    assert flat.run(b"\xf4") == ExitKind.HLT
+    assert flat.processor.skip(0x7C01)
