@@ -21,7 +21,7 @@ DEMO: Final = "machine.toml"
 
 CORE_OPTIONS: Final = {
     "vendor": ("vmx|svm", "virtualisation interface of the core (vmx)"),
-    "cpu": ("486|pentium|i686", "processor that the guest sees (i686)"),
+    "cpu": ("486|pentium|pentium2|pentium3|qemu32|i686", "processor that the guest sees (i686)"),
     "memory": ("SIZE", 'guest RAM, for example "64M"'),
     "firmware": ("FILE", "firmware image, started at the reset vector"),
     "image": ("FILE", "flat binary, started in real mode"),

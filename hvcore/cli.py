@@ -13,6 +13,7 @@ from typing import Final, NoReturn, TextIO, cast
 import structlog
 
 from hvcore import config
+from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.domain import Domain
 from hvcore.errors import ConfigError
 from ioreq.messages import SHUTDOWN_POWEROFF
@@ -128,7 +129,7 @@ def _parser() -> _Parser:
     run.add_argument("--domain", required=True, metavar="SOCKET", help="Unix socket for the device models")
     run.add_argument("--name", help="the machine's name")
     run.add_argument("--vendor", metavar="vmx|svm", help="virtualisation interface (vmx)")
-    run.add_argument("--cpu", metavar="486|pentium|i686", help="processor that the guest sees (i686)")
+    run.add_argument("--cpu", metavar="|".join(MODELS), help=f"processor that the guest sees ({DEFAULT})")
     run.add_argument("--memory", metavar="SIZE", help='guest RAM, for example "64M"')
     run.add_argument("--firmware", metavar="FILE", help="firmware image, started at the reset vector")
     run.add_argument("--image", metavar="FILE", help="flat binary, started in real mode")

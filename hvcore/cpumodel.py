@@ -28,17 +28,32 @@ class Feature:
     MCA: Final = 1 << 14
     CMOV: Final = 1 << 15
     PAT: Final = 1 << 16
+    PSE36: Final = 1 << 17
+    CLFSH: Final = 1 << 19
     MMX: Final = 1 << 23
     FXSR: Final = 1 << 24
     SSE: Final = 1 << 25
     SSE2: Final = 1 << 26
 
 
-PROCESSOR: Final = (
-    (Feature.FPU | Feature.DE | Feature.PSE | Feature.TSC | Feature.MSR | Feature.PAE | Feature.CX8)
-    | (Feature.PGE | Feature.CMOV | Feature.MMX | Feature.FXSR | Feature.SSE | Feature.SSE2)
+class Extended:
+    """CPUID leaf 8000_0001, EDX."""
+
+    NX: Final = 1 << 20
+
+
+_I486: Final = Feature.FPU | Feature.VME
+_PENTIUM: Final = _I486 | Feature.DE | Feature.PSE | Feature.TSC | Feature.MSR | Feature.MCE | Feature.CX8
+_PENTIUM2: Final = (
+    _PENTIUM | Feature.PAE | Feature.APIC | Feature.SEP | Feature.MTRR | Feature.PGE | Feature.MCA | Feature.CMOV
+    | Feature.PAT | Feature.PSE36 | Feature.MMX | Feature.FXSR
 )  # fmt: skip
-"""What `hvcore.cpu` does."""
+_PENTIUM3: Final = _PENTIUM2 | Feature.SSE
+_ALL: Final = _PENTIUM3 | Feature.SSE2 | Feature.CLFSH
+_QEMU32: Final = _ALL & ~(Feature.VME | Feature.MTRR | Feature.MCA | Feature.PSE36 | Feature.CLFSH)
+
+PROCESSOR: Final = _ALL & ~Feature.APIC
+"""What `hvcore.cpu` and the common layer do."""
 
 
 @attrs.frozen
@@ -53,22 +68,37 @@ class CpuModel:
     """The highest basic leaf."""
     brand: bytes = b""
     """For the extended leaves; none: there are no extended leaves."""
+    max_extended: int = 4
+    """The highest extended leaf, if there are any."""
+    extended: int = 0
+    """Leaf 8000_0001, EDX."""
 
     @property
     def features(self) -> int:
         """Leaf 1, EDX."""
         return self.part & PROCESSOR
 
+    @property
+    def family(self) -> int:
+        """4, 5 or 6."""
+        return self.signature >> 8 & 0xF
 
-_I486: Final = Feature.FPU | Feature.VME
-_PENTIUM: Final = _I486 | Feature.DE | Feature.PSE | Feature.TSC | Feature.MSR | Feature.MCE | Feature.CX8
+    @property
+    def model(self) -> int:
+        """Within the family; none here needs the extended field."""
+        return self.signature >> 4 & 0xF
+
 
 MODELS: Final = {
     model.name: model
     for model in (
         CpuModel("486", 0x480, _I486, 1),  # DX4, the 486 that has CPUID
         CpuModel("pentium", 0x52C, _PENTIUM, 1),
-        CpuModel("i686", 0x633, 0xFFFF_FFFF, 0x16, b"devmodel i686 virtual processor"),  # all there is
+        CpuModel("pentium2", 0x652, _PENTIUM2, 2),
+        CpuModel("pentium3", 0x683, _PENTIUM3, 2),
+        CpuModel("qemu32", 0x663, _QEMU32, 4, b"QEMU Virtual CPU version 2.5+"),
+        # All there is. Family 6 model 15, because guests know of errata in PAT and the TSC of the models before.
+        CpuModel("i686", 0x6FB, _ALL, 0x16, b"devmodel i686 virtual processor", 7, Extended.NX),
     )
 }
 DEFAULT: Final = "i686"

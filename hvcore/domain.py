@@ -137,7 +137,7 @@ class Domain:
             for number, doorbell in enumerate(self._doorbells)
         ]
         for vcpu in self.vcpus:
-            vcpu.reset(self.builder.start_state)
+            vcpu.reset(self.builder.start_state, self.builder.kernel is None)
         try:
             self._control = ControlServer(socket_path, self)
         except IoreqError as error:
@@ -245,7 +245,7 @@ class Domain:
         with self._lock:
             self.builder.reset_map()
         for vcpu in self.vcpus:
-            vcpu.reset(self.builder.start_state)
+            vcpu.reset(self.builder.start_state, self.builder.kernel is None)
 
     def _reset_device_models(self) -> None:
         """Tell every device model to reset, and wait until each has, or is gone."""

@@ -72,7 +72,7 @@ class Vcpu:
         self.number = number
         self._model = model
         self.processor = Processor(memory, pins.cast("B"), number)
-        self.processor.set_model(model.signature, model.features)
+        self.processor.set_model(model.signature, model.features, model.extended)
         self.backend = BACKENDS[vendor](self.processor)
         self.requests = requests(self.processor)
         self.doorbell = doorbell
@@ -90,7 +90,7 @@ class Vcpu:
         processor, backend = self.processor, self.backend
         ports = PortIo(processor, memory, self.requests)
         mmio = Mmio(processor, memory, self.requests, backend, self._crash)
-        msr = Msr(processor, backend)
+        self._msr = msr = Msr(processor, backend, self._model)
         backend.attach(
             ExitHandlers(
                 port_in=ports.read,
@@ -138,10 +138,13 @@ class Vcpu:
 
     # In the vCPU's thread
 
-    def reset(self, start_state: Callable[[GuestState], GuestState]) -> None:
-        """Power on again, and start where the builder says."""
+    def reset(self, start_state: Callable[[GuestState], GuestState], firmware: bool = True) -> None:
+        """Power on again, and start where the builder says; without `firmware`, with what that would have set up."""
         self.backend.reset()
         self.interrupts.reset()
+        self._msr.reset()
+        if not firmware and self._msr.mtrr is not None:
+            self._msr.mtrr.set_up()
         self.backend.load(start_state(self.backend.save()))
         self.processor.memory_changed()
         self.halted = False

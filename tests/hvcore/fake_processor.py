@@ -53,8 +53,8 @@ class FakeProcessor:
         self.set_model(0x633, 0xFFFFFFFF)
         self.reset()
 
-    def set_model(self, signature: int, features: int) -> None:
-        self.signature, self.features = signature, features
+    def set_model(self, signature: int, features: int, extended: int = 0) -> None:
+        self.signature, self.features, self.extended = signature, features, extended
 
     def reset(self) -> None:
         self.registers = [0] * 16

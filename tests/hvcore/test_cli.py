@@ -55,7 +55,7 @@ def refused(capsys, *arguments):
         ),
         (
             ("--domain", "d", "--image", "x", "--cpu", "8086"),
-            "hvcore: --cpu is '8086'; allowed: 486, pentium, i686",
+            "hvcore: --cpu is '8086'; allowed: 486, pentium, pentium2, pentium3, qemu32, i686",
         ),
         (
             ("--domain", "d", "--image", "/nowhere"),

@@ -57,7 +57,7 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
         ("[machine]\nvendor = 'intel'", "machine.toml: vendor in [machine] is 'intel'; allowed: vmx, svm"),
         (
             "[machine]\ncpu = 'z80'",
-            "machine.toml: cpu in [machine] is 'z80'; allowed: 486, pentium, i686",
+            "machine.toml: cpu in [machine] is 'z80'; allowed: 486, pentium, pentium2, pentium3, qemu32, i686",
         ),
         ("[machine]\nmemory = '64X'", f"machine.toml: memory in [machine] is '64X'; {SIZES}"),
         ("[machine]\nmemory = true", f"machine.toml: memory in [machine] is true; {SIZES}"),

@@ -539,7 +539,7 @@ def test_cpuid_and_msrs(run):
     )
     assert [entry[2:] for entry in trace] == [
         (0x80, 4, 0x756E6547),
-        (0x80, 4, 0x633),
+        (0x80, 4, 0x6FB),
         (0x80, 4, 0),
         (0x82, 2, 0),
         (0xF4, 1, 7),

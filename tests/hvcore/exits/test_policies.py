@@ -56,13 +56,25 @@ def test_cpuid_is_a_genuine_intel_i686(cpu):
     [
         ("486", 1, 0x480, Feature.FPU | Feature.VME),
         ("pentium", 1, 0x52C, 0x1BF),  # FPU VME DE PSE TSC MSR MCE CX8
-        ("i686", 0x16, 0x633, 0xFFFF_FFFF),
+        ("pentium2", 2, 0x652, 0x183_FBFF),
+        ("pentium3", 2, 0x683, 0x383_FBFF),
+        ("qemu32", 4, 0x663, 0x781_ABFD),
+        ("i686", 0x16, 0x6FB, 0xFFFF_FFFF),
     ],
 )
 def test_a_model_has_its_signature_and_no_feature_that_came_later(cpu, model, highest, signature, named):
     assert cpuid(cpu, 0, model)[0] == highest
-    assert cpuid(cpu, 1, model) == (signature, 0, 0, named & PROCESSOR)
-    assert cpuid(cpu, 0x8000_0000, model)[0] == (0x8000_0007 if model == "i686" else signature)
+    assert cpuid(cpu, 1, model) == (signature, 0x800 if model == "i686" else 0, 0, named & PROCESSOR)
+    highest = {"i686": 0x8000_0007, "qemu32": 0x8000_0004}
+    if model in highest:
+        assert cpuid(cpu, 0x8000_0000, model)[0] == highest[model]
+    else:  # no extended leaves: as the highest basic one
+        assert cpuid(cpu, 0x8000_0000, model) == cpuid(cpu, MODELS[model].max_basic, model)
+
+
+def test_no_execute_is_advertised_where_efer_is(cpu):
+    assert cpuid(cpu, 0x8000_0001) == (0, 0, 0, 1 << 20)
+    assert cpuid(cpu, 0x8000_0001, "qemu32") == (0, 0, 0, 0)
 
 
 def test_an_unknown_leaf_answers_as_the_highest_basic_one(cpu):
@@ -127,6 +139,134 @@ def test_a_pretended_msr_reads_zero_and_drops_writes(cpu, backend):
     assert msr.write()
     assert msr.read()
     assert (cpu.registers[0], cpu.registers[2]) == (0, 0)
+
+
+# MSRs of the common layer
+
+
+class Msrs:
+    """What a guest sees of a model's MSRs; a refused access reads or writes as None and False."""
+
+    def __init__(self, cpu, backend, model="i686"):
+        self.cpu, self.backend = cpu, backend
+        self.policy = Msr(cpu, backend, MODELS[model])
+
+    def read(self, index):
+        self.cpu.registers[1] = index
+        if not self.policy.read():
+            assert self.backend.injected.pop() == (3, 13, 0, 0)
+            return None
+        return self.cpu.registers[2] << 32 | self.cpu.registers[0]
+
+    def write(self, index, value):
+        self.cpu.registers[1], self.cpu.registers[0], self.cpu.registers[2] = (
+            index,
+            value & 0xFFFF_FFFF,
+            value >> 32,
+        )
+        done = self.policy.write()
+        assert done or self.backend.injected.pop() == (3, 13, 0, 0)
+        return done
+
+
+@pytest.fixture
+def msrs(cpu, backend):
+    cpu.msrs = {}  # the processor has none: what is here is the common layer's
+    return Msrs(cpu, backend)
+
+
+def test_mtrr_are_clear_after_reset_and_hold_what_they_are_told(msrs):
+    assert msrs.read(0xFE) == 0x508  # eight variable, fixed, write combining
+    registers = [*range(0x200, 0x210), 0x250, 0x258, 0x259, *range(0x268, 0x270), 0x2FF]
+    assert [msrs.read(index) for index in registers] == [0] * 28
+    assert msrs.write(0x200, 0xF_C000_0006)
+    assert msrs.write(0x201, 0xF_C000_0800)
+    assert msrs.write(0x26F, 0x0605_0401_0006_0504)
+    assert msrs.write(0x2FF, 0xC06)
+    assert [msrs.read(index) for index in (0x200, 0x201, 0x26F, 0x2FF)] == [
+        *(0xF_C000_0006, 0xF_C000_0800, 0x0605_0401_0006_0504, 0xC06)
+    ]
+    msrs.policy.reset()
+    assert [msrs.read(index) for index in registers] == [0] * 28
+
+
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [
+        (0xFE, 0x508),  # read-only
+        (0x200, 2),  # no such type
+        (0x200, 0x106),
+        (0x200, 1 << 36),
+        (0x201, 0x400),
+        (0x201, 1 << 36 | 0x800),
+        (0x250, 0x06),  # the other seven are fine, and this one too
+        (0x250, 0x0706),
+        (0x2FF, 0x806 | 1 << 12),
+        (0x2FF, 0x803),
+        (0x210, 0),
+    ],
+)
+def test_reserved_bits_and_types_of_mtrr_fault(msrs, index, value):
+    assert msrs.write(index, value) == (value == 0x06)
+    assert msrs.read(index) == {0xFE: 0x508, 0x210: None}.get(index, 6 if value == 6 else 0)
+
+
+def test_without_firmware_the_mtrr_are_as_one_leaves_them(msrs):
+    msrs.policy.mtrr.set_up()
+    assert msrs.read(0x2FF) == 0xC06
+    assert (msrs.read(0x200), msrs.read(0x201)) == (0xC000_0000, 0xF_C000_0800)
+    assert [msrs.read(index) & 0xFF for index in (0x250, 0x258, 0x259, 0x268, 0x26F)] == [6, 6, 0, 5, 5]
+    for index in (0x200, 0x201, 0x250, 0x268, 0x2FF):
+        assert msrs.write(index, msrs.read(index))  # and every value is one that may be written
+
+
+@pytest.mark.parametrize("model", ["486", "pentium", "qemu32"])
+def test_a_model_without_mtrr_has_no_such_registers(cpu, backend, model):
+    cpu.msrs = {}
+    msrs = Msrs(cpu, backend, model)
+    assert (msrs.read(0xFE), msrs.write(0x2FF, 0xC06)) == (None, False)
+    assert msrs.policy.mtrr is None
+
+
+def test_the_apic_base_says_that_there_is_none_and_stays_so(msrs):
+    assert msrs.read(0x1B) == 0xFEE0_0100  # the bootstrap processor's, disabled
+    assert msrs.write(0x1B, 0xFEE0_0900)
+    assert msrs.read(0x1B) == 0xFEE0_0100
+    assert not msrs.write(0x1B, 0xFEE0_0101)
+    assert not msrs.write(0x1B, 1 << 36)
+
+
+def test_machine_check_banks_are_empty_and_accept_what_empties_them(msrs):
+    assert msrs.read(0x179) == 5
+    for bank in range(5):
+        control, status, address, misc = range(0x400 + 4 * bank, 0x404 + 4 * bank)
+        assert msrs.write(control, 0xFFFF_FFFF_FFFF_FFFF)
+        assert msrs.read(control) == 0xFFFF_FFFF_FFFF_FFFF
+        for index in (status, address, misc):
+            assert (msrs.read(index), msrs.write(index, 0), msrs.write(index, 1)) == (0, True, False)
+    assert msrs.read(0x414) is None
+    assert msrs.write(0x17A, 4)
+    assert msrs.read(0x17A) == 4
+    assert not msrs.write(0x17A, 8)
+    assert msrs.read(0x17B) is None  # MCG_CTL, which MCG_CAP does not promise
+    assert not msrs.write(0x179, 0)
+
+
+def test_registers_come_with_their_family(cpu, backend):
+    cpu.msrs = {}
+    known = {}
+    for model in MODELS:
+        msrs = Msrs(cpu, backend, model)
+        known[model] = {i for i in (0, 1, 0x17, 0x1B, 0x3B, 0x8B, 0x179, 0x1A0) if msrs.read(i) is not None}
+    assert known["486"] == set()
+    assert known["pentium"] == {0, 1}
+    assert known["pentium2"] == known["pentium3"] == {0x17, 0x1B, 0x8B, 0x179}
+    assert known["qemu32"] == {0x17, 0x1B, 0x8B}
+    assert known["i686"] == {0x17, 0x1B, 0x3B, 0x8B, 0x179, 0x1A0}
+
+
+def test_fast_strings_are_on(msrs):
+    assert msrs.read(0x1A0) & 1
 
 
 def test_wrmsr_writes_edx_eax(cpu, backend):
