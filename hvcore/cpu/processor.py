@@ -444,13 +444,6 @@ class Processor(State):
         """Forget every translation."""
         mmu.flush(self)
 
-    def permissions(self, address: u64):
-        """What the memory at a guest-physical address allows: bits 0 read, 1 write, 2 execute; 0: there is none."""
-        slot: s64 = mmu.locate(self, address)
-        if slot < 0 or self.slots[slot].read < 0:
-            return 0
-        return 7 if self.slots[slot].write >= 0 else 5
-
     def skip(self, next_rip) -> bool:
         """Complete the instruction that a backend executed itself: RIP moves on, its shadow ends, it counts.
 

@@ -148,9 +148,8 @@ class Recorder:
             self._record_bytes(e.instruction_bytes)
 
     def _record_npf(self, e: ExitInfo) -> None:
-        # The slots of guest memory stand for the nested tables: ROM is present, and not writable.
-        present = self._processor.permissions(e.guest_physical) != 0
-        self._fill(ExitCode.NPF, npf_info(e.write, e.fetch, present), e.guest_physical, 0)
+        # No slot of guest memory means no nested page-table entry: never present.
+        self._fill(ExitCode.NPF, npf_info(e.write, e.fetch, present=False), e.guest_physical, 0)
         self._record_vectoring(e)
         self._record_bytes(b"" if e.fetch else e.instruction_bytes)
 

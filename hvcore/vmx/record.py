@@ -183,10 +183,9 @@ class Recorder:
             values[_INTERRUPTION] |= INFO_NMI_UNBLOCKING
 
     def _record_ept_violation(self, e: ExitInfo) -> None:
-        # The slots of guest memory stand for the EPT: none permits nothing, and ROM reading and execution. The
-        # length and the bytes of the instruction are not recorded for EPT violations.
-        permissions = self._processor.permissions(e.guest_physical)
-        qualification = ept_qualification(e.read, e.write, e.fetch, permissions, e.linear_valid)
+        # The slots of guest memory stand for the EPT: where there is none, there is no entry, which permits nothing.
+        # The length and the bytes of the instruction are not recorded for EPT violations.
+        qualification = ept_qualification(e.read, e.write, e.fetch, 0, e.linear_valid)
         if e.nmi_unblocking and not e.vectoring:
             qualification |= EPT_NMI_UNBLOCKING
         self._fill(Reason.EPT_VIOLATION, qualification, 0)

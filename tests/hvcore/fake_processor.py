@@ -47,7 +47,6 @@ class FakeProcessor:
         self.task_switches = True
         self.tsc_offset = 0
         self.unmapped: set[int] = set()
-        self.memory_permissions = 0
         self.pause_left = 0
         self.flushes = 0
         self.set_model(0x633, 0xFFFFFFFF)
@@ -112,9 +111,6 @@ class FakeProcessor:
 
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:
         self.injected.append((kind, vector, error, length))
-
-    def permissions(self, address: int) -> int:
-        return self.memory_permissions
 
     def flush_tlb(self) -> None:
         self.flushes += 1
