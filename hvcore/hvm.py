@@ -80,6 +80,24 @@ RIGHTS_DB: Final = 1 << 14
 RIGHTS_UNUSABLE: Final = 1 << 16
 
 
+CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13})
+SHUTDOWN: Final = -1
+
+
+def exception_during(first: int | None, second: int) -> int:
+    """Which exception a hypervisor reflects when `second` was met while exception `first` was being delivered.
+
+    `second` itself, DF in its place, or SHUTDOWN (SDM vol. 3 table 6-5). `first` is None for an event that is no
+    exception.
+    """
+    serious = second in CONTRIBUTORY or second == Vector.PF
+    if first == Vector.DF and serious:
+        return SHUTDOWN
+    if (first in CONTRIBUTORY and second in CONTRIBUTORY) or (first == Vector.PF and serious):
+        return Vector.DF
+    return second
+
+
 @attrs.frozen
 class SegmentState:
     """One segment register; `attributes` in the access-rights format of SDM vol. 3 table 25-2."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hvcore.cpu.exitinfo import TaskSource
-from hvcore.hvm import EventKind, ExitHandlers, Vector
+from hvcore.hvm import SHUTDOWN, EventKind, ExitHandlers, Vector, exception_during
 from hvcore.svm.exits import (
     IOIO_ADDRESS,
     IOIO_ADDRESS_SHIFT,
@@ -135,9 +135,17 @@ class FirstLevel:
             processor.set_cr(2, address)
         if vector in {3, 4}:
             self._backend.inject(EventKind.SOFTWARE_EXCEPTION, vector, None, self._length())
-        else:
-            has_error = vector in {8, 10, 11, 12, 13, 14, 17}
-            self._backend.inject(EventKind.HARDWARE_EXCEPTION, vector, error if has_error else None, 0)
+            return
+        interrupted = QWORD.unpack_from(self._data, _EXITINTINFO)[0]
+        if interrupted & EVENT_VALID:
+            exception = (interrupted & EVENT_TYPE) >> EVENT_TYPE_SHIFT == EventType.EXCEPTION
+            reflected = exception_during(interrupted & EVENT_VECTOR if exception else None, vector)
+            if reflected == SHUTDOWN:
+                self._handlers.triple_fault()
+                return
+            vector, error = reflected, 0 if reflected == Vector.DF else error
+        has_error = vector in {8, 10, 11, 12, 13, 14, 17}
+        self._backend.inject(EventKind.HARDWARE_EXCEPTION, vector, error if has_error else None, 0)
 
     def _on_software_interrupt(self) -> None:
         self._backend.inject(

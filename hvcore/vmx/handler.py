@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hvcore.hvm import EventKind, ExitHandlers, Shadow, Vector
+from hvcore.hvm import SHUTDOWN, EventKind, ExitHandlers, Shadow, Vector, exception_during
 from hvcore.vmx import checks
 from hvcore.vmx.exits import (
     CR_NUMBER,
@@ -132,6 +132,14 @@ class FirstLevel:
         if info & INFO_NMI_UNBLOCKING:  # the IRET is to be executed again, in the NMI handler
             processor.interruptibility |= Shadow.NMI
         error = values[Field.EXIT_INTERRUPTION_ERROR] if info & INFO_ERROR_VALID else None
+        interrupted = values[_VECTORING]
+        if interrupted & INFO_VALID and kind == EventKind.HARDWARE_EXCEPTION:
+            hardware = (interrupted & INFO_TYPE) >> INFO_TYPE_SHIFT == EventKind.HARDWARE_EXCEPTION
+            reflected = exception_during(interrupted & INFO_VECTOR if hardware else None, vector)
+            if reflected == SHUTDOWN:
+                self._handlers.triple_fault()
+                return
+            vector, error = reflected, 0 if reflected == Vector.DF else error
         self._backend.inject(kind, vector, error, values[_LENGTH])
 
     def _on_external_interrupt(self) -> None:
