@@ -29,6 +29,9 @@ from hvcore.svm.vmcb import (
     event,
 )
 
+# Bound methods of our own: CPython 3.11 loads an attribute of an imported name the slow way.
+_unpack_record: Final = EXIT_RECORD.unpack_from
+_pack_qword: Final = QWORD.pack_into
 _EXITCODE: Final = Control.EXITCODE.offset
 _EVENTINJ: Final = Control.EVENTINJ.offset
 _EVENTINJ_VALID: Final = _EVENTINJ + 3
@@ -136,7 +139,7 @@ class SvmBackend:
 
     def handle(self) -> None:
         """First-level handler: by EXITCODE, from the VMCB alone."""
-        code, info, next_rip, _ = EXIT_RECORD.unpack_from(self._data, _EXITCODE)
+        code, info, next_rip, _ = _unpack_record(self._data, _EXITCODE)
         if code == _IOIO:
             self._on_ioio(info, next_rip)
             return
@@ -158,13 +161,13 @@ class SvmBackend:
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:
         """By EVENTINJ. SVM has no software exceptions there: RIP moves over INT3, INTO or INT1 first."""
         if kind == EventKind.SOFTWARE_INTERRUPT:
-            QWORD.pack_into(self._data, _NRIP, self.processor.rip + length)
+            _pack_qword(self._data, _NRIP, self.processor.rip + length)
         elif kind >= EventKind.PRIVILEGED_SOFTWARE_EXCEPTION:
             self.processor.rip += length
             kind = EventType.EXCEPTION
         if not self.processor.cr(0) & CR0_PE:
             error = None  # real mode pushes none
-        QWORD.pack_into(self._data, _EVENTINJ, event(kind, vector, error))
+        _pack_qword(self._data, _EVENTINJ, event(kind, vector, error))
 
     def event_pending(self) -> bool:
         """EVENTINJ is valid."""

@@ -32,6 +32,9 @@ from hvcore.svm.vmcb import (
     Vmcb,
 )
 
+# Bound methods of our own: CPython 3.11 loads an attribute of an imported name the slow way.
+_pack_qword: Final = QWORD.pack_into
+_unpack_qword: Final = QWORD.unpack_from
 _EVENTINJ: Final = Control.EVENTINJ.offset
 _NRIP: Final = Control.NRIP.offset
 PORTS: Final = 0x2000
@@ -157,7 +160,7 @@ class VmRun:
 
     def deliver(self) -> bool:
         """Inject by EVENTINJ. False: the event is illegal, and VMEXIT_INVALID is recorded."""
-        injection = QWORD.unpack_from(self._data, _EVENTINJ)[0]
+        injection = _unpack_qword(self._data, _EVENTINJ)[0]
         if not checks.event_is_legal(injection):
             self._recorder.record_invalid("illegal event injection")
             return False
@@ -166,9 +169,9 @@ class VmRun:
         length = 0
         if kind == EventType.SOFTWARE_INTERRUPT:
             # With the next-RIP feature, INTn returns to nRIP.
-            length = QWORD.unpack_from(self._data, _NRIP)[0] - self._processor.rip & 0xF
+            length = _unpack_qword(self._data, _NRIP)[0] - self._processor.rip & 0xF
         self._processor.inject(kind, injection & EVENT_VECTOR, error, length)
-        QWORD.pack_into(self._data, _EVENTINJ, injection & ~EVENT_VALID)
+        _pack_qword(self._data, _EVENTINJ, injection & ~EVENT_VALID)
         return True
 
     # What only some controls want

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 _EXITINFO1: Final = Control.EXITINFO1.offset
 _EXITINFO2: Final = Control.EXITINFO2.offset
+# Bound methods of our own: CPython 3.11 loads an attribute of an imported name the slow way.
+_pack_qword: Final = QWORD.pack_into
+_unpack_qword: Final = QWORD.unpack_from
 _EXITINTINFO: Final = Control.EXITINTINFO.offset
 _EVENTINJ: Final = Control.EVENTINJ.offset
 _NRIP: Final = Control.NRIP.offset
@@ -117,7 +120,7 @@ class FirstLevel:
 
     def _infos(self) -> tuple[int, int]:
         data = self._data
-        return QWORD.unpack_from(data, _EXITINFO1)[0], QWORD.unpack_from(data, _EXITINFO2)[0]
+        return _unpack_qword(data, _EXITINFO1)[0], _unpack_qword(data, _EXITINFO2)[0]
 
     def _on_npf(self) -> None:
         self._reinject_interrupted()
@@ -136,7 +139,7 @@ class FirstLevel:
         if vector in {3, 4}:
             self._backend.inject(EventKind.SOFTWARE_EXCEPTION, vector, None, self._length())
             return
-        interrupted = QWORD.unpack_from(self._data, _EXITINTINFO)[0]
+        interrupted = _unpack_qword(self._data, _EXITINTINFO)[0]
         if interrupted & EVENT_VALID:
             exception = (interrupted & EVENT_TYPE) >> EVENT_TYPE_SHIFT == EventType.EXCEPTION
             reflected = exception_during(interrupted & EVENT_VECTOR if exception else None, vector)
@@ -184,7 +187,7 @@ class FirstLevel:
     def _on_task_switch(self) -> None:
         """Decode section 15.14.1; nRIP is that of the instruction, or of the event that goes through a gate."""
         selector, info = self._infos()
-        interrupted, next_rip = (QWORD.unpack_from(self._data, at)[0] for at in (_EXITINTINFO, _NRIP))
+        interrupted, next_rip = (_unpack_qword(self._data, at)[0] for at in (_EXITINTINFO, _NRIP))
         source, external, error = TaskSource.CALL, False, None
         if interrupted & EVENT_VALID:
             source = TaskSource.GATE
@@ -215,19 +218,19 @@ class FirstLevel:
 
     def _reinject_interrupted(self) -> None:
         """Inject the event whose delivery the exit interrupted again (section 15.20)."""
-        interrupted = QWORD.unpack_from(self._data, _EXITINTINFO)[0]
+        interrupted = _unpack_qword(self._data, _EXITINTINFO)[0]
         if not interrupted & EVENT_VALID:
             return
         kind = (interrupted & EVENT_TYPE) >> EVENT_TYPE_SHIFT
         if kind == EventType.EXCEPTION and interrupted & EVENT_VECTOR in {3, 4}:
-            self._processor.rip = QWORD.unpack_from(self._data, _NRIP)[
+            self._processor.rip = _unpack_qword(self._data, _NRIP)[
                 0
             ]  # INT3 and INTO return behind themselves
-        QWORD.pack_into(self._data, _EVENTINJ, interrupted)
+        _pack_qword(self._data, _EVENTINJ, interrupted)
 
     def _length(self) -> int:
-        next_rip: int = QWORD.unpack_from(self._data, _NRIP)[0]
+        next_rip: int = _unpack_qword(self._data, _NRIP)[0]
         return next_rip - int(self._processor.rip) & 0xF
 
     def _skip(self) -> None:
-        self._advance(QWORD.unpack_from(self._data, _NRIP)[0])
+        self._advance(_unpack_qword(self._data, _NRIP)[0])

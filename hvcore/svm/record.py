@@ -13,6 +13,9 @@ from hvcore.hvm import EventKind, Vector
 from hvcore.svm.exits import MSR_WRITE, ExitCode, cr_info, dr_info, ioio_info, npf_info, task_switch_info
 from hvcore.svm.vmcb import EXIT_RECORD, QWORD, Control, EventType, Vmcb, event
 
+# Bound methods of our own: CPython 3.11 loads an attribute of an imported name the slow way.
+_pack_record: Final = EXIT_RECORD.pack_into
+_pack_qword: Final = QWORD.pack_into
 _EXITCODE: Final = Control.EXITCODE.offset
 _EXITINTINFO: Final = Control.EXITINTINFO.offset
 _NRIP: Final = Control.NRIP.offset
@@ -84,12 +87,12 @@ class Recorder:
         if e.string:
             info = ioio_info(e.port, e.size, e.read, True, e.rep, e.address_size, e.segment)
         next_rip = e.next_rip
-        EXIT_RECORD.pack_into(self._data, _EXITCODE, _IOIO, info, next_rip, 0)
-        QWORD.pack_into(self._data, _NRIP, next_rip)
+        _pack_record(self._data, _EXITCODE, _IOIO, info, next_rip, 0)
+        _pack_qword(self._data, _NRIP, next_rip)
 
     def _fill(self, code: int, info1: int, info2: int, next_rip: int) -> None:
-        EXIT_RECORD.pack_into(self._data, _EXITCODE, code, info1, info2, 0)
-        QWORD.pack_into(self._data, _NRIP, next_rip)
+        _pack_record(self._data, _EXITCODE, code, info1, info2, 0)
+        _pack_qword(self._data, _NRIP, next_rip)
 
     def _record_plain(self, e: ExitInfo) -> None:
         code, info1 = PLAIN[e.kind]
@@ -187,8 +190,8 @@ class Recorder:
             if kind >= EventKind.PRIVILEGED_SOFTWARE_EXCEPTION:
                 kind = EventType.EXCEPTION
             error = e.vectoring_error_code if e.vectoring_has_error_code else None
-            QWORD.pack_into(self._data, _EXITINTINFO, event(kind, e.vectoring_vector, error))
-            QWORD.pack_into(self._data, _NRIP, e.next_rip)
+            _pack_qword(self._data, _EXITINTINFO, event(kind, e.vectoring_vector, error))
+            _pack_qword(self._data, _NRIP, e.next_rip)
 
     def record_invalid(self, rule: str) -> None:
         """VMEXIT_INVALID: VMRUN found `rule` broken."""
