@@ -137,10 +137,6 @@ class Patience:
                 self._trying = False
 
 
-RECHECK_MS: Final = 100
-"""A sleeping vCPU looks again this often. No wake-up should be lost; a machine must not stand still if one is."""
-
-
 class VcpuDoorbell:
     """The one eventfd on which a vCPU sleeps, for all its channels to all ioreq servers and its INTR pin."""
 
@@ -172,14 +168,12 @@ class VcpuDoorbell:
         """
         try:
             for channel in channels:
-                channel.receive.clear()
                 channel.receive.unmask()
             while not wake():
-                if not self.wait(RECHECK_MS if timeout_ms is None else timeout_ms) and timeout_ms is not None:
+                if not self.wait(timeout_ms):
                     return wake()
                 for channel in channels:
                     channel.receive.clear()
-                fence.full()
             return True
         finally:
             for channel in channels:
@@ -284,7 +278,6 @@ class CoreChannel:
         receive = self.receive
         seen = STATE_IOREQ_READY
         while True:
-            receive.clear()
             receive.unmask()
             flags = octets[STATE_OFFSET]
             state = flags & STATE_MASK
@@ -301,8 +294,7 @@ class CoreChannel:
                 )
             seen = state
             before = time.monotonic_ns()
-            if not self._doorbell.wait(RECHECK_MS):
-                ring_doorbell(self._send.doorbell)
+            self._doorbell.wait()
             self._patience.slept(time.monotonic_ns() - before)
 
     def _broken(self, what: str, request: Request) -> ProtocolError:
@@ -333,7 +325,6 @@ class BufferedChannel:
         """Take that back. True if the ring is not empty: the caller must not sleep on it."""
         self._watchers -= 1
         if self._watchers == 0:
-            self.receive.clear()
             self.receive.unmask()
         return self.ring.waiting()
 
@@ -497,7 +488,6 @@ class VcpuChannel:
         """Unmask, look once more, and wait for the doorbell."""
         self._asleep = True
         more = self._buffered is not None and self._buffered.unwatch()
-        self.receive.clear()
         self.receive.unmask()
         if more or self._octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY:
             await trio.lowlevel.checkpoint()

@@ -5,16 +5,19 @@ plain stores do, with full fences where a store must be visible before a load (s
 wake-up:
 
 * a sender makes its work visible *before* it looks at `pending` and `mask`;
-* a receiver looks for work *after* it has cleared `pending` and unmasked.
+* a receiver unmasks, clears `pending`, and looks for work, *in this order*. If it cleared first, a send between
+  the two would leave `pending` set without a ring, and all later sends would coalesce with that one, unheard.
 
 A receiver that polls leaves its port masked and pending set, so that a send costs the sender one fence.
 """
 
 import contextlib
 import os
+from typing import Final
 
 import cython
 
+from ioreq.fence import ORDERS
 from ioreq.layout import EVENT_MASK_OFFSET, EVENT_PORTS, PAGE_SIZE
 from ioreq.page import SharedBuffer
 
@@ -22,6 +25,8 @@ if cython.compiled:
     from cython.cimports.ioreq import fence
 else:
     from ioreq import fence
+
+_ORDERS: Final = ORDERS
 
 
 class EventPage:
@@ -97,22 +102,21 @@ class ReceivePort:
         return self._pending[self.port] != 0
 
     def clear(self) -> None:
-        """Forget what was sent so far. Look for work after this, never before."""
+        """Forget what was sent so far, awake and unmasked. Look for work after this, never before."""
         self._pending[self.port] = 0
+        fence.full()
 
     def mask(self) -> None:
         """Ask for no doorbell: the receiver is awake and looks by itself."""
         self._mask[self.port] = 1
 
-    def unmask(self) -> bool:
-        """Ask for the doorbell again. True means that something was sent meanwhile: look again, do not sleep.
-
-        Work may also have come without this being true, if its send was coalesced before the last `clear`:
-        a receiver looks at its work itself after this, and only then sleeps.
-        """
+    def unmask(self) -> None:
+        """Ask for the doorbell again, and forget what was sent so far. Look for work after this, then sleep."""
         self._mask[self.port] = 0
+        if _ORDERS:
+            fence.order()  # nobody may see `pending` cleared and the port still masked
+        self._pending[self.port] = 0
         fence.full()
-        return self._pending[self.port] != 0
 
     def drain_doorbell(self) -> None:
         """Silence the bell after waking."""

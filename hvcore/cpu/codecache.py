@@ -12,9 +12,11 @@ Block 0 is never used: 0 means none.
 import cython
 
 if cython.compiled:
+    from cython.cimports.hvcore.cpu import native
     from cython.cimports.hvcore.cpu.kinds import LEAVE
     from cython.cimports.hvcore.cpu.state import *
 else:
+    from hvcore.cpu import native
     from hvcore.cpu.constants import *
 
 
@@ -54,6 +56,8 @@ def add(c, at, mode, ops, count, length):
     c.blocks[i].length = length
     c.blocks[i].link = 0
     c.blocks[i].valid = 1
+    c.blocks[i].runs = 0
+    c.blocks[i].native = 0
     c.blocks[i].next = c.buckets[k]
     c.buckets[k] = i
     c.blocks[i].next_in_page = c.page_blocks[page]
@@ -90,6 +94,7 @@ def drop_page(c, page, first, last):
         if c.blocks[i].at <= last and c.blocks[i].at + c.blocks[i].length > first:
             unchain(c, i)
             c.blocks[i].valid = 0
+            native.unlink(c, i)
             for j in range(c.blocks[i].ops, c.blocks[i].ops + c.blocks[i].count):
                 c.ops[j].kind = LEAVE
         else:
@@ -112,3 +117,4 @@ def drop_all(c):
         c.buckets[bucket(c.blocks[i].at, c.blocks[i].mode)] = 0
     c.blocks_used = 1
     c.ops_used = 0
+    native.forget_all(c)

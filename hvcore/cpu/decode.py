@@ -160,7 +160,7 @@ def decode(c, o, code_size):
     decode_immediate(c, o, table[at].immediate)
     if c.fetch_over:
         return 0
-    if missing(c, o.kind) or (lock and (o.isreg or not flags & LOCKABLE)):
+    if missing(c, o.kind) or newer(c, o, at) or (lock and (o.isreg or not flags & LOCKABLE)):
         o.kind = UNDEFINED
         o.ends = 1
     if at == 0x90 and o.rep == 1:
@@ -187,6 +187,25 @@ def missing(c, kind):
     elif kind == RDPMC:
         return not c.features & HAS_CMOV  # no bit of its own: it came with the P6
     return 0
+
+
+def newer(c, o, at):
+    """Whether this is one of the P6's encodings without a feature bit of their own, and the model is older.
+
+    Those are the NOPs of two bytes, and FCMOV, FCOMI and FUCOMI.
+    """
+    row: u32 = (o.modrm >> 3) & 7
+    if c.features & HAS_CMOV:
+        return 0
+    if o.kind == NOP:
+        return at != 0x90
+    if o.kind != ESC_R:
+        return 0
+    return (
+        (o.sub == 2 and row < 4)
+        or (o.sub == 3 and (row < 4 or row == 5 or row == 6))
+        or (o.sub == 7 and (row == 5 or row == 6))
+    )
 
 
 def split_register(o):

@@ -20,3 +20,5 @@ cdef void fuse(Op *o, Op *jump) noexcept nogil
 cdef u32 breakpoint_here(State c) noexcept nogil
 cdef u32 debug_exception(State c, u32 hit) noexcept nogil
 cdef u32 step_watched(State c) noexcept nogil
+cdef u32 perform(State c, u32 j, u32 end) noexcept nogil
+cdef void leave_block(State c, u32 start, u32 j, u32 end) noexcept nogil

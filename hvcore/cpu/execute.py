@@ -16,6 +16,7 @@ if cython.compiled:
         events,
         flags,
         mmu,
+        native,
         operands,
         segments,
         sse,
@@ -26,6 +27,7 @@ if cython.compiled:
         x87,
     )
     from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.native import PARTIAL
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import (
@@ -35,6 +37,7 @@ else:
         events,
         flags,
         mmu,
+        native,
         operands,
         segments,
         sse,
@@ -48,6 +51,7 @@ else:
     from hvcore.cpu.state import State
 
     Op = object
+    PARTIAL = 1  # and what else `native` has is never there
 
 # ExitKind
 EXIT_BUDGET = cython.declare(u32, 0)
@@ -420,7 +424,7 @@ def raise_event(c, vector, kind, error, has_error, length):
         if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
             c.cr2 = c.fault_address
             c.fault_address = NO_PAGE
-        if vector == VEC_DB and kind == EVENT_EXCEPTION:
+        if vector == VEC_DB and (kind == EVENT_EXCEPTION or kind == EVENT_PRIVILEGED):
             c.debug[7] &= DR7_GD ^ M64
         if kind == EVENT_NMI:
             c.shadow |= BLOCKED_NMI
@@ -578,7 +582,7 @@ def build(c, eip):
     o: cython.pointer(Op)
     ended: u32 = 0
     block: s64
-    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS:
+    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or native.full(c):
         codecache.drop_all(c)
     mmu.fill_fetch_window(c, eip)
     first = at = c.fetch_at
@@ -608,7 +612,7 @@ def build(c, eip):
         fuse(op_at(c.ops, c.ops_used + n - 2), op_at(c.ops, c.ops_used + n - 1))
     if not c.page_code[first >> 12]:
         mmu.protect_code_page(c, first >> 12)
-    block = codecache.add(c, first, size, c.ops_used, n, total)
+    block = codecache.add(c, first, c.mode, c.ops_used, n, total)
     c.ops_used += n
     return block
 
@@ -641,9 +645,9 @@ def find(c: State, eip: u64, last: s64) -> s64:
         return 0
     at = (lin + c.tlb[i].add) & M64
     b = c.blocks[last].link
-    if c.blocks[b].at != at or not c.blocks[b].valid or c.blocks[b].mode != c.code_size:
-        b = c.buckets[codecache.bucket(at, c.code_size)]
-        while b and (c.blocks[b].at != at or c.blocks[b].mode != c.code_size):
+    if c.blocks[b].at != at or not c.blocks[b].valid or c.blocks[b].mode != c.mode:
+        b = c.buckets[codecache.bucket(at, c.mode)]
+        while b and (c.blocks[b].at != at or c.blocks[b].mode != c.mode):
             b = c.blocks[b].next
         c.blocks[last].link = b
     if eip + c.blocks[b].length - 1 > c.limit[CS]:
@@ -661,8 +665,11 @@ def step(c):
         if eip > c.limit[CS]:
             mmu.exception(c, VEC_GP, 0)
             return
-        c.count_blocks += 1
-        b = build(c, eip)
+        mmu.fill_fetch_window(c, eip)  # it may be decoded, and only its page's translation forgotten
+        b = find(c, eip, 0)
+        if b == 0:
+            c.count_blocks += 1
+            b = build(c, eip)
         if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
             b = single(c, eip)
         if b == 0:
@@ -765,6 +772,7 @@ def stack_frame(c, o):
     n: u64 = 1 << size
     sp: u64 = c.regs[RSP]
     value: u64
+    outer: u64
     level: u32
     i: u32
     if kind == PUSHA:
@@ -793,7 +801,10 @@ def stack_frame(c, o):
         for i in range(1, level):
             if c.fault:
                 break
-            mmu.push(c, mmu.read(c, SS, (c.regs[RBP] - i * n) & c.sp_mask, size), size)
+            outer = mmu.read(c, SS, (c.regs[RBP] - i * n) & c.sp_mask, size)
+            if c.fault:
+                break
+            mmu.push(c, outer, size)
         if level and not c.fault:
             mmu.push(c, value, size)
         if not c.fault:
@@ -923,12 +934,10 @@ def transfer_control(c, o):
             return_from_interrupt(c, size)
             stop_for_task_switch(c, o)
     elif kind == INT:
-        if c.flags & F_VM and virtual8086.interrupt(c, o.imm):
-            return
         if c.on_software_interrupt:
             system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
             c.info.vector = o.imm
-        else:
+        elif not c.flags & F_VM or not virtual8086.interrupt(c, o.imm):
             software_interrupt(c, o.imm, EVENT_SOFTWARE, o.length)
     elif kind == INT3:
         software_interrupt(c, VEC_BP, EVENT_SOFTWARE_EXCEPTION, o.length)
@@ -965,805 +974,840 @@ def transfer_control(c, o):
             start_shadow(c, SHADOW_STI)
 
 
-def execute(c, j, end):
-    """Execute operations `j` to `end` - 1, then every decoded block that follows while nothing is pending.
+def perform(c, j, end):
+    """Execute operations `j` to `end` - 1 of one block; returns the first that did not complete, or `end`.
 
-    Sets `c.eip` and `c.icount`. Within a block, an operation that may go elsewhere sets `c.eip` and leaves the
-    inner loop with `gone` set; one that fails leaves it with `c.fault` set.
+    An operation that goes elsewhere is the last: it sets `c.eip` and `c.gone`, and its own number is returned.
+    One that fails leaves `c.fault` set.
     """
     ops: cython.pointer(Op) = c.ops
     o: cython.pointer(Op)
     kind: u32
-    start: u32 = j
-    gone: u32 = 0
-    block: s64
     a: u64
     b: u64
     r: u64
     ea: u64
     next_eip: u64 = 0
-    while True:
-        while j < end:
-            o = op_at(ops, j)
-            kind = o.kind
-            if kind == MOV32_RR:
-                c.regs[o.reg] = c.regs[o.rm] & M32
-            elif kind == LOAD32:
-                a = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                c.regs[o.reg] = a
-            elif kind == STORE32:
-                store32(c, o.seg, address(c, o), c.regs[o.reg] & M32)
-                if c.fault:
-                    break
-            elif kind == MOV32_RI:
-                c.regs[o.reg] = o.imm
-            elif kind == STORE32_I:
-                store32(c, o.seg, address(c, o), o.imm)
-                if c.fault:
-                    break
-            elif kind == LOAD8:
-                a = load8(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                operands.put(c, o.reg, o.rsh, 0, a)
-            elif kind == STORE8:
-                store8(c, o.seg, address(c, o), (c.regs[o.reg] >> o.rsh) & 0xFF)
-                if c.fault:
-                    break
-            elif kind == ADD32_RR:
-                a = c.regs[o.reg]
-                b = c.regs[o.rm]
-                r = (a + b) & M32
-                set_sub(c, CC_ADD, a, b, r)
-                c.regs[o.reg] = r
-            elif kind == ADD32_RM:
-                b = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                a = c.regs[o.reg]
-                r = (a + b) & M32
-                set_sub(c, CC_ADD, a, b, r)
-                c.regs[o.reg] = r
-            elif kind == ADD32_RI:
-                a = c.regs[o.reg]
-                r = (a + o.imm) & M32
-                set_sub(c, CC_ADD, a, o.imm, r)
-                c.regs[o.reg] = r
-            elif kind == SUB32_RR:
-                a = c.regs[o.reg]
-                b = c.regs[o.rm]
-                r = (a - b) & M32
-                set_sub(c, CC_SUB, a, b, r)
-                c.regs[o.reg] = r
-            elif kind == SUB32_RM:
-                b = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                a = c.regs[o.reg]
-                r = (a - b) & M32
-                set_sub(c, CC_SUB, a, b, r)
-                c.regs[o.reg] = r
-            elif kind == SUB32_RI:
-                a = c.regs[o.reg]
-                r = (a - o.imm) & M32
-                set_sub(c, CC_SUB, a, o.imm, r)
-                c.regs[o.reg] = r
-            elif kind == CMP32_RR:
-                a = c.regs[o.reg]
-                b = c.regs[o.rm]
-                set_sub(c, CC_SUB, a, b, (a - b) & M32)
-            elif kind == CMP32_RM:
-                b = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                a = c.regs[o.reg]
-                set_sub(c, CC_SUB, a, b, (a - b) & M32)
-            elif kind == CMP32_RI:
-                a = c.regs[o.reg]
-                set_sub(c, CC_SUB, a, o.imm, (a - o.imm) & M32)
-            elif kind == AND32_RR:
-                r = c.regs[o.reg] & c.regs[o.rm]
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == AND32_RM:
-                b = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                r = c.regs[o.reg] & b
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == AND32_RI:
-                r = c.regs[o.reg] & o.imm
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == OR32_RR:
-                r = c.regs[o.reg] | c.regs[o.rm]
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == OR32_RM:
-                b = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                r = c.regs[o.reg] | b
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == OR32_RI:
-                r = c.regs[o.reg] | o.imm
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == XOR32_RR:
-                r = c.regs[o.reg] ^ c.regs[o.rm]
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == XOR32_RM:
-                b = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                r = c.regs[o.reg] ^ b
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == XOR32_RI:
-                r = c.regs[o.reg] ^ o.imm
-                set_logic(c, r)
-                c.regs[o.reg] = r
-            elif kind == TEST32_RR:
-                set_logic(c, c.regs[o.reg] & c.regs[o.rm])
-            elif kind == TEST32_RI:
-                set_logic(c, c.regs[o.reg] & o.imm)
-            elif kind == INC32:
-                keep_carry(c)
-                c.cc_op = CC_INC
-                c.cc_size = 2
-                c.cc_res = (c.regs[o.reg] + 1) & M32
-                c.regs[o.reg] = c.cc_res
-            elif kind == DEC32:
-                keep_carry(c)
-                c.cc_op = CC_DEC
-                c.cc_size = 2
-                c.cc_res = (c.regs[o.reg] - 1) & M32
-                c.regs[o.reg] = c.cc_res
-            elif kind == SHL32_I:
-                a = c.regs[o.reg]
-                b = o.imm & 31
-                r = (a << b) & M32
-                c.cc_op = CC_SHIFT
-                c.cc_size = 2
-                c.cc_cf = (a >> (32 - b)) & 1
-                c.cc_a = (r >> 31) ^ c.cc_cf
-                c.cc_res = r
-                c.regs[o.reg] = r
-            elif kind == SHR32_I:
-                a = c.regs[o.reg]
-                b = o.imm & 31
-                r = a >> b
-                c.cc_op = CC_SHIFT
-                c.cc_size = 2
-                c.cc_cf = (a >> (b - 1)) & 1
-                c.cc_a = a >> 31 if b == 1 else 0
-                c.cc_res = r
-                c.regs[o.reg] = r
-            elif kind == ROL32_I:
-                a = c.regs[o.reg]
-                b = o.imm & 31
-                r = ((a << b) | (a >> (32 - b))) & M32
-                set_rotated(c, r & 1, (r >> 31) ^ (r & 1))
-                c.regs[o.reg] = r
-            elif kind == ROR32_I:
-                a = c.regs[o.reg]
-                b = o.imm & 31
-                r = ((a >> b) | (a << (32 - b))) & M32
-                set_rotated(c, r >> 31, (r >> 31) ^ ((r >> 30) & 1))
-                c.regs[o.reg] = r
-            elif kind == SAR32_I:
-                a = c.regs[o.reg]
-                b = o.imm & 31
-                r = (signed32(a) >> b) & M32
-                c.cc_op = CC_SHIFT
-                c.cc_size = 2
-                c.cc_cf = (a >> (b - 1)) & 1
-                c.cc_a = 0
-                c.cc_res = r
-                c.regs[o.reg] = r
-            elif kind == ADD32_MR or kind == ADD32_MI:
-                ea = address(c, o)
-                a = modify32(c, o.seg, ea)
-                if c.fault:
-                    break
-                b = c.regs[o.reg] & M32 if kind == ADD32_MR else o.imm
-                r = (a + b) & M32
-                set_sub(c, CC_ADD, a, b, r)
-                store32(c, o.seg, ea, r)
-            elif kind == INC32_M or kind == DEC32_M:
-                ea = address(c, o)
-                a = modify32(c, o.seg, ea)
-                if c.fault:
-                    break
-                keep_carry(c)
-                c.cc_op = CC_INC if kind == INC32_M else CC_DEC
-                c.cc_size = 2
-                c.cc_res = (a + 1 if kind == INC32_M else a - 1) & M32
-                store32(c, o.seg, ea, c.cc_res)
-            elif kind == CMP32_MR:
-                a = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                b = c.regs[o.reg]
-                set_sub(c, CC_SUB, a, b, (a - b) & M32)
-            elif kind == CMP32_MI:
-                a = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                set_sub(c, CC_SUB, a, o.imm, (a - o.imm) & M32)
-            elif kind == CMP8_RR:
-                a = get8(c, o.reg, o.rsh)
-                b = get8(c, o.rm, o.msh)
-                set_flags8(c, CC_SUB, a, b, (a - b) & 0xFF)
-            elif kind == CMP8_RI:
-                a = get8(c, o.reg, o.rsh)
-                set_flags8(c, CC_SUB, a, o.imm, (a - o.imm) & 0xFF)
-            elif kind == CMP8_RM:
-                b = load8(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                a = get8(c, o.reg, o.rsh)
-                set_flags8(c, CC_SUB, a, b, (a - b) & 0xFF)
-            elif kind == CMP8_MI:
-                a = load8(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                set_flags8(c, CC_SUB, a, o.imm, (a - o.imm) & 0xFF)
-            elif kind == TEST8_RR:
-                set_flags8(c, CC_LOGIC, 0, 0, get8(c, o.reg, o.rsh) & get8(c, o.rm, o.msh))
-            elif kind == TEST8_RI:
-                set_flags8(c, CC_LOGIC, 0, 0, get8(c, o.reg, o.rsh) & o.imm)
-            elif kind == ALU8_RR or kind == ALU8_RI:
-                a = get8(c, o.reg, o.rsh)
-                b = get8(c, o.rm, o.msh) if kind == ALU8_RR else o.imm
-                put8(c, o.reg, o.rsh, flags.alu(c, o.sub, a, b, 0))
-            elif kind == ALU8_RM:
-                b = load8(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                put8(c, o.reg, o.rsh, flags.alu(c, o.sub, get8(c, o.reg, o.rsh), b, 0))
-            elif kind == LEA32:
-                c.regs[o.reg] = address(c, o) & M32
-            elif kind == LEA:
-                operands.put(c, o.reg, 0, o.size, address(c, o))
-            elif kind == MOVZX8_R:
-                c.regs[o.reg] = (c.regs[o.rm] >> o.msh) & 0xFF
-            elif kind == MOVZX8_M:
-                a = load8(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                c.regs[o.reg] = a
-            elif kind == IMUL32_RR:
-                c.regs[o.reg] = multiply32(c, c.regs[o.reg], c.regs[o.rm])
-            elif kind == IMUL32_RM:
-                b = load32(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                c.regs[o.reg] = multiply32(c, c.regs[o.reg], b)
-            elif kind == PUSH32:
-                ea = (c.regs[RSP] - 4) & c.sp_mask
-                store32(c, SS, ea, c.regs[o.reg] & M32)
-                if c.fault:
-                    break
-                c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
-            elif kind == PUSH32_I:
-                ea = (c.regs[RSP] - 4) & c.sp_mask
-                store32(c, SS, ea, o.imm)
-                if c.fault:
-                    break
-                c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
-            elif kind == POP32:
-                a = load32(c, SS, c.regs[RSP] & c.sp_mask)
-                if c.fault:
-                    break
-                c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ((c.regs[RSP] + 4) & c.sp_mask)
-                c.regs[o.reg] = a
-            elif kind == MOVZX16_M:
-                a = load16(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                c.regs[o.reg] = a
-            elif kind == LOAD16:
-                a = load16(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-                c.regs[o.reg] = (c.regs[o.reg] & (M64 ^ 0xFFFF)) | a
-            elif kind == STORE16:
-                store16(c, o.seg, address(c, o), c.regs[o.reg] & 0xFFFF)
-                if c.fault:
-                    break
-            elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
-                a = c.regs[o.reg]
-                if kind == CMPJ32_RI:
-                    b = o.imm
-                else:
-                    b = c.regs[o.rm]
-                if kind == TESTJ32_RR:
-                    a &= b
-                    b = 0
-                    set_logic(c, a)
-                else:
-                    set_sub(c, CC_SUB, a, b, (a - b) & M32)
-                j += 1
-                if j == end:  # the budget ends between the two
-                    break
-                o = op_at(ops, j)
-                if below(a, b, o.sub):
-                    if not branch(c, o):
-                        break
-                else:
-                    c.eip = (c.block_eip + o.off) & M32
-                gone = 1
+    while j < end:
+        o = op_at(ops, j)
+        kind = o.kind
+        if kind == MOV32_RR:
+            c.regs[o.reg] = c.regs[o.rm] & M32
+        elif kind == LOAD32:
+            a = load32(c, o.seg, address(c, o))
+            if c.fault:
                 break
-            elif kind == JZ or kind == JNZ:
-                if c.cc_op == CC_FLAGS:
-                    a = c.cc_a & F_ZF
-                else:
-                    a = c.cc_res == 0
-                if (a != 0) == (kind == JZ):
-                    if not branch(c, o):
-                        break
-                else:
-                    c.eip = (c.block_eip + o.off) & M32
-                gone = 1
+            c.regs[o.reg] = a
+        elif kind == STORE32:
+            store32(c, o.seg, address(c, o), c.regs[o.reg] & M32)
+            if c.fault:
                 break
-            elif kind == JCC:
-                if taken(c, o.sub):
-                    if not branch(c, o):
-                        break
-                else:
-                    c.eip = (c.block_eip + o.off) & M32
-                gone = 1
+        elif kind == MOV32_RI:
+            c.regs[o.reg] = o.imm
+        elif kind == STORE32_I:
+            store32(c, o.seg, address(c, o), o.imm)
+            if c.fault:
                 break
-            elif kind == JMP:
-                if not branch(c, o):
-                    break
-                gone = 1
+        elif kind == LOAD8:
+            a = load8(c, o.seg, address(c, o))
+            if c.fault:
                 break
-            elif kind == CALL32:
-                next_eip = (c.block_eip + o.off + o.imm) & M32
-                if next_eip > c.limit[CS]:
-                    mmu.exception(c, VEC_GP, 0)
-                    break
-                ea = (c.regs[RSP] - 4) & c.sp_mask
-                store32(c, SS, ea, (c.block_eip + o.off) & M32)
-                if c.fault:
-                    break
-                c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
-                c.eip = next_eip
-                gone = 1
+            operands.put(c, o.reg, o.rsh, 0, a)
+        elif kind == STORE8:
+            store8(c, o.seg, address(c, o), (c.regs[o.reg] >> o.rsh) & 0xFF)
+            if c.fault:
                 break
-            elif kind == RET32:
-                a = load32(c, SS, c.regs[RSP] & c.sp_mask)
-                if c.fault:
-                    break
-                if a > c.limit[CS]:
-                    mmu.exception(c, VEC_GP, 0)
-                    break
-                mmu.set_sp(c, c.regs[RSP] + 4 + o.imm)
-                c.eip = a
-                gone = 1
+        elif kind == ADD32_RR:
+            a = c.regs[o.reg]
+            b = c.regs[o.rm]
+            r = (a + b) & M32
+            set_sub(c, CC_ADD, a, b, r)
+            c.regs[o.reg] = r
+        elif kind == ADD32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
                 break
-            elif kind == CALL:
-                b = (c.block_eip + o.off) & M32
-                next_eip = (b + o.imm) & SIZE_MASK[o.size]
-                if next_eip > c.limit[CS]:
-                    mmu.exception(c, VEC_GP, 0)
-                    break
-                mmu.push(c, b, o.size)
-                if c.fault:
-                    break
-                c.eip = next_eip
-                gone = 1
+            a = c.regs[o.reg]
+            r = (a + b) & M32
+            set_sub(c, CC_ADD, a, b, r)
+            c.regs[o.reg] = r
+        elif kind == ADD32_RI:
+            a = c.regs[o.reg]
+            r = (a + o.imm) & M32
+            set_sub(c, CC_ADD, a, o.imm, r)
+            c.regs[o.reg] = r
+        elif kind == SUB32_RR:
+            a = c.regs[o.reg]
+            b = c.regs[o.rm]
+            r = (a - b) & M32
+            set_sub(c, CC_SUB, a, b, r)
+            c.regs[o.reg] = r
+        elif kind == SUB32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
                 break
-            elif kind == RET or kind == RET_I:
-                a = mmu.read(c, SS, c.regs[RSP] & c.sp_mask, o.size)
-                if c.fault:
-                    break
-                if a > c.limit[CS]:
-                    mmu.exception(c, VEC_GP, 0)
-                    break
-                mmu.set_sp(c, c.regs[RSP] + (1 << o.size) + o.imm)
-                c.eip = a
-                gone = 1
+            a = c.regs[o.reg]
+            r = (a - b) & M32
+            set_sub(c, CC_SUB, a, b, r)
+            c.regs[o.reg] = r
+        elif kind == SUB32_RI:
+            a = c.regs[o.reg]
+            r = (a - o.imm) & M32
+            set_sub(c, CC_SUB, a, o.imm, r)
+            c.regs[o.reg] = r
+        elif kind == CMP32_RR:
+            a = c.regs[o.reg]
+            b = c.regs[o.rm]
+            set_sub(c, CC_SUB, a, b, (a - b) & M32)
+        elif kind == CMP32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
                 break
-            elif kind == LOOP or kind == LOOPE or kind == LOOPNE or kind == JCXZ:
-                next_eip = (c.block_eip + o.off) & M32
-                r = SIZE_MASK[o.addr]
-                a = c.regs[RCX] & r
-                if kind == JCXZ:
-                    b = a == 0
-                else:
-                    a = (a - 1) & r
-                    b = a != 0
-                    if kind == LOOPE:
-                        b = b and taken(c, 4)
-                    elif kind == LOOPNE:
-                        b = b and taken(c, 5)
-                if b:
-                    next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
-                    if next_eip > c.limit[CS]:
-                        mmu.exception(c, VEC_GP, 0)
-                        break
-                operands.put_masked(c, RCX, r, a)
-                c.eip = next_eip
-                gone = 1
+            a = c.regs[o.reg]
+            set_sub(c, CC_SUB, a, b, (a - b) & M32)
+        elif kind == CMP32_RI:
+            a = c.regs[o.reg]
+            set_sub(c, CC_SUB, a, o.imm, (a - o.imm) & M32)
+        elif kind == AND32_RR:
+            r = c.regs[o.reg] & c.regs[o.rm]
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == AND32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
                 break
-            elif kind == JMP_R or kind == JMP_M or kind == CALL_R or kind == CALL_M:
-                if kind == JMP_R or kind == CALL_R:
-                    a = c.regs[o.reg] & SIZE_MASK[o.size]
-                else:
-                    a = mmu.read(c, o.seg, address(c, o), o.size)
-                    if c.fault:
-                        break
-                if a > c.limit[CS]:
-                    mmu.exception(c, VEC_GP, 0)
-                    break
-                if kind == CALL_R or kind == CALL_M:
-                    mmu.push(c, (c.block_eip + o.off) & M32, o.size)
-                    if c.fault:
-                        break
-                c.eip = a
-                gone = 1
+            r = c.regs[o.reg] & b
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == AND32_RI:
+            r = c.regs[o.reg] & o.imm
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == OR32_RR:
+            r = c.regs[o.reg] | c.regs[o.rm]
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == OR32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
                 break
-            # any size
-            elif kind == MOV_RR:
-                operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-            elif kind == MOV_RM:
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-                operands.put(c, o.reg, o.rsh, o.size, a)
-            elif kind == MOV_MR:
-                mmu.write(c, o.seg, address(c, o), operands.get(c, o.reg, o.rsh, o.size), o.size)
-                if c.fault:
-                    break
-            elif kind == MOV_RI:
-                operands.put(c, o.reg, o.rsh, o.size, o.imm)
-            elif kind == MOV_MI:
-                mmu.write(c, o.seg, address(c, o), o.imm, o.size)
-                if c.fault:
-                    break
-            elif kind == ALU_RR:
-                a = operands.get(c, o.reg, o.rsh, o.size)
-                r = flags.alu(c, o.sub, a, operands.get(c, o.rm, o.msh, o.size), o.size)
-                if o.sub < 7:
-                    operands.put(c, o.reg, o.rsh, o.size, r)
-            elif kind == ALU_RM:
-                b = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-                r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), b, o.size)
-                if o.sub < 7:
-                    operands.put(c, o.reg, o.rsh, o.size, r)
-            elif kind == ALU_RI:
-                r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.imm, o.size)
-                if o.sub < 7:
-                    operands.put(c, o.reg, o.rsh, o.size, r)
-            elif kind == ALU_MR or kind == ALU_MI:
-                ea = address(c, o)
-                a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub < 7 else mmu.read(c, o.seg, ea, o.size)
-                if c.fault:
-                    break
-                b = o.imm if kind == ALU_MI else operands.get(c, o.reg, o.rsh, o.size)
-                r = flags.alu(c, o.sub, a, b, o.size)
-                if o.sub < 7:
-                    mmu.write(c, o.seg, ea, r, o.size)
-            elif kind == INC_R:
-                operands.put(
-                    c, o.reg, o.rsh, o.size, flags.increment(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
-                )
-            elif kind == DEC_R:
-                operands.put(
-                    c, o.reg, o.rsh, o.size, flags.decrement(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
-                )
-            elif kind == NOT_R:
-                a = operands.get(c, o.reg, o.rsh, o.size)
-                operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
-            elif kind == NEG_R:
-                a = operands.get(c, o.reg, o.rsh, o.size)
-                operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, 5, 0, a, o.size))
-            elif kind == INC_M or kind == DEC_M or kind == NOT_M or kind == NEG_M:
-                ea = address(c, o)
-                a = mmu.read_to_modify(c, o.seg, ea, o.size)
-                if c.fault:
-                    break
-                if kind == INC_M:
-                    a = flags.increment(c, a, o.size)
-                elif kind == DEC_M:
-                    a = flags.decrement(c, a, o.size)
-                elif kind == NOT_M:
-                    a ^= SIZE_MASK[o.size]
-                else:
-                    a = flags.alu(c, 5, 0, a, o.size)
-                mmu.write(c, o.seg, ea, a, o.size)
-            elif kind == SHIFT_RI or kind == SHIFT_RC:
-                b = o.imm if kind == SHIFT_RI else c.regs[RCX]
-                a = operands.get(c, o.reg, o.rsh, o.size)
-                operands.put(c, o.reg, o.rsh, o.size, flags.shift(c, o.sub, a, b & 0xFF, o.size))
-            elif kind == SHIFT_MI or kind == SHIFT_MC:
-                b = o.imm if kind == SHIFT_MI else c.regs[RCX]
-                ea = address(c, o)
-                a = mmu.read_to_modify(c, o.seg, ea, o.size)
-                if c.fault:
-                    break
-                mmu.write(c, o.seg, ea, flags.shift(c, o.sub, a, b & 0xFF, o.size), o.size)
-            elif kind == MOVZX_R:
-                operands.put(c, o.reg, 0, o.size, (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub])
-            elif kind == MOVZX_M:
-                a = mmu.read(c, o.seg, address(c, o), o.sub)
-                if c.fault:
-                    break
-                operands.put(c, o.reg, 0, o.size, a)
-            elif kind == MOVSX_R:
-                a = (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub]
-                operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
-            elif kind == MOVSX_M:
-                a = mmu.read(c, o.seg, address(c, o), o.sub)
-                if c.fault:
-                    break
-                operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
-            elif kind == XCHG_RR:
-                a = operands.get(c, o.reg, o.rsh, o.size)
-                operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-                operands.put(c, o.rm, o.msh, o.size, a)
-            elif kind == XCHG_MR:
-                ea = address(c, o)
-                a = mmu.read_to_modify(c, o.seg, ea, o.size)
-                if c.fault:
-                    break
-                mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
-                operands.put(c, o.reg, o.rsh, o.size, a)
-            elif kind == PUSH_R:
-                mmu.push(c, c.regs[o.reg], o.size)
-                if c.fault:
-                    break
-            elif kind == PUSH_M:
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-                mmu.push(c, a, o.size)
-                if c.fault:
-                    break
-            elif kind == PUSH_I:
-                mmu.push(c, o.imm, o.size)
-                if c.fault:
-                    break
-            elif kind == POP_R:
-                a = mmu.pop(c, o.size)
-                if c.fault:
-                    break
-                operands.put(c, o.reg, 0, o.size, a)
-            elif kind == POP_M:  # the address is computed with the stack pointer already moved
-                b = c.regs[RSP]
-                a = mmu.pop(c, o.size)
-                if c.fault:
-                    break
-                mmu.write(c, o.seg, address(c, o), a, o.size)
-                if c.fault:
-                    c.regs[RSP] = b
-                    break
-            elif kind == SETCC_R:
-                operands.put(c, o.reg, o.rsh, 0, taken(c, o.sub))
-            elif kind == SETCC_M:
-                mmu.write(c, o.seg, address(c, o), taken(c, o.sub), 0)
-                if c.fault:
-                    break
-            elif kind == CMOV_R:
-                a = operands.get(c, o.rm if taken(c, o.sub) else o.reg, 0, o.size)
-                operands.put(c, o.reg, 0, o.size, a)
-            elif kind == CMOV_M:  # memory is read whether or not
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-                if not taken(c, o.sub):
-                    a = c.regs[o.reg]
-                operands.put(c, o.reg, 0, o.size, a)
-            elif kind == IMUL_R or kind == IMUL_RI:
-                a = operands.get(c, o.rm, 0, o.size)
-                b = o.imm if kind == IMUL_RI else operands.get(c, o.reg, 0, o.size)
-                operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
-            elif kind == IMUL_M or kind == IMUL_MI:
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-                b = o.imm if kind == IMUL_MI else operands.get(c, o.reg, 0, o.size)
-                operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
-            elif kind == MUL_R:
-                arith.mul_div(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.size)
-                if c.fault:
-                    break
-            elif kind == MUL_M:
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-                arith.mul_div(c, o.sub, a, o.size)
-                if c.fault:
-                    break
-            elif kind == CBW:
-                a = operands.get(c, RAX, 0, o.size - 1)
-                operands.put(c, RAX, 0, o.size, decode.extend(a, o.size - 1))
-            elif kind == CWD:
-                a = operands.get(c, RAX, 0, o.size)
-                operands.put(c, RDX, 0, o.size, SIZE_MASK[o.size] if a & SIZE_SIGN[o.size] else 0)
-            elif kind == CLC:
-                flags.set_status(c, flags.status(c) & (F_CF ^ M32))
-            elif kind == STC:
-                flags.set_status(c, flags.status(c) | F_CF)
-            elif kind == CMC:
-                flags.set_status(c, flags.status(c) ^ F_CF)
-            elif kind == CLD:
-                c.flags &= F_DF ^ M64
-            elif kind == STD:
-                c.flags |= F_DF
-            elif kind == LAHF:
-                operands.put(c, RAX, 8, 0, (flags.status(c) & 0xD5) | 2)
-            elif kind == SAHF:
-                a = (c.regs[RAX] >> 8) & 0xD5
-                flags.set_status(c, (flags.status(c) & F_OF) | a)
-            elif kind == NOP:
-                pass
-            elif kind == BSWAP:
-                a = c.regs[o.reg]
-                r = ((a & 0xFF) << 24) | ((a & 0xFF00) << 8) | ((a >> 8) & 0xFF00) | ((a >> 24) & 0xFF)
-                operands.put(
-                    c, o.reg, 0, o.size, r if o.size == 2 else 0
-                )  # of 16 bits: undefined; silicon clears
-            elif kind == XLAT:
-                ea = (c.regs[RBX] + (c.regs[RAX] & 0xFF)) & SIZE_MASK[o.addr]
-                a = mmu.read(c, o.seg, ea, 0)
-                if c.fault:
-                    break
-                operands.put(c, RAX, 0, 0, a)
-            elif kind == SALC:
-                operands.put(c, RAX, 0, 0, 0xFF if flags.carry(c) else 0)
-            elif kind == BT_R or kind == BT_RI:
-                b = o.imm if kind == BT_RI else c.regs[o.rm]
-                a = arith.bit_test(c, o.sub, operands.get(c, o.reg, 0, o.size), b, o.size)
-                if o.sub > 4:
-                    operands.put(c, o.reg, 0, o.size, a)
-            elif kind == BT_M or kind == BT_MI:
-                ea = address(c, o)
+            r = c.regs[o.reg] | b
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == OR32_RI:
+            r = c.regs[o.reg] | o.imm
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == XOR32_RR:
+            r = c.regs[o.reg] ^ c.regs[o.rm]
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == XOR32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            r = c.regs[o.reg] ^ b
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == XOR32_RI:
+            r = c.regs[o.reg] ^ o.imm
+            set_logic(c, r)
+            c.regs[o.reg] = r
+        elif kind == TEST32_RR:
+            set_logic(c, c.regs[o.reg] & c.regs[o.rm])
+        elif kind == TEST32_RI:
+            set_logic(c, c.regs[o.reg] & o.imm)
+        elif kind == INC32:
+            keep_carry(c)
+            c.cc_op = CC_INC
+            c.cc_size = 2
+            c.cc_res = (c.regs[o.reg] + 1) & M32
+            c.regs[o.reg] = c.cc_res
+        elif kind == DEC32:
+            keep_carry(c)
+            c.cc_op = CC_DEC
+            c.cc_size = 2
+            c.cc_res = (c.regs[o.reg] - 1) & M32
+            c.regs[o.reg] = c.cc_res
+        elif kind == SHL32_I:
+            a = c.regs[o.reg]
+            b = o.imm & 31
+            r = (a << b) & M32
+            c.cc_op = CC_SHIFT
+            c.cc_size = 2
+            c.cc_cf = (a >> (32 - b)) & 1
+            c.cc_a = (r >> 31) ^ c.cc_cf
+            c.cc_res = r
+            c.regs[o.reg] = r
+        elif kind == SHR32_I:
+            a = c.regs[o.reg]
+            b = o.imm & 31
+            r = a >> b
+            c.cc_op = CC_SHIFT
+            c.cc_size = 2
+            c.cc_cf = (a >> (b - 1)) & 1
+            c.cc_a = a >> 31 if b == 1 else 0
+            c.cc_res = r
+            c.regs[o.reg] = r
+        elif kind == ROL32_I:
+            a = c.regs[o.reg]
+            b = o.imm & 31
+            r = ((a << b) | (a >> (32 - b))) & M32
+            set_rotated(c, r & 1, (r >> 31) ^ (r & 1))
+            c.regs[o.reg] = r
+        elif kind == ROR32_I:
+            a = c.regs[o.reg]
+            b = o.imm & 31
+            r = ((a >> b) | (a << (32 - b))) & M32
+            set_rotated(c, r >> 31, (r >> 31) ^ ((r >> 30) & 1))
+            c.regs[o.reg] = r
+        elif kind == SAR32_I:
+            a = c.regs[o.reg]
+            b = o.imm & 31
+            r = (signed32(a) >> b) & M32
+            c.cc_op = CC_SHIFT
+            c.cc_size = 2
+            c.cc_cf = (a >> (b - 1)) & 1
+            c.cc_a = 0
+            c.cc_res = r
+            c.regs[o.reg] = r
+        elif kind == ADD32_MR or kind == ADD32_MI:
+            ea = address(c, o)
+            a = modify32(c, o.seg, ea)
+            if c.fault:
+                break
+            b = c.regs[o.reg] & M32 if kind == ADD32_MR else o.imm
+            r = (a + b) & M32
+            set_sub(c, CC_ADD, a, b, r)
+            store32(c, o.seg, ea, r)
+        elif kind == INC32_M or kind == DEC32_M:
+            ea = address(c, o)
+            a = modify32(c, o.seg, ea)
+            if c.fault:
+                break
+            keep_carry(c)
+            c.cc_op = CC_INC if kind == INC32_M else CC_DEC
+            c.cc_size = 2
+            c.cc_res = (a + 1 if kind == INC32_M else a - 1) & M32
+            store32(c, o.seg, ea, c.cc_res)
+        elif kind == CMP32_MR:
+            a = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            b = c.regs[o.reg]
+            set_sub(c, CC_SUB, a, b, (a - b) & M32)
+        elif kind == CMP32_MI:
+            a = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            set_sub(c, CC_SUB, a, o.imm, (a - o.imm) & M32)
+        elif kind == CMP8_RR:
+            a = get8(c, o.reg, o.rsh)
+            b = get8(c, o.rm, o.msh)
+            set_flags8(c, CC_SUB, a, b, (a - b) & 0xFF)
+        elif kind == CMP8_RI:
+            a = get8(c, o.reg, o.rsh)
+            set_flags8(c, CC_SUB, a, o.imm, (a - o.imm) & 0xFF)
+        elif kind == CMP8_RM:
+            b = load8(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            a = get8(c, o.reg, o.rsh)
+            set_flags8(c, CC_SUB, a, b, (a - b) & 0xFF)
+        elif kind == CMP8_MI:
+            a = load8(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            set_flags8(c, CC_SUB, a, o.imm, (a - o.imm) & 0xFF)
+        elif kind == TEST8_RR:
+            set_flags8(c, CC_LOGIC, 0, 0, get8(c, o.reg, o.rsh) & get8(c, o.rm, o.msh))
+        elif kind == TEST8_RI:
+            set_flags8(c, CC_LOGIC, 0, 0, get8(c, o.reg, o.rsh) & o.imm)
+        elif kind == ALU8_RR or kind == ALU8_RI:
+            a = get8(c, o.reg, o.rsh)
+            b = get8(c, o.rm, o.msh) if kind == ALU8_RR else o.imm
+            put8(c, o.reg, o.rsh, flags.alu(c, o.sub, a, b, 0))
+        elif kind == ALU8_RM:
+            b = load8(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            put8(c, o.reg, o.rsh, flags.alu(c, o.sub, get8(c, o.reg, o.rsh), b, 0))
+        elif kind == LEA32:
+            c.regs[o.reg] = address(c, o) & M32
+        elif kind == LEA:
+            operands.put(c, o.reg, 0, o.size, address(c, o))
+        elif kind == MOVZX8_R:
+            c.regs[o.reg] = (c.regs[o.rm] >> o.msh) & 0xFF
+        elif kind == MOVZX8_M:
+            a = load8(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            c.regs[o.reg] = a
+        elif kind == IMUL32_RR:
+            c.regs[o.reg] = multiply32(c, c.regs[o.reg], c.regs[o.rm])
+        elif kind == IMUL32_RM:
+            b = load32(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            c.regs[o.reg] = multiply32(c, c.regs[o.reg], b)
+        elif kind == PUSH32:
+            ea = (c.regs[RSP] - 4) & c.sp_mask
+            store32(c, SS, ea, c.regs[o.reg] & M32)
+            if c.fault:
+                break
+            c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
+        elif kind == PUSH32_I:
+            ea = (c.regs[RSP] - 4) & c.sp_mask
+            store32(c, SS, ea, o.imm)
+            if c.fault:
+                break
+            c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
+        elif kind == POP32:
+            a = load32(c, SS, c.regs[RSP] & c.sp_mask)
+            if c.fault:
+                break
+            c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ((c.regs[RSP] + 4) & c.sp_mask)
+            c.regs[o.reg] = a
+        elif kind == MOVZX16_M:
+            a = load16(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            c.regs[o.reg] = a
+        elif kind == LOAD16:
+            a = load16(c, o.seg, address(c, o))
+            if c.fault:
+                break
+            c.regs[o.reg] = (c.regs[o.reg] & (M64 ^ 0xFFFF)) | a
+        elif kind == STORE16:
+            store16(c, o.seg, address(c, o), c.regs[o.reg] & 0xFFFF)
+            if c.fault:
+                break
+        elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
+            a = c.regs[o.reg]
+            if kind == CMPJ32_RI:
                 b = o.imm
-                if kind == BT_M:  # the bit number is signed and reaches beyond the operand
-                    b = operands.get(c, o.reg, 0, o.size)
-                    a = decode.extend(b, o.size)
-                    r = ((a >> (3 + o.size)) << o.size) | (((M64 << (61 - o.size)) & M64) if a >> 63 else 0)
-                    ea = (ea + r) & SIZE_MASK[o.addr]
-                a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub > 4 else mmu.read(c, o.seg, ea, o.size)
-                if c.fault:
-                    break
-                r = arith.bit_test(c, o.sub, a, b, o.size)
-                if o.sub > 4:
-                    mmu.write(c, o.seg, ea, r, o.size)
-            elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
-                if kind == BSF_M or kind == BSR_M:
-                    a = mmu.read(c, o.seg, address(c, o), o.size)
-                    if c.fault:
-                        break
-                else:
-                    a = operands.get(c, o.rm, 0, o.size)
-                if a:
-                    b = arith.scan_forward(a) if kind == BSF_R or kind == BSF_M else arith.scan_reverse(a)
-                    operands.put(c, o.reg, 0, o.size, b)
-                flags.logic(c, a, o.size)
-            elif kind == SHLD_RI or kind == SHLD_RC or kind == SHRD_RI or kind == SHRD_RC:
-                b = o.imm if kind == SHLD_RI or kind == SHRD_RI else c.regs[RCX]
-                a = operands.get(c, o.reg, 0, o.size)
-                r = operands.get(c, o.rm, 0, o.size)
-                r = arith.double_shift(c, kind == SHRD_RI or kind == SHRD_RC, a, r, b & 0xFF, o.size)
-                operands.put(c, o.reg, 0, o.size, r)
-            elif kind == SHLD_MI or kind == SHLD_MC or kind == SHRD_MI or kind == SHRD_MC:
-                b = o.imm if kind == SHLD_MI or kind == SHRD_MI else c.regs[RCX]
-                ea = address(c, o)
-                a = mmu.read_to_modify(c, o.seg, ea, o.size)
-                if c.fault:
-                    break
-                r = operands.get(c, o.reg, 0, o.size)
-                r = arith.double_shift(c, kind == SHRD_MI or kind == SHRD_MC, a, r, b & 0xFF, o.size)
-                mmu.write(c, o.seg, ea, r, o.size)
-            elif kind == CMPXCHG_R:
-                a = operands.get(c, o.reg, o.rsh, o.size)
-                b = c.regs[RAX] & SIZE_MASK[o.size]
-                flags.alu(c, 7, b, a, o.size)
-                if a == b:
-                    operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-                else:
-                    operands.put(c, RAX, 0, o.size, a)
-            elif kind == CMPXCHG_M:
-                ea = address(c, o)
-                a = mmu.read_to_modify(c, o.seg, ea, o.size)
-                if c.fault:
-                    break
-                b = c.regs[RAX] & SIZE_MASK[o.size]
-                flags.alu(c, 7, b, a, o.size)
-                if a == b:
-                    mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
-                else:
-                    mmu.write(c, o.seg, ea, a, o.size)
-                    operands.put(c, RAX, 0, o.size, a)
-            elif kind == XADD_R:
-                a = operands.get(c, o.reg, o.rsh, o.size)
-                b = operands.get(c, o.rm, o.msh, o.size)
-                r = flags.alu(c, 0, a, b, o.size)
-                operands.put(c, o.rm, o.msh, o.size, a)
-                operands.put(c, o.reg, o.rsh, o.size, r)
-            elif kind == XADD_M:
-                ea = address(c, o)
-                a = mmu.read_to_modify(c, o.seg, ea, o.size)
-                if c.fault:
-                    break
-                r = flags.alu(c, 0, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
-                mmu.write(c, o.seg, ea, r, o.size)
-                operands.put(c, o.reg, o.rsh, o.size, a)
-            elif kind == CMPXCHG8B:
-                arith.compare_exchange_8_bytes(c, o.seg, address(c, o))
-                if c.fault:
-                    break
-            elif kind == UNDEFINED:
-                mmu.exception_plain(c, VEC_UD)
+            else:
+                b = c.regs[o.rm]
+            if kind == TESTJ32_RR:
+                a &= b
+                b = 0
+                set_logic(c, a)
+            else:
+                set_sub(c, CC_SUB, a, b, (a - b) & M32)
+            j += 1
+            if j == end:  # the budget ends between the two
                 break
-            elif kind == LEAVE:
-                break
-            elif kind == WAIT:
-                x87.wait(c)
-                if c.fault:
-                    break
-            elif (kind == ESC_R or kind == ESC_M) and c.has_fpu:
-                x87.execute(c, o, (c.block_eip + o.off - o.length) & M32)
-                if c.fault:
-                    break
-            elif kind == ESC_R or kind == ESC_M:
-                if c.cr0 & (CR0_EM | CR0_TS):
-                    mmu.exception_plain(c, VEC_NM)
-                    break
-                if kind == ESC_M and not mmu.segment_allows(c, o.seg, address(c, o), 2, 0):
-                    mmu.segment_fault(c, o.seg)
+            o = op_at(ops, j)
+            if below(a, b, o.sub):
+                if not branch(c, o):
                     break
             else:
                 c.eip = (c.block_eip + o.off) & M32
-                if kind >= VECTOR:
-                    sse.execute(c, o)
-                elif kind == FXSAVE:
-                    x87.save_or_restore(c, o)
-                elif DAA <= kind <= AAD:
-                    arith.decimal(c, kind, o.imm)
-                elif MOVS <= kind <= SCAS:
-                    strings.string(c, o)
-                elif PUSHA <= kind <= POP_SEG:
-                    stack_frame(c, o)
-                elif MOV_SEG_R <= kind <= BOUND or kind == CLI or kind == STI:
-                    transfer_control(c, o)
-                else:
-                    system.execute(c, o)
+            c.gone = 1
+            break
+        elif kind == JZ or kind == JNZ:
+            if c.cc_op == CC_FLAGS:
+                a = c.cc_a & F_ZF
+            else:
+                a = c.cc_res == 0
+            if (a != 0) == (kind == JZ):
+                if not branch(c, o):
+                    break
+            else:
+                c.eip = (c.block_eip + o.off) & M32
+            c.gone = 1
+            break
+        elif kind == JCC:
+            if taken(c, o.sub):
+                if not branch(c, o):
+                    break
+            else:
+                c.eip = (c.block_eip + o.off) & M32
+            c.gone = 1
+            break
+        elif kind == JMP:
+            if not branch(c, o):
+                break
+            c.gone = 1
+            break
+        elif kind == CALL32:
+            next_eip = (c.block_eip + o.off + o.imm) & M32
+            if next_eip > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            ea = (c.regs[RSP] - 4) & c.sp_mask
+            store32(c, SS, ea, (c.block_eip + o.off) & M32)
+            if c.fault:
+                break
+            c.regs[RSP] = (c.regs[RSP] & (c.sp_mask ^ M64)) | ea
+            c.eip = next_eip
+            c.gone = 1
+            break
+        elif kind == RET32:
+            a = load32(c, SS, c.regs[RSP] & c.sp_mask)
+            if c.fault:
+                break
+            if a > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            mmu.set_sp(c, c.regs[RSP] + 4 + o.imm)
+            c.eip = a
+            c.gone = 1
+            break
+        elif kind == CALL:
+            b = (c.block_eip + o.off) & M32
+            next_eip = (b + o.imm) & SIZE_MASK[o.size]
+            if next_eip > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            mmu.push(c, b, o.size)
+            if c.fault:
+                break
+            c.eip = next_eip
+            c.gone = 1
+            break
+        elif kind == RET or kind == RET_I:
+            a = mmu.read(c, SS, c.regs[RSP] & c.sp_mask, o.size)
+            if c.fault:
+                break
+            if a > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            mmu.set_sp(c, c.regs[RSP] + (1 << o.size) + o.imm)
+            c.eip = a
+            c.gone = 1
+            break
+        elif kind == LOOP or kind == LOOPE or kind == LOOPNE or kind == JCXZ:
+            next_eip = (c.block_eip + o.off) & M32
+            r = SIZE_MASK[o.addr]
+            a = c.regs[RCX] & r
+            if kind == JCXZ:
+                b = a == 0
+            else:
+                a = (a - 1) & r
+                b = a != 0
+                if kind == LOOPE:
+                    b = b and taken(c, 4)
+                elif kind == LOOPNE:
+                    b = b and taken(c, 5)
+            if b:
+                next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
+                if next_eip > c.limit[CS]:
+                    mmu.exception(c, VEC_GP, 0)
+                    break
+            operands.put_masked(c, RCX, r, a)
+            c.eip = next_eip
+            c.gone = 1
+            break
+        elif kind == JMP_R or kind == JMP_M or kind == CALL_R or kind == CALL_M:
+            if kind == JMP_R or kind == CALL_R:
+                a = c.regs[o.reg] & SIZE_MASK[o.size]
+            else:
+                a = mmu.read(c, o.seg, address(c, o), o.size)
                 if c.fault:
                     break
-                if o.ends:
-                    gone = 1
+            if a > c.limit[CS]:
+                mmu.exception(c, VEC_GP, 0)
+                break
+            if kind == CALL_R or kind == CALL_M:
+                mmu.push(c, (c.block_eip + o.off) & M32, o.size)
+                if c.fault:
                     break
-            j += 1
-        if gone:
-            gone = 0
-            c.icount += j + 1 - start
-        elif j < end:  # this operation did not complete, or what follows it was written over
-            o = op_at(ops, j)
-            c.eip = (c.block_eip + o.off - o.length) & M32
-            c.icount += j - start
-            return
+            c.eip = a
+            c.gone = 1
+            break
+        # any size
+        elif kind == MOV_RR:
+            operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+        elif kind == MOV_RM:
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            operands.put(c, o.reg, o.rsh, o.size, a)
+        elif kind == MOV_MR:
+            mmu.write(c, o.seg, address(c, o), operands.get(c, o.reg, o.rsh, o.size), o.size)
+            if c.fault:
+                break
+        elif kind == MOV_RI:
+            operands.put(c, o.reg, o.rsh, o.size, o.imm)
+        elif kind == MOV_MI:
+            mmu.write(c, o.seg, address(c, o), o.imm, o.size)
+            if c.fault:
+                break
+        elif kind == ALU_RR:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            r = flags.alu(c, o.sub, a, operands.get(c, o.rm, o.msh, o.size), o.size)
+            if o.sub < 7:
+                operands.put(c, o.reg, o.rsh, o.size, r)
+        elif kind == ALU_RM:
+            b = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), b, o.size)
+            if o.sub < 7:
+                operands.put(c, o.reg, o.rsh, o.size, r)
+        elif kind == ALU_RI:
+            r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.imm, o.size)
+            if o.sub < 7:
+                operands.put(c, o.reg, o.rsh, o.size, r)
+        elif kind == ALU_MR or kind == ALU_MI:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub < 7 else mmu.read(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            b = o.imm if kind == ALU_MI else operands.get(c, o.reg, o.rsh, o.size)
+            r = flags.alu(c, o.sub, a, b, o.size)
+            if o.sub < 7:
+                mmu.write(c, o.seg, ea, r, o.size)
+        elif kind == INC_R:
+            operands.put(
+                c, o.reg, o.rsh, o.size, flags.increment(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            )
+        elif kind == DEC_R:
+            operands.put(
+                c, o.reg, o.rsh, o.size, flags.decrement(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            )
+        elif kind == NOT_R:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
+        elif kind == NEG_R:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, 5, 0, a, o.size))
+        elif kind == INC_M or kind == DEC_M or kind == NOT_M or kind == NEG_M:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            if kind == INC_M:
+                a = flags.increment(c, a, o.size)
+            elif kind == DEC_M:
+                a = flags.decrement(c, a, o.size)
+            elif kind == NOT_M:
+                a ^= SIZE_MASK[o.size]
+            else:
+                a = flags.alu(c, 5, 0, a, o.size)
+            mmu.write(c, o.seg, ea, a, o.size)
+        elif kind == SHIFT_RI or kind == SHIFT_RC:
+            b = o.imm if kind == SHIFT_RI else c.regs[RCX]
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, flags.shift(c, o.sub, a, b & 0xFF, o.size))
+        elif kind == SHIFT_MI or kind == SHIFT_MC:
+            b = o.imm if kind == SHIFT_MI else c.regs[RCX]
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            mmu.write(c, o.seg, ea, flags.shift(c, o.sub, a, b & 0xFF, o.size), o.size)
+        elif kind == MOVZX_R:
+            operands.put(c, o.reg, 0, o.size, (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub])
+        elif kind == MOVZX_M:
+            a = mmu.read(c, o.seg, address(c, o), o.sub)
+            if c.fault:
+                break
+            operands.put(c, o.reg, 0, o.size, a)
+        elif kind == MOVSX_R:
+            a = (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub]
+            operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
+        elif kind == MOVSX_M:
+            a = mmu.read(c, o.seg, address(c, o), o.sub)
+            if c.fault:
+                break
+            operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
+        elif kind == XCHG_RR:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+            operands.put(c, o.rm, o.msh, o.size, a)
+        elif kind == XCHG_MR:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            operands.put(c, o.reg, o.rsh, o.size, a)
+        elif kind == PUSH_R:
+            mmu.push(c, c.regs[o.reg], o.size)
+            if c.fault:
+                break
+        elif kind == PUSH_M:
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            mmu.push(c, a, o.size)
+            if c.fault:
+                break
+        elif kind == PUSH_I:
+            mmu.push(c, o.imm, o.size)
+            if c.fault:
+                break
+        elif kind == POP_R:
+            a = mmu.pop(c, o.size)
+            if c.fault:
+                break
+            operands.put(c, o.reg, 0, o.size, a)
+        elif kind == POP_M:  # the address is computed with the stack pointer already moved
+            b = c.regs[RSP]
+            a = mmu.pop(c, o.size)
+            if c.fault:
+                break
+            mmu.write(c, o.seg, address(c, o), a, o.size)
+            if c.fault:
+                c.regs[RSP] = b
+                break
+        elif kind == SETCC_R:
+            operands.put(c, o.reg, o.rsh, 0, taken(c, o.sub))
+        elif kind == SETCC_M:
+            mmu.write(c, o.seg, address(c, o), taken(c, o.sub), 0)
+            if c.fault:
+                break
+        elif kind == CMOV_R:
+            a = operands.get(c, o.rm if taken(c, o.sub) else o.reg, 0, o.size)
+            operands.put(c, o.reg, 0, o.size, a)
+        elif kind == CMOV_M:  # memory is read whether or not
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            if not taken(c, o.sub):
+                a = c.regs[o.reg]
+            operands.put(c, o.reg, 0, o.size, a)
+        elif kind == IMUL_R or kind == IMUL_RI:
+            a = operands.get(c, o.rm, 0, o.size)
+            b = o.imm if kind == IMUL_RI else operands.get(c, o.reg, 0, o.size)
+            operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
+        elif kind == IMUL_M or kind == IMUL_MI:
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            b = o.imm if kind == IMUL_MI else operands.get(c, o.reg, 0, o.size)
+            operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
+        elif kind == MUL_R:
+            arith.mul_div(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            if c.fault:
+                break
+        elif kind == MUL_M:
+            a = mmu.read(c, o.seg, address(c, o), o.size)
+            if c.fault:
+                break
+            arith.mul_div(c, o.sub, a, o.size)
+            if c.fault:
+                break
+        elif kind == CBW:
+            a = operands.get(c, RAX, 0, o.size - 1)
+            operands.put(c, RAX, 0, o.size, decode.extend(a, o.size - 1))
+        elif kind == CWD:
+            a = operands.get(c, RAX, 0, o.size)
+            operands.put(c, RDX, 0, o.size, SIZE_MASK[o.size] if a & SIZE_SIGN[o.size] else 0)
+        elif kind == CLC:
+            flags.set_status(c, flags.status(c) & (F_CF ^ M32))
+        elif kind == STC:
+            flags.set_status(c, flags.status(c) | F_CF)
+        elif kind == CMC:
+            flags.set_status(c, flags.status(c) ^ F_CF)
+        elif kind == CLD:
+            c.flags &= F_DF ^ M64
+        elif kind == STD:
+            c.flags |= F_DF
+        elif kind == LAHF:
+            operands.put(c, RAX, 8, 0, (flags.status(c) & 0xD5) | 2)
+        elif kind == SAHF:
+            a = (c.regs[RAX] >> 8) & 0xD5
+            flags.set_status(c, (flags.status(c) & F_OF) | a)
+        elif kind == NOP:
+            pass
+        elif kind == BSWAP:
+            a = c.regs[o.reg]
+            r = ((a & 0xFF) << 24) | ((a & 0xFF00) << 8) | ((a >> 8) & 0xFF00) | ((a >> 24) & 0xFF)
+            operands.put(
+                c, o.reg, 0, o.size, r if o.size == 2 else 0
+            )  # of 16 bits: undefined; silicon clears
+        elif kind == XLAT:
+            ea = (c.regs[RBX] + (c.regs[RAX] & 0xFF)) & SIZE_MASK[o.addr]
+            a = mmu.read(c, o.seg, ea, 0)
+            if c.fault:
+                break
+            operands.put(c, RAX, 0, 0, a)
+        elif kind == SALC:
+            operands.put(c, RAX, 0, 0, 0xFF if flags.carry(c) else 0)
+        elif kind == BT_R or kind == BT_RI:
+            b = o.imm if kind == BT_RI else c.regs[o.rm]
+            a = arith.bit_test(c, o.sub, operands.get(c, o.reg, 0, o.size), b, o.size)
+            if o.sub > 4:
+                operands.put(c, o.reg, 0, o.size, a)
+        elif kind == BT_M or kind == BT_MI:
+            ea = address(c, o)
+            b = o.imm
+            if kind == BT_M:  # the bit number is signed and reaches beyond the operand
+                b = operands.get(c, o.reg, 0, o.size)
+                a = decode.extend(b, o.size)
+                r = ((a >> (3 + o.size)) << o.size) | (((M64 << (61 - o.size)) & M64) if a >> 63 else 0)
+                ea = (ea + r) & SIZE_MASK[o.addr]
+            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub > 4 else mmu.read(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            r = arith.bit_test(c, o.sub, a, b, o.size)
+            if o.sub > 4:
+                mmu.write(c, o.seg, ea, r, o.size)
+        elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
+            if kind == BSF_M or kind == BSR_M:
+                a = mmu.read(c, o.seg, address(c, o), o.size)
+                if c.fault:
+                    break
+            else:
+                a = operands.get(c, o.rm, 0, o.size)
+            if a:
+                b = arith.scan_forward(a) if kind == BSF_R or kind == BSF_M else arith.scan_reverse(a)
+                operands.put(c, o.reg, 0, o.size, b)
+            flags.logic(c, a, o.size)
+        elif kind == SHLD_RI or kind == SHLD_RC or kind == SHRD_RI or kind == SHRD_RC:
+            b = o.imm if kind == SHLD_RI or kind == SHRD_RI else c.regs[RCX]
+            a = operands.get(c, o.reg, 0, o.size)
+            r = operands.get(c, o.rm, 0, o.size)
+            r = arith.double_shift(c, kind == SHRD_RI or kind == SHRD_RC, a, r, b & 0xFF, o.size)
+            operands.put(c, o.reg, 0, o.size, r)
+        elif kind == SHLD_MI or kind == SHLD_MC or kind == SHRD_MI or kind == SHRD_MC:
+            b = o.imm if kind == SHLD_MI or kind == SHRD_MI else c.regs[RCX]
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            r = operands.get(c, o.reg, 0, o.size)
+            r = arith.double_shift(c, kind == SHRD_MI or kind == SHRD_MC, a, r, b & 0xFF, o.size)
+            mmu.write(c, o.seg, ea, r, o.size)
+        elif kind == CMPXCHG_R:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            b = c.regs[RAX] & SIZE_MASK[o.size]
+            flags.alu(c, 7, b, a, o.size)
+            if a == b:
+                operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
+            else:
+                operands.put(c, RAX, 0, o.size, a)
+        elif kind == CMPXCHG_M:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            b = c.regs[RAX] & SIZE_MASK[o.size]
+            flags.alu(c, 7, b, a, o.size)
+            if a == b:
+                mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            else:
+                mmu.write(c, o.seg, ea, a, o.size)
+                operands.put(c, RAX, 0, o.size, a)
+        elif kind == XADD_R:
+            a = operands.get(c, o.reg, o.rsh, o.size)
+            b = operands.get(c, o.rm, o.msh, o.size)
+            r = flags.alu(c, 0, a, b, o.size)
+            operands.put(c, o.rm, o.msh, o.size, a)
+            operands.put(c, o.reg, o.rsh, o.size, r)
+        elif kind == XADD_M:
+            ea = address(c, o)
+            a = mmu.read_to_modify(c, o.seg, ea, o.size)
+            if c.fault:
+                break
+            r = flags.alu(c, 0, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            mmu.write(c, o.seg, ea, r, o.size)
+            operands.put(c, o.reg, o.rsh, o.size, a)
+        elif kind == CMPXCHG8B:
+            arith.compare_exchange_8_bytes(c, o.seg, address(c, o))
+            if c.fault:
+                break
+        elif kind == UNDEFINED:
+            mmu.exception_plain(c, VEC_UD)
+            break
+        elif kind == LEAVE:
+            break
+        elif kind == WAIT:
+            x87.wait(c)
+            if c.fault:
+                break
+        elif (kind == ESC_R or kind == ESC_M) and c.has_fpu:
+            x87.execute(c, o, (c.block_eip + o.off - o.length) & M32)
+            if c.fault:
+                break
+        elif kind == ESC_R or kind == ESC_M:
+            if c.cr0 & (CR0_EM | CR0_TS):
+                mmu.exception_plain(c, VEC_NM)
+                break
+            if kind == ESC_M and not mmu.segment_allows(c, o.seg, address(c, o), 2, 0):
+                mmu.segment_fault(c, o.seg)
+                break
         else:
-            c.eip = (c.block_eip + op_at(ops, end - 1).off) & M32
-            c.icount += end - start
+            c.eip = (c.block_eip + o.off) & M32
+            if kind >= VECTOR:
+                sse.execute(c, o)
+            elif kind == FXSAVE:
+                x87.save_or_restore(c, o)
+            elif DAA <= kind <= AAD:
+                arith.decimal(c, kind, o.imm)
+            elif MOVS <= kind <= SCAS:
+                strings.string(c, o)
+            elif PUSHA <= kind <= POP_SEG:
+                stack_frame(c, o)
+            elif MOV_SEG_R <= kind <= BOUND or kind == CLI or kind == STI:
+                transfer_control(c, o)
+            else:
+                system.execute(c, o)
+            if c.fault:
+                break
+            if o.ends:
+                c.gone = 1
+                break
+        j += 1
+    return j
+
+
+def execute(c, j, end):
+    """Execute operations `j` to `end` - 1, then every decoded block that follows while nothing is pending.
+
+    Sets `c.eip` and `c.icount`.
+    """
+    ops: cython.pointer(Op) = c.ops
+    start: u32 = j
+    block: s64 = c.current
+    left: u64 = 0  # where host code would like to be linked to what comes next
+    from_eip: u64
+    while True:
+        if c.blocks[block].native and end - start == c.blocks[block].count:
+            left = native.enter(c, c.blocks[block].native)
+            if left == PARTIAL:
+                start = c.blocks[c.current].ops
+                leave_block(c, start, start + c.native_done, start + c.blocks[c.current].count)
+                return
+        else:
+            left = 0
+            j = perform(c, j, end)
+            if c.gone:
+                c.gone = 0
+                c.icount += j + 1 - start
+            else:
+                leave_block(c, start, j, end)
+                if j < end:
+                    return
         if c.special or (c.on_interrupt and intr_level(c)):
             return
+        from_eip = c.block_eip
         block = find(c, c.eip, c.current)
         if block == 0 or c.icount + c.blocks[block].count > c.stop_at:
             return
+        if c.blocks[block].native:
+            if left:
+                native.link(c, left, block, c.eip, from_eip)
+        elif c.translate_after and c.blocks[block].mode & MODE_FLAT:
+            c.blocks[block].runs += 1
+            if c.blocks[block].runs == c.translate_after:
+                native.translate(c, block)
         c.current = block
         c.block_eip = c.eip
         start = j = c.blocks[block].ops
         end = start + c.blocks[block].count
+
+
+def leave_block(c, start, j, end):
+    """Operations `start` to `j` - 1 completed, of those up to `end`: what follows did not, or is another block's."""
+    o: cython.pointer(Op)
+    if j < end:
+        o = op_at(c.ops, j)
+        c.eip = (c.block_eip + o.off - o.length) & M32
+    else:
+        o = op_at(c.ops, end - 1)
+        c.eip = (c.block_eip + o.off) & M32
+    c.icount += j - start

@@ -2,6 +2,7 @@ from hvcore.cpu.state cimport State, Op, u8, u32, u64, s64
 
 cdef void exception(State c, u32 vector, u32 error) noexcept nogil
 cdef void exception_plain(State c, u32 vector) noexcept nogil
+cdef void update_blocks(State c) noexcept nogil
 cdef void update_segment(State c, u32 seg) noexcept nogil
 cdef void update_stack_and_code(State c) noexcept nogil
 cdef void flush(State c) noexcept nogil
@@ -43,3 +44,4 @@ cdef void segment_fault(State c, u32 seg) noexcept nogil
 cdef void watch(State c, u64 lin, u32 n, u32 write) noexcept nogil
 cdef void arm_breakpoints(State c) noexcept nogil
 cdef void update_mode(State c) noexcept nogil
+cdef void host_copy(State c, u64 to, u64 source, u64 count, u32 n) noexcept nogil

@@ -13,6 +13,7 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache
     from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.libc.string import memcpy
 else:
     from hvcore.cpu import codecache
     from hvcore.cpu.constants import *
@@ -49,8 +50,8 @@ def update_segment(c, seg):
     c.rd_size[seg] = size
     c.wr_size[seg] = size
     if not c.protected:
-        return
-    if attr & 0x10000:
+        pass
+    elif attr & 0x10000:
         c.rd_size[seg] = 0
         c.wr_size[seg] = 0
     elif attr & 8:
@@ -62,6 +63,21 @@ def update_segment(c, seg):
         c.wr_size[seg] = 0
     elif not attr & 2:
         c.wr_size[seg] = 0
+    update_blocks(c)
+
+
+def update_blocks(c):
+    """Follow a change of a segment: which of the decoded blocks may run."""
+    i: u32
+    c.code_size = 2 if c.attr[CS] & 0x4000 else 1
+    c.sp_mask = M32 if c.attr[SS] & 0x4000 else 0xFFFF
+    c.mode = c.code_size
+    if c.code_size == 1 or c.sp_mask != M32 or c.limit[CS] != M32 or c.base[CS]:
+        return
+    for i in range(4):
+        if c.base[i] or (i != CS and c.wr_size[i] <= M32):
+            return
+    c.mode |= MODE_FLAT
 
 
 def update_mode(c):
@@ -76,8 +92,6 @@ def update_stack_and_code(c):
     i: u32
     for i in range(6):
         update_segment(c, i)
-    c.code_size = 2 if c.attr[CS] & 0x4000 else 1
-    c.sp_mask = M32 if c.attr[SS] & 0x4000 else 0xFFFF
 
 
 def segment_allows(c, seg, off, n, write):
@@ -121,7 +135,10 @@ def flush(c):
         c.tlb[i].rd = NO_PAGE
         c.tlb[i].wr = NO_PAGE
         c.tlb[i].ex = NO_PAGE
-    c.large_pages = 0
+    if c.large_pages:
+        c.large_pages = 0
+        for i in range(1024):
+            c.large_region[i] = 0
 
 
 def flush_local(c):
@@ -138,7 +155,7 @@ def flush_page(c, lin):
     """INVLPG: forget what is known of one page, 4 KiB or larger."""
     i: u64 = (lin >> 12) & TLB_MASK
     half: u32
-    if c.large_pages:
+    if c.large_region[(lin >> 22) & 1023]:
         flush(c)
         return
     for half in range(2):
@@ -275,6 +292,7 @@ def translate(c, lin, access):
         return 0
     if pde & PTE_PS and c.cr4 & (CR4_PSE | CR4_PAE):
         c.large_pages = 1
+        c.large_region[(lin >> 22) & 1023] = 1
         rights = pde
         at = pde_at
         pte = pde
@@ -389,6 +407,19 @@ def host_store(c, at, value, n):
             cython.cast(cython.pointer(u64), c.host + at)[0] = value
     else:
         c.host[at : at + n] = (value & ((1 << 8 * n) - 1)).to_bytes(n, "little")
+
+
+def host_copy(c, to, source, count, n):
+    """Copy `count` items of `n` bytes upwards, one after the other: an overlap repeats what was copied."""
+    i: u64
+    if to >= source + count * n or to + count * n <= source:
+        if cython.compiled:
+            memcpy(c.host + to, c.host + source, count * n)
+        else:
+            c.host[to : to + count * n] = bytes(c.host[source : source + count * n])
+        return
+    for i in range(count):
+        host_store(c, to + i * n, host_load(c, source + i * n, n), n)
 
 
 def load_physical(c, phys, lin, n):

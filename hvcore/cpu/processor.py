@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 import cython
 
+from hvcore.cpu.constants import KINDS
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, native, system, tasks, x87
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, system, tasks, x87
+    from hvcore.cpu import codecache, execute, flags, mmu, native, system, tasks, x87
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -133,8 +134,9 @@ class Processor(State):
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
         self.taken_ports = self.taken_msrs = None
-        self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
+        native.allow(self)
         self.blocks_used = 1
+        self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
         self.update_intercepts()
         self.sample_pins()
@@ -347,7 +349,18 @@ class Processor(State):
     @property
     def statistics(self):
         """Counts of block misses, TLB misses and stops."""
-        return {"blocks": self.count_blocks, "tlb_misses": self.count_tlb_misses, "exits": self.count_exits}
+        return {
+            "blocks": self.count_blocks,
+            "tlb_misses": self.count_tlb_misses,
+            "exits": self.count_exits,
+            "translated": self.count_translated,
+        }
+
+    @property
+    def interpreted(self):
+        """How often translated blocks called the interpreter, by kind of operation: what is worth a translation."""
+        i: cython.int
+        return {name: self.count_interpreted[i] for name, i in KINDS.items() if self.count_interpreted[i]}
 
     # Running
 
@@ -452,10 +465,29 @@ class Processor(State):
         self.eip = next_rip & 0xFFFFFFFF
         self.icount += 1
         self.flags &= F_RF ^ 0xFFFFFFFF
+        if self.watch_hit:  # an I/O breakpoint
+            system.note_debug(self, self.watch_hit)
+            self.watch_hit = 0
+            self.raise_exception(1)
         if self.shadow & 3:
             self.shadow &= 8
             self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
         return (self.special & SPECIAL_TRAP) != 0
+
+    @property
+    def watched(self) -> bool:
+        """Whether each iteration of a repeated instruction counts: TF is set, or DR7 enables a breakpoint."""
+        return (self.special & (SPECIAL_TRAP | SPECIAL_DEBUG)) != 0
+
+    def end_iteration(self) -> None:
+        """Complete one iteration, not the last, of a repeated instruction that a backend executed itself."""
+        hit: u64 = self.watch_hit | (DR6_BS if self.special & SPECIAL_TRAP else 0)
+        self.flags |= F_RF
+        self.special |= SPECIAL_RESUME
+        self.watch_hit = 0
+        if hit:
+            system.note_debug(self, hit)
+            self.raise_exception(1)
 
     def inject(self, kind, vector, error_code=None, instruction_length=0) -> None:
         """Deliver an event first thing on the next run (kinds as in SDM vol. 3 table 25-17)."""

@@ -64,10 +64,6 @@ def assign(c, seg, selector, raw):
     if seg < LDTR:
         c.attr[seg] |= 1
         mmu.update_segment(c, seg)
-        if seg == CS:
-            c.code_size = 2 if c.attr[CS] & 0x4000 else 1
-        elif seg == SS:
-            c.sp_mask = M32 if c.attr[SS] & 0x4000 else 0xFFFF
 
 
 def assign_null(c, seg, selector):

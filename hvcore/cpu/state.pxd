@@ -221,6 +221,9 @@ cdef enum:
     SHUTDOWN = 2
 
 cdef enum:
+    MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
+
+cdef enum:
     TLB_SIZE = 1024
     TLB_MASK = 1023
     MAX_SLOTS = 64
@@ -277,6 +280,20 @@ cdef struct Block:
     s64 next_in_page
     u32 link            # the block that came next the last time
     u32 valid
+    u32 runs            # so far, until it is translated
+    u32 native          # where its host code begins in the arena; 0: it has none
+
+cdef struct Stub:       # what the way of an access through the TLB leads to when it does not hit
+    u32 kind
+    u32 site
+    u32 limit_site      # of the segment's check, 0 if it has none
+    u32 resume
+    u32 op
+    u32 seg
+    u32 size
+    u32 value
+    u32 reg
+    u64 imm
 
 cdef class State:
     # architecture
@@ -309,6 +326,7 @@ cdef class State:
     cdef readonly u32 cpl
     cdef u64 sp_mask
     cdef u32 code_size
+    cdef u32 mode               # of blocks: `code_size`, and MODE_FLAT
     cdef u32 protected
     cdef u32 shadow
     cdef u32 activity_now
@@ -412,7 +430,8 @@ cdef class State:
     cdef Tlb[2048] tlb          # supervisor's half, then user's
     cdef u8[2048] tlb_kept      # global: survives a load of CR3
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
-    cdef u32 large_pages        # some translation since the last flush was of a large page
+    cdef u32 large_pages        # some translation since the last flush was of a large page:
+    cdef u8[1024] large_region  # in which 4 MiB of the linear addresses
     cdef u64 fault_address
     cdef u32 aligning           # CR0.AM and EFLAGS.AC at CPL 3: a misaligned access faults
     cdef u32 watching           # DR7 enables a data breakpoint
@@ -433,6 +452,21 @@ cdef class State:
     cdef u32 fetch_next
     cdef u32 fetch_over
     cdef u8[16] fetched
+    cdef u32 gone               # the last operation went elsewhere
+    # host code (native.py)
+    cdef public u32 translate_after     # runs of a block; 0: translate nothing
+    cdef u8 *code
+    cdef u32 code_used
+    cdef u32 code_start         # behind the way in and out
+    cdef u32 code_leave         # the way out
+    cdef u32 native_done        # operations that a block did which did not come to its end
+    cdef u64 native_off         # of an operand that is being modified: in its segment,
+    cdef u64 native_place       # and in the host's memory
+    cdef Stub[160] stubs
+    cdef u32 stubs_used
+    cdef u32 known              # while translating: the `cc_op` and size of the flags, and which the host has
+    cdef u32 known_size
+    cdef u32 host_flags
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied
@@ -489,3 +523,5 @@ cdef class State:
     cdef u64 count_blocks
     cdef u64 count_tlb_misses
     cdef u64 count_exits
+    cdef u64 count_translated
+    cdef u64[320] count_interpreted     # by kind, operations that host code had interpreted

@@ -14,7 +14,7 @@ else:
     from hvcore.cpu import flags, mmu, operands
     from hvcore.cpu.constants import *
 
-MAX_ITERATIONS = cython.declare(u32, 1024)
+MAX_ITERATIONS = cython.declare(u32, 4096)
 
 
 def advance(c, reg, o):
@@ -81,10 +81,68 @@ def one(c, o, kind):
         advance(c, RSI, o)
 
 
+def run_of(at, size, most):
+    """How many items of `size` lie in a row, upwards, in the page of offset `at`; `most` at most."""
+    n: u64 = (4096 - (at & 0xFFF)) >> size
+    return n if n < most else most
+
+
+def in_memory(c, lin, write, length):
+    """The host offset of `length` bytes of one page that the TLB knows, or NO_PAGE."""
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
+    tag: u64 = c.tlb[i].wr if write else c.tlb[i].rd
+    if (lin ^ tag) > 4096 - length:
+        return NO_PAGE
+    return (lin + c.tlb[i].add) & M64
+
+
+def several(c, o, kind, most):
+    """Up to `most` iterations of MOVS or STOS that go upwards, in one go; 0 where that is not as simple.
+
+    Both operands must lie in pages that the TLB knows, so nothing can fault, and hold no code.
+    """
+    mask: u64 = SIZE_MASK[o.addr]
+    step: u64 = 1 << o.size
+    n: u64
+    di: u64 = c.regs[RDI] & mask
+    si: u64 = c.regs[RSI] & mask
+    to: u64
+    source: u64
+    i: u64
+    value: u64
+    if most < 2 or c.flags & F_DF or c.base[ES] & 0xFFF:
+        return 0
+    n = run_of(di, o.size, most)
+    if kind == MOVS:
+        if c.base[o.seg] & 0xFFF:
+            return 0
+        n = run_of(si, o.size, n)
+    if n < 2 or di + n * step > c.wr_size[ES]:
+        return 0
+    to = in_memory(c, (c.base[ES] + di) & M32, 1, n * step)
+    if to == NO_PAGE:
+        return 0
+    if kind == STOS:
+        value = c.regs[RAX] & SIZE_MASK[o.size]
+        for i in range(n):
+            mmu.host_store(c, to + i * step, value, step)
+    else:
+        if si + n * step > c.rd_size[o.seg]:
+            return 0
+        source = in_memory(c, (c.base[o.seg] + si) & M32, 0, n * step)
+        if source == NO_PAGE:
+            return 0
+        mmu.host_copy(c, to, source, n, step)
+        operands.put_masked(c, RSI, mask, si + n * step)
+    operands.put_masked(c, RDI, mask, di + n * step)
+    return n
+
+
 def string(c, o):
     """A string instruction with its prefix."""
     mask: u64 = SIZE_MASK[o.addr]
     left: u64
+    n: u64
     done: u32 = 0
     most: u32 = MAX_ITERATIONS
     kind: u32 = o.kind  # a store into this very code changes `o`
@@ -95,9 +153,16 @@ def string(c, o):
         most = 1
     left = c.regs[RCX] & mask
     while left:
-        if done == most:
+        if done >= most:
             c.fault = FAULT_REPEAT
             return
+        if kind == MOVS or kind == STOS:
+            n = several(c, o, kind, left if left < most else most)
+            if n:
+                left -= n
+                done += n
+                operands.put_masked(c, RCX, mask, left)
+                continue
         one(c, o, kind)
         if c.fault:
             return

@@ -28,3 +28,4 @@ cdef u32 has_msr(State c, u32 index) noexcept nogil
 cdef u64 read_msr(State c, u32 index) noexcept nogil
 cdef u32 pat_valid(u64 value) noexcept nogil
 cdef u32 write_msr(State c, u32 index, u64 value) noexcept nogil
+cdef void watch_port(State c, u32 port, u32 n) noexcept nogil

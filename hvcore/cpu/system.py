@@ -45,7 +45,7 @@ MSR_RANGE_2 = cython.declare(u32, (1 << 31) + (1 << 30) + (1 << 16))  # C001_000
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
-DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xD401)
+DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xDC01)
 
 
 def stop(c, kind, o):
@@ -225,6 +225,19 @@ def intercepted(c, port, n):
     return 0
 
 
+def watch_port(c, port, n):
+    """Note the I/O breakpoints that an access meets (SDM vol. 3 §18.2.4, R/W 10b); a trap follows."""
+    i: u32
+    size: u64
+    if not c.special & SPECIAL_DEBUG or not c.cr4 & CR4_DE:
+        return
+    for i in range(4):
+        size = (c.debug[7] >> (18 + 4 * i)) & 3
+        if (c.debug[7] >> (2 * i)) & 3 and (c.debug[7] >> (16 + 4 * i)) & 3 == 2:
+            if (c.debug[i] & (size ^ M64)) < port + n and port <= (c.debug[i] | size):
+                c.watch_hit |= 1 << i
+
+
 def describe_port_access(c, o, port, read):
     """The facts of IN, OUT, INS and OUTS."""
     c.info.port = port
@@ -242,6 +255,7 @@ def port_access(c, o, port, read):
     n: u32 = 1 << o.size
     if not io_allowed(c, port, n):
         return
+    watch_port(c, port, n)
     if intercepted(c, port, n):
         stop(c, EXIT_IO, o)
         describe_port_access(c, o, port, read)
@@ -260,6 +274,7 @@ def string_port_access(c, o):
         return
     if not io_allowed(c, port, n):
         return
+    watch_port(c, port, n)
     if not intercepted(c, port, n):
         strings.string(c, o)
         return

@@ -69,6 +69,7 @@ cdef void fxrstor(State c, Op *o) noexcept nogil
 cdef void save_or_restore(State c, Op *o) noexcept nogil
 cdef u32 is_control(Op *o) noexcept nogil
 cdef u32 waits(Op *o) noexcept nogil
+cdef u32 reserved(Op *o) noexcept nogil
 cdef void register_form(State c, Op *o) noexcept nogil
 cdef void one_operand(State c, Op *o) noexcept nogil
 cdef void memory_form(State c, Op *o) noexcept nogil

@@ -882,6 +882,28 @@ def waits(o):
     return not (o.sub == 5 and o.reg >= 6)
 
 
+def reserved(o):
+    """Whether an encoding is no instruction: #UD comes before #MF of an earlier one (SDM vol. 3 table 7-2)."""
+    sub: u32 = o.sub
+    reg: u32 = o.reg
+    i: u32 = o.rm
+    if o.kind == ESC_M:
+        return (reg == 1 and sub & 1) or (sub == 3 and (reg == 4 or reg == 6)) or (sub == 5 and reg == 5)
+    if sub == 1:
+        if reg == 4:
+            return i == 2 or i == 3 or i >= 6
+        return (reg == 2 and i != 0) or (reg == 5 and i == 7)
+    if sub == 2:
+        return reg >= 4 and not (reg == 5 and i == 1)
+    if sub == 3:
+        return reg == 7 or (reg == 4 and i >= 5)
+    if sub == 5:
+        return reg >= 6
+    if sub == 6:
+        return reg == 3 and i != 1
+    return sub == 7 and (reg == 7 or (reg == 4 and i != 0))
+
+
 def register_form(c, o):
     """An instruction with operands in registers."""
     sub: u32 = o.sub
@@ -1145,7 +1167,7 @@ def execute(c, o, eip):
     if c.cr0 & (CR0_EM | CR0_TS):
         mmu.exception_plain(c, VEC_NM)
         return
-    if c.fp_status & SUMMARY and waits(o) and pending(c):
+    if c.fp_status & SUMMARY and waits(o) and not reserved(o) and pending(c):
         return
     c.f_flags = 0
     c.f_up = 0

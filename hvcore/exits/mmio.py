@@ -95,7 +95,7 @@ class Mmio:
         """Try one request with a count for a repeated string instruction. False: nothing was done."""
         processor = self._processor
         instruction = processor.decode(code, self._code_bits())
-        if instruction is None or not instruction.rep:
+        if instruction is None or not instruction.rep or processor.watched:
             return False
         opcode = instruction.opcode
         if opcode not in MOVS + STOS + LODS:

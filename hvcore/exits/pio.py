@@ -59,7 +59,9 @@ class PortIo:
         if address < 0:
             return False
         descending = bool(processor.rflags & RFLAGS_DF)
-        run = items_in_run(processor, segment, offset, linear, size, count, mask, descending)
+        run = 1
+        if not processor.watched:
+            run = items_in_run(processor, segment, offset, linear, size, count, mask, descending)
         done = -1
         plain = self._memory.type_of(address) == "ram" and not CONFIG_ADDRESS <= port <= CONFIG_LAST
         if plain and (linear & PAGE - 1) + size <= PAGE:
@@ -79,7 +81,10 @@ class PortIo:
         advance(processor, register, -done * size if descending else done * size, mask)
         if rep:
             advance(processor, Register.RCX, -done, mask)
-        return done == count
+        if done == count:
+            return True
+        processor.end_iteration()
+        return False
 
     def _fill_with_ones(self, address: int, size: int, count: int, descending: bool) -> None:
         first = address - (count - 1) * size if descending else address

@@ -31,6 +31,8 @@ class FakeProcessor:
         self.pins = pins
         self.exit = ExitInfo()
         self.intercepts = Intercepts()
+        self.watched = False
+        self.iterations = 0
         self.script: list[tuple[int, dict[str, Any]] | Callable[[], tuple[int, dict[str, Any]]]] = []
         self.injected: list[tuple[int, int, int | None, int]] = []
         self.invalidated: list[tuple[int, int]] = []
@@ -65,6 +67,9 @@ class FakeProcessor:
         self.gdtr = self.idtr = (0, 0xFFFF)
         self.interruptibility = self.activity = 0
         self.msrs = {0x174: 0, 0x175: 0, 0x176: 0, 0x10: 5, 0x277: 0x0007_0406_0007_0406}
+
+    def end_iteration(self) -> None:
+        self.iterations += 1
 
     def gpr(self, i: int) -> int:
         return self.registers[i]

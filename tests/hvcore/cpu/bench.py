@@ -19,6 +19,7 @@ class Bench:
 
     def __init__(self, bits: int = 16, size: int = 4 << 20) -> None:
         self.memory = GuestMemory(size)
+        self.memory.close()  # nobody shares it: what is mapped stays as long as it is used
         self.pins = bytearray(4096)
         self.pins[0x200] = 1
         self.processor = Processor(self.memory, self.pins)

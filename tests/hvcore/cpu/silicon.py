@@ -30,11 +30,15 @@ SOURCE = r"""
 static unsigned char *page;
 static sigjmp_buf back;
 static unsigned char trapped[512];
+static unsigned long trapped_at, trapped_cx, trapped_flags;
 
 static void on_trap(int number, siginfo_t *info, void *context)
 {
     ucontext_t *u = context;
     memcpy(trapped, u->uc_mcontext.fpregs, 512);
+    trapped_at = u->uc_mcontext.gregs[REG_RIP] - (unsigned long)page;
+    trapped_cx = u->uc_mcontext.gregs[REG_RCX];
+    trapped_flags = u->uc_mcontext.gregs[REG_EFL];
     siglongjmp(back, number);
 }
 
@@ -84,9 +88,57 @@ int run(const unsigned char *code, int length, unsigned char *image, unsigned ch
     registers[2] = ax == (unsigned long)data ? 0x18000 : ax;
     return number;
 }
+
+/* A sequence, whose memory is at [eSI] and whose masked stores go to [eDI]. Registers: ECX, EFLAGS, EAX, and
+   where it stopped. Returns as `run` does. */
+int run_sequence(const unsigned char *code, int length, unsigned char *image, unsigned char *memory,
+                 unsigned long *registers)
+{
+    static unsigned char in[512] __attribute__((aligned(16))), out[512] __attribute__((aligned(16)));
+    static unsigned char data[SEQUENCE_MEMORY] __attribute__((aligned(64)));
+    static const int signals[3] = {SIGFPE, SIGILL, SIGSEGV};
+    struct sigaction action, before[3];
+    unsigned long flags = registers[1], ax = registers[2], cx = registers[0], dx = 0;
+    unsigned int clean = 0x1F80;
+    int number, i;
+    memcpy(page, code, length);
+    page[length] = 0xC3;
+    memcpy(in, image, 512);
+    memcpy(data, memory, sizeof data);
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_trap;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;
+    for (i = 0; i < 3; i++)
+        sigaction(signals[i], &action, &before[i]);
+    number = sigsetjmp(back, 1);
+    if (!number) {
+        __asm__ volatile(
+            "fxrstor %[in]\n\tpush %[flags]\n\tpopfq\n\tcall *%[page]\n\tpushfq\n\tpop %[flags]"
+            "\n\tfxsave %[out]\n\tcld\n\tfninit\n\tldmxcsr %[clean]"
+            : "+a"(ax), [flags] "+r"(flags), "+c"(cx), "+d"(dx)
+            : [in] "m"(in), [out] "m"(out), [page] "r"(page), [clean] "m"(clean), "S"(data),
+              "D"(data + SEQUENCE_MEMORY / 2)
+            : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7");
+        registers[3] = length;
+    } else {
+        memcpy(out, trapped, 512);
+        cx = trapped_cx;
+        flags = trapped_flags;
+        registers[3] = trapped_at;
+        __asm__ volatile("cld\n\tfninit\n\tldmxcsr %0" : : "m"(clean));
+    }
+    for (i = 0; i < 3; i++)
+        sigaction(signals[i], &before[i], 0);
+    memcpy(image, out, 512);
+    memcpy(memory, data, sizeof data);
+    registers[0] = cx;
+    registers[1] = flags;
+    return number;
+}
 """
 CODE = 0x1000
 IN = 0x10000
+SEQUENCE_MEMORY = 256  # bytes
 DATA = 0x18000  # its low half is no status word
 OUT = 0x18200
 
@@ -117,7 +169,16 @@ def library() -> ctypes.CDLL | None:
     folder = tempfile.mkdtemp()
     source, binary = Path(folder, "silicon.c"), Path(folder, "silicon.so")
     source.write_text(SOURCE)
-    command = ["gcc", "-O1", "-w", "-shared", "-fPIC", "-mno-red-zone", "-fcf-protection=none"]
+    command = [
+        "gcc",
+        f"-DSEQUENCE_MEMORY={SEQUENCE_MEMORY}",
+        "-O1",
+        "-w",
+        "-shared",
+        "-fPIC",
+        "-mno-red-zone",
+        "-fcf-protection=none",
+    ]
     subprocess.run([*command, "-o", binary, source], check=True)
     loaded = ctypes.CDLL(str(binary))
     shutil.rmtree(folder)

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from hvcore.cpu.exitinfo import Emulate, ExitKind
-from tests.hvcore.cpu.bench import EAX, EBX, ECX, EDI, ESI, ESP, Bench
+from tests.hvcore.cpu.bench import EAX, EBX, ECX, EDI, EDX, ESI, ESP, Bench
 from tests.hvcore.cpu.test_execute import IDT, frame, gate, protected, to_ring_3
 
 TF, RF, IF = 0x100, 0x10000, 0x200
@@ -241,3 +241,77 @@ def test_hlt_with_tf_traps_once_the_backend_has_skipped_it(flat: Bench) -> None:
     flat.processor.rflags = TF | 2
     assert flat.run(b"\xf4") == ExitKind.HLT
     assert flat.processor.skip(0x7C01)
+
+
+@pytest.mark.parametrize(
+    ("code", "dr7", "de", "hit"),
+    [
+        ("e460", 0x00020402, 8, True),
+        ("e660", 0x00020402, 8, True),
+        ("e461", 0x00020402, 8, False),
+        ("e561", 0x000E0402, 8, True),  # four ports from 60
+        ("e45f", 0x000E0402, 8, False),
+        ("e55d", 0x000E0402, 8, True),
+        ("e460", 0x00020402, 0, False),  # undefined without CR4.DE
+        ("e460", 0x00000402, 8, False),
+        ("ec", 0x00020402, 8, True),
+        ("6c", 0x00020402, 8, True),
+    ],
+)
+@pytest.mark.parametrize("intercepted", [True, False])
+def test_an_io_breakpoint_traps_after_the_access(
+    flat: Bench, code: str, dr7: int, de: int, hit: bool, intercepted: bool
+) -> None:
+    p = flat.processor
+    p.intercepts.io = intercepted
+    p.update_intercepts()
+    p.set_gpr(EDX, 0x60)
+    p.set_gpr(EDI, 0x6000)
+    p.set_cr(4, de)
+    p.set_dr(0, 0x60)
+    p.set_dr(7, dr7)
+    flat.load(bytes.fromhex(code) + b"\x90\xf4")
+    if intercepted:
+        assert flat.run() == ExitKind.IO
+        p.skip(p.exit.next_rip)
+    assert flat.run() == ExitKind.HLT
+    assert (p.rip == HANDLER) == hit
+    if hit:
+        assert (frame(flat, 1)[0], p.dr(6) & 0xF) == (0x7C00 + len(code) // 2, 1)
+
+
+def test_dr7_has_no_bits_that_do_not_exist(flat: Bench) -> None:
+    flat.processor.set_gpr(EAX, 0xFFFFFFFF)
+    assert flat.run(bytes.fromhex("0f23f8 0f21fb f4")) == ExitKind.HLT
+    assert flat.processor.rip == HANDLER  # GD: reading it back is not allowed
+    assert flat.processor.dr(7) == 0xFFFF07FF
+
+
+@pytest.mark.parametrize(
+    ("code", "flags", "dr7", "status"),
+    [
+        ("40", TF, 0x400, BS),
+        ("0f23c0", 0, GD | 0x400, BD),
+        ("40", 0, 0x402, 1),
+        ("a300600000", TF, 0x00100408, BS | 2),
+        ("f1", 0, GD | 0x400, None),
+    ],
+)
+def test_a_backend_that_asks_for_debug_exceptions_is_told_the_cause(
+    flat: Bench, code: str, flags: int, dr7: int, status: int | None
+) -> None:
+    p = flat.processor
+    p.intercepts.exceptions = 1 << 1
+    p.update_intercepts()
+    p.rflags = flags | 2
+    p.set_dr(0, 0x7C00)
+    p.set_dr(1, 0x6000)
+    p.set_dr(7, dr7)
+    assert flat.run(bytes.fromhex(code) + b"\xf4") == ExitKind.EXCEPTION
+    assert p.exit.vector == 1
+    if status is not None:
+        assert (p.exit.debug_status, p.exit.event_kind) == (status, 3)
+        assert p.dr(6) & 0xE00F == status
+    else:
+        assert p.exit.event_kind == 5
+        assert p.dr(7) & GD  # nobody has delivered it yet

@@ -68,6 +68,15 @@ INSTRUCTIONS = [
     ("0f44c1", Feature.CMOV),
     ("0f440500100000", Feature.CMOV),
     ("0f33", Feature.CMOV),  # RDPMC, which came with it
+    ("0f1f00", Feature.CMOV),  # NOP of two bytes, and all of these too
+    ("0f0d00", Feature.CMOV),
+    ("dac1", Feature.CMOV),  # FCMOVB
+    ("dbd9", Feature.CMOV),  # FCMOVNU
+    ("dbe9", Feature.CMOV),  # FUCOMI
+    ("dff1", Feature.CMOV),  # FCOMIP
+    ("f390", Feature.FPU),  # PAUSE is a NOP of one byte
+    ("dae9", Feature.FPU),  # FUCOMPP
+    ("dbe3", Feature.FPU),  # FNINIT
     ("0ffcc1", Feature.MMX),  # PADDB
     ("0fae0500100000", Feature.FXSR),  # FXSAVE
     ("0f58c1", Feature.SSE),  # ADDPS

@@ -413,3 +413,78 @@ def test_cr2_holds_the_address_when_the_handler_runs(paged: Paged) -> None:
     assert paged.run(STORE) == ExitKind.HLT
     assert paged.processor.gpr(EAX) == PAGE + 4
     assert struct.unpack("<II", paged.memory.read(paged.processor.gpr(ESP), 8)) == (2, 0x7C00)
+
+
+# What ends a translation, and who faults how
+
+
+@pytest.mark.parametrize(
+    ("code", "forgets"),
+    [
+        ("0f20d8 0f22d8", False),  # CR3
+        ("0f013d 00003000", True),  # INVLPG
+        ("0f20e0 83e07f 0f22e0", True),  # PGE off
+        ("0f20e0 83c810 0f22e0", True),  # PSE on
+        ("0f20c0 0d00000100 0f22c0", True),  # WP on
+    ],
+)
+def test_what_forgets_a_global_page(paged: Paged, code: str, forgets: bool) -> None:
+    paged.processor.set_cr(4, PGE)
+    paged.map(P | W | G)
+    for frame, byte in ((FRAME, b"\x01"), (FRAME + 0x1000, b"\x02")):
+        paged.write(frame + 4, byte)
+    assert paged.run(LOAD) == ExitKind.HLT
+    paged.map(P | W | G, frame=FRAME + 0x1000)
+    assert paged.run(bytes.fromhex(code) + LOAD) == ExitKind.HLT
+    assert paged.processor.gpr(EAX) & 0xFF == (2 if forgets else 1)
+
+
+def test_a20_masks_what_paging_makes(paged: Paged) -> None:
+    paged.map(P | W)
+    paged.write(FRAME + 4, b"\x01")
+    paged.write((FRAME & ~0x100000) + 4, b"\x02")
+    paged.write(TABLE & ~0x100000, paged.memory.read(TABLE, 0x1000))
+    paged.write(DIRECTORY & ~0x100000, paged.memory.read(DIRECTORY, 0x1000))
+    paged.pins[0x200] = 0
+    paged.processor.sample_pins()
+    assert paged.run(LOAD) == ExitKind.HLT
+    assert paged.processor.gpr(EAX) & 0xFF == 2
+
+
+def test_the_processors_own_access_to_a_table_faults_as_a_supervisors(paged: Paged) -> None:
+    p = paged.processor
+    p.set_gdtr(PAGE, 0xFF)  # not mapped
+    paged.map(P | W | U, page=0x7000, frame=0x7000)
+    paged.user()
+    p.set_gpr(EAX, 0x20)
+    assert paged.faults(bytes.fromhex("8ed8")) == (0, PAGE + 0x20)
+    p.set_idtr(PAGE, 0x7FF)
+    assert paged.faults(bytes.fromhex("cd21")) == (0, PAGE + 0x21 * 8)
+
+
+def test_a_load_of_an_accessed_bit_needs_a_table_that_can_be_written(paged: Paged) -> None:
+    p = paged.processor
+    p.set_cr(0, PG | WP | 0x11)
+    paged.map(P)  # read-only
+    paged.write(FRAME + 0x20, struct.pack("<HHBBBB", 0xFFFF, 0, 0, 0x92, 0xCF, 0))
+    p.set_gdtr(PAGE, 0xFF)
+    p.set_gpr(EAX, 0x20)
+    assert paged.faults(bytes.fromhex("8ed8")) == (3, PAGE + 0x25)
+    paged.write(FRAME + 0x25, b"\x93")  # accessed already: nothing to write
+    assert paged.run(bytes.fromhex("8ed8 f4")) == ExitKind.HLT
+
+
+def test_a_page_fault_has_no_effect_on_what_it_interrupts(paged: Paged) -> None:
+    paged.map(P)  # read-only for ring 3
+    paged.map(P | U, page=PAGE + 0x1000)
+    paged.user()
+    paged.processor.rflags = 0x8D7
+    before = paged.registers()
+    for code, address in (
+        ("010504103000", PAGE + 0x1004),
+        ("0fb10d04103000", PAGE + 0x1004),
+        ("0fc10d04103000", PAGE + 0x1004),
+    ):
+        assert paged.faults(bytes.fromhex(code)) == (7, address)
+        assert paged.registers() == before
+        assert paged.processor.rflags & 0x8D5 == 0x8D5

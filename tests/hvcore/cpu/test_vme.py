@@ -185,6 +185,17 @@ def test_a_kernel_does_not_enter_the_mode_beyond_64_kib() -> None:
     assert monitor.processor.segment(CS).selector == 8
 
 
+def test_a_backend_that_wants_software_interrupts_sees_them_before_anything_else() -> None:
+    for redirected in (True, False):
+        monitor = Monitor()
+        p = monitor.processor
+        p.intercepts.software_interrupt = True
+        p.update_intercepts()
+        monitor.redirect(0x30, redirected)
+        assert monitor.enter("90 cd30", 0) == ExitKind.SOFTWARE_INTERRUPT
+        assert (p.exit.vector, p.exit.next_rip, p.rip) == (0x30, 3, 1)
+
+
 # Protected-mode virtual interrupts
 
 

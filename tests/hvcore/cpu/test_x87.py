@@ -355,3 +355,19 @@ def test_an_image_in_what_is_no_memory_faults(flat: Bench, code: str) -> None:
 def test_fxsave_wants_16_byte_boundaries(flat: Bench) -> None:
     assert flat.run(bytes.fromhex("0f ae 05 08900000")) == ExitKind.EXCEPTION
     assert flat.processor.exit.vector == 13
+
+
+def test_an_encoding_that_is_no_instruction_is_undefined_even_while_an_exception_waits() -> None:
+    subject = Subject()
+    waiting = bytearray(image_for(random.Random(0), unmasked=False))
+    waiting[0:4] = struct.pack("<HH", 0x37E, 0x8081)  # invalid operation, unmasked
+    quiet = bytes([*waiting[:2], 0, 0, *waiting[4:]])
+    undefined = {
+        code: subject.run(Case(code, quiet, bytes(16))).trap == 6
+        for code in [*REGISTER, *(bytes([a, b << 3]) for a in range(0xD8, 0xE0) for b in range(8))]
+        if code not in {b"\xd9\x20", b"\xdd\x20"}  # FLDENV and FRSTOR, of zeros
+    }
+    assert any(undefined.values())
+    for code, no_instruction in undefined.items():
+        trap = subject.run(Case(code, bytes(waiting), bytes(16))).trap
+        assert (trap == 6) == no_instruction, code.hex()

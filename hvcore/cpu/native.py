@@ -1,0 +1,1223 @@
+"""Blocks that run often, translated to host code.
+
+An x86-64 host can do a guest's 32-bit arithmetic itself. A block that has run `translate_after` times in a flat
+address space (MODE_FLAT: Linux, and every other 32-bit system that does not use segments) is translated once, an
+operation at a time, each to what `execute` would do: registers stay in the processor's record, memory goes through
+the same TLB, the flags stay lazy. What has no translation here, and whatever does not hit, calls the interpreter's
+own functions. So the two agree by construction wherever it is hard to.
+
+What differs is what is known when a block is translated. Flags that the next operation overwrites are not written
+down; a condition right behind its comparison uses the host's flags; and a branch to a translated block of the same
+page, or through the TLB to one of another, becomes a jump (`link`), which looks at what is pending as the loop does.
+
+Conventions of the code that is made here: RBX is the record, R12 the guest's memory, R13 the half of the TLB that
+the privilege level sees. R14 and R15 hold what must live across a call. A block returns 0 when it came to its end,
+PARTIAL when it left after `native_done` operations, or the place of a jump that may be linked. Blocks begin with
+a *linked entry* for jumps from other blocks, which expects the new EIP in RAX; `Block.native` is what follows it.
+
+Compiled only; where memory may not be executed, or on another host, every block is interpreted.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import arith, execute, flags, mmu
+    from cython.cimports.hvcore.cpu.assembler import *
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.native import *
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu.constants import *
+
+    ARENA, ROOM, LINKED = 0x2000000, 0x8000, 0
+
+SETS = cython.declare(u32, 1)  # all status flags
+READS = cython.declare(u32, 2)
+EXITS = cython.declare(u32, 4)  # it may fault, and the flags must stand in the record then
+CALLS = cython.declare(u32, 8)  # it has no translation
+
+TLB_READ = cython.declare(u32, 0)  # offsets in a `Tlb`
+TLB_WRITE = cython.declare(u32, 8)
+TLB_FETCH = cython.declare(u32, 16)
+TLB_ADD = cython.declare(u32, 24)
+
+ABOVE = cython.declare(u32, 7)  # conditions, as Jcc numbers them
+ZERO = cython.declare(u32, 4)
+NOT_ZERO = cython.declare(u32, 5)
+
+LINKED = cython.declare(u32, 112)  # bytes of a linked entry at most
+
+
+def allow(c) -> None:
+    """Get an arena for host code, if this host gives one, and write the way in and out."""
+    if cython.compiled:
+        if not HOST_IS_X86_64:
+            return
+        c.code = map_code(ARENA)
+        if not c.code:
+            return
+        c.code_used = 16
+        for register in (3, 12, 13, 14, 15):
+            opcode(c, 0x50 | (register & 7), 0, 0, 0, register)  # PUSH: the stack is aligned then
+        with_register(c, X_STORE, 1, HDI, HBX)
+        load64(c, H12, field(c, cython.address(c.host)))
+        load64(c, HAX, field(c, cython.address(c.tlb_half)))
+        shift(c, 4, 1, HAX, 5)
+        with_memory(c, X_LEA, 1, H13, HBX, HAX, 0, field(c, cython.address(c.tlb[0])))
+        put8(c, 0xFF)
+        put8(c, 0xE6)  # JMP RSI
+        c.code_leave = c.code_used
+        for register in (15, 14, 13, 12, 3):
+            opcode(c, 0x58 | (register & 7), 0, 0, 0, register)
+        put8(c, 0xC3)
+        c.code_start = c.code_used
+        c.translate_after = 16
+
+
+def field(c, where):
+    """The offset of a field in the record."""
+    return cython.cast(u64, where) - cython.cast(u64, cython.cast(cython.p_void, c))
+
+
+def enter(c, at):
+    """Run the host code at `at`."""
+    return enter_code(
+        cython.cast(cython.p_void, c.code + 16),
+        cython.cast(cython.p_void, c),
+        cython.cast(cython.p_void, c.code + at),
+    )
+
+
+def forget_all(c):
+    """Every block is forgotten; none runs."""
+    c.code_used = c.code_start
+
+
+def full(c):
+    """Whether it is time to forget everything, host code with it."""
+    return c.code_used + 2 * ROOM > ARENA
+
+
+def unlink(c, block):
+    """Jumps from other blocks must no longer come to `block`: they leave for the loop instead."""
+    at: u32 = c.blocks[block].native
+    used: u32 = c.code_used
+    if at:
+        c.code_used = at - LINKED
+        leave(c)
+        c.code_used = used
+
+
+# What translated code calls
+
+
+def store_slowly(c, seg, off, value, size):
+    """A store that missed the TLB: 0 it is done, 1 it faulted, 2 done, and the block that runs was written over."""
+    mmu.write(c, seg, off, value, size)
+    if c.fault:
+        return 1
+    return 0 if c.blocks[c.current].valid else 2
+
+
+def interpret(c, j):
+    """Have operation `j` interpreted: 0 go on, 1 it faulted, 2 it went elsewhere, 3 its block was written over."""
+    c.count_interpreted[c.ops[j].kind] += 1
+    if execute.perform(c, j, j + 1) == j and not c.gone:
+        return 1
+    if c.gone:
+        c.gone = 0
+        return 2
+    return 0 if c.blocks[c.current].valid else 3
+
+
+# Pieces
+
+
+def register_at(c, number):
+    """The offset of a general register."""
+    return field(c, cython.address(c.regs[number]))
+
+
+def byte_at(c, number, shift_):
+    """The offset of an 8-bit register."""
+    return register_at(c, number) + (shift_ >> 3)
+
+
+def leave(c):
+    """Back to the loop, at the EIP in RAX."""
+    store64(c, HAX, field(c, cython.address(c.eip)))
+    with_register(c, X_XOR, 0, HAX, HAX)
+    jump_to(c, c.code_leave)
+
+
+def finish(c, count):
+    """The end of a block whose EIP is set already."""
+    with_field(c, 0x83, 1, 0, field(c, cython.address(c.icount)))
+    put8(c, count)
+    with_register(c, X_XOR, 0, HAX, HAX)
+    jump_to(c, c.code_leave)
+
+
+def leave_to(c, delta, count):
+    """The end of a block of `count` operations, `delta` bytes from its start; `link` may aim the jump elsewhere."""
+    site: u32
+    with_field(c, 0x83, 1, 0, field(c, cython.address(c.icount)))
+    put8(c, count)
+    load(c, HAX, field(c, cython.address(c.block_eip)))
+    with_memory(c, X_LEA, 0, HAX, HAX, NO_REG, 0, delta)
+    site = jump(c)
+    bind(c, site)
+    store64(c, HAX, field(c, cython.address(c.eip)))
+    constant(c, HAX, site)
+    jump_to(c, c.code_leave)
+
+
+def leave_early(c, done):
+    """Leave a block after `done` operations."""
+    set_field(c, 0, field(c, cython.address(c.native_done)), done)
+    constant(c, HAX, PARTIAL)
+    jump_to(c, c.code_leave)
+
+
+def linked_entry(c, block, count):
+    """Where other blocks jump to, with the new EIP in RAX: goes on if the loop would."""
+    start: u32 = c.code_used
+    refused: u32[3]
+    store64(c, HAX, field(c, cython.address(c.block_eip)))
+    constant(c, HCX, block)
+    store64(c, HCX, field(c, cython.address(c.current)))
+    load64(c, HCX, field(c, cython.address(c.icount)))
+    with_immediate(c, 0, 1, HCX, count)
+    with_field(c, X_CMP, 1, HCX, field(c, cython.address(c.stop_at)))
+    refused[0] = jump_if(c, ABOVE)
+    load64(c, HCX, field(c, cython.address(c.pin)))
+    with_memory(c, X_LOAD, 0, HCX, HCX, NO_REG, 0, 0)
+    with_field(c, X_AND, 0, HCX, field(c, cython.address(c.on_interrupt)))
+    with_field(c, X_OR, 0, HCX, field(c, cython.address(c.special)))
+    refused[1] = jump_if(c, NOT_ZERO)
+    refused[2] = jump(c)
+    bind(c, refused[0])
+    bind(c, refused[1])
+    leave(c)
+    c.code_used = start + LINKED
+    bind(c, refused[2])
+
+
+def link(c, site, block, eip, from_eip):
+    """Let the jump at `site`, taken from a block at `from_eip` to `eip`, go to the translated `block`."""
+    entry: u32 = c.blocks[block].native - LINKED
+    i: u64
+    missed: u32[3]
+    for i in range(4):
+        if c.code[site + i]:
+            return  # it is aimed already, at what is not there now
+    if not (eip ^ from_eip) & PAGE_BITS:
+        aim(c, site, entry)
+        return
+    if c.code_used + ROOM > ARENA:
+        return
+    i = ((eip >> 12) & TLB_MASK) * 32
+    aim(c, site, c.code_used)
+    with_immediate(c, 7, 0, HAX, eip)  # the block may be mapped elsewhere, too
+    missed[0] = jump_if(c, NOT_ZERO)
+    constant(c, HCX, eip & PAGE_BITS)
+    with_memory(c, X_CMP, 1, HCX, H13, NO_REG, 0, i + TLB_FETCH)
+    missed[1] = jump_if(c, NOT_ZERO)
+    constant(c, HCX, (c.blocks[block].at - eip) & M64)
+    with_memory(c, X_CMP, 1, HCX, H13, NO_REG, 0, i + TLB_ADD)
+    missed[2] = jump_if(c, NOT_ZERO)
+    jump_to(c, entry)
+    for i in range(3):
+        aim(c, missed[i], site + 4)
+
+
+# Memory
+
+
+def stub(c, kind, j, o):
+    """A new stub, for operation `j`."""
+    s: cython.pointer(Stub) = cython.address(c.stubs[c.stubs_used])
+    c.stubs_used += 1
+    s.kind = kind
+    s.op = j
+    s.seg = o.seg
+    s.size = o.size
+    s.limit_site = 0
+    s.value = VALUE_REG
+    return s
+
+
+def effective_address(c, o):
+    """EAX = the offset of the memory operand."""
+    if o.base != NO_REG:
+        load(c, HAX, register_at(c, o.base))
+        if o.index != NO_REG:
+            load(c, HCX, register_at(c, o.index))
+            with_memory(c, X_LEA, 0, HAX, HAX, HCX, o.scale, o.disp & M32)
+        elif o.disp:
+            with_memory(c, X_LEA, 0, HAX, HAX, NO_REG, 0, o.disp & M32)
+    elif o.index != NO_REG:
+        load(c, HCX, register_at(c, o.index))
+        with_memory(c, X_LEA, 0, HAX, NO_REG, HCX, o.scale, o.disp & M32)
+    else:
+        constant(c, HAX, o.disp & M32)
+
+
+def look_up(c, s, tag):
+    """RAX = the host offset of the linear address in EAX, by the TLB entry's `tag`; the stub where it misses."""
+    n: u32 = 1 << s.size
+    if s.seg >= FS:  # the others are flat
+        with_register(c, X_STORE, 0, HAX, HSI)
+        with_memory(c, X_LEA, 1, HDX, HAX, NO_REG, 0, n)
+        if tag == TLB_READ:
+            with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.rd_size[s.seg])))
+        else:
+            with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.wr_size[s.seg])))
+        s.limit_site = jump_if(c, ABOVE)
+        with_field(c, X_ADD, 1, HAX, field(c, cython.address(c.base[s.seg])))
+    with_register(c, X_STORE, 0, HAX, HCX)
+    shift(c, 5, 0, HCX, 7)
+    with_immediate(c, 4, 0, HCX, TLB_MASK << 5)
+    with_register(c, X_STORE, 1, HAX, HDX)
+    with_memory(c, X_XOR, 1, HDX, H13, HCX, 0, tag)
+    with_immediate(c, 7, 1, HDX, 4096 - n)
+    s.site = jump_if(c, ABOVE)
+    with_memory(c, X_ADD, 1, HAX, H13, HCX, 0, TLB_ADD)
+    c.host_flags = 0
+
+
+def read_host(c, size):
+    """EAX = what lies at the host offset RAX."""
+    if size == 0:
+        with_memory(c, X_MOVZX8, 0, HAX, H12, HAX, 0, 0)
+    elif size == 1:
+        with_memory(c, X_MOVZX16, 0, HAX, H12, HAX, 0, 0)
+    else:
+        with_memory(c, X_LOAD, 0, HAX, H12, HAX, 0, 0)
+
+
+def load_operand(c, j, o, size):
+    """EAX = the memory operand of operation `j`."""
+    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
+    s.size = size
+    effective_address(c, o)
+    look_up(c, s, TLB_READ)
+    read_host(c, size)
+    s.resume = c.code_used
+
+
+def value_to(c, s, reg):
+    """The value that a store stores, to a host register."""
+    if s.value == VALUE_REG:
+        load(c, reg, register_at(c, s.reg))
+    elif s.value == VALUE_BYTE:
+        with_field(c, X_MOVZX8, 0, reg, s.imm)
+    elif s.value == VALUE_IMM:
+        constant(c, reg, s.imm)
+    elif s.value == VALUE_RETURN:
+        load(c, reg, field(c, cython.address(c.block_eip)))
+        with_memory(c, X_LEA, 0, reg, reg, NO_REG, 0, s.imm)
+    else:
+        with_register(c, X_STORE, 0, H15, reg)
+
+
+def write_host(c, s):
+    """Store the value at the host offset RAX."""
+    value_to(c, s, HCX)
+    if s.size == 1:
+        put8(c, 0x66)
+    with_memory(c, X_STORE if s.size else 0x88, 0, HCX, H12, HAX, 0, 0)
+    s.resume = c.code_used
+
+
+def store_operand(c, j, o, value, reg, imm):
+    """Store to the memory operand of operation `j`."""
+    s: cython.pointer(Stub) = stub(c, STUB_STORE, j, o)
+    s.value = value
+    s.reg = reg
+    s.imm = imm
+    effective_address(c, o)
+    look_up(c, s, TLB_WRITE)
+    write_host(c, s)
+
+
+def push(c, j, o, value, reg, imm):
+    """Push 32 bits."""
+    s: cython.pointer(Stub) = stub(c, STUB_PUSH, j, o)
+    s.value = value
+    s.reg = reg
+    s.imm = imm
+    s.seg = SS
+    s.size = 2
+    load(c, HAX, register_at(c, RSP))
+    with_memory(c, X_LEA, 0, HAX, HAX, NO_REG, 0, M32 - 3)
+    with_register(c, X_STORE, 0, HAX, H14)
+    look_up(c, s, TLB_WRITE)
+    write_host(c, s)
+    store64(c, H14, register_at(c, RSP))
+
+
+def load_stack(c, j, o):
+    """EAX = what ESP points at."""
+    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
+    s.seg = SS
+    s.size = 2
+    load(c, HAX, register_at(c, RSP))
+    look_up(c, s, TLB_READ)
+    read_host(c, 2)
+    s.resume = c.code_used
+
+
+def load_frame(c, j, o):
+    """EAX = what EBP points at, on the stack."""
+    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
+    s.seg = SS
+    s.size = 2
+    load(c, HAX, register_at(c, RBP))
+    look_up(c, s, TLB_READ)
+    read_host(c, 2)
+    s.resume = c.code_used
+
+
+def drop_stack(c, bytes_):
+    """ESP += `bytes_`; EAX stays."""
+    load(c, HCX, register_at(c, RSP))
+    with_memory(c, X_LEA, 0, HCX, HCX, NO_REG, 0, bytes_)
+    store64(c, HCX, register_at(c, RSP))
+
+
+def load_to_modify(c, j, o):
+    """EAX = a memory operand that will be written back; R14 where it lies, 0 if `write_back` must go the long way."""
+    s: cython.pointer(Stub) = stub(c, STUB_MODIFY, j, o)
+    effective_address(c, o)
+    look_up(c, s, TLB_WRITE)
+    with_memory(c, X_LEA, 1, H14, H12, HAX, 0, 0)
+    read_host(c, o.size)
+    s.resume = c.code_used
+
+
+def write_back(c, j, o):
+    """Store R15D to the operand that `load_to_modify` found."""
+    s: cython.pointer(Stub) = stub(c, STUB_WRITE_BACK, j, o)
+    with_register(c, X_TEST, 1, H14, H14)
+    s.site = jump_if(c, ZERO)
+    with_memory(c, X_STORE if o.size else 0x88, 0, H15, H14, NO_REG, 0, 0)
+    s.resume = c.code_used
+    c.host_flags = 0
+
+
+def finish_stub(c, s, count):
+    """The long way of an access: the interpreter's own functions."""
+    fault: u32
+    bind(c, s.site)
+    if s.limit_site:
+        bind(c, s.limit_site)
+    if s.kind == STUB_WRITE_BACK:
+        load64(c, HDX, field(c, cython.address(c.native_off)))
+        with_register(c, X_STORE, 0, H15, HCX)
+        if s.size == 0:
+            with_register(c, X_MOVZX8, 0, HCX, HCX)
+    else:
+        if s.seg >= FS:
+            with_register(c, X_STORE, 0, HSI, HDX)
+        else:
+            with_register(c, X_STORE, 0, HAX, HDX)
+        if s.kind == STUB_MODIFY:
+            store64(c, HDX, field(c, cython.address(c.native_off)))
+        if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
+            constant(c, HCX, s.size)
+        else:
+            value_to(c, s, HCX)
+    constant(c, HSI, s.seg)
+    with_register(c, X_STORE, 1, HBX, HDI)
+    if s.kind == STUB_LOAD:
+        call(c, cython.cast(cython.p_void, mmu.read))
+    elif s.kind == STUB_MODIFY:
+        call(c, cython.cast(cython.p_void, mmu.read_to_modify))
+        with_register(c, X_XOR, 0, H14, H14)
+    else:
+        constant(c, H8, s.size)
+        call(c, cython.cast(cython.p_void, store_slowly))
+        with_register(c, X_TEST, 0, HAX, HAX)
+        aim(c, jump_if(c, ZERO), s.resume)
+        if s.value == VALUE_RETURN:  # the last of its block: it may as well end
+            with_immediate(c, 7, 0, HAX, 1)
+            aim(c, jump_if(c, NOT_ZERO), s.resume)
+            leave_early(c, s.op)
+            return
+        with_immediate(c, 7, 0, HAX, 2)
+        fault = jump_if(c, NOT_ZERO)
+        if s.kind == STUB_PUSH:
+            store64(c, H14, register_at(c, RSP))
+        leave_early(c, s.op + 1)
+        bind(c, fault)
+        leave_early(c, s.op)
+        return
+    with_field(c, 0x83, 0, 7, field(c, cython.address(c.fault)))
+    put8(c, 0)
+    aim(c, jump_if(c, ZERO), s.resume)
+    leave_early(c, s.op)
+
+
+# Flags
+
+
+def remember(c, live, op, size):
+    """The result in EAX, and the operands stored before, are where the flags come from."""
+    if live:
+        store64(c, HAX, field(c, cython.address(c.cc_res)))
+        set_field(c, 0, field(c, cython.address(c.cc_op)), op)
+        set_field(c, 0, field(c, cython.address(c.cc_size)), size)
+    c.known = op
+    c.known_size = size
+
+
+def keep_operands(c, live):
+    """EAX and ECX are the operands that the flags come from."""
+    if live:
+        store64(c, HAX, field(c, cython.address(c.cc_a)))
+        store64(c, HCX, field(c, cython.address(c.cc_b)))
+
+
+def sized(c, op, size, reg, rm):
+    """An instruction on two registers of 8, 16 or 32 bits; `op` is its 32-bit form."""
+    if size == 1:
+        put8(c, 0x66)
+    with_register(c, op if size else op - 1, 0, reg, rm)
+
+
+def carry_to_eax(c):
+    """EAX = CF."""
+    if c.known == CC_LOGIC:
+        constant(c, HAX, 0)
+    elif c.known == CC_INC or c.known == CC_DEC or c.known == CC_SHIFT:
+        load(c, HAX, field(c, cython.address(c.cc_cf)))
+    else:
+        with_register(c, X_STORE, 1, HBX, HDI)
+        call(c, cython.cast(cython.p_void, flags.carry))
+    c.host_flags = 0
+
+
+def prepare(c, code):
+    """Make condition `code` one of the host's, and return which."""
+    k: u32 = code >> 1
+    need: u32 = HOST_ZF
+    if k == 0:
+        need = HOST_OF
+    elif k == 1:
+        need = HOST_CF
+    elif k == 3:
+        need = HOST_CF | HOST_ZF
+    elif k >= 6:
+        need = HOST_ZF | HOST_OF
+    if need & c.host_flags == need:
+        return code
+    if c.known == CC_SUB or c.known == CC_ADD:
+        load64(c, HAX, field(c, cython.address(c.cc_a)))
+        load64(c, HCX, field(c, cython.address(c.cc_b)))
+        sized(c, X_CMP if c.known == CC_SUB else X_ADD, c.known_size, HAX, HCX)
+        c.host_flags = HOST_ALL
+    elif c.known == CC_LOGIC or (need == HOST_ZF and c.known != UNKNOWN and c.known != CC_FLAGS):
+        load64(c, HAX, field(c, cython.address(c.cc_res)))
+        sized(c, X_TEST, c.known_size, HAX, HAX)
+        c.host_flags = HOST_ALL if c.known == CC_LOGIC else HOST_ZF
+    else:
+        with_register(c, X_STORE, 1, HBX, HDI)
+        constant(c, HSI, code)
+        call(c, cython.cast(cython.p_void, flags.condition))
+        with_register(c, X_TEST, 0, HAX, HAX)
+        c.host_flags = 0
+        return NOT_ZERO
+    return code
+
+
+def arithmetic(c, sub, live, size):
+    """EAX = EAX op ECX, with its flags; all of ADD OR ADC SBB AND SUB XOR CMP TEST (0 to 8)."""
+    op: u32 = CC_LOGIC
+    if sub == 2 or sub == 3:  # the operands are in the way of the carry
+        with_register(c, X_STORE, 0, HAX, H14)
+        with_register(c, X_STORE, 0, HCX, H15)
+        carry_to_eax(c)
+        with_register(c, X_ADD - 1, 0, HAX, HAX)  # ADD AL, AL leaves 2 or 0 ...
+        with_register(c, X_STORE, 0, HAX, HDX)
+        with_register(c, X_STORE, 0, H14, HAX)
+        with_register(c, X_STORE, 0, H15, HCX)
+        keep_operands(c, live)
+        shift(c, 5, 0, HDX, 2)  # ... and its bit 1, shifted out, is CF
+        sized(c, X_ADC if sub == 2 else X_SBB, size, HAX, HCX)
+        op = CC_ADC if sub == 2 else CC_SBB
+    elif sub == 0:
+        keep_operands(c, live)
+        sized(c, X_ADD, size, HAX, HCX)
+        op = CC_ADD
+    elif sub == 5 or sub == 7:
+        keep_operands(c, live)
+        sized(c, X_SUB, size, HAX, HCX)
+        op = CC_SUB
+    elif sub == 1:
+        sized(c, X_OR, size, HAX, HCX)
+    elif sub == 6:
+        sized(c, X_XOR, size, HAX, HCX)
+    else:
+        sized(c, X_AND, size, HAX, HCX)
+    c.host_flags = HOST_ALL
+    if live and size == 0:
+        with_register(c, X_MOVZX8, 0, HAX, HAX)
+    elif live and size == 1:
+        with_register(c, X_MOVZX16, 0, HAX, HAX)
+    remember(c, live, op, size)
+
+
+def step_register(c, live, down):
+    """EAX = EAX +- 1 with the flags of INC and DEC, which leave CF alone."""
+    if live and not (c.known == CC_INC or c.known == CC_DEC or c.known == CC_SHIFT):
+        with_register(c, X_STORE, 0, HAX, H15)
+        carry_to_eax(c)
+        with_field(c, X_STORE, 0, HAX, field(c, cython.address(c.cc_cf)))
+        with_register(c, X_STORE, 0, H15, HAX)
+    with_immediate(c, 5 if down else 0, 0, HAX, 1)
+    c.host_flags = HOST_ZF | HOST_OF
+    remember(c, live, CC_DEC if down else CC_INC, 2)
+
+
+def shifted(c, live, op, count):
+    """EAX = EAX shifted by a constant: SHL SHR SAR (4, 5, 7), with flags as `flags.shift` defines them."""
+    if live:
+        with_register(c, X_STORE, 0, HAX, HDX)
+    shift(c, op, 0, HAX, count)
+    c.host_flags = HOST_CF | HOST_ZF
+    if live:
+        with_register(c, 0x192, 0, 0, HCX)  # SETB CL
+        with_register(c, X_MOVZX8, 0, HCX, HCX)
+        with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
+        if op == 4:  # OF is the result's sign against CF
+            with_register(c, X_STORE, 0, HAX, HDX)
+            shift(c, 5, 0, HDX, 31)
+            with_register(c, X_XOR, 0, HDX, HCX)
+        elif op == 5 and count == 1:  # the operand's sign
+            shift(c, 5, 0, HDX, 31)
+        else:
+            with_register(c, X_XOR, 0, HDX, HDX)
+        store64(c, HDX, field(c, cython.address(c.cc_a)))
+        c.host_flags = 0
+    remember(c, live, CC_SHIFT, 2)
+
+
+def keep_rotated(c, r, right):
+    """The flags of a 32-bit rotation whose result is `r`: CF and OF are new, the others stay."""
+    f: u32 = flags.status(c) & ((F_CF | F_OF) ^ M32)
+    top: u32 = (r >> 31) & 1
+    if right:
+        f |= top
+        top ^= (r >> 30) & 1
+    else:
+        f |= r & 1
+        top ^= r & 1
+    flags.set_status(c, f | top << 11)
+
+
+def rotate(c, o, live):
+    """ROL and ROR of a 32-bit register by a constant."""
+    load(c, HAX, register_at(c, o.reg))
+    shift(c, 1 if o.kind == ROR32_I else 0, 0, HAX, o.imm & 31)
+    store64(c, HAX, register_at(c, o.reg))
+    c.host_flags = 0
+    if live:
+        with_register(c, X_STORE, 1, HBX, HDI)
+        with_register(c, X_STORE, 0, HAX, HSI)
+        constant(c, HDX, o.kind == ROR32_I)
+        call(c, cython.cast(cython.p_void, keep_rotated))
+        c.known = CC_FLAGS
+
+
+def shift_by_cl(c, o, live):
+    """SHL SHR SAR of a 32-bit register by CL; a count of 0 does nothing, to the flags either."""
+    none: u32
+    load(c, HCX, register_at(c, RCX))
+    with_immediate(c, 4, 0, HCX, 31)
+    none = jump_if(c, ZERO)
+    load(c, HAX, register_at(c, o.reg))
+    opcode(c, 0xD3, 0, 0, 0, 0)
+    put8(c, 0xC0 | (o.sub << 3) | HAX)
+    if live:
+        with_register(c, 0x192, 0, 0, HCX)  # SETB CL
+        with_register(c, X_MOVZX8, 0, HCX, HCX)
+        with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
+        with_register(c, X_STORE, 0, HAX, HDX)
+        if o.sub == 5:  # OF is what was bit 31 before the last step
+            shift(c, 5, 0, HDX, 30)
+        elif o.sub == 7:
+            with_register(c, X_XOR, 0, HDX, HDX)
+        else:
+            shift(c, 5, 0, HDX, 31)
+            with_register(c, X_XOR, 0, HDX, HCX)
+        store64(c, HDX, field(c, cython.address(c.cc_a)))
+        remember(c, live, CC_SHIFT, 2)
+    store64(c, HAX, register_at(c, o.reg))
+    bind(c, none)
+    c.known = UNKNOWN
+    c.host_flags = 0
+
+
+def count_to_ecx(c, o):
+    """ECX = the count of a shift, a constant or CL."""
+    if o.kind == SHIFT_RC or o.kind == SHLD_RC or o.kind == SHRD_RC:
+        with_field(c, X_MOVZX8, 0, HCX, register_at(c, RCX))
+    else:
+        constant(c, HCX, o.imm & 0xFF)
+
+
+def put_result(c, o):
+    """The register of `o`, of its size, = EAX."""
+    if o.size == 0:
+        put_byte(c, o.reg, o.rsh)
+    elif o.size == 1:
+        load(c, HCX, register_at(c, o.reg))
+        put8(c, 0x66)
+        with_register(c, X_STORE, 0, HAX, HCX)
+        store64(c, HCX, register_at(c, o.reg))
+    else:
+        store64(c, HAX, register_at(c, o.reg))
+    c.known = UNKNOWN
+    c.host_flags = 0
+
+
+def call_shift(c, o):
+    """The shifts and rotations that are too rare for code of their own."""
+    count_to_ecx(c, o)
+    if o.size == 0:
+        with_field(c, X_MOVZX8, 0, HDX, byte_at(c, o.reg, o.rsh))
+    elif o.size == 1:
+        with_field(c, X_MOVZX16, 0, HDX, register_at(c, o.reg))
+    else:
+        load(c, HDX, register_at(c, o.reg))
+    constant(c, HSI, o.sub)
+    constant(c, H8, o.size)
+    with_register(c, X_STORE, 1, HBX, HDI)
+    call(c, cython.cast(cython.p_void, flags.shift))
+    put_result(c, o)
+
+
+def call_double_shift(c, o):
+    """SHLD and SHRD of registers."""
+    count_to_ecx(c, o)
+    with_register(c, X_STORE, 0, HCX, H8)
+    load(c, HDX, register_at(c, o.reg))
+    load(c, HCX, register_at(c, o.rm))
+    constant(c, HSI, o.kind == SHRD_RI or o.kind == SHRD_RC)
+    constant(c, H8 + 1, 2)
+    with_register(c, X_STORE, 1, HBX, HDI)
+    call(c, cython.cast(cython.p_void, arith.double_shift))
+    put_result(c, o)
+
+
+def multiplied(c, live):
+    """EAX = EAX * ECX as IMUL does it."""
+    with_register(c, X_IMUL, 0, HAX, HCX)
+    c.host_flags = 0
+    if live:
+        with_register(c, 0x190, 0, 0, HCX)  # SETO CL
+        with_register(c, X_MOVZX8, 0, HCX, HCX)
+        with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
+        store64(c, HCX, field(c, cython.address(c.cc_a)))
+    remember(c, live, CC_SHIFT, 2)
+
+
+# Blocks
+
+
+def traits(o):
+    """What an operation does with flags and whether it may leave: SETS, READS, EXITS, CALLS."""
+    kind: u32 = o.kind
+    if (not o.isreg and o.addr != 2) or o.rep or o.lock:
+        return READS | EXITS | CALLS
+    if kind == ALU_RR or kind == ALU_RI or kind == ALU_RM or kind == ALU_MR or kind == ALU_MI:
+        if kind == ALU_MR or kind == ALU_MI:
+            if o.size == 1 or (o.size == 0 and kind == ALU_MR and o.rsh):
+                return READS | EXITS | CALLS
+        elif o.size != 2:
+            return READS | EXITS | CALLS
+        return (
+            SETS
+            | (READS if o.sub == 2 or o.sub == 3 else 0)
+            | (0 if kind == ALU_RR or kind == ALU_RI else EXITS)
+        )
+    elif ADD32_RR <= kind <= TEST32_RI or kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
+        if (
+            kind == ADD32_RM
+            or kind == OR32_RM
+            or kind == AND32_RM
+            or kind == SUB32_RM
+            or kind == XOR32_RM
+            or kind == CMP32_RM
+        ):
+            return SETS | EXITS
+        return SETS
+    elif kind == ADD32_MR or kind == ADD32_MI or kind == CMP32_MR or kind == CMP32_MI:
+        return SETS | EXITS
+    elif kind == CMP8_RR or kind == CMP8_RI or kind == TEST8_RR or kind == TEST8_RI:
+        return SETS
+    elif kind == CMP8_RM or kind == CMP8_MI:
+        return SETS | EXITS
+    elif kind == ALU8_RR or kind == ALU8_RI or kind == ALU8_RM:
+        return SETS | (READS if o.sub == 2 or o.sub == 3 else 0) | (EXITS if kind == ALU8_RM else 0)
+    elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR or kind == IMUL32_RR:
+        return SETS
+    elif kind == IMUL32_RM:
+        return SETS | EXITS
+    elif (
+        kind == MOV32_RR
+        or kind == MOV32_RI
+        or kind == LEA32
+        or kind == MOVZX8_R
+        or kind == NOP
+        or (kind == JMP and o.size == 2)
+        or (
+            (
+                kind == MOVZX_R
+                or kind == MOVSX_R
+                or kind == NOT_R
+                or kind == XCHG_RR
+                or kind == CWD
+                or kind == CBW
+            )
+            and o.size == 2
+        )
+        or ((kind == MOV_RR or kind == MOV_RI) and o.size == 0)
+    ):
+        return 0
+    elif (
+        LOAD32 <= kind <= STORE8
+        or kind == LOAD16
+        or kind == STORE16
+        or kind == PUSH32
+        or kind == PUSH32_I
+        or kind == POP32
+        or kind == MOVZX8_M
+        or kind == MOVZX16_M
+        or kind == CALL32
+        or kind == RET32
+        or (kind == MOVSX_M and o.size == 2)
+        or (kind == MOV_MI and o.size <= 1)
+    ):
+        return EXITS
+    elif (
+        kind == JMP_R or kind == JMP_M or kind == CALL_R or kind == CALL_M or kind == PUSH_M
+    ) and o.size == 2:
+        return EXITS
+    elif ((kind == JZ or kind == JNZ or kind == JCC or kind == CMOV_R) and o.size == 2) or kind == SETCC_R:
+        return READS
+    elif kind == INC32 or kind == DEC32:
+        return 0  # CF is older: those before it are needed if its own are
+    elif kind == INC32_M or kind == DEC32_M:
+        return EXITS
+    elif kind == SHIFT_RI or kind == SHIFT_RC:
+        if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC:
+            return 0  # a count of 0 leaves the flags alone
+        return READS
+    elif kind == ROL32_I or kind == ROR32_I or (kind == BSWAP and o.size == 2):
+        return 0
+    elif o.size != 2:
+        return READS | EXITS | CALLS
+    elif (kind == MUL_R and (o.sub == 4 or o.sub == 5)) or kind == NEG_R or kind == IMUL_RI:
+        return SETS
+    elif (kind == MUL_M and (o.sub == 4 or o.sub == 5)) or kind == IMUL_MI:
+        return SETS | EXITS
+    elif kind == CMOV_M:
+        return READS | EXITS
+    elif kind == LEAVE_FRAME:
+        return EXITS
+    elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
+        return READS
+    return READS | EXITS | CALLS
+
+
+def put_byte(c, reg, shift_):
+    """An 8-bit register = AL; its others stay. (A byte store would stall the next load of all of it.)"""
+    load(c, HCX, register_at(c, reg))
+    with_register(c, 0x88, 0, HAX, 5 if shift_ else HCX)  # MOV CH or CL, AL
+    store64(c, HCX, register_at(c, reg))
+
+
+def translate(c, block):
+    """Translate a block; it stays interpreted if the arena is full."""
+    first: u32 = c.blocks[block].ops
+    count: u32 = c.blocks[block].count
+    live: u32 = 0
+    flags_live: u32 = 1
+    t: u32
+    j: u32 = 0
+    entry: u32
+    if cython.compiled:
+        if c.code_used + ROOM > ARENA:
+            return
+        for j in range(count):  # backwards: whose flags are wanted
+            t = traits(cython.address(c.ops[first + count - 1 - j]))
+            if flags_live:
+                live |= cython.cast(u32, 1) << (count - 1 - j)
+            if t & SETS:
+                flags_live = 0
+            if t & (READS | EXITS):
+                flags_live = 1
+        c.stubs_used = 0
+        c.known = UNKNOWN
+        c.host_flags = 0
+        c.count_translated += 1
+        linked_entry(c, block, count)
+        entry = c.code_used
+        j = 0
+        while j < count:
+            j = operation(c, cython.address(c.ops[first + j]), first, j, count, (live >> j) & 1)
+        for j in range(c.stubs_used):
+            finish_stub(c, cython.address(c.stubs[j]), count)
+        c.blocks[block].native = entry
+
+
+def operation(c, o, first, j, count, live):
+    """Translate operation `j` of a block; returns the number of the next."""
+    kind: u32 = o.kind
+    t: u32 = traits(o)
+    last: u32 = j + 1 == count
+    taken: u32
+    branch: cython.pointer(Op)
+    if t & CALLS:
+        call_interpreter(c, o, first, j, count)
+    elif kind == MOV32_RR:
+        load(c, HAX, register_at(c, o.rm))
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == MOV32_RI:
+        constant(c, HAX, o.imm)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == LOAD32:
+        load_operand(c, j, o, 2)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == STORE32:
+        store_operand(c, j, o, VALUE_REG, o.reg, 0)
+    elif kind == STORE32_I or kind == MOV_MI:
+        store_operand(c, j, o, VALUE_IMM, 0, o.imm)
+    elif kind == LOAD8:
+        load_operand(c, j, o, 0)
+        put_byte(c, o.reg, o.rsh)
+    elif kind == STORE8:
+        store_operand(c, j, o, VALUE_BYTE, 0, byte_at(c, o.reg, o.rsh))
+    elif kind == LOAD16:
+        load_operand(c, j, o, 1)
+        load(c, HCX, register_at(c, o.reg))
+        put8(c, 0x66)
+        with_register(c, X_STORE, 0, HAX, HCX)
+        store64(c, HCX, register_at(c, o.reg))
+    elif kind == STORE16:
+        store_operand(c, j, o, VALUE_REG, o.reg, 0)
+    elif kind == MOVZX8_M or kind == MOVZX16_M:
+        load_operand(c, j, o, 0 if kind == MOVZX8_M else 1)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == MOVSX_M:
+        load_operand(c, j, o, o.sub)
+        with_register(c, X_MOVSX8 if o.sub == 0 else X_MOVSX16, 0, HAX, HAX)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == MOVZX8_R:
+        with_field(c, X_MOVZX8, 0, HAX, byte_at(c, o.rm, o.msh))
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == MOVZX_R or kind == MOVSX_R:
+        load(c, HAX, register_at(c, o.rm))
+        if o.msh:
+            shift(c, 5, 0, HAX, 8)
+            c.host_flags = 0
+        taken = X_MOVZX8 if kind == MOVZX_R else X_MOVSX8
+        with_register(c, taken + o.sub, 0, HAX, HAX)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == MOV_RR:
+        with_field(c, X_MOVZX8, 0, HAX, byte_at(c, o.rm, o.msh))
+        put_byte(c, o.reg, o.rsh)
+    elif kind == MOV_RI:
+        constant(c, HAX, o.imm)
+        put_byte(c, o.reg, o.rsh)
+    elif kind == LEA32:
+        effective_address(c, o)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == NOP:
+        pass
+    elif kind == NOT_R:
+        load(c, HAX, register_at(c, o.reg))
+        put8(c, 0xF7)
+        put8(c, 0xD0)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == XCHG_RR:
+        load(c, HAX, register_at(c, o.reg))
+        load(c, HCX, register_at(c, o.rm))
+        store64(c, HAX, register_at(c, o.rm))
+        store64(c, HCX, register_at(c, o.reg))
+    elif kind == CWD:
+        load(c, HAX, register_at(c, RAX))
+        put8(c, 0x99)
+        store64(c, HDX, register_at(c, RDX))
+    elif kind == CBW:
+        load(c, HAX, register_at(c, RAX))
+        put8(c, 0x98)
+        store64(c, HAX, register_at(c, RAX))
+    elif kind == PUSH32:
+        push(c, j, o, VALUE_REG, o.reg, 0)
+    elif kind == PUSH32_I:
+        push(c, j, o, VALUE_IMM, 0, o.imm)
+    elif kind == PUSH_M:
+        load_operand(c, j, o, 2)
+        with_register(c, X_STORE, 0, HAX, H15)
+        push(c, j, o, VALUE_RESULT, 0, 0)
+    elif kind == POP32:
+        load_stack(c, j, o)
+        drop_stack(c, 4)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
+        load(c, HAX, register_at(c, o.reg))
+        if kind == CMPJ32_RI:
+            constant(c, HCX, o.imm)
+        else:
+            load(c, HCX, register_at(c, o.rm))
+        arithmetic(c, 8 if kind == TESTJ32_RR else 7, 1, 2)
+    elif kind == INC32 or kind == DEC32:
+        load(c, HAX, register_at(c, o.reg))
+        step_register(c, live, kind == DEC32)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == INC32_M or kind == DEC32_M:
+        load_to_modify(c, j, o)
+        step_register(c, live, kind == DEC32_M)
+        with_register(c, X_STORE, 0, HAX, H15)
+        write_back(c, j, o)
+    elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
+        load(c, HAX, register_at(c, o.reg))
+        shifted(c, live, 4 if kind == SHL32_I else 5 if kind == SHR32_I else 7, o.imm & 31)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == IMUL32_RR:
+        load(c, HAX, register_at(c, o.reg))
+        load(c, HCX, register_at(c, o.rm))
+        multiplied(c, live)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == IMUL32_RM:
+        load_operand(c, j, o, 2)
+        load(c, HCX, register_at(c, o.reg))
+        multiplied(c, live)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == IMUL_RI or kind == IMUL_MI:
+        if kind == IMUL_MI:
+            load_operand(c, j, o, 2)
+        else:
+            load(c, HAX, register_at(c, o.rm))
+        constant(c, HCX, o.imm)
+        multiplied(c, live)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == MUL_R or kind == MUL_M:
+        if kind == MUL_M:
+            load_operand(c, j, o, 2)
+            with_register(c, X_STORE, 0, HAX, HCX)
+        else:
+            load(c, HCX, register_at(c, o.reg))
+        load(c, HAX, register_at(c, RAX))
+        opcode(c, 0xF7, 0, 0, 0, 0)
+        put8(c, 0xC0 | (o.sub << 3) | HCX)
+        store64(c, HAX, register_at(c, RAX))
+        store64(c, HDX, register_at(c, RDX))
+        c.host_flags = 0
+        if live:  # as `arith.multiplied`
+            with_register(c, 0x190, 0, 0, HCX)  # SETO CL
+            with_register(c, X_MOVZX8, 0, HCX, HCX)
+            with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
+            store64(c, HCX, field(c, cython.address(c.cc_a)))
+        remember(c, live, CC_SHIFT, 2)
+    elif kind == NEG_R:
+        load(c, HCX, register_at(c, o.reg))
+        constant(c, HAX, 0)
+        arithmetic(c, 5, live, 2)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == SETCC_R:
+        taken = prepare(c, o.sub)
+        with_register(c, X_SETCC + taken, 0, 0, HAX)
+        put_byte(c, o.reg, o.rsh)
+    elif kind == CMOV_R:
+        taken = prepare(c, o.sub)
+        load(c, HAX, register_at(c, o.reg))
+        with_field(c, X_CMOV + taken, 0, HAX, register_at(c, o.rm))
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == CMOV_M:  # memory is read whether or not
+        load_operand(c, j, o, 2)
+        with_register(c, X_STORE, 0, HAX, H15)
+        taken = prepare(c, o.sub)
+        load(c, HAX, register_at(c, o.reg))
+        with_register(c, X_CMOV + taken, 0, HAX, H15)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == LEAVE_FRAME:
+        load_frame(c, j, o)
+        load(c, HCX, register_at(c, RBP))
+        with_memory(c, X_LEA, 0, HCX, HCX, NO_REG, 0, 4)
+        store64(c, HCX, register_at(c, RSP))
+        store64(c, HAX, register_at(c, RBP))
+    elif kind == BSWAP:
+        load(c, HAX, register_at(c, o.reg))
+        put8(c, 0x0F)
+        put8(c, 0xC8 | HAX)
+        store64(c, HAX, register_at(c, o.reg))
+    elif kind == ROL32_I or kind == ROR32_I:
+        rotate(c, o, live)
+    elif kind == SHIFT_RC and o.size == 2 and o.sub >= 4:
+        shift_by_cl(c, o, live)
+    elif kind == SHIFT_RI or kind == SHIFT_RC:
+        call_shift(c, o)
+    elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
+        call_double_shift(c, o)
+    elif kind == JMP:
+        leave_to(c, o.off + o.imm, count)
+        return count
+    elif kind == JZ or kind == JNZ or kind == JCC:
+        taken = jump_if(c, prepare(c, o.sub))
+        leave_to(c, o.off, count)
+        bind(c, taken)
+        leave_to(c, o.off + o.imm, count)
+        return count
+    elif kind == CALL32:
+        push(c, j, o, VALUE_RETURN, 0, o.off)
+        leave_to(c, o.off + o.imm, count)
+        return count
+    elif kind == RET32:
+        load_stack(c, j, o)
+        drop_stack(c, 4 + o.imm)
+        store64(c, HAX, field(c, cython.address(c.eip)))
+        finish(c, count)
+        return count
+    elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
+        if kind == JMP_R or kind == CALL_R:
+            load(c, HAX, register_at(c, o.reg))
+        else:
+            load_operand(c, j, o, 2)
+        if kind == CALL_R or kind == CALL_M:
+            with_register(c, X_STORE, 0, HAX, H15)
+            push(c, j, o, VALUE_RETURN, 0, o.off)
+            with_register(c, X_STORE, 0, H15, HAX)
+        store64(c, HAX, field(c, cython.address(c.eip)))
+        finish(c, count)
+        return count
+    else:
+        two_operands(c, o, j, live)
+    if last:
+        leave_to(c, o.off, count)
+    return j + 1
+
+
+def two_operands(c, o, j, live):
+    """ADD OR ADC SBB AND SUB XOR CMP TEST in all their forms."""
+    kind: u32 = o.kind
+    sub: u32 = o.sub
+    size: u32 = o.size
+    if size == 0 and not (kind == ALU_MR or kind == ALU_MI):
+        if kind == CMP8_RM or kind == ALU8_RM:
+            load_operand(c, j, o, 0)
+            with_register(c, X_STORE, 0, HAX, HCX)
+            with_field(c, X_MOVZX8, 0, HAX, byte_at(c, o.reg, o.rsh))
+        elif kind == CMP8_MI:
+            load_operand(c, j, o, 0)
+            constant(c, HCX, o.imm)
+        else:
+            with_field(c, X_MOVZX8, 0, HAX, byte_at(c, o.reg, o.rsh))
+            if kind == CMP8_RI or kind == TEST8_RI or kind == ALU8_RI:
+                constant(c, HCX, o.imm)
+            else:
+                with_field(c, X_MOVZX8, 0, HCX, byte_at(c, o.rm, o.msh))
+        arithmetic(c, sub, live, 0)
+        if sub < 7:
+            put_byte(c, o.reg, o.rsh)
+        return
+    if (
+        kind == ALU_MR
+        or kind == ALU_MI
+        or kind == ADD32_MR
+        or kind == ADD32_MI
+        or kind == CMP32_MR
+        or kind == CMP32_MI
+    ):
+        if sub >= 7:
+            load_operand(c, j, o, size)
+        else:
+            load_to_modify(c, j, o)
+        if sub == 2 or sub == 3:  # R14 is where the operand lies, and `arithmetic` needs it
+            store64(c, H14, field(c, cython.address(c.native_place)))
+        if kind == ALU_MI or kind == ADD32_MI or kind == CMP32_MI:
+            constant(c, HCX, o.imm)
+        elif size == 0:
+            with_field(c, X_MOVZX8, 0, HCX, byte_at(c, o.reg, o.rsh))
+        else:
+            load(c, HCX, register_at(c, o.reg))
+        arithmetic(c, sub, live, size)
+        if sub < 7:
+            if sub == 2 or sub == 3:
+                load64(c, H14, field(c, cython.address(c.native_place)))
+            with_register(c, X_STORE, 0, HAX, H15)
+            write_back(c, j, o)
+        return
+    if (
+        kind == ALU_RM
+        or kind == ADD32_RM
+        or kind == OR32_RM
+        or kind == AND32_RM
+        or kind == SUB32_RM
+        or kind == XOR32_RM
+        or kind == CMP32_RM
+    ):
+        load_operand(c, j, o, 2)
+        with_register(c, X_STORE, 0, HAX, HCX)
+        load(c, HAX, register_at(c, o.reg))
+    else:
+        load(c, HAX, register_at(c, o.reg))
+        if (
+            kind == ALU_RI
+            or kind == ADD32_RI
+            or kind == OR32_RI
+            or kind == AND32_RI
+            or kind == SUB32_RI
+            or kind == XOR32_RI
+            or kind == CMP32_RI
+            or kind == TEST32_RI
+        ):
+            constant(c, HCX, o.imm)
+        else:
+            load(c, HCX, register_at(c, o.rm))
+    arithmetic(c, sub, live, 2)
+    if sub < 7:
+        store64(c, HAX, register_at(c, o.reg))
+
+
+def call_interpreter(c, o, first, j, count):
+    """Have the interpreter do operation `j`."""
+    fault: u32
+    with_register(c, X_STORE, 1, HBX, HDI)
+    constant(c, HSI, first + j)
+    call(c, cython.cast(cython.p_void, interpret))
+    c.known = UNKNOWN
+    c.host_flags = 0
+    if j + 1 == count:
+        with_immediate(c, 7, 0, HAX, 1)
+        fault = jump_if(c, ZERO)
+        if o.ends:
+            finish(c, count)
+        else:
+            leave_to(c, o.off, count)
+        bind(c, fault)
+        leave_early(c, j)
+        return
+    if changes_segments(o.kind):
+        with_immediate(c, 7, 0, HAX, 1)
+        fault = jump_if(c, ZERO)
+        leave_early(c, j + 1)
+        bind(c, fault)
+        leave_early(c, j)
+        return
+    with_register(c, X_TEST, 0, HAX, HAX)
+    fault = jump_if(c, ZERO)
+    with_immediate(c, 7, 0, HAX, 1)
+    first = jump_if(c, ZERO)
+    leave_early(c, j + 1)
+    bind(c, first)
+    leave_early(c, j)
+    bind(c, fault)
+
+
+def changes_segments(kind):
+    """Whether the address space may no longer be flat after an operation."""
+    return kind == MOV_SEG_R or kind == MOV_SEG_M or kind == POP_SEG or kind == LOAD_FAR
