@@ -64,6 +64,10 @@ EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
 EXIT_TASK_SWITCH = cython.declare(u32, 20)
 EXIT_IRET = cython.declare(u32, 22)
 EXIT_SOFTWARE_INTERRUPT = cython.declare(u32, 23)
+EXIT_NMI = cython.declare(u32, 27)
+EXIT_PUSHF = cython.declare(u32, 29)
+EXIT_POPF = cython.declare(u32, 30)
+EXIT_ICEBP = cython.declare(u32, 31)
 
 
 # The hit path of memory, inline
@@ -393,8 +397,14 @@ def raise_event(c, vector, kind, error, has_error, length):
     """Deliver an event and whatever its delivery raises; 1 when the backend is to be told something."""
     how: u32
     second: u32
+    injected: u32 = c.injecting
+    c.injecting = 0
     while True:
-        if (kind == EVENT_EXCEPTION or kind >= EVENT_PRIVILEGED) and wanted(c, vector, error):
+        if (
+            not injected
+            and (kind == EVENT_EXCEPTION or kind >= EVENT_PRIVILEGED)
+            and wanted(c, vector, error)
+        ):
             c.fault = FAULT_NONE
             c.info.kind = EXIT_EXCEPTION
             c.info.event_kind = kind
@@ -402,8 +412,13 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.info.error_code = error
             c.info.has_error_code = has_error
             c.info.instruction_length = length
+            c.info.next_rip = (c.eip + length) & M32
             c.info.fault_address = c.fault_address if vector == VEC_PF else 0
             c.fault_address = NO_PAGE
+            if vector == VEC_DB:
+                c.info.debug_status = c.debug_bits
+                c.info.data = c.debug_before if c.debug_bits else c.debug[6]
+                c.debug_bits = 0
             return 1
         c.fault = FAULT_NONE
         if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
@@ -414,6 +429,9 @@ def raise_event(c, vector, kind, error, has_error, length):
         if kind == EVENT_NMI:
             c.shadow |= BLOCKED_NMI
         events.deliver(c, vector, kind, error, has_error, length)
+        injected = 0
+        if vector == VEC_DB:
+            c.debug_bits = 0
         if c.fault == FAULT_NONE:
             c.info.vectoring = 0
             c.info.nmi_unblocking = 0
@@ -457,6 +475,7 @@ def attend(c):
     """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
     if c.special & SPECIAL_INJECT:
         c.special &= SPECIAL_INJECT ^ M32
+        c.injecting = 1
         if raise_event(
             c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length
         ):
@@ -469,13 +488,23 @@ def attend(c):
             if raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0):
                 return 1
         return 0
+    if c.special & SPECIAL_NMI and not c.shadow & (SHADOW_MOV_SS | (0 if c.nmi_virtual else BLOCKED_NMI)):
+        c.special &= SPECIAL_NMI ^ M32
+        if c.on_nmi:
+            c.info.kind = EXIT_NMI
+            return 1
+        return raise_event(c, VEC_NMI, EVENT_NMI, 0, 0, 0)
     if c.on_nmi_window and not c.shadow:
         c.info.kind = EXIT_NMI_WINDOW
         return 1
     if c.on_window and c.flags & F_IF and not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
         c.info.kind = EXIT_INTERRUPT_WINDOW
         return 1
-    if c.on_interrupt and intr_level(c):
+    if (
+        c.on_interrupt
+        and intr_level(c)
+        and not (c.on_interrupt_if and (c.shadow & (SHADOW_STI | SHADOW_MOV_SS) or not c.flags & F_IF))
+    ):
         c.info.kind = EXIT_EXTERNAL_INTERRUPT
         return 1
     if c.activity_now == HALTED:
@@ -672,8 +701,7 @@ def breakpoint_here(c):
 
 def debug_exception(c, hit):
     """#DB with these bits in DR6; 1 when the backend is to be told something."""
-    c.debug[6] |= hit
-    c.info.debug_status = hit
+    system.note_debug(c, hit)
     return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
 
 
@@ -793,6 +821,10 @@ def stack_frame(c, o):
             c.regs[RSP] = sp
             return
         operands.put(c, RBP, 0, size, value)
+    elif kind == PUSHF and c.on_pushf:
+        system.stop(c, EXIT_PUSHF, o)
+    elif kind == POPF and c.on_popf:
+        system.stop(c, EXIT_POPF, o)
     elif (kind == PUSHF or kind == POPF) and virtual8086.trapped(c):
         if kind == PUSHF:
             virtual8086.push_flags(c, size)
@@ -909,6 +941,8 @@ def transfer_control(c, o):
             software_interrupt(c, o.imm, EVENT_SOFTWARE, o.length)
     elif kind == INT3:
         software_interrupt(c, VEC_BP, EVENT_SOFTWARE_EXCEPTION, o.length)
+    elif kind == INT1 and c.on_icebp:
+        system.stop(c, EXIT_ICEBP, o)
     elif kind == INT1:
         software_interrupt(c, VEC_DB, EVENT_PRIVILEGED, o.length)
     elif kind == SYSENTER:
