@@ -288,6 +288,8 @@ cdef struct Stub:       # what the way of an access through the TLB leads to whe
     u32 site
     u32 limit_site      # of the segment's check, 0 if it has none
     u32 resume
+    u32 changed         # registers, as masks: in which state the block is where it leaves for this way,
+    u32 held            # and where it comes back
     u32 op
     u32 seg
     u32 size
@@ -467,6 +469,8 @@ cdef class State:
     cdef u32 known              # while translating: the `cc_op` and size of the flags, and which the host has
     cdef u32 known_size
     cdef u32 host_flags
+    cdef u32 held               # general registers, as a mask, that are in their host registers,
+    cdef u32 changed            # and that the record does not know yet
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied
