@@ -115,6 +115,8 @@ def drop_all(c):
         c.page_blocks[page] = 0
         c.page_code[page] = 0
         c.buckets[bucket(c.blocks[i].at, c.blocks[i].mode)] = 0
+        c.blocks[i].valid = 0
+    c.blocks[0].link = 0  # what a run began with
     c.blocks_used = 1
     c.ops_used = 0
     native.forget_all(c)

@@ -655,11 +655,24 @@ def find(c: State, eip: u64, last: s64) -> s64:
     return b
 
 
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def count_run(c: State, block: s64) -> cython.void:
+    """A block is about to run: one that runs often is worth host code."""
+    if c.translate_after and not c.blocks[block].native and c.blocks[block].mode & MODE_FLAT:
+        c.blocks[block].runs += 1
+        if c.blocks[block].runs == c.translate_after:
+            native.translate(c, block)
+
+
 def step(c):
     """Execute the block at CS:EIP and, as long as nothing is pending, those that follow it."""
     eip: u64 = c.eip
     first: u32 = MAX_OPS
     count: u32 = 1
+    stop_at: u64
     b: s64 = find(c, eip, 0)
     if b == 0:
         if eip > c.limit[CS]:
@@ -675,10 +688,12 @@ def step(c):
         if b == 0:
             return
     if b > 0:
+        count_run(c, b)
         first = c.blocks[b].ops
         count = c.blocks[b].count
-        if c.icount + count > c.stop_at:
-            count = c.stop_at - c.icount
+        stop_at = c.stop_at  # read once: `stop` may make it 0 meanwhile, from another thread
+        if c.icount + count > stop_at:
+            count = stop_at - c.icount if stop_at > c.icount else 1
     if c.special & (SPECIAL_SHADOW | SPECIAL_TRAP | SPECIAL_DEBUG | SPECIAL_RESUME):
         count = 1
     c.block_eip = eip
@@ -1790,10 +1805,8 @@ def execute(c, j, end):
         if c.blocks[block].native:
             if left:
                 native.link(c, left, block, c.eip, from_eip)
-        elif c.translate_after and c.blocks[block].mode & MODE_FLAT:
-            c.blocks[block].runs += 1
-            if c.blocks[block].runs == c.translate_after:
-                native.translate(c, block)
+        else:
+            count_run(c, block)
         c.current = block
         c.block_eip = c.eip
         start = j = c.blocks[block].ops

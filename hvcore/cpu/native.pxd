@@ -11,6 +11,11 @@ cdef extern from *:
         return p == MAP_FAILED ? NULL : (unsigned char *)p;
     }
 
+    static inline void unmap_code(unsigned char *code, size_t size) {
+        if (code)
+            munmap(code, size);
+    }
+
     static inline unsigned long long enter_code(void *enter, void *c, void *code) {
         return ((unsigned long long (*)(void *, void *))enter)(c, code);
     }
@@ -22,6 +27,7 @@ cdef extern from *:
     #endif
     """
     u8 *map_code(size_t size) noexcept nogil
+    void unmap_code(u8 *code, size_t size) noexcept nogil
     u64 enter_code(void *enter, void *c, void *code) noexcept nogil
     const bint HOST_IS_X86_64
 
@@ -84,6 +90,7 @@ cdef void leave_early(State c, u32 done) noexcept nogil
 cdef void linked_entry(State c, s64 block, u32 count) noexcept nogil
 cdef Stub *stub(State c, u32 kind, u32 j, Op *o) noexcept nogil
 cdef void effective_address(State c, Op *o) noexcept nogil
+cdef u32 checked(u32 seg) noexcept nogil
 cdef void look_up(State c, Stub *s, u32 tag) noexcept nogil
 cdef void read_host(State c, u32 size) noexcept nogil
 cdef void load_operand(State c, u32 j, Op *o, u32 size) noexcept nogil

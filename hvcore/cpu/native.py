@@ -13,9 +13,10 @@ page, or through the TLB to one of another, becomes a jump (`link`), which looks
 Conventions of the code that is made here: RBX is the record, R12 the guest's memory, R13 the half of the TLB that
 the privilege level sees. Within a block the guest's registers but ESP stay in host registers of their own
 (`home`): loaded when first wanted, written to the record before anything that may leave or calls a function.
-RAX, RCX and RDX are for the moment; R14 and R15 hold what must live across a call. A block returns 0 when it came to its end,
-PARTIAL when it left after `native_done` operations, or the place of a jump that may be linked. Blocks begin with
-a *linked entry* for jumps from other blocks, which expects the new EIP in RAX; `Block.native` is what follows it.
+RAX, RCX and RDX are for the moment; R14 and R15 hold what must live across a call. A block returns 0 when it came
+to its end, PARTIAL when it left after `native_done` operations, or the place of a jump that may be linked. Blocks
+begin with a *linked entry* for jumps from other blocks, which expects the new EIP in RAX; `Block.native` is what
+follows it.
 
 Compiled only; where memory may not be executed, or on another host, every block is interpreted.
 """
@@ -38,6 +39,7 @@ READS = cython.declare(u32, 2)
 KEEPS_CARRY = cython.declare(u32, 16)  # INC and DEC: all but CF
 EXITS = cython.declare(u32, 4)  # it may fault, and the flags must stand in the record then
 CALLS = cython.declare(u32, 8)  # it has no translation
+MODIFIES = cython.declare(u32, 32)  # memory: the block may be left behind it, written over, with its flags
 
 TLB_READ = cython.declare(u32, 0)  # offsets in a `Tlb`
 TLB_WRITE = cython.declare(u32, 8)
@@ -339,10 +341,15 @@ def effective_address(c, o):
         with_memory(c, X_LEA, 0, HAX, base, index, o.scale, o.disp & M32)
 
 
+def checked(seg):
+    """Whether an access looks at its segment: of ES, SS and DS a flat address space says all."""
+    return seg >= FS or seg == CS  # which may not be written, and perhaps not be read
+
+
 def look_up(c, s, tag):
     """RAX = the host offset of the linear address in EAX, by the TLB entry's `tag`; the stub where it misses."""
     n: u32 = 1 << s.size
-    if s.seg >= FS:  # the others are flat
+    if checked(s.seg):
         with_register(c, X_STORE, 0, HAX, H14)
         with_memory(c, X_LEA, 1, HDX, HAX, NO_REG, 0, n)
         if tag == TLB_READ:
@@ -512,7 +519,7 @@ def long_way_arguments(c, s):
         if s.size == 0:
             with_register(c, X_MOVZX8, 0, HCX, HCX)
     else:
-        with_register(c, X_STORE, 0, H14 if s.seg >= FS else HAX, HDX)
+        with_register(c, X_STORE, 0, H14 if checked(s.seg) else HAX, HDX)
         if s.kind == STUB_MODIFY:
             store64(c, HDX, field(c, cython.address(c.native_off)))
         if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
@@ -855,7 +862,7 @@ def multiplied(c, live):
 
 
 def traits(o):
-    """What an operation does with flags and whether it may leave: SETS, READS, EXITS, CALLS."""
+    """What an operation does with flags and whether it may leave: SETS, READS, EXITS, MODIFIES, CALLS."""
     kind: u32 = o.kind
     if (not o.isreg and o.addr != 2) or o.rep or o.lock:
         return READS | EXITS | CALLS
@@ -869,6 +876,7 @@ def traits(o):
             SETS
             | (READS if o.sub == 2 or o.sub == 3 else 0)
             | (0 if kind == ALU_RR or kind == ALU_RI else EXITS)
+            | (MODIFIES if (kind == ALU_MR or kind == ALU_MI) and o.sub < 7 else 0)
         )
     elif ADD32_RR <= kind <= TEST32_RI or kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
         if (
@@ -881,7 +889,9 @@ def traits(o):
         ):
             return SETS | EXITS
         return SETS
-    elif kind == ADD32_MR or kind == ADD32_MI or kind == CMP32_MR or kind == CMP32_MI:
+    elif kind == ADD32_MR or kind == ADD32_MI:
+        return SETS | EXITS | MODIFIES
+    elif kind == CMP32_MR or kind == CMP32_MI:
         return SETS | EXITS
     elif kind == CMP8_RR or kind == CMP8_RI or kind == TEST8_RR or kind == TEST8_RI:
         return SETS
@@ -938,7 +948,7 @@ def traits(o):
     elif kind == INC32 or kind == DEC32:
         return KEEPS_CARRY
     elif kind == INC32_M or kind == DEC32_M:
-        return KEEPS_CARRY | EXITS
+        return KEEPS_CARRY | EXITS | MODIFIES
     elif kind == SHIFT_RI or kind == SHIFT_RC:
         if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC:
             return 0  # a count of 0 leaves the flags alone
@@ -961,7 +971,7 @@ def traits(o):
 
 
 def put_byte(c, reg, shift_):
-    """An 8-bit register = AL; its others stay. (A byte store would stall the next load of all of it.)"""
+    """An 8-bit register = AL; the other bits stay."""
     get(c, reg, HCX)
     with_register(c, 0x88, 0, HAX, 5 if shift_ else HCX)  # MOV CH or CL, AL
     put(c, reg, HCX)
@@ -978,11 +988,11 @@ def translate(c, block):
     j: u32 = 0
     entry: u32
     if cython.compiled:
-        if c.code_used + ROOM > ARENA:
+        if not c.code or c.code_used + ROOM > ARENA:
             return
         for j in range(count):  # backwards: whose flags are wanted
             t = traits(cython.address(c.ops[first + count - 1 - j]))
-            if flags_live or (carry_live and not t & KEEPS_CARRY):
+            if flags_live or (carry_live and not t & KEEPS_CARRY) or t & MODIFIES:
                 live |= cython.cast(u32, 1) << (count - 1 - j)
             if t & KEEPS_CARRY:
                 carry_live |= flags_live
@@ -1331,7 +1341,7 @@ def call_interpreter(c, o, first, j, count):
     if j + 1 == count:
         with_immediate(c, 7, 0, HAX, 1)
         fault = jump_if(c, ZERO)
-        if o.ends:
+        if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
             finish(c, count)
         else:
             leave_to(c, o.off, count)

@@ -373,7 +373,7 @@ class Processor(State):
         """Take over what `intercepts` says now."""
         i: cython.int
         w = self.intercepts
-        self.on_interrupt = w.external_interrupt
+        self.on_interrupt = EVERYTHING if w.external_interrupt else 0  # host code ANDs it with the pin
         self.on_interrupt_if = w.interrupt_if
         self.on_nmi = w.nmi
         self.nmi_virtual = w.nmi_virtual

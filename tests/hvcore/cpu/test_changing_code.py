@@ -30,22 +30,30 @@ from tests.hvcore.cpu.bench import (
 )
 from tests.hvcore.cpu.test_paging import DIRECTORY, FRAME, PAE, PAGE, PG, PS, WP, P, Paged, U, W
 
-PROGRAMS = int(os.environ.get("DEVMODEL_CHANGING_CODE", "3000" if COMPILED else "40"))
+PROGRAMS = int(os.environ.get("DEVMODEL_CHANGING_CODE", "1500" if COMPILED else "40"))
 ALIAS = PAGE + 0x10000
 OTHER = FRAME + 0x1000
 UNDEFINED, GENERAL, PAGE_FAULT = 6, 13, 14
+HOW = ("interpreted", "translated")
 
 
-@pytest.fixture
-def flat() -> Bench:
+def translate(bench: Bench, how: str) -> None:
+    """Have every block translated before it runs, or none."""
+    bench.processor.translate_after = int(how == "translated")
+
+
+@pytest.fixture(params=HOW, ids=HOW)
+def flat(request: pytest.FixtureRequest) -> Bench:
     bench = Bench(32, 1 << 20)
+    translate(bench, request.param)
     bench.processor.set_gpr(EDX, 0)  # not what reset leaves there
     return bench
 
 
-@pytest.fixture
-def paged() -> Paged:
+@pytest.fixture(params=HOW, ids=HOW)
+def paged(request: pytest.FixtureRequest) -> Paged:
     paged = Paged()
+    translate(paged, request.param)
     paged.processor.set_gpr(EDX, 0)
     catch(paged)
     return paged
@@ -350,9 +358,7 @@ def test_code_is_not_written_through_a_mapping_that_may_only_be_read(paged: Page
     assert paged.processor.gpr(EAX) == 5
 
 
-def test_no_execute_is_a_property_of_the_mapping_and_not_of_the_code() -> None:
-    paged = Paged()
-    catch(paged)
+def test_no_execute_is_a_property_of_the_mapping_and_not_of_the_code(paged: Paged) -> None:
     pointers, directory, table = 0x110000, 0x111000, 0x112000
     p = paged.processor
     paged.memory.write(pointers, struct.pack("<QQQQ", directory | P, 0, 0, 0))
@@ -538,8 +544,11 @@ def start(bench: Paged, registers: list[int], code: bytes, base: int) -> None:
         bench.write(FRAME + 0x4000 - 2 * offset, bytes(data[offset : offset + 0x1000]))
 
 
-def test_random_code_that_writes_over_itself_never_runs_stale() -> None:
+@pytest.mark.parametrize("how", HOW)
+def test_random_code_that_writes_over_itself_never_runs_stale(how: str) -> None:
     ours, reference = Paged(), Forgetful()
+    translate(ours, how)
+    translate(reference, "interpreted")
     catch(ours)
     catch(reference)
     for seed in range(PROGRAMS):
@@ -569,9 +578,12 @@ def test_random_code_that_writes_over_itself_never_runs_stale() -> None:
         assert ours.memory.host[FRAME : FRAME + 0x5000] == reference.memory.host[FRAME : FRAME + 0x5000], seed
 
 
-def test_random_changes_of_mappings_and_rights_are_obeyed_at_once() -> None:
+@pytest.mark.parametrize("how", HOW)
+def test_random_changes_of_mappings_and_rights_are_obeyed_at_once(how: str) -> None:
     """Four linear pages show two frames whose code jumps between pages; entries, ring and bytes change meanwhile."""
     ours, reference = Paged(), Forgetful()
+    translate(ours, how)
+    translate(reference, "interpreted")
     for bench in (ours, reference):
         catch(bench)
         bench.processor.set_cr(0, PG | WP | 0x11)

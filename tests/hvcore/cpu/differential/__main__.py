@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hvcore.cpu.differential", description=__doc__)
     parser.add_argument("--kind", choices=KINDS + BY_HAND, default="int32")
     parser.add_argument(
-        "--cases", type=int, default=20_000, help="how many programs; of integers each runs twice"
+        "--cases", type=int, default=20_000, help="how many programs; of integers each has two starts"
     )
     parser.add_argument("--seed", type=int, default=0, help="number of the first; go on where a run ended")
     parser.add_argument("--failures", type=int, default=5, help="stop after so many")

@@ -19,23 +19,31 @@ class Case(NamedTuple):
     rows: list[Instruction]
     base: int
     starts: list[Any]
-    pieces: int | None = None  # seed of how the subject's run is cut to pieces; None: not at all
+    pieces: int | None = (
+        None  # seed of how the subject's run is cut, and of more in `translated`; None: not cut
+    )
 
 
 class Pair:
     """The two machines."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, *, translate_after: int = 0) -> None:
         self.bits = bits
-        self.oracle, self.subject = Oracle(bits), Subject(bits)
+        self.translate_after = translate_after
+        self.renew()
         self.stops: dict[int, int] = {}
         self.instructions = 0
         self.beyond = 0  # runs that met a limit, which only the subject checks
         self.flags_of_no_account = False
 
+    @property
+    def translated(self) -> int:
+        """How many blocks became host code."""
+        return self.subject.processor.statistics["translated"]
+
     def renew(self) -> None:
         """New machines, for a failure may have left its mark."""
-        self.oracle, self.subject = Oracle(self.bits), Subject(self.bits)
+        self.oracle, self.subject = Oracle(self.bits), Subject(self.bits, self.translate_after)
 
     def differences(self, case: Case) -> list[str]:
         """What differs, in words; empty if nothing does. Raises `ImpossibleError` if it cannot be laid out."""
@@ -44,6 +52,8 @@ class Pair:
         self.oracle.load(placed.code, case.base)
         pieces = None if case.pieces is None else random.Random(case.pieces)
         for number, start in enumerate(case.starts):
+            for _ in range(2 if self.translate_after else 0):  # once to be translated, once to be linked
+                self.subject.run(start, case.base)
             before = self.subject.processor.icount
             ours = self.subject.run(start, case.base, pieces=pieces)
             self.instructions += self.subject.processor.icount - before
@@ -176,6 +186,8 @@ class Machines(Protocol):
     instructions: int
     beyond: int
 
+    @property
+    def translated(self) -> int: ...
     def renew(self) -> None: ...
     def differences(self, case: Case) -> list[str]: ...
     def plainer(self, start: Any) -> Iterator[Any]: ...

@@ -57,6 +57,10 @@ class FloatingPair:
         self.host: ctypes.CDLL = host
         self.renew()
 
+    @property
+    def translated(self) -> int:
+        return self.bench.processor.statistics["translated"]
+
     def renew(self) -> None:
         self.bench = Bench(32, 1 << 20)
         p = self.bench.processor

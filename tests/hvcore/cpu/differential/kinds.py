@@ -2,19 +2,24 @@
 
 import random
 
-from tests.hvcore.cpu.differential import floating, integers, native
+from tests.hvcore.cpu.differential import floating, integers, native, translated
 from tests.hvcore.cpu.differential.compare import Case, Machines, Pair
 from tests.hvcore.cpu.differential.machines import CODE
 from tests.hvcore.cpu.differential.program import ImpossibleError, place
 
-BITS = {"int32": 32, "int16": 16, "user32": 32}
-KINDS = ("int32", "int16", "x87", "sse")  # the suite's
+BITS = {"int32": 32, "int32-translated": 32, "int16": 16, "twins": 32, "user32": 32}
+KINDS = ("int32", "int32-translated", "int16", "twins", "x87", "sse")  # the suite's
+TRANSLATED = ("int32-translated", "twins")
 BY_HAND = ("user32",)
 
 
 def machines_for(kind: str) -> Machines:
     if kind == "user32":
         return native.NativePair()
+    if kind == "twins":
+        return translated.Twins()
+    if kind == "int32-translated":
+        return Pair(32, translate_after=1)
     return Pair(BITS[kind]) if kind in BITS else floating.FloatingPair()
 
 
@@ -28,7 +33,8 @@ def case_of(kind: str, seed: int) -> Case:
             r = random.Random(seed)
             base = CODE if r.random() < 0.8 else CODE + 0x1000 - r.randrange(64)
             place(rows, base)
-            return Case(rows, base, starts, r.randrange(1 << 30) if r.random() < 0.15 else None)
+            pieces = r.randrange(1 << 30) if kind == "twins" or r.random() < 0.15 else None
+            return Case(rows, base, starts, pieces)
         except ImpossibleError:
             continue
     raise AssertionError("no such case can be laid out")

@@ -14,9 +14,12 @@ In 16-bit code there is no paging, and every segment starts where SEGMENTS says.
 """
 
 import ctypes
+import functools
 import mmap
 import random
 import struct
+import threading
+import time
 from typing import NamedTuple
 
 import unicorn
@@ -35,7 +38,7 @@ MEMORY = 0x200000
 TABLES = 0x100000
 SEGMENTS = {ES: 0x0200, CS: 0, SS: 0, DS: 0x0100, FS: 0x0400, GS: 0x0040}  # selectors in real mode
 NEVER = CODE_END - 16  # a stop that is not reached; Unicorn wants one in memory that is present
-PATIENCE = 100_000  # microseconds, after which instructions are counted
+PATIENCE = 0.1  # seconds, after which instructions are counted
 ENDLESS = 30_000  # instructions; no case means to run as many
 REGISTERS = [
     x86.UC_X86_REG_EAX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX, x86.UC_X86_REG_EBX,
@@ -86,11 +89,44 @@ def page_tables() -> bytes:
     return struct.pack("<3072I", *directory, *first, *second)
 
 
+class Watchdog:
+    """Ends a run that does not. (Unicorn's own timeout starts a thread for every run, which takes longer than it.)"""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.running: unicorn.Uc | None = None
+        threading.Thread(target=self.watch, daemon=True).start()
+
+    def watch(self) -> None:
+        seen = 0
+        while True:
+            time.sleep(PATIENCE)
+            uc = self.running
+            if uc is not None and self.runs == seen:
+                uc.emu_stop()
+            seen = self.runs
+
+    def run(self, uc: unicorn.Uc, begin: int, at_most: int) -> None:
+        self.runs += 1
+        self.running = None if at_most else uc
+        try:
+            uc.emu_start(begin, NEVER, count=at_most)
+        finally:
+            self.running = None
+
+
+@functools.cache
+def watchdog() -> Watchdog:
+    """The only one."""
+    return Watchdog()
+
+
 class Oracle:
     """Unicorn."""
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
+        self.watchdog = watchdog()
         self.uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32 if bits == 32 else unicorn.UC_MODE_16)
         self.memory = mmap.mmap(-1, MEMORY)
         pointer = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
@@ -133,7 +169,7 @@ class Oracle:
         if at_most:
             uc.ctl_flush_tb()  # what was translated before would not count
         try:
-            uc.emu_start(base, NEVER, timeout=0 if at_most else PATIENCE, count=at_most)
+            self.watchdog.run(uc, base, at_most)
         except unicorn.UcError as error:
             self.vector = 6 if error.errno == unicorn.UC_ERR_INSN_INVALID else STRAYED
         if at_most:
@@ -151,9 +187,10 @@ class Oracle:
 class Subject:
     """This project's processor."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, translate_after: int = 0) -> None:
         self.bench = Bench(bits, MEMORY)
         p = self.processor = self.bench.processor
+        p.translate_after = translate_after
         self.host = self.bench.memory.host
         if bits == 32:
             self.bench.write(TABLES, page_tables())

@@ -24,7 +24,7 @@ def named_test(pair: Machines, case: Case, kind: str, seed: int) -> str:
     placed = place(case.rows, case.base)
     found = pair.differences(case)
     lines = [
-        f"def test_{kind}_case_{seed}_ends_as_in_the_oracle() -> None:",
+        f"def test_{kind.replace('-', '_')}_case_{seed}_ends_as_in_the_oracle() -> None:",
         *(f"    # {line}" for line in disassembly(placed.code, case.base, pair.bits)),
         *(f"    # {line}" for line in found),
         f'    code = bytes.fromhex("{placed.code.hex(" ")}")',
