@@ -20,13 +20,16 @@ class EventKind:
     SOFTWARE_INTERRUPT: Final = 4
     PRIVILEGED_SOFTWARE_EXCEPTION: Final = 5
     SOFTWARE_EXCEPTION: Final = 6
+    OTHER: Final = 7
 
 
 class Vector:
     """Exception vectors the core itself raises (SDM vol. 3 table 6-1)."""
 
     DB: Final = 1
+    NMI: Final = 2
     UD: Final = 6
+    DF: Final = 8
     GP: Final = 13
     PF: Final = 14
 
@@ -75,6 +78,24 @@ CR0_PG: Final = 1 << 31
 RIGHTS_L: Final = 1 << 13
 RIGHTS_DB: Final = 1 << 14
 RIGHTS_UNUSABLE: Final = 1 << 16
+
+
+CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13})
+SHUTDOWN: Final = -1
+
+
+def exception_during(first: int | None, second: int) -> int:
+    """Which exception a hypervisor reflects when `second` was met while exception `first` was being delivered.
+
+    `second` itself, DF in its place, or SHUTDOWN (SDM vol. 3 table 6-5). `first` is None for an event that is no
+    exception.
+    """
+    serious = second in CONTRIBUTORY or second == Vector.PF
+    if first == Vector.DF and serious:
+        return SHUTDOWN
+    if (first in CONTRIBUTORY and second in CONTRIBUTORY) or (first == Vector.PF and serious):
+        return Vector.DF
+    return second
 
 
 @attrs.frozen
@@ -139,6 +160,12 @@ class ExitHandlers:
     """The interrupt pin went up (or the host wants the vCPU's attention) while the guest ran."""
     interrupt_window: Callable[[], None]
     """The window that was asked for is open."""
+    acknowledge: Callable[[], int]
+    """The interrupt-acknowledge cycle of a processor that takes the interrupt itself: the vector, -1 for none."""
+    nmi: Callable[[], None]
+    """The NMI pin went up while the guest ran."""
+    nmi_window: Callable[[], None]
+    """An NMI can be injected, as was asked for."""
     triple_fault: Callable[[], None]
     crash: Callable[[str], None]
     """Nothing can be done about this exit: the domain is crashed, and the text says why."""
@@ -179,6 +206,9 @@ class HvmBackend(Protocol):
 
     def request_interrupt_window(self, wanted: bool) -> None:
         """Exit as soon as the guest becomes interruptible; the pin itself does not exit meanwhile."""
+
+    def request_nmi_window(self, wanted: bool) -> None:
+        """Exit as soon as an NMI can be injected."""
 
     def interrupt_shadow(self) -> int:
         """Blocking by STI, MOV SS and NMI, as bits of Shadow."""

@@ -106,6 +106,9 @@ class Vcpu:
                 task_switch=self._switch_task,
                 external_interrupt=self.interrupts.pin_raised,
                 interrupt_window=self.interrupts.window_open,
+                acknowledge=self.requests.acknowledge,
+                nmi=self.interrupts.nmi_raised,
+                nmi_window=self.interrupts.nmi_window_open,
                 triple_fault=self._platform.triple_fault,
                 crash=self._crash,
             )
@@ -138,6 +141,7 @@ class Vcpu:
     def reset(self, start_state: Callable[[GuestState], GuestState], firmware: bool = True) -> None:
         """Power on again, and start where the builder says; without `firmware`, with what that would have set up."""
         self.backend.reset()
+        self.interrupts.reset()
         self._msr.reset()
         if not firmware and self._msr.mtrr is not None:
             self._msr.mtrr.set_up()

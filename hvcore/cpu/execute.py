@@ -12,18 +12,17 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         arith,
         codecache,
+        control,
         decode,
-        events,
         flags,
+        frames,
         mmu,
         native,
         operands,
-        segments,
+        pending,
         sse,
         strings,
         system,
-        transfer,
-        virtual8086,
         x87,
     )
     from cython.cimports.hvcore.cpu.kinds import *
@@ -33,18 +32,17 @@ else:
     from hvcore.cpu import (
         arith,
         codecache,
+        control,
         decode,
-        events,
         flags,
+        frames,
         mmu,
         native,
         operands,
-        segments,
+        pending,
         sse,
         strings,
         system,
-        transfer,
-        virtual8086,
         x87,
     )
     from hvcore.cpu.constants import *
@@ -52,19 +50,6 @@ else:
 
     Op = object
     PARTIAL = 1  # and what else `native` has is never there
-
-# ExitKind
-EXIT_BUDGET = cython.declare(u32, 0)
-EXIT_EXTERNAL_INTERRUPT = cython.declare(u32, 1)
-EXIT_INTERRUPT_WINDOW = cython.declare(u32, 2)
-EXIT_NMI_WINDOW = cython.declare(u32, 3)
-EXIT_HLT = cython.declare(u32, 4)
-EXIT_EXCEPTION = cython.declare(u32, 10)
-EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
-EXIT_TASK_SWITCH = cython.declare(u32, 20)
-EXIT_IRET = cython.declare(u32, 22)
-EXIT_SOFTWARE_INTERRUPT = cython.declare(u32, 23)
-
 
 # The hit path of memory, inline
 
@@ -365,7 +350,7 @@ def taken(c: State, code: u32) -> u32:
     return flags.condition(c, code)
 
 
-# Events
+# Between blocks
 
 
 def intr_level(c):
@@ -374,141 +359,6 @@ def intr_level(c):
         return LOAD_ACQUIRE(c.pin)
     else:
         return c.pins[c.vcpu]
-
-
-def start_shadow(c, which):
-    """No interrupt is taken before the next instruction has completed (SDM vol. 3 §6.8.3)."""
-    c.shadow |= which
-    c.special |= SPECIAL_SHADOW
-
-
-def wanted(c, vector, error):
-    """Whether the backend wants to see this exception."""
-    if vector == VEC_PF and (error & c.page_fault_mask) != c.page_fault_match:
-        return not (c.on_exceptions >> VEC_PF) & 1
-    return (c.on_exceptions >> (vector & 31)) & 1
-
-
-def raise_event(c, vector, kind, error, has_error, length):
-    """Deliver an event and whatever its delivery raises; 1 when the backend is to be told something."""
-    how: u32
-    second: u32
-    while True:
-        if (kind == EVENT_EXCEPTION or kind >= EVENT_PRIVILEGED) and wanted(c, vector, error):
-            c.fault = FAULT_NONE
-            c.info.kind = EXIT_EXCEPTION
-            c.info.event_kind = kind
-            c.info.vector = vector
-            c.info.error_code = error
-            c.info.has_error_code = has_error
-            c.info.instruction_length = length
-            c.info.fault_address = c.fault_address if vector == VEC_PF else 0
-            c.fault_address = NO_PAGE
-            return 1
-        c.fault = FAULT_NONE
-        if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
-            c.cr2 = c.fault_address
-            c.fault_address = NO_PAGE
-        if vector == VEC_DB and (kind == EVENT_EXCEPTION or kind == EVENT_PRIVILEGED):
-            c.debug[7] &= DR7_GD ^ M64
-        if kind == EVENT_NMI:
-            c.shadow |= BLOCKED_NMI
-        events.deliver(c, vector, kind, error, has_error, length)
-        if c.fault == FAULT_NONE:
-            c.info.vectoring = 0
-            c.info.nmi_unblocking = 0
-            c.activity_now = ACTIVE
-            c.shadow &= BLOCKED_NMI
-            c.special &= SPECIAL_SHADOW ^ M32
-            return 0
-        c.info.vectoring = 1
-        c.info.vectoring_kind = kind
-        c.info.vectoring_vector = vector
-        c.info.vectoring_error_code = error
-        c.info.vectoring_has_error_code = has_error
-        if c.fault == FAULT_EXIT:
-            c.fault = FAULT_NONE
-            c.info.instruction_length = length
-            c.info.next_rip = (c.eip + length) & M32
-            return 1
-        second = c.fault_vector
-        how = 0
-        if kind == EVENT_EXCEPTION and not wanted(c, second, c.fault_error):
-            how = events.combine(c, vector, second)
-        if how and second == VEC_PF:
-            c.cr2 = c.fault_address
-            c.fault_address = NO_PAGE
-        if how == 2:
-            c.fault = FAULT_NONE
-            c.activity_now = SHUTDOWN
-            c.info.kind = EXIT_TRIPLE_FAULT
-            return 1
-        kind = EVENT_EXCEPTION
-        vector = second
-        error = c.fault_error
-        has_error = c.fault_has_error
-        if how == 1:
-            vector = VEC_DF
-            error = 0
-            has_error = 1
-
-
-def attend(c):
-    """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
-    if c.special & SPECIAL_INJECT:
-        c.special &= SPECIAL_INJECT ^ M32
-        if raise_event(
-            c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length
-        ):
-            return 1
-        if not c.special & SPECIAL_RAISE:
-            return 0
-    if c.special & SPECIAL_RAISE:
-        while c.special & SPECIAL_RAISE:  # a task that was switched to may have a fault of its own
-            c.special &= SPECIAL_RAISE ^ M32
-            if raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0):
-                return 1
-        return 0
-    if c.on_nmi_window and not c.shadow:
-        c.info.kind = EXIT_NMI_WINDOW
-        return 1
-    if c.on_window and c.flags & F_IF and not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
-        c.info.kind = EXIT_INTERRUPT_WINDOW
-        return 1
-    if c.on_interrupt and intr_level(c):
-        c.info.kind = EXIT_EXTERNAL_INTERRUPT
-        return 1
-    if c.activity_now == HALTED:
-        c.info.kind = EXIT_HLT
-        c.special &= SPECIAL_STOP ^ M32
-        return 1
-    if c.activity_now == SHUTDOWN:
-        c.info.kind = EXIT_TRIPLE_FAULT
-        return 1
-    if c.special & SPECIAL_STOP or c.icount >= c.stop_at:
-        c.special &= SPECIAL_STOP ^ M32
-        c.info.kind = EXIT_BUDGET
-        return 1
-    return 0
-
-
-def handle_fault(c):
-    """What an operation that did not complete came to; 1 when the backend is to be told."""
-    if c.fault == FAULT_REPEAT:  # whatever comes between two iterations pushes RF (SDM vol. 3 §18.3.1.1)
-        c.fault = FAULT_NONE
-        c.flags |= F_RF
-        c.special |= SPECIAL_RESUME
-        return 0
-    if c.fault == FAULT_EXIT:
-        c.fault = FAULT_NONE
-        return 1
-    if c.fault_kind >= EVENT_SOFTWARE:
-        if raise_event(c, c.fault_vector, c.fault_kind, c.fault_error, c.fault_has_error, c.fault_length):
-            return 1
-        c.icount += 1
-        c.no_trap = 1
-        return 0
-    return raise_event(c, c.fault_vector, EVENT_EXCEPTION, c.fault_error, c.fault_has_error, 0)
 
 
 # Blocks
@@ -687,9 +537,8 @@ def breakpoint_here(c):
 
 def debug_exception(c, hit):
     """#DB with these bits in DR6; 1 when the backend is to be told something."""
-    c.debug[6] |= hit
-    c.info.debug_status = hit
-    return raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+    system.note_debug(c, hit)
+    return pending.raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
 
 
 def step_watched(c):
@@ -716,14 +565,14 @@ def step_watched(c):
         c.special &= SPECIAL_SHADOW ^ M32
     if c.fault == FAULT_EXIT:
         if shadow & (SHADOW_STI | SHADOW_MOV_SS):
-            start_shadow(c, shadow & (SHADOW_STI | SHADOW_MOV_SS))
+            pending.start_shadow(c, shadow & (SHADOW_STI | SHADOW_MOV_SS))
         if resume:
             c.flags |= F_RF
             c.special |= SPECIAL_RESUME
     elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
         trap = 0
         c.watch_hit = 0
-    if c.fault and handle_fault(c):
+    if c.fault and pending.handle_fault(c):
         return 1
     if c.shadow & SHADOW_MOV_SS:  # traps wait for the next instruction (SDM vol. 3 §6.8.3)
         return 0
@@ -741,218 +590,12 @@ def run(c):
     c.count_exits += 1
     while True:
         if c.special or c.icount >= c.stop_at or (c.on_interrupt and intr_level(c)):
-            if attend(c) or step_watched(c):
+            if pending.attend(c) or step_watched(c):
                 return
         else:
             step(c)
-            if c.fault and handle_fault(c):
+            if c.fault and pending.handle_fault(c):
                 return
-
-
-# Operations that are not worth a place in the loop
-
-
-def stack_frame(c, o):
-    """PUSHA POPA ENTER LEAVE PUSHF POPF and segment registers on the stack."""
-    kind: u32 = o.kind
-    size: u32 = o.size
-    n: u64 = 1 << size
-    sp: u64 = c.regs[RSP]
-    value: u64
-    outer: u64
-    level: u32
-    i: u32
-    if kind == PUSHA:
-        if not mmu.check_write(c, SS, (sp - 8 * n) & c.sp_mask, 8 * n) and (sp & c.sp_mask) >= 8 * n:
-            return
-        c.fault = FAULT_NONE
-        value = sp
-        for i in range(8):
-            mmu.push(c, value if i == RSP else c.regs[i], size)
-            if c.fault:
-                c.regs[RSP] = sp
-                return
-    elif kind == POPA:
-        for i in range(8):
-            mmu.read(c, SS, (sp + i * n) & c.sp_mask, size)
-            if c.fault:
-                return
-        for i in range(8):
-            value = mmu.pop(c, size)
-            if i != 3:
-                operands.put(c, 7 - i, 0, size, value)
-    elif kind == ENTER:
-        level = o.disp & 31
-        mmu.push(c, c.regs[RBP], size)
-        value = c.regs[RSP]
-        for i in range(1, level):
-            if c.fault:
-                break
-            outer = mmu.read(c, SS, (c.regs[RBP] - i * n) & c.sp_mask, size)
-            if c.fault:
-                break
-            mmu.push(c, outer, size)
-        if level and not c.fault:
-            mmu.push(c, value, size)
-        if not c.fault:
-            mmu.check_write(c, SS, (c.regs[RSP] - o.imm) & c.sp_mask, 1)
-        if c.fault:
-            c.regs[RSP] = sp
-            return
-        mmu.set_sp(c, c.regs[RSP] - o.imm)
-        operands.put(c, RBP, 0, size, value)
-    elif kind == LEAVE_FRAME:
-        mmu.set_sp(c, c.regs[RBP])
-        value = mmu.pop(c, size)
-        if c.fault:
-            c.regs[RSP] = sp
-            return
-        operands.put(c, RBP, 0, size, value)
-    elif (kind == PUSHF or kind == POPF) and virtual8086.trapped(c):
-        if kind == PUSHF:
-            virtual8086.push_flags(c, size)
-        else:
-            virtual8086.pop_flags(c, size)
-    elif kind == PUSHF:
-        mmu.push(c, flags.get_eflags(c) & ((F_RF | F_VM) ^ M64), size)
-    elif kind == POPF:
-        value = mmu.pop(c, size)
-        if not c.fault:
-            transfer.pop_flags(c, value & (F_RF ^ M64), size, c.cpl)
-    elif kind == PUSH_SEG:
-        if size == 2:  # only 16 bits are written
-            sp = (sp - 4) & c.sp_mask
-            mmu.write(c, SS, sp, c.sel[o.sub], 1)
-            if not c.fault:
-                mmu.set_sp(c, sp)
-        else:
-            mmu.push(c, c.sel[o.sub], size)
-    else:
-        value = mmu.read(c, SS, sp & c.sp_mask, 1)
-        if c.fault:
-            return
-        segments.load(c, o.sub, value & 0xFFFF)
-        if c.fault:
-            return
-        mmu.set_sp(c, sp + n)
-        if o.sub == SS:
-            start_shadow(c, SHADOW_MOV_SS)
-
-
-def software_interrupt(c, vector, kind, length):
-    """INT n, INT3, INTO, INT1: an event whose frame points behind the instruction."""
-    c.fault = FAULT_EXCEPTION
-    c.fault_vector = vector
-    c.fault_kind = kind
-    c.fault_error = 0
-    c.fault_has_error = 0
-    c.fault_length = length
-
-
-def return_from_interrupt(c, size):
-    """IRET. NMIs are no longer blocked, even if it faults (SDM vol. 3 §6.7.1, §28.2.3)."""
-    blocked: u32 = c.shadow & BLOCKED_NMI
-    if not c.iret_keeps_nmi_blocked:
-        c.shadow &= BLOCKED_NMI ^ M32
-    transfer.interrupt_return(c, size)
-    c.info.nmi_unblocking = c.fault and blocked and not c.iret_keeps_nmi_blocked
-
-
-def stop_for_task_switch(c, o):
-    """The facts of the instruction that a task switch stopped at."""
-    if c.fault == FAULT_EXIT and c.info.kind == EXIT_TASK_SWITCH:
-        c.info.instruction_length = o.length
-        c.info.next_rip = c.eip
-
-
-def transfer_control(c, o):
-    """Segment registers and far transfers; `c.eip` is already that of the next instruction."""
-    kind: u32 = o.kind
-    size: u32 = o.size
-    off: u64
-    value: u64
-    selector: u64
-    if kind == MOV_SEG_R or kind == MOV_SEG_M:
-        if o.reg == CS or o.reg > GS:
-            mmu.exception_plain(c, VEC_UD)
-            return
-        value = c.regs[o.rm] if kind == MOV_SEG_R else mmu.read(c, o.seg, operands.address(c, o), 1)
-        if c.fault:
-            return
-        segments.load(c, o.reg, value & 0xFFFF)
-        if o.reg == SS and not c.fault:
-            start_shadow(c, SHADOW_MOV_SS)
-    elif kind == MOV_R_SEG or kind == MOV_M_SEG:
-        if o.reg > GS:
-            mmu.exception_plain(c, VEC_UD)
-        elif kind == MOV_R_SEG:
-            operands.put(c, o.rm, 0, size, c.sel[o.reg])
-        else:
-            mmu.write(c, o.seg, operands.address(c, o), c.sel[o.reg], 1)
-    elif kind == LOAD_FAR or kind == JMP_FAR_M or kind == CALL_FAR_M:
-        off = operands.address(c, o)
-        value = mmu.read(c, o.seg, off, size)
-        if c.fault:
-            return
-        selector = mmu.read(c, o.seg, (off + (1 << size)) & SIZE_MASK[o.addr], 1)
-        if c.fault:
-            return
-        if kind == LOAD_FAR:
-            segments.load(c, o.sub, selector)
-            if c.fault:
-                return
-            operands.put(c, o.reg, 0, size, value)
-        else:
-            transfer.far_jump(c, selector, value, size, kind == CALL_FAR_M)
-            stop_for_task_switch(c, o)
-    elif kind == JMP_FAR or kind == CALL_FAR:
-        transfer.far_jump(c, o.disp, o.imm, size, kind == CALL_FAR)
-        stop_for_task_switch(c, o)
-    elif kind == RET_FAR:
-        transfer.far_return(c, size, o.imm)
-    elif kind == IRET:
-        if c.on_iret:
-            system.stop(c, EXIT_IRET, o)
-        else:
-            return_from_interrupt(c, size)
-            stop_for_task_switch(c, o)
-    elif kind == INT:
-        if c.on_software_interrupt:
-            system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
-            c.info.vector = o.imm
-        elif not c.flags & F_VM or not virtual8086.interrupt(c, o.imm):
-            software_interrupt(c, o.imm, EVENT_SOFTWARE, o.length)
-    elif kind == INT3:
-        software_interrupt(c, VEC_BP, EVENT_SOFTWARE_EXCEPTION, o.length)
-    elif kind == INT1:
-        software_interrupt(c, VEC_DB, EVENT_PRIVILEGED, o.length)
-    elif kind == SYSENTER:
-        transfer.system_enter(c)
-    elif kind == SYSEXIT:
-        transfer.system_exit(c)
-    elif kind == INTO:
-        if flags.overflow(c):
-            software_interrupt(c, VEC_OF, EVENT_SOFTWARE_EXCEPTION, o.length)
-    elif kind == BOUND:
-        off = operands.address(c, o)
-        value = mmu.read(c, o.seg, off, size)
-        if c.fault:
-            return
-        selector = mmu.read(c, o.seg, (off + (1 << size)) & SIZE_MASK[o.addr], size)
-        if c.fault:
-            return
-        off = c.regs[o.reg] & SIZE_MASK[size]
-        off ^= SIZE_SIGN[size]
-        if off < value ^ SIZE_SIGN[size] or off > selector ^ SIZE_SIGN[size]:
-            mmu.exception_plain(c, VEC_BR)
-    elif kind == CLI or kind == STI:
-        if c.cpl > ((c.flags & F_IOPL) >> 12):
-            virtual8086.set_virtual_flag(c, kind == STI)
-        elif kind == CLI:
-            c.flags &= F_IF ^ M64
-        elif not c.flags & F_IF:
-            c.flags |= F_IF
-            start_shadow(c, SHADOW_STI)
 
 
 def perform(c, j, end):
@@ -1722,9 +1365,9 @@ def perform(c, j, end):
             elif MOVS <= kind <= SCAS:
                 strings.string(c, o)
             elif PUSHA <= kind <= POP_SEG:
-                stack_frame(c, o)
+                frames.stack_frame(c, o)
             elif MOV_SEG_R <= kind <= BOUND or kind == CLI or kind == STI:
-                transfer_control(c, o)
+                control.transfer_control(c, o)
             else:
                 system.execute(c, o)
             if c.fault:

@@ -30,7 +30,14 @@ cdef class ExitInfo:
     # CR and DR access, MSR
     cdef public unsigned int number
     cdef public unsigned int gpr
+    cdef public bint mov
     cdef public unsigned int source     # a TaskSource
+    # DESCRIPTOR_TABLE
+    cdef public bint memory
+    cdef public unsigned int base
+    cdef public unsigned int index
+    cdef public unsigned int scale
+    cdef public unsigned long long displacement
     # what was being delivered when the exit happened
     cdef public bint vectoring
     cdef public unsigned int vectoring_kind

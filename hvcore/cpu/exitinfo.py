@@ -8,6 +8,9 @@ from typing import Final
 
 import cython
 
+NO_REGISTER: Final = 16
+"""An operand without base or index."""
+
 
 class ExitKind:
     """Why `Processor.run` returned."""
@@ -39,6 +42,26 @@ class ExitKind:
     DESCRIPTOR_TABLE: Final = 24
     LMSW: Final = 25
     CLTS: Final = 26
+    NMI: Final = 27
+    CR0_SELECTIVE: Final = 28
+    PUSHF: Final = 29
+    POPF: Final = 30
+    ICEBP: Final = 31
+    FERR_FREEZE: Final = 32
+    VM_INSTRUCTION: Final = 33
+
+
+class DescriptorTable:
+    """Instructions that read and write descriptor-table registers: `number`, and bits of the intercept."""
+
+    SIDT: Final = 0
+    SGDT: Final = 1
+    SLDT: Final = 2
+    STR: Final = 3
+    LIDT: Final = 4
+    LGDT: Final = 5
+    LLDT: Final = 6
+    LTR: Final = 7
 
 
 class TaskSource:
@@ -91,7 +114,13 @@ class ExitInfo:
         self.nmi_unblocking = False  # an IRET that had ended the blocking of NMIs did not complete
         self.number = 0
         self.gpr = 0
+        self.mov = False  # by MOV, and not by LMSW or SMSW
         self.source = 0
+        self.memory = False
+        self.base = 0  # of the memory operand, as `index` a register number, or NO_REGISTER
+        self.index = 0
+        self.scale = 0
+        self.displacement = 0
         self.vectoring = False
         self.vectoring_kind = 0
         self.vectoring_vector = 0

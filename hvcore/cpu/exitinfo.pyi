@@ -1,6 +1,8 @@
 # What exitinfo.py declares, for readers that do not know Cython's types.
 from typing import Final
 
+NO_REGISTER: Final = 16
+
 class ExitKind:
     BUDGET: Final = 0
     EXTERNAL_INTERRUPT: Final = 1
@@ -29,6 +31,23 @@ class ExitKind:
     DESCRIPTOR_TABLE: Final = 24
     LMSW: Final = 25
     CLTS: Final = 26
+    NMI: Final = 27
+    CR0_SELECTIVE: Final = 28
+    PUSHF: Final = 29
+    POPF: Final = 30
+    ICEBP: Final = 31
+    FERR_FREEZE: Final = 32
+    VM_INSTRUCTION: Final = 33
+
+class DescriptorTable:
+    SIDT: Final = 0
+    SGDT: Final = 1
+    SLDT: Final = 2
+    STR: Final = 3
+    LIDT: Final = 4
+    LGDT: Final = 5
+    LLDT: Final = 6
+    LTR: Final = 7
 
 class TaskSource:
     CALL: Final = 0
@@ -70,7 +89,13 @@ class ExitInfo:
     nmi_unblocking: bool
     number: int
     gpr: int
+    mov: bool
     source: int
+    memory: bool
+    base: int
+    index: int
+    scale: int
+    displacement: int
     vectoring: bool
     vectoring_kind: int
     vectoring_vector: int

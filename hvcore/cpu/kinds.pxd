@@ -252,6 +252,8 @@ cdef enum Kind:
     LMSW_R
     LMSW_M
     INVLPG
+    VM_CALL
+    VM_INSTRUCTION
     MOV_R_CR
     MOV_CR_R
     MOV_R_DR

@@ -71,7 +71,18 @@ cdef u32 store_slowly(State c, u32 seg, u64 off, u64 value, u32 size) noexcept n
 cdef u32 interpret(State c, u32 j) noexcept nogil
 cdef void link(State c, u32 site, s64 block, u64 eip, u64 from_eip) noexcept nogil
 cdef u64 register_at(State c, u32 number) noexcept nogil
-cdef u64 byte_at(State c, u32 number, u32 shift_) noexcept nogil
+cdef u32 home(u32 number) noexcept nogil
+cdef void hold(State c, u32 number) noexcept nogil
+cdef void get(State c, u32 number, u32 reg) noexcept nogil
+cdef void put(State c, u32 number, u32 reg) noexcept nogil
+cdef void get_byte(State c, u32 number, u32 shift_, u32 reg) noexcept nogil
+cdef void write_registers(State c, u32 which) noexcept nogil
+cdef void spill(State c) noexcept nogil
+cdef void call_out(State c, void *function) noexcept nogil
+cdef void resume(State c, Stub *s) noexcept nogil
+cdef void hold_value(State c, Stub *s) noexcept nogil
+cdef void long_way_arguments(State c, Stub *s) noexcept nogil
+cdef void resume_after(State c, Stub *s) noexcept nogil
 cdef void leave(State c) noexcept nogil
 cdef void finish(State c, u32 count) noexcept nogil
 cdef void leave_to(State c, u64 delta, u32 count) noexcept nogil
@@ -91,7 +102,7 @@ cdef void load_stack(State c, u32 j, Op *o) noexcept nogil
 cdef void drop_stack(State c, u64 bytes_) noexcept nogil
 cdef void load_to_modify(State c, u32 j, Op *o) noexcept nogil
 cdef void write_back(State c, u32 j, Op *o) noexcept nogil
-cdef void finish_stub(State c, Stub *s, u32 count) noexcept nogil
+cdef void finish_stub(State c, Stub *s) noexcept nogil
 cdef void remember(State c, u32 live, u32 op, u32 size) noexcept nogil
 cdef void keep_operands(State c, u32 live) noexcept nogil
 cdef void sized(State c, u32 op, u32 size, u32 reg, u32 rm) noexcept nogil

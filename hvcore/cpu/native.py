@@ -11,9 +11,12 @@ down; a condition right behind its comparison uses the host's flags; and a branc
 page, or through the TLB to one of another, becomes a jump (`link`), which looks at what is pending as the loop does.
 
 Conventions of the code that is made here: RBX is the record, R12 the guest's memory, R13 the half of the TLB that
-the privilege level sees. R14 and R15 hold what must live across a call. A block returns 0 when it came to its end,
-PARTIAL when it left after `native_done` operations, or the place of a jump that may be linked. Blocks begin with
-a *linked entry* for jumps from other blocks, which expects the new EIP in RAX; `Block.native` is what follows it.
+the privilege level sees. Within a block the guest's registers but ESP stay in host registers of their own
+(`home`): loaded when first wanted, written to the record before anything that may leave or calls a function.
+RAX, RCX and RDX are for the moment; R14 and R15 hold what must live across a call. A block returns 0 when it came
+to its end, PARTIAL when it left after `native_done` operations, or the place of a jump that may be linked. Blocks
+begin with a *linked entry* for jumps from other blocks, which expects the new EIP in RAX; `Block.native` is what
+follows it.
 
 Compiled only; where memory may not be executed, or on another host, every block is interpreted.
 """
@@ -33,9 +36,10 @@ else:
 
 SETS = cython.declare(u32, 1)  # all status flags
 READS = cython.declare(u32, 2)
+KEEPS_CARRY = cython.declare(u32, 16)  # INC and DEC: all but CF
 EXITS = cython.declare(u32, 4)  # it may fault, and the flags must stand in the record then
 CALLS = cython.declare(u32, 8)  # it has no translation
-MODIFIES = cython.declare(u32, 16)  # memory: the block may be left behind it, written over, with its flags
+MODIFIES = cython.declare(u32, 32)  # memory: the block may be left behind it, written over, with its flags
 
 TLB_READ = cython.declare(u32, 0)  # offsets in a `Tlb`
 TLB_WRITE = cython.declare(u32, 8)
@@ -58,8 +62,12 @@ def allow(c) -> None:
         if not c.code:
             return
         c.code_used = 16
-        for register in (3, 12, 13, 14, 15):
-            opcode(c, 0x50 | (register & 7), 0, 0, 0, register)  # PUSH: the stack is aligned then
+        for register in (3, 5, 12, 13, 14, 15):
+            opcode(c, 0x50 | (register & 7), 0, 0, 0, register)  # PUSH
+        opcode(c, X_LEA, 1, HSP, 0, HSP)
+        put8(c, 0x64)
+        put8(c, 0x24)
+        put8(c, 0xF8)  # LEA RSP, [RSP - 8]: aligned for calls
         with_register(c, X_STORE, 1, HDI, HBX)
         load64(c, H12, field(c, cython.address(c.host)))
         load64(c, HAX, field(c, cython.address(c.tlb_half)))
@@ -68,7 +76,11 @@ def allow(c) -> None:
         put8(c, 0xFF)
         put8(c, 0xE6)  # JMP RSI
         c.code_leave = c.code_used
-        for register in (15, 14, 13, 12, 3):
+        opcode(c, X_LEA, 1, HSP, 0, HSP)
+        put8(c, 0x64)
+        put8(c, 0x24)
+        put8(c, 0x08)
+        for register in (15, 14, 13, 12, 5, 3):
             opcode(c, 0x58 | (register & 7), 0, 0, 0, register)
         put8(c, 0xC3)
         c.code_start = c.code_used
@@ -139,9 +151,68 @@ def register_at(c, number):
     return field(c, cython.address(c.regs[number]))
 
 
-def byte_at(c, number, shift_):
-    """The offset of an 8-bit register."""
-    return register_at(c, number) + (shift_ >> 3)
+def home(number):
+    """The host register that holds a general register within a block. ESP has none."""
+    return number + 8 if number < 4 else number
+
+
+def hold(c, number):
+    """Have a general register in its home."""
+    if number != RSP and not (c.held >> number) & 1:
+        load(c, home(number), register_at(c, number))
+        c.held |= 1 << number
+
+
+def get(c, number, reg):
+    """A host register = a general register."""
+    if number == RSP:
+        load(c, reg, register_at(c, RSP))
+    else:
+        hold(c, number)
+        with_register(c, X_STORE, 0, home(number), reg)
+
+
+def put(c, number, reg):
+    """A general register = a host register's 32 bits."""
+    if number == RSP:
+        store64(c, reg, register_at(c, RSP))
+    else:
+        with_register(c, X_STORE, 0, reg, home(number))
+        c.held |= 1 << number
+        c.changed |= 1 << number
+
+
+def get_byte(c, number, shift_, reg):
+    """A host register = an 8-bit register; AH, CH, DH and BH cost the host's flags."""
+    hold(c, number)
+    if shift_:
+        with_register(c, X_STORE, 0, home(number), reg)
+        shift(c, 5, 0, reg, 8)
+        with_register(c, X_MOVZX8, 0, reg, reg)
+        c.host_flags = 0
+    else:
+        with_register(c, X_MOVZX8, 0, reg, home(number))
+
+
+def write_registers(c, which):
+    """Registers of the mask `which` from their homes to the record."""
+    i: u32
+    for i in range(8):
+        if (which >> i) & 1:
+            store64(c, home(i), register_at(c, i))
+
+
+def spill(c):
+    """What has changed goes to the record, so that the block may be left."""
+    write_registers(c, c.changed)
+    c.changed = 0
+
+
+def call_out(c, function):
+    """Call a function that may use every register of the host, and the guest's in the record; RDI is the record."""
+    with_register(c, X_STORE, 1, HBX, HDI)
+    call(c, function)
+    c.held = 0
 
 
 def leave(c):
@@ -153,6 +224,7 @@ def leave(c):
 
 def finish(c, count):
     """The end of a block whose EIP is set already."""
+    spill(c)
     with_field(c, 0x83, 1, 0, field(c, cython.address(c.icount)))
     put8(c, count)
     with_register(c, X_XOR, 0, HAX, HAX)
@@ -162,6 +234,7 @@ def finish(c, count):
 def leave_to(c, delta, count):
     """The end of a block of `count` operations, `delta` bytes from its start; `link` may aim the jump elsewhere."""
     site: u32
+    spill(c)
     with_field(c, 0x83, 1, 0, field(c, cython.address(c.icount)))
     put8(c, count)
     load(c, HAX, field(c, cython.address(c.block_eip)))
@@ -250,18 +323,22 @@ def stub(c, kind, j, o):
 
 def effective_address(c, o):
     """EAX = the offset of the memory operand."""
+    base: u32 = NO_REG
+    index: u32 = NO_REG
     if o.base != NO_REG:
-        load(c, HAX, register_at(c, o.base))
-        if o.index != NO_REG:
-            load(c, HCX, register_at(c, o.index))
-            with_memory(c, X_LEA, 0, HAX, HAX, HCX, o.scale, o.disp & M32)
-        elif o.disp:
-            with_memory(c, X_LEA, 0, HAX, HAX, NO_REG, 0, o.disp & M32)
-    elif o.index != NO_REG:
-        load(c, HCX, register_at(c, o.index))
-        with_memory(c, X_LEA, 0, HAX, NO_REG, HCX, o.scale, o.disp & M32)
-    else:
+        base = HAX
+        if o.base == RSP:
+            load(c, HAX, register_at(c, RSP))
+        else:
+            hold(c, o.base)
+            base = home(o.base)
+    if o.index != NO_REG:  # never ESP
+        hold(c, o.index)
+        index = home(o.index)
+    if base == NO_REG and index == NO_REG:
         constant(c, HAX, o.disp & M32)
+    elif index != NO_REG or o.disp or base != HAX:
+        with_memory(c, X_LEA, 0, HAX, base, index, o.scale, o.disp & M32)
 
 
 def checked(seg):
@@ -273,7 +350,7 @@ def look_up(c, s, tag):
     """RAX = the host offset of the linear address in EAX, by the TLB entry's `tag`; the stub where it misses."""
     n: u32 = 1 << s.size
     if checked(s.seg):
-        with_register(c, X_STORE, 0, HAX, HSI)
+        with_register(c, X_STORE, 0, HAX, H14)
         with_memory(c, X_LEA, 1, HDX, HAX, NO_REG, 0, n)
         if tag == TLB_READ:
             with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.rd_size[s.seg])))
@@ -288,8 +365,15 @@ def look_up(c, s, tag):
     with_memory(c, X_XOR, 1, HDX, H13, HCX, 0, tag)
     with_immediate(c, 7, 1, HDX, 4096 - n)
     s.site = jump_if(c, ABOVE)
+    s.changed = c.changed
     with_memory(c, X_ADD, 1, HAX, H13, HCX, 0, TLB_ADD)
     c.host_flags = 0
+
+
+def resume(c, s):
+    """Here the hit path and the long way come together."""
+    s.resume = c.code_used
+    s.held = c.held
 
 
 def read_host(c, size):
@@ -309,15 +393,21 @@ def load_operand(c, j, o, size):
     effective_address(c, o)
     look_up(c, s, TLB_READ)
     read_host(c, size)
-    s.resume = c.code_used
+    resume(c, s)
 
 
 def value_to(c, s, reg):
-    """The value that a store stores, to a host register."""
+    """The value that a store stores, to a host register; `hold_value` has seen to it that it is held."""
     if s.value == VALUE_REG:
-        load(c, reg, register_at(c, s.reg))
+        if s.reg == RSP:
+            load(c, reg, register_at(c, RSP))
+        else:
+            with_register(c, X_STORE, 0, home(s.reg), reg)
     elif s.value == VALUE_BYTE:
-        with_field(c, X_MOVZX8, 0, reg, s.imm)
+        with_register(c, X_STORE, 0, home(s.reg), reg)
+        if s.imm:
+            shift(c, 5, 0, reg, 8)
+        with_register(c, X_MOVZX8, 0, reg, reg)
     elif s.value == VALUE_IMM:
         constant(c, reg, s.imm)
     elif s.value == VALUE_RETURN:
@@ -327,13 +417,19 @@ def value_to(c, s, reg):
         with_register(c, X_STORE, 0, H15, reg)
 
 
+def hold_value(c, s):
+    """Have a store's value at hand on both ways."""
+    if s.value == VALUE_REG or s.value == VALUE_BYTE:
+        hold(c, s.reg)
+
+
 def write_host(c, s):
     """Store the value at the host offset RAX."""
     value_to(c, s, HCX)
     if s.size == 1:
         put8(c, 0x66)
     with_memory(c, X_STORE if s.size else 0x88, 0, HCX, H12, HAX, 0, 0)
-    s.resume = c.code_used
+    resume(c, s)
 
 
 def store_operand(c, j, o, value, reg, imm):
@@ -342,6 +438,7 @@ def store_operand(c, j, o, value, reg, imm):
     s.value = value
     s.reg = reg
     s.imm = imm
+    hold_value(c, s)
     effective_address(c, o)
     look_up(c, s, TLB_WRITE)
     write_host(c, s)
@@ -355,6 +452,7 @@ def push(c, j, o, value, reg, imm):
     s.imm = imm
     s.seg = SS
     s.size = 2
+    hold_value(c, s)
     load(c, HAX, register_at(c, RSP))
     with_memory(c, X_LEA, 0, HAX, HAX, NO_REG, 0, M32 - 3)
     with_register(c, X_STORE, 0, HAX, H14)
@@ -371,7 +469,7 @@ def load_stack(c, j, o):
     load(c, HAX, register_at(c, RSP))
     look_up(c, s, TLB_READ)
     read_host(c, 2)
-    s.resume = c.code_used
+    resume(c, s)
 
 
 def load_frame(c, j, o):
@@ -379,10 +477,10 @@ def load_frame(c, j, o):
     s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
     s.seg = SS
     s.size = 2
-    load(c, HAX, register_at(c, RBP))
+    get(c, RBP, HAX)
     look_up(c, s, TLB_READ)
     read_host(c, 2)
-    s.resume = c.code_used
+    resume(c, s)
 
 
 def drop_stack(c, bytes_):
@@ -399,7 +497,7 @@ def load_to_modify(c, j, o):
     look_up(c, s, TLB_WRITE)
     with_memory(c, X_LEA, 1, H14, H12, HAX, 0, 0)
     read_host(c, o.size)
-    s.resume = c.code_used
+    resume(c, s)
 
 
 def write_back(c, j, o):
@@ -407,27 +505,21 @@ def write_back(c, j, o):
     s: cython.pointer(Stub) = stub(c, STUB_WRITE_BACK, j, o)
     with_register(c, X_TEST, 1, H14, H14)
     s.site = jump_if(c, ZERO)
+    s.changed = c.changed
     with_memory(c, X_STORE if o.size else 0x88, 0, H15, H14, NO_REG, 0, 0)
-    s.resume = c.code_used
+    resume(c, s)
     c.host_flags = 0
 
 
-def finish_stub(c, s, count):
-    """The long way of an access: the interpreter's own functions."""
-    fault: u32
-    bind(c, s.site)
-    if s.limit_site:
-        bind(c, s.limit_site)
+def long_way_arguments(c, s):
+    """Segment, offset, value and size for `mmu.read`, `mmu.read_to_modify` or `store_slowly`."""
     if s.kind == STUB_WRITE_BACK:
         load64(c, HDX, field(c, cython.address(c.native_off)))
         with_register(c, X_STORE, 0, H15, HCX)
         if s.size == 0:
             with_register(c, X_MOVZX8, 0, HCX, HCX)
     else:
-        if checked(s.seg):
-            with_register(c, X_STORE, 0, HSI, HDX)
-        else:
-            with_register(c, X_STORE, 0, HAX, HDX)
+        with_register(c, X_STORE, 0, H14 if checked(s.seg) else HAX, HDX)
         if s.kind == STUB_MODIFY:
             store64(c, HDX, field(c, cython.address(c.native_off)))
         if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
@@ -435,33 +527,54 @@ def finish_stub(c, s, count):
         else:
             value_to(c, s, HCX)
     constant(c, HSI, s.seg)
+    constant(c, H8, s.size)
     with_register(c, X_STORE, 1, HBX, HDI)
-    if s.kind == STUB_LOAD:
-        call(c, cython.cast(cython.p_void, mmu.read))
-    elif s.kind == STUB_MODIFY:
-        call(c, cython.cast(cython.p_void, mmu.read_to_modify))
-        with_register(c, X_XOR, 0, H14, H14)
-    else:
-        constant(c, H8, s.size)
-        call(c, cython.cast(cython.p_void, store_slowly))
-        with_register(c, X_TEST, 0, HAX, HAX)
-        aim(c, jump_if(c, ZERO), s.resume)
-        if s.value == VALUE_RETURN:  # the last of its block: it may as well end
-            with_immediate(c, 7, 0, HAX, 1)
-            aim(c, jump_if(c, NOT_ZERO), s.resume)
-            leave_early(c, s.op)
-            return
-        with_immediate(c, 7, 0, HAX, 2)
-        fault = jump_if(c, NOT_ZERO)
-        if s.kind == STUB_PUSH:
-            store64(c, H14, register_at(c, RSP))
-        leave_early(c, s.op + 1)
-        bind(c, fault)
+
+
+def resume_after(c, s):
+    """Back from the long way: what was held is held again."""
+    i: u32
+    for i in range(8):
+        if (s.held >> i) & 1:
+            load(c, home(i), register_at(c, i))
+    jump_to(c, s.resume)
+
+
+def finish_stub(c, s):
+    """The long way of an access: the interpreter's own functions."""
+    failed: u32
+    fault: u32
+    bind(c, s.site)
+    if s.limit_site:
+        bind(c, s.limit_site)
+    write_registers(c, s.changed)
+    long_way_arguments(c, s)
+    if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
+        if s.kind == STUB_LOAD:
+            call(c, cython.cast(cython.p_void, mmu.read))
+        else:
+            call(c, cython.cast(cython.p_void, mmu.read_to_modify))
+            with_register(c, X_XOR, 0, H14, H14)
+        with_field(c, 0x83, 0, 7, field(c, cython.address(c.fault)))
+        put8(c, 0)
+        failed = jump_if(c, NOT_ZERO)
+        resume_after(c, s)
+        bind(c, failed)
         leave_early(c, s.op)
         return
-    with_field(c, 0x83, 0, 7, field(c, cython.address(c.fault)))
-    put8(c, 0)
-    aim(c, jump_if(c, ZERO), s.resume)
+    call(c, cython.cast(cython.p_void, store_slowly))
+    with_register(c, X_TEST, 0, HAX, HAX)
+    failed = jump_if(c, NOT_ZERO)
+    resume_after(c, s)
+    bind(c, failed)
+    with_immediate(c, 7, 0, HAX, 2)
+    fault = jump_if(c, NOT_ZERO)
+    if s.value == VALUE_RETURN:  # the block was written over, but this ends it anyhow
+        resume_after(c, s)
+    if s.kind == STUB_PUSH:
+        store64(c, H14, register_at(c, RSP))
+    leave_early(c, s.op + 1)
+    bind(c, fault)
     leave_early(c, s.op)
 
 
@@ -494,13 +607,25 @@ def sized(c, op, size, reg, rm):
 
 def carry_to_eax(c):
     """EAX = CF."""
-    if c.known == CC_LOGIC:
+    if c.host_flags & HOST_CF:
+        with_register(c, 0x192, 0, 0, HAX)  # SETB AL
+        with_register(c, X_MOVZX8, 0, HAX, HAX)
+    elif c.known == CC_SUB or c.known == CC_ADD:
+        if c.known == CC_SUB:
+            load64(c, HAX, field(c, cython.address(c.cc_a)))
+            with_field(c, X_CMP, 1, HAX, field(c, cython.address(c.cc_b)))
+        else:
+            load64(c, HAX, field(c, cython.address(c.cc_res)))
+            with_field(c, X_CMP, 1, HAX, field(c, cython.address(c.cc_a)))
+        with_register(c, 0x192, 0, 0, HAX)
+        with_register(c, X_MOVZX8, 0, HAX, HAX)
+    elif c.known == CC_LOGIC:
         constant(c, HAX, 0)
     elif c.known == CC_INC or c.known == CC_DEC or c.known == CC_SHIFT:
         load(c, HAX, field(c, cython.address(c.cc_cf)))
     else:
-        with_register(c, X_STORE, 1, HBX, HDI)
-        call(c, cython.cast(cython.p_void, flags.carry))
+        spill(c)
+        call_out(c, cython.cast(cython.p_void, flags.carry))
     c.host_flags = 0
 
 
@@ -528,9 +653,9 @@ def prepare(c, code):
         sized(c, X_TEST, c.known_size, HAX, HAX)
         c.host_flags = HOST_ALL if c.known == CC_LOGIC else HOST_ZF
     else:
-        with_register(c, X_STORE, 1, HBX, HDI)
+        spill(c)
         constant(c, HSI, code)
-        call(c, cython.cast(cython.p_void, flags.condition))
+        call_out(c, cython.cast(cython.p_void, flags.condition))
         with_register(c, X_TEST, 0, HAX, HAX)
         c.host_flags = 0
         return NOT_ZERO
@@ -583,7 +708,8 @@ def step_register(c, live, down):
         with_register(c, X_STORE, 0, H15, HAX)
     with_immediate(c, 5 if down else 0, 0, HAX, 1)
     c.host_flags = HOST_ZF | HOST_OF
-    remember(c, live, CC_DEC if down else CC_INC, 2)
+    if live:
+        remember(c, live, CC_DEC if down else CC_INC, 2)
 
 
 def shifted(c, live, op, count):
@@ -624,25 +750,26 @@ def keep_rotated(c, r, right):
 
 def rotate(c, o, live):
     """ROL and ROR of a 32-bit register by a constant."""
-    load(c, HAX, register_at(c, o.reg))
+    get(c, o.reg, HAX)
     shift(c, 1 if o.kind == ROR32_I else 0, 0, HAX, o.imm & 31)
-    store64(c, HAX, register_at(c, o.reg))
+    put(c, o.reg, HAX)
     c.host_flags = 0
     if live:
-        with_register(c, X_STORE, 1, HBX, HDI)
+        spill(c)
         with_register(c, X_STORE, 0, HAX, HSI)
         constant(c, HDX, o.kind == ROR32_I)
-        call(c, cython.cast(cython.p_void, keep_rotated))
+        call_out(c, cython.cast(cython.p_void, keep_rotated))
         c.known = CC_FLAGS
 
 
 def shift_by_cl(c, o, live):
     """SHL SHR SAR of a 32-bit register by CL; a count of 0 does nothing, to the flags either."""
     none: u32
-    load(c, HCX, register_at(c, RCX))
+    hold(c, o.reg)
+    get(c, RCX, HCX)
     with_immediate(c, 4, 0, HCX, 31)
     none = jump_if(c, ZERO)
-    load(c, HAX, register_at(c, o.reg))
+    get(c, o.reg, HAX)
     opcode(c, 0xD3, 0, 0, 0, 0)
     put8(c, 0xC0 | (o.sub << 3) | HAX)
     if live:
@@ -659,7 +786,7 @@ def shift_by_cl(c, o, live):
             with_register(c, X_XOR, 0, HDX, HCX)
         store64(c, HDX, field(c, cython.address(c.cc_a)))
         remember(c, live, CC_SHIFT, 2)
-    store64(c, HAX, register_at(c, o.reg))
+    put(c, o.reg, HAX)
     bind(c, none)
     c.known = UNKNOWN
     c.host_flags = 0
@@ -668,7 +795,7 @@ def shift_by_cl(c, o, live):
 def count_to_ecx(c, o):
     """ECX = the count of a shift, a constant or CL."""
     if o.kind == SHIFT_RC or o.kind == SHLD_RC or o.kind == SHRD_RC:
-        with_field(c, X_MOVZX8, 0, HCX, register_at(c, RCX))
+        get_byte(c, RCX, 0, HCX)
     else:
         constant(c, HCX, o.imm & 0xFF)
 
@@ -678,12 +805,12 @@ def put_result(c, o):
     if o.size == 0:
         put_byte(c, o.reg, o.rsh)
     elif o.size == 1:
-        load(c, HCX, register_at(c, o.reg))
+        get(c, o.reg, HCX)
         put8(c, 0x66)
         with_register(c, X_STORE, 0, HAX, HCX)
-        store64(c, HCX, register_at(c, o.reg))
+        put(c, o.reg, HCX)
     else:
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     c.known = UNKNOWN
     c.host_flags = 0
 
@@ -692,28 +819,30 @@ def call_shift(c, o):
     """Shifts and rotations that are too rare for code of their own."""
     count_to_ecx(c, o)
     if o.size == 0:
-        with_field(c, X_MOVZX8, 0, HDX, byte_at(c, o.reg, o.rsh))
+        get_byte(c, o.reg, o.rsh, HDX)
     elif o.size == 1:
-        with_field(c, X_MOVZX16, 0, HDX, register_at(c, o.reg))
+        get(c, o.reg, HDX)
+        with_register(c, X_MOVZX16, 0, HDX, HDX)
     else:
-        load(c, HDX, register_at(c, o.reg))
+        get(c, o.reg, HDX)
+    spill(c)
     constant(c, HSI, o.sub)
     constant(c, H8, o.size)
-    with_register(c, X_STORE, 1, HBX, HDI)
-    call(c, cython.cast(cython.p_void, flags.shift))
+    call_out(c, cython.cast(cython.p_void, flags.shift))
     put_result(c, o)
 
 
 def call_double_shift(c, o):
     """SHLD and SHRD of registers."""
     count_to_ecx(c, o)
-    with_register(c, X_STORE, 0, HCX, H8)
-    load(c, HDX, register_at(c, o.reg))
-    load(c, HCX, register_at(c, o.rm))
+    with_register(c, X_STORE, 0, HCX, HAX)
+    get(c, o.reg, HDX)
+    get(c, o.rm, HCX)
+    spill(c)
+    with_register(c, X_STORE, 0, HAX, H8)
     constant(c, HSI, o.kind == SHRD_RI or o.kind == SHRD_RC)
     constant(c, H8 + 1, 2)
-    with_register(c, X_STORE, 1, HBX, HDI)
-    call(c, cython.cast(cython.p_void, arith.double_shift))
+    call_out(c, cython.cast(cython.p_void, arith.double_shift))
     put_result(c, o)
 
 
@@ -817,9 +946,9 @@ def traits(o):
     elif ((kind == JZ or kind == JNZ or kind == JCC or kind == CMOV_R) and o.size == 2) or kind == SETCC_R:
         return READS
     elif kind == INC32 or kind == DEC32:
-        return 0  # CF is older: those before it are needed if its own are
+        return KEEPS_CARRY
     elif kind == INC32_M or kind == DEC32_M:
-        return EXITS | MODIFIES
+        return KEEPS_CARRY | EXITS | MODIFIES
     elif kind == SHIFT_RI or kind == SHIFT_RC:
         if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC:
             return 0  # a count of 0 leaves the flags alone
@@ -842,10 +971,10 @@ def traits(o):
 
 
 def put_byte(c, reg, shift_):
-    """An 8-bit register = AL; its others stay. (A byte store would stall the next load of all of it.)"""
-    load(c, HCX, register_at(c, reg))
+    """An 8-bit register = AL; the other bits stay."""
+    get(c, reg, HCX)
     with_register(c, 0x88, 0, HAX, 5 if shift_ else HCX)  # MOV CH or CL, AL
-    store64(c, HCX, register_at(c, reg))
+    put(c, reg, HCX)
 
 
 def translate(c, block):
@@ -853,7 +982,8 @@ def translate(c, block):
     first: u32 = c.blocks[block].ops
     count: u32 = c.blocks[block].count
     live: u32 = 0
-    flags_live: u32 = 1
+    flags_live: u32 = 1  # all but CF
+    carry_live: u32 = 1
     t: u32
     j: u32 = 0
     entry: u32
@@ -862,15 +992,20 @@ def translate(c, block):
             return
         for j in range(count):  # backwards: whose flags are wanted
             t = traits(cython.address(c.ops[first + count - 1 - j]))
-            if flags_live or t & MODIFIES:
+            if flags_live or (carry_live and not t & KEEPS_CARRY) or t & MODIFIES:
                 live |= cython.cast(u32, 1) << (count - 1 - j)
-            if t & SETS:
+            if t & KEEPS_CARRY:
+                carry_live |= flags_live
                 flags_live = 0
+            if t & SETS:
+                flags_live = carry_live = 0
             if t & (READS | EXITS):
-                flags_live = 1
+                flags_live = carry_live = 1
         c.stubs_used = 0
         c.known = UNKNOWN
         c.host_flags = 0
+        c.held = 0
+        c.changed = 0
         c.count_translated += 1
         linked_entry(c, block, count)
         entry = c.code_used
@@ -878,7 +1013,7 @@ def translate(c, block):
         while j < count:
             j = operation(c, cython.address(c.ops[first + j]), first, j, count, (live >> j) & 1)
         for j in range(c.stubs_used):
-            finish_stub(c, cython.address(c.stubs[j]), count)
+            finish_stub(c, cython.address(c.stubs[j]))
         c.blocks[block].native = entry
 
 
@@ -892,14 +1027,14 @@ def operation(c, o, first, j, count, live):
     if t & CALLS:
         call_interpreter(c, o, first, j, count)
     elif kind == MOV32_RR:
-        load(c, HAX, register_at(c, o.rm))
-        store64(c, HAX, register_at(c, o.reg))
+        get(c, o.rm, HAX)
+        put(c, o.reg, HAX)
     elif kind == MOV32_RI:
         constant(c, HAX, o.imm)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == LOAD32:
         load_operand(c, j, o, 2)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == STORE32:
         store_operand(c, j, o, VALUE_REG, o.reg, 0)
     elif kind == STORE32_I or kind == MOV_MI:
@@ -908,62 +1043,62 @@ def operation(c, o, first, j, count, live):
         load_operand(c, j, o, 0)
         put_byte(c, o.reg, o.rsh)
     elif kind == STORE8:
-        store_operand(c, j, o, VALUE_BYTE, 0, byte_at(c, o.reg, o.rsh))
+        store_operand(c, j, o, VALUE_BYTE, o.reg, o.rsh)
     elif kind == LOAD16:
         load_operand(c, j, o, 1)
-        load(c, HCX, register_at(c, o.reg))
+        get(c, o.reg, HCX)
         put8(c, 0x66)
         with_register(c, X_STORE, 0, HAX, HCX)
-        store64(c, HCX, register_at(c, o.reg))
+        put(c, o.reg, HCX)
     elif kind == STORE16:
         store_operand(c, j, o, VALUE_REG, o.reg, 0)
     elif kind == MOVZX8_M or kind == MOVZX16_M:
         load_operand(c, j, o, 0 if kind == MOVZX8_M else 1)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == MOVSX_M:
         load_operand(c, j, o, o.sub)
         with_register(c, X_MOVSX8 if o.sub == 0 else X_MOVSX16, 0, HAX, HAX)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == MOVZX8_R:
-        with_field(c, X_MOVZX8, 0, HAX, byte_at(c, o.rm, o.msh))
-        store64(c, HAX, register_at(c, o.reg))
+        get_byte(c, o.rm, o.msh, HAX)
+        put(c, o.reg, HAX)
     elif kind == MOVZX_R or kind == MOVSX_R:
-        load(c, HAX, register_at(c, o.rm))
+        get(c, o.rm, HAX)
         if o.msh:
             shift(c, 5, 0, HAX, 8)
             c.host_flags = 0
         taken = X_MOVZX8 if kind == MOVZX_R else X_MOVSX8
         with_register(c, taken + o.sub, 0, HAX, HAX)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == MOV_RR:
-        with_field(c, X_MOVZX8, 0, HAX, byte_at(c, o.rm, o.msh))
+        get_byte(c, o.rm, o.msh, HAX)
         put_byte(c, o.reg, o.rsh)
     elif kind == MOV_RI:
         constant(c, HAX, o.imm)
         put_byte(c, o.reg, o.rsh)
     elif kind == LEA32:
         effective_address(c, o)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == NOP:
         pass
     elif kind == NOT_R:
-        load(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
         put8(c, 0xF7)
         put8(c, 0xD0)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == XCHG_RR:
-        load(c, HAX, register_at(c, o.reg))
-        load(c, HCX, register_at(c, o.rm))
-        store64(c, HAX, register_at(c, o.rm))
-        store64(c, HCX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
+        get(c, o.rm, HCX)
+        put(c, o.rm, HAX)
+        put(c, o.reg, HCX)
     elif kind == CWD:
-        load(c, HAX, register_at(c, RAX))
+        get(c, RAX, HAX)
         put8(c, 0x99)
-        store64(c, HDX, register_at(c, RDX))
+        put(c, RDX, HDX)
     elif kind == CBW:
-        load(c, HAX, register_at(c, RAX))
+        get(c, RAX, HAX)
         put8(c, 0x98)
-        store64(c, HAX, register_at(c, RAX))
+        put(c, RAX, HAX)
     elif kind == PUSH32:
         push(c, j, o, VALUE_REG, o.reg, 0)
     elif kind == PUSH32_I:
@@ -975,56 +1110,56 @@ def operation(c, o, first, j, count, live):
     elif kind == POP32:
         load_stack(c, j, o)
         drop_stack(c, 4)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
-        load(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
         if kind == CMPJ32_RI:
             constant(c, HCX, o.imm)
         else:
-            load(c, HCX, register_at(c, o.rm))
+            get(c, o.rm, HCX)
         arithmetic(c, 8 if kind == TESTJ32_RR else 7, 1, 2)
     elif kind == INC32 or kind == DEC32:
-        load(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
         step_register(c, live, kind == DEC32)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == INC32_M or kind == DEC32_M:
         load_to_modify(c, j, o)
         step_register(c, live, kind == DEC32_M)
         with_register(c, X_STORE, 0, HAX, H15)
         write_back(c, j, o)
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
-        load(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
         shifted(c, live, 4 if kind == SHL32_I else 5 if kind == SHR32_I else 7, o.imm & 31)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == IMUL32_RR:
-        load(c, HAX, register_at(c, o.reg))
-        load(c, HCX, register_at(c, o.rm))
+        get(c, o.reg, HAX)
+        get(c, o.rm, HCX)
         multiplied(c, live)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == IMUL32_RM:
         load_operand(c, j, o, 2)
-        load(c, HCX, register_at(c, o.reg))
+        get(c, o.reg, HCX)
         multiplied(c, live)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == IMUL_RI or kind == IMUL_MI:
         if kind == IMUL_MI:
             load_operand(c, j, o, 2)
         else:
-            load(c, HAX, register_at(c, o.rm))
+            get(c, o.rm, HAX)
         constant(c, HCX, o.imm)
         multiplied(c, live)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == MUL_R or kind == MUL_M:
         if kind == MUL_M:
             load_operand(c, j, o, 2)
             with_register(c, X_STORE, 0, HAX, HCX)
         else:
-            load(c, HCX, register_at(c, o.reg))
-        load(c, HAX, register_at(c, RAX))
+            get(c, o.reg, HCX)
+        get(c, RAX, HAX)
         opcode(c, 0xF7, 0, 0, 0, 0)
         put8(c, 0xC0 | (o.sub << 3) | HCX)
-        store64(c, HAX, register_at(c, RAX))
-        store64(c, HDX, register_at(c, RDX))
+        put(c, RAX, HAX)
+        put(c, RDX, HDX)
         c.host_flags = 0
         if live:  # as `arith.multiplied`
             with_register(c, 0x190, 0, 0, HCX)  # SETO CL
@@ -1033,37 +1168,38 @@ def operation(c, o, first, j, count, live):
             store64(c, HCX, field(c, cython.address(c.cc_a)))
         remember(c, live, CC_SHIFT, 2)
     elif kind == NEG_R:
-        load(c, HCX, register_at(c, o.reg))
+        get(c, o.reg, HCX)
         constant(c, HAX, 0)
         arithmetic(c, 5, live, 2)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == SETCC_R:
         taken = prepare(c, o.sub)
         with_register(c, X_SETCC + taken, 0, 0, HAX)
         put_byte(c, o.reg, o.rsh)
     elif kind == CMOV_R:
         taken = prepare(c, o.sub)
-        load(c, HAX, register_at(c, o.reg))
-        with_field(c, X_CMOV + taken, 0, HAX, register_at(c, o.rm))
-        store64(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
+        get(c, o.rm, HCX)
+        with_register(c, X_CMOV + taken, 0, HAX, HCX)
+        put(c, o.reg, HAX)
     elif kind == CMOV_M:  # memory is read whether or not
         load_operand(c, j, o, 2)
         with_register(c, X_STORE, 0, HAX, H15)
         taken = prepare(c, o.sub)
-        load(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
         with_register(c, X_CMOV + taken, 0, HAX, H15)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == LEAVE_FRAME:
         load_frame(c, j, o)
-        load(c, HCX, register_at(c, RBP))
+        get(c, RBP, HCX)
         with_memory(c, X_LEA, 0, HCX, HCX, NO_REG, 0, 4)
-        store64(c, HCX, register_at(c, RSP))
-        store64(c, HAX, register_at(c, RBP))
+        put(c, RSP, HCX)
+        put(c, RBP, HAX)
     elif kind == BSWAP:
-        load(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
         put8(c, 0x0F)
         put8(c, 0xC8 | HAX)
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
     elif kind == ROL32_I or kind == ROR32_I:
         rotate(c, o, live)
     elif kind == SHIFT_RC and o.size == 2 and o.sub >= 4:
@@ -1076,7 +1212,9 @@ def operation(c, o, first, j, count, live):
         leave_to(c, o.off + o.imm, count)
         return count
     elif kind == JZ or kind == JNZ or kind == JCC:
-        taken = jump_if(c, prepare(c, o.sub))
+        taken = prepare(c, o.sub)
+        spill(c)
+        taken = jump_if(c, taken)
         leave_to(c, o.off, count)
         bind(c, taken)
         leave_to(c, o.off + o.imm, count)
@@ -1093,7 +1231,7 @@ def operation(c, o, first, j, count, live):
         return count
     elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
         if kind == JMP_R or kind == CALL_R:
-            load(c, HAX, register_at(c, o.reg))
+            get(c, o.reg, HAX)
         else:
             load_operand(c, j, o, 2)
         if kind == CALL_R or kind == CALL_M:
@@ -1119,16 +1257,16 @@ def two_operands(c, o, j, live):
         if kind == CMP8_RM or kind == ALU8_RM:
             load_operand(c, j, o, 0)
             with_register(c, X_STORE, 0, HAX, HCX)
-            with_field(c, X_MOVZX8, 0, HAX, byte_at(c, o.reg, o.rsh))
+            get_byte(c, o.reg, o.rsh, HAX)
         elif kind == CMP8_MI:
             load_operand(c, j, o, 0)
             constant(c, HCX, o.imm)
         else:
-            with_field(c, X_MOVZX8, 0, HAX, byte_at(c, o.reg, o.rsh))
+            get_byte(c, o.reg, o.rsh, HAX)
             if kind == CMP8_RI or kind == TEST8_RI or kind == ALU8_RI:
                 constant(c, HCX, o.imm)
             else:
-                with_field(c, X_MOVZX8, 0, HCX, byte_at(c, o.rm, o.msh))
+                get_byte(c, o.rm, o.msh, HCX)
         arithmetic(c, sub, live, 0)
         if sub < 7:
             put_byte(c, o.reg, o.rsh)
@@ -1150,9 +1288,9 @@ def two_operands(c, o, j, live):
         if kind == ALU_MI or kind == ADD32_MI or kind == CMP32_MI:
             constant(c, HCX, o.imm)
         elif size == 0:
-            with_field(c, X_MOVZX8, 0, HCX, byte_at(c, o.reg, o.rsh))
+            get_byte(c, o.reg, o.rsh, HCX)
         else:
-            load(c, HCX, register_at(c, o.reg))
+            get(c, o.reg, HCX)
         arithmetic(c, sub, live, size)
         if sub < 7:
             if sub == 2 or sub == 3:
@@ -1171,9 +1309,9 @@ def two_operands(c, o, j, live):
     ):
         load_operand(c, j, o, 2)
         with_register(c, X_STORE, 0, HAX, HCX)
-        load(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
     else:
-        load(c, HAX, register_at(c, o.reg))
+        get(c, o.reg, HAX)
         if (
             kind == ALU_RI
             or kind == ADD32_RI
@@ -1186,18 +1324,18 @@ def two_operands(c, o, j, live):
         ):
             constant(c, HCX, o.imm)
         else:
-            load(c, HCX, register_at(c, o.rm))
+            get(c, o.rm, HCX)
     arithmetic(c, sub, live, 2)
     if sub < 7:
-        store64(c, HAX, register_at(c, o.reg))
+        put(c, o.reg, HAX)
 
 
 def call_interpreter(c, o, first, j, count):
     """Have the interpreter do operation `j`."""
     fault: u32
-    with_register(c, X_STORE, 1, HBX, HDI)
+    spill(c)
     constant(c, HSI, first + j)
-    call(c, cython.cast(cython.p_void, interpret))
+    call_out(c, cython.cast(cython.p_void, interpret))
     c.known = UNKNOWN
     c.host_flags = 0
     if j + 1 == count:

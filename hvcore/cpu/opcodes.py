@@ -108,10 +108,10 @@ def _groups() -> list[list[Row]]:
     )  # 16: 0F 00
     add(  # 17: 0F 01
         {
-            0: row("_", "SGDT", "v", "", 0, both | ENDS),
+            0: row("VM_CALL", "SGDT", "v", "", 0, both | ENDS),
             1: row("_", "SIDT", "v", "", 0, both | ENDS),
             2: row("_", "LGDT", "v", "", 0, both | ENDS),
-            3: row("_", "LIDT", "v", "", 0, both | ENDS),
+            3: row("VM_INSTRUCTION", "LIDT", "v", "", 0, both | ENDS),
             4: row("SMSW_R", "SMSW_M", "v", "", 0, both | ENDS),
             6: row("LMSW_R", "LMSW_M", "w", "", 0, both | ENDS),
             7: row("_", "INVLPG", "v", "", 0, both | ENDS),

@@ -53,6 +53,9 @@ class Intercepts:
 
     def __init__(self) -> None:
         self.external_interrupt = False
+        self.interrupt_if = False  # INTR stops only where the guest could take it: IF, and no shadow
+        self.nmi = False
+        self.nmi_virtual = False  # the pin is not blocked while the guest's NMIs are
         self.interrupt_window = False
         self.nmi_window = False  # neither blocked nor in a shadow: an NMI can be injected
         self.iret_keeps_nmi_blocked = False  # VMX: NMI exiting without virtual NMIs
@@ -64,6 +67,10 @@ class Intercepts:
         self.rdpmc = False
         self.rdmsr = True
         self.wrmsr = True
+        self.msr_read = (
+            None  # 3 KiB, a bit for each of MSRs 0, C000_0000h and C001_0000h to +1FFFh; all others
+        )
+        self.msr_write = None  # stop. Both or neither; None: every MSR
         self.exceptions = 0
         self.page_fault_mask = 0  # a page fault counts as vector 14 if its error code & mask == match,
         self.page_fault_match = 0  # and the other way round if not (SDM vol. 3 section 26.2)
@@ -71,18 +78,31 @@ class Intercepts:
         self.cr0_shadow = 0  # and a write that differs from the shadow there stops
         self.cr4_mask = 0
         self.cr4_shadow = 0
+        self.cr3_targets = ()  # at most 4 values that MOV to CR3 may load without a stop
+        self.cr0_selective = False  # LMSW, and a MOV to CR0 that changes more than TS and MP
         self.cr_read = 0
         self.cr_write = 0
         self.dr_read = 0
         self.dr_write = 0
+        self.dr_first = False  # MOV DR stops before its own faults are looked for
         self.invd = False
+        self.wbinvd = False
         self.invlpg = False
         self.pause = False
         self.task_switch = False
         self.iret = False
+        self.pushf = False
+        self.popf = False
+        self.icebp = False
+        self.vm_instructions = 0  # bits 0-7 for 0F 01 C0 to C7, 8-15 for 0F 01 D8 to DF
+        self.ferr = False  # an x87 instruction waits for somebody to take notice of FERR#
         self.software_interrupt = False
-        self.descriptor_table = False
-        self.monitor = False
+        self.descriptor_table = 0  # a bit for each `DescriptorTable`
+
+    def clear(self) -> None:
+        """Stop on nothing."""
+        self.__init__()
+        self.hlt = self.io = self.cpuid = self.rdmsr = self.wrmsr = False
 
 
 @cython.cclass
@@ -94,6 +114,8 @@ class Processor(State):
     """
 
     intercepts = cython.declare(object, visibility="readonly")
+    taken_ports = cython.declare(object)  # the bitmaps copied last: they are not changed in place
+    taken_msrs = cython.declare(object)
 
     def __init__(self, memory, pins, vcpu=0) -> None:
         view: cython.uchar[::1]
@@ -111,6 +133,7 @@ class Processor(State):
         else:
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
+        self.taken_ports = self.taken_msrs = None
         native.allow(self)
         self.blocks_used = 1
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
@@ -351,6 +374,9 @@ class Processor(State):
         i: cython.int
         w = self.intercepts
         self.on_interrupt = EVERYTHING if w.external_interrupt else 0  # host code ANDs it with the pin
+        self.on_interrupt_if = w.interrupt_if
+        self.on_nmi = w.nmi
+        self.nmi_virtual = w.nmi_virtual
         self.on_window = w.interrupt_window
         self.on_nmi_window = w.nmi_window
         self.iret_keeps_nmi_blocked = w.iret_keeps_nmi_blocked
@@ -372,17 +398,35 @@ class Processor(State):
         self.on_cr_write = w.cr_write
         self.on_dr_read = w.dr_read
         self.on_dr_write = w.dr_write
+        self.dr_first = w.dr_first
+        self.on_cr0_selective = w.cr0_selective
+        self.cr3_target_count = len(w.cr3_targets)
+        for i in range(len(w.cr3_targets)):
+            self.cr3_targets[i] = w.cr3_targets[i]
         self.on_invd = w.invd
+        self.on_wbinvd = w.wbinvd
         self.on_invlpg = w.invlpg
         self.on_pause = w.pause
         self.on_iret = w.iret
+        self.on_pushf = w.pushf
+        self.on_popf = w.popf
+        self.on_icebp = w.icebp
+        self.on_vm_instructions = w.vm_instructions
+        self.on_ferr = w.ferr
         self.on_task_switch = w.task_switch
         self.on_software_interrupt = w.software_interrupt
         self.on_descriptor_table = w.descriptor_table
         self.io_bitmap_used = w.io_bitmap is not None
-        if w.io_bitmap is not None:
+        if w.io_bitmap is not None and w.io_bitmap is not self.taken_ports:
+            self.taken_ports = w.io_bitmap
             for i in range(8192):
                 self.io_bitmap[i] = w.io_bitmap[i]
+        self.msr_bitmap_used = w.msr_read is not None
+        if w.msr_read is not None and w.msr_read is not self.taken_msrs:
+            self.taken_msrs = w.msr_read
+            for i in range(3072):
+                self.msr_read[i] = w.msr_read[i]
+                self.msr_write[i] = w.msr_write[i]
         if w.interrupt_window or w.nmi_window:
             self.special |= SPECIAL_WINDOW
         else:
@@ -396,7 +440,7 @@ class Processor(State):
         with cython.nogil:
             execute.run(self)
         self.stop_wanted = 0
-        if self.info.kind == 12:
+        if self.info.kind == 12 or (self.info.kind == 10 and self.info.vector == 14):
             self.info.instruction_bytes = self.instruction_bytes()
         return self.info.kind
 
@@ -404,6 +448,14 @@ class Processor(State):
         """Make a running `run` return soon, or the next one at once; from any thread."""
         self.stop_wanted = 1
         self.stop_at = 0
+
+    def raise_nmi(self) -> None:
+        """The NMI pin goes up; taken, or stopped at, as soon as NMIs are not blocked. In the vCPU's thread."""
+        self.special |= SPECIAL_NMI
+
+    def flush_tlb(self) -> None:
+        """Forget every translation."""
+        mmu.flush(self)
 
     def skip(self, next_rip) -> bool:
         """Complete the instruction that a backend executed itself: RIP moves on, its shadow ends, it counts.
@@ -414,8 +466,7 @@ class Processor(State):
         self.icount += 1
         self.flags &= F_RF ^ 0xFFFFFFFF
         if self.watch_hit:  # an I/O breakpoint
-            self.debug[6] |= self.watch_hit
-            self.info.debug_status = self.watch_hit
+            system.note_debug(self, self.watch_hit)
             self.watch_hit = 0
             self.raise_exception(1)
         if self.shadow & 3:
@@ -435,8 +486,7 @@ class Processor(State):
         self.special |= SPECIAL_RESUME
         self.watch_hit = 0
         if hit:
-            self.debug[6] |= hit
-            self.info.debug_status = hit
+            system.note_debug(self, hit)
             self.raise_exception(1)
 
     def inject(self, kind, vector, error_code=None, instruction_length=0) -> None:
@@ -595,8 +645,7 @@ class Processor(State):
         self.fault = FAULT_NONE
         hit = self.watch_hit | (DR6_BS if trap else 0)
         if hit:
-            self.debug[6] |= hit
-            self.info.debug_status = hit
+            system.note_debug(self, hit)
             self.raise_exception(1)
         return 0
 

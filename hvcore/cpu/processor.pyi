@@ -29,17 +29,22 @@ class Instruction(NamedTuple):
 
 class Intercepts:
     external_interrupt: bool
+    interrupt_if: bool
+    nmi: bool
+    nmi_virtual: bool
     interrupt_window: bool
     nmi_window: bool
     iret_keeps_nmi_blocked: bool
     hlt: bool
     io: bool
-    io_bitmap: Buffer | None
+    io_bitmap: bytes | None
     cpuid: bool
     rdtsc: bool
     rdpmc: bool
     rdmsr: bool
     wrmsr: bool
+    msr_read: bytes | None
+    msr_write: bytes | None
     exceptions: int
     page_fault_mask: int
     page_fault_match: int
@@ -47,18 +52,27 @@ class Intercepts:
     cr0_shadow: int
     cr4_mask: int
     cr4_shadow: int
+    cr3_targets: tuple[int, ...]
+    cr0_selective: bool
     cr_read: int
     cr_write: int
     dr_read: int
     dr_write: int
+    dr_first: bool
     invd: bool
+    wbinvd: bool
     invlpg: bool
     pause: bool
     task_switch: bool
     iret: bool
+    pushf: bool
+    popf: bool
+    icebp: bool
+    vm_instructions: int
+    ferr: bool
     software_interrupt: bool
-    descriptor_table: bool
-    monitor: bool
+    descriptor_table: int
+    def clear(self) -> None: ...
 
 class Processor:
     intercepts: Intercepts
@@ -69,6 +83,7 @@ class Processor:
     interruptibility: int
     activity: int
     efer: int
+    pause_left: int
     tsc_offset: int
     translate_after: int  # runs of a block of flat 32-bit code, until it becomes host code; 0: never
     def __init__(self, memory: GuestMemory, pins: Buffer, vcpu: int = 0) -> None: ...
@@ -110,6 +125,8 @@ class Processor:
     def update_intercepts(self) -> None: ...
     def run(self, budget: int) -> int: ...
     def stop(self) -> None: ...
+    def raise_nmi(self) -> None: ...
+    def flush_tlb(self) -> None: ...
     def skip(self, next_rip: int) -> bool: ...
     def inject(
         self, kind: int, vector: int, error_code: int | None = None, instruction_length: int = 0

@@ -202,6 +202,7 @@ cdef enum:
     SPECIAL_RAISE = 32
     SPECIAL_DEBUG = 64      # DR7 enables a breakpoint
     SPECIAL_RESUME = 128    # RF is set, for one instruction
+    SPECIAL_NMI = 256       # the NMI pin went up
 
 cdef enum:
     DR6_BD = 0x2000
@@ -287,6 +288,8 @@ cdef struct Stub:       # what the way of an access through the TLB leads to whe
     u32 site
     u32 limit_site      # of the segment's check, 0 if it has none
     u32 resume
+    u32 changed         # registers, as masks: in which state the block is where it leaves for this way,
+    u32 held            # and where it comes back
     u32 op
     u32 seg
     u32 size
@@ -356,6 +359,9 @@ cdef class State:
     cdef u32 inject_error
     cdef u32 inject_has_error
     cdef u32 inject_length
+    cdef u32 injecting          # the event being raised is the backend's own: it does not stop
+    cdef u32 debug_bits         # what the debug exception on its way set in DR6, and DR6 before
+    cdef u64 debug_before
     # running
     cdef u32 special
     cdef readonly u64 icount
@@ -390,13 +396,30 @@ cdef class State:
     cdef u32 on_cr_write
     cdef u32 on_dr_read
     cdef u32 on_dr_write
+    cdef u32 dr_first           # a MOV DR stops before its own faults are looked for (SDM vol. 3 section 26.1.3)
+    cdef u32 on_cr0_selective
+    cdef u32 cr3_target_count   # MOV to CR3 of one of these does not stop
+    cdef u64[4] cr3_targets
     cdef u32 on_invd
+    cdef u32 on_wbinvd
     cdef u32 on_invlpg
     cdef u32 on_pause
+    cdef public u32 pause_left  # PAUSEs until one stops; 0: the next one does
     cdef u32 on_iret
+    cdef u32 on_pushf
+    cdef u32 on_popf
+    cdef u32 on_icebp
+    cdef u32 on_vm_instructions     # bits of 0F 01 C0 + 0 to 7 and D8 + 0 to 7
+    cdef u32 on_ferr
+    cdef u32 on_nmi
+    cdef u32 nmi_virtual        # the pin is not blocked when the guest's NMIs are
+    cdef u32 on_interrupt_if    # INTR stops only where the guest could take it
     cdef u32 on_task_switch
     cdef u32 on_software_interrupt
-    cdef u32 on_descriptor_table
+    cdef u32 on_descriptor_table    # a bit for each of DESCRIPTOR_INSTRUCTIONS
+    cdef u32 msr_bitmap_used
+    cdef u8[3072] msr_read      # a bit for each of MSR_RANGES: it stops
+    cdef u8[3072] msr_write
     cdef u32 io_bitmap_used
     cdef u8[8192] io_bitmap
     # memory
@@ -446,6 +469,8 @@ cdef class State:
     cdef u32 known              # while translating: the `cc_op` and size of the flags, and which the host has
     cdef u32 known_size
     cdef u32 host_flags
+    cdef u32 held               # general registers, as a mask, that are in their host registers,
+    cdef u32 changed            # and that the record does not know yet
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied

@@ -14,6 +14,11 @@ cdef void descriptor_table(State c, Op *o) noexcept nogil
 cdef void access_register(State c, Op *o, u32 kind, u32 number, u32 mask) noexcept nogil
 cdef void write_owned(State c, Op *o, u32 number, u64 value) noexcept nogil
 cdef u64 control_register(State c, u32 number) noexcept nogil
+cdef u32 msr_intercepted(State c, u32 index, u32 write) noexcept nogil
+cdef void access_msr(State c, Op *o) noexcept nogil
+cdef u32 descriptor_access(State c, Op *o, u32 which) noexcept nogil
+cdef void vm_instruction(State c, Op *o) noexcept nogil
+cdef void note_debug(State c, u32 bits) noexcept nogil
 cdef u32 intercepted(State c, u32 port, u32 n) noexcept nogil
 cdef void describe_port_access(State c, Op *o, u32 port, u32 read) noexcept nogil
 cdef u64 selector_operand(State c, Op *o) noexcept nogil
@@ -23,5 +28,4 @@ cdef u32 has_msr(State c, u32 index) noexcept nogil
 cdef u64 read_msr(State c, u32 index) noexcept nogil
 cdef u32 pat_valid(u64 value) noexcept nogil
 cdef u32 write_msr(State c, u32 index, u64 value) noexcept nogil
-cdef void access_msr(State c, u32 read) noexcept nogil
 cdef void watch_port(State c, u32 port, u32 n) noexcept nogil

@@ -37,6 +37,11 @@ EXIT_RDPMC = cython.declare(u32, 21)
 EXIT_DESCRIPTOR_TABLE = cython.declare(u32, 24)
 EXIT_LMSW = cython.declare(u32, 25)
 EXIT_CLTS = cython.declare(u32, 26)
+EXIT_CR0_SELECTIVE = cython.declare(u32, 28)
+EXIT_VM_INSTRUCTION = cython.declare(u32, 33)
+
+MSR_RANGE_1 = cython.declare(u32, (1 << 31) + (1 << 30))  # C000_0000h
+MSR_RANGE_2 = cython.declare(u32, (1 << 31) + (1 << 30) + (1 << 16))  # C001_0000h
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
@@ -59,6 +64,13 @@ def time_stamp(c):
         return cython.cast(u64, now.tv_sec) * 1000000000 + cython.cast(u64, now.tv_nsec) + c.tsc_offset
     else:
         return (time.monotonic_ns() + c.tsc_offset) & M64
+
+
+def note_debug(c, bits):
+    """A debug exception is met: `bits` of DR6 say what it is."""
+    c.debug_before = c.debug[6]
+    c.debug_bits = bits
+    c.debug[6] |= bits
 
 
 # Model-specific registers
@@ -126,13 +138,37 @@ def write_msr(c, index, value):
     return 1
 
 
-def access_msr(c, read):
-    """RDMSR or WRMSR that no backend wants to see."""
+def msr_intercepted(c, index, write):
+    """Whether the backend wants to see an access to this MSR; those in no range of the bitmap it always does."""
+    i: u32
+    if not (c.on_wrmsr if write else c.on_rdmsr):
+        return 0
+    if not c.msr_bitmap_used:
+        return 1
+    if index < 0x2000:
+        i = index
+    elif MSR_RANGE_1 <= index < MSR_RANGE_1 + 0x2000:
+        i = 0x2000 + index - MSR_RANGE_1
+    elif MSR_RANGE_2 <= index < MSR_RANGE_2 + 0x2000:
+        i = 0x4000 + index - MSR_RANGE_2
+    else:
+        return 1
+    return ((c.msr_write[i >> 3] if write else c.msr_read[i >> 3]) >> (i & 7)) & 1
+
+
+def access_msr(c, o):
+    """RDMSR and WRMSR."""
     index: u32 = c.regs[RCX] & M32
+    write: u32 = o.kind == WRMSR
     value: u64
-    if not has_msr(c, index):
+    if not privileged(c):
+        return
+    if msr_intercepted(c, index, write):
+        stop(c, EXIT_WRMSR if write else EXIT_RDMSR, o)
+        c.info.number = index
+    elif not has_msr(c, index):
         mmu.exception(c, VEC_GP, 0)
-    elif read:
+    elif not write:
         value = read_msr(c, index)
         c.regs[RAX] = value & M32
         c.regs[RDX] = value >> 32
@@ -369,17 +405,55 @@ def access_register(c, o, kind, number, mask):
         stop(c, kind, o)
         c.info.number = number
         c.info.gpr = o.rm
+        c.info.mov = 1
+
+
+def vm_instruction(c, o):
+    """VMCALL, and VMRUN to INVLPGA: they do not exist, but a backend may want to see them (APM vol. 3 ch. 4)."""
+    which: u32 = (o.modrm & 7) + (8 if o.kind == VM_INSTRUCTION else 0)
+    if which != 1 and which != 9:  # all but VMCALL and VMMCALL
+        if not c.protected:
+            mmu.exception_plain(c, VEC_UD)
+            return
+        if not privileged(c):
+            return
+    if (c.on_vm_instructions >> which) & 1:
+        stop(c, EXIT_VM_INSTRUCTION, o)
+        c.info.number = which
+        c.info.linear_address = c.regs[RAX]
+    else:
+        mmu.exception_plain(c, VEC_UD)
+
+
+def descriptor_access(c, o, which):
+    """Stop at a `DescriptorTable` instruction, if the backend wants that."""
+    if not (c.on_descriptor_table >> which) & 1:
+        return 0
+    stop(c, EXIT_DESCRIPTOR_TABLE, o)
+    c.info.number = which
+    c.info.size = 1 << o.size
+    c.info.address_size = 1 << o.addr
+    c.info.segment = o.seg
+    c.info.memory = not o.isreg
+    c.info.gpr = o.reg
+    c.info.base = o.base
+    c.info.index = o.index
+    c.info.scale = o.scale
+    c.info.displacement = o.disp
+    return 1
 
 
 def descriptor_table(c, o):
     """SGDT SIDT LGDT LIDT."""
     off: u64 = operands.address(c, o)
+    which: u32 = 0 if o.kind == SIDT or o.kind == LIDT else 1
     limit: u64
     base: u64
     if (o.kind == LGDT or o.kind == LIDT) and not privileged(c):
         return
-    if c.on_descriptor_table:
-        stop(c, EXIT_DESCRIPTOR_TABLE, o)
+    if o.kind == LGDT or o.kind == LIDT:
+        which += 4
+    if descriptor_access(c, o, which):
         return
     if o.kind == SGDT or o.kind == SIDT:
         limit = c.gdt_limit if o.kind == SGDT else c.idt_limit
@@ -450,7 +524,10 @@ def execute(c, o):
                 c.special |= SPECIAL_STOP
     elif kind == PAUSE:
         if c.on_pause:
-            stop(c, EXIT_PAUSE, o)
+            if c.pause_left > 1:
+                c.pause_left -= 1
+            else:
+                stop(c, EXIT_PAUSE, o)
     elif kind == CPUID:
         if c.on_cpuid:
             stop(c, EXIT_CPUID, o)
@@ -466,20 +543,16 @@ def execute(c, o):
         c.regs[RAX] = value & M32
         c.regs[RDX] = value >> 32
     elif kind == RDPMC:
-        if c.on_rdpmc:
+        if c.cpl:  # and there is no CR4.PCE
+            mmu.exception(c, VEC_GP, 0)
+        elif c.on_rdpmc:
             stop(c, EXIT_RDPMC, o)
         else:
             mmu.exception(c, VEC_GP, 0)  # there are no counters
     elif kind == RDMSR or kind == WRMSR:
-        if not privileged(c):
-            return
-        if c.on_rdmsr if kind == RDMSR else c.on_wrmsr:
-            stop(c, EXIT_RDMSR if kind == RDMSR else EXIT_WRMSR, o)
-            c.info.number = c.regs[RCX] & M32
-        else:
-            access_msr(c, kind == RDMSR)
+        access_msr(c, o)
     elif kind == INVD or kind == WBINVD:
-        if privileged(c) and c.on_invd:
+        if privileged(c) and (c.on_invd if kind == INVD else c.on_wbinvd):
             stop(c, EXIT_INVD if kind == INVD else EXIT_WBINVD, o)
     elif kind == INVLPG:
         if not privileged(c):
@@ -490,6 +563,8 @@ def execute(c, o):
             c.info.linear_address = value
         else:
             mmu.flush_page(c, value)
+    elif kind == VM_CALL or kind == VM_INSTRUCTION:
+        vm_instruction(c, o)
     elif kind == CLTS:
         if privileged(c):
             if c.on_cr_write & 1 or c.cr0_mask & c.cr0_shadow & CR0_TS:
@@ -498,6 +573,11 @@ def execute(c, o):
                 c.cr0 &= CR0_TS ^ M64
     elif kind == SGDT or kind == SIDT or kind == LGDT or kind == LIDT:
         descriptor_table(c, o)
+    elif (kind == SMSW_R or kind == SMSW_M) and c.on_cr_read & 1:
+        stop(c, EXIT_CR_READ, o)
+        c.info.number = 0
+        c.info.gpr = 0
+        c.info.mov = 0
     elif kind == SMSW_R or kind == SMSW_M:
         store_word(c, o, control_register(c, 0))
     elif kind == LMSW_R or kind == LMSW_M:
@@ -511,6 +591,13 @@ def execute(c, o):
         if c.on_cr_write & 1 or (value ^ c.cr0_shadow) & c.cr0_mask & 15:
             stop(c, EXIT_LMSW, o)
             c.info.data = raw
+            c.info.linear_valid = not o.isreg
+            if not o.isreg:
+                c.info.linear_address = (c.base[o.seg] + operands.address(c, o)) & M32
+        elif c.on_cr0_selective:  # LMSW counts whatever it writes
+            stop(c, EXIT_CR0_SELECTIVE, o)
+            c.info.gpr = 0
+            c.info.mov = 0
         else:
             write_cr0(c, (value & (c.cr0_mask ^ M64)) | (c.cr0 & c.cr0_mask))
     elif kind == MOV_R_CR:
@@ -522,28 +609,47 @@ def execute(c, o):
                     c.regs[o.rm] = value
     elif kind == MOV_CR_R:
         if privileged(c):
+            value = c.regs[o.rm] & M32
+            n = 0
+            if o.reg == 3:
+                for n in range(c.cr3_target_count):
+                    if c.cr3_targets[n] == value:
+                        write_cr(c, 3, value)
+                        return
             access_register(c, o, EXIT_CR_WRITE, o.reg, c.on_cr_write)
+            if (
+                not c.fault
+                and o.reg == 0
+                and c.on_cr0_selective
+                and (value ^ c.cr0) & ((CR0_TS | CR0_MP) ^ M64)
+            ):
+                stop(c, EXIT_CR0_SELECTIVE, o)
+                c.info.gpr = o.rm
+                c.info.mov = 1
             if not c.fault:
-                write_owned(c, o, o.reg, c.regs[o.rm] & M32)
+                write_owned(c, o, o.reg, value)
     elif kind == MOV_R_DR or kind == MOV_DR_R:
-        if not privileged(c):
-            return
+        raw = c.on_dr_read if kind == MOV_R_DR else c.on_dr_write
         n = o.reg
+        if c.dr_first:
+            access_register(c, o, EXIT_DR_ACCESS, n, cython.cast(u32, raw))
+            c.info.read = kind == MOV_R_DR
+        if c.fault or not privileged(c):
+            return
         if n == 4 or n == 5:
             if c.cr4 & CR4_DE:
                 mmu.exception_plain(c, VEC_UD)
                 return
             n += 2
-        if c.debug[7] & DR7_GD:  # general detect: the debug registers are somebody else's
-            c.debug[7] &= DR7_GD ^ M64
-            c.debug[6] |= DR6_BD
-            c.info.debug_status = DR6_BD
-            mmu.exception_plain(c, VEC_DB)
-            return
-        access_register(c, o, EXIT_DR_ACCESS, n, c.on_dr_read if kind == MOV_R_DR else c.on_dr_write)
+        access_register(c, o, EXIT_DR_ACCESS, o.reg, cython.cast(u32, raw))
         if c.fault:
             c.info.read = kind == MOV_R_DR
-        elif kind == MOV_R_DR:
+            return
+        if c.debug[7] & DR7_GD:  # general detect: the debug registers are somebody else's
+            note_debug(c, DR6_BD)
+            mmu.exception_plain(c, VEC_DB)
+            return
+        if kind == MOV_R_DR:
             c.regs[o.rm] = c.debug[n]
         else:
             if n == 6:
@@ -556,9 +662,11 @@ def execute(c, o):
     elif not c.protected:  # the rest exists in protected mode only
         mmu.exception_plain(c, VEC_UD)
     elif kind == SLDT_R or kind == SLDT_M:
-        store_word(c, o, c.sel[LDTR])
+        if not descriptor_access(c, o, 2):
+            store_word(c, o, c.sel[LDTR])
     elif kind == STR_R or kind == STR_M:
-        store_word(c, o, c.sel[TR])
+        if not descriptor_access(c, o, 3):
+            store_word(c, o, c.sel[TR])
     elif kind == LAR_R or kind == LAR_M or kind == LSL_R or kind == LSL_M:
         value = selector_operand(c, o)
         if c.fault:
@@ -580,12 +688,12 @@ def execute(c, o):
         if not c.fault:
             set_zero_flag(c, n)
     elif kind == LLDT_R or kind == LLDT_M:
-        if privileged(c):
+        if privileged(c) and not descriptor_access(c, o, 6):
             value = selector_operand(c, o)
             if not c.fault:
                 segments.load_ldt(c, cython.cast(u32, value))
     elif kind == LTR_R or kind == LTR_M:
-        if privileged(c):
+        if privileged(c) and not descriptor_access(c, o, 7):
             value = selector_operand(c, o)
             if not c.fault:
                 segments.load_tr(c, cython.cast(u32, value))

@@ -132,8 +132,9 @@ def switch(c, selector, source, ext, has_error, error):
     if c.fault == FAULT_EXCEPTION:
         keep_fault(c)
     elif trap and not c.fault:
+        c.debug_before = c.debug[6]
+        c.debug_bits = cython.cast(u32, DR6_BT)
         c.debug[6] |= DR6_BT
-        c.info.debug_status = DR6_BT
         mmu.exception_plain(c, VEC_DB)
         keep_fault(c)
 

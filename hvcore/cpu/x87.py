@@ -35,6 +35,7 @@ else:
     BCD_LIMIT = 10**18 - 1
     BCD_INDEFINITE = 0xC000_0000_0000_0000
 
+EXIT_FERR_FREEZE = cython.declare(u32, 32)  # ExitKind
 
 # State
 
@@ -86,6 +87,10 @@ def pending(c):
     c.ferr = 1
     if c.ignne:
         return 0
+    if c.on_ferr:
+        c.fault = FAULT_EXIT
+        c.info.kind = EXIT_FERR_FREEZE
+        return 1
     c.fault = FAULT_REPEAT
     c.special |= SPECIAL_STOP
     return 1

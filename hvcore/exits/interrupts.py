@@ -9,7 +9,7 @@ happens.
 from collections.abc import Callable
 
 from hvcore.exits.requests import NO_VECTOR, Requests
-from hvcore.hvm import EventKind, HvmBackend
+from hvcore.hvm import EventKind, HvmBackend, Vector
 
 
 class Interrupts:
@@ -19,9 +19,16 @@ class Interrupts:
         self._backend = backend
         self._requests = requests
         self._pin = pin
+        self._nmi = False
+
+    def reset(self) -> None:
+        """Forget an NMI that has not been delivered."""
+        self._nmi = False
 
     def pin_raised(self) -> None:
-        """Deliver now, or ask for a window, if the pin is high."""
+        """Deliver now, or ask for a window, if the pin is high; an NMI goes first."""
+        if self._nmi:
+            self._deliver_nmi()
         if not self._pin():
             return
         if self._backend.interruptible():
@@ -33,6 +40,24 @@ class Interrupts:
         """Deliver what the window was asked for, if it is still there."""
         self._backend.request_interrupt_window(False)
         self.pin_raised()
+
+    def nmi_raised(self) -> None:
+        """Deliver an NMI now, or ask for its window. One that comes while one waits is lost."""
+        self._nmi = True
+        self._deliver_nmi()
+
+    def nmi_window_open(self) -> None:
+        """Deliver the NMI that the window was asked for."""
+        self._backend.request_nmi_window(False)
+        if self._nmi:
+            self._deliver_nmi()
+
+    def _deliver_nmi(self) -> None:
+        if self._backend.event_pending() or self._backend.interrupt_shadow():
+            self._backend.request_nmi_window(True)
+        else:
+            self._nmi = False
+            self._backend.inject(EventKind.NMI, Vector.NMI, None, 0)
 
     def _deliver(self) -> None:
         vector = self._requests.acknowledge()

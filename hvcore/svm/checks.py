@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from hvcore.svm import capabilities as cap
 from hvcore.svm.vmcb import (
     EVENT_TYPE,
     EVENT_TYPE_SHIFT,
@@ -25,13 +26,14 @@ CR0_NW: Final = 1 << 29
 CR0_CD: Final = 1 << 30
 CR0_PG: Final = 1 << 31
 CR4_PAE: Final = 1 << 5
-CR4_RESERVED: Final = ~0x7FF & 0xFFFF_FFFF_FFFF_FFFF
-"""All but VME to OSXMMEXCPT."""
+CR4_RESERVED: Final = ~0x6FF & 0xFFFF_FFFF_FFFF_FFFF
+"""All but VME PVI TSD DE PSE PAE MCE PGE OSFXSR OSXMMEXCPT."""
 EFER_LME: Final = 1 << 8
 EFER_LMA: Final = 1 << 10
 EFER_SVME: Final = 1 << 12
 EFER_RESERVED: Final = ~0x1D01 & 0xFFFF_FFFF_FFFF_FFFF
 """All but SCE, LME, LMA, NXE and SVME."""
+PAT_TYPES: Final = (0, 1, 4, 5, 6, 7)
 ATTRIBUTE_L: Final = 1 << 9
 ATTRIBUTE_D: Final = 1 << 10
 
@@ -76,10 +78,36 @@ def broken_rule(vmcb: Vmcb) -> str | None:
             read(Control.NP_ENABLE) & 1 and read(Control.N_CR3) >> PHYSICAL_ADDRESS_BITS,
         ),
     )
-    for rule, broken in rules:
+    for rule, broken in (*rules, *_not_offered(vmcb)):
         if broken:
             return rule
     return None
+
+
+def _not_offered(vmcb: Vmcb) -> tuple[tuple[str, bool], ...]:
+    """Bits of features that CPUID leaf 8000_000Ah does not report."""
+    read = vmcb.read
+    offered = (
+        ("CR intercepts", Control.INTERCEPT_CR, cap.INTERCEPT_CR),
+        ("DR intercepts", Control.INTERCEPT_DR, cap.INTERCEPT_DR),
+        ("intercept word 3", Control.INTERCEPT_3, cap.INTERCEPT_3),
+        ("intercept word 4", Control.INTERCEPT_4, cap.INTERCEPT_4),
+        ("intercept word 5", Control.INTERCEPT_5, 0),
+        ("the PAUSE filter's threshold", Control.PAUSE_FILTER_THRESHOLD, 0),
+        ("the virtual interrupt control", Control.VINTR, cap.VINTR),
+        ("the nested-paging control", Control.NP_ENABLE, 1),
+        ("the LBR-virtualization control", Control.LBR_VIRTUALIZATION, 0),
+    )
+    return (
+        *((f"{name}: not offered", bool(read(field) & ~bits)) for name, field, bits in offered),
+        ("TLB_CONTROL is reserved", read(Control.TLB_CONTROL) not in cap.TLB_CONTROLS),
+        ("ASID beyond the last", read(Control.GUEST_ASID) >= cap.ASIDS),
+        ("G_PAT has a reserved type", bool(read(Control.NP_ENABLE) & 1) and not _pat_valid(read(Save.G_PAT))),
+    )
+
+
+def _pat_valid(pat: int) -> bool:
+    return all(pat >> shift & 0xFF in PAT_TYPES for shift in range(0, 64, 8))
 
 
 def event_is_legal(event: int) -> bool:

@@ -16,6 +16,11 @@ SIZE: Final = 4096
 SAVE_AREA: Final = 0x400
 
 
+EXIT_RECORD: Final = struct.Struct("<QQQQ")
+"""EXITCODE, EXITINFO1, EXITINFO2, EXITINTINFO, as they lie from 070h."""
+QWORD: Final = struct.Struct("<Q")
+
+
 class Field(NamedTuple):
     """Where a field lies: offset from the start of the block, and size in bytes."""
 

@@ -1,14 +1,17 @@
 """What this implementation of VMX offers, as its capability MSRs would say (SDM vol. 3 appendix A).
 
-Offered: EPT with unrestricted guest, I/O bitmaps, guest/host masks with read shadows, TSC offsetting, the exits
-the core has a handler for. Not offered: MSR bitmaps, VPID, virtual APIC, virtual NMIs, the preemption timer,
-shadow VMCS, IA-32e mode guests (the processor has no long mode), MSR areas (at most 0 entries). No bit of guest
-CR0 or CR4 is fixed.
+Every control that may be 1 here does what the SDM says, and any other is refused. Not offered, since the processor
+has nothing for them to control: IA-32e mode guests and CR8 exits (no long mode), APIC virtualisation and posted
+interrupts (no local APIC), MONITOR and MWAIT, RDTSCP, XSAVE, SMM, wait-for-SIPI, last-branch records and
+performance counters. Not offered although they could be: acknowledging the interrupt on exit, the preemption timer,
+PAUSE-loop exiting, mode-based execution of EPT, page-modification logging, VMCS shadowing.
 """
 
 from typing import Final
 
 import attrs
+
+from hvcore.vmx.vmcs import FIELDS, REVISION
 
 PHYSICAL_ADDRESS_BITS: Final = 36
 
@@ -39,6 +42,7 @@ class Proc:
     MOV_DR: Final = 1 << 23
     UNCONDITIONAL_IO: Final = 1 << 24
     IO_BITMAPS: Final = 1 << 25
+    MONITOR_TRAP: Final = 1 << 27
     MSR_BITMAPS: Final = 1 << 28
     MONITOR: Final = 1 << 29
     PAUSE: Final = 1 << 30
@@ -99,7 +103,7 @@ def _allowed(default1: int, offered: int) -> Allowed:
 
 
 # The IA32_VMX_TRUE_* reports: default1 bits less those that may be cleared (CR3 exiting, debug controls).
-PIN: Final = _allowed(0x0000_0016, Pin.EXTERNAL_INTERRUPT | Pin.NMI)
+PIN: Final = _allowed(0x0000_0016, Pin.EXTERNAL_INTERRUPT | Pin.NMI | Pin.VIRTUAL_NMI)
 PROC: Final = _allowed(
     0x0400_6172,
     Proc.INTERRUPT_WINDOW
@@ -110,31 +114,75 @@ PROC: Final = _allowed(
     | Proc.RDTSC
     | Proc.CR3_LOAD
     | Proc.CR3_STORE
+    | Proc.NMI_WINDOW
     | Proc.MOV_DR
     | Proc.UNCONDITIONAL_IO
     | Proc.IO_BITMAPS
+    | Proc.MONITOR_TRAP
+    | Proc.MSR_BITMAPS
     | Proc.PAUSE
     | Proc.SECONDARY,
 )
-SECONDARY: Final = _allowed(0, Secondary.EPT | Secondary.WBINVD | Secondary.UNRESTRICTED_GUEST)
+SECONDARY: Final = _allowed(
+    0,
+    Secondary.EPT
+    | Secondary.DESCRIPTOR_TABLE
+    | Secondary.VPID
+    | Secondary.WBINVD
+    | Secondary.UNRESTRICTED_GUEST,
+)
 EXIT: Final = _allowed(
     0x0003_6DFB,
     Exit.SAVE_DEBUG | Exit.HOST_64 | Exit.SAVE_PAT | Exit.LOAD_PAT | Exit.SAVE_EFER | Exit.LOAD_EFER,
 )
 ENTRY: Final = _allowed(0x0000_11FB, Entry.LOAD_DEBUG | Entry.LOAD_PAT | Entry.LOAD_EFER)
 
-CR0_RESERVED: Final = 0xFFFF_FFFF_0000_0000 | 0x1FFA_FFC0
-"""Zeroes of IA32_VMX_CR0_FIXED1: all but PG CD NW AM WP NE ET TS EM MP PE."""
-CR4_RESERVED: Final = ~0x0000_27FF & 0xFFFF_FFFF_FFFF_FFFF
-"""The same for CR4: VME to OSXMMEXCPT and VMXE exist."""
-HOST_CR0_FIXED: Final = 0x8000_0021
-"""PG, NE and PE are 1 in VMX operation."""
-HOST_CR4_FIXED: Final = 0x2000
-"""VMXE is 1 in VMX operation."""
+CR0_FIXED0: Final = 0x8000_0001
+"""PG and PE are 1 in VMX operation; an unrestricted guest may clear them (SDM vol. 3 section 24.8)."""
+CR0_FIXED1: Final = 0xE005_003F
+"""PG CD NW AM WP NE ET TS EM MP PE: the bits that there are."""
+CR4_FIXED0: Final = 0x2000
+"""VMXE is 1 in VMX operation. The guest sees 0 there, as on a part without VMX."""
+CR4_FIXED1: Final = 0x26FF
+"""VME PVI TSD DE PSE PAE MCE PGE OSFXSR OSXMMEXCPT VMXE."""
 CR3_TARGETS: Final = 4
-MSR_AREA_ENTRIES: Final = 0
 EPT_MEMORY_TYPES: Final = (0, 6)
 """Uncacheable and write-back (IA32_VMX_EPT_VPID_CAP bits 8 and 14)."""
 EPT_WALK_LENGTH: Final = 4
 ACTIVITY_STATES: Final = (0, 1, 2)
-"""Active, HLT and shutdown (IA32_VMX_MISC bits 8:6; no wait-for-SIPI)."""
+"""Active, HLT and shutdown; no wait-for-SIPI."""
+
+# What the reports without TRUE in their name add: controls that must be 1 for software that does not know them.
+_PROC_DEFAULT1: Final = 0x0401_E172
+_EXIT_DEFAULT1: Final = 0x0003_6DFF
+_ENTRY_DEFAULT1: Final = 0x0000_11FF
+
+_REGION: Final = 4096
+_WRITE_BACK: Final = 6
+_BASIC: Final = REVISION | _REGION << 32 | _WRITE_BACK << 50 | 1 << 54 | 1 << 55
+"""Bit 54: INS and OUTS record instruction information; bit 55: the TRUE reports exist."""
+_MISC: Final = 1 << 5 | 1 << 6 | 1 << 7 | CR3_TARGETS << 16
+"""Bits 5 EFER.LMA follows the entry, 6 HLT, 7 shutdown, 24:16 CR3 targets, 27:25 zero: 512 entries an MSR area."""
+_EPT_VPID: Final = 1 << 6 | 1 << 8 | 1 << 14
+"""Bits 6 a walk of four, 8 uncacheable, 14 write-back; no INVEPT or INVVPID, no accessed and dirty flags."""
+
+MSRS: Final[dict[int, int]] = {
+    0x480: _BASIC,
+    0x481: PIN.msr,
+    0x482: PROC.msr | _PROC_DEFAULT1,
+    0x483: EXIT.msr | _EXIT_DEFAULT1,
+    0x484: ENTRY.msr | _ENTRY_DEFAULT1,
+    0x485: _MISC,
+    0x486: CR0_FIXED0,
+    0x487: CR0_FIXED1,
+    0x488: CR4_FIXED0,
+    0x489: CR4_FIXED1,
+    0x48A: max(field >> 1 & 0x1FF for field in FIELDS) << 1,
+    0x48B: SECONDARY.msr,
+    0x48C: _EPT_VPID,
+    0x48D: PIN.msr,
+    0x48E: PROC.msr,
+    0x48F: EXIT.msr,
+    0x490: ENTRY.msr,
+}
+"""IA32_VMX_BASIC to IA32_VMX_TRUE_ENTRY_CTLS by address, for whoever makes a VMCS."""

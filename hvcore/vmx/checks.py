@@ -6,7 +6,17 @@ backend turns it into VMfailValid (controls 7, host state 8) or a VM-entry-failu
 
 from typing import Final, NoReturn
 
-from hvcore.hvm import CR0_PE, CR0_PG, RFLAGS_IF, RIGHTS_DB, RIGHTS_L, RIGHTS_UNUSABLE, EventKind, Shadow
+from hvcore.hvm import (
+    CR0_PE,
+    CR0_PG,
+    RFLAGS_IF,
+    RFLAGS_TF,
+    RIGHTS_DB,
+    RIGHTS_L,
+    RIGHTS_UNUSABLE,
+    EventKind,
+    Shadow,
+)
 from hvcore.vmx import capabilities as cap
 from hvcore.vmx.capabilities import Entry, Exit, Pin, Proc, Secondary
 from hvcore.vmx.exits import (
@@ -29,15 +39,23 @@ CR4_PAE: Final = 1 << 5
 RFLAGS_VM: Final = 1 << 17
 RFLAGS_ONE: Final = 1 << 1
 RFLAGS_RESERVED: Final = 0xFFFF_FFFF_FFC0_8028
-DEBUGCTL_RESERVED: Final = ~0x3 & 0xFFFF_FFFF_FFFF_FFFF
 PENDING_DEBUG_RESERVED: Final = 0xFFFF_FFFF_FFFF_AFF0
 """All but B3-B0, the enabled-breakpoint bit 12 and BS (14)."""
 PENDING_DEBUG_BS: Final = 1 << 14
+PENDING_DEBUG_ENABLED: Final = 1 << 12
 PAT_TYPES: Final = (0, 1, 4, 5, 6, 7)
 ERROR_CODE_VECTORS: Final = frozenset({8, 10, 11, 12, 13, 14, 17})
 RIGHTS_RESERVED: Final = 0xFFFE_0F00
 HLT: Final = 1
 SHUTDOWN: Final = 2
+
+MSR_ENTRY: Final = 16
+"""Bytes: index, 32 bits that must be zero, value (table 25-14)."""
+MSR_AREAS: Final = (
+    ("VM-exit MSR-store", Field.EXIT_MSR_STORE_COUNT, Field.EXIT_MSR_STORE_ADDRESS),
+    ("VM-exit MSR-load", Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_ADDRESS),
+    ("VM-entry MSR-load", Field.ENTRY_MSR_LOAD_COUNT, Field.ENTRY_MSR_LOAD_ADDRESS),
+)
 
 _SEGMENTS: Final = ("ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR")
 _SELECTOR0: Final = Field.GUEST_ES_SELECTOR
@@ -79,6 +97,10 @@ def check_controls(vmcs: Vmcs) -> None:
         for field in (Field.IO_BITMAP_A, Field.IO_BITMAP_B):
             if v[field] & 0xFFF or v[field] & ~ADDRESS_MASK:
                 refuse("I/O-bitmap address")
+    if proc & Proc.MSR_BITMAPS and (v[Field.MSR_BITMAP] & 0xFFF or v[Field.MSR_BITMAP] & ~ADDRESS_MASK):
+        refuse("MSR-bitmap address")
+    if secondary & Secondary.VPID and not v[Field.VPID]:
+        refuse("VPID is zero")
     if pin & Pin.VIRTUAL_NMI and not pin & Pin.NMI:
         refuse("virtual NMIs without NMI exiting")
     if proc & Proc.NMI_WINDOW and not pin & Pin.VIRTUAL_NMI:
@@ -91,9 +113,10 @@ def check_controls(vmcs: Vmcs) -> None:
         refuse("VM-exit controls")
     if not cap.ENTRY.admits(v[Field.ENTRY_CONTROLS]):
         refuse("VM-entry controls")
-    for field in (Field.EXIT_MSR_STORE_COUNT, Field.EXIT_MSR_LOAD_COUNT, Field.ENTRY_MSR_LOAD_COUNT):
-        if v[field] > cap.MSR_AREA_ENTRIES:
-            refuse("MSR-area count")
+    for name, count, address in MSR_AREAS:
+        last = v[address] + MSR_ENTRY * v[count] - 1
+        if v[count] and (v[address] & MSR_ENTRY - 1 or v[address] & ~ADDRESS_MASK or last & ~ADDRESS_MASK):
+            refuse(f"{name} address")
 
 
 def _check_ept_pointer(pointer: int) -> None:
@@ -113,8 +136,10 @@ def check_interruption_info(vmcs: Vmcs, info: int) -> None:
         raise Refused(InstructionError.INVALID_CONTROLS, f"VM-entry interruption information: {rule}")
 
     kind, vector = (info & INFO_TYPE) >> INFO_TYPE_SHIFT, info & INFO_VECTOR
-    if kind in {1, 7}:
+    if kind == 1:
         refuse("type")
+    if kind == EventKind.OTHER and vector:
+        refuse("vector of another event")
     if kind == EventKind.NMI and vector != 2:
         refuse("vector of an NMI")
     if kind == EventKind.HARDWARE_EXCEPTION and vector > 31:
@@ -127,7 +152,10 @@ def check_interruption_info(vmcs: Vmcs, info: int) -> None:
         refuse("reserved bits")
     if info & INFO_ERROR_VALID and vmcs.values[Field.ENTRY_EXCEPTION_ERROR] & 0xFFFF_0000:
         refuse("reserved bits of the error code")
-    if kind >= EventKind.SOFTWARE_INTERRUPT and not 1 <= vmcs.values[Field.ENTRY_INSTRUCTION_LENGTH] <= 15:
+    if (
+        EventKind.SOFTWARE_INTERRUPT <= kind < EventKind.OTHER
+        and not 1 <= vmcs.values[Field.ENTRY_INSTRUCTION_LENGTH] <= 15
+    ):
         refuse("instruction length")
 
 
@@ -138,9 +166,9 @@ def check_host_state(vmcs: Vmcs) -> None:
         raise Refused(InstructionError.INVALID_HOST_STATE, rule)
 
     v = vmcs.values
-    if v[Field.HOST_CR0] & cap.HOST_CR0_FIXED != cap.HOST_CR0_FIXED or v[Field.HOST_CR0] & cap.CR0_RESERVED:
+    if cap.CR0_FIXED0 & ~v[Field.HOST_CR0] or v[Field.HOST_CR0] & ~cap.CR0_FIXED1:
         refuse("host CR0")
-    if v[Field.HOST_CR4] & cap.HOST_CR4_FIXED != cap.HOST_CR4_FIXED or v[Field.HOST_CR4] & cap.CR4_RESERVED:
+    if cap.CR4_FIXED0 & ~v[Field.HOST_CR4] or v[Field.HOST_CR4] & ~cap.CR4_FIXED1:
         refuse("host CR4")
     if v[Field.HOST_CR3] & ~ADDRESS_MASK:
         refuse("host CR3")
@@ -181,11 +209,11 @@ def check_guest_state(vmcs: Vmcs) -> None:
     """Section 27.3.1."""
     read = vmcs.read
     entry = vmcs.values[Field.ENTRY_CONTROLS]
-    _check_control_registers(vmcs, entry)
     unrestricted = bool(
         vmcs.values[Field.PROCESSOR_CONTROLS] & Proc.SECONDARY
         and vmcs.values[Field.SECONDARY_CONTROLS] & Secondary.UNRESTRICTED_GUEST
     )
+    _check_control_registers(vmcs, entry, unrestricted)
     _check_segments(vmcs, unrestricted, bool(entry & Entry.IA32E_GUEST))
     for name, base, limit in (
         ("GDTR", Field.GUEST_GDTR_BASE, Field.GUEST_GDTR_LIMIT),
@@ -213,19 +241,20 @@ def _guest(rule: str) -> NoReturn:
     raise Refused(EntryFailure.GENERAL, f"guest {rule}")
 
 
-def _check_control_registers(vmcs: Vmcs, entry: int) -> None:
+def _check_control_registers(vmcs: Vmcs, entry: int, unrestricted: bool) -> None:
     """Section 27.3.1.1."""
     read = vmcs.read
     cr0, cr4 = read(Field.GUEST_CR0), read(Field.GUEST_CR4)
-    if cr0 & cap.CR0_RESERVED:
+    fixed = cap.CR0_FIXED0 & (~(CR0_PE | CR0_PG) if unrestricted else ~0)
+    if fixed & ~cr0 or cr0 & ~cap.CR0_FIXED1:
         _guest("CR0")
     if cr0 & CR0_PG and not cr0 & CR0_PE:
         _guest("CR0.PG without PE")
-    if cr4 & cap.CR4_RESERVED:
+    if cap.CR4_FIXED0 & ~cr4 or cr4 & ~cap.CR4_FIXED1:
         _guest("CR4")
     if entry & Entry.LOAD_DEBUG:
-        if vmcs.values[Field.GUEST_DEBUGCTL] & DEBUGCTL_RESERVED:
-            _guest("IA32_DEBUGCTL")
+        if vmcs.values[Field.GUEST_DEBUGCTL]:
+            _guest("IA32_DEBUGCTL")  # of which no bit exists
         if read(Field.GUEST_DR7) >> 32:
             _guest("DR7")
     if entry & Entry.IA32E_GUEST and not (cr0 & CR0_PG and cr4 & CR4_PAE):
@@ -372,13 +401,16 @@ def _check_non_register_state(vmcs: Vmcs, flags: int) -> None:
         _guest("blocking by STI and MOV SS both")
     if blocking & Shadow.STI and not flags & RFLAGS_IF:
         _guest("blocking by STI without IF")
-    check_event_against_state(kind, flags, blocking)
+    check_event_against_state(kind, flags, blocking, vmcs.values[Field.PIN_BASED_CONTROLS])
     pending = vmcs.values[Field.GUEST_PENDING_DEBUG]
     if pending & PENDING_DEBUG_RESERVED:
         _guest("pending debug exceptions, reserved bits")
+    waits = activity == HLT or blocking & (Shadow.STI | Shadow.MOV_SS)
+    if waits and bool(pending & PENDING_DEBUG_BS) != bool(flags & RFLAGS_TF):  # there is no DEBUGCTL.BTF
+        _guest("pending debug exceptions, BS")
 
 
-def check_event_against_state(kind: int, flags: int, blocking: int) -> None:
+def check_event_against_state(kind: int, flags: int, blocking: int, pin: int) -> None:
     """Check the rules of 27.3.1.4 and 27.3.1.5 that join the injected event with the guest's state."""
     if kind == EventKind.EXTERNAL_INTERRUPT:
         if not flags & RFLAGS_IF:
@@ -387,6 +419,8 @@ def check_event_against_state(kind: int, flags: int, blocking: int) -> None:
             _guest("blocking with an external interrupt")
     elif kind == EventKind.NMI and blocking & Shadow.MOV_SS:
         _guest("blocking by MOV SS with an NMI")
+    elif kind == EventKind.NMI and pin & Pin.VIRTUAL_NMI and blocking & Shadow.NMI:
+        _guest("virtual-NMI blocking with an NMI")
 
 
 def _check_pdptes(vmcs: Vmcs) -> None:

@@ -110,6 +110,34 @@ def string_info(address_size: int, segment: int) -> int:
     return (address_size.bit_length() - 2) << STRING_ADDRESS_SIZE_SHIFT | segment << STRING_SEGMENT_SHIFT
 
 
+# Instruction information for LGDT, LIDT, SGDT, SIDT (table 28-10) and LLDT, LTR, SLDT, STR (table 28-11).
+INFO_REGISTER_OPERAND: Final = 1 << 10
+INFO_32_BIT_OPERAND: Final = 1 << 11
+
+
+class DescriptorIdentity:
+    """Bits 29:28."""
+
+    SGDT: Final = 0
+    SIDT: Final = 1
+    LGDT: Final = 2
+    LIDT: Final = 3
+    SLDT: Final = 0
+    STR: Final = 1
+    LLDT: Final = 2
+    LTR: Final = 3
+
+
+def memory_operand_info(address_size: int, segment: int, base: int, index: int, scale: int) -> int:
+    """Describe a memory operand; a register number of 16 or more is none.
+
+    Bits 1:0 scale, 9:7 address size, 17:15 segment, 21:18 index, 22 no index, 26:23 base, 27 no base.
+    """
+    info = scale | (address_size.bit_length() - 2) << 7 | segment << 15
+    info |= 1 << 22 if index > 15 else index << 18
+    return info | (1 << 27 if base > 15 else base << 23)
+
+
 # Control-register accesses (table 28-3).
 CR_NUMBER: Final = 0xF
 CR_TYPE_SHIFT: Final = 4
@@ -149,6 +177,7 @@ EPT_WRITE: Final = 1 << 1
 EPT_FETCH: Final = 1 << 2
 EPT_LINEAR_VALID: Final = 1 << 7
 EPT_FINAL: Final = 1 << 8
+EPT_NMI_UNBLOCKING: Final = 1 << 12
 
 
 def ept_qualification(read: bool, write: bool, fetch: bool, permissions: int, linear_valid: bool) -> int:

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from hvcore.errors import HvError
+from hvcore.errors import EntryError, HvError
 
 REVISION: Final = 0x00444D31
 """Bits 30:0 of the first word of the region, and of IA32_VMX_BASIC."""
@@ -22,6 +22,8 @@ REVISION: Final = 0x00444D31
 class Field:
     """Encodings, in the order of appendix B."""
 
+    # B.1.1 16-bit control
+    VPID: Final = 0x0000
     # B.1.2 16-bit guest state
     GUEST_ES_SELECTOR: Final = 0x0800
     GUEST_CS_SELECTOR: Final = 0x0802
@@ -42,6 +44,7 @@ class Field:
     # B.2.1 64-bit control
     IO_BITMAP_A: Final = 0x2000
     IO_BITMAP_B: Final = 0x2002
+    MSR_BITMAP: Final = 0x2004
     EXIT_MSR_STORE_ADDRESS: Final = 0x2006
     EXIT_MSR_LOAD_ADDRESS: Final = 0x2008
     ENTRY_MSR_LOAD_ADDRESS: Final = 0x200A
@@ -193,6 +196,13 @@ class VmFail(HvError):  # noqa: N818  (its name in the SDM)
     def __init__(self, error: int, text: str) -> None:
         super().__init__(f"VMfail: {text} (VM-instruction error {error})")
         self.error = error
+
+
+class VmxAbort(EntryError):  # noqa: N818  (its name in the SDM)
+    """A VM exit could not be completed, and the processor shuts down (SDM vol. 3 section 28.7)."""
+
+    STORING_MSRS: Final = 1
+    LOADING_HOST_MSRS: Final = 4
 
 
 def width(encoding: int) -> int:

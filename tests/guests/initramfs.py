@@ -13,9 +13,10 @@ GUESTS: Final = Path(__file__).parents[2] / ".guests"
 """Where packages.sh puts what it fetches."""
 MARKER: Final = "userspace is up"
 DRIVERS: Final = ("ata_piix", "sd_mod", "sr_mod")
-APPLETS: Final = """
-    sh cat dd dmesg echo grep halt insmod ls mkdir mount poweroff ps reboot seq sha256sum sleep stty sync true uname wc
-""".split()
+APPLETS: Final = (
+    *("sh", "cat", "dd", "dmesg", "echo", "grep", "halt", "insmod", "ls", "mkdir", "mount", "poweroff", "ps"),
+    *("reboot", "seq", "sha256sum", "sleep", "stty", "sync", "true", "uname", "wc", "setsid", "cttyhack"),
+)
 INIT: Final = f"""#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -53,7 +54,7 @@ def entries(guests: Path) -> Iterator[tuple[str, int, bytes, tuple[int, int]]]:
         yield folder, 0o040755, b"", (0, 0)
     yield "dev/console", 0o020600, b"", (5, 1)
     yield "bin/busybox", 0o100755, (guests / "busybox").read_bytes(), (0, 0)
-    for applet in [*APPLETS, "setsid", "cttyhack"]:
+    for applet in APPLETS:
         yield f"bin/{applet}", 0o120777, b"busybox", (0, 0)
     for path in drivers:
         yield f"modules/{path.name}", 0o100644, path.read_bytes(), (0, 0)

@@ -1,12 +1,12 @@
 """A processor that does what a test says: the attributes of the real one, and a script of exits."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
 
 from hvcore.cpu.exitinfo import Emulate, ExitInfo, ExitKind
+from hvcore.cpu.processor import Intercepts
 
 
 @attrs.define
@@ -30,7 +30,7 @@ class FakeProcessor:
         self.memory = memory
         self.pins = pins
         self.exit = ExitInfo()
-        self.intercepts = SimpleNamespace()
+        self.intercepts = Intercepts()
         self.watched = False
         self.iterations = 0
         self.script: list[tuple[int, dict[str, Any]] | Callable[[], tuple[int, dict[str, Any]]]] = []
@@ -49,6 +49,8 @@ class FakeProcessor:
         self.task_switches = True
         self.tsc_offset = 0
         self.unmapped: set[int] = set()
+        self.pause_left = 0
+        self.flushes = 0
         self.set_model(0x633, 0xFFFFFFFF)
         self.reset()
 
@@ -64,7 +66,7 @@ class FakeProcessor:
         self.segments = power_on_segments()
         self.gdtr = self.idtr = (0, 0xFFFF)
         self.interruptibility = self.activity = 0
-        self.msrs = {0x174: 0, 0x175: 0, 0x176: 0, 0x10: 5}
+        self.msrs = {0x174: 0, 0x175: 0, 0x176: 0, 0x10: 5, 0x277: 0x0007_0406_0007_0406}
 
     def end_iteration(self) -> None:
         self.iterations += 1
@@ -114,6 +116,9 @@ class FakeProcessor:
 
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:
         self.injected.append((kind, vector, error, length))
+
+    def flush_tlb(self) -> None:
+        self.flushes += 1
 
     def task_switch(self, *switch: Any) -> bool:
         self.switched = switch

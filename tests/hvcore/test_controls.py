@@ -8,46 +8,10 @@ from hvcore.svm.vmcb import Control
 from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.capabilities import Proc
 from hvcore.vmx.vmcs import Field
-from tests.hvcore.cpu.bench import EAX, EBX, ECX, Bench
+from tests.hvcore.cpu.bench import EAX, EBX, ECX, ESP
+from tests.hvcore.vendor_bench import HANDLERS, Guest
 
 PE, MP, TS, PSE = 1, 2, 8, 0x10
-
-
-class Handlers:
-    """Lets the processor execute what is to be emulated; whatever else happens is an error."""
-
-    def __init__(self, processor):
-        self.processor = processor
-        self.halts = 0
-
-    def emulate(self):
-        self.processor.emulate_begin()
-        self.processor.emulate()
-
-    def halt(self):
-        self.halts += 1
-
-    def __getattr__(self, name):
-        return None
-
-
-class Guest:
-    def __init__(self, make):
-        self.bench = Bench(32, 1 << 20)
-        self.cpu = self.bench.processor
-        self.backend = make(self.cpu)
-        self.handlers = Handlers(self.cpu)
-        self.backend.attach(self.handlers)
-        self.backend.enter(0)  # from here on the processor holds the guest's state
-        self.bench.reset()
-
-    def enter(self, code=None):
-        if code is not None:
-            self.bench.load(bytes.fromhex(code))
-        self.backend.enter(1000)
-
-    def field(self, field):
-        return self.backend.vmcs.read(field)
 
 
 @pytest.fixture
@@ -183,3 +147,91 @@ def test_the_tsc_offset_of_a_vmcb(svm):
 def test_a_halt_still_exits(vmx):
     vmx.enter("f4")
     assert vmx.cpu.exit.kind == ExitKind.HLT
+
+
+# What an interrupted delivery becomes, under both vendors
+
+
+@pytest.fixture(params=[VmxBackend, SvmBackend], ids=["vmx", "svm"])
+def guest(request):
+    guest = Guest(request.param)
+    guest.gates()
+    return guest
+
+
+def intercept(guest, exceptions):
+    if guest.backend.name == "vmx":
+        guest.backend.vmcs.write(Field.EXCEPTION_BITMAP, exceptions)
+    else:
+        guest.backend.vmcb.write(Control.INTERCEPT_EXCEPTION, exceptions)
+
+
+STACK = 0x60000
+
+
+def stack_in_no_memory(guest):
+    guest.bench.memory.set_type(STACK, STACK + 0xFFF, "mmio")
+    guest.cpu.memory_changed()
+    guest.cpu.set_gpr(ESP, STACK + 0x800)
+
+
+@pytest.mark.parametrize(
+    ("code", "vector", "error", "behind"),
+    [
+        ("cd30", 0x30, None, 2),  # INT 30h
+        ("cc", 3, None, 1),
+        ("0f0b", 6, None, 0),  # UD2
+        ("8ed9", 13, 0x78, 0),  # MOV DS, CX with a selector that is none
+    ],
+)
+def test_an_interrupted_delivery_is_taken_up_again_where_it_was(guest, code, vector, error, behind):
+    stack_in_no_memory(guest)
+    guest.cpu.set_gpr(ECX, 0x78)
+    guest.enter(code)
+    assert guest.cpu.exit.kind == ExitKind.GUEST_PHYSICAL
+    guest.backend.handle()
+    assert guest.handlers.calls == ["mmio"]
+    assert guest.backend.event_pending()
+    guest.bench.memory.set_type(STACK, STACK + 0xFFF, "ram")
+    guest.cpu.memory_changed()
+    guest.enter()
+    assert (guest.cpu.exit.kind, guest.cpu.rip) == (ExitKind.HLT, HANDLERS + 16 * vector)
+    frame = STACK + 0x800 - 12 - (0 if error is None else 4)
+    assert guest.cpu.gpr(ESP) == frame
+    if error is not None:
+        assert guest.bench.read32(frame) == error
+    assert guest.bench.read32(STACK + 0x800 - 12) == 0x7C00 + behind
+
+
+def test_an_intercepted_fault_during_a_faults_delivery_becomes_a_double_fault(guest):
+    intercept(guest, 1 << 11)
+    guest.bench.write(0x3000 + 8 * 13 + 5, b"\x0e")  # the gate of #GP is not present
+    guest.cpu.set_gpr(ECX, 0x78)
+    guest.enter("8ed9")
+    assert (guest.cpu.exit.kind, guest.cpu.exit.vector) == (ExitKind.EXCEPTION, 11)
+    guest.backend.handle()
+    guest.enter()
+    assert (guest.cpu.exit.kind, guest.cpu.rip) == (ExitKind.HLT, HANDLERS + 16 * 8)
+    assert guest.bench.read32(guest.cpu.gpr(ESP)) == 0
+
+
+def test_an_intercepted_fault_during_an_interrupts_delivery_is_itself(guest):
+    intercept(guest, 1 << 11)
+    guest.bench.write(0x3000 + 8 * 0x30 + 5, b"\x0e")
+    guest.cpu.rflags = 0x202
+    guest.backend.inject(0, 0x30, None, 0)
+    guest.enter("f4")
+    guest.backend.handle()
+    guest.enter()
+    assert (guest.cpu.exit.kind, guest.cpu.rip) == (ExitKind.HLT, HANDLERS + 16 * 11)
+    assert guest.bench.read32(guest.cpu.gpr(ESP)) == 8 * 0x30 + 3  # external, in the IDT
+
+
+def test_an_intercepted_fault_during_a_double_faults_delivery_shuts_down(guest):
+    intercept(guest, 1 << 11)
+    guest.bench.write(0x3000 + 8 * 8 + 5, b"\x0e")
+    guest.backend.inject(3, 8, 0, 0)
+    guest.enter("f4")
+    assert (guest.cpu.exit.kind, guest.cpu.exit.vector) == (ExitKind.EXCEPTION, 11)
+    guest.backend.handle()
+    assert guest.handlers.calls == ["triple_fault"]

@@ -414,6 +414,43 @@ def test_an_interrupt_is_taken_when_the_guest_allows_it(run):
     ]
 
 
+def test_an_nmi_in_the_nmi_handler_waits_for_its_iret(run):
+    def prepare(guest):
+        vcpu = guest.domain.vcpus[0]
+        guest.server.answers[0x70] = lambda _: vcpu.post(vcpu.processor.raise_nmi) or 0
+
+    trace, _ = run(
+        """
+        cli
+        xor ax, ax
+        mov ds, ax
+        mov word [2 * 4], nmi
+        mov word [2 * 4 + 2], 0
+        mov bl, 2
+        out 0x70, al
+        nop
+        nop
+        out 0x83, al
+        """
+        + END
+        + """
+        nmi:
+        out 0x80, al
+        dec bl
+        jz last
+        out 0x70, al
+        nop
+        out 0x81, al
+        iret
+        last:
+        out 0x82, al
+        iret
+        """,
+        prepare,
+    )
+    assert [entry[2] for entry in trace] == [0x70, 0x80, 0x70, 0x81, 0x80, 0x82, 0x83, 0xF4]
+
+
 def test_the_sti_shadow_holds_an_interrupt_back_for_one_instruction(run):
     trace, _ = run(
         INTERRUPTS + "\nout 0x70, al\nsti\nout 0x81, al\nnop\nout 0x82, al" + END + HANDLER,

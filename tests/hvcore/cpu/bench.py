@@ -46,6 +46,9 @@ class Bench:
         self.memory.write(address, data)
         self.processor.invalidate_code(address, len(data))
 
+    def read32(self, address: int) -> int:
+        return int.from_bytes(self.memory.read(address, 4), "little")
+
     def load(self, code: bytes, at: int = 0x7C00) -> None:
         """Put code at `at` and start there."""
         self.write(at, code)

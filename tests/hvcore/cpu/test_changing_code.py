@@ -375,6 +375,10 @@ def test_no_execute_is_a_property_of_the_mapping_and_not_of_the_code(paged: Page
     paged.write(
         FRAME, bytes.fromhex("83c001 a3") + struct.pack("<I", no_but_writable + 0x800) + b"\xe9\xf3\x0f\0\0"
     )
+    paged.write(
+        0x5000, b"\xa1" + struct.pack("<I", no) + b"\x31\xc0\xf4"
+    )  # a load from there is allowed, and known
+    assert go(paged, 0x5000) == ExitKind.HLT
     for expected in (1, 2):
         assert go(paged, yes) == ExitKind.EXCEPTION
         assert faults(paged) == (PAGE_FAULT, 0x11, no, no)

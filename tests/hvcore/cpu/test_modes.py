@@ -69,7 +69,8 @@ def test_the_uncompiled_processor_passes_a_sample_of_the_same_tests(tmp_path: Pa
     )
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        + [f"tests/hvcore/cpu/{name}.py" for name in names],
+        + [f"tests/hvcore/cpu/{name}.py" for name in names]
+        + [f"tests/hvcore/{vendor}/test_controls.py" for vendor in ("vmx", "svm")],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

@@ -14,6 +14,17 @@ class Backend:
         self.injected = []
         self.windows = []
         self.ready = True
+        self.nmi_windows = []
+        self.shadow = 0
+
+    def event_pending(self):
+        return bool(self.injected)
+
+    def interrupt_shadow(self):
+        return self.shadow
+
+    def request_nmi_window(self, wanted):
+        self.nmi_windows.append(wanted)
 
     def inject(self, *event):
         self.injected.append(event)
@@ -316,4 +327,43 @@ def test_a_request_withdrawn_before_its_window_is_not_acknowledged(backend):
 
 def test_no_interrupt_controller_means_no_vector(backend):
     Interrupts(backend, Requests(-1), lambda: 1).pin_raised()
+    assert backend.injected == []
+
+
+NMI = (2, 2, None, 0)
+
+
+def test_an_nmi_is_injected_at_once_or_waits_for_its_window(backend):
+    interrupts = Interrupts(backend, Requests(0x20), lambda: 0)
+    interrupts.nmi_raised()
+    assert (backend.injected, backend.nmi_windows) == ([NMI], [])
+    backend.injected.clear()
+    backend.shadow = 8
+    interrupts.nmi_raised()
+    assert (backend.injected, backend.nmi_windows) == ([], [True])
+    backend.shadow = 0
+    interrupts.nmi_window_open()
+    assert (backend.injected, backend.nmi_windows) == ([NMI], [True, False])
+    backend.injected.clear()
+    interrupts.nmi_window_open()
+    assert backend.injected == []
+
+
+def test_an_nmi_that_waits_goes_before_an_interrupt(backend):
+    interrupts = Interrupts(backend, Requests(0x20), lambda: 1)
+    backend.shadow = 2
+    interrupts.nmi_raised()
+    backend.shadow, backend.ready = 0, False
+    interrupts.pin_raised()
+    assert backend.injected == [NMI]
+    assert backend.windows == [True]
+
+
+def test_a_reset_forgets_an_nmi_that_waits(backend):
+    interrupts = Interrupts(backend, Requests(0x20), lambda: 0)
+    backend.shadow = 8
+    interrupts.nmi_raised()
+    interrupts.reset()
+    backend.shadow = 0
+    interrupts.pin_raised()
     assert backend.injected == []

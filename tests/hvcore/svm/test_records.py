@@ -121,8 +121,8 @@ def test_an_exception_records_error_code_and_fault_address(bench):
 @pytest.mark.parametrize(
     ("kind", "fields", "expected"),
     [
-        (ExitKind.CR_WRITE, {"number": 0, "gpr": 3}, (0x10, 1 << 63 | 3)),
-        (ExitKind.CR_READ, {"number": 3, "gpr": 7}, (0x03, 1 << 63 | 7)),
+        (ExitKind.CR_WRITE, {"number": 0, "gpr": 3, "mov": True}, (0x10, 1 << 63 | 3)),
+        (ExitKind.CR_READ, {"number": 3, "gpr": 7, "mov": True}, (0x03, 1 << 63 | 7)),
         (ExitKind.CLTS, {}, (0x10, 0)),
         (ExitKind.LMSW, {"data": 1}, (0x10, 0)),
         (ExitKind.DR_ACCESS, {"number": 7, "gpr": 1, "read": False}, (0x37, 1)),
@@ -266,8 +266,7 @@ def test_a_virtual_interrupt_that_nobody_intercepts_is_delivered_by_the_processo
 def test_the_io_permission_map_becomes_the_bitmap(bench):
     bench.exit(ExitKind.BUDGET)
     assert bench.cpu.intercepts.io_bitmap is None
-    bench.backend.iopm[0] = 0xFE
-    bench.backend.vmcb.write(Control.INTERCEPT_CR, 0)
+    bench.backend.entry.host_memory.write(0x1000, b"\xfe")
     bench.exit(ExitKind.BUDGET)
     assert bench.cpu.intercepts.io_bitmap == b"\xfe" + b"\xff" * 8191
 
@@ -307,7 +306,11 @@ def test_an_inconsistent_block_is_vmexit_invalid(bench, rule):
 def test_intercepts_come_from_the_intercept_words(bench):
     bench.exit(ExitKind.BUDGET)
     on = {name for name, value in vars(bench.cpu.intercepts).items() if value}
-    assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io"}
+    assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io"} | {
+        "nmi",
+        "wbinvd",
+        "vm_instructions",
+    }
     write = bench.backend.vmcb.write
     write(
         Control.INTERCEPT_3, bench.backend.vmcb.read(Control.INTERCEPT_3) & ~Intercept3.HLT | Intercept3.RDTSC

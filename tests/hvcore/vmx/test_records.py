@@ -275,7 +275,14 @@ def test_an_exit_that_no_control_asks_for_crashes_the_guest_with_its_reason(benc
 def test_controls_become_intercepts(bench):
     bench.exit(ExitKind.BUDGET)
     on = {name for name, value in vars(bench.cpu.intercepts).items() if value}
-    assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io", "task_switch"}
+    assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io", "task_switch"} | {
+        "nmi",
+        "nmi_virtual",
+        "wbinvd",
+        "dr_first",
+        "vm_instructions",
+        "cr4_mask",
+    }
     write = bench.backend.vmcs.write
     controls = bench.read(Field.PROCESSOR_CONTROLS)
     write(
@@ -284,7 +291,7 @@ def test_controls_become_intercepts(bench):
     )
     write(Field.IO_BITMAP_A, 0x1000)
     write(Field.IO_BITMAP_B, 0x2000)
-    bench.backend.host_pages = {0x1000: b"\x01" + bytes(4095), 0x2000: bytes(4096)}
+    bench.backend.entry.host_memory.allocate(0x1000, b"\x01" + bytes(8191))
     write(Field.EXCEPTION_BITMAP, 0x4000)
     bench.exit(ExitKind.BUDGET)
     intercepts = bench.cpu.intercepts

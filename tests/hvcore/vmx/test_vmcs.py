@@ -5,6 +5,7 @@ import pytest
 from hvcore.vmx.vmcs import Field, View, Vmcs, VmFail, width
 
 APPENDIX_B = {
+    "VPID": 0x0000,
     "GUEST_ES_SELECTOR": 0x0800,
     "GUEST_CS_SELECTOR": 0x0802,
     "GUEST_SS_SELECTOR": 0x0804,
@@ -22,6 +23,7 @@ APPENDIX_B = {
     "HOST_TR_SELECTOR": 0x0C0C,
     "IO_BITMAP_A": 0x2000,
     "IO_BITMAP_B": 0x2002,
+    "MSR_BITMAP": 0x2004,
     "EXIT_MSR_STORE_ADDRESS": 0x2006,
     "EXIT_MSR_LOAD_ADDRESS": 0x2008,
     "ENTRY_MSR_LOAD_ADDRESS": 0x200A,
@@ -165,7 +167,7 @@ def test_the_high_half_of_a_64_bit_field_has_an_encoding_of_its_own():
     assert vmcs.read(Field.IO_BITMAP_A) == 0x5555_6666_3333_4444
 
 
-@pytest.mark.parametrize("encoding", [0x0000, 0x2004, 0x401C, 0x482E, 0x7000, Field.GUEST_RIP + 1])
+@pytest.mark.parametrize("encoding", [0x0002, 0x2012, 0x401C, 0x482E, 0x7000, Field.GUEST_RIP + 1])
 def test_a_field_that_does_not_exist_fails_with_error_12(encoding):
     vmcs = Vmcs()
     with pytest.raises(VmFail) as failure:

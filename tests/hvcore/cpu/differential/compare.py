@@ -64,6 +64,8 @@ class Pair:
             if theirs.stop == STRAYED and not stray:
                 theirs = self.oracle.run(start, case.base, at_most=machines.ENDLESS)
             self.stops[theirs.stop] = self.stops.get(theirs.stop, 0) + 1
+            if STRAYED in {ours.stop, theirs.stop} or not machines.CODE <= ours.eip <= machines.CODE_END:
+                self.renew()  # what strayed may have written anywhere, and loaded any segment
             if stray and theirs.stop == STRAYED:
                 return []
             if beyond_a_limit(ours, theirs, self.bits):

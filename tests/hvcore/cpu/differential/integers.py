@@ -67,7 +67,7 @@ class Maker:
             self.frozen.add(number)
             if not self.pointers or r.random() < 0.6:
                 self.pointers.append(number)
-                self.registers[number] = self.target("r") - (0 if bits == 32 else 0x1000)
+                self.registers[number] = self.target("w") - (0 if bits == 32 else 0x1000)
             else:
                 self.indices.append(number)
                 self.registers[number] = r.choice([0, 1, 4, r.randrange(256)])
@@ -94,11 +94,11 @@ class Maker:
         if x < 0.90:
             return DATA + 0x1000 * r.randrange(1, 3) - r.randrange(1, 8)
         if self.bits == 16:
-            return r.randrange(STACK, STACK_END - 16) if x < 0.95 else r.randrange(DATA, DATA_END - 0x400)
+            return self.on_the_stack(access) if x < 0.95 else r.randrange(DATA, DATA_END - 0x400)
         if x < 0.96:
             return r.choice(ALIASES) + r.randrange(0, DATA_END - DATA - 16)
         if x < 0.985:
-            return r.randrange(STACK, STACK_END - 16)
+            return self.on_the_stack(access)
         return r.choice(
             [
                 READ_ONLY + r.randrange(16, 4000), READ_ONLY - r.randrange(1, 4),
@@ -106,6 +106,10 @@ class Maker:
                 READ_ONLY + 0x1000 + r.randrange(64), DATA - r.randrange(1, 8), r.getrandbits(32),
             ]
         )  # fmt: skip
+
+    def on_the_stack(self, access: str) -> int:
+        """Somewhere on the stack; to be written only where no return address is."""
+        return self.random.randrange(STACK, STACK_END - 16 if access == "r" else STACK + 0x200)
 
     def segment(self, default: int) -> tuple[bytes, int]:
         """A prefix and the linear base of the segment it chooses."""
@@ -165,7 +169,7 @@ class Maker:
             return prefix, bytes([reg << 3 | 5]) + disp
         if mode == "e":  # ESP, which is not known to the byte
             prefix, start = self.segment(SS)
-            disp = bytes([r.randrange(-64, 64 if access == "r" else -8) & 0xFF])
+            disp = bytes([r.randrange(-64, 64 if access == "r" else -16) & 0xFF])
             if prefix and start:
                 prefix = b""
             return prefix, bytes([0x44 | reg << 3, r.choice([0x24, 0x64, 0xA4, 0xE4])]) + disp
@@ -197,7 +201,8 @@ class Maker:
         target = self.target(access)
         if target > 0xFF00:  # out of reach of 16 bits
             target = r.randrange(DATA, DATA_END - 64)
-        known = [rm for rm, pair in PAIRS.items() if all(n in self.frozen for n in pair)]
+        values = {*self.pointers, *self.indices}
+        known = [rm for rm, pair in PAIRS.items() if values.issuperset(pair)]
         if not known or r.random() < 0.2:
             prefix, start = self.segment(DS)
             return prefix, bytes([reg << 3 | 6]) + (target - start & 0xFFFF).to_bytes(2, "little")
@@ -470,9 +475,7 @@ def bits_of(m: Maker) -> None:
     if memory:  # the bit number moves the address
         reg = m.free()
         m.load(reg, r.choice([r.randrange(-300, 300), r.randrange(32), r.randrange(-8000, 8000)]))
-    saved, m.frozen = m.frozen, m.frozen | {reg}
     head, rest = m.operand(reg, size, access, memory=memory)
-    m.frozen = saved
     head = lock(m, head, rest) if sub > 4 else head
     m.emit(prefix + head + bytes([0x0F, {4: 0xA3, 5: 0xAB, 6: 0xB3, 7: 0xBB}[sub]]) + rest, CF, undefines)
 

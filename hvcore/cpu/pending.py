@@ -1,0 +1,180 @@
+"""What is pending between two instructions: faults, injected events, windows, pins (SDM vol. 3 §6.9)."""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import events, execute
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu import events, execute
+    from hvcore.cpu.constants import *
+
+# ExitKind
+EXIT_BUDGET = cython.declare(u32, 0)
+EXIT_EXTERNAL_INTERRUPT = cython.declare(u32, 1)
+EXIT_INTERRUPT_WINDOW = cython.declare(u32, 2)
+EXIT_NMI_WINDOW = cython.declare(u32, 3)
+EXIT_HLT = cython.declare(u32, 4)
+EXIT_EXCEPTION = cython.declare(u32, 10)
+EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
+EXIT_NMI = cython.declare(u32, 27)
+
+
+def start_shadow(c, which):
+    """No interrupt is taken before the next instruction has completed (SDM vol. 3 §6.8.3)."""
+    c.shadow |= which
+    c.special |= SPECIAL_SHADOW
+
+
+def wanted(c, vector, error):
+    """Whether the backend wants to see this exception."""
+    if vector == VEC_PF and (error & c.page_fault_mask) != c.page_fault_match:
+        return not (c.on_exceptions >> VEC_PF) & 1
+    return (c.on_exceptions >> (vector & 31)) & 1
+
+
+def raise_event(c, vector, kind, error, has_error, length):
+    """Deliver an event and whatever its delivery raises; 1 when the backend is to be told something."""
+    how: u32
+    second: u32
+    injected: u32 = c.injecting
+    c.injecting = 0
+    while True:
+        if (
+            not injected
+            and (kind == EVENT_EXCEPTION or kind >= EVENT_PRIVILEGED)
+            and wanted(c, vector, error)
+        ):
+            c.fault = FAULT_NONE
+            c.info.kind = EXIT_EXCEPTION
+            c.info.event_kind = kind
+            c.info.vector = vector
+            c.info.error_code = error
+            c.info.has_error_code = has_error
+            c.info.instruction_length = length
+            c.info.next_rip = (c.eip + length) & M32
+            c.info.fault_address = c.fault_address if vector == VEC_PF else 0
+            c.fault_address = NO_PAGE
+            if vector == VEC_DB:
+                c.info.debug_status = c.debug_bits
+                c.info.data = c.debug_before if c.debug_bits else c.debug[6]
+                c.debug_bits = 0
+            return 1
+        c.fault = FAULT_NONE
+        if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:
+            c.cr2 = c.fault_address
+            c.fault_address = NO_PAGE
+        if vector == VEC_DB and (kind == EVENT_EXCEPTION or kind == EVENT_PRIVILEGED):
+            c.debug[7] &= DR7_GD ^ M64
+        if kind == EVENT_NMI:
+            c.shadow |= BLOCKED_NMI
+        events.deliver(c, vector, kind, error, has_error, length)
+        injected = 0
+        if vector == VEC_DB:
+            c.debug_bits = 0
+        if c.fault == FAULT_NONE:
+            c.info.vectoring = 0
+            c.info.nmi_unblocking = 0
+            c.activity_now = ACTIVE
+            c.shadow &= BLOCKED_NMI
+            c.special &= SPECIAL_SHADOW ^ M32
+            return 0
+        c.info.vectoring = 1
+        c.info.vectoring_kind = kind
+        c.info.vectoring_vector = vector
+        c.info.vectoring_error_code = error
+        c.info.vectoring_has_error_code = has_error
+        if c.fault == FAULT_EXIT:
+            c.fault = FAULT_NONE
+            c.info.instruction_length = length
+            c.info.next_rip = (c.eip + length) & M32
+            return 1
+        second = c.fault_vector
+        how = 0
+        if kind == EVENT_EXCEPTION and not wanted(c, second, c.fault_error):
+            how = events.combine(c, vector, second)
+        if how and second == VEC_PF:
+            c.cr2 = c.fault_address
+            c.fault_address = NO_PAGE
+        if how == 2:
+            c.fault = FAULT_NONE
+            c.activity_now = SHUTDOWN
+            c.info.kind = EXIT_TRIPLE_FAULT
+            return 1
+        kind = EVENT_EXCEPTION
+        vector = second
+        error = c.fault_error
+        has_error = c.fault_has_error
+        if how == 1:
+            vector = VEC_DF
+            error = 0
+            has_error = 1
+
+
+def attend(c):
+    """Look at everything that may be pending between two instructions; 1 when the backend is to be told."""
+    if c.special & SPECIAL_INJECT:
+        c.special &= SPECIAL_INJECT ^ M32
+        c.injecting = 1
+        if raise_event(
+            c, c.inject_vector, c.inject_kind, c.inject_error, c.inject_has_error, c.inject_length
+        ):
+            return 1
+        if not c.special & SPECIAL_RAISE:
+            return 0
+    if c.special & SPECIAL_RAISE:
+        while c.special & SPECIAL_RAISE:  # a task that was switched to may have a fault of its own
+            c.special &= SPECIAL_RAISE ^ M32
+            if raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0):
+                return 1
+        return 0
+    if c.special & SPECIAL_NMI and not c.shadow & (SHADOW_MOV_SS | (0 if c.nmi_virtual else BLOCKED_NMI)):
+        c.special &= SPECIAL_NMI ^ M32
+        if c.on_nmi:
+            c.info.kind = EXIT_NMI
+            return 1
+        return raise_event(c, VEC_NMI, EVENT_NMI, 0, 0, 0)
+    if c.on_nmi_window and not c.shadow:
+        c.info.kind = EXIT_NMI_WINDOW
+        return 1
+    if c.on_window and c.flags & F_IF and not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
+        c.info.kind = EXIT_INTERRUPT_WINDOW
+        return 1
+    if (
+        c.on_interrupt
+        and execute.intr_level(c)
+        and not (c.on_interrupt_if and (c.shadow & (SHADOW_STI | SHADOW_MOV_SS) or not c.flags & F_IF))
+    ):
+        c.info.kind = EXIT_EXTERNAL_INTERRUPT
+        return 1
+    if c.activity_now == HALTED:
+        c.info.kind = EXIT_HLT
+        c.special &= SPECIAL_STOP ^ M32
+        return 1
+    if c.activity_now == SHUTDOWN:
+        c.info.kind = EXIT_TRIPLE_FAULT
+        return 1
+    if c.special & SPECIAL_STOP or c.icount >= c.stop_at:
+        c.special &= SPECIAL_STOP ^ M32
+        c.info.kind = EXIT_BUDGET
+        return 1
+    return 0
+
+
+def handle_fault(c):
+    """What an operation that did not complete came to; 1 when the backend is to be told."""
+    if c.fault == FAULT_REPEAT:  # whatever comes between two iterations pushes RF (SDM vol. 3 §18.3.1.1)
+        c.fault = FAULT_NONE
+        c.flags |= F_RF
+        c.special |= SPECIAL_RESUME
+        return 0
+    if c.fault == FAULT_EXIT:
+        c.fault = FAULT_NONE
+        return 1
+    if c.fault_kind >= EVENT_SOFTWARE:
+        if raise_event(c, c.fault_vector, c.fault_kind, c.fault_error, c.fault_has_error, c.fault_length):
+            return 1
+        c.icount += 1
+        c.no_trap = 1
+        return 0
+    return raise_event(c, c.fault_vector, EVENT_EXCEPTION, c.fault_error, c.fault_has_error, 0)

@@ -1,0 +1,187 @@
+"""A whole machine in one thread, whose time is the number of instructions that its guest has executed.
+
+Core and device models are the real ones but for the wire: a request is performed where it is made. Nothing here
+looks at a clock of the host's, so that the same guest does the same every time, to the instruction.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from types import SimpleNamespace
+from typing import Any, Final
+
+from devmodel.board import Board, Fittings
+from devmodel.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.server import Server
+from hvcore.builder import Builder
+from hvcore.config import MachineConfig
+from hvcore.cpumodel import DEFAULT, MODELS
+from hvcore.exits.requests import ConfigAddress, Requests
+from hvcore.routing import MEMORY, PORT, Routing
+from hvcore.vcpu import Vcpu
+from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET, TYPE_INTACK
+from ioreq.request import Request
+
+NS_AN_INSTRUCTION: Final = 20
+SECTOR: Final = 512
+SLICE: Final = 100_000
+"""Instructions between two looks at the time, where no chip wants one before."""
+
+
+class RamDisk:
+    """Answers at once."""
+
+    readonly = False
+
+    def __init__(self, size: int) -> None:
+        self.data = bytearray(size)
+        self.sectors = size // SECTOR
+
+    def submit(self, request: DiskRead | DiskWrite | DiskFlush) -> None:
+        if isinstance(request, DiskRead):
+            first = request.lba * SECTOR
+            request.done(bytes(self.data[first : first + request.count * SECTOR]))
+        elif isinstance(request, DiskWrite):
+            self.data[request.lba * SECTOR : request.lba * SECTOR + len(request.data)] = request.data
+            request.done(True)
+        else:
+            request.done(True)
+
+
+class Machine:
+    """One guest under one vendor; `trace` is every request with the instruction count it came at."""
+
+    def __init__(
+        self, vendor: str, firmware: str, *, memory: int = 32 << 20, files: Mapping[str, bytes] | None = None
+    ) -> None:
+        self.trace: list[tuple[Any, ...]] = []
+        self.status: int | None = None
+        self.crashed: str | None = None
+        self.serial = bytearray()
+        self._idle = 0
+        self.builder = Builder.build(MachineConfig(vendor=vendor, firmware=firmware, memory=memory))
+        self.memory = self.builder.memory
+        self.pins = memoryview(bytearray(4096)).cast("I")
+        self.pins[PIN_A20_OFFSET // 4] = 1
+        routing = Routing()
+        self.vcpu = Vcpu(
+            0,
+            vendor,
+            MODELS[DEFAULT],
+            self.memory,
+            self.pins,
+            SimpleNamespace(ring=lambda: None),  # type: ignore[arg-type]
+            self,
+            lambda _: Requests(
+                routing, 0, ConfigAddress(), completed=lambda: None, failed=lambda _, text: self.crash(text)
+            ),
+        )
+        self.processor = self.vcpu.processor
+        self.vcpu.requests.acknowledger = lambda: routing.find_port(0, 1)
+        low = self.memory.regions[0].length
+        fittings = Fittings(memory=[(0, low, 1)], disks=[RamDisk(1 << 20)], files=files or {})
+        self.board = Board.build(self, self, fittings)
+        self.board.uart.transmit = self.serial.append
+        attachment: Any = SimpleNamespace(domain=SimpleNamespace(ram=self))
+        self.server = Server(self.board, attachment, self)  # type: ignore[arg-type]
+        endpoint: Any = SimpleNamespace(channels=[self])
+        routing.add(0, endpoint)
+        for space, number in ((self.board.bus.pio, PORT), (self.board.bus.memory, MEMORY)):
+            for claim in space.claims():
+                routing.claim(0, number, claim.first, claim.last, False)
+        routing.enable(0, True)
+        self.vcpu.reset(self.builder.start_state, False)
+
+    # What the board takes for its clock, its core and guest memory
+
+    def now(self) -> int:
+        return self._idle + int(self.processor.icount) * NS_AN_INSTRUCTION
+
+    def intr(self, level: bool) -> None:
+        self.pins[PIN_INTR_OFFSET // 4] = level
+
+    def a20(self, level: bool) -> None:
+        self.pins[PIN_A20_OFFSET // 4] = level
+        self.processor.sample_pins()
+
+    def memory_type(self, first: int, last: int, type_: Any, /) -> None:
+        self.memory.set_type(first, last, type_)
+        self.processor.memory_changed()
+
+    def reset(self) -> None:
+        self.status = -1
+
+    def shutdown(self, code: int, /) -> None:
+        self.status = code
+
+    def read(self, address: int, length: int) -> bytes:
+        return self.load(address, length)
+
+    def write(self, address: int, data: bytes) -> None:
+        self.store(address, data)
+
+    def load(self, address: int, length: int) -> bytes:
+        return self.memory.read(address, length)
+
+    def store(self, address: int, data: bytes) -> None:
+        self.memory.write(address, data)
+        self.processor.invalidate_code(address, len(data))
+
+    # What the vCPU takes for its channel and its domain
+
+    dead = False
+
+    def transact(self, request: Request) -> int:
+        answer = 0 if self.status is not None else self.server.perform(request)
+        self.trace.append(
+            (
+                int(self.processor.icount),
+                request.type,
+                request.address if request.type != TYPE_INTACK else 0,
+                request.size,
+                request.count,
+                request.read,
+                answer if request.read else request.data,
+                self.load(request.data, request.size * request.count) if request.data_is_ptr else b"",
+            )
+        )
+        return answer
+
+    def triple_fault(self) -> None:
+        self.status = -1
+
+    def switched_off(self) -> None:
+        self.status = 0
+
+    def crash(self, text: str) -> None:
+        self.crashed, self.status = text, -2
+
+    def failed(self, error: BaseException) -> None:
+        raise error
+
+    def interrupt_channels(self, vcpu: int) -> Sequence[Any]:
+        return []
+
+    # Time
+
+    def run(self, instructions: int) -> None:
+        """Run to the guest's end, or for so many instructions."""
+        backend, vcpu, processor = self.vcpu.backend, self.vcpu, self.processor
+        while self.status is None and processor.icount < instructions:
+            deadline = self.server.pacer.earliest()
+            if vcpu.halted:
+                if vcpu.intr():
+                    vcpu.halted = False
+                    vcpu.interrupts.pin_raised()
+                elif deadline is None:
+                    self.status = 0
+                else:
+                    self._idle += max(0, deadline - self.now())
+            else:
+                left = SLICE if deadline is None else -((self.now() - deadline) // NS_AN_INSTRUCTION)
+                backend.enter(max(1, min(SLICE, left)))
+                backend.handle()
+            self.server.pacer.tick()
+
+
+DEMO: Final = str(files("devmodel.demo").joinpath("demo.bin"))
+SELF_TEST: Final = {"opt/devmodel/self-test": b"1"}
