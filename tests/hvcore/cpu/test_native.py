@@ -368,7 +368,7 @@ def test_a_fault_leaves_everything_as_before_its_instruction(what: str, where: s
                 (5, 6, 7, 8, 0x300008 if what in STACKED else 0x8000, 0x300000, 9, 10)
             ):
                 p.set_gpr(number, start)
-            p.rflags = 2
+            p.rflags = 0x8D7
             before = p.icount
             kind = go(bench)
             outcomes.append((*seen(bench, kind), p.icount - before, bench.memory.read(FRAME, 16)))
@@ -475,6 +475,39 @@ def test_calls_returns_and_indirect_jumps_find_their_way_in_a_loop(flat: Bench) 
     assert p.gpr(EAX) == value
     assert p.gpr(ESP) == 0x7000
     assert p.icount - before == 20 * 13
+
+
+# Code that changes (test_changing_code.py has more, all of it translated too)
+
+
+OVER_ITSELF = {  # over the B3 00 (MOV BL, 0) that stands at 7C20: 7 instead of 0
+    "a push": "bc 247c0000 68 b307f4f4",
+    "a push of memory": "bc 247c0000 ff35 00900000",
+    "a call": "bc 247c0000 e8 11000000",  # to 7C1B; of the return address 7C0A comes an OR BH, [..]
+    "a store": "c705 207c0000 b307f4f4",
+    "an exchange, which is interpreted": "b8 b307f4f4 8705 207c0000",
+    "a repeated store, which is interpreted": "bf 217c0000 b007 b901000000 f3aa",
+    "a repeated move, which is interpreted": "be 01900000 bf 217c0000 b901000000 f3a4",
+}
+
+
+@pytest.mark.parametrize("how", OVER_ITSELF)
+def test_a_block_that_writes_over_what_follows_in_it_runs_what_it_wrote(flat: Bench, how: str) -> None:
+    code = bytes.fromhex(OVER_ITSELF[how]).ljust(32, b"\x90") + bytes.fromhex("b300 9090 f4")
+    outcomes = []
+    for after in (0, 1):
+        p = flat.processor
+        p.translate_after = after
+        flat.write(0x9000, b"\xb3\x07\xf4\xf4")
+        for number in range(8):
+            p.set_gpr(number, 0x8000)
+        flat.load(code)
+        before = p.icount
+        kind = go(flat)
+        outcomes.append((seen(flat, kind), p.icount - before, flat.memory.read(0x7C00, 64)))
+    assert outcomes[1] == outcomes[0]
+    assert flat.processor.gpr(EBX) == (0x8007 if how != "a call" else 0x8000)
+    assert flat.processor.gpr(ESP) == (0x7C20 if "push" in how or "call" in how else 0x8000)
 
 
 # Code that changes, linked
