@@ -7,6 +7,7 @@ Random sequences run translated too: see `differential/translated.py` and test_s
 import gc
 import itertools
 import resource
+import struct
 import threading
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from tests.hvcore.cpu.bench import (
     GS,
     Bench,
 )
-from tests.hvcore.cpu.test_paging import DIRECTORY, FRAME, PAGE, PG, PS, PSE, TABLE, WP, P, Paged, W
+from tests.hvcore.cpu.test_paging import DIRECTORY, FRAME, PAE, PAGE, PG, PS, PSE, TABLE, WP, P, Paged, W
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="only the compiled processor translates")
 
@@ -206,6 +207,31 @@ def test_a_linked_loop_leaves_for_a_pin_whatever_bit_raises_it(flat: Bench, leve
     assert p.icount < 1 << 33
     assert p.gpr(EAX) == p.icount // 2 & 0xFFFFFFFF
     assert p.rip == 0x7C00
+
+
+def test_wherever_a_pin_stops_host_code_the_interpreter_comes_by_the_same_count(flat: Bench) -> None:
+    # again: call 7D00 / rol ebx, 3 / sbb [9000], ebx / loop again;  7D00: add eax, ecx / adc edx, [9000] / ret
+    reference = Bench(32, 1 << 20)
+    reference.processor.translate_after = 0
+    for bench in (flat, reference):
+        bench.write(0x7D00, bytes.fromhex("01c8 1315 00900000 c3"))
+        bench.load(bytes.fromhex("e8 fb000000 c1c303 191d 00900000 e2f0"))
+        for number in (EAX, EBX, ECX, EDX):
+            bench.processor.set_gpr(number, 0x12345678)
+    p = flat.processor
+    p.intercepts.external_interrupt = True
+    p.update_intercepts()
+    pins = memoryview(flat.pins).cast("I")
+    for pause in range(8):
+        raised = threading.Timer(pause / 4000, lambda: pins.__setitem__(0, 1))
+        before = p.icount
+        raised.start()
+        assert flat.run(budget=1 << 33) == ExitKind.EXTERNAL_INTERRUPT
+        raised.join()
+        pins[0] = 0
+        assert reference.run(budget=p.icount - before) == ExitKind.BUDGET
+        assert seen(flat, 0) == seen(reference, 0)
+        assert flat.memory.read(0x9000, 4) == reference.memory.read(0x9000, 4)
 
 
 def test_a_linked_loop_leaves_for_stop(flat: Bench) -> None:
@@ -571,6 +597,32 @@ def test_a_linked_jump_to_a_page_that_went_away_faults_there(paged: Paged, how: 
     assert (faulted(paged), paged.processor.exit.fault_address) == ((PAGE_FAULT, PAGE), PAGE)
     paged.map(P)
     assert hops(paged) == (ExitKind.HLT, 6, 6, 0)
+
+
+@pytest.mark.parametrize("how", FORGET)
+def test_a_linked_jump_to_a_page_that_became_no_execute_faults_there(paged: Paged, how: str) -> None:
+    pointers, directory, table = 0x110000, 0x111000, 0x112000
+    p = paged.processor
+    paged.memory.write(pointers, struct.pack("<QQQQ", directory | P, 0, 0, 0))
+    paged.memory.write(directory, struct.pack("<QQ", P | W | PS, table | P | W))
+    p.set_cr(0, 0x11)
+    p.set_cr(4, PAE)
+    p.efer = 0x800
+    p.set_cr(3, pointers)
+    p.set_cr(0, PG | 0x11)
+    there = 0x200000
+    paged.write(0x5000, b"\x40\xe9" + struct.pack("<i", there - 0x5006))
+    paged.write(FRAME, bytes.fromhex("83c301 49 0f85") + struct.pack("<i", 0x5000 - there - 10) + b"\xf4")
+    paged.write(0x6000, bytes.fromhex(FORGET[how].replace("3000", "2000")))
+    for no_execute in (0, 1 << 63, 0):
+        paged.memory.write(table, struct.pack("<Q", FRAME | P | W | no_execute))
+        assert go(paged, 0x6000) == ExitKind.HLT
+        for _ in range(2):
+            if no_execute:
+                assert hops(paged) == (ExitKind.EXCEPTION, 1, 0, 0)
+                assert (faulted(paged), p.exit.error_code) == ((PAGE_FAULT, there), 0x11)
+            else:
+                assert hops(paged) == (ExitKind.HLT, 6, 6, 0)
 
 
 def test_a_linked_jump_to_a_page_of_the_kernels_faults_in_ring_3(paged: Paged) -> None:
