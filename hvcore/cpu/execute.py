@@ -1414,6 +1414,8 @@ def execute(c, j, end):
         if c.blocks[block].native:
             if left:
                 native.link(c, left, block, c.eip, from_eip)
+            elif c.blocks[block].mode & MODE_FLAT:
+                native.remember_jump(c, c.eip, block)
         else:
             count_run(c, block)
         c.current = block

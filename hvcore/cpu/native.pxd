@@ -126,3 +126,5 @@ cdef void count_to_ecx(State c, Op *o) noexcept nogil
 cdef void put_result(State c, Op *o) noexcept nogil
 cdef void call_shift(State c, Op *o) noexcept nogil
 cdef void call_double_shift(State c, Op *o) noexcept nogil
+cdef void jump_through(State c, u32 count) noexcept nogil
+cdef void remember_jump(State c, u64 eip, s64 block) noexcept nogil

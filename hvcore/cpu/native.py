@@ -103,7 +103,11 @@ def enter(c, at):
 
 def forget_all(c):
     """Every block is forgotten; none runs."""
+    i: u32
     c.code_used = c.code_start
+    if cython.compiled:
+        for i in range(JUMPS):
+            c.jumps[i].eip = NO_PAGE
 
 
 def full(c):
@@ -229,6 +233,46 @@ def finish(c, count):
     put8(c, count)
     with_register(c, X_XOR, 0, HAX, HAX)
     jump_to(c, c.code_leave)
+
+
+def jump_through(c, count):
+    """The end of a block that goes to the EIP in RAX: on to the block that was found there last, if it still is.
+
+    `remember_jump` fills the table. Its entry says at which host offset that block lies, and the TLB must agree.
+    """
+    missed: u32[3]
+    i: u32
+    spill(c)
+    with_field(c, 0x83, 1, 0, field(c, cython.address(c.icount)))
+    put8(c, count)
+    with_register(c, X_STORE, 0, HAX, HCX)
+    with_immediate(c, 4, 0, HCX, JUMPS - 1)
+    shift(c, 4, 0, HCX, 5)
+    with_memory(c, X_LEA, 1, HDX, HBX, HCX, 0, field(c, cython.address(c.jumps[0])))
+    with_memory(c, X_CMP, 1, HAX, HDX, NO_REG, 0, 0)
+    missed[0] = jump_if(c, NOT_ZERO)
+    with_register(c, X_STORE, 0, HAX, HCX)
+    shift(c, 5, 0, HCX, 7)
+    with_immediate(c, 4, 0, HCX, TLB_MASK << 5)
+    with_memory(c, X_LOAD, 1, H14, H13, HCX, 0, TLB_FETCH)
+    with_register(c, X_XOR, 1, H14, HAX)
+    with_immediate(c, 7, 1, H14, 4095)
+    missed[1] = jump_if(c, ABOVE)
+    with_memory(c, X_LOAD, 1, H14, H13, HCX, 0, TLB_ADD)
+    with_memory(c, X_CMP, 1, H14, HDX, NO_REG, 0, 8)
+    missed[2] = jump_if(c, NOT_ZERO)
+    with_memory(c, 0xFF, 0, 4, HDX, NO_REG, 0, 16)  # JMP [RDX + 16]
+    for i in range(3):
+        bind(c, missed[i])
+    leave(c)
+
+
+def remember_jump(c, eip, block):
+    """Let indirect jumps to `eip` find the translated `block`."""
+    i: u64 = eip & (JUMPS - 1)
+    c.jumps[i].eip = eip
+    c.jumps[i].add = c.blocks[block].at - eip
+    c.jumps[i].entry = cython.cast(u64, c.code) + c.blocks[block].native - LINKED
 
 
 def leave_to(c, delta, count):
@@ -1226,8 +1270,7 @@ def operation(c, o, first, j, count, live):
     elif kind == RET32:
         load_stack(c, j, o)
         drop_stack(c, 4 + o.imm)
-        store64(c, HAX, field(c, cython.address(c.eip)))
-        finish(c, count)
+        jump_through(c, count)
         return count
     elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
         if kind == JMP_R or kind == CALL_R:
@@ -1238,8 +1281,7 @@ def operation(c, o, first, j, count, live):
             with_register(c, X_STORE, 0, HAX, H15)
             push(c, j, o, VALUE_RETURN, 0, o.off)
             with_register(c, X_STORE, 0, H15, HAX)
-        store64(c, HAX, field(c, cython.address(c.eip)))
-        finish(c, count)
+        jump_through(c, count)
         return count
     else:
         two_operands(c, o, j, live)

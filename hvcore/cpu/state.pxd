@@ -221,6 +221,9 @@ cdef enum:
     SHUTDOWN = 2
 
 cdef enum:
+    JUMPS = 1024
+
+cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
 
 cdef enum:
@@ -296,6 +299,12 @@ cdef struct Stub:       # what the way of an access through the TLB leads to whe
     u32 value
     u32 reg
     u64 imm
+
+cdef struct Jump:       # where an indirect jump led the last time
+    u64 eip
+    u64 add             # from there to the host offset
+    u64 entry           # the host code
+    u64 unused          # a power of two is quicker to find
 
 cdef class State:
     # architecture
@@ -466,6 +475,7 @@ cdef class State:
     cdef u64 native_place       # and in the host's memory
     cdef Stub[160] stubs
     cdef u32 stubs_used
+    cdef Jump[1024] jumps
     cdef u32 known              # while translating: the `cc_op` and size of the flags, and which the host has
     cdef u32 known_size
     cdef u32 host_flags
