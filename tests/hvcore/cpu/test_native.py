@@ -477,6 +477,18 @@ def test_calls_returns_and_indirect_jumps_find_their_way_in_a_loop(flat: Bench) 
     assert p.icount - before == 20 * 13
 
 
+def test_indirect_jumps_that_share_a_place_in_the_table_go_where_they_should(flat: Bench) -> None:
+    # again: call esi / xor esi, 400 / dec ecx / jnz again / hlt
+    flat.load(bytes.fromhex("ffd6 81f6 00040000 49 75f5 f4"))
+    flat.write(0x8000, bytes.fromhex("43 c3"))
+    flat.write(0x8400, bytes.fromhex("42 c3"))
+    p = flat.processor
+    for number, value in ((ESI, 0x8000), (ECX, 20), (EBX, 0), (EDX, 0)):
+        p.set_gpr(number, value)
+    assert go(flat) == ExitKind.HLT
+    assert (p.gpr(EBX), p.gpr(EDX)) == (10, 10)
+
+
 # Code that changes (test_changing_code.py has more, all of it translated too)
 
 
@@ -513,9 +525,21 @@ def test_a_block_that_writes_over_what_follows_in_it_runs_what_it_wrote(flat: Be
 # Code that changes, linked
 
 
-def linked(bench: Bench, *, away: int) -> None:
+LEAPS = ("a jump", "an indirect jump", "an indirect call", "a return")
+
+
+def leap(how: str, at: int, to: int) -> bytes:
+    """INC EAX, and a way from `at` to `to`."""
+    if how == "a jump":
+        return b"\x40\xe9" + struct.pack("<i", to - at - 6)
+    if how == "a return":
+        return b"\x40\x68" + struct.pack("<I", to) + b"\xc3"
+    return b"\x40\xbe" + struct.pack("<I", to) + (b"\xff\xe6" if how == "an indirect jump" else b"\xff\xd6")
+
+
+def linked(bench: Bench, *, away: int, how: str = "a jump") -> None:
     """A loop of two blocks, the other `away`, six times: the first counts in EAX, the other in EBX."""
-    first = bytes.fromhex("40 e9") + (away - 6).to_bytes(4, "little")
+    first = leap(how, 0x7C00, 0x7C00 + away)
     other = bytes.fromhex("83c301 49 0f85") + (-(away + 10) & 0xFFFFFFFF).to_bytes(4, "little") + b"\xf4"
     bench.write(0x7C00, first)
     bench.write(0x7C00 + away, other)
@@ -531,9 +555,10 @@ def again(bench: Bench) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("away", [0x80, 0x1000, 0x5480], ids=["this page", "the next page", "another page"])
-def test_what_is_written_into_a_linked_block_is_seen(flat: Bench, away: int) -> None:
+@pytest.mark.parametrize("how", LEAPS)
+def test_what_is_written_into_a_linked_block_is_seen(flat: Bench, away: int, how: str) -> None:
     p = flat.processor
-    linked(flat, away=away)
+    linked(flat, away=away, how=how)
     flat.write(0x7C02 + away, b"\x05")  # a device
     assert again(flat) == (6, 30)
     assert again(flat) == (6, 30)
@@ -574,9 +599,9 @@ def test_a_linked_loop_that_writes_into_its_other_block_runs_what_it_wrote(flat:
 # Pages
 
 
-def hop(paged: Paged) -> None:
+def hop(paged: Paged, how: str) -> None:
     """A loop from 5000 to PAGE and back, ECX times, linked."""
-    paged.write(0x5000, b"\x40\xe9" + (PAGE - 0x5006).to_bytes(4, "little"))
+    paged.write(0x5000, leap(how, 0x5000, PAGE))
     paged.map(P | W)
     paged.write(FRAME, hopping(0xC3))  # EBX
     assert hops(paged) == (ExitKind.HLT, 6, 6, 0)
@@ -608,9 +633,10 @@ def paged() -> Paged:
 FORGET = {"INVLPG": "0f013d 00003000 f4", "MOV CR3": "0f20d8 0f22d8 f4"}
 
 
+@pytest.mark.parametrize("way", LEAPS)
 @pytest.mark.parametrize("how", FORGET)
-def test_a_linked_jump_obeys_a_page_that_is_mapped_anew(paged: Paged, how: str) -> None:
-    hop(paged)
+def test_a_linked_jump_obeys_a_page_that_is_mapped_anew(paged: Paged, how: str, way: str) -> None:
+    hop(paged, way)
     paged.write(FRAME + 0x1000, hopping(0xC2))  # EDX
     paged.write(0x6000, bytes.fromhex(FORGET[how]))
     for frame, expected in ((FRAME + 0x1000, (6, 0, 6)), (FRAME, (6, 6, 0)), (FRAME + 0x1000, (6, 0, 6))):
@@ -620,9 +646,10 @@ def test_a_linked_jump_obeys_a_page_that_is_mapped_anew(paged: Paged, how: str) 
         assert hops(paged) == (ExitKind.HLT, *expected)
 
 
+@pytest.mark.parametrize("way", LEAPS)
 @pytest.mark.parametrize("how", FORGET)
-def test_a_linked_jump_to_a_page_that_went_away_faults_there(paged: Paged, how: str) -> None:
-    hop(paged)
+def test_a_linked_jump_to_a_page_that_went_away_faults_there(paged: Paged, how: str, way: str) -> None:
+    hop(paged, way)
     paged.write(0x6000, bytes.fromhex(FORGET[how]))
     paged.map(0)
     assert go(paged, 0x6000) == ExitKind.HLT
@@ -632,8 +659,11 @@ def test_a_linked_jump_to_a_page_that_went_away_faults_there(paged: Paged, how: 
     assert hops(paged) == (ExitKind.HLT, 6, 6, 0)
 
 
+@pytest.mark.parametrize("way", LEAPS)
 @pytest.mark.parametrize("how", FORGET)
-def test_a_linked_jump_to_a_page_that_became_no_execute_faults_there(paged: Paged, how: str) -> None:
+def test_a_linked_jump_to_a_page_that_became_no_execute_faults_there(
+    paged: Paged, how: str, way: str
+) -> None:
     pointers, directory, table = 0x110000, 0x111000, 0x112000
     p = paged.processor
     paged.memory.write(pointers, struct.pack("<QQQQ", directory | P, 0, 0, 0))
@@ -644,7 +674,7 @@ def test_a_linked_jump_to_a_page_that_became_no_execute_faults_there(paged: Page
     p.set_cr(3, pointers)
     p.set_cr(0, PG | 0x11)
     there = 0x200000
-    paged.write(0x5000, b"\x40\xe9" + struct.pack("<i", there - 0x5006))
+    paged.write(0x5000, leap(way, 0x5000, there))
     paged.write(FRAME, bytes.fromhex("83c301 49 0f85") + struct.pack("<i", 0x5000 - there - 10) + b"\xf4")
     paged.write(0x6000, bytes.fromhex(FORGET[how].replace("3000", "2000")))
     for no_execute in (0, 1 << 63, 0):
@@ -658,9 +688,10 @@ def test_a_linked_jump_to_a_page_that_became_no_execute_faults_there(paged: Page
                 assert hops(paged) == (ExitKind.HLT, 6, 6, 0)
 
 
-def test_a_linked_jump_to_a_page_of_the_kernels_faults_in_ring_3(paged: Paged) -> None:
+@pytest.mark.parametrize("way", LEAPS)
+def test_a_linked_jump_to_a_page_of_the_kernels_faults_in_ring_3(paged: Paged, way: str) -> None:
     """The half of the TLB that ring 3 sees has no translation to run there."""
-    hop(paged)
+    hop(paged, way)
     paged.user()
     assert hops(paged) == (ExitKind.EXCEPTION, 1, 0, 0)
     assert (faulted(paged), paged.processor.exit.error_code) == ((PAGE_FAULT, PAGE), 5)
@@ -684,12 +715,13 @@ def test_a_block_at_a_second_address_jumps_from_there(paged: Paged) -> None:
     assert (p.gpr(EAX), p.gpr(EBX), p.gpr(EDX)) == (6, 3, 3)
 
 
-def test_a_large_page_that_is_mapped_anew_is_left_by_a_linked_jump() -> None:
+@pytest.mark.parametrize("way", LEAPS)
+def test_a_large_page_that_is_mapped_anew_is_left_by_a_linked_jump(way: str) -> None:
     paged = Paged()
     p = paged.processor
     p.translate_after = 1
     p.set_cr(4, PSE)
-    paged.write(0x5000, b"\x40\xe9" + (0x400000 - 0x5006).to_bytes(4, "little"))
+    paged.write(0x5000, leap(way, 0x5000, 0x400000))
     paged.write(0x6000, bytes.fromhex("0f013d 00104000 f4"))  # INVLPG of another page of the same four MiB
     paged.write(0, b"\x43\xf4")
     paged.entry(DIRECTORY + 4, P | W | PS)  # 400000: physical 0
@@ -735,9 +767,10 @@ def test_blocks_for_which_there_is_no_room_are_interpreted_until_all_are_forgott
     assert p.statistics["blocks"] > blocks + 1000
 
 
-def test_linked_blocks_that_are_all_forgotten_are_not_run_again(flat: Bench) -> None:
+@pytest.mark.parametrize("how", LEAPS)
+def test_linked_blocks_that_are_all_forgotten_are_not_run_again(flat: Bench, how: str) -> None:
     p = flat.processor
-    linked(flat, away=0x1000)
+    linked(flat, away=0x1000, how=how)
     p.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
     flat.memory.write(0x8C02, b"\x07")  # nobody is told: it is forgotten
     assert again(flat) == (6, 42)
