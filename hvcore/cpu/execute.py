@@ -660,6 +660,7 @@ def step(c):
     eip: u64 = c.eip
     first: u32 = MAX_OPS
     count: u32 = 1
+    before: u64
     b: s64 = find(c, eip, 0)
     if b == 0:
         if eip > c.limit[CS]:
@@ -668,8 +669,11 @@ def step(c):
         mmu.fill_fetch_window(c, eip)  # it may be decoded, and only its page's translation forgotten
         b = find(c, eip, 0)
         if b == 0:
+            before = mmu.host_time() if c.timed else 0
             c.count_blocks += 1
             b = build(c, eip)
+            if c.timed:
+                c.time_decoding += mmu.host_time() - before
         if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
             b = single(c, eip)
         if b == 0:
@@ -1764,6 +1768,7 @@ def execute(c, j, end):
     block: s64 = c.current
     left: u64 = 0  # where host code would like to be linked to what comes next
     from_eip: u64
+    before: u64
     while True:
         if c.blocks[block].native and end - start == c.blocks[block].count:
             left = native.enter(c, c.blocks[block].native)
@@ -1793,7 +1798,10 @@ def execute(c, j, end):
         elif c.translate_after and c.blocks[block].mode & MODE_FLAT:
             c.blocks[block].runs += 1
             if c.blocks[block].runs == c.translate_after:
+                before = mmu.host_time() if c.timed else 0
                 native.translate(c, block)
+                if c.timed:
+                    c.time_translating += mmu.host_time() - before
         c.current = block
         c.block_eip = c.eip
         start = j = c.blocks[block].ops
