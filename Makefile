@@ -13,6 +13,7 @@ test: .venv/test.stamp
 	$(BIN)/python -m pytest
 
 bench: .venv/test.stamp
+	@tests/guests/packages.sh || true
 	$(BIN)/python -m benchmarks
 
 lint: .venv/test.stamp
