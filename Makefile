@@ -13,6 +13,7 @@ test: .venv/test.stamp
 	$(BIN)/python -m pytest
 
 bench: .venv/test.stamp
+	@tests/guests/packages.sh || true
 	$(BIN)/python -m benchmarks
 
 lint: .venv/test.stamp
@@ -25,8 +26,10 @@ guest:
 	nasm -f bin -o devmodel/demo/demo.bin devmodel/demo/demo.asm
 
 # Debian's i386 kernel and busybox, for tests/guests/test_linux.py and the benchmarks; without them those are skipped.
+# The RAM disk is for whoever boots it by hand, as the README does.
 guests:
 	@tests/guests/packages.sh
+	@$(PYTHON) -m tests.guests.initramfs .guests/initramfs
 
 .venv/bin/python:
 	@echo "making .venv with $$($(PYTHON) --version)"
@@ -36,7 +39,7 @@ guests:
 	@echo "installing devmodel and compiling its processor (about a minute)"
 	@$(PIP) --editable .
 	@$(BIN)/python -c 'from hvcore.cpu.processor import COMPILED as c; print("processor compiled" if c else \
-	"processor not compiled (no C compiler, or no Python headers: python3-dev): it works, 200 times slower")'
+	"processor not compiled (no C compiler, or no Python headers: python3-dev): it works, some thousand times slower")'
 	@touch $@
 
 .venv/test.stamp: .venv/bin/python $(SOURCES)

@@ -8,12 +8,12 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
 
-from benchmarks import guest, machines, transport
+from benchmarks import breakdown, guest, linux, machines, transport
 from hvcore.cpu.processor import COMPILED
 
 RESULTS: Final = Path(__file__).with_name("results.json")
@@ -33,7 +33,7 @@ class Figure:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Figures of devmodel.")
-    parser.add_argument("--quick", action="store_true", help="half a minute in all, and rough")
+    parser.add_argument("--quick", action="store_true", help="a minute in all, and rough")
     parser.add_argument("--output", metavar="FILE", type=Path, default=RESULTS, help="the JSON file")
     options = parser.parse_args(argv)
     where = describe_host()
@@ -43,10 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     def add(figure: Figure) -> None:
         figures.append(figure)
         ratio = "" if figure.ratio is None else f"{figure.ratio:8.3g} x {figure.beside}"
-        print(f"  {figure.name:<44}{figure.value:>10.3g} {figure.unit:<5}{ratio}", flush=True)
+        print(f"  {figure.name:<52}{figure.value:>10.3g} {figure.unit:<5}{ratio}", flush=True)
 
     measure(add, quick=options.quick)
-    document = {"host": where, "quick": options.quick, "figures": [attrs.asdict(f) for f in figures]}
+    profiles = profile_loops(quick=options.quick)
+    lacking = linux.missing() if COMPILED else "a compiled processor"
+    if lacking:
+        print(f"  no boot of Linux: it needs {lacking}")
+    else:
+        profiles |= boot_linux(add, quick=options.quick)
+    for line in breakdown.table(profiles):
+        print(line)
+    document = {
+        "host": where,
+        "quick": options.quick,
+        "figures": [attrs.asdict(f) for f in figures],
+        "profiles": profiles,
+    }
     options.output.write_text(json.dumps(document, indent=2) + "\n")
     print(f"written to {options.output}")
     return 0
@@ -129,6 +142,55 @@ def measure(add: Callable[[Figure], None], *, quick: bool) -> None:
         add(
             Figure("SeaBIOS and GRUB, command to grub>", median(lambda: trio.run(machines.time_to_grub)), "s")
         )
+
+
+def profile_loops(*, quick: bool) -> dict[str, dict[str, Any]]:
+    """Return where the time of the loops goes."""
+    turns = {guest.COMPUTE: 20_000_000, guest.MEMORY: 20_000_000, guest.PORT: 100_000}
+    part = 10 if quick or not COMPILED else 1
+    part *= 1 if COMPILED else 100
+    return {
+        loop.name: breakdown.derive(machines.profile(loop, max(count // part, 1000)))
+        for loop, count in turns.items()
+    }
+
+
+def boot_linux(add: Callable[[Figure], None], *, quick: bool) -> dict[str, dict[str, Any]]:
+    """Boot Debian's i386 kernel here and in QEMU by turns, and return where the time goes.
+
+    A ratio is the median of those of the pairs: a boot here, and the one of QEMU that followed it. The boot that is
+    measured inside comes first and counts for nothing else, unless it must be `quick`.
+    """
+    vendors = ("vmx",) if quick else ("vmx", "svm")
+    boots: dict[str, list[linux.Boot]] = {name: [] for name in (*vendors, "QEMU")}
+    with linux.files() as files:
+        measured = trio.run(lambda: linux.devmodel(files, "vmx", measured=True))
+        if quick:
+            boots["vmx"].append(measured)
+            boots["QEMU"].append(linux.qemu(files))
+        for _ in range(0 if quick else 3):
+            for vendor in vendors:
+                boots[vendor].append(trio.run(lambda: linux.devmodel(files, vendor)))  # noqa: B023
+                boots["QEMU"].append(linux.qemu(files))
+    for number, vendor in enumerate(vendors):
+        pairs = zip(boots[vendor], boots["QEMU"][number :: len(vendors)], strict=True)
+        ratio = statistics.median(ours.wall / theirs.wall for ours, theirs in pairs)
+        median = _medians(boots[vendor])
+        add(Figure(f"Linux to userspace, {vendor}", median.wall, "s", "QEMU TCG", ratio))
+        add(Figure(f"Linux to userspace, {vendor}: processor time, core", median.core, "s"))
+        add(Figure(f"Linux to userspace, {vendor}: … device models", median.devices, "s"))
+    median = _medians(boots["QEMU"])
+    add(Figure("Linux to userspace, QEMU TCG", median.wall, "s"))
+    add(Figure("Linux to userspace, QEMU TCG: processor time", median.core, "s"))
+    assert measured.statistics is not None
+    return {"Linux": breakdown.derive(measured.statistics)}
+
+
+def _medians(boots: list[linux.Boot]) -> linux.Boot:
+    """Return the median of each figure."""
+    return linux.Boot(
+        *(statistics.median(getattr(boot, name) for boot in boots) for name in ("wall", "core", "devices"))
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A guest that runs one loop and ends: 64 KiB of firmware that devmodel and QEMU both start.
 
-It enters 32-bit protected mode with flat segments, runs its loop ECX times and writes 0 to the debug-exit
+It enters 32-bit protected mode with flat segments, runs its loop ECX times and writes 10h to the debug-exit
 port. The bytes are written out here, so that nobody needs an assembler.
 """
 
@@ -28,7 +28,7 @@ _FLAT: Final = bytes.fromhex(
     "bc00700000"  #  mov esp, 7000h
 )
 _END: Final = bytes.fromhex(
-    "31c0"  #  xor eax, eax
+    "b010"  #  mov al, 10h
     "e6f4"  #  out 0F4h, al
     "f4 ebfd"  #  hlt; jmp to it
 )

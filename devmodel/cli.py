@@ -31,6 +31,11 @@ CORE_OPTIONS: Final = {
     "append": ("TEXT", "its command line"),
 }
 """Options of `devmodel run` that are handed to `hvcore run` as they are."""
+CORE_SWITCHES: Final = {
+    "no-reboot": "end when the guest resets",
+    "statistics": "have the core measure where the time goes, and log it at the end",
+}
+"""The same, without a value."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,8 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         value = getattr(options, name.replace("-", "_"))
         if value is not None:
             arguments += [f"--{name}", value]
-    if options.no_reboot:
-        arguments.append("--no-reboot")
+    arguments += [f"--{name}" for name in CORE_SWITCHES if getattr(options, name.replace("-", "_"))]
     arguments += ["--log-format", options.log_format, "--log-level", options.log_level]
     return trio.run(lambda: run(config, arguments, board_factory(), domain=options.domain))
 
@@ -178,7 +182,8 @@ def _parser() -> _Parser:
     _machine_options(running)
     for name, (metavar, text) in CORE_OPTIONS.items():
         running.add_argument(f"--{name}", metavar=metavar, help=text)
-    running.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
+    for name, text in CORE_SWITCHES.items():
+        running.add_argument(f"--{name}", action="store_true", help=text)
     running.add_argument(
         "--domain", metavar="SOCKET", help="where to put the domain socket (a private directory)"
     )

@@ -26,7 +26,7 @@ from typing import Final, Literal, Self, TypeAlias
 import trio
 
 from devmodel import DevmodelError, monitor
-from devmodel.cli import CORE_OPTIONS
+from devmodel.cli import CORE_OPTIONS, CORE_SWITCHES
 from devmodel.config import host_port
 
 SECONDS: Final = 60.0
@@ -242,7 +242,7 @@ class Machine:
             if not argument.startswith("-"):  # the machine description is for both
                 core.append(argument)
                 server.append(argument)
-            elif name == "--no-reboot":
+            elif name.removeprefix("--") in CORE_SWITCHES:
                 core.append(argument)
             else:
                 core_alone = name in _CORE_ALONE

@@ -51,7 +51,10 @@ class _StandardError:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status (2: bad input, said in one line on standard error)."""
     options = _parser().parse_args(argv)
-    configure_logging(options.log_format, options.log_level)
+    level = options.log_level
+    if options.statistics and LEVELS.index(level) > LEVELS.index("info"):
+        level = "info"
+    configure_logging(options.log_format, level)
     try:
         machine = config.load(
             options.machine,
@@ -68,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "append": options.append,
             },
         )
-        domain = Domain(machine, options.domain, reboot=not options.no_reboot)
+        domain = Domain(machine, options.domain, reboot=not options.no_reboot, statistics=options.statistics)
     except ConfigError as error:
         sys.stderr.write(f"hvcore: {error}\n")
         return BAD_INPUT
@@ -142,6 +145,11 @@ def _parser() -> _Parser:
     run.add_argument("--initrd", metavar="FILE", help="its initial RAM disk, or first module")
     run.add_argument("--append", metavar="TEXT", help="its command line")
     run.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
+    run.add_argument(
+        "--statistics",
+        action="store_true",
+        help="measure where the time goes, and log it at the end (vcpu.statistics; --log-level info at least)",
+    )
     run.add_argument(
         "--lifeline",
         type=_descriptor,

@@ -25,6 +25,7 @@ from hvcore.cpu.processor import Processor
 from hvcore.cpumodel import MODELS
 from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
+from hvcore.measured import MeasuredRequests, MeasuredVcpu
 from hvcore.routing import MAX_SERVERS, Range, RangeError, Routing
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
@@ -97,8 +98,13 @@ class Outcome:
 class Domain:
     """One guest, from its memory to its end."""
 
-    def __init__(self, machine: MachineConfig, socket_path: str, *, reboot: bool = True) -> None:
-        """Build everything and listen on `socket_path`. Raises ConfigError before anything starts."""
+    def __init__(
+        self, machine: MachineConfig, socket_path: str, *, reboot: bool = True, statistics: bool = False
+    ) -> None:
+        """Build everything and listen on `socket_path`. Raises ConfigError before anything starts.
+
+        With `statistics`, where the time goes is measured, and logged at the end.
+        """
         self._machine = machine
         self._reboot = reboot
         self._lock = threading.Lock()
@@ -123,8 +129,9 @@ class Domain:
         self._started = False
 
         self._doorbells = [VcpuDoorbell(make_doorbell()) for _ in range(VCPUS)]
+        vcpu_type, self._requests_type = (MeasuredVcpu, MeasuredRequests) if statistics else (Vcpu, Requests)
         self.vcpus = [
-            Vcpu(
+            vcpu_type(
                 number,
                 machine.vendor,
                 MODELS[machine.cpu],
@@ -145,7 +152,7 @@ class Domain:
 
     def _make_requests(self, number: int) -> Callable[[Processor], Requests]:
         def make(processor: Processor) -> Requests:
-            requests = Requests(
+            requests = self._requests_type(
                 self.routing,
                 number,
                 self.config_address,

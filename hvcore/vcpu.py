@@ -71,7 +71,7 @@ class Vcpu:
         """`pins` is the pins page as 32-bit words; `requests` makes this vCPU's way to the device models."""
         self.number = number
         self._model = model
-        self.processor = Processor(memory, pins.cast("B"), number)
+        self.processor = self._make_processor(memory, pins.cast("B"))
         self.processor.set_model(model.signature, model.features, model.extended)
         self.backend = BACKENDS[vendor](self.processor)
         self.requests = requests(self.processor)
@@ -85,6 +85,9 @@ class Vcpu:
         self._thread = threading.Thread(target=self._run, name=f"vcpu{number}", daemon=True)
         self.interrupts = Interrupts(self.backend, self.requests, self.intr)
         self._attach(memory)
+
+    def _make_processor(self, memory: GuestMemory, pins: memoryview) -> Processor:
+        return Processor(memory, pins, self.number)
 
     def _attach(self, memory: GuestMemory) -> None:
         processor, backend = self.processor, self.backend

@@ -1,6 +1,7 @@
 """Who may import whom (ARCHITECTURE.md); read from the source, so that nothing need run."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,13 @@ def test_the_device_models_do_not_know_the_core(path):
 @pytest.mark.parametrize("path", files("devmodel/devices"), ids=names(files("devmodel/devices")))
 def test_a_chip_does_no_io_and_keeps_no_time(path):
     assert not imported(path) & NOT_FOR_CHIPS
+
+
+@pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"])
+def test_the_files_that_a_document_names_are_there(document):
+    text = (ROOT / document).read_text()
+    named = set(re.findall(r"`([\w/.-]*\w\.(?:py|pxd|asm|sh))`", text))
+    there = {str(path.relative_to(ROOT)) for path in ROOT.rglob("*.*") if ".venv" not in path.parts}
+    assert [
+        name for name in sorted(named) if not any(f"/{path}".endswith(f"/{name}") for path in there)
+    ] == []

@@ -13,7 +13,7 @@ def test_the_quick_benchmarks_run_and_write_json(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--output", output],
         capture_output=True,
-        timeout=240,
+        timeout=400,
         check=False,
         text=True,
     )
@@ -23,4 +23,12 @@ def test_the_quick_benchmarks_run_and_write_json(tmp_path):
     assert "compute loop, uncompiled" in names
     assert "port read by a guest, across processes" in names
     assert all(figure["value"] > 0 for figure in document["figures"])
+    assert ("no boot of Linux" in done.stdout) != ("Linux to userspace, vmx" in names)
+    profiles = document["profiles"]
+    assert {"compute", "memory", "port"} <= set(profiles)
+    for profile in profiles.values():
+        assert profile["mips"] > 0
+        parts = sum(profile["shares"][name] for name in ("guest", "exits", "waiting", "asleep"))
+        assert abs(parts - 100) < 0.1
+    assert profiles["port"]["kinds"]["exit_kinds"]["io"] == pytest.approx(333_333, rel=0.01)
     assert all(name in done.stdout for name in names)

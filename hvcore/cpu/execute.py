@@ -482,10 +482,14 @@ def find(c: State, eip: u64, last: s64) -> s64:
 @cython.exceptval(check=False)
 def count_run(c: State, block: s64) -> cython.void:
     """A block is about to run: one that runs often is worth host code."""
+    before: u64
     if c.translate_after and not c.blocks[block].native and c.blocks[block].mode & MODE_FLAT:
         c.blocks[block].runs += 1
         if c.blocks[block].runs == c.translate_after:
+            before = mmu.host_time() if c.timed else 0
             native.translate(c, block)
+            if c.timed:
+                c.time_translating += mmu.host_time() - before
 
 
 def step(c):
@@ -494,6 +498,7 @@ def step(c):
     first: u32 = MAX_OPS
     count: u32 = 1
     stop_at: u64
+    before: u64
     b: s64 = find(c, eip, 0)
     if b == 0:
         if eip > c.limit[CS]:
@@ -502,8 +507,11 @@ def step(c):
         mmu.fill_fetch_window(c, eip)  # it may be decoded, and only its page's translation forgotten
         b = find(c, eip, 0)
         if b == 0:
+            before = mmu.host_time() if c.timed else 0
             c.count_blocks += 1
             b = build(c, eip)
+            if c.timed:
+                c.time_decoding += mmu.host_time() - before
         if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
             b = single(c, eip)
         if b == 0:

@@ -8,7 +8,9 @@ cdef void update_stack_and_code(State c) noexcept nogil
 cdef void flush(State c) noexcept nogil
 cdef void protect_code_page(State c, u64 page) noexcept nogil
 cdef u32 segment_allows(State c, u32 seg, u64 off, u64 n, u32 write) noexcept nogil
+cdef u64 host_time() noexcept nogil
 cdef u64 translate(State c, u64 lin, u32 access) noexcept nogil
+cdef u64 walk(State c, u64 lin, u32 access) noexcept nogil
 cdef void page_fault(State c, u64 lin, u32 access, u32 present) noexcept nogil
 cdef u64 table_entry(State c, u64 phys, u32 n) noexcept nogil
 cdef u32 reserved_in(State c, u64 entry) noexcept nogil

@@ -538,4 +538,8 @@ cdef class State:
     cdef u64 count_tlb_misses
     cdef u64 count_exits
     cdef u64 count_translated
+    cdef public u32 timed               # somebody asked where the time goes: in nanoseconds,
+    cdef u64 time_walking               # TLB misses,
+    cdef u64 time_decoding              # and blocks that were not there, misses on the way to them too
+    cdef u64 time_translating           # and host code
     cdef u64[320] count_interpreted     # by kind, operations that host code had interpreted

@@ -11,10 +11,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.arith import set_zero_flag
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 else:
-    import time
-
     from hvcore.cpu import flags, mmu, operands, segments, strings
     from hvcore.cpu.arith import set_zero_flag
     from hvcore.cpu.constants import *
@@ -58,12 +55,7 @@ def stop(c, kind, o):
 
 def time_stamp(c):
     """The time-stamp counter: 1 GHz, from the host's monotonic clock."""
-    if cython.compiled:
-        now: timespec
-        clock_gettime(CLOCK_MONOTONIC, cython.address(now))
-        return cython.cast(u64, now.tv_sec) * 1000000000 + cython.cast(u64, now.tv_nsec) + c.tsc_offset
-    else:
-        return (time.monotonic_ns() + c.tsc_offset) & M64
+    return (mmu.host_time() + c.tsc_offset) & M64
 
 
 def note_debug(c, bits):

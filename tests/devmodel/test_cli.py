@@ -97,12 +97,23 @@ def test_output_that_nobody_reads_ends_nothing(environment, start):
 
 
 def test_a_core_that_refuses_has_the_word(environment, start):
-    process = start("refuse", "--firmware", "none.bin", "--vendor", "svm", "--memory", "32M", "--no-reboot")
+    process = start(
+        "refuse",
+        "--firmware",
+        "none.bin",
+        "--vendor",
+        "svm",
+        "--memory",
+        "32M",
+        "--no-reboot",
+        "--statistics",
+    )
     out, err = process.communicate(timeout=20)
     assert process.returncode == 2
     assert out == b""
     passed_on = (
-        "--vendor svm --memory 32M --firmware none.bin --no-reboot --log-format console --log-level warning"
+        "--vendor svm --memory 32M --firmware none.bin --no-reboot --statistics "
+        "--log-format console --log-level warning"
     )
     assert err.decode().splitlines() == [f"hvcore: no such firmware ({passed_on})"]
 

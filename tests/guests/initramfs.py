@@ -1,10 +1,11 @@
 """A small Linux system as an initial RAM disk: busybox, the drivers of the IDE disk, and a shell on ttyS0.
 
 The format is cpio's "newc" (kernel Documentation/driver-api/early-userspace/buffer-format.rst), uncompressed, so
-that a boot measures the kernel and not gunzip.
+that a boot measures the kernel and not gunzip. `python -m tests.guests.initramfs FILE` writes it.
 """
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -85,3 +86,7 @@ def make_initramfs(path: Path, guests: Path = GUESTS) -> Path:
     """Write the RAM disk."""
     path.write_bytes(archive(entries(guests)))
     return path
+
+
+if __name__ == "__main__":
+    make_initramfs(Path(sys.argv[1]))

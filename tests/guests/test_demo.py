@@ -1,5 +1,6 @@
 """The built-in demo guest, as somebody who plays with it sees it."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -40,6 +41,16 @@ def test_without_a_terminal_the_self_test_runs_and_the_status_says_how(vendor):
     results = re.findall(rb"^  (\S+) .* (\S+)\r$", done.stdout, re.MULTILINE)
     assert results == [(chip, b"ok") for chip in (b"8259A", b"8254", b"16550A", b"IDE", b"VGA")]
     assert b"self-test passed" in done.stdout
+
+
+def test_statistics_are_one_line_at_the_end(vendor):
+    done = run(vendor, SELF_TEST, "--statistics", "--log-format", "json")
+    assert done.returncode == 0, done
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    (said,) = [event for event in events if event["event"] == "vcpu.statistics"]
+    assert said["instructions"] > 1000
+    assert said["exits"] >= said["exit_kinds"]["io"] >= 23
+    assert said["seconds"]["total"] > said["seconds"]["asleep"] > 0.1  # the demo guest halts for 25 ticks
 
 
 def test_what_is_typed_ahead_waits_for_the_monitor(vendor):

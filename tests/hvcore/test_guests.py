@@ -4,12 +4,15 @@ Each is assembled by nasm, runs from 7C00h, and ends by OUT to port 0xF4. The de
 the real domain socket and the real ioreq page.
 """
 
+import logging
 import mmap
 import shutil
 import threading
 import time
 
 import pytest
+import structlog
+import structlog.testing
 from device_server import DeviceServer, Peer
 
 from hvcore.config import MachineConfig
@@ -43,11 +46,12 @@ class Guest:
         posted=False,
         claim=((0, 0x0000, 0x0FFF), (1, 0xA0000, 0xBFFFF)),
         machine=None,
+        statistics=False,
     ):
         if machine is None:
             (folder / "guest.bin").write_bytes(assemble(source))
             machine = MachineConfig(vendor=vendor, image=str(folder / "guest.bin"), memory=2 << 20)
-        self.domain = Domain(machine, str(folder / "domain"))
+        self.domain = Domain(machine, str(folder / "domain"), statistics=statistics)
         self.status = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
@@ -781,3 +785,42 @@ def test_a_guest_that_computes_for_ever_ends_when_it_is_told(tmp_path):
         guest.finish(2)
         assert time.monotonic() - before < 1
         assert guest.status == 0
+
+
+@pytest.fixture
+def logged():
+    """The log as events, from the level info on."""
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    with structlog.testing.capture_logs() as events:
+        yield events
+    structlog.configure(wrapper_class=before)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_statistics_say_how_often_and_how_long(tmp_path, vendor, logged):
+    guest = Guest(tmp_path, vendor, 3 * "in al, 0x60\n" + END, statistics=True)
+    guest.server.answers[0x60] = lambda _: time.sleep(0.02) or 1
+    guest.start().finish()
+    (said,) = [event for event in logged if event["event"] == "vcpu.statistics"]
+    assert said["log_level"] == "info"
+    assert said["instructions"] == guest.domain.vcpus[0].processor.icount >= 5
+    assert said["exits"] == sum(said["exit_kinds"].values())
+    assert said["requests"] == said["exit_kinds"]["io"] == 4
+    assert said["tlb_misses"] >= said["blocks"] / 5 > 0
+    assert (said["translated"], said["interpreted"], said["interpreted_kinds"]) == (0, 0, {})
+    seconds = said["seconds"]
+    assert seconds["waiting"] > 0.06
+    assert min(seconds["guest"], seconds["exits"], seconds["decoding"]) > 0
+    parts = seconds["guest"] + seconds["exits"] + seconds["waiting"] + seconds["asleep"]
+    assert parts == pytest.approx(seconds["total"], abs=1e-5)
+
+
+def test_nothing_is_measured_unasked(tmp_path, logged):
+    guest = Guest(tmp_path, "vmx", END)
+    guest.start().finish()
+    assert "domain.ended" in [event["event"] for event in logged]
+    assert all(event["event"] != "vcpu.statistics" for event in logged)
+    statistics = guest.domain.vcpus[0].processor.statistics
+    assert statistics["tlb_misses"] > 0
+    assert [value for name, value in statistics.items() if name.endswith("_ns")] == [0, 0, 0]

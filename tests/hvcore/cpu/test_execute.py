@@ -193,6 +193,17 @@ def test_data_beside_code_does_not_cost_blocks(flat: Bench) -> None:
     assert flat.processor.statistics["blocks"] < 8
 
 
+def test_the_processor_says_what_its_misses_cost_if_it_is_asked(flat: Bench) -> None:
+    flat.processor.timed = 1
+    code = bytes.fromhex("b9 e8030000 bf 00000100 8b07 81c7 00100000 81e7 ffff0100 49 75 ef f4")
+    assert flat.run(code) == ExitKind.HLT
+    said = flat.processor.statistics
+    assert said["tlb_misses"] > 20
+    assert said["walking_ns"] > 0
+    assert said["decoding_ns"] > 0
+    assert (said["translating_ns"] > 0) == (said["translated"] > 0) == bool(flat.processor.translate_after)
+
+
 # Memory that is none
 
 
