@@ -79,6 +79,10 @@ class Builder:
             builder.memory.add_rom(address, firmware)
             alias = min(len(firmware), ALIAS_MOST)
             builder.memory.add_rom(ONE_MIB - alias, firmware[-alias:], alias_of=FOUR_GIB - alias)
+        elif (
+            kernel is not None
+        ):  # an erased ROM: kernels look there for tables byte by byte, each an exit else
+            builder.memory.add_rom(BIOS_SEGMENT, b"\xff" * (ONE_MIB - BIOS_SEGMENT))
         builder.reset_map()
         return builder
 

@@ -181,3 +181,10 @@ def test_after_a_reset_everything_is_put_back(build):
     builder.reset_map()
     assert builder.memory.read(0x100000, len(CODE)) == CODE
     assert builder.memory.read(0x10202, 4) == b"HdrS"
+
+
+def test_where_the_firmware_would_be_an_erased_rom_is(build):
+    memory = build(bzimage()).memory
+    assert memory.read(0xF0000, 0x10000) == b"\xff" * 0x10000
+    rom = next(slot for slot in memory.slots if slot.first <= 0xF0000 <= slot.last)
+    assert (rom.read >= 0, rom.write >= 0) == (True, False)
