@@ -85,8 +85,8 @@ class Processor:
     efer: int
     pause_left: int
     tsc_offset: int
-    timed: int  # count nanoseconds in `statistics`
     translate_after: int  # runs of a block of flat 32-bit code, until it becomes host code; 0: never
+    timed: int  # count nanoseconds in `statistics`
     def __init__(self, memory: GuestMemory, pins: Buffer, vcpu: int = 0) -> None: ...
     @property
     def cpl(self) -> int: ...
