@@ -137,6 +137,17 @@ def test_a_difference_between_interpreter_and_host_code_is_found_in_anything() -
     assert differences(b"\x83\xf8\x04", b"\x83\xf8\x00") == ["flags"]
 
 
+def test_a_program_that_runs_out_of_its_code_is_of_no_account() -> None:
+    """The oracle stops short of the end of the code; the subject faults there."""
+    start = Start([machines.DATA, 0, 0, 0, machines.STACK + 64, 0, 0, 0], 0)
+    away = Instruction(b"\xe9" + (machines.NEVER - 8 - machines.CODE - 5).to_bytes(4, "little"), ends=True)
+    pair = Pair(32)
+    for machine in (pair.oracle, pair.subject):
+        machine.load(bytes(24), machines.NEVER - 8)  # ADD [EAX], AL
+    assert pair.differences(Case([away], machines.CODE, [start])) == []
+    assert pair.stops == {machines.STRAYED: 1}
+
+
 def test_flags_that_are_undefined_on_some_path_are_known_and_kept_from_being_looked_at() -> None:
     shift = Instruction(b"\xd3\xe0", 0, UNDEFINED["shift out"])
     program = [

@@ -59,7 +59,9 @@ class Pair:
             self.instructions += self.subject.processor.icount - before
             if self.dangerous(ours):
                 return []
-            stray = ours.stop == STRAYED
+            stray = (
+                ours.stop == STRAYED or machines.NEVER <= ours.eip <= machines.CODE_END
+            )  # where the oracle stops
             theirs = self.oracle.run(start, case.base, at_most=machines.ENDLESS if stray else 0)
             if theirs.stop == STRAYED and not stray:
                 theirs = self.oracle.run(start, case.base, at_most=machines.ENDLESS)
