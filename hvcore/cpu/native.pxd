@@ -119,7 +119,6 @@ cdef void two_operands(State c, Op *o, u32 j, u32 live) noexcept nogil
 cdef void call_interpreter(State c, Op *o, u32 first, u32 j, u32 count) noexcept nogil
 cdef u32 changes_segments(u32 kind) noexcept nogil
 cdef void load_frame(State c, u32 j, Op *o) noexcept nogil
-cdef void keep_rotated(State c, u64 r, u32 right) noexcept nogil
 cdef void rotate(State c, Op *o, u32 live) noexcept nogil
 cdef void shift_by_cl(State c, Op *o, u32 live) noexcept nogil
 cdef void count_to_ecx(State c, Op *o) noexcept nogil
