@@ -31,6 +31,8 @@ logger = structlog.get_logger()
 
 PROGRAM: Final = f"devmodel {VERSION}"
 MAX_ROM: Final = 1 << 20
+LAST_WORDS: Final = 0.3
+"""Seconds that the consoles get to show what the guest said at its end."""
 
 
 class Machine(Board, Protocol):
@@ -216,7 +218,11 @@ async def _serve(
             nursery.start_soon(TcpConsole(outside.serial).serve, outside.listeners)
         nursery.start_soon(monitor.Monitor(_Watched(client.domain.name, board)).serve, listener)
         on_ready(board)
-        return await Server(board, attachment, clock).run()
+        try:
+            return await Server(board, attachment, clock).run()
+        finally:
+            with trio.move_on_after(LAST_WORDS):
+                await outside.serial.caught_up()
     finally:
         if attachment is not None:
             attachment.close()

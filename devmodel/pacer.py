@@ -12,8 +12,8 @@ class Pacer:
     """Ticks `timed` chips when they are due.
 
     Deadlines are asked again after an access, but not by the access: `rearm` only leaves a note, and the
-    pacer reads it when its turn comes, at most `ioreq.channel.TURNS` requests later. A busy guest so pays for
-    one look at all deadlines a turn, not a request.
+    pacer reads it when its turn comes, at most an `ioreq.channel.TURN` later. A busy guest so pays for one
+    look at all deadlines a turn, not a request.
     """
 
     def __init__(self, clock: TrioClock, timed: Sequence[Timed]) -> None:

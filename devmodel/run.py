@@ -20,7 +20,7 @@ from ioreq.control import ControlClient, connect
 
 COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
 GRACE: Final = 0.6
-"""Seconds that the core gets to end, by itself or asked to, and the console for its last words."""
+"""Seconds that the core gets to end, by itself or asked to."""
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 
@@ -152,7 +152,6 @@ async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFact
                     failure = error
                 if client is not None:
                     with contextlib.closing(client), contextlib.ExitStack() as stack:
-                        console = None
                         if outside.serial_address is None:
                             console = TerminalConsole(outside.serial)
                             if os.isatty(0):
@@ -165,9 +164,6 @@ async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFact
                             await serve(outside, client, board_factory)
                         except (IoreqError, DevmodelError) as error:
                             failure = error  # not out of the nursery, which would wrap it
-                        if console is not None:
-                            with trio.move_on_after(GRACE / 2):
-                                await console.caught_up()
                         scope.cancel()
                 scope.cancel()
         gone = failure is None or isinstance(failure, DomainGone)

@@ -9,7 +9,8 @@ cdef class CoreChannel:
     cdef SendPort _send
     cdef readonly ReceivePort receive
     cdef object _doorbell
-    cdef readonly object _patience
+    cdef readonly object _awake
+    cdef readonly object _waking
     cdef public bint dead
     cdef readonly uint64_t vp_eport
 
@@ -22,7 +23,7 @@ cdef class VcpuChannel:
     cdef object _buffered
     cdef object _patience
     cdef int _round
-    cdef int _turns
+    cdef int _turn
     cdef bint _asleep
     cdef public int refused
     cdef readonly object request

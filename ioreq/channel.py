@@ -70,8 +70,15 @@ _MAX_SIZE: Final = {
 
 LOOKS_A_ROUND: Final = 50
 """Looks at the slot before the server looks at the buffered ring as well."""
-TURNS: Final = 200
-"""Looks or requests before the server lets every other task run."""
+TURN: Final = 5000
+"""What the server does, in looks (a quarter of a millisecond), before it lets every other task run.
+
+That is rare because a pass through trio's scheduler takes as long as a dozen requests.
+"""
+LOOKS_A_REQUEST: Final = 100
+"""What a request counts for."""
+LOOKS_A_DRAIN: Final = 1000
+"""What emptying the buffered ring counts for: it may have been full."""
 
 
 def can_poll() -> bool:
@@ -86,16 +93,15 @@ class Patience:
     more of it, and a long one for less, so that an idle guest costs nothing (KVM's halt_poll_ns does so).
 
     On a busy host polling is wrong even where waits are short: the other side may wait for the very processor
-    that we poll on. That shows only in polls that fail. A failed one costs about eight times what a good one
-    saves, and that is how they are scored; when it does not pay we sleep at once, and try again ever more
-    rarely.
+    that we poll on. That shows only in polls that fail. A failed one costs about twice what a good one saves,
+    and that is how they are scored; when it does not pay we sleep at once, and try again ever more rarely.
     """
 
     FIRST: Final = 400
     MOST: Final = 3200  # about 200 microseconds, what a sleep and a wake cost at worst
     SHORT_SLEEP_NS: Final = 500_000
-    FAILED: Final = 8
-    ENOUGH: Final = 4 * FAILED
+    FAILED: Final = 2
+    ENOUGH: Final = 32
     FIRST_PAUSE: Final = 16
     LONGEST_PAUSE: Final = 4096
 
@@ -181,13 +187,18 @@ class VcpuDoorbell:
 
 
 class CoreChannel:
-    """The core's end. `dead` is set by whoever learns that the server is gone (`kill`); any thread may."""
+    """The core's end. `dead` is set by whoever learns that the server is gone (`kill`); any thread may.
+
+    It has patience of two kinds: a server that sleeps must wake before it can answer, and what is learned from
+    that says nothing of one that is awake.
+    """
 
     __slots__ = (
+        "_awake",
         "_doorbell",
         "_octets",
-        "_patience",
         "_send",
+        "_waking",
         "_words",
         "dead",
         "receive",
@@ -202,7 +213,8 @@ class CoreChannel:
         self._send = send
         self.receive = receive
         self._doorbell = doorbell
-        self._patience = Patience()
+        self._awake = Patience()
+        self._waking = Patience()
         self.dead = False
         self.vp_eport = send.port
         self._words[3] = send.port
@@ -247,15 +259,14 @@ class CoreChannel:
         if _ORDERS:
             fence.order()
         words[3] = word3 | _READY_IN_WORD3
-        self._send.send()
+        patience = self._waking if self._send.send() else self._awake
 
         octets = self._octets
         done = flags | STATE_IORESP_READY
-        patience = self._patience
         if fence.poll(octets, STATE_OFFSET, 0xFF, done, patience.looks):
             if patience.score:
                 patience.found()
-        elif not self._await_response(done, request):
+        elif not self._await_response(done, request, patience):
             words[3] = self.vp_eport
             return ONES[size]
         if _ORDERS:
@@ -272,7 +283,7 @@ class CoreChannel:
         octets[STATE_OFFSET] = flags | STATE_NONE
         return data
 
-    def _await_response(self, done: int, request: Request) -> bool:
+    def _await_response(self, done: int, request: Request, patience: Patience) -> bool:
         """Sleep until byte 30 is `done`; False if the server is dead."""
         octets = self._octets
         receive = self.receive
@@ -295,7 +306,7 @@ class CoreChannel:
             seen = state
             before = time.monotonic_ns()
             self._doorbell.wait()
-            self._patience.slept(time.monotonic_ns() - before)
+            patience.slept(time.monotonic_ns() - before)
 
     def _broken(self, what: str, request: Request) -> ProtocolError:
         self.dead = True
@@ -357,7 +368,7 @@ class VcpuChannel:
         "_octets",
         "_patience",
         "_round",
-        "_turns",
+        "_turn",
         "_words",
         "receive",
         "refused",
@@ -377,7 +388,7 @@ class VcpuChannel:
         self._buffered = buffered
         self._patience = Patience()
         self._round = LOOKS_A_ROUND if self._patience.most else 1
-        self._turns = TURNS
+        self._turn = TURN
         self._asleep = True
         self.refused = 0
         self.request = Request()
@@ -386,14 +397,14 @@ class VcpuChannel:
         """Wait for the vCPU's next request. The object returned is the same every time.
 
         It is a checkpoint now and then, not always: a busy guest's requests are answered without a
-        scheduler's pass each, but every `TURNS` of them all other tasks get theirs.
+        scheduler's pass each, but every `TURN` all other tasks get theirs.
         """
         octets = self._octets
         patience = self._patience
         looked = 0
-        self._turns -= 1
-        if self._turns <= 0:
-            self._turns = TURNS
+        self._turn -= LOOKS_A_REQUEST
+        if self._turn <= 0:
+            self._turn = TURN
             await trio.lowlevel.checkpoint()
         if self._asleep:
             self._wake()
@@ -410,14 +421,14 @@ class VcpuChannel:
             if buffered is not None and buffered.ring.waiting():
                 buffered.drain()
                 looked = 0
-                self._turns = 0
+                self._turn -= LOOKS_A_DRAIN
             if looked >= patience.looks:
                 await self._sleep()
                 looked = 0
             else:
-                self._turns -= LOOKS_A_ROUND
-                if self._turns <= 0:
-                    self._turns = TURNS
+                self._turn -= LOOKS_A_ROUND
+                if self._turn <= 0:
+                    self._turn = TURN
                     await trio.lowlevel.checkpoint()
 
     def pending_request(self) -> Request | None:
@@ -453,7 +464,7 @@ class VcpuChannel:
         buffered = self._buffered
         if buffered is not None and buffered.ring.waiting():
             buffered.drain()
-            self._turns -= TURNS // 4  # it may have been as long as the ring
+            self._turn -= LOOKS_A_DRAIN
         words = self._words
         request = self.request
         request.address = words[0]
@@ -496,5 +507,5 @@ class VcpuChannel:
             await trio.lowlevel.wait_readable(self.receive.doorbell)
             self._patience.slept(time.monotonic_ns() - before)
             self.receive.drain_doorbell()
-        self._turns = TURNS
+        self._turn = TURN
         self._wake()

@@ -9,7 +9,7 @@ cdef class SendPort:
     cdef uint32_t[::1] _mask
     cdef readonly int port
     cdef readonly int doorbell
-    cpdef void send(self) except *
+    cpdef bint send(self) except -1
 
 cdef class ReceivePort:
     cdef uint32_t[::1] _pending

@@ -68,16 +68,21 @@ class SendPort:
         self.port = port
         self.doorbell = doorbell
 
-    def send(self) -> None:
-        """Announce the work just stored. Sends that the receiver has not looked at yet coalesce."""
+    def send(self) -> bool:
+        """Announce the work just stored; whether that took the doorbell, since the receiver sleeps.
+
+        Sends that the receiver has not looked at yet coalesce.
+        """
         fence.full()  # the work, before we believe that a set `pending` will still be looked at
         port = self.port
         if self._pending[port]:
-            return
+            return False
         self._pending[port] = 1
         fence.full()
-        if not self._mask[port]:
-            ring_doorbell(self.doorbell)
+        if self._mask[port]:
+            return False
+        ring_doorbell(self.doorbell)
+        return True
 
     def bind(self) -> None:
         """Leave one event pending, as binding a channel does in Xen."""

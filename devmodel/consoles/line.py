@@ -5,12 +5,16 @@ room again. The listeners' side is async; each follows the transcript at its own
 guest.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 import trio
 
 from devmodel.consoles.transcript import Transcript
 
+GATHER: Final = 0.002
+"""Seconds from a byte to the listeners: what a guest says in one breath reaches them in one piece."""
 KEPT: Final = 1 << 18
 """Bytes a listener may fall behind before it misses some."""
 
@@ -27,13 +31,36 @@ class Receiver(Protocol):
         ...
 
 
+class Listener:
+    """One who follows a line, from its recent history on."""
+
+    def __init__(self, line: "SerialLine") -> None:
+        self._line = line
+        self._taken = self.shown = max(line.transcript.end - line.history, 0)
+
+    async def output(self) -> bytes:
+        """Wait for what the guest says next; what was returned before counts as shown now."""
+        line = self._line
+        self.shown = self._taken
+        line.shown.unpark_all()
+        if self._taken >= line.transcript.end:
+            await line.listeners.park()
+            await trio.sleep(GATHER)
+        data, self._taken = line.transcript.read(self._taken)
+        return data
+
+
 class SerialLine:
     """Joins one UART to any number of listeners. `history` is how many bytes who comes late is shown."""
 
     def __init__(self, history: int = 65536) -> None:
         self.history = history
         self.transcript = Transcript(max(history, KEPT))
-        self._listeners = trio.lowlevel.ParkingLot()
+        self.listeners = trio.lowlevel.ParkingLot()
+        """Who waits for the guest to say something."""
+        self.shown = trio.lowlevel.ParkingLot()
+        """Who waits for the listeners to have shown it."""
+        self._following: set[Listener] = set()
         self._typists = trio.lowlevel.ParkingLot()
         self._typing = trio.Lock()
         self._chip: Receiver | None = None
@@ -48,8 +75,8 @@ class SerialLine:
     def transmit(self, byte: int) -> None:
         """Take a byte from the guest."""
         self.transcript.append(byte)
-        if self._listeners:
-            self._listeners.unpark_all()
+        if self.listeners:
+            self.listeners.unpark_all()
 
     def drained(self) -> None:
         """Hear that the receiver may have room."""
@@ -58,15 +85,21 @@ class SerialLine:
 
     # -- the listeners' side ------------------------------------------------------------------------------
 
-    def late(self) -> int:
-        """Return the position from which somebody new reads: the recent history."""
-        return max(self.transcript.end - self.history, 0)
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Listener]:
+        """Give somebody new a place to listen from, for the length of the block."""
+        listener = Listener(self)
+        self._following.add(listener)
+        try:
+            yield listener
+        finally:
+            self._following.discard(listener)
+            self.shown.unpark_all()
 
-    async def output(self, position: int) -> tuple[bytes, int]:
-        """Wait for bytes after `position`, and return them with the position after them."""
-        while position >= self.transcript.end:
-            await self._listeners.park()
-        return self.transcript.read(position)
+    async def caught_up(self) -> None:
+        """Wait until every listener has shown what the guest has said; who is gone is not waited for."""
+        while any(listener.shown < self.transcript.end for listener in self._following):
+            await self.shown.park()
 
     async def type(self, data: bytes) -> None:
         """Send bytes to the guest, waiting until it has taken them. Several typists take turns."""

@@ -60,15 +60,15 @@ class TcpConsole:
         self, stream: trio.abc.Stream, telnet: Telnet, sending: trio.Lock, scope: trio.CancelScope
     ) -> None:
         """Send the recent history, then whatever comes, as fast as this client reads."""
-        position = self.line.late()
-        while True:
-            data, position = await self.line.output(position)
-            try:
-                async with sending:
-                    await stream.send_all(telnet.escape(data))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                scope.cancel()
-                return
+        with self.line.listening() as listener:
+            while True:
+                data = await listener.output()
+                try:
+                    async with sending:
+                        await stream.send_all(telnet.escape(data))
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    scope.cancel()
+                    return
 
     async def _listen(self, stream: trio.abc.Stream, telnet: Telnet, sending: trio.Lock) -> None:
         """Pass on what is typed; not faster than the guest takes it."""

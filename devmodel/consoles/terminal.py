@@ -86,9 +86,6 @@ class TerminalConsole:
         self.line = line
         self._stdin = stdin
         self._stdout = stdout
-        self._shown = 0
-        self._deaf = False
-        self._progress = trio.lowlevel.ParkingLot()
 
     async def run(self) -> bool:
         """Show and type; True when the user leaves. Without a terminal nobody does: cancel to stop."""
@@ -99,23 +96,10 @@ class TerminalConsole:
                 nursery.cancel_scope.cancel()
         return left
 
-    async def caught_up(self) -> None:
-        """Wait until everything the guest has said is shown."""
-        while self._shown < self.line.transcript.end and not self._deaf:
-            await self._progress.park()
-
     async def _show(self) -> None:
-        position = self._shown = self.line.late()
-        while True:
-            data, position = await self.line.output(position)
-            try:
-                await show(self._stdout, data)
-            except OSError:  # nobody reads any more (`devmodel run | head`)
-                self._deaf = True
-                self._progress.unpark_all()
-                return
-            self._shown = position
-            self._progress.unpark_all()
+        with self.line.listening() as listener, contextlib.suppress(OSError):
+            while True:  # until nobody reads any more (`devmodel run | head`)
+                await show(self._stdout, await listener.output())
 
     async def _type(self) -> bool:
         """Pass on what is typed; True when the user leaves."""

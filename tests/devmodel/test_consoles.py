@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from devmodel import ConfigError
 from devmodel.consoles import client
-from devmodel.consoles.line import KEPT, SerialLine
+from devmodel.consoles.line import GATHER, KEPT, SerialLine
 from devmodel.consoles.tcp import MAX_CLIENTS, TcpConsole, listen
 from devmodel.consoles.telnet import GREETING, Telnet
 from devmodel.consoles.terminal import TerminalConsole, raw
@@ -107,7 +107,7 @@ async def test_a_client_that_does_not_read_misses_what_it_leaves(nursery):
     nursery.start_soon(TcpConsole(line).client, theirs)
     await trio.testing.wait_all_tasks_blocked()
     say(line, b"first")
-    await trio.testing.wait_all_tasks_blocked()
+    await trio.testing.wait_all_tasks_blocked(2 * GATHER)  # it is being sent
     say(line, bytes(4 * KEPT))
     say(line, b"end")
     got = bytearray()
@@ -116,6 +116,36 @@ async def test_a_client_that_does_not_read_misses_what_it_leaves(nursery):
     assert got.startswith(b"first")
     assert len(got) <= 2 * KEPT + 8
     nursery.cancel_scope.cancel()
+
+
+async def test_what_is_said_in_one_breath_is_shown_in_one_piece(nursery, autojump_clock):
+    line = SerialLine()
+    ours, theirs = trio.testing.memory_stream_pair()
+    nursery.start_soon(TcpConsole(line).client, theirs)
+    await trio.testing.wait_all_tasks_blocked()
+    for byte in b"one breath":
+        line.transmit(byte)
+        await trio.sleep(GATHER / 20)
+    assert await ours.receive_some() == b"one breath"
+    nursery.cancel_scope.cancel()
+
+
+async def test_all_who_listen_are_waited_for_until_they_are_gone(nursery, autojump_clock):
+    line = SerialLine()
+    ours, theirs = trio.testing.lockstep_stream_pair()  # its send waits for the reader
+    nursery.start_soon(TcpConsole(line).client, theirs)
+    await trio.testing.wait_all_tasks_blocked()
+    say(line, b"bye")
+    with trio.move_on_after(1) as scope:
+        await line.caught_up()
+    assert scope.cancelled_caught
+    assert await ours.receive_some() == b"bye"
+    with trio.fail_after(1):
+        await line.caught_up()
+    say(line, b"and more")
+    await ours.aclose()
+    with trio.fail_after(1):
+        await line.caught_up()
 
 
 async def test_who_types_no_more_may_still_read(nursery):
@@ -236,8 +266,9 @@ async def test_the_terminal_shows_types_and_is_left(terminal):
         async with trio.open_nursery() as nursery:
             console = TerminalConsole(line, slave, slave)
             nursery.start_soon(console.run)
+            await trio.testing.wait_all_tasks_blocked()
             say(line, b"login: ")
-            await console.caught_up()
+            await line.caught_up()
             assert os.read(master, 100) == b"login: "
             os.write(master, b"root\r\x1dignored")
     assert chip.take() == b"root\r"
@@ -260,11 +291,11 @@ async def test_a_pipe_is_typed_to_its_end_and_output_goes_on():
             await trio.sleep(0.01)
             assert chip.take() == b"ls\x1d\n"
             say(line, b"a b c")
-            await console.caught_up()
+            await line.caught_up()
             assert os.read(from_stdout, 100) == b"a b c"
             os.close(from_stdout)
             say(line, b"nobody reads this")
-            await console.caught_up()
+            await line.caught_up()
             nursery.cancel_scope.cancel()
     os.close(stdin)
     os.close(stdout)

@@ -241,9 +241,7 @@ async def test_a_backwards_or_unknown_state_is_refused(wire, state):
         wire.ask.slot.octets[30] = wire.ask.slot.octets[30] & 0xF0 | state
 
     if state == 1:
-        monkey = Patience.MOST
-        assert monkey
-        wire.ask._patience.looks = 0
+        wire.ask._awake.looks = wire.ask._waking.looks = 0  # it sleeps at once, and has seen READY before
     await misbehave(wire, spoil)
     assert wire.ask.dead
     assert wire.ask.transact(Request(TYPE_PIO, 0x60, size=2, read=True)) == 0xFFFF
