@@ -40,6 +40,7 @@ cdef void put8(State c, u32 value) noexcept nogil
 cdef void put32(State c, u64 value) noexcept nogil
 cdef void put64(State c, u64 value) noexcept nogil
 cdef void opcode(State c, u32 op, u32 wide, u32 reg, u32 index, u32 base) noexcept nogil
+cdef u32 short(u64 value) noexcept nogil
 cdef void with_field(State c, u32 op, u32 wide, u32 reg, u64 offset) noexcept nogil
 cdef void with_register(State c, u32 op, u32 wide, u32 reg, u32 rm) noexcept nogil
 cdef void with_memory(State c, u32 op, u32 wide, u32 reg, u32 base, u32 index, u32 scale, u64 disp) noexcept nogil

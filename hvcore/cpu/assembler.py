@@ -1,7 +1,8 @@
 """Host instructions, byte by byte: as much of x86-64 as `native` needs (SDM vol. 2 §2.1 and §2.2.1).
 
 Everything is appended at `c.code_used` of the arena `c.code`; jumps return their *site*, the place of their
-displacement, to be aimed later. RBX points at the processor's record, so `with_field` reaches its fields.
+displacement, to be aimed later. RBX points into the processor's record, so `with_field` reaches its fields; what
+comes first in it with displacements of a byte.
 Compiled only: uncompiled, the processor translates nothing.
 """
 
@@ -43,12 +44,17 @@ def opcode(c, op, wide, reg, index, base):
     put8(c, op)
 
 
+def short(value):
+    """Whether 32 bits, taken as signed, fit in a byte that is sign-extended."""
+    return ((value + 128) & M32) < 256
+
+
 def with_field(c, op, wide, reg, offset):
     """An instruction on a register, or an opcode's extension, and a field of the record."""
     opcode(c, op, wide, reg, 0, HBX)
-    if offset < 128:
+    if short(offset):
         put8(c, 0x40 | ((reg & 7) << 3) | HBX)
-        put8(c, offset)
+        put8(c, offset & M32)
     else:
         put8(c, 0x80 | ((reg & 7) << 3) | HBX)
         put32(c, offset)
@@ -63,19 +69,37 @@ def with_register(c, op, wide, reg, rm):
 def with_memory(c, op, wide, reg, base, index, scale, disp):
     """An instruction on a register and [base + index << scale + disp]; NO_REG for none of the two."""
     opcode(c, op, wide, reg, index if index != NO_REG else 0, base if base != NO_REG else 0)
-    put8(c, ((0x00 if base == NO_REG else 0x80) | ((reg & 7) << 3)) | 4)
-    put8(
-        c,
-        (scale << 6) | (((index & 7) if index != NO_REG else 4) << 3) | ((base & 7) if base != NO_REG else 5),
-    )
-    put32(c, disp)
+    mod: u32 = 0x80
+    if base == NO_REG:
+        mod = 0
+    elif not disp and (base & 7) != HBP:
+        mod = 0
+    elif short(disp):
+        mod = 0x40
+    if index == NO_REG and base != NO_REG and (base & 7) != HSP:
+        put8(c, mod | ((reg & 7) << 3) | (base & 7))
+    else:
+        put8(c, mod | ((reg & 7) << 3) | 4)
+        put8(
+            c,
+            (scale << 6)
+            | (((index & 7) if index != NO_REG else 4) << 3)
+            | ((base & 7) if base != NO_REG else 5),
+        )
+    if mod == 0x40:
+        put8(c, disp & M32)
+    elif mod or base == NO_REG:
+        put32(c, disp)
 
 
 def with_immediate(c, op, wide, rm, value):
     """ADD OR ADC SBB AND SUB XOR CMP (`op` 0 to 7) of a register and 32 bits, sign-extended if wide."""
-    opcode(c, 0x81, wide, op, 0, rm)
+    opcode(c, 0x83 if short(value) else 0x81, wide, op, 0, rm)
     put8(c, 0xC0 | (op << 3) | (rm & 7))
-    put32(c, value)
+    if short(value):
+        put8(c, value & M32)
+    else:
+        put32(c, value)
 
 
 def shift(c, op, wide, rm, count):

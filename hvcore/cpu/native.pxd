@@ -75,13 +75,17 @@ cdef u32 home(u32 number) noexcept nogil
 cdef void hold(State c, u32 number) noexcept nogil
 cdef void get(State c, u32 number, u32 reg) noexcept nogil
 cdef void put(State c, u32 number, u32 reg) noexcept nogil
+cdef u32 to_change(State c, u32 number) noexcept nogil
+cdef void changed(State c, u32 number) noexcept nogil
 cdef void get_byte(State c, u32 number, u32 shift_, u32 reg) noexcept nogil
 cdef void write_registers(State c, u32 which) noexcept nogil
 cdef void spill(State c) noexcept nogil
+cdef void record_to_rdi(State c) noexcept nogil
 cdef void call_out(State c, void *function) noexcept nogil
 cdef void resume(State c, Stub *s) noexcept nogil
 cdef void hold_value(State c, Stub *s) noexcept nogil
 cdef void long_way_arguments(State c, Stub *s) noexcept nogil
+cdef void hold_again(State c, Stub *s) noexcept nogil
 cdef void resume_after(State c, Stub *s) noexcept nogil
 cdef void leave(State c) noexcept nogil
 cdef void finish(State c, u32 count) noexcept nogil
@@ -92,8 +96,9 @@ cdef Stub *stub(State c, u32 kind, u32 j, Op *o) noexcept nogil
 cdef void effective_address(State c, Op *o) noexcept nogil
 cdef u32 checked(u32 seg) noexcept nogil
 cdef void look_up(State c, Stub *s, u32 tag) noexcept nogil
-cdef void read_host(State c, u32 size) noexcept nogil
-cdef void load_operand(State c, u32 j, Op *o, u32 size) noexcept nogil
+cdef void read_host(State c, u32 size, u32 reg) noexcept nogil
+cdef void load_home(State c, u32 j, Op *o, u32 size) noexcept nogil
+cdef void load_operand(State c, u32 j, Op *o, u32 size, u32 reg) noexcept nogil
 cdef void value_to(State c, Stub *s, u32 reg) noexcept nogil
 cdef void write_host(State c, Stub *s) noexcept nogil
 cdef void store_operand(State c, u32 j, Op *o, u32 value, u32 reg, u64 imm) noexcept nogil
@@ -103,18 +108,23 @@ cdef void drop_stack(State c, u64 bytes_) noexcept nogil
 cdef void load_to_modify(State c, u32 j, Op *o) noexcept nogil
 cdef void write_back(State c, u32 j, Op *o) noexcept nogil
 cdef void finish_stub(State c, Stub *s) noexcept nogil
-cdef void remember(State c, u32 live, u32 op, u32 size) noexcept nogil
+cdef void keep_carry(State c, u32 live, u32 condition) noexcept nogil
+cdef void remember(State c, u32 live, u32 op, u32 size, u32 reg) noexcept nogil
 cdef void keep_operands(State c, u32 live) noexcept nogil
 cdef void sized(State c, u32 op, u32 size, u32 reg, u32 rm) noexcept nogil
-cdef void carry_to_eax(State c) noexcept nogil
+cdef void carry_to_host(State c) noexcept nogil
 cdef u32 prepare(State c, u32 code) noexcept nogil
 cdef void arithmetic(State c, u32 sub, u32 live, u32 size) noexcept nogil
-cdef void step_register(State c, u32 live, u32 down) noexcept nogil
-cdef void shifted(State c, u32 live, u32 op, u32 count) noexcept nogil
-cdef void multiplied(State c, u32 live) noexcept nogil
+cdef void arithmetic_in_place(State c, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
+cdef void stand_carry(State c, u32 live) noexcept nogil
+cdef void step(State c, u32 live, u32 down, u32 reg) noexcept nogil
+cdef void shifted(State c, u32 live, u32 op, u32 count, u32 reg) noexcept nogil
+cdef void keep_product_flags(State c, u32 live, u32 reg) noexcept nogil
+cdef void multiplied(State c, u32 live, u32 reg, u32 rm) noexcept nogil
 cdef u32 traits(Op *o) noexcept nogil
 cdef void put_byte(State c, u32 reg, u32 shift_) noexcept nogil
 cdef u32 operation(State c, Op *o, u32 first, u32 j, u32 count, u32 live) noexcept nogil
+cdef void two_registers(State c, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
 cdef void two_operands(State c, Op *o, u32 j, u32 live) noexcept nogil
 cdef void call_interpreter(State c, Op *o, u32 first, u32 j, u32 count) noexcept nogil
 cdef u32 changes_segments(u32 kind) noexcept nogil

@@ -10,7 +10,7 @@ What differs is what is known when a block is translated. Flags that the next op
 down; a condition right behind its comparison uses the host's flags; and a branch to a translated block of the same
 page, or through the TLB to one of another, becomes a jump (`link`), which looks at what is pending as the loop does.
 
-Conventions of the code that is made here: RBX is the record, R12 the guest's memory, R13 the half of the TLB that
+Conventions of the code that is made here: RBX points into the record, R12 the guest's memory, R13 the half of the TLB that
 the privilege level sees. Within a block the guest's registers but ESP stay in host registers of their own
 (`home`): loaded when first wanted, written to the record before anything that may leave or calls a function.
 RAX, RCX and RDX are for the moment; R14 and R15 hold what must live across a call. A block returns 0 when it came
@@ -32,7 +32,7 @@ if cython.compiled:
 else:
     from hvcore.cpu.constants import *
 
-    ARENA, ROOM, LINKED = 0x2000000, 0x8000, 0
+    ARENA, ROOM = 0x2000000, 0x8000
 
 SETS = cython.declare(u32, 1)  # all status flags
 READS = cython.declare(u32, 2)
@@ -41,16 +41,25 @@ EXITS = cython.declare(u32, 4)  # it may fault, and the flags must stand in the 
 CALLS = cython.declare(u32, 8)  # it has no translation
 MODIFIES = cython.declare(u32, 32)  # memory: the block may be left behind it, written over, with its flags
 
+TOUCHES = cython.declare(
+    u32, 64
+)  # it sets flags by a count, and leaves the others: of use only with all before it
+
+ALL = cython.declare(u32, 1)  # which of an operation's flags are wanted: every one,
+CARRY = cython.declare(u32, 2)  # or CF, which an INC or DEC will leave alone
+
 TLB_READ = cython.declare(u32, 0)  # offsets in a `Tlb`
 TLB_WRITE = cython.declare(u32, 8)
 TLB_FETCH = cython.declare(u32, 16)
 TLB_ADD = cython.declare(u32, 24)
 
 ABOVE = cython.declare(u32, 7)  # conditions, as Jcc numbers them
+CARRY_SET = cython.declare(u32, 2)
+OVERFLOW = cython.declare(u32, 0)
 ZERO = cython.declare(u32, 4)
 NOT_ZERO = cython.declare(u32, 5)
 
-LINKED = cython.declare(u32, 112)  # bytes of a linked entry at most
+RECORD_BIAS = cython.declare(u64, 128)  # from the record's start to where RBX points
 
 
 def allow(c) -> None:
@@ -68,7 +77,7 @@ def allow(c) -> None:
         put8(c, 0x64)
         put8(c, 0x24)
         put8(c, 0xF8)  # LEA RSP, [RSP - 8]: aligned for calls
-        with_register(c, X_STORE, 1, HDI, HBX)
+        with_memory(c, X_LEA, 1, HBX, HDI, NO_REG, 0, RECORD_BIAS)
         load64(c, H12, field(c, cython.address(c.host)))
         load64(c, HAX, field(c, cython.address(c.tlb_half)))
         shift(c, 4, 1, HAX, 5)
@@ -84,12 +93,14 @@ def allow(c) -> None:
             opcode(c, 0x58 | (register & 7), 0, 0, 0, register)
         put8(c, 0xC3)
         c.code_start = c.code_used
+        linked_entry(c, 0, 0)
+        c.code_used = c.code_start
         c.translate_after = 16
 
 
 def field(c, where):
-    """The offset of a field in the record."""
-    return cython.cast(u64, where) - cython.cast(u64, cython.cast(cython.p_void, c))
+    """The offset of a field in the record from RBX."""
+    return cython.cast(u64, where) - cython.cast(u64, cython.cast(cython.p_void, c)) - RECORD_BIAS
 
 
 def enter(c, at):
@@ -120,7 +131,7 @@ def unlink(c, block):
     at: u32 = c.blocks[block].native
     used: u32 = c.code_used
     if at:
-        c.code_used = at - LINKED
+        c.code_used = at - c.linked
         leave(c)
         c.code_used = used
 
@@ -186,6 +197,23 @@ def put(c, number, reg):
         c.changed |= 1 << number
 
 
+def to_change(c, number):
+    """The host register in which a general register may be changed, which `changed` then makes known."""
+    if number == RSP:
+        load(c, HAX, register_at(c, RSP))
+        return HAX
+    hold(c, number)
+    return home(number)
+
+
+def changed(c, number):
+    """A general register was changed where `to_change` said."""
+    if number == RSP:
+        store64(c, HAX, register_at(c, RSP))
+    else:
+        c.changed |= 1 << number
+
+
 def get_byte(c, number, shift_, reg):
     """A host register = an 8-bit register; AH, CH, DH and BH cost the host's flags."""
     hold(c, number)
@@ -212,9 +240,14 @@ def spill(c):
     c.changed = 0
 
 
+def record_to_rdi(c):
+    """RDI = the record, the first argument of our functions."""
+    with_memory(c, X_LEA, 1, HDI, HBX, NO_REG, 0, -RECORD_BIAS)
+
+
 def call_out(c, function):
     """Call a function that may use every register of the host, and the guest's in the record; RDI is the record."""
-    with_register(c, X_STORE, 1, HBX, HDI)
+    record_to_rdi(c)
     call(c, function)
     c.held = 0
 
@@ -272,7 +305,7 @@ def remember_jump(c, eip, block):
     i: u64 = eip & (JUMPS - 1)
     c.jumps[i].eip = eip
     c.jumps[i].add = c.blocks[block].at - eip
-    c.jumps[i].entry = cython.cast(u64, c.code) + c.blocks[block].native - LINKED
+    c.jumps[i].entry = cython.cast(u64, c.code) + c.blocks[block].native - c.linked
 
 
 def leave_to(c, delta, count):
@@ -299,31 +332,28 @@ def leave_early(c, done):
 
 def linked_entry(c, block, count):
     """Where other blocks jump to, with the new EIP in RAX: goes on if the loop would."""
-    start: u32 = c.code_used
-    refused: u32[3]
+    refused: u32 = c.code_used
+    entry: u32
+    leave(c)
+    entry = c.code_used
     store64(c, HAX, field(c, cython.address(c.block_eip)))
     constant(c, HCX, block)
     store64(c, HCX, field(c, cython.address(c.current)))
     load64(c, HCX, field(c, cython.address(c.icount)))
     with_immediate(c, 0, 1, HCX, count)
     with_field(c, X_CMP, 1, HCX, field(c, cython.address(c.stop_at)))
-    refused[0] = jump_if(c, ABOVE)
+    aim(c, jump_if(c, ABOVE), refused)
     load64(c, HCX, field(c, cython.address(c.pin)))
     with_memory(c, X_LOAD, 0, HCX, HCX, NO_REG, 0, 0)
     with_field(c, X_AND, 0, HCX, field(c, cython.address(c.on_interrupt)))
     with_field(c, X_OR, 0, HCX, field(c, cython.address(c.special)))
-    refused[1] = jump_if(c, NOT_ZERO)
-    refused[2] = jump(c)
-    bind(c, refused[0])
-    bind(c, refused[1])
-    leave(c)
-    c.code_used = start + LINKED
-    bind(c, refused[2])
+    aim(c, jump_if(c, NOT_ZERO), refused)
+    c.linked = c.code_used - entry
 
 
 def link(c, site, block, eip, from_eip):
     """Let the jump at `site`, taken from a block at `from_eip` to `eip`, go to the translated `block`."""
-    entry: u32 = c.blocks[block].native - LINKED
+    entry: u32 = c.blocks[block].native - c.linked
     i: u64
     missed: u32[3]
     for i in range(4):
@@ -361,6 +391,7 @@ def stub(c, kind, j, o):
     s.seg = o.seg
     s.size = o.size
     s.limit_site = 0
+    s.reg = HAX
     s.value = VALUE_REG
     return s
 
@@ -420,24 +451,36 @@ def resume(c, s):
     s.held = c.held
 
 
-def read_host(c, size):
-    """EAX = what lies at the host offset RAX."""
+def read_host(c, size, reg):
+    """`reg` = what lies at the host offset RAX."""
     if size == 0:
-        with_memory(c, X_MOVZX8, 0, HAX, H12, HAX, 0, 0)
+        with_memory(c, X_MOVZX8, 0, reg, H12, HAX, 0, 0)
     elif size == 1:
-        with_memory(c, X_MOVZX16, 0, HAX, H12, HAX, 0, 0)
+        with_memory(c, X_MOVZX16, 0, reg, H12, HAX, 0, 0)
     else:
-        with_memory(c, X_LOAD, 0, HAX, H12, HAX, 0, 0)
+        with_memory(c, X_LOAD, 0, reg, H12, HAX, 0, 0)
 
 
-def load_operand(c, j, o, size):
-    """EAX = the memory operand of operation `j`."""
+def load_operand(c, j, o, size, reg):
+    """`reg` = the memory operand of operation `j`."""
     s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
     s.size = size
+    s.reg = reg
     effective_address(c, o)
     look_up(c, s, TLB_READ)
-    read_host(c, size)
+    read_host(c, size, reg)
     resume(c, s)
+
+
+def load_home(c, j, o, size):
+    """A general register = the memory operand, zero-extended."""
+    if o.reg == RSP:
+        load_operand(c, j, o, size, HAX)
+        put(c, RSP, HAX)
+    else:
+        load_operand(c, j, o, size, home(o.reg))
+        c.held |= 1 << o.reg
+        c.changed |= 1 << o.reg
 
 
 def value_to(c, s, reg):
@@ -469,10 +512,16 @@ def hold_value(c, s):
 
 def write_host(c, s):
     """Store the value at the host offset RAX."""
-    value_to(c, s, HCX)
+    reg: u32 = HCX
+    if s.value == VALUE_REG and s.reg != RSP:
+        reg = home(s.reg)
+    elif s.value == VALUE_RESULT:
+        reg = H15
+    else:
+        value_to(c, s, HCX)
     if s.size == 1:
         put8(c, 0x66)
-    with_memory(c, X_STORE if s.size else 0x88, 0, HCX, H12, HAX, 0, 0)
+    with_memory(c, X_STORE if s.size else 0x88, 0, reg, H12, HAX, 0, 0)
     resume(c, s)
 
 
@@ -512,7 +561,7 @@ def load_stack(c, j, o):
     s.size = 2
     load(c, HAX, register_at(c, RSP))
     look_up(c, s, TLB_READ)
-    read_host(c, 2)
+    read_host(c, 2, HAX)
     resume(c, s)
 
 
@@ -523,7 +572,7 @@ def load_frame(c, j, o):
     s.size = 2
     get(c, RBP, HAX)
     look_up(c, s, TLB_READ)
-    read_host(c, 2)
+    read_host(c, 2, HAX)
     resume(c, s)
 
 
@@ -540,7 +589,7 @@ def load_to_modify(c, j, o):
     effective_address(c, o)
     look_up(c, s, TLB_WRITE)
     with_memory(c, X_LEA, 1, H14, H12, HAX, 0, 0)
-    read_host(c, o.size)
+    read_host(c, o.size, HAX)
     resume(c, s)
 
 
@@ -572,15 +621,20 @@ def long_way_arguments(c, s):
             value_to(c, s, HCX)
     constant(c, HSI, s.seg)
     constant(c, H8, s.size)
-    with_register(c, X_STORE, 1, HBX, HDI)
+    record_to_rdi(c)
 
 
-def resume_after(c, s):
-    """Back from the long way: what was held is held again."""
+def hold_again(c, s):
+    """What was held before the long way is held again."""
     i: u32
     for i in range(8):
         if (s.held >> i) & 1:
             load(c, home(i), register_at(c, i))
+
+
+def resume_after(c, s):
+    """Back from the long way."""
+    hold_again(c, s)
     jump_to(c, s.resume)
 
 
@@ -602,7 +656,10 @@ def finish_stub(c, s):
         with_field(c, 0x83, 0, 7, field(c, cython.address(c.fault)))
         put8(c, 0)
         failed = jump_if(c, NOT_ZERO)
-        resume_after(c, s)
+        hold_again(c, s)
+        if s.kind == STUB_LOAD and s.reg != HAX:
+            with_register(c, X_STORE, 0, HAX, s.reg)
+        jump_to(c, s.resume)
         bind(c, failed)
         leave_early(c, s.op)
         return
@@ -625,19 +682,25 @@ def finish_stub(c, s):
 # Flags
 
 
-def remember(c, live, op, size):
-    """The result in EAX, and the operands stored before, are where the flags come from."""
-    if live:
-        store64(c, HAX, field(c, cython.address(c.cc_res)))
-        set_field(c, 0, field(c, cython.address(c.cc_op)), op)
-        set_field(c, 0, field(c, cython.address(c.cc_size)), size)
+def remember(c, live, op, size, reg):
+    """The result in `reg`, and the operands stored before, are where the flags come from."""
+    if live == ALL:
+        store64(c, reg, field(c, cython.address(c.cc_res)))
+        set_field(c, 0, field(c, cython.address(c.cc_op)), op | (size << 16))  # cc_size lies behind it
     c.known = op
     c.known_size = size
+    c.carry_stands = op == CC_INC or op == CC_DEC or op == CC_SHIFT or live == CARRY
+
+
+def keep_carry(c, live, condition):
+    """CF, or OF where a multiplication says both with it, is the host's `condition` now; where only it is wanted."""
+    if live == CARRY:
+        with_field(c, X_SETCC + condition, 0, 0, field(c, cython.address(c.cc_cf)))  # whose other bytes are 0
 
 
 def keep_operands(c, live):
     """EAX and ECX are the operands that the flags come from."""
-    if live:
+    if live == ALL:
         store64(c, HAX, field(c, cython.address(c.cc_a)))
         store64(c, HCX, field(c, cython.address(c.cc_b)))
 
@@ -649,28 +712,32 @@ def sized(c, op, size, reg, rm):
     with_register(c, op if size else op - 1, 0, reg, rm)
 
 
-def carry_to_eax(c):
-    """EAX = CF."""
+def carry_to_host(c):
+    """Have CF in the host's; EDX is lost, and perhaps what is at home, but not EAX and ECX."""
     if c.host_flags & HOST_CF:
-        with_register(c, 0x192, 0, 0, HAX)  # SETB AL
-        with_register(c, X_MOVZX8, 0, HAX, HAX)
-    elif c.known == CC_SUB or c.known == CC_ADD:
-        if c.known == CC_SUB:
-            load64(c, HAX, field(c, cython.address(c.cc_a)))
-            with_field(c, X_CMP, 1, HAX, field(c, cython.address(c.cc_b)))
-        else:
-            load64(c, HAX, field(c, cython.address(c.cc_res)))
-            with_field(c, X_CMP, 1, HAX, field(c, cython.address(c.cc_a)))
-        with_register(c, 0x192, 0, 0, HAX)
-        with_register(c, X_MOVZX8, 0, HAX, HAX)
+        return
+    if c.carry_stands:
+        with_field(
+            c, X_MOVZX8, 0, HDX, field(c, cython.address(c.cc_cf))
+        )  # a byte: it may just have been stored
+        shift(c, 5, 0, HDX, 1)  # SHR: what was bit 0 is CF
+    elif c.known == CC_SUB:
+        load64(c, HDX, field(c, cython.address(c.cc_a)))
+        with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.cc_b)))
+    elif c.known == CC_ADD:
+        load64(c, HDX, field(c, cython.address(c.cc_res)))
+        with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.cc_a)))
     elif c.known == CC_LOGIC:
-        constant(c, HAX, 0)
-    elif c.known == CC_INC or c.known == CC_DEC or c.known == CC_SHIFT:
-        load(c, HAX, field(c, cython.address(c.cc_cf)))
+        put8(c, 0xF8)  # CLC
     else:
         spill(c)
+        store64(c, HAX, field(c, cython.address(c.native_kept[0])))
+        store64(c, HCX, field(c, cython.address(c.native_kept[1])))
         call_out(c, cython.cast(cython.p_void, flags.carry))
-    c.host_flags = 0
+        shift(c, 5, 0, HAX, 1)
+        load64(c, HAX, field(c, cython.address(c.native_kept[0])))
+        load64(c, HCX, field(c, cython.address(c.native_kept[1])))
+    c.host_flags = HOST_CF
 
 
 def prepare(c, code):
@@ -709,16 +776,9 @@ def prepare(c, code):
 def arithmetic(c, sub, live, size):
     """EAX = EAX op ECX, with its flags; all of ADD OR ADC SBB AND SUB XOR CMP TEST (0 to 8)."""
     op: u32 = CC_LOGIC
-    if sub == 2 or sub == 3:  # the operands are in the way of the carry
-        with_register(c, X_STORE, 0, HAX, H14)
-        with_register(c, X_STORE, 0, HCX, H15)
-        carry_to_eax(c)
-        with_register(c, X_ADD - 1, 0, HAX, HAX)  # ADD AL, AL leaves 2 or 0 ...
-        with_register(c, X_STORE, 0, HAX, HDX)
-        with_register(c, X_STORE, 0, H14, HAX)
-        with_register(c, X_STORE, 0, H15, HCX)
+    if sub == 2 or sub == 3:
+        carry_to_host(c)
         keep_operands(c, live)
-        shift(c, 5, 0, HDX, 2)  # ... and its bit 1, shifted out, is CF
         sized(c, X_ADC if sub == 2 else X_SBB, size, HAX, HCX)
         op = CC_ADC if sub == 2 else CC_SBB
     elif sub == 0:
@@ -736,38 +796,91 @@ def arithmetic(c, sub, live, size):
     else:
         sized(c, X_AND, size, HAX, HCX)
     c.host_flags = HOST_ALL
-    if live and size == 0:
+    keep_carry(c, live, CARRY_SET)
+    if live == ALL and size == 0:
         with_register(c, X_MOVZX8, 0, HAX, HAX)
-    elif live and size == 1:
+    elif live == ALL and size == 1:
         with_register(c, X_MOVZX16, 0, HAX, HAX)
-    remember(c, live, op, size)
+    remember(c, live, op, size, HAX)
 
 
-def step_register(c, live, down):
-    """EAX = EAX +- 1 with the flags of INC and DEC, which leave CF alone."""
-    if live and not (c.known == CC_INC or c.known == CC_DEC or c.known == CC_SHIFT):
-        with_register(c, X_STORE, 0, HAX, H15)
-        carry_to_eax(c)
-        with_field(c, X_STORE, 0, HAX, field(c, cython.address(c.cc_cf)))
-        with_register(c, X_STORE, 0, H15, HAX)
-    with_immediate(c, 5 if down else 0, 0, HAX, 1)
+def arithmetic_in_place(c, o, sub, live, immediate):
+    """The same of 32 bits where both operands are at home, or the second is an immediate; not ADC and SBB."""
+    op: u32 = CC_LOGIC
+    code: u32 = X_AND
+    reg: u32 = home(o.reg)
+    rm: u32 = HCX
+    writes: u32 = sub < 7
+    hold(c, o.reg)
+    if not immediate:
+        hold(c, o.rm)
+        rm = home(o.rm)
+    elif live == ALL or sub >= 8:
+        constant(c, HCX, o.imm & M32)
+        immediate = 0
+    if sub == 0:
+        op = CC_ADD
+        code = X_ADD
+    elif sub == 5 or sub == 7:
+        op = CC_SUB
+        code = X_SUB
+    elif sub == 1:
+        code = X_OR
+    elif sub == 6:
+        code = X_XOR
+    if live == ALL:
+        if op != CC_LOGIC:
+            store64(c, reg, field(c, cython.address(c.cc_a)))
+            store64(c, rm, field(c, cython.address(c.cc_b)))
+        if not writes and not (sub == 8 and reg == rm):  # the result is wanted, but not in the register
+            with_register(c, X_STORE, 0, reg, HAX)
+            reg = HAX
+        with_register(c, X_TEST if sub == 8 and reg == rm else code, 0, reg, rm)
+    elif not writes:
+        if immediate:
+            with_immediate(c, 7, 0, reg, o.imm & M32)
+        else:
+            with_register(c, X_CMP if sub == 7 else X_TEST, 0, reg, rm)
+    elif immediate:
+        with_immediate(c, sub, 0, reg, o.imm & M32)
+    else:
+        with_register(c, code, 0, reg, rm)
+    c.host_flags = HOST_ALL
+    keep_carry(c, live, CARRY_SET)
+    remember(c, live, op, 2, reg)
+    if writes:
+        c.changed |= 1 << o.reg
+
+
+def stand_carry(c, live):
+    """Have CF in `cc_cf`, where INC and DEC leave it; before what they change is brought home."""
+    if live and not c.carry_stands:
+        carry_to_host(c)
+        keep_carry(c, CARRY, CARRY_SET)
+        c.carry_stands = 1
+
+
+def step(c, live, down, reg):
+    """`reg` +- 1 with the flags of INC and DEC, which leave CF alone."""
+    with_immediate(c, 5 if down else 0, 0, reg, 1)
     c.host_flags = HOST_ZF | HOST_OF
     if live:
-        remember(c, live, CC_DEC if down else CC_INC, 2)
+        remember(c, live, CC_DEC if down else CC_INC, 2, reg)
 
 
-def shifted(c, live, op, count):
-    """EAX = EAX shifted by a constant: SHL SHR SAR (4, 5, 7), with flags as `flags.shift` defines them."""
-    if live:
-        with_register(c, X_STORE, 0, HAX, HDX)
-    shift(c, op, 0, HAX, count)
+def shifted(c, live, op, count, reg):
+    """`reg` shifted by a constant: SHL SHR SAR (4, 5, 7), with flags as `flags.shift` defines them."""
+    if live == ALL:
+        with_register(c, X_STORE, 0, reg, HDX)
+    shift(c, op, 0, reg, count)
     c.host_flags = HOST_CF | HOST_ZF
-    if live:
-        with_register(c, 0x192, 0, 0, HCX)  # SETB CL
-        with_register(c, X_MOVZX8, 0, HCX, HCX)
-        with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
+    keep_carry(c, live, CARRY_SET)
+    if live == ALL:
+        keep_carry(c, CARRY, CARRY_SET)
         if op == 4:  # OF is the result's sign against CF
-            with_register(c, X_STORE, 0, HAX, HDX)
+            with_register(c, 0x192, 0, 0, HCX)  # SETB CL
+            with_register(c, X_MOVZX8, 0, HCX, HCX)
+            with_register(c, X_STORE, 0, reg, HDX)
             shift(c, 5, 0, HDX, 31)
             with_register(c, X_XOR, 0, HDX, HCX)
         elif op == 5 and count == 1:  # the operand's sign
@@ -776,7 +889,7 @@ def shifted(c, live, op, count):
             with_register(c, X_XOR, 0, HDX, HDX)
         store64(c, HDX, field(c, cython.address(c.cc_a)))
         c.host_flags = 0
-    remember(c, live, CC_SHIFT, 2)
+    remember(c, live, CC_SHIFT, 2, reg)
 
 
 def rotate(c, o, live):
@@ -813,10 +926,11 @@ def shift_by_cl(c, o, live):
             shift(c, 5, 0, HDX, 31)
             with_register(c, X_XOR, 0, HDX, HCX)
         store64(c, HDX, field(c, cython.address(c.cc_a)))
-        remember(c, live, CC_SHIFT, 2)
+        remember(c, ALL, CC_SHIFT, 2, HAX)
     put(c, o.reg, HAX)
     bind(c, none)
     c.known = UNKNOWN
+    c.carry_stands = 0
     c.host_flags = 0
 
 
@@ -840,6 +954,7 @@ def put_result(c, o):
     else:
         put(c, o.reg, HAX)
     c.known = UNKNOWN
+    c.carry_stands = 0
     c.host_flags = 0
 
 
@@ -874,16 +989,22 @@ def call_double_shift(c, o):
     put_result(c, o)
 
 
-def multiplied(c, live):
-    """EAX = EAX * ECX as IMUL does it."""
-    with_register(c, X_IMUL, 0, HAX, HCX)
+def multiplied(c, live, reg, rm):
+    """`reg` = `reg` * `rm` as IMUL does it."""
+    with_register(c, X_IMUL, 0, reg, rm)
+    keep_product_flags(c, live, reg)
+
+
+def keep_product_flags(c, live, reg):
+    """The flags of a multiplication whose low half is in `reg`, as `arith.multiplied` has them."""
     c.host_flags = 0
-    if live:
-        with_register(c, 0x190, 0, 0, HCX)  # SETO CL
+    keep_carry(c, live, OVERFLOW)
+    if live == ALL:
+        with_register(c, X_SETCC, 0, 0, HCX)  # SETO CL
         with_register(c, X_MOVZX8, 0, HCX, HCX)
         with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
         store64(c, HCX, field(c, cython.address(c.cc_a)))
-    remember(c, live, CC_SHIFT, 2)
+    remember(c, live, CC_SHIFT, 2, reg)
 
 
 # Blocks
@@ -978,10 +1099,10 @@ def traits(o):
     elif kind == INC32_M or kind == DEC32_M:
         return KEEPS_CARRY | EXITS | MODIFIES
     elif kind == SHIFT_RI or kind == SHIFT_RC:
-        if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC:
-            return 0  # a count of 0 leaves the flags alone
-        return READS
-    elif kind == ROL32_I or kind == ROR32_I or (kind == BSWAP and o.size == 2):
+        return TOUCHES if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC else READS
+    elif kind == ROL32_I or kind == ROR32_I:
+        return TOUCHES
+    elif kind == BSWAP and o.size == 2:
         return 0
     elif o.size != 2:
         return READS | EXITS | CALLS
@@ -1009,7 +1130,8 @@ def translate(c, block):
     """Translate a block; it stays interpreted if the arena is full."""
     first: u32 = c.blocks[block].ops
     count: u32 = c.blocks[block].count
-    live: u32 = 0
+    live: u64 = 0  # by operation: whose flags are wanted,
+    carries: u64 = 0  # and of whose only CF is
     flags_live: u32 = 1  # all but CF
     carry_live: u32 = 1
     t: u32
@@ -1020,8 +1142,12 @@ def translate(c, block):
             return
         for j in range(count):  # backwards: whose flags are wanted
             t = traits(cython.address(c.ops[first + count - 1 - j]))
-            if flags_live or (carry_live and not t & KEEPS_CARRY) or t & MODIFIES:
-                live |= cython.cast(u32, 1) << (count - 1 - j)
+            if t & TOUCHES:
+                flags_live |= carry_live
+            if flags_live or t & MODIFIES:
+                live |= cython.cast(u64, 1) << (count - 1 - j)
+            elif carry_live and not t & KEEPS_CARRY:
+                carries |= cython.cast(u64, 1) << (count - 1 - j)
             if t & KEEPS_CARRY:
                 carry_live |= flags_live
                 flags_live = 0
@@ -1031,6 +1157,7 @@ def translate(c, block):
                 flags_live = carry_live = 1
         c.stubs_used = 0
         c.known = UNKNOWN
+        c.carry_stands = 0
         c.host_flags = 0
         c.held = 0
         c.changed = 0
@@ -1039,7 +1166,14 @@ def translate(c, block):
         entry = c.code_used
         j = 0
         while j < count:
-            j = operation(c, cython.address(c.ops[first + j]), first, j, count, (live >> j) & 1)
+            j = operation(
+                c,
+                cython.address(c.ops[first + j]),
+                first,
+                j,
+                count,
+                ALL if (live >> j) & 1 else CARRY if (carries >> j) & 1 else 0,
+            )
         for j in range(c.stubs_used):
             finish_stub(c, cython.address(c.stubs[j]))
         c.blocks[block].native = entry
@@ -1051,7 +1185,7 @@ def operation(c, o, first, j, count, live):
     t: u32 = traits(o)
     last: u32 = j + 1 == count
     taken: u32
-    branch: cython.pointer(Op)
+    reg: u32
     if t & CALLS:
         call_interpreter(c, o, first, j, count)
     elif kind == MOV32_RR:
@@ -1061,19 +1195,18 @@ def operation(c, o, first, j, count, live):
         constant(c, HAX, o.imm)
         put(c, o.reg, HAX)
     elif kind == LOAD32:
-        load_operand(c, j, o, 2)
-        put(c, o.reg, HAX)
+        load_home(c, j, o, 2)
     elif kind == STORE32:
         store_operand(c, j, o, VALUE_REG, o.reg, 0)
     elif kind == STORE32_I or kind == MOV_MI:
         store_operand(c, j, o, VALUE_IMM, 0, o.imm)
     elif kind == LOAD8:
-        load_operand(c, j, o, 0)
+        load_operand(c, j, o, 0, HAX)
         put_byte(c, o.reg, o.rsh)
     elif kind == STORE8:
         store_operand(c, j, o, VALUE_BYTE, o.reg, o.rsh)
     elif kind == LOAD16:
-        load_operand(c, j, o, 1)
+        load_operand(c, j, o, 1, HAX)
         get(c, o.reg, HCX)
         put8(c, 0x66)
         with_register(c, X_STORE, 0, HAX, HCX)
@@ -1081,10 +1214,9 @@ def operation(c, o, first, j, count, live):
     elif kind == STORE16:
         store_operand(c, j, o, VALUE_REG, o.reg, 0)
     elif kind == MOVZX8_M or kind == MOVZX16_M:
-        load_operand(c, j, o, 0 if kind == MOVZX8_M else 1)
-        put(c, o.reg, HAX)
+        load_home(c, j, o, 0 if kind == MOVZX8_M else 1)
     elif kind == MOVSX_M:
-        load_operand(c, j, o, o.sub)
+        load_operand(c, j, o, o.sub, HAX)
         with_register(c, X_MOVSX8 if o.sub == 0 else X_MOVSX16, 0, HAX, HAX)
         put(c, o.reg, HAX)
     elif kind == MOVZX8_R:
@@ -1132,55 +1264,50 @@ def operation(c, o, first, j, count, live):
     elif kind == PUSH32_I:
         push(c, j, o, VALUE_IMM, 0, o.imm)
     elif kind == PUSH_M:
-        load_operand(c, j, o, 2)
-        with_register(c, X_STORE, 0, HAX, H15)
+        load_operand(c, j, o, 2, H15)
         push(c, j, o, VALUE_RESULT, 0, 0)
     elif kind == POP32:
         load_stack(c, j, o)
         drop_stack(c, 4)
         put(c, o.reg, HAX)
     elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
-        get(c, o.reg, HAX)
-        if kind == CMPJ32_RI:
-            constant(c, HCX, o.imm)
-        else:
-            get(c, o.rm, HCX)
-        arithmetic(c, 8 if kind == TESTJ32_RR else 7, 1, 2)
+        two_registers(c, o, 8 if kind == TESTJ32_RR else 7, ALL, kind == CMPJ32_RI)
     elif kind == INC32 or kind == DEC32:
-        get(c, o.reg, HAX)
-        step_register(c, live, kind == DEC32)
-        put(c, o.reg, HAX)
+        stand_carry(c, live)
+        reg = to_change(c, o.reg)
+        step(c, live, kind == DEC32, reg)
+        changed(c, o.reg)
     elif kind == INC32_M or kind == DEC32_M:
+        stand_carry(c, live)
         load_to_modify(c, j, o)
-        step_register(c, live, kind == DEC32_M)
+        step(c, live, kind == DEC32_M, HAX)
         with_register(c, X_STORE, 0, HAX, H15)
         write_back(c, j, o)
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
-        get(c, o.reg, HAX)
-        shifted(c, live, 4 if kind == SHL32_I else 5 if kind == SHR32_I else 7, o.imm & 31)
-        put(c, o.reg, HAX)
+        reg = to_change(c, o.reg)
+        shifted(c, live, 4 if kind == SHL32_I else 5 if kind == SHR32_I else 7, o.imm & 31, reg)
+        changed(c, o.reg)
     elif kind == IMUL32_RR:
         get(c, o.reg, HAX)
         get(c, o.rm, HCX)
-        multiplied(c, live)
+        multiplied(c, live, HAX, HCX)
         put(c, o.reg, HAX)
     elif kind == IMUL32_RM:
-        load_operand(c, j, o, 2)
+        load_operand(c, j, o, 2, HAX)
         get(c, o.reg, HCX)
-        multiplied(c, live)
+        multiplied(c, live, HAX, HCX)
         put(c, o.reg, HAX)
     elif kind == IMUL_RI or kind == IMUL_MI:
         if kind == IMUL_MI:
-            load_operand(c, j, o, 2)
+            load_operand(c, j, o, 2, HAX)
         else:
             get(c, o.rm, HAX)
         constant(c, HCX, o.imm)
-        multiplied(c, live)
+        multiplied(c, live, HAX, HCX)
         put(c, o.reg, HAX)
     elif kind == MUL_R or kind == MUL_M:
         if kind == MUL_M:
-            load_operand(c, j, o, 2)
-            with_register(c, X_STORE, 0, HAX, HCX)
+            load_operand(c, j, o, 2, HCX)
         else:
             get(c, o.reg, HCX)
         get(c, RAX, HAX)
@@ -1188,13 +1315,7 @@ def operation(c, o, first, j, count, live):
         put8(c, 0xC0 | (o.sub << 3) | HCX)
         put(c, RAX, HAX)
         put(c, RDX, HDX)
-        c.host_flags = 0
-        if live:  # as `arith.multiplied`
-            with_register(c, 0x190, 0, 0, HCX)  # SETO CL
-            with_register(c, X_MOVZX8, 0, HCX, HCX)
-            with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
-            store64(c, HCX, field(c, cython.address(c.cc_a)))
-        remember(c, live, CC_SHIFT, 2)
+        keep_product_flags(c, live, HAX)
     elif kind == NEG_R:
         get(c, o.reg, HCX)
         constant(c, HAX, 0)
@@ -1211,8 +1332,7 @@ def operation(c, o, first, j, count, live):
         with_register(c, X_CMOV + taken, 0, HAX, HCX)
         put(c, o.reg, HAX)
     elif kind == CMOV_M:  # memory is read whether or not
-        load_operand(c, j, o, 2)
-        with_register(c, X_STORE, 0, HAX, H15)
+        load_operand(c, j, o, 2, H15)
         taken = prepare(c, o.sub)
         get(c, o.reg, HAX)
         with_register(c, X_CMOV + taken, 0, HAX, H15)
@@ -1260,7 +1380,7 @@ def operation(c, o, first, j, count, live):
         if kind == JMP_R or kind == CALL_R:
             get(c, o.reg, HAX)
         else:
-            load_operand(c, j, o, 2)
+            load_operand(c, j, o, 2, HAX)
         if kind == CALL_R or kind == CALL_M:
             with_register(c, X_STORE, 0, HAX, H15)
             push(c, j, o, VALUE_RETURN, 0, o.off)
@@ -1281,11 +1401,10 @@ def two_operands(c, o, j, live):
     size: u32 = o.size
     if size == 0 and not (kind == ALU_MR or kind == ALU_MI):
         if kind == CMP8_RM or kind == ALU8_RM:
-            load_operand(c, j, o, 0)
-            with_register(c, X_STORE, 0, HAX, HCX)
+            load_operand(c, j, o, 0, HCX)
             get_byte(c, o.reg, o.rsh, HAX)
         elif kind == CMP8_MI:
-            load_operand(c, j, o, 0)
+            load_operand(c, j, o, 0, HAX)
             constant(c, HCX, o.imm)
         else:
             get_byte(c, o.reg, o.rsh, HAX)
@@ -1306,11 +1425,9 @@ def two_operands(c, o, j, live):
         or kind == CMP32_MI
     ):
         if sub >= 7:
-            load_operand(c, j, o, size)
+            load_operand(c, j, o, size, HAX)
         else:
             load_to_modify(c, j, o)
-        if sub == 2 or sub == 3:  # R14 is where the operand lies, and `arithmetic` needs it
-            store64(c, H14, field(c, cython.address(c.native_place)))
         if kind == ALU_MI or kind == ADD32_MI or kind == CMP32_MI:
             constant(c, HCX, o.imm)
         elif size == 0:
@@ -1319,8 +1436,6 @@ def two_operands(c, o, j, live):
             get(c, o.reg, HCX)
         arithmetic(c, sub, live, size)
         if sub < 7:
-            if sub == 2 or sub == 3:
-                load64(c, H14, field(c, cython.address(c.native_place)))
             with_register(c, X_STORE, 0, HAX, H15)
             write_back(c, j, o)
         return
@@ -1333,24 +1448,38 @@ def two_operands(c, o, j, live):
         or kind == XOR32_RM
         or kind == CMP32_RM
     ):
-        load_operand(c, j, o, 2)
-        with_register(c, X_STORE, 0, HAX, HCX)
+        load_operand(c, j, o, 2, HCX)
         get(c, o.reg, HAX)
+        arithmetic(c, sub, live, 2)
+        if sub < 7:
+            put(c, o.reg, HAX)
+        return
+    two_registers(
+        c,
+        o,
+        sub,
+        live,
+        kind == ALU_RI
+        or kind == ADD32_RI
+        or kind == OR32_RI
+        or kind == AND32_RI
+        or kind == SUB32_RI
+        or kind == XOR32_RI
+        or kind == CMP32_RI
+        or kind == TEST32_RI,
+    )
+
+
+def two_registers(c, o, sub, live, immediate):
+    """The same of a register of 32 bits and a second, or an immediate."""
+    if sub != 2 and sub != 3 and o.reg != RSP and (immediate or o.rm != RSP):
+        arithmetic_in_place(c, o, sub, live, immediate)
+        return
+    get(c, o.reg, HAX)
+    if immediate:
+        constant(c, HCX, o.imm)
     else:
-        get(c, o.reg, HAX)
-        if (
-            kind == ALU_RI
-            or kind == ADD32_RI
-            or kind == OR32_RI
-            or kind == AND32_RI
-            or kind == SUB32_RI
-            or kind == XOR32_RI
-            or kind == CMP32_RI
-            or kind == TEST32_RI
-        ):
-            constant(c, HCX, o.imm)
-        else:
-            get(c, o.rm, HCX)
+        get(c, o.rm, HCX)
     arithmetic(c, sub, live, 2)
     if sub < 7:
         put(c, o.reg, HAX)
@@ -1363,6 +1492,7 @@ def call_interpreter(c, o, first, j, count):
     constant(c, HSI, first + j)
     call_out(c, cython.cast(cython.p_void, interpret))
     c.known = UNKNOWN
+    c.carry_stands = 0
     c.host_flags = 0
     if j + 1 == count:
         with_immediate(c, 7, 0, HAX, 1)

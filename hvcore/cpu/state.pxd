@@ -307,16 +307,24 @@ cdef struct Jump:       # where an indirect jump led the last time
     u64 unused          # a power of two is quicker to find
 
 cdef class State:
-    # architecture
+    # what host code wants most: it reaches the first 256 bytes with the shortest instructions
     cdef u64[17] regs
     cdef u64 eip
     cdef u64 flags
-    cdef u32 cc_op
-    cdef u32 cc_size
+    cdef u16 cc_op              # where the status flags come from, which are lazy (flags.py)
+    cdef u16 cc_size
     cdef u32 cc_cf
     cdef u64 cc_a
     cdef u64 cc_b
     cdef u64 cc_res
+    cdef u32 special
+    cdef u32 on_interrupt
+    cdef u32 *pin
+    cdef readonly u64 icount
+    cdef u64 stop_at
+    cdef u64 block_eip
+    cdef s64 current            # the block that is being executed, 0 if it is in none
+    # architecture
     cdef u32[8] sel
     cdef u64[8] base
     cdef u32[8] limit
@@ -372,18 +380,11 @@ cdef class State:
     cdef u32 debug_bits         # what the debug exception on its way set in DR6, and DR6 before
     cdef u64 debug_before
     # running
-    cdef u32 special
-    cdef readonly u64 icount
-    cdef u64 stop_at
     cdef u32 stop_wanted
-    cdef u64 block_eip
-    cdef s64 current            # the block that is being executed, 0 if it is in none
     cdef ExitInfo info
     cdef u32 vcpu
     cdef object pins
-    cdef u32 *pin
     # intercepts
-    cdef u32 on_interrupt
     cdef u32 on_window
     cdef u32 on_nmi_window
     cdef u32 iret_keeps_nmi_blocked
@@ -470,15 +471,17 @@ cdef class State:
     cdef u32 code_used
     cdef u32 code_start         # behind the way in and out
     cdef u32 code_leave         # the way out
+    cdef u32 linked             # bytes of a block's linked entry
     cdef u32 native_done        # operations that a block did which did not come to its end
-    cdef u64 native_off         # of an operand that is being modified: in its segment,
-    cdef u64 native_place       # and in the host's memory
+    cdef u64 native_off         # of an operand that is being modified, in its segment
+    cdef u64[2] native_kept     # across a call
     cdef Stub[160] stubs
     cdef u32 stubs_used
     cdef Jump[1024] jumps
     cdef u32 known              # while translating: the `cc_op` and size of the flags, and which the host has
     cdef u32 known_size
     cdef u32 host_flags
+    cdef u32 carry_stands       # and whether CF is in cc_cf
     cdef u32 held               # general registers, as a mask, that are in their host registers,
     cdef u32 changed            # and that the record does not know yet
     # emulation of an access to what is no memory
