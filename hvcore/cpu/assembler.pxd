@@ -54,6 +54,7 @@ cdef void constant(State c, u32 reg, u64 value) noexcept nogil
 cdef u32 jump(State c) noexcept nogil
 cdef u32 jump_if(State c, u32 condition) noexcept nogil
 cdef void jump_to(State c, u64 target) noexcept nogil
+cdef void call_near(State c, u64 target) noexcept nogil
 cdef void bind(State c, u32 site) noexcept nogil
 cdef void aim(State c, u32 site, u64 target) noexcept nogil
 cdef void call(State c, void *function) noexcept nogil

@@ -160,6 +160,13 @@ def jump_to(c, target):
     aim(c, jump(c), target)
 
 
+def call_near(c, target):
+    """CALL of a place in the arena."""
+    put8(c, 0xE8)
+    put32(c, 0)
+    aim(c, c.code_used - 4, target)
+
+
 def bind(c, site):
     """Aim a jump at what comes next."""
     aim(c, site, c.code_used)
@@ -174,7 +181,7 @@ def aim(c, site, target):
 
 
 def call(c, function):
-    """Call a function of ours; all but RBX, RBP and R12 to R15 are its own."""
+    """Call a function in C; all but RBX, RBP and R12 to R15 are its own."""
     constant(c, HAX, cython.cast(u64, function))
     put8(c, 0xFF)
     put8(c, 0xD0)

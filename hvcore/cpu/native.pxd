@@ -49,7 +49,7 @@ cdef enum:
     VALUE_BYTE = 1
     VALUE_IMM = 2
     VALUE_RETURN = 3
-    VALUE_RESULT = 4
+    VALUE_R14 = 4
 
 cdef enum:
     HOST_CF = 1             # which of the guest's flags stand in the host's
@@ -72,21 +72,16 @@ cdef u32 interpret(State c, u32 j) noexcept nogil
 cdef void link(State c, u32 site, s64 block, u64 eip, u64 from_eip) noexcept nogil
 cdef u64 register_at(State c, u32 number) noexcept nogil
 cdef u32 home(u32 number) noexcept nogil
-cdef void hold(State c, u32 number) noexcept nogil
 cdef void get(State c, u32 number, u32 reg) noexcept nogil
 cdef void put(State c, u32 number, u32 reg) noexcept nogil
-cdef u32 to_change(State c, u32 number) noexcept nogil
-cdef void changed(State c, u32 number) noexcept nogil
 cdef void get_byte(State c, u32 number, u32 shift_, u32 reg) noexcept nogil
-cdef void write_registers(State c, u32 which) noexcept nogil
-cdef void spill(State c) noexcept nogil
-cdef void record_to_rdi(State c) noexcept nogil
+cdef void load_homes(State c) noexcept nogil
+cdef void store_homes(State c) noexcept nogil
+cdef void put_word(State c, u32 number, u32 reg) noexcept nogil
+cdef void store_registers(State c) noexcept nogil
+cdef void load_registers(State c) noexcept nogil
 cdef void call_out(State c, void *function) noexcept nogil
-cdef void resume(State c, Stub *s) noexcept nogil
-cdef void hold_value(State c, Stub *s) noexcept nogil
 cdef void long_way_arguments(State c, Stub *s) noexcept nogil
-cdef void hold_again(State c, Stub *s) noexcept nogil
-cdef void resume_after(State c, Stub *s) noexcept nogil
 cdef void leave(State c) noexcept nogil
 cdef void finish(State c, u32 count) noexcept nogil
 cdef void leave_to(State c, u64 delta, u32 count) noexcept nogil
@@ -97,7 +92,6 @@ cdef void effective_address(State c, Op *o) noexcept nogil
 cdef u32 checked(u32 seg) noexcept nogil
 cdef void look_up(State c, Stub *s, u32 tag) noexcept nogil
 cdef void read_host(State c, u32 size, u32 reg) noexcept nogil
-cdef void load_home(State c, u32 j, Op *o, u32 size) noexcept nogil
 cdef void load_operand(State c, u32 j, Op *o, u32 size, u32 reg) noexcept nogil
 cdef void value_to(State c, Stub *s, u32 reg) noexcept nogil
 cdef void write_host(State c, Stub *s) noexcept nogil

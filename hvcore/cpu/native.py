@@ -10,13 +10,12 @@ What differs is what is known when a block is translated. Flags that the next op
 down; a condition right behind its comparison uses the host's flags; and a branch to a translated block of the same
 page, or through the TLB to one of another, becomes a jump (`link`), which looks at what is pending as the loop does.
 
-Conventions of the code that is made here: RBX points into the record, R12 the guest's memory, R13 the half of the TLB that
-the privilege level sees. Within a block the guest's registers but ESP stay in host registers of their own
-(`home`): loaded when first wanted, written to the record before anything that may leave or calls a function.
-RAX, RCX and RDX are for the moment; R14 and R15 hold what must live across a call. A block returns 0 when it came
-to its end, PARTIAL when it left after `native_done` operations, or the place of a jump that may be linked. Blocks
-begin with a *linked entry* for jumps from other blocks, which expects the new EIP in RAX; `Block.native` is what
-follows it.
+Conventions of the code that is made here: RBX points into the record, R12 at the guest's memory, R13 at the half of
+the TLB that the privilege level sees. The guest's general registers are in host registers of their own (`home`) from
+the way in to the way out; around a call of one of our functions they are in the record (`call_out`). RAX, RCX and RDX
+are for the moment; so is R14, which lives across a call. A block returns 0 when it came to its end, PARTIAL when it
+left after `native_done` operations, or the place of a jump that may be linked. Before a block lies its *linked entry*
+for jumps from other blocks, which expects the new EIP in RAX; `Block.native` is what follows it.
 
 Compiled only; where memory may not be executed, or on another host, every block is interpreted.
 """
@@ -73,24 +72,27 @@ def allow(c) -> None:
         c.code_used = 16
         for register in (3, 5, 12, 13, 14, 15):
             opcode(c, 0x50 | (register & 7), 0, 0, 0, register)  # PUSH
-        opcode(c, X_LEA, 1, HSP, 0, HSP)
-        put8(c, 0x64)
-        put8(c, 0x24)
-        put8(c, 0xF8)  # LEA RSP, [RSP - 8]: aligned for calls
+        with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, -8)  # aligned for calls
         with_memory(c, X_LEA, 1, HBX, HDI, NO_REG, 0, RECORD_BIAS)
+        with_register(c, X_STORE, 1, HSI, HDX)
         load64(c, H12, field(c, cython.address(c.host)))
         load64(c, HAX, field(c, cython.address(c.tlb_half)))
         shift(c, 4, 1, HAX, 5)
         with_memory(c, X_LEA, 1, H13, HBX, HAX, 0, field(c, cython.address(c.tlb[0])))
-        put8(c, 0xFF)
-        put8(c, 0xE6)  # JMP RSI
+        load_homes(c)
+        with_register(c, 0xFF, 0, 4, HDX)  # JMP RDX
         c.code_leave = c.code_used
-        opcode(c, X_LEA, 1, HSP, 0, HSP)
-        put8(c, 0x64)
-        put8(c, 0x24)
-        put8(c, 0x08)
+        store_homes(c)
+        c.code_leave_stored = c.code_used
+        with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, 8)
         for register in (15, 14, 13, 12, 5, 3):
-            opcode(c, 0x58 | (register & 7), 0, 0, 0, register)
+            opcode(c, 0x58 | (register & 7), 0, 0, 0, register)  # POP
+        put8(c, 0xC3)
+        c.code_store = c.code_used
+        store_homes(c)
+        put8(c, 0xC3)
+        c.code_load = c.code_used
+        load_homes(c)
         put8(c, 0xC3)
         c.code_start = c.code_used
         linked_entry(c, 0, 0)
@@ -167,56 +169,44 @@ def register_at(c, number):
 
 
 def home(number):
-    """The host register that holds a general register within a block. ESP has none."""
-    return number + 8 if number < 4 else number
+    """The host register that holds a general register."""
+    if number < 4:
+        return number + 8
+    return H15 if number == RSP else number
 
 
-def hold(c, number):
-    """Have a general register in its home."""
-    if number != RSP and not (c.held >> number) & 1:
-        load(c, home(number), register_at(c, number))
-        c.held |= 1 << number
+def load_homes(c):
+    """Every general register from the record to its home."""
+    i: u32
+    for i in range(8):
+        load(c, home(i), register_at(c, i))
+
+
+def store_homes(c):
+    """And back."""
+    i: u32
+    for i in range(8):
+        store64(c, home(i), register_at(c, i))
 
 
 def get(c, number, reg):
     """A host register = a general register."""
-    if number == RSP:
-        load(c, reg, register_at(c, RSP))
-    else:
-        hold(c, number)
-        with_register(c, X_STORE, 0, home(number), reg)
+    with_register(c, X_STORE, 0, home(number), reg)
 
 
 def put(c, number, reg):
     """A general register = a host register's 32 bits."""
-    if number == RSP:
-        store64(c, reg, register_at(c, RSP))
-    else:
-        with_register(c, X_STORE, 0, reg, home(number))
-        c.held |= 1 << number
-        c.changed |= 1 << number
+    with_register(c, X_STORE, 0, reg, home(number))
 
 
-def to_change(c, number):
-    """The host register in which a general register may be changed, which `changed` then makes known."""
-    if number == RSP:
-        load(c, HAX, register_at(c, RSP))
-        return HAX
-    hold(c, number)
-    return home(number)
-
-
-def changed(c, number):
-    """A general register was changed where `to_change` said."""
-    if number == RSP:
-        store64(c, HAX, register_at(c, RSP))
-    else:
-        c.changed |= 1 << number
+def put_word(c, number, reg):
+    """A general register's low half = a host register's 16 bits."""
+    put8(c, 0x66)
+    with_register(c, X_STORE, 0, reg, home(number))
 
 
 def get_byte(c, number, shift_, reg):
     """A host register = an 8-bit register; AH, CH, DH and BH cost the host's flags."""
-    hold(c, number)
     if shift_:
         with_register(c, X_STORE, 0, home(number), reg)
         shift(c, 5, 0, reg, 8)
@@ -226,30 +216,30 @@ def get_byte(c, number, shift_, reg):
         with_register(c, X_MOVZX8, 0, reg, home(number))
 
 
-def write_registers(c, which):
-    """Registers of the mask `which` from their homes to the record."""
-    i: u32
-    for i in range(8):
-        if (which >> i) & 1:
-            store64(c, home(i), register_at(c, i))
+def put_byte(c, number, shift_):
+    """An 8-bit register = AL; the other bits stay."""
+    if shift_:
+        get(c, number, HCX)
+        with_register(c, 0x88, 0, HAX, 5)  # MOV CH, AL
+        put(c, number, HCX)
+    else:
+        with_register(c, 0x88, 0, HAX, home(number))
 
 
-def spill(c):
-    """What has changed goes to the record, so that the block may be left."""
-    write_registers(c, c.changed)
-    c.changed = 0
+def store_registers(c):
+    """The general registers to the record, before a call; the arguments come after, since they use homes."""
+    call_near(c, c.code_store)
 
 
-def record_to_rdi(c):
-    """RDI = the record, the first argument of our functions."""
-    with_memory(c, X_LEA, 1, HDI, HBX, NO_REG, 0, -RECORD_BIAS)
+def load_registers(c):
+    """And home again after it."""
+    call_near(c, c.code_load)
 
 
 def call_out(c, function):
-    """Call a function that may use every register of the host, and the guest's in the record; RDI is the record."""
-    record_to_rdi(c)
+    """Call a function of ours with the record in RDI, which it may change; the general registers stay there."""
+    with_memory(c, X_LEA, 1, HDI, HBX, NO_REG, 0, -RECORD_BIAS)
     call(c, function)
-    c.held = 0
 
 
 def leave(c):
@@ -260,12 +250,11 @@ def leave(c):
 
 
 def finish(c, count):
-    """The end of a block whose EIP is set already."""
-    spill(c)
+    """The end of a block whose EIP is set already, after a call."""
     with_field(c, 0x83, 1, 0, field(c, cython.address(c.icount)))
     put8(c, count)
     with_register(c, X_XOR, 0, HAX, HAX)
-    jump_to(c, c.code_leave)
+    jump_to(c, c.code_leave_stored)
 
 
 def jump_through(c, count):
@@ -275,7 +264,6 @@ def jump_through(c, count):
     """
     missed: u32[3]
     i: u32
-    spill(c)
     with_field(c, 0x83, 1, 0, field(c, cython.address(c.icount)))
     put8(c, count)
     with_register(c, X_STORE, 0, HAX, HCX)
@@ -311,7 +299,6 @@ def remember_jump(c, eip, block):
 def leave_to(c, delta, count):
     """The end of a block of `count` operations, `delta` bytes from its start; `link` may aim the jump elsewhere."""
     site: u32
-    spill(c)
     with_field(c, 0x83, 1, 0, field(c, cython.address(c.icount)))
     put8(c, count)
     load(c, HAX, field(c, cython.address(c.block_eip)))
@@ -324,10 +311,10 @@ def leave_to(c, delta, count):
 
 
 def leave_early(c, done):
-    """Leave a block after `done` operations."""
+    """Leave a block after `done` operations, after a call."""
     set_field(c, 0, field(c, cython.address(c.native_done)), done)
     constant(c, HAX, PARTIAL)
-    jump_to(c, c.code_leave)
+    jump_to(c, c.code_leave_stored)
 
 
 def linked_entry(c, block, count):
@@ -401,18 +388,14 @@ def effective_address(c, o):
     base: u32 = NO_REG
     index: u32 = NO_REG
     if o.base != NO_REG:
-        base = HAX
-        if o.base == RSP:
-            load(c, HAX, register_at(c, RSP))
-        else:
-            hold(c, o.base)
-            base = home(o.base)
-    if o.index != NO_REG:  # never ESP
-        hold(c, o.index)
+        base = home(o.base)
+    if o.index != NO_REG:
         index = home(o.index)
     if base == NO_REG and index == NO_REG:
         constant(c, HAX, o.disp & M32)
-    elif index != NO_REG or o.disp or base != HAX:
+    elif index == NO_REG and not o.disp:
+        with_register(c, X_STORE, 0, base, HAX)
+    else:
         with_memory(c, X_LEA, 0, HAX, base, index, o.scale, o.disp & M32)
 
 
@@ -440,15 +423,8 @@ def look_up(c, s, tag):
     with_memory(c, X_XOR, 1, HDX, H13, HCX, 0, tag)
     with_immediate(c, 7, 1, HDX, 4096 - n)
     s.site = jump_if(c, ABOVE)
-    s.changed = c.changed
     with_memory(c, X_ADD, 1, HAX, H13, HCX, 0, TLB_ADD)
     c.host_flags = 0
-
-
-def resume(c, s):
-    """Here the hit path and the long way come together."""
-    s.resume = c.code_used
-    s.held = c.held
 
 
 def read_host(c, size, reg):
@@ -469,29 +445,15 @@ def load_operand(c, j, o, size, reg):
     effective_address(c, o)
     look_up(c, s, TLB_READ)
     read_host(c, size, reg)
-    resume(c, s)
-
-
-def load_home(c, j, o, size):
-    """A general register = the memory operand, zero-extended."""
-    if o.reg == RSP:
-        load_operand(c, j, o, size, HAX)
-        put(c, RSP, HAX)
-    else:
-        load_operand(c, j, o, size, home(o.reg))
-        c.held |= 1 << o.reg
-        c.changed |= 1 << o.reg
+    s.resume = c.code_used
 
 
 def value_to(c, s, reg):
-    """The value that a store stores, to a host register; `hold_value` has seen to it that it is held."""
+    """The value that a store stores, to a host register."""
     if s.value == VALUE_REG:
-        if s.reg == RSP:
-            load(c, reg, register_at(c, RSP))
-        else:
-            with_register(c, X_STORE, 0, home(s.reg), reg)
+        get(c, s.reg, reg)
     elif s.value == VALUE_BYTE:
-        with_register(c, X_STORE, 0, home(s.reg), reg)
+        get(c, s.reg, reg)
         if s.imm:
             shift(c, 5, 0, reg, 8)
         with_register(c, X_MOVZX8, 0, reg, reg)
@@ -501,28 +463,22 @@ def value_to(c, s, reg):
         load(c, reg, field(c, cython.address(c.block_eip)))
         with_memory(c, X_LEA, 0, reg, reg, NO_REG, 0, s.imm)
     else:
-        with_register(c, X_STORE, 0, H15, reg)
-
-
-def hold_value(c, s):
-    """Have a store's value at hand on both ways."""
-    if s.value == VALUE_REG or s.value == VALUE_BYTE:
-        hold(c, s.reg)
+        with_register(c, X_STORE, 0, H14, reg)
 
 
 def write_host(c, s):
     """Store the value at the host offset RAX."""
     reg: u32 = HCX
-    if s.value == VALUE_REG and s.reg != RSP:
+    if s.value == VALUE_REG or (s.value == VALUE_BYTE and not s.imm):
         reg = home(s.reg)
-    elif s.value == VALUE_RESULT:
-        reg = H15
+    elif s.value == VALUE_R14:
+        reg = H14
     else:
         value_to(c, s, HCX)
     if s.size == 1:
         put8(c, 0x66)
     with_memory(c, X_STORE if s.size else 0x88, 0, reg, H12, HAX, 0, 0)
-    resume(c, s)
+    s.resume = c.code_used
 
 
 def store_operand(c, j, o, value, reg, imm):
@@ -531,7 +487,6 @@ def store_operand(c, j, o, value, reg, imm):
     s.value = value
     s.reg = reg
     s.imm = imm
-    hold_value(c, s)
     effective_address(c, o)
     look_up(c, s, TLB_WRITE)
     write_host(c, s)
@@ -545,13 +500,10 @@ def push(c, j, o, value, reg, imm):
     s.imm = imm
     s.seg = SS
     s.size = 2
-    hold_value(c, s)
-    load(c, HAX, register_at(c, RSP))
-    with_memory(c, X_LEA, 0, HAX, HAX, NO_REG, 0, M32 - 3)
-    with_register(c, X_STORE, 0, HAX, H14)
+    with_memory(c, X_LEA, 0, HAX, H15, NO_REG, 0, -4)
     look_up(c, s, TLB_WRITE)
     write_host(c, s)
-    store64(c, H14, register_at(c, RSP))
+    drop_stack(c, -4)
 
 
 def load_stack(c, j, o):
@@ -559,10 +511,10 @@ def load_stack(c, j, o):
     s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
     s.seg = SS
     s.size = 2
-    load(c, HAX, register_at(c, RSP))
+    get(c, RSP, HAX)
     look_up(c, s, TLB_READ)
     read_host(c, 2, HAX)
-    resume(c, s)
+    s.resume = c.code_used
 
 
 def load_frame(c, j, o):
@@ -573,14 +525,12 @@ def load_frame(c, j, o):
     get(c, RBP, HAX)
     look_up(c, s, TLB_READ)
     read_host(c, 2, HAX)
-    resume(c, s)
+    s.resume = c.code_used
 
 
 def drop_stack(c, bytes_):
-    """ESP += `bytes_`; EAX stays."""
-    load(c, HCX, register_at(c, RSP))
-    with_memory(c, X_LEA, 0, HCX, HCX, NO_REG, 0, bytes_)
-    store64(c, HCX, register_at(c, RSP))
+    """ESP += `bytes_`."""
+    with_memory(c, X_LEA, 0, H15, H15, NO_REG, 0, bytes_)
 
 
 def load_to_modify(c, j, o):
@@ -590,17 +540,16 @@ def load_to_modify(c, j, o):
     look_up(c, s, TLB_WRITE)
     with_memory(c, X_LEA, 1, H14, H12, HAX, 0, 0)
     read_host(c, o.size, HAX)
-    resume(c, s)
+    s.resume = c.code_used
 
 
 def write_back(c, j, o):
-    """Store R15D to the operand that `load_to_modify` found."""
+    """Store EAX to the operand that `load_to_modify` found."""
     s: cython.pointer(Stub) = stub(c, STUB_WRITE_BACK, j, o)
     with_register(c, X_TEST, 1, H14, H14)
     s.site = jump_if(c, ZERO)
-    s.changed = c.changed
-    with_memory(c, X_STORE if o.size else 0x88, 0, H15, H14, NO_REG, 0, 0)
-    resume(c, s)
+    with_memory(c, X_STORE if o.size else 0x88, 0, HAX, H14, NO_REG, 0, 0)
+    s.resume = c.code_used
     c.host_flags = 0
 
 
@@ -608,9 +557,7 @@ def long_way_arguments(c, s):
     """Segment, offset, value and size for `mmu.read`, `mmu.read_to_modify` or `store_slowly`."""
     if s.kind == STUB_WRITE_BACK:
         load64(c, HDX, field(c, cython.address(c.native_off)))
-        with_register(c, X_STORE, 0, H15, HCX)
-        if s.size == 0:
-            with_register(c, X_MOVZX8, 0, HCX, HCX)
+        with_register(c, X_STORE if s.size else X_MOVZX8, 0, HAX if s.size else HCX, HCX if s.size else HAX)
     else:
         with_register(c, X_STORE, 0, H14 if checked(s.seg) else HAX, HDX)
         if s.kind == STUB_MODIFY:
@@ -621,21 +568,6 @@ def long_way_arguments(c, s):
             value_to(c, s, HCX)
     constant(c, HSI, s.seg)
     constant(c, H8, s.size)
-    record_to_rdi(c)
-
-
-def hold_again(c, s):
-    """What was held before the long way is held again."""
-    i: u32
-    for i in range(8):
-        if (s.held >> i) & 1:
-            load(c, home(i), register_at(c, i))
-
-
-def resume_after(c, s):
-    """Back from the long way."""
-    hold_again(c, s)
-    jump_to(c, s.resume)
 
 
 def finish_stub(c, s):
@@ -645,35 +577,38 @@ def finish_stub(c, s):
     bind(c, s.site)
     if s.limit_site:
         bind(c, s.limit_site)
-    write_registers(c, s.changed)
+    store_registers(c)
     long_way_arguments(c, s)
     if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
         if s.kind == STUB_LOAD:
-            call(c, cython.cast(cython.p_void, mmu.read))
+            call_out(c, cython.cast(cython.p_void, mmu.read))
         else:
-            call(c, cython.cast(cython.p_void, mmu.read_to_modify))
+            call_out(c, cython.cast(cython.p_void, mmu.read_to_modify))
             with_register(c, X_XOR, 0, H14, H14)
         with_field(c, 0x83, 0, 7, field(c, cython.address(c.fault)))
         put8(c, 0)
         failed = jump_if(c, NOT_ZERO)
-        hold_again(c, s)
+        load_registers(c)
         if s.kind == STUB_LOAD and s.reg != HAX:
             with_register(c, X_STORE, 0, HAX, s.reg)
         jump_to(c, s.resume)
         bind(c, failed)
         leave_early(c, s.op)
         return
-    call(c, cython.cast(cython.p_void, store_slowly))
+    call_out(c, cython.cast(cython.p_void, store_slowly))
     with_register(c, X_TEST, 0, HAX, HAX)
     failed = jump_if(c, NOT_ZERO)
-    resume_after(c, s)
+    load_registers(c)
+    jump_to(c, s.resume)
     bind(c, failed)
     with_immediate(c, 7, 0, HAX, 2)
     fault = jump_if(c, NOT_ZERO)
     if s.value == VALUE_RETURN:  # the block was written over, but this ends it anyhow
-        resume_after(c, s)
+        load_registers(c)
+        jump_to(c, s.resume)
     if s.kind == STUB_PUSH:
-        store64(c, H14, register_at(c, RSP))
+        drop_stack(c, -4)
+        store64(c, H15, register_at(c, RSP))
     leave_early(c, s.op + 1)
     bind(c, fault)
     leave_early(c, s.op)
@@ -713,7 +648,7 @@ def sized(c, op, size, reg, rm):
 
 
 def carry_to_host(c):
-    """Have CF in the host's; EDX is lost, and perhaps what is at home, but not EAX and ECX."""
+    """Have CF in the host's; EDX is lost, EAX and ECX are kept."""
     if c.host_flags & HOST_CF:
         return
     if c.carry_stands:
@@ -730,10 +665,11 @@ def carry_to_host(c):
     elif c.known == CC_LOGIC:
         put8(c, 0xF8)  # CLC
     else:
-        spill(c)
         store64(c, HAX, field(c, cython.address(c.native_kept[0])))
         store64(c, HCX, field(c, cython.address(c.native_kept[1])))
+        store_registers(c)
         call_out(c, cython.cast(cython.p_void, flags.carry))
+        load_registers(c)
         shift(c, 5, 0, HAX, 1)
         load64(c, HAX, field(c, cython.address(c.native_kept[0])))
         load64(c, HCX, field(c, cython.address(c.native_kept[1])))
@@ -764,9 +700,10 @@ def prepare(c, code):
         sized(c, X_TEST, c.known_size, HAX, HAX)
         c.host_flags = HOST_ALL if c.known == CC_LOGIC else HOST_ZF
     else:
-        spill(c)
+        store_registers(c)
         constant(c, HSI, code)
         call_out(c, cython.cast(cython.p_void, flags.condition))
+        load_registers(c)
         with_register(c, X_TEST, 0, HAX, HAX)
         c.host_flags = 0
         return NOT_ZERO
@@ -811,9 +748,7 @@ def arithmetic_in_place(c, o, sub, live, immediate):
     reg: u32 = home(o.reg)
     rm: u32 = HCX
     writes: u32 = sub < 7
-    hold(c, o.reg)
     if not immediate:
-        hold(c, o.rm)
         rm = home(o.rm)
     elif live == ALL or sub >= 8:
         constant(c, HCX, o.imm & M32)
@@ -848,12 +783,10 @@ def arithmetic_in_place(c, o, sub, live, immediate):
     c.host_flags = HOST_ALL
     keep_carry(c, live, CARRY_SET)
     remember(c, live, op, 2, reg)
-    if writes:
-        c.changed |= 1 << o.reg
 
 
 def stand_carry(c, live):
-    """Have CF in `cc_cf`, where INC and DEC leave it; before what they change is brought home."""
+    """Have CF in `cc_cf`, where INC and DEC leave it."""
     if live and not c.carry_stands:
         carry_to_host(c)
         keep_carry(c, CARRY, CARRY_SET)
@@ -906,7 +839,6 @@ def rotate(c, o, live):
 def shift_by_cl(c, o, live):
     """SHL SHR SAR of a 32-bit register by CL; a count of 0 does nothing, to the flags either."""
     none: u32
-    hold(c, o.reg)
     get(c, RCX, HCX)
     with_immediate(c, 4, 0, HCX, 31)
     none = jump_if(c, ZERO)
@@ -947,10 +879,7 @@ def put_result(c, o):
     if o.size == 0:
         put_byte(c, o.reg, o.rsh)
     elif o.size == 1:
-        get(c, o.reg, HCX)
-        put8(c, 0x66)
-        with_register(c, X_STORE, 0, HAX, HCX)
-        put(c, o.reg, HCX)
+        put_word(c, o.reg, HAX)
     else:
         put(c, o.reg, HAX)
     c.known = UNKNOWN
@@ -968,10 +897,11 @@ def call_shift(c, o):
         with_register(c, X_MOVZX16, 0, HDX, HDX)
     else:
         get(c, o.reg, HDX)
-    spill(c)
+    store_registers(c)
     constant(c, HSI, o.sub)
     constant(c, H8, o.size)
     call_out(c, cython.cast(cython.p_void, flags.shift))
+    load_registers(c)
     put_result(c, o)
 
 
@@ -981,11 +911,12 @@ def call_double_shift(c, o):
     with_register(c, X_STORE, 0, HCX, HAX)
     get(c, o.reg, HDX)
     get(c, o.rm, HCX)
-    spill(c)
+    store_registers(c)
     with_register(c, X_STORE, 0, HAX, H8)
     constant(c, HSI, o.kind == SHRD_RI or o.kind == SHRD_RC)
     constant(c, H8 + 1, 2)
     call_out(c, cython.cast(cython.p_void, arith.double_shift))
+    load_registers(c)
     put_result(c, o)
 
 
@@ -1119,13 +1050,6 @@ def traits(o):
     return READS | EXITS | CALLS
 
 
-def put_byte(c, reg, shift_):
-    """An 8-bit register = AL; the other bits stay."""
-    get(c, reg, HCX)
-    with_register(c, 0x88, 0, HAX, 5 if shift_ else HCX)  # MOV CH or CL, AL
-    put(c, reg, HCX)
-
-
 def translate(c, block):
     """Translate a block; it stays interpreted if the arena is full."""
     first: u32 = c.blocks[block].ops
@@ -1159,8 +1083,6 @@ def translate(c, block):
         c.known = UNKNOWN
         c.carry_stands = 0
         c.host_flags = 0
-        c.held = 0
-        c.changed = 0
         c.count_translated += 1
         linked_entry(c, block, count)
         entry = c.code_used
@@ -1189,13 +1111,11 @@ def operation(c, o, first, j, count, live):
     if t & CALLS:
         call_interpreter(c, o, first, j, count)
     elif kind == MOV32_RR:
-        get(c, o.rm, HAX)
-        put(c, o.reg, HAX)
+        with_register(c, X_STORE, 0, home(o.rm), home(o.reg))
     elif kind == MOV32_RI:
-        constant(c, HAX, o.imm)
-        put(c, o.reg, HAX)
+        constant(c, home(o.reg), o.imm & M32)
     elif kind == LOAD32:
-        load_home(c, j, o, 2)
+        load_operand(c, j, o, 2, home(o.reg))
     elif kind == STORE32:
         store_operand(c, j, o, VALUE_REG, o.reg, 0)
     elif kind == STORE32_I or kind == MOV_MI:
@@ -1207,14 +1127,11 @@ def operation(c, o, first, j, count, live):
         store_operand(c, j, o, VALUE_BYTE, o.reg, o.rsh)
     elif kind == LOAD16:
         load_operand(c, j, o, 1, HAX)
-        get(c, o.reg, HCX)
-        put8(c, 0x66)
-        with_register(c, X_STORE, 0, HAX, HCX)
-        put(c, o.reg, HCX)
+        put_word(c, o.reg, HAX)
     elif kind == STORE16:
         store_operand(c, j, o, VALUE_REG, o.reg, 0)
     elif kind == MOVZX8_M or kind == MOVZX16_M:
-        load_home(c, j, o, 0 if kind == MOVZX8_M else 1)
+        load_operand(c, j, o, 0 if kind == MOVZX8_M else 1, home(o.reg))
     elif kind == MOVSX_M:
         load_operand(c, j, o, o.sub, HAX)
         with_register(c, X_MOVSX8 if o.sub == 0 else X_MOVSX16, 0, HAX, HAX)
@@ -1264,8 +1181,8 @@ def operation(c, o, first, j, count, live):
     elif kind == PUSH32_I:
         push(c, j, o, VALUE_IMM, 0, o.imm)
     elif kind == PUSH_M:
-        load_operand(c, j, o, 2, H15)
-        push(c, j, o, VALUE_RESULT, 0, 0)
+        load_operand(c, j, o, 2, H14)
+        push(c, j, o, VALUE_R14, 0, 0)
     elif kind == POP32:
         load_stack(c, j, o)
         drop_stack(c, 4)
@@ -1274,29 +1191,19 @@ def operation(c, o, first, j, count, live):
         two_registers(c, o, 8 if kind == TESTJ32_RR else 7, ALL, kind == CMPJ32_RI)
     elif kind == INC32 or kind == DEC32:
         stand_carry(c, live)
-        reg = to_change(c, o.reg)
-        step(c, live, kind == DEC32, reg)
-        changed(c, o.reg)
+        step(c, live, kind == DEC32, home(o.reg))
     elif kind == INC32_M or kind == DEC32_M:
         stand_carry(c, live)
         load_to_modify(c, j, o)
         step(c, live, kind == DEC32_M, HAX)
-        with_register(c, X_STORE, 0, HAX, H15)
         write_back(c, j, o)
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
-        reg = to_change(c, o.reg)
-        shifted(c, live, 4 if kind == SHL32_I else 5 if kind == SHR32_I else 7, o.imm & 31, reg)
-        changed(c, o.reg)
+        shifted(c, live, 4 if kind == SHL32_I else 5 if kind == SHR32_I else 7, o.imm & 31, home(o.reg))
     elif kind == IMUL32_RR:
-        get(c, o.reg, HAX)
-        get(c, o.rm, HCX)
-        multiplied(c, live, HAX, HCX)
-        put(c, o.reg, HAX)
+        multiplied(c, live, home(o.reg), home(o.rm))
     elif kind == IMUL32_RM:
         load_operand(c, j, o, 2, HAX)
-        get(c, o.reg, HCX)
-        multiplied(c, live, HAX, HCX)
-        put(c, o.reg, HAX)
+        multiplied(c, live, home(o.reg), HAX)
     elif kind == IMUL_RI or kind == IMUL_MI:
         if kind == IMUL_MI:
             load_operand(c, j, o, 2, HAX)
@@ -1327,21 +1234,14 @@ def operation(c, o, first, j, count, live):
         put_byte(c, o.reg, o.rsh)
     elif kind == CMOV_R:
         taken = prepare(c, o.sub)
-        get(c, o.reg, HAX)
-        get(c, o.rm, HCX)
-        with_register(c, X_CMOV + taken, 0, HAX, HCX)
-        put(c, o.reg, HAX)
+        with_register(c, X_CMOV + taken, 0, home(o.reg), home(o.rm))
     elif kind == CMOV_M:  # memory is read whether or not
-        load_operand(c, j, o, 2, H15)
+        load_operand(c, j, o, 2, H14)
         taken = prepare(c, o.sub)
-        get(c, o.reg, HAX)
-        with_register(c, X_CMOV + taken, 0, HAX, H15)
-        put(c, o.reg, HAX)
+        with_register(c, X_CMOV + taken, 0, home(o.reg), H14)
     elif kind == LEAVE_FRAME:
         load_frame(c, j, o)
-        get(c, RBP, HCX)
-        with_memory(c, X_LEA, 0, HCX, HCX, NO_REG, 0, 4)
-        put(c, RSP, HCX)
+        with_memory(c, X_LEA, 0, H15, HBP, NO_REG, 0, 4)
         put(c, RBP, HAX)
     elif kind == BSWAP:
         get(c, o.reg, HAX)
@@ -1361,7 +1261,6 @@ def operation(c, o, first, j, count, live):
         return count
     elif kind == JZ or kind == JNZ or kind == JCC:
         taken = prepare(c, o.sub)
-        spill(c)
         taken = jump_if(c, taken)
         leave_to(c, o.off, count)
         bind(c, taken)
@@ -1382,9 +1281,9 @@ def operation(c, o, first, j, count, live):
         else:
             load_operand(c, j, o, 2, HAX)
         if kind == CALL_R or kind == CALL_M:
-            with_register(c, X_STORE, 0, HAX, H15)
+            with_register(c, X_STORE, 0, HAX, H14)
             push(c, j, o, VALUE_RETURN, 0, o.off)
-            with_register(c, X_STORE, 0, H15, HAX)
+            with_register(c, X_STORE, 0, H14, HAX)
         jump_through(c, count)
         return count
     else:
@@ -1436,7 +1335,6 @@ def two_operands(c, o, j, live):
             get(c, o.reg, HCX)
         arithmetic(c, sub, live, size)
         if sub < 7:
-            with_register(c, X_STORE, 0, HAX, H15)
             write_back(c, j, o)
         return
     if (
@@ -1472,7 +1370,7 @@ def two_operands(c, o, j, live):
 
 def two_registers(c, o, sub, live, immediate):
     """The same of a register of 32 bits and a second, or an immediate."""
-    if sub != 2 and sub != 3 and o.reg != RSP and (immediate or o.rm != RSP):
+    if sub != 2 and sub != 3:
         arithmetic_in_place(c, o, sub, live, immediate)
         return
     get(c, o.reg, HAX)
@@ -1487,8 +1385,9 @@ def two_registers(c, o, sub, live, immediate):
 
 def call_interpreter(c, o, first, j, count):
     """Have the interpreter do operation `j`."""
+    went_on: u32
     fault: u32
-    spill(c)
+    store_registers(c)
     constant(c, HSI, first + j)
     call_out(c, cython.cast(cython.p_void, interpret))
     c.known = UNKNOWN
@@ -1500,6 +1399,7 @@ def call_interpreter(c, o, first, j, count):
         if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
             finish(c, count)
         else:
+            load_registers(c)
             leave_to(c, o.off, count)
         bind(c, fault)
         leave_early(c, j)
@@ -1512,13 +1412,14 @@ def call_interpreter(c, o, first, j, count):
         leave_early(c, j)
         return
     with_register(c, X_TEST, 0, HAX, HAX)
-    fault = jump_if(c, ZERO)
+    went_on = jump_if(c, ZERO)
     with_immediate(c, 7, 0, HAX, 1)
-    first = jump_if(c, ZERO)
+    fault = jump_if(c, ZERO)
     leave_early(c, j + 1)
-    bind(c, first)
-    leave_early(c, j)
     bind(c, fault)
+    leave_early(c, j)
+    bind(c, went_on)
+    load_registers(c)
 
 
 def changes_segments(kind):

@@ -291,8 +291,6 @@ cdef struct Stub:       # what the way of an access through the TLB leads to whe
     u32 site
     u32 limit_site      # of the segment's check, 0 if it has none
     u32 resume
-    u32 changed         # registers, as masks: in which state the block is where it leaves for this way,
-    u32 held            # and where it comes back
     u32 op
     u32 seg
     u32 size
@@ -470,7 +468,10 @@ cdef class State:
     cdef u8 *code
     cdef u32 code_used
     cdef u32 code_start         # behind the way in and out
-    cdef u32 code_leave         # the way out
+    cdef u32 code_leave         # the way out,
+    cdef u32 code_leave_stored  # the same after a call, and routines that have
+    cdef u32 code_store         # the general registers stored in the record
+    cdef u32 code_load          # and loaded again
     cdef u32 linked             # bytes of a block's linked entry
     cdef u32 native_done        # operations that a block did which did not come to its end
     cdef u64 native_off         # of an operand that is being modified, in its segment
@@ -482,8 +483,6 @@ cdef class State:
     cdef u32 known_size
     cdef u32 host_flags
     cdef u32 carry_stands       # and whether CF is in cc_cf
-    cdef u32 held               # general registers, as a mask, that are in their host registers,
-    cdef u32 changed            # and that the record does not know yet
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied
