@@ -78,6 +78,9 @@ cdef void get_byte(State c, u32 number, u32 shift_, u32 reg) noexcept nogil
 cdef void load_homes(State c) noexcept nogil
 cdef void store_homes(State c) noexcept nogil
 cdef void put_word(State c, u32 number, u32 reg) noexcept nogil
+cdef void get_sized(State c, Op *o, u32 number, u32 shift_, u32 reg) noexcept nogil
+cdef void put_sized(State c, Op *o, u32 number, u32 shift_) noexcept nogil
+cdef void load_string(State c, u32 j, Op *o, u32 seg, u32 number, u32 reg) noexcept nogil
 cdef void store_registers(State c) noexcept nogil
 cdef void load_registers(State c) noexcept nogil
 cdef void call_out(State c, void *function) noexcept nogil

@@ -226,6 +226,26 @@ def put_byte(c, number, shift_):
         with_register(c, 0x88, 0, HAX, home(number))
 
 
+def get_sized(c, o, number, shift_, reg):
+    """A host register = a general register of the size of `o`, zero-extended."""
+    if o.size == 0:
+        get_byte(c, number, shift_, reg)
+    elif o.size == 1:
+        with_register(c, X_MOVZX16, 0, reg, home(number))
+    else:
+        get(c, number, reg)
+
+
+def put_sized(c, o, number, shift_):
+    """A general register of the size of `o` = AL, AX or EAX."""
+    if o.size == 0:
+        put_byte(c, number, shift_)
+    elif o.size == 1:
+        put_word(c, number, HAX)
+    else:
+        put(c, number, HAX)
+
+
 def store_registers(c):
     """The general registers to the record, before a call; the arguments come after, since they use homes."""
     call_near(c, c.code_store)
@@ -528,6 +548,22 @@ def load_frame(c, j, o):
     s.resume = c.code_used
 
 
+def load_string(c, j, o, seg, number, reg):
+    """`reg` = the item of a string instruction that ESI or EDI points at, which then moves on as DF says."""
+    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
+    s.seg = seg
+    s.reg = reg
+    get(c, number, HAX)
+    look_up(c, s, TLB_READ)
+    read_host(c, o.size, reg)
+    s.resume = c.code_used
+    load(c, HDX, field(c, cython.address(c.flags)))
+    with_immediate(c, 4, 0, HDX, F_DF)
+    shift(c, 5, 0, HDX, 9 - o.size)  # twice the size if it goes down, else 0
+    with_register(c, X_SUB, 0, home(number), HDX)
+    with_immediate(c, 0, 0, home(number), cython.cast(u64, 1) << o.size)
+
+
 def drop_stack(c, bytes_):
     """ESP += `bytes_`."""
     with_memory(c, X_LEA, 0, H15, H15, NO_REG, 0, bytes_)
@@ -548,6 +584,8 @@ def write_back(c, j, o):
     s: cython.pointer(Stub) = stub(c, STUB_WRITE_BACK, j, o)
     with_register(c, X_TEST, 1, H14, H14)
     s.site = jump_if(c, ZERO)
+    if o.size == 1:
+        put8(c, 0x66)
     with_memory(c, X_STORE if o.size else 0x88, 0, HAX, H14, NO_REG, 0, 0)
     s.resume = c.code_used
     c.host_flags = 0
@@ -557,7 +595,9 @@ def long_way_arguments(c, s):
     """Segment, offset, value and size for `mmu.read`, `mmu.read_to_modify` or `store_slowly`."""
     if s.kind == STUB_WRITE_BACK:
         load64(c, HDX, field(c, cython.address(c.native_off)))
-        with_register(c, X_STORE if s.size else X_MOVZX8, 0, HAX if s.size else HCX, HCX if s.size else HAX)
+        with_register(c, X_STORE, 0, HAX, HCX)
+        if s.size == 0:
+            with_register(c, X_MOVZX8, 0, HCX, HCX)
     else:
         with_register(c, X_STORE, 0, H14 if checked(s.seg) else HAX, HDX)
         if s.kind == STUB_MODIFY:
@@ -876,12 +916,7 @@ def count_to_ecx(c, o):
 
 def put_result(c, o):
     """The register of `o`, of its size, = EAX."""
-    if o.size == 0:
-        put_byte(c, o.reg, o.rsh)
-    elif o.size == 1:
-        put_word(c, o.reg, HAX)
-    else:
-        put(c, o.reg, HAX)
+    put_sized(c, o, o.reg, o.rsh)
     c.known = UNKNOWN
     c.carry_stands = 0
     c.host_flags = 0
@@ -890,13 +925,7 @@ def put_result(c, o):
 def call_shift(c, o):
     """Shifts and rotations that are too rare for code of their own."""
     count_to_ecx(c, o)
-    if o.size == 0:
-        get_byte(c, o.reg, o.rsh, HDX)
-    elif o.size == 1:
-        get(c, o.reg, HDX)
-        with_register(c, X_MOVZX16, 0, HDX, HDX)
-    else:
-        get(c, o.reg, HDX)
+    get_sized(c, o, o.reg, o.rsh, HDX)
     store_registers(c)
     constant(c, HSI, o.sub)
     constant(c, H8, o.size)
@@ -947,10 +976,7 @@ def traits(o):
     if (not o.isreg and o.addr != 2) or o.rep or o.lock:
         return READS | EXITS | CALLS
     if kind == ALU_RR or kind == ALU_RI or kind == ALU_RM or kind == ALU_MR or kind == ALU_MI:
-        if kind == ALU_MR or kind == ALU_MI:
-            if o.size == 1 or (o.size == 0 and kind == ALU_MR and o.rsh):
-                return READS | EXITS | CALLS
-        elif o.size != 2:
+        if o.size == 3 or (o.size == 0 and kind != ALU_MR and kind != ALU_MI):
             return READS | EXITS | CALLS
         return (
             SETS
@@ -1033,6 +1059,10 @@ def traits(o):
         return TOUCHES if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC else READS
     elif kind == ROL32_I or kind == ROR32_I:
         return TOUCHES
+    elif kind == LODS:
+        return EXITS
+    elif kind == SCAS:
+        return SETS | EXITS
     elif kind == BSWAP and o.size == 2:
         return 0
     elif o.size != 2:
@@ -1239,6 +1269,13 @@ def operation(c, o, first, j, count, live):
         load_operand(c, j, o, 2, H14)
         taken = prepare(c, o.sub)
         with_register(c, X_CMOV + taken, 0, home(o.reg), H14)
+    elif kind == LODS:
+        load_string(c, j, o, o.seg, RSI, HAX)
+        put_sized(c, o, RAX, 0)
+    elif kind == SCAS:
+        load_string(c, j, o, ES, RDI, HCX)
+        get_sized(c, o, RAX, 0, HAX)
+        arithmetic(c, 7, live, o.size)
     elif kind == LEAVE_FRAME:
         load_frame(c, j, o)
         with_memory(c, X_LEA, 0, H15, HBP, NO_REG, 0, 4)
@@ -1328,11 +1365,9 @@ def two_operands(c, o, j, live):
         else:
             load_to_modify(c, j, o)
         if kind == ALU_MI or kind == ADD32_MI or kind == CMP32_MI:
-            constant(c, HCX, o.imm)
-        elif size == 0:
-            get_byte(c, o.reg, o.rsh, HCX)
+            constant(c, HCX, o.imm & SIZE_MASK[size])
         else:
-            get(c, o.reg, HCX)
+            get_sized(c, o, o.reg, o.rsh, HCX)
         arithmetic(c, sub, live, size)
         if sub < 7:
             write_back(c, j, o)
@@ -1346,11 +1381,11 @@ def two_operands(c, o, j, live):
         or kind == XOR32_RM
         or kind == CMP32_RM
     ):
-        load_operand(c, j, o, 2, HCX)
-        get(c, o.reg, HAX)
-        arithmetic(c, sub, live, 2)
+        load_operand(c, j, o, size, HCX)
+        get_sized(c, o, o.reg, 0, HAX)
+        arithmetic(c, sub, live, size)
         if sub < 7:
-            put(c, o.reg, HAX)
+            put_sized(c, o, o.reg, 0)
         return
     two_registers(
         c,
@@ -1369,18 +1404,18 @@ def two_operands(c, o, j, live):
 
 
 def two_registers(c, o, sub, live, immediate):
-    """The same of a register of 32 bits and a second, or an immediate."""
-    if sub != 2 and sub != 3:
+    """The same of a register of 16 or 32 bits and a second, or an immediate."""
+    if sub != 2 and sub != 3 and o.size == 2:
         arithmetic_in_place(c, o, sub, live, immediate)
         return
-    get(c, o.reg, HAX)
+    get_sized(c, o, o.reg, 0, HAX)
     if immediate:
-        constant(c, HCX, o.imm)
+        constant(c, HCX, o.imm & SIZE_MASK[o.size])
     else:
-        get(c, o.rm, HCX)
-    arithmetic(c, sub, live, 2)
+        get_sized(c, o, o.rm, 0, HCX)
+    arithmetic(c, sub, live, o.size)
     if sub < 7:
-        put(c, o.reg, HAX)
+        put_sized(c, o, o.reg, 0)
 
 
 def call_interpreter(c, o, first, j, count):

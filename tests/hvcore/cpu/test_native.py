@@ -291,7 +291,20 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "CALL_M": "c706 087c0000 ff16", "SETCC_R": "0f92c4 0f9fc0", "CMOV_R": "0f46c1", "CMOV_M": "0f4c06", "BSWAP": "0fc8",
     "LEAVE_FRAME": "c9", "IMUL_RI": "6bc185", "IMUL_MI": "69067856 3412", "MUL_R": "f7e1", "MUL_R, IMUL": "f7e9",
     "MUL_M": "f726", "MUL_M, IMUL": "f72e", "SHLD_RI": "0fa4c805", "SHRD_RI": "0facc805", "SHLD_RC": "0fa5c8",
-    "SHRD_RC": "0fadc8", "NOP": "90 0f1f00",
+    "SHRD_RC": "0fadc8", "NOP": "90 0f1f00", "LODS": "ac 66ad ad", "SCAS": "ae 66af af",
+    "ALU_RR of 16 bits": "6601c8 6619ca", "ALU_RI of 16 bits": "6605 3412 6683d285",
+    "ALU_RM of 16 bits": "662b06 661316",
+    "ALU_MR of 16 bits": "662906 661106", "ALU_MI of 16 bits": "668106 3412 668316 85 66833e 80",
+    "ADD32_RR, its carry behind INC": "01c8 41 11ca", "SUB32_RI, its carry behind DEC": "2d 78563412 49 19ca",
+    "AND32_RR, its carry behind INC": "21c8 41 11ca", "ALU_RR, its carry behind INC": "11c8 41 4a 7200",
+    "ALU8_RI, its carry behind INC": "80d485 41 7200", "CMP32_RM, its carry behind DEC": "3b06 49 0f92c0",
+    "SHL32_I, its carry behind INC": "c1e003 41 11ca", "SAR32_I, its carry behind INC": "c1f803 41 0f92c2",
+    "MUL_R, its carry behind DEC": "f7e1 49 19ca", "IMUL32_RR, its carry behind INC": "0fafc1 41 11ca",
+    "INC32, the carry of before behind it": "40 11ca", "DEC32, twice": "40 48 49 7200",
+    "SHIFT_RC, its carry behind INC": "01c0 d3e0 41 11ca",
+    "SHIFT_RC, of 0, its carry behind INC": "01c0 b100 d3e0 41 11ca",
+    "ROL32_I, its carry behind INC": "01c8 c1c205 41 11ca", "ALU_RI, ADC of ESP": "01c8 83d401 19e0 29c4 01e1",
+    "INC32 of ESP": "44 4c c1e403 d1fc 0fafe1 8b26 8b7c2404",
 }  # fmt: skip
 VALUES = [0, 1, 5, 0x7F, 0x80, 0x85, 0x12345678, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
@@ -319,7 +332,7 @@ def test_an_operation_as_host_code_does_what_the_interpreter_does(flat: Bench, n
     for after in (0, 1):
         p.translate_after = after
         flat.load(code + b"\xf4")
-        for value, carry in itertools.product(VALUES, (0, 1, 0x8C4)):
+        for value, carry in itertools.product(VALUES, (0, 1, 0x8C4, 0x401)):
             flat.memory.write(0x9000, value.to_bytes(4, "little") * 8)
             for number, start in enumerate((value, 3, 0x87654321, 4, 0x8000, 0x9010, 0x9000, 0x9000)):
                 p.set_gpr(number, start)
@@ -343,9 +356,10 @@ FAULTS = {  # one that meets the page at 300000, behind INC EAX and SUB EDX, EAX
     "SBB to memory": "190d 00003000", "INC of memory": "ff05 00003000", "a push": "51",
     "a push of memory": "ff35 00003000",
     "a pop": "59", "a call": "e800000000", "an indirect call": "ff15 00003000", "a return": "c3", "LEAVE": "c9",
-    "an operation that is interpreted": "870d 00003000",
+    "an operation that is interpreted": "870d 00003000", "LODS": "ad", "SCAS": "af",
 }  # fmt: skip
 STACKED = ("a push", "a pop", "a call", "a return")
+STRINGS = ("LODS", "SCAS")
 
 
 @pytest.mark.parametrize("where", ["nowhere", "read-only"])
@@ -367,7 +381,7 @@ def test_a_fault_leaves_everything_as_before_its_instruction(what: str, where: s
             for number, start in enumerate(
                 (5, 6, 7, 8, 0x300008 if what in STACKED else 0x8000, 0x300000, 9, 10)
             ):
-                p.set_gpr(number, start)
+                p.set_gpr(number, 0x300000 if number > 5 and what in STRINGS else start)
             p.rflags = 0x8D7
             before = p.icount
             kind = go(bench)
