@@ -36,6 +36,13 @@ cdef enum:
     X_CMOV = 0x140      # and the condition
     X_SETCC = 0x190
 
+cdef enum:
+    OVERFLOW = 0            # conditions, as Jcc numbers them
+    CARRY_SET = 2
+    ZERO = 4
+    NOT_ZERO = 5
+    ABOVE = 7
+
 cdef void put8(State c, u32 value) noexcept nogil
 cdef void put32(State c, u64 value) noexcept nogil
 cdef void put64(State c, u64 value) noexcept nogil

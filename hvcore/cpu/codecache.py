@@ -12,11 +12,11 @@ Block 0 is never used: 0 means none.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import native
+    from cython.cimports.hvcore.cpu import native_arena
     from cython.cimports.hvcore.cpu.kinds import LEAVE
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import native
+    from hvcore.cpu import native_arena
     from hvcore.cpu.constants import *
 
 
@@ -94,7 +94,7 @@ def drop_page(c, page, first, last):
         if c.blocks[i].at <= last and c.blocks[i].at + c.blocks[i].length > first:
             unchain(c, i)
             c.blocks[i].valid = 0
-            native.unlink(c, i)
+            native_arena.unlink(c, i)
             for j in range(c.blocks[i].ops, c.blocks[i].ops + c.blocks[i].count):
                 c.ops[j].kind = LEAVE
         else:
@@ -119,4 +119,4 @@ def drop_all(c):
     c.blocks[0].link = 0  # what a run began with
     c.blocks_used = 1
     c.ops_used = 0
-    native.forget_all(c)
+    native_arena.forget_all(c)

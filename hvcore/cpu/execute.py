@@ -18,6 +18,7 @@ if cython.compiled:
         frames,
         mmu,
         native,
+        native_arena,
         operands,
         pending,
         sse,
@@ -26,7 +27,7 @@ if cython.compiled:
         x87,
     )
     from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.native import PARTIAL
+    from cython.cimports.hvcore.cpu.native_arena import PARTIAL
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import (
@@ -38,6 +39,7 @@ else:
         frames,
         mmu,
         native,
+        native_arena,
         operands,
         pending,
         sse,
@@ -49,7 +51,7 @@ else:
     from hvcore.cpu.state import State
 
     Op = object
-    PARTIAL = 1  # and what else `native` has is never there
+    PARTIAL = 1  # and no block is ever translated
 
 # The hit path of memory, inline
 
@@ -403,7 +405,7 @@ def build(c, eip):
     o: cython.pointer(Op)
     ended: u32 = 0
     block: s64
-    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or native.full(c):
+    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or native_arena.full(c):
         codecache.drop_all(c)
     mmu.fill_fetch_window(c, eip)
     first = at = c.fetch_at
@@ -1398,7 +1400,7 @@ def execute(c, j, end):
     from_eip: u64
     while True:
         if c.blocks[block].native and end - start == c.blocks[block].count:
-            left = native.enter(c, c.blocks[block].native)
+            left = native_arena.enter(c, c.blocks[block].native)
             if left == PARTIAL:
                 start = c.blocks[c.current].ops
                 leave_block(c, start, start + c.native_done, start + c.blocks[c.current].count)
@@ -1421,9 +1423,9 @@ def execute(c, j, end):
             return
         if c.blocks[block].native:
             if left:
-                native.link(c, left, block, c.eip, from_eip)
+                native_arena.link(c, left, block, c.eip, from_eip)
             elif c.blocks[block].mode & MODE_FLAT:
-                native.remember_jump(c, c.eip, block)
+                native_arena.remember_jump(c, c.eip, block)
         else:
             count_run(c, block)
         c.current = block

@@ -11,11 +11,11 @@ from hvcore.cpu.constants import KINDS
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, native, system, tasks, x87
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, native_arena, system, tasks, x87
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, native, system, tasks, x87
+    from hvcore.cpu import codecache, execute, flags, mmu, native_arena, system, tasks, x87
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -134,7 +134,7 @@ class Processor(State):
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
         self.taken_ports = self.taken_msrs = None
-        native.allow(self)
+        native_arena.allow(self)
         self.blocks_used = 1
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
