@@ -213,6 +213,34 @@ def table_entry(c, phys, n):
     return host_load(c, c.slots[slot].read + (phys & c.a20_mask) - c.slots[slot].first, n)
 
 
+def pae_paging(c, cr0, cr4):
+    """Whether PAE paging with PDPTE registers is on under these values of CR0 and CR4."""
+    return cr0 & CR0_PG and cr4 & CR4_PAE and not c.pdptes_in_memory
+
+
+def read_pdptes(c, cr3):
+    """Read the four entries of PAE's first table at CR3, for `latch_pdptes`; changes nothing the guest can see.
+
+    0 with #GP(0) if one that is present has a reserved bit (SDM vol. 3 §4.4.1).
+    """
+    i: u32
+    entry: u64
+    for i in range(4):
+        entry = table_entry(c, (cr3 & PAE_ROOT) + i * 8, 8)
+        if entry & PTE_P and entry & PDPTE_RESERVED:
+            exception(c, VEC_GP, 0)
+            return 0
+        c.pdptes_read[i] = entry
+    return 1
+
+
+def latch_pdptes(c):
+    """Put what `read_pdptes` read into the PDPTE registers, where walks find it."""
+    i: u32
+    for i in range(4):
+        c.pdptes[i] = c.pdptes_read[i]
+
+
 def reserved_in(c, entry):
     """Whether an entry of PAE has an address bit that does not exist, or NX that EFER does not enable."""
     return (entry & PAE_RESERVED) != 0 or (entry & NO_PAGE and not c.efer & EFER_NXE)
@@ -297,12 +325,15 @@ def walk(c, lin, access):
     if not c.cr0 & CR0_PG:
         return lin & M32 & c.a20_mask
     if n == 8:
-        pde = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, 8)
+        if c.pdptes_in_memory:
+            pde = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, 8)
+            if pde & PTE_P and pde & PDPTE_RESERVED:
+                page_fault(c, lin, access, 9)
+                return 0
+        else:
+            pde = c.pdptes[(lin >> 30) & 3]
         if not pde & PTE_P:
             page_fault(c, lin, access, 0)
-            return 0
-        if pde & PDPTE_RESERVED:
-            page_fault(c, lin, access, 9)
             return 0
         pde_at = (pde & PHYSICAL_PAGE) + ((lin >> 21) & 511) * 8
         pde = table_entry(c, pde_at, 8)

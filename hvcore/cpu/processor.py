@@ -170,6 +170,8 @@ class Processor(State):
         self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
         self.sysenter_cs = self.sysenter_esp = self.sysenter_eip = 0
         self.pat = PAT_POWER_ON
+        for i in range(4):
+            self.pdptes[i] = 0
         self.protected = 0
         mmu.set_cpl(self, 0)
         for i in range(6):
@@ -246,7 +248,10 @@ class Processor(State):
         return self.cr8
 
     def set_cr(self, number: cython.int, value) -> None:
-        """Set a control register as it is, without the checks of MOV; forgets what depends on it."""
+        """Set a control register as it is, without the checks of MOV; forgets what depends on it.
+
+        The PDPTE registers stay: see `set_pdpte` and `load_pdptes`.
+        """
         if number == 0:
             self.cr0 = value
             if not self.cr0 & CR0_PE:
@@ -263,6 +268,29 @@ class Processor(State):
             mmu.flush(self)
         else:
             self.cr8 = value
+
+    def pdpte(self, number: cython.int):
+        """PDPTE register 0 to 3: an entry of PAE's first table as it was latched (SDM vol. 3 section 4.4.1)."""
+        return self.pdptes[number & 3]
+
+    def set_pdpte(self, number: cython.int, value) -> None:
+        """Set a PDPTE register as it is."""
+        self.pdptes[number & 3] = value
+        mmu.flush(self)
+
+    def load_pdptes(self) -> bool:
+        """Load the PDPTE registers from the table at CR3, if PAE paging is on.
+
+        False: an entry that is present has a reserved bit. Then nothing has changed.
+        """
+        if not mmu.pae_paging(self, self.cr0, self.cr4):
+            return True
+        if not mmu.read_pdptes(self, self.cr3):
+            self.fault = FAULT_NONE
+            return False
+        mmu.latch_pdptes(self)
+        mmu.flush(self)
+        return True
 
     def dr(self, number: cython.int):
         """Debug register 0 to 7."""

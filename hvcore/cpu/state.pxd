@@ -346,6 +346,7 @@ cdef class State:
     cdef u32 sysenter_esp
     cdef u32 sysenter_eip
     cdef u64 pat
+    cdef u64[4] pdptes          # PAE's first table, as it was when CR3 was loaded
     # the model
     cdef u32 signature
     cdef u32 features           # CPUID leaf 1, EDX
@@ -444,6 +445,8 @@ cdef class State:
     cdef u32 large_pages        # some translation since the last flush was of a large page:
     cdef u8[1024] large_region  # in which 4 MiB of the linear addresses
     cdef u64 fault_address
+    cdef public u32 pdptes_in_memory    # PAE's first table is read by every walk, as the other two
+    cdef u64[4] pdptes_read     # on their way to `pdptes`
     cdef u32 aligning           # CR0.AM and EFLAGS.AC at CPL 3: a misaligned access faults
     cdef u32 watching           # DR7 enables a data breakpoint
     cdef u32 watch_hit          # data breakpoints that the current instruction met, as in DR6

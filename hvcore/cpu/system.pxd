@@ -23,7 +23,7 @@ cdef u32 intercepted(State c, u32 port, u32 n) noexcept nogil
 cdef void describe_port_access(State c, Op *o, u32 port, u32 read) noexcept nogil
 cdef u64 selector_operand(State c, Op *o) noexcept nogil
 cdef void store_word(State c, Op *o, u64 value) noexcept nogil
-cdef u32 directory_pointers_valid(State c, u64 cr3, u64 cr4) noexcept nogil
+cdef u32 load_pdptes(State c, u64 cr0, u64 cr3, u64 cr4) noexcept nogil
 cdef u32 has_msr(State c, u32 index) noexcept nogil
 cdef u64 read_msr(State c, u32 index) noexcept nogil
 cdef u32 pat_valid(u64 value) noexcept nogil

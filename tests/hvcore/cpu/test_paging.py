@@ -311,6 +311,7 @@ class Pae(Bench):
         p.efer = 0x800
         p.set_cr(3, POINTERS)
         p.set_cr(0, PG | 0x11)
+        p.load_pdptes()
 
     def quad(self, at: int, value: int) -> None:
         self.memory.write(at, struct.pack("<Q", value))
@@ -369,6 +370,95 @@ def test_a_reserved_bit_in_the_first_table_refuses_the_load_of_cr3() -> None:
     assert (bench.processor.exit.vector, bench.processor.exit.error_code) == (14, 0x10)
 
 
+HIGH = 0x4000_0000  # the second entry of the first table
+LOAD_HIGH = "a1 00000040 f4"
+
+
+def second_directory(bench: Pae, frame: int = 0x200000) -> None:
+    """Map HIGH by the second entry, which no register knows yet."""
+    bench.quad(PAE_DIRECTORY + 0x1000, frame | P | W | PS)
+    bench.quad(POINTERS + 8, PAE_DIRECTORY + 0x1000 | P)
+
+
+def test_the_first_table_is_read_when_cr3_is_loaded_and_not_by_walks() -> None:
+    bench = Pae()
+    bench.write(0x200000, struct.pack("<I", 0x1234))
+    second_directory(bench)
+    assert bench.faults(LOAD_HIGH) == (14, 0, HIGH)
+    bench.processor.flush_tlb()
+    assert bench.faults(LOAD_HIGH) == (14, 0, HIGH)
+    assert bench.run(bytes.fromhex("0f20d8 0f22d8" + LOAD_HIGH)) == ExitKind.HLT
+    assert bench.processor.gpr(EAX) == 0x1234
+    assert [bench.processor.pdpte(i) for i in range(2)] == [PAE_DIRECTORY | P, PAE_DIRECTORY + 0x1000 | P]
+    bench.quad(POINTERS, 0)
+    bench.quad(POINTERS + 8, 0)
+    bench.processor.flush_tlb()
+    assert bench.run(bytes.fromhex(LOAD_HIGH)) == ExitKind.HLT
+
+
+def test_a_walk_that_reads_the_first_table_sees_its_reserved_bits() -> None:
+    """As in a guest of SVM with nested paging (APM vol. 2 section 15.25.10)."""
+    bench = Pae()
+    bench.processor.pdptes_in_memory = 1
+    bench.write(0x200000, struct.pack("<I", 0x1234))
+    second_directory(bench)
+    assert bench.run(bytes.fromhex(LOAD_HIGH)) == ExitKind.HLT
+    bench.quad(POINTERS + 8, PAE_DIRECTORY + 0x1000 | P | W)
+    bench.processor.flush_tlb()
+    assert bench.faults(LOAD_HIGH) == (14, 9, HIGH)
+    assert bench.run(bytes.fromhex("0f20d8 0f22d8 f4")) == ExitKind.HLT  # and the load of CR3 does not
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "reloads"),
+    [
+        (0, 0x6000_0000, True),  # CD and NW
+        (0, 0x4000_0000, True),
+        (0, 1 << 16, False),  # WP
+        (0, 8, False),  # TS
+        (4, 0x80, True),  # PGE
+        (4, 0x10, True),  # PSE
+        (4, 0, False),
+        (4, 4, False),  # TSD
+    ],
+)
+def test_only_some_bits_of_cr0_and_cr4_load_the_pdpte_registers_by_their_change(
+    number: int, change: int, reloads: bool
+) -> None:
+    bench = Pae()
+    second_directory(bench)
+    old = bench.processor.cr(number)
+    read, write = ("0f20c0", "0f22c0") if number == 0 else ("0f20e0", "0f22e0")
+    xor = "35" + struct.pack("<I", change).hex()
+    assert bench.run(bytes.fromhex(read + xor + write + "f4")) == ExitKind.HLT
+    assert bench.processor.cr(number) == old ^ change
+    assert bool(bench.processor.pdpte(1)) == reloads
+    bench.quad(POINTERS + 8, 2 | P)
+    if reloads:
+        assert bench.faults(read + xor + write)[:2] == (13, 0)
+        assert bench.processor.cr(number) == old ^ change
+        assert bench.processor.pdpte(1) == PAE_DIRECTORY + 0x1000 | P
+    else:
+        assert bench.run(bytes.fromhex(read + xor + write + "f4")) == ExitKind.HLT
+
+
+def test_turning_pae_paging_on_loads_the_pdpte_registers_whichever_bit_is_the_last() -> None:
+    for last in ("pg", "pae"):
+        bench = Pae()
+        second_directory(bench)
+        if last == "pg":
+            bench.processor.set_cr(0, 0x11)
+            bench.load(bytes.fromhex("0f20c0 0d00000080 0f22c0 f4"))
+        else:
+            bench.processor.set_cr(4, PSE)
+            bench.write(0x7C00, bytes.fromhex("0f20e0 83c820 0f22e0 f4"))
+            bench.quad(POINTERS + 0x20, P | W | PS)  # 32 MiB is where the two ways of paging share no entry
+            bench.quad(PAE_DIRECTORY + 8 * 16, P | W | PS)
+            bench.processor.rip = 0x200_7C00
+        assert bench.run() == ExitKind.HLT
+        assert bench.processor.pdpte(1) == PAE_DIRECTORY + 0x1000 | P
+
+
 def test_ram_above_four_gibibytes_is_reached_through_pae_and_through_pse36() -> None:
     bench = Pae((3 << 30) + (4 << 20))
     high = 1 << 32
@@ -401,6 +491,7 @@ def test_pae_pages_and_no_execute(paged: Paged) -> None:
     p.efer = 0x800
     p.set_cr(3, pointers)
     p.set_cr(0, PG | 0x11)
+    p.load_pdptes()
     paged.write(0x1000, bytes.fromhex("a1 00002000 f4"))  # a load from the second 2 MiB: allowed
     p.rip = 0x1000
     assert paged.run() == ExitKind.HLT

@@ -11,7 +11,7 @@ from hvcore.svm import capabilities as cap
 from hvcore.svm.backend import IOPM_BASE, MSRPM_BASE, SvmBackend
 from hvcore.svm.vmcb import Control, Field, Intercept3, Intercept4, Save, Vintr
 from tests.hvcore.cpu.bench import EAX, EBX, ECX, EDX
-from tests.hvcore.vendor_bench import HANDLERS, NOTHING, Guest
+from tests.hvcore.vendor_bench import DIRECTORY, HANDLERS, NOTHING, POINTERS, Guest
 
 WORDS = {
     Control.INTERCEPT_CR: cap.INTERCEPT_CR,
@@ -480,6 +480,34 @@ def test_nested_paging_makes_no_memory_an_exit(guest: Guest, on: bool) -> None:
         assert info(guest) == (0x1_0000_0004, NOTHING)
     else:
         assert guest.cpu.gpr(EAX) == 0xFFFF_FFFF
+
+
+HIGH = "a1 00000040 f4"  # MOV EAX, [40000000h]: by the second PDPE
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["1", "0"])
+def test_with_nested_paging_the_walk_reads_the_pdpes_and_without_it_vmrun_and_mov_to_cr3_do(
+    guest: Guest, on: bool
+) -> None:
+    guest.gates()
+    guest.backend.vmcb.write(Control.NP_ENABLE, on)
+    guest.put(Control.INTERCEPT_EXCEPTION, 1 << 13 | 1 << 14)
+    guest.pae()
+    assert code(guest, "f4") == HLT
+    # MOV [POINTERS + 8], DIRECTORY | P
+    store = f"c705 {(POINTERS + 8).to_bytes(4, 'little').hex()} {(DIRECTORY | 1).to_bytes(4, 'little').hex()}"
+    assert code(guest, store + HIGH) == (HLT if on else EXCEPTION + 14)
+    assert code(guest, HIGH) == HLT  # VMRUN has read it
+    guest.bench.write(POINTERS + 8, (DIRECTORY | 3).to_bytes(8, "little"))
+    assert code(guest, "f4") == (HLT if on else VMRUN_REFUSED)
+    if on:
+        assert code(guest, "0f20d8 0f22d8 f4") == HLT
+        assert code(guest, HIGH) == EXCEPTION + 14
+        assert info(guest)[0] == 9
+    else:
+        guest.bench.write(POINTERS + 8, bytes(8))
+        store = f"c605 {(POINTERS + 8).to_bytes(4, 'little').hex()} 03"
+        assert code(guest, store + "0f20d8 0f22d8 f4") == EXCEPTION + 13
 
 
 @pytest.mark.parametrize(
