@@ -76,6 +76,13 @@ class Refused(Exception):  # noqa: N818  (never leaves this package)
         self.error = error
 
 
+def uses_ept(vmcs: Vmcs) -> bool:
+    """Tell whether "enable EPT" is 1 and the secondary controls count."""
+    v = vmcs.values
+    secondary = v[Field.PROCESSOR_CONTROLS] & Proc.SECONDARY and v[Field.SECONDARY_CONTROLS]
+    return bool(secondary & Secondary.EPT)
+
+
 def check_controls(vmcs: Vmcs) -> None:
     """Section 27.2.1, all but the interruption information."""
 
@@ -424,15 +431,15 @@ def check_event_against_state(kind: int, flags: int, blocking: int, pin: int) ->
 
 
 def _check_pdptes(vmcs: Vmcs) -> None:
-    """Section 27.3.1.6: only under PAE paging with EPT."""
+    """Section 27.3.1.6, under PAE paging with EPT; without EPT those in memory are checked when they are loaded."""
     v = vmcs.values
     read = vmcs.read
     if not read(Field.GUEST_CR0) & CR0_PG or not read(Field.GUEST_CR4) & CR4_PAE:
         return
-    if v[Field.ENTRY_CONTROLS] & Entry.IA32E_GUEST:
+    if v[Field.ENTRY_CONTROLS] & Entry.IA32E_GUEST or not uses_ept(vmcs):
         return
     for field in (Field.GUEST_PDPTE0, Field.GUEST_PDPTE1, Field.GUEST_PDPTE2, Field.GUEST_PDPTE3):
-        entry = v[field]
+        entry = read(field)
         if entry & 1 and (entry & 0x1E6 or entry & ~ADDRESS_MASK):
             raise Refused(EntryFailure.PDPTE, "a PDPTE")
 

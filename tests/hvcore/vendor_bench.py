@@ -77,9 +77,9 @@ class Guest:
         self.cpu.set_cr(3, DIRECTORY)
         self.cpu.set_cr(0, 0x8000_0011)
 
-    def pae(self, second: int = 0) -> None:
-        """Identity for the first 2 MiB by a large page; `second` is the second entry of the first table."""
-        self.bench.write(POINTERS, b"".join(entry.to_bytes(8, "little") for entry in (DIRECTORY | 1, second, 0, 0)))
+    def pae(self) -> None:
+        """Identity for the first 2 MiB by a large page, the first of 512; no PDPTE is loaded yet."""
+        self.bench.write(POINTERS, (DIRECTORY | 1).to_bytes(32, "little"))
         self.bench.write(DIRECTORY, (0x83).to_bytes(8, "little"))
         self.cpu.set_cr(3, POINTERS)
         self.cpu.set_cr(4, 0x20)

@@ -13,7 +13,7 @@ from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.capabilities import Entry, Exit, Pin, Proc, Secondary
 from hvcore.vmx.vmcs import Field, InstructionError
 from tests.hvcore.cpu.bench import EAX, EBX, ECX
-from tests.hvcore.vendor_bench import HANDLERS, NOTHING, Guest
+from tests.hvcore.vendor_bench import DIRECTORY, HANDLERS, NOTHING, POINTERS, Guest
 
 PIN, PROC, SECOND = Field.PIN_BASED_CONTROLS, Field.PROCESSOR_CONTROLS, Field.SECONDARY_CONTROLS
 EXIT, ENTRY = Field.EXIT_CONTROLS, Field.ENTRY_CONTROLS
@@ -268,6 +268,67 @@ def test_no_memory_is_an_ept_violation_or_an_empty_bus(guest: Guest, on: bool) -
     else:
         assert guest.cpu.gpr(EAX) == 0xFFFF_FFFF
         assert reason(guest, "a3 00002000 f4") == HLT
+
+
+HIGH = "a1 00000040 f4"  # MOV EAX, [40000000h]: by the second PDPTE
+LOAD_CR3 = "0f20d8 0f22d8"
+
+
+def pdptes(guest: Guest) -> list[int]:
+    return [guest.field(Field.GUEST_PDPTE0 + 2 * i) for i in range(4)]
+
+
+def test_with_ept_an_entry_takes_the_pdptes_from_their_fields_and_an_exit_leaves_there_what_the_guest_loaded(
+    guest: Guest,
+) -> None:
+    guest.pae()
+    guest.bench.write(POINTERS, bytes(32))
+    guest.backend.vmcs.write(Field.GUEST_PDPTE0, DIRECTORY | 1)
+    guest.set(Field.EXCEPTION_BITMAP, 1 << 14)
+    assert reason(guest, HIGH) == EXCEPTION
+    guest.backend.vmcs.write(Field.GUEST_PDPTE1, DIRECTORY | 1)
+    assert reason(guest, HIGH) == HLT
+    guest.bench.write(
+        POINTERS, (DIRECTORY | 1).to_bytes(24, "little") + (DIRECTORY | 9).to_bytes(8, "little")
+    )
+    assert reason(guest, HIGH) == HLT
+    assert reason(guest, LOAD_CR3 + "f4") == HLT
+    assert pdptes(guest) == [DIRECTORY | 1, 0, 0, DIRECTORY | 9]
+    assert reason(guest, HIGH) == EXCEPTION
+    guest.backend.vmcs.clear()
+    assert pdptes(guest) == [DIRECTORY | 1, 0, 0, DIRECTORY | 9]
+
+
+def test_without_ept_an_entry_takes_the_pdptes_from_memory(guest: Guest) -> None:
+    guest.pae()
+    guest.set(SECOND, Secondary.UNRESTRICTED_GUEST | Secondary.EPT, False)
+    guest.backend.vmcs.write(Field.GUEST_PDPTE3, 3)  # of no account
+    guest.bench.write(POINTERS + 8, (DIRECTORY | 1).to_bytes(8, "little"))
+    assert reason(guest, HIGH) == HLT
+    guest.bench.write(POINTERS + 8, (DIRECTORY | 3).to_bytes(8, "little"))
+    assert reason(guest, HIGH) == 0x8000_0021
+    assert guest.field(Field.EXIT_QUALIFICATION) == 2
+
+
+@pytest.mark.parametrize("how", ["emulated", "saved"])
+def test_the_pdptes_follow_a_guest_that_the_hypervisor_emulates_or_puts_back(guest: Guest, how: str) -> None:
+    guest.pae()
+    guest.bench.write(POINTERS + 8, (DIRECTORY | 1).to_bytes(8, "little"))
+    guest.backend.vmcs.write(Field.GUEST_PDPTE0, DIRECTORY | 1)
+    if how == "emulated":
+        guest.set(PROC, Proc.CR3_LOAD)
+        guest.set(PROC, Proc.CR3_STORE, False)
+        assert reason(guest, LOAD_CR3 + HIGH) == CR
+        guest.backend.handle()
+        guest.enter()
+    else:
+        guest.enter(LOAD_CR3 + "f4")
+        state = guest.backend.save()
+        guest.backend.reset()
+        guest.backend.load(state)
+        assert reason(guest, HIGH) == HLT
+    assert guest.field(Field.EXIT_REASON) == HLT
+    assert pdptes(guest)[:2] == [DIRECTORY | 1] * 2
 
 
 @shows(SECOND, Secondary.DESCRIPTOR_TABLE)
