@@ -94,7 +94,7 @@ class Intercepts:
         self.pushf = False
         self.popf = False
         self.icebp = False
-        self.vm_instructions = 0  # bits 0-7 for 0F 01 C0 to C7, 8-15 for 0F 01 D8 to DF
+        self.vm_instructions = 0  # a bit for each `VmInstruction`: it exists, and stops
         self.ferr = False  # an x87 instruction waits for somebody to take notice of FERR#
         self.software_interrupt = False
         self.descriptor_table = 0  # a bit for each `DescriptorTable`

@@ -194,6 +194,14 @@ cdef enum:
     TASK_GATE = 3
 
 cdef enum:
+    VMREAD = 16         # as `VmInstruction` numbers them
+    VMWRITE = 17
+    VMPTRLD = 18        # no prefix; with 66 it is VMCLEAR, with F3 VMXON
+    VMPTRST = 21
+    INVEPT = 22
+    INVVPID = 23
+
+cdef enum:
     SPECIAL_SHADOW = 1
     SPECIAL_TRAP = 2
     SPECIAL_INJECT = 4
@@ -419,7 +427,7 @@ cdef class State:
     cdef u32 on_pushf
     cdef u32 on_popf
     cdef u32 on_icebp
-    cdef u32 on_vm_instructions     # bits of 0F 01 C0 + 0 to 7 and D8 + 0 to 7
+    cdef u32 on_vm_instructions     # a bit for each of VmInstruction
     cdef u32 on_ferr
     cdef u32 on_nmi
     cdef u32 nmi_virtual        # the pin is not blocked when the guest's NMIs are

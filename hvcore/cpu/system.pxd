@@ -17,6 +17,7 @@ cdef u64 control_register(State c, u32 number) noexcept nogil
 cdef u32 msr_intercepted(State c, u32 index, u32 write) noexcept nogil
 cdef void access_msr(State c, Op *o) noexcept nogil
 cdef u32 descriptor_access(State c, Op *o, u32 which) noexcept nogil
+cdef void describe_operand(State c, Op *o) noexcept nogil
 cdef void vm_instruction(State c, Op *o) noexcept nogil
 cdef void note_debug(State c, u32 bits) noexcept nogil
 cdef u32 intercepted(State c, u32 port, u32 n) noexcept nogil

@@ -399,21 +399,44 @@ def access_register(c, o, kind, number, mask):
         c.info.mov = 1
 
 
+def describe_operand(c, o):
+    """The facts of a memory operand, or that there is none, as VMX's instruction information has them."""
+    c.info.address_size = 1 << o.addr
+    c.info.segment = o.seg
+    c.info.memory = not o.isreg
+    c.info.base = o.base
+    c.info.index = o.index
+    c.info.scale = o.scale
+    c.info.displacement = o.disp
+
+
 def vm_instruction(c, o):
-    """VMCALL, and VMRUN to INVLPGA: they do not exist, but a backend may want to see them (APM vol. 3 ch. 4)."""
-    which: u32 = (o.modrm & 7) + (8 if o.kind == VM_INSTRUCTION else 0)
-    if which != 1 and which != 9:  # all but VMCALL and VMMCALL
+    """The instructions of VMX and SVM: those that the backend wants to see exist, and stop.
+
+    SVM's check the privilege level first (APM vol. 2 section 15.9), VMX's exit whatever it is (SDM vol. 3 ch. 31). Both
+    want protected mode, save VMCALL and VMMCALL.
+    """
+    which: u32 = o.sub
+    if o.kind == VM_CALL:
+        which = o.modrm & 7
+    elif o.kind == VM_INSTRUCTION:
+        which = 8 + (o.modrm & 7)
+    if not (c.on_vm_instructions >> which) & 1:
+        mmu.exception_plain(c, VEC_UD)
+        return
+    if which != 1 and which != 9:  # VMCALL and VMMCALL
         if not c.protected:
             mmu.exception_plain(c, VEC_UD)
             return
-        if not privileged(c):
+        if 8 <= which < 16 and not privileged(c):
             return
-    if (c.on_vm_instructions >> which) & 1:
-        stop(c, EXIT_VM_INSTRUCTION, o)
-        c.info.number = which
-        c.info.linear_address = c.regs[RAX]
-    else:
-        mmu.exception_plain(c, VEC_UD)
+    stop(c, EXIT_VM_INSTRUCTION, o)
+    c.info.number = which
+    c.info.linear_address = c.regs[RAX]
+    if which >= VMREAD:
+        describe_operand(c, o)
+        c.info.gpr = o.rm
+        c.info.second_gpr = o.reg
 
 
 def descriptor_access(c, o, which):
@@ -421,16 +444,10 @@ def descriptor_access(c, o, which):
     if not (c.on_descriptor_table >> which) & 1:
         return 0
     stop(c, EXIT_DESCRIPTOR_TABLE, o)
+    describe_operand(c, o)
     c.info.number = which
     c.info.size = 1 << o.size
-    c.info.address_size = 1 << o.addr
-    c.info.segment = o.seg
-    c.info.memory = not o.isreg
     c.info.gpr = o.reg
-    c.info.base = o.base
-    c.info.index = o.index
-    c.info.scale = o.scale
-    c.info.displacement = o.disp
     return 1
 
 
@@ -554,7 +571,7 @@ def execute(c, o):
             c.info.linear_address = value
         else:
             mmu.flush_page(c, value)
-    elif kind == VM_CALL or kind == VM_INSTRUCTION:
+    elif kind == VM_CALL or kind == VM_INSTRUCTION or kind == VMX_R or kind == VMX_M:
         vm_instruction(c, o)
     elif kind == CLTS:
         if privileged(c):

@@ -24,7 +24,7 @@ from hvcore.vmx.exits import (
     INFO_VECTOR,
     EntryFailure,
 )
-from hvcore.vmx.record import MONITOR_TRAP, Recorder
+from hvcore.vmx.record import MONITOR_TRAP, VMX_REASONS, Recorder
 from hvcore.vmx.vmcs import Field, Vmcs, VmxAbort
 
 _ENTRY_INFO: Final = Field.ENTRY_INTERRUPTION_INFO
@@ -39,7 +39,7 @@ MSR_X2APIC: Final = range(0x800, 0x900)
 OTHER_MSRS: Final = b"\xff" * 1024
 """The bitmap has no bits for C001_0000h to C001_1FFFh: they exit."""
 DESCRIPTOR_INSTRUCTIONS: Final = 0xFF
-VMCALL: Final = 1 << 1
+VM_INSTRUCTIONS: Final = sum(1 << which for which in VMX_REASONS)
 
 SWAPPED: Final = (
     (Field.GUEST_EFER, Entry.LOAD_EFER, Exit.SAVE_EFER),
@@ -124,7 +124,7 @@ class VmEntry:
         intercepts.rdtsc = bool(proc & Proc.RDTSC)
         intercepts.pause = bool(proc & Proc.PAUSE)
         intercepts.wbinvd = bool(secondary & Secondary.WBINVD)
-        intercepts.vm_instructions = VMCALL
+        intercepts.vm_instructions = VM_INSTRUCTIONS
         intercepts.descriptor_table = DESCRIPTOR_INSTRUCTIONS if secondary & Secondary.DESCRIPTOR_TABLE else 0
         intercepts.task_switch = intercepts.cpuid = intercepts.invd = True
         intercepts.rdmsr = intercepts.wrmsr = True

@@ -138,6 +138,11 @@ def memory_operand_info(address_size: int, segment: int, base: int, index: int, 
     return info | (1 << 27 if base > 15 else base << 23)
 
 
+# Instruction information for VMREAD and VMWRITE (table 28-14), INVEPT and INVVPID (28-9); without the second register
+# for VMCLEAR, VMPTRLD, VMPTRST and VMXON (28-13). In the first two it names the register with the field's encoding.
+INFO_SECOND_REGISTER_SHIFT: Final = 28
+
+
 # Control-register accesses (table 28-3).
 CR_NUMBER: Final = 0xF
 CR_TYPE_SHIFT: Final = 4

@@ -413,8 +413,32 @@ def test_a_privileged_svm_instruction_faults_before_its_intercept(guest: Guest) 
     guest.cpu.set_segment(2, 0x13, 0, 0xFFFFFFFF, 0xC0F3)
     guest.cpu.set_segment(1, 0x0B, 0, 0xFFFFFFFF, 0xC0FB)
     guest.put(Control.INTERCEPT_EXCEPTION, 1 << 13 | 1 << 6)
-    assert code(guest, "0f01da") == EXCEPTION + 13
+    for instruction in ("0f01d8", "0f01da", "0f01db", "0f01dc", "0f01dd", "0f01de"):
+        assert code(guest, instruction) == EXCEPTION + 13
     assert code(guest, "0f01d9") == 0x81  # VMMCALL is for everybody
+
+
+def test_outside_protected_mode_only_vmmcall_is_intercepted(guest: Guest) -> None:
+    guest.put(Control.INTERCEPT_EXCEPTION, 1 << 6)
+    guest.put(Control.INTERCEPT_3, Intercept3.INVLPGA)
+    guest.cpu.set_cr(0, 0x10)
+    for number in range(8):
+        assert code(guest, f"0f01{0xD8 + number:x}") == (0x81 if number == 1 else EXCEPTION + 6)
+
+
+def test_an_instruction_of_vmx_is_undefined(guest: Guest) -> None:
+    guest.put(Control.INTERCEPT_EXCEPTION, 1 << 6)
+    for instruction in (
+        "0f01c1",
+        "0f01c2",
+        "0f78c3",
+        "0f79f1",
+        "0fc733",
+        "660fc733",
+        "f30fc733",
+        "660f38800b",
+    ):
+        assert code(guest, instruction) == EXCEPTION + 6
 
 
 @shows(Control.INTERCEPT_4, Intercept4.ICEBP)

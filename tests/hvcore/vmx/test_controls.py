@@ -563,12 +563,92 @@ def test_host_cr0_and_cr4_are_what_the_fixed_bit_msrs_say(number: int, field: in
 # What exits whatever the controls say, and what else an exit records
 
 
-def test_vmcall_always_exits_and_is_undefined_to_the_guest(guest: Guest) -> None:
+VMX_INSTRUCTIONS = [
+    ("0f01c1", 18, 0, None),  # VMCALL
+    ("0f01c2", 20, 0, None),  # VMLAUNCH
+    ("0f01c3", 24, 0, None),  # VMRESUME
+    ("0f01c4", 26, 0, None),  # VMXOFF
+    ("660fc733", 19, 0, 1 << 7 | 3 << 15 | 1 << 22 | 3 << 23),  # VMCLEAR [EBX]
+    ("0fc735 10000000", 21, 0x10, 1 << 7 | 3 << 15 | 1 << 22 | 1 << 27),  # VMPTRLD [10h]
+    ("0fc77c88f0", 22, 2**64 - 16, 2 | 1 << 7 | 3 << 15 | 1 << 18 | 0 << 23),  # VMPTRST [EAX+4*ECX-16]
+    ("f30fc73424", 27, 0, 1 << 7 | 2 << 15 | 1 << 22 | 4 << 23),  # VMXON [ESP]
+    ("0f78c3", 23, 0, 3 << 3 | 1 << 10 | 0 << 28),  # VMREAD EBX, EAX
+    ("0f7856 7f", 23, 0x7F, 1 << 7 | 3 << 15 | 1 << 22 | 6 << 23 | 2 << 28),  # VMREAD [ESI+7Fh], EDX
+    ("0f79f1", 25, 0, 1 << 3 | 1 << 10 | 6 << 28),  # VMWRITE ESI, ECX
+    ("6567 0f790f", 25, 0, 0 << 7 | 5 << 15 | 1 << 22 | 3 << 23 | 1 << 28),  # VMWRITE ECX, GS:[BX]
+    ("660f38800b", 50, 0, 1 << 7 | 3 << 15 | 1 << 22 | 3 << 23 | 1 << 28),  # INVEPT ECX, [EBX]
+    ("660f38813b", 53, 0, 1 << 7 | 3 << 15 | 1 << 22 | 3 << 23 | 7 << 28),  # INVVPID EDI, [EBX]
+]
+
+
+def ring_3(guest: Guest) -> None:
+    guest.cpu.set_segment(2, 0x13, 0, 0xFFFFFFFF, 0xC0F3)
+    guest.cpu.set_segment(1, 0x0B, 0, 0xFFFFFFFF, 0xC0FB)
+
+
+@pytest.mark.parametrize("cpl", [0, 3])
+@pytest.mark.parametrize(("code", "expected", "qualification", "info"), VMX_INSTRUCTIONS)
+def test_an_instruction_of_vmx_always_exits_and_is_undefined_to_the_guest(
+    guest: Guest, code: str, expected: int, qualification: int, info: int | None, cpl: int
+) -> None:
     guest.gates()
-    assert reason(guest, "0f01c1") == 18
+    if cpl:
+        ring_3(guest)
+    assert reason(guest, code) == expected
+    assert guest.field(Field.EXIT_QUALIFICATION) == qualification
+    assert guest.field(Field.EXIT_INSTRUCTION_LENGTH) == len(bytes.fromhex(code))
+    if info is not None:
+        assert guest.field(Field.EXIT_INSTRUCTION_INFO) == info
+    assert guest.cpu.rip == 0x7C00
     guest.backend.handle()
-    guest.enter()
-    assert (guest.field(Field.EXIT_REASON), guest.cpu.rip) == (HLT, HANDLERS + 16 * 6)
+    assert guest.field(Field.ENTRY_INTERRUPTION_INFO) == 0x8000_0306  # #UD
+    if not cpl:
+        guest.enter()
+        assert (guest.field(Field.EXIT_REASON), guest.cpu.rip) == (HLT, HANDLERS + 16 * 6)
+
+
+@pytest.mark.parametrize("mode", ["real", "virtual 8086"])
+@pytest.mark.parametrize(("code", "expected"), [entry[:2] for entry in VMX_INSTRUCTIONS])
+def test_outside_protected_mode_only_vmcall_exits(guest: Guest, code: str, expected: int, mode: str) -> None:
+    guest.set(Field.EXCEPTION_BITMAP, 1 << 6)
+    if mode == "real":
+        guest.cpu.set_cr(0, 0x10)
+    else:
+        guest.cpu.rflags = 0x2_0002
+        for i in range(6):
+            guest.cpu.set_segment(i, 0, 0, 0xFFFF, 0xF3)
+    assert reason(guest, code) == (18 if expected == 18 else EXCEPTION)
+    if expected != 18:
+        assert guest.field(Field.EXIT_INTERRUPTION_INFO) == 0x8000_0306
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "0f37",  # GETSEC: there is no CR4.SMXE
+        "0f01d4",  # VMFUNC: "enable VM functions" is 0
+        "0f01d1",  # XSETBV: there is no CR4.OSXSAVE
+        "660f78c3",  # 66, F2 and F3 make something else of these opcodes
+        "f20f79f1",
+        "f20fc733",
+        "f30fc73b",
+        "660fc73b",
+        "0f38800b",
+        "f30f38810b",
+        "660f3880c1",  # INVEPT of a register
+        "660f38820b",  # INVPCID
+        "0fc7f0",  # RDRAND
+        "f00f78c3",  # LOCK
+        "f00fc733",
+        "0f01c0",
+        "0f01c5",
+        "0f01d8",  # VMRUN
+    ],
+)
+def test_what_is_no_instruction_of_vmx_here_is_undefined_and_does_not_exit(guest: Guest, code: str) -> None:
+    guest.gates()
+    assert reason(guest, code) == HLT
+    assert guest.cpu.rip == HANDLERS + 16 * 6
 
 
 def test_a_reflected_exception_does_not_exit_again(guest: Guest) -> None:
