@@ -113,7 +113,7 @@ def check_controls(vmcs: Vmcs) -> None:
     if proc & Proc.NMI_WINDOW and not pin & Pin.VIRTUAL_NMI:
         refuse("NMI-window exiting without virtual NMIs")
     if secondary & Secondary.EPT:
-        _check_ept_pointer(v[Field.EPT_POINTER])
+        check_ept_pointer(v[Field.EPT_POINTER])
     if secondary & Secondary.UNRESTRICTED_GUEST and not secondary & Secondary.EPT:
         refuse("unrestricted guest without EPT")
     if not cap.EXIT.admits(v[Field.EXIT_CONTROLS]):
@@ -126,7 +126,8 @@ def check_controls(vmcs: Vmcs) -> None:
             refuse(f"{name} address")
 
 
-def _check_ept_pointer(pointer: int) -> None:
+def check_ept_pointer(pointer: int) -> None:
+    """Check an EPT pointer by section 27.2.1.1."""
     if (
         pointer & 7 not in cap.EPT_MEMORY_TYPES
         or (pointer >> 3 & 7) + 1 != cap.EPT_WALK_LENGTH
@@ -206,7 +207,7 @@ def check_host_state(vmcs: Vmcs) -> None:
         Field.HOST_SYSENTER_EIP,
         Field.HOST_RIP,
     ):
-        if not _canonical(v[field]):
+        if not canonical(v[field]):
             refuse("a host address is not canonical")
     if not v[Field.HOST_CR4] & CR4_PAE:
         refuse("host CR4.PAE")
@@ -226,7 +227,7 @@ def check_guest_state(vmcs: Vmcs) -> None:
         ("GDTR", Field.GUEST_GDTR_BASE, Field.GUEST_GDTR_LIMIT),
         ("IDTR", Field.GUEST_IDTR_BASE, Field.GUEST_IDTR_LIMIT),
     ):
-        if not _canonical(read(base)):
+        if not canonical(read(base)):
             _guest(f"{name} base")
         if read(limit) >> 16:
             _guest(f"{name} limit")
@@ -268,7 +269,7 @@ def _check_control_registers(vmcs: Vmcs, entry: int, unrestricted: bool) -> None
         _guest("IA-32e mode without CR0.PG and CR4.PAE")
     if read(Field.GUEST_CR3) & ~ADDRESS_MASK:
         _guest("CR3")
-    if not _canonical(read(Field.GUEST_SYSENTER_ESP)) or not _canonical(read(Field.GUEST_SYSENTER_EIP)):
+    if not canonical(read(Field.GUEST_SYSENTER_ESP)) or not canonical(read(Field.GUEST_SYSENTER_EIP)):
         _guest("SYSENTER address")
     if entry & Entry.LOAD_PAT and not _pat_valid(read(Field.GUEST_PAT)):
         _guest("PAT")
@@ -301,9 +302,9 @@ def _check_segments(vmcs: Vmcs, unrestricted: bool, ia32e: bool) -> None:
         _guest("SS selector's RPL")
 
     for i in (7, 4, 5):
-        if not _canonical(base[i]):
+        if not canonical(base[i]):
             _guest(f"{_SEGMENTS[i]} base")
-    if usable[6] and not _canonical(base[6]):
+    if usable[6] and not canonical(base[6]):
         _guest("LDTR base")
     for i in (0, 1, 2, 3):
         if (i == 1 or usable[i]) and base[i] >> 32:
@@ -444,7 +445,8 @@ def _check_pdptes(vmcs: Vmcs) -> None:
             raise Refused(EntryFailure.PDPTE, "a PDPTE")
 
 
-def _canonical(address: int) -> bool:
+def canonical(address: int) -> bool:
+    """Tell whether a linear address of 64 bits is canonical, for 48 of them."""
     return address >> 47 in {0, 0x1FFFF}
 
 

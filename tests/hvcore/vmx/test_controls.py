@@ -11,7 +11,7 @@ from hvcore.cpu.exitinfo import ExitKind
 from hvcore.vmx import capabilities as cap
 from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.capabilities import Entry, Exit, Pin, Proc, Secondary
-from hvcore.vmx.vmcs import Field, InstructionError
+from hvcore.vmx.vmcs import Field, InstructionError, VmFail
 from tests.hvcore.cpu.bench import EAX, EBX, ECX
 from tests.hvcore.vendor_bench import DIRECTORY, HANDLERS, NOTHING, POINTERS, Guest
 
@@ -376,6 +376,44 @@ def test_translations_outlive_an_exit_with_a_vpid_and_only_then(guest: Guest, on
     assert (reason(guest, read), guest.cpu.gpr(EAX)) == (HLT, 0x1111_1111)
     guest.remap(0x80, 0x81)
     assert (reason(guest, read), guest.cpu.gpr(EAX)) == (HLT, 0x1111_1111 if on else 0x2222_2222)
+
+
+@pytest.mark.parametrize("kind", range(4))
+@pytest.mark.parametrize("instruction", ["invept", "invvpid"])
+def test_invept_and_invvpid_forget_translations(guest: Guest, instruction: str, kind: int) -> None:
+    guest.paging()
+    guest.bench.write(0x80000, b"\x11\x11\x11\x11")
+    guest.bench.write(0x81000, b"\x22\x22\x22\x22")
+    read = "a1 00000800 f4"
+    assert reason(guest, read) == HLT
+    guest.remap(0x80, 0x81)
+    bits = {"invept": (20, 24), "invvpid": (32, 40)}[instruction]
+    assert cap.MSRS[0x48C] >> bits[0] & 1
+    offered = bool(cap.MSRS[0x48C] >> bits[1] + kind & 1)
+    assert offered == (instruction == "invvpid" or kind in {1, 2})
+    if offered:
+        getattr(guest.backend, instruction)(kind, 0x101E if instruction == "invept" else 1)
+    assert (reason(guest, read), guest.cpu.gpr(EAX)) == (HLT, 0x2222_2222 if offered else 0x1111_1111)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "operands"),
+    [
+        ("invept", (0, 0x101E)),
+        ("invept", (3, 0x101E)),
+        ("invept", (1, 0x101B)),  # memory type 3
+        ("invvpid", (4, 1)),
+        ("invvpid", (1, 0)),
+        ("invvpid", (1, 1 << 16)),
+        ("invvpid", (0, 1, 1 << 47)),
+    ],
+)
+def test_invept_and_invvpid_refuse_bad_operands(
+    guest: Guest, instruction: str, operands: tuple[int, ...]
+) -> None:
+    with pytest.raises(VmFail) as failure:
+        getattr(guest.backend, instruction)(*operands)
+    assert failure.value.error == guest.field(Field.INSTRUCTION_ERROR) == 28
 
 
 @shows(SECOND, Secondary.WBINVD)
