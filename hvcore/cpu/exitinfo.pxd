@@ -17,6 +17,7 @@ cdef class ExitInfo:
     cdef public bint linear_valid
     cdef public bint write
     cdef public bint fetch
+    cdef public bint table
     cdef public unsigned long long data
     cdef public bytes instruction_bytes
     # EXCEPTION

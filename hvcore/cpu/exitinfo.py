@@ -128,6 +128,7 @@ class ExitInfo:
         self.linear_valid = False
         self.write = False
         self.fetch = False
+        self.table = False  # the access was to a paging structure, on the way to `linear_address`
         self.data = 0
         self.instruction_bytes = b""
         self.vector = 0

@@ -100,6 +100,7 @@ class ExitInfo:
     linear_valid: bool
     write: bool
     fetch: bool
+    table: bool
     data: int
     instruction_bytes: bytes
     vector: int

@@ -614,7 +614,9 @@ class Processor(State):
         half: u64 = self.tlb_half
         value: u64
         self.tlb_half = TLB_SIZE if user else 0
+        self.emulating = 1  # a paging structure in no memory is no exit here, but a page fault
         value = mmu.translate(self, linear, WRITE if write else READ)
+        self.emulating = 0
         self.tlb_half = half
         if self.fault:
             self.keep_fault()
@@ -637,7 +639,9 @@ class Processor(State):
     def instruction_bytes(self) -> bytes:
         """Up to 15 bytes at CS:EIP."""
         i: cython.int
+        self.emulating = 1  # the facts of the last stop are to stay
         mmu.fill_fetch_window(self, self.eip)
+        self.emulating = 0
         return bytes([self.fetched[i] for i in range(self.fetch_count)])
 
     # Emulation by re-execution

@@ -185,13 +185,16 @@ EPT_FINAL: Final = 1 << 8
 EPT_NMI_UNBLOCKING: Final = 1 << 12
 
 
-def ept_qualification(read: bool, write: bool, fetch: bool, permissions: int, linear_valid: bool) -> int:
+def ept_qualification(
+    read: bool, write: bool, fetch: bool, permissions: int, linear_valid: bool, table: bool
+) -> int:
     """Describe an EPT violation.
 
     Bits 0-2 what was tried, 3-5 what the EPT entries allow (R, W, X), 7 linear address valid, 8 the access
-    was to the translation of that address and not to a paging structure (0 if 7 is).
+    was to the translation of that address and not to a paging structure, `table` (0 if 7 is).
     """
-    return read << 0 | write << 1 | fetch << 2 | permissions << 3 | linear_valid << 7 | linear_valid << 8
+    final = linear_valid and not table
+    return read << 0 | write << 1 | fetch << 2 | permissions << 3 | linear_valid << 7 | final << 8
 
 
 # Interruption information: VM exit, VM entry and IDT vectoring alike (tables 25-16, 25-18, 25-19).

@@ -204,7 +204,7 @@ class Recorder:
     def _record_ept_violation(self, e: ExitInfo) -> None:
         # The slots of guest memory stand for the EPT: where there is none, there is no entry, which permits nothing.
         # The length and the bytes of the instruction are not recorded for EPT violations.
-        qualification = ept_qualification(e.read, e.write, e.fetch, 0, e.linear_valid)
+        qualification = ept_qualification(e.read, e.write, e.fetch, 0, e.linear_valid, e.table)
         if e.nmi_unblocking and not e.vectoring:
             qualification |= EPT_NMI_UNBLOCKING
         self._fill(Reason.EPT_VIOLATION, qualification, 0)

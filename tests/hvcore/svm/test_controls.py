@@ -506,6 +506,13 @@ def test_nested_paging_makes_no_memory_an_exit(guest: Guest, on: bool) -> None:
         assert guest.cpu.gpr(EAX) == 0xFFFF_FFFF
 
 
+def test_a_page_table_in_no_memory_is_a_nested_page_fault_of_its_own_kind(guest: Guest) -> None:
+    guest.paging()
+    guest.bench.write(DIRECTORY + 4, (NOTHING | 3).to_bytes(4, "little"))
+    assert code(guest, "a1 10304000 f4") == NPF  # MOV EAX, [403010h]
+    assert info(guest) == (0x2_0000_0006, NOTHING + 4 * 3)
+
+
 HIGH = "a1 00000040 f4"  # MOV EAX, [40000000h]: by the second PDPE
 
 

@@ -270,6 +270,24 @@ def test_no_memory_is_an_ept_violation_or_an_empty_bus(guest: Guest, on: bool) -
         assert reason(guest, "a3 00002000 f4") == HLT
 
 
+def test_a_paging_structure_in_no_memory_is_an_ept_violation_of_its_own_kind(guest: Guest) -> None:
+    guest.gates()
+    guest.paging()
+    guest.bench.write(DIRECTORY + 4, (NOTHING | 3).to_bytes(4, "little"))
+    assert reason(guest, "a1 10304000 f4") == 48  # MOV EAX, [403010h]
+    assert guest.field(Field.EXIT_QUALIFICATION) == 0x81  # a read, of no translation of the linear address
+    assert guest.field(Field.GUEST_PHYSICAL_ADDRESS) == NOTHING + 4 * 3
+    assert guest.field(Field.GUEST_LINEAR_ADDRESS) == 0x40_3010
+
+
+def test_pdptes_in_no_memory_are_an_ept_violation_without_a_linear_address(guest: Guest) -> None:
+    guest.pae()
+    guest.backend.vmcs.write(Field.GUEST_PDPTE0, DIRECTORY | 1)
+    assert reason(guest, "b8 00002000 0f22d8") == 48
+    assert guest.field(Field.EXIT_QUALIFICATION) == 1
+    assert guest.field(Field.GUEST_PHYSICAL_ADDRESS) == NOTHING
+
+
 HIGH = "a1 00000040 f4"  # MOV EAX, [40000000h]: by the second PDPTE
 LOAD_CR3 = "0f20d8 0f22d8"
 
