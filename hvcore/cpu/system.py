@@ -414,7 +414,7 @@ def vm_instruction(c, o):
     """The instructions of VMX and SVM: those that the backend wants to see exist, and stop.
 
     SVM's check the privilege level first (APM vol. 2 section 15.9), VMX's exit whatever it is (SDM vol. 3 ch. 31). Both
-    want protected mode, save VMCALL and VMMCALL.
+    want protected mode, save VMCALL and VMMCALL. EFER.SVME and CR4.VMXE need no look: in a guest they are set.
     """
     which: u32 = o.sub
     if o.kind == VM_CALL:
