@@ -126,6 +126,8 @@ class GuestState:
     idtr: tuple[int, int]
     interruptibility: int
     activity: int
+    pdptes: list[int] = attrs.field(factory=lambda: [0] * 4)
+    """The PDPTE registers of PAE paging; a vendor that loads them from memory takes no notice of them."""
 
 
 @attrs.frozen

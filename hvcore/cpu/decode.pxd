@@ -31,6 +31,9 @@ cdef enum:
     IMM_ENTER
     IMM_MOFFS
 
+cdef enum:
+    THREE_BYTE = 0x2A8  # 0F 38 80, group 21
+
 cdef Row[1024] table
 
 cdef u64 take(State c, u32 n) noexcept nogil
@@ -38,6 +41,7 @@ cdef u64 extend(u64 value, u32 size) noexcept nogil
 cdef u32 decode(State c, Op *o, u32 code_size) noexcept nogil
 cdef void decode_memory(State c, Op *o, u32 modrm, u32 override) noexcept nogil
 cdef void decode_immediate(State c, Op *o, u32 how) noexcept nogil
+cdef u32 vmx_instruction(Op *o, u32 wide) noexcept nogil
 cdef u32 newer(State c, Op *o, u32 at) noexcept nogil
 cdef u32 missing(State c, u32 kind) noexcept nogil
 cdef void split_register(Op *o) noexcept nogil

@@ -19,6 +19,7 @@ else:
     (
         IMM_NONE, IMM_Z, IMM_BS, IMM_B, IMM_W, IMM_ONE, IMM_J8, IMM_JZ, IMM_FAR, IMM_ENTER, IMM_MOFFS
     ) = range(11)  # fmt: skip
+    THREE_BYTE = 0x2A8
     table = opcodes.TABLE
 
 
@@ -115,6 +116,10 @@ def decode(c, o, code_size):
     if byte == 0x0F:
         byte = take(c, 1)
         at = 0x100 + byte
+        if byte == 0x38:
+            byte = take(c, 1)
+            if byte & 0xFE == 0x80:
+                at = THREE_BYTE + (byte & 1)
     if c.fetch_over:
         return 0
     flags = table[at].flags
@@ -160,6 +165,10 @@ def decode(c, o, code_size):
     decode_immediate(c, o, table[at].immediate)
     if c.fetch_over:
         return 0
+    if o.kind == VMX_R or o.kind == VMX_M:
+        o.sub = vmx_instruction(o, osize != code_size)
+        if not o.sub:
+            o.kind = UNDEFINED
     if missing(c, o.kind) or newer(c, o, at) or (lock and (o.isreg or not flags & LOCKABLE)):
         o.kind = UNDEFINED
         o.ends = 1
@@ -170,6 +179,16 @@ def decode(c, o, code_size):
     o.length = c.fetch_next
     specialise(o)
     return o.length
+
+
+def vmx_instruction(o, wide):
+    """Which instruction of VMX a mandatory prefix makes of an opcode, 0: none; `wide` tells of a prefix 66."""
+    prefix: u32 = 2 if o.rep == 1 else wide
+    if o.rep == 2:
+        return 0
+    if o.sub == VMPTRLD:
+        return o.sub + prefix
+    return o.sub if prefix == (1 if o.sub >= INVEPT else 0) else 0
 
 
 def missing(c, kind):

@@ -17,6 +17,7 @@ cdef class ExitInfo:
     cdef public bint linear_valid
     cdef public bint write
     cdef public bint fetch
+    cdef public bint table
     cdef public unsigned long long data
     cdef public bytes instruction_bytes
     # EXCEPTION
@@ -31,8 +32,9 @@ cdef class ExitInfo:
     cdef public unsigned int number
     cdef public unsigned int gpr
     cdef public bint mov
+    cdef public unsigned int second_gpr
     cdef public unsigned int source     # a TaskSource
-    # DESCRIPTOR_TABLE
+    # DESCRIPTOR_TABLE, VM_INSTRUCTION
     cdef public bint memory
     cdef public unsigned int base
     cdef public unsigned int index

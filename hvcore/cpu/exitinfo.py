@@ -64,6 +64,31 @@ class DescriptorTable:
     LTR: Final = 7
 
 
+class VmInstruction:
+    """Instructions of VMX and SVM: `number`, and bits of the intercept; 0F 01 C0 to C7 and D8 to DF are 0 to 15."""
+
+    VMCALL: Final = 1
+    VMLAUNCH: Final = 2
+    VMRESUME: Final = 3
+    VMXOFF: Final = 4
+    VMRUN: Final = 8
+    VMMCALL: Final = 9
+    VMLOAD: Final = 10
+    VMSAVE: Final = 11
+    STGI: Final = 12
+    CLGI: Final = 13
+    SKINIT: Final = 14
+    INVLPGA: Final = 15
+    VMREAD: Final = 16
+    VMWRITE: Final = 17
+    VMPTRLD: Final = 18
+    VMCLEAR: Final = 19
+    VMXON: Final = 20
+    VMPTRST: Final = 21
+    INVEPT: Final = 22
+    INVVPID: Final = 23
+
+
 class TaskSource:
     """What started a task switch; a task gate of the IDT is GATE, one that is called or jumped to is not."""
 
@@ -103,6 +128,7 @@ class ExitInfo:
         self.linear_valid = False
         self.write = False
         self.fetch = False
+        self.table = False  # the access was to a paging structure, on the way to `linear_address`
         self.data = 0
         self.instruction_bytes = b""
         self.vector = 0
@@ -114,6 +140,7 @@ class ExitInfo:
         self.nmi_unblocking = False  # an IRET that had ended the blocking of NMIs did not complete
         self.number = 0
         self.gpr = 0
+        self.second_gpr = 0  # the register operand beside one that is a register or memory
         self.mov = False  # by MOV, and not by LMSW or SMSW
         self.source = 0
         self.memory = False

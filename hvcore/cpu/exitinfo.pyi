@@ -49,6 +49,28 @@ class DescriptorTable:
     LLDT: Final = 6
     LTR: Final = 7
 
+class VmInstruction:
+    VMCALL: Final = 1
+    VMLAUNCH: Final = 2
+    VMRESUME: Final = 3
+    VMXOFF: Final = 4
+    VMRUN: Final = 8
+    VMMCALL: Final = 9
+    VMLOAD: Final = 10
+    VMSAVE: Final = 11
+    STGI: Final = 12
+    CLGI: Final = 13
+    SKINIT: Final = 14
+    INVLPGA: Final = 15
+    VMREAD: Final = 16
+    VMWRITE: Final = 17
+    VMPTRLD: Final = 18
+    VMCLEAR: Final = 19
+    VMXON: Final = 20
+    VMPTRST: Final = 21
+    INVEPT: Final = 22
+    INVVPID: Final = 23
+
 class TaskSource:
     CALL: Final = 0
     IRET: Final = 1
@@ -78,6 +100,7 @@ class ExitInfo:
     linear_valid: bool
     write: bool
     fetch: bool
+    table: bool
     data: int
     instruction_bytes: bytes
     vector: int
@@ -89,6 +112,7 @@ class ExitInfo:
     nmi_unblocking: bool
     number: int
     gpr: int
+    second_gpr: int
     mov: bool
     source: int
     memory: bool

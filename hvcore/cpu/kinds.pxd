@@ -254,6 +254,8 @@ cdef enum Kind:
     INVLPG
     VM_CALL
     VM_INSTRUCTION
+    VMX_R               # those of VMX with operands; sub: a VmInstruction
+    VMX_M
     MOV_R_CR
     MOV_CR_R
     MOV_R_DR

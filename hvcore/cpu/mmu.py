@@ -193,8 +193,13 @@ def protect_code_page(c, page):
 
 
 def page_fault(c, lin, access, present):
-    """#PF (SDM vol. 3 §4.7): the error code says what was tried, and whether there was a translation."""
+    """#PF (SDM vol. 3 §4.7): the error code says what was tried, and whether there was a translation.
+
+    An entry that could not be read makes no page fault: the exit for that stands in `c.fault` already.
+    """
     error: u32 = present
+    if c.fault == FAULT_EXIT:
+        return
     if access == WRITE:
         error |= 2
     if c.tlb_half:
@@ -205,12 +210,51 @@ def page_fault(c, lin, access, present):
     exception(c, VEC_PF, error)
 
 
-def table_entry(c, phys, n):
-    """An entry of a paging structure; from outside memory it reads as not present."""
+def table_entry(c, phys, lin, n):
+    """An entry of a paging structure on the way to `lin`. In no memory it is 0, not present, and an exit.
+
+    A backend that emulates an instruction, or walks for itself, has had that exit: to it the entry is not present, and
+    the guest gets a page fault, as from other hypervisors. The writes of a walk go where it has read.
+    """
     slot: s64 = locate(c, phys & c.a20_mask)
-    if slot < 0:
-        return 0
-    return host_load(c, c.slots[slot].read + (phys & c.a20_mask) - c.slots[slot].first, n)
+    if slot >= 0:
+        return host_load(c, c.slots[slot].read + (phys & c.a20_mask) - c.slots[slot].first, n)
+    if not c.emulating:
+        mmio_read(c, phys & c.a20_mask, lin, n)
+        c.info.table = 1
+    return 0
+
+
+def pae_paging(c, cr0, cr4):
+    """Whether PAE paging with PDPTE registers is on under these values of CR0 and CR4."""
+    return cr0 & CR0_PG and cr4 & CR4_PAE and not c.pdptes_in_memory
+
+
+def read_pdptes(c, cr3):
+    """Read the four entries of PAE's first table at CR3, for `latch_pdptes`; changes nothing the guest can see.
+
+    0 with #GP(0) if one that is present has a reserved bit (SDM vol. 3 §4.4.1), or with an exit that has no linear
+    address (table 28-7) if they lie in no memory.
+    """
+    i: u32
+    entry: u64
+    for i in range(4):
+        entry = table_entry(c, (cr3 & PAE_ROOT) + i * 8, 0, 8)
+        if c.fault:
+            c.info.linear_valid = 0
+            return 0
+        if entry & PTE_P and entry & PDPTE_RESERVED:
+            exception(c, VEC_GP, 0)
+            return 0
+        c.pdptes_read[i] = entry
+    return 1
+
+
+def latch_pdptes(c):
+    """Put what `read_pdptes` read into the PDPTE registers, where walks find it."""
+    i: u32
+    for i in range(4):
+        c.pdptes[i] = c.pdptes_read[i]
 
 
 def reserved_in(c, entry):
@@ -279,8 +323,8 @@ def translate(c, lin, access):
 def walk(c, lin, access):
     """Linear to guest-physical through the paging structures (SDM vol. 3 §4.3 32-bit, §4.4 PAE); may raise #PF.
 
-    Accessed and dirty bits are set on the way. `walk_rights` is left with the rights of the page and
-    `walk_flags` with the last entry, for `fill`.
+    Or the exit for a paging structure in no memory. Accessed and dirty bits are set on the way. `walk_rights` is left
+    with the rights of the page and `walk_flags` with the last entry, for `fill`.
     """
     n: u32 = 8 if c.cr4 & CR4_PAE else 4
     at: u64
@@ -297,18 +341,21 @@ def walk(c, lin, access):
     if not c.cr0 & CR0_PG:
         return lin & M32 & c.a20_mask
     if n == 8:
-        pde = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, 8)
+        if c.pdptes_in_memory:
+            pde = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, lin, 8)
+            if pde & PTE_P and pde & PDPTE_RESERVED:
+                page_fault(c, lin, access, 9)
+                return 0
+        else:
+            pde = c.pdptes[(lin >> 30) & 3]
         if not pde & PTE_P:
             page_fault(c, lin, access, 0)
             return 0
-        if pde & PDPTE_RESERVED:
-            page_fault(c, lin, access, 9)
-            return 0
         pde_at = (pde & PHYSICAL_PAGE) + ((lin >> 21) & 511) * 8
-        pde = table_entry(c, pde_at, 8)
+        pde = table_entry(c, pde_at, lin, 8)
     else:
         pde_at = (c.cr3 & PHYSICAL_PAGE) + ((lin >> 22) & 1023) * 4
-        pde = table_entry(c, pde_at, 4)
+        pde = table_entry(c, pde_at, lin, 4)
     if not pde & PTE_P:
         page_fault(c, lin, access, 0)
         return 0
@@ -341,7 +388,7 @@ def walk(c, lin, access):
             at = (pde & PHYSICAL_PAGE) + ((lin >> 12) & 511) * 8
         else:
             at = (pde & PHYSICAL_PAGE) + ((lin >> 12) & 1023) * 4
-        pte = table_entry(c, at, n)
+        pte = table_entry(c, at, lin, n)
         if not pte & PTE_P:
             page_fault(c, lin, access, 0)
             return 0
@@ -484,6 +531,7 @@ def mmio_read(c, phys, lin, n):
     c.info.read = 1
     c.info.write = 0
     c.info.fetch = 0
+    c.info.table = 0
     c.info.size = n
     c.info.data = 0
     return 0
@@ -506,6 +554,7 @@ def mmio_write(c, phys, lin, value, n):
     c.info.read = 0
     c.info.write = 1
     c.info.fetch = 0
+    c.info.table = 0
     c.info.size = n
     c.info.data = value & (M64 >> (64 - 8 * n))
 

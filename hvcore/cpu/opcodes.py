@@ -118,7 +118,14 @@ def _groups() -> list[list[Row]]:
         }
     )
     add({i: row("BT_RI", "BT_MI", "v", "b", i, both if i == 4 else lock) for i in range(4, 8)})  # 18: 0F BA
-    add({1: row("_", "CMPXCHG8B", "q", "", 0, lock)})  # 19: 0F C7
+    vmx = MODRM | ENDS
+    add(  # 19: 0F C7
+        {
+            1: row("_", "CMPXCHG8B", "q", "", 0, lock),
+            6: row("_", "VMX_M", "d", "", STATE["VMPTRLD"], vmx),
+            7: row("_", "VMX_M", "d", "", STATE["VMPTRST"], vmx),
+        }
+    )
     add(  # 20: 0F AE
         {
             0: row("_", "FXSAVE", "d", "", 0, both),
@@ -126,6 +133,9 @@ def _groups() -> list[list[Row]]:
             **{i: row("VECTOR_CONTROL", "VECTOR_CONTROL", "d", "", 0, MODRM) for i in (2, 3, 5, 6, 7)},
         }
     )
+    add(
+        {i: row("_", "VMX_M", "d", "", STATE[n], vmx) for i, n in enumerate(("INVEPT", "INVVPID"))}
+    )  # 21: 0F 38 80
     return groups
 
 
@@ -305,6 +315,8 @@ def _two_byte() -> dict[int, Row]:
         immediate = "b" if opcode in VECTORS_WITH_IMMEDIATE else ""
         t[opcode] = modrm("VECTOR", "VECTOR", "v", immediate, opcode)  # the size tells of a prefix 66
     t[0x77] = plain("VECTOR", sub=0x77)
+    for opcode, name in ((0x78, "VMREAD"), (0x79, "VMWRITE")):
+        t[opcode] = row("VMX_R", "VMX_M", "d", "", STATE[name], MODRM | ENDS)
     t[0xAF] = modrm("IMUL_R", "IMUL_M")
     for low, size in enumerate("bv"):
         t[0xB0 + low] = row("CMPXCHG_R", "CMPXCHG_M", size, "", 0, lock)
@@ -325,7 +337,8 @@ def _two_byte() -> dict[int, Row]:
 GROUPS = _groups()
 _ONE = _one_byte()
 _TWO = _two_byte()
-# One flat table: the one-byte map, the two-byte map from 0x100, group g's rows from 0x200 + 8 * g.
+# One flat table: the one-byte map, the two-byte map from 0x100, group g's rows from 0x200 + 8 * g. The last group is
+# all there is of the three-byte map 0F 38.
 TABLE: list[Row] = [
     *(_ONE.get(i, UNDEFINED) for i in range(256)),
     *(_TWO.get(i, UNDEFINED) for i in range(256)),

@@ -94,7 +94,7 @@ class Intercepts:
         self.pushf = False
         self.popf = False
         self.icebp = False
-        self.vm_instructions = 0  # bits 0-7 for 0F 01 C0 to C7, 8-15 for 0F 01 D8 to DF
+        self.vm_instructions = 0  # a bit for each `VmInstruction`: it exists, and stops
         self.ferr = False  # an x87 instruction waits for somebody to take notice of FERR#
         self.software_interrupt = False
         self.descriptor_table = 0  # a bit for each `DescriptorTable`
@@ -170,6 +170,8 @@ class Processor(State):
         self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
         self.sysenter_cs = self.sysenter_esp = self.sysenter_eip = 0
         self.pat = PAT_POWER_ON
+        for i in range(4):
+            self.pdptes[i] = 0
         self.protected = 0
         mmu.set_cpl(self, 0)
         for i in range(6):
@@ -246,7 +248,10 @@ class Processor(State):
         return self.cr8
 
     def set_cr(self, number: cython.int, value) -> None:
-        """Set a control register as it is, without the checks of MOV; forgets what depends on it."""
+        """Set a control register as it is, without the checks of MOV; forgets what depends on it.
+
+        The PDPTE registers stay: see `set_pdpte` and `load_pdptes`.
+        """
         if number == 0:
             self.cr0 = value
             if not self.cr0 & CR0_PE:
@@ -263,6 +268,29 @@ class Processor(State):
             mmu.flush(self)
         else:
             self.cr8 = value
+
+    def pdpte(self, number: cython.int):
+        """PDPTE register 0 to 3: an entry of PAE's first table as it was latched (SDM vol. 3 section 4.4.1)."""
+        return self.pdptes[number & 3]
+
+    def set_pdpte(self, number: cython.int, value) -> None:
+        """Set a PDPTE register as it is."""
+        self.pdptes[number & 3] = value
+        mmu.flush(self)
+
+    def load_pdptes(self) -> bool:
+        """Load the PDPTE registers from the table at CR3, if PAE paging is on.
+
+        False: an entry that is present has a reserved bit. Then nothing has changed.
+        """
+        if not mmu.pae_paging(self, self.cr0, self.cr4):
+            return True
+        if not mmu.read_pdptes(self, self.cr3):
+            self.fault = FAULT_NONE
+            return False
+        mmu.latch_pdptes(self)
+        mmu.flush(self)
+        return True
 
     def dr(self, number: cython.int):
         """Debug register 0 to 7."""
@@ -586,7 +614,9 @@ class Processor(State):
         half: u64 = self.tlb_half
         value: u64
         self.tlb_half = TLB_SIZE if user else 0
+        self.emulating = 1  # a paging structure in no memory is no exit here, but a page fault
         value = mmu.translate(self, linear, WRITE if write else READ)
+        self.emulating = 0
         self.tlb_half = half
         if self.fault:
             self.keep_fault()
@@ -609,7 +639,9 @@ class Processor(State):
     def instruction_bytes(self) -> bytes:
         """Up to 15 bytes at CS:EIP."""
         i: cython.int
+        self.emulating = 1  # the facts of the last stop are to stay
         mmu.fill_fetch_window(self, self.eip)
+        self.emulating = 0
         return bytes([self.fetched[i] for i in range(self.fetch_count)])
 
     # Emulation by re-execution

@@ -194,6 +194,14 @@ cdef enum:
     TASK_GATE = 3
 
 cdef enum:
+    VMREAD = 16         # as `VmInstruction` numbers them
+    VMWRITE = 17
+    VMPTRLD = 18        # no prefix; with 66 it is VMCLEAR, with F3 VMXON
+    VMPTRST = 21
+    INVEPT = 22
+    INVVPID = 23
+
+cdef enum:
     SPECIAL_SHADOW = 1
     SPECIAL_TRAP = 2
     SPECIAL_INJECT = 4
@@ -352,6 +360,7 @@ cdef class State:
     cdef u32 sysenter_esp
     cdef u32 sysenter_eip
     cdef u64 pat
+    cdef u64[4] pdptes          # PAE's first table, as it was when CR3 was loaded
     # the model
     cdef u32 signature
     cdef u32 features           # CPUID leaf 1, EDX
@@ -417,7 +426,7 @@ cdef class State:
     cdef u32 on_pushf
     cdef u32 on_popf
     cdef u32 on_icebp
-    cdef u32 on_vm_instructions     # bits of 0F 01 C0 + 0 to 7 and D8 + 0 to 7
+    cdef u32 on_vm_instructions     # a bit for each of VmInstruction
     cdef u32 on_ferr
     cdef u32 on_nmi
     cdef u32 nmi_virtual        # the pin is not blocked when the guest's NMIs are
@@ -443,6 +452,8 @@ cdef class State:
     cdef u32 large_pages        # some translation since the last flush was of a large page:
     cdef u8[1024] large_region  # in which 4 MiB of the linear addresses
     cdef u64 fault_address
+    cdef public u32 pdptes_in_memory    # PAE's first table is read by every walk, as the other two
+    cdef u64[4] pdptes_read     # on their way to `pdptes`
     cdef u32 aligning           # CR0.AM and EFLAGS.AC at CPL 3: a misaligned access faults
     cdef u32 watching           # DR7 enables a data breakpoint
     cdef u32 watch_hit          # data breakpoints that the current instruction met, as in DR6

@@ -17,13 +17,14 @@ cdef u64 control_register(State c, u32 number) noexcept nogil
 cdef u32 msr_intercepted(State c, u32 index, u32 write) noexcept nogil
 cdef void access_msr(State c, Op *o) noexcept nogil
 cdef u32 descriptor_access(State c, Op *o, u32 which) noexcept nogil
+cdef void describe_operand(State c, Op *o) noexcept nogil
 cdef void vm_instruction(State c, Op *o) noexcept nogil
 cdef void note_debug(State c, u32 bits) noexcept nogil
 cdef u32 intercepted(State c, u32 port, u32 n) noexcept nogil
 cdef void describe_port_access(State c, Op *o, u32 port, u32 read) noexcept nogil
 cdef u64 selector_operand(State c, Op *o) noexcept nogil
 cdef void store_word(State c, Op *o, u64 value) noexcept nogil
-cdef u32 directory_pointers_valid(State c, u64 cr3, u64 cr4) noexcept nogil
+cdef u32 load_pdptes(State c, u64 cr0, u64 cr3, u64 cr4) noexcept nogil
 cdef u32 has_msr(State c, u32 index) noexcept nogil
 cdef u64 read_msr(State c, u32 index) noexcept nogil
 cdef u32 pat_valid(u64 value) noexcept nogil

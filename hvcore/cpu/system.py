@@ -41,6 +41,9 @@ MSR_RANGE_1 = cython.declare(u32, (1 << 31) + (1 << 30))  # C000_0000h
 MSR_RANGE_2 = cython.declare(u32, (1 << 31) + (1 << 30) + (1 << 16))  # C001_0000h
 
 CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
+# A change of these loads the PDPTE registers: PG, CD, NW, and PGE, PAE, PSE (SDM vol. 3 §4.4.1; there is no SMEP).
+CR0_RELOADS = cython.declare(u64, (1 << 31) | 0x60000000)
+CR4_RELOADS = cython.declare(u64, 0xB0)
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)
 DR7_WRITABLE = cython.declare(u64, (1 << 32) - 0xDC01)
 
@@ -281,17 +284,13 @@ def string_port_access(c, o):
 # Control registers and descriptor tables
 
 
-def directory_pointers_valid(c, cr3, cr4):
-    """Whether no present entry of PAE's first table has a reserved bit (SDM vol. 3 §4.4.1); #GP(0) if one has."""
-    i: u32
-    entry: u64
-    if not cr4 & CR4_PAE:
+def load_pdptes(c, cr0, cr3, cr4):
+    """Load the PDPTE registers for a MOV to a control register, if PAE paging is on after it; 0 with a fault."""
+    if not mmu.pae_paging(c, cr0, cr4):
         return 1
-    for i in range(4):
-        entry = mmu.table_entry(c, (cr3 & PAE_ROOT) + i * 8, 8)
-        if entry & PTE_P and entry & PDPTE_RESERVED:
-            mmu.exception(c, VEC_GP, 0)
-            return 0
+    if not mmu.read_pdptes(c, cr3):
+        return 0
+    mmu.latch_pdptes(c)
     return 1
 
 
@@ -300,7 +299,7 @@ def write_cr0(c, value):
     if (value & CR0_PG and not value & CR0_PE) or (value & CR0_NW and not value & CR0_CD):
         mmu.exception(c, VEC_GP, 0)
         return
-    if value & CR0_PG and not c.cr0 & CR0_PG and not directory_pointers_valid(c, c.cr3, c.cr4):
+    if (value ^ c.cr0) & CR0_RELOADS and not load_pdptes(c, value, c.cr3, c.cr4):
         return
     c.cr0 = (value & CR0_WRITABLE) | CR0_ET
     if not c.cr0 & CR0_PE:
@@ -340,7 +339,7 @@ def write_cr(c, number, value):
     elif number == 2:
         c.cr2 = value
     elif number == 3:
-        if c.cr0 & CR0_PG and not directory_pointers_valid(c, value, c.cr4):
+        if not load_pdptes(c, c.cr0, value, c.cr4):
             return
         c.cr3 = value
         mmu.flush_local(c)
@@ -348,7 +347,7 @@ def write_cr(c, number, value):
         if value & (c.cr4_writable ^ M64):
             mmu.exception(c, VEC_GP, 0)
             return
-        if c.cr0 & CR0_PG and not directory_pointers_valid(c, c.cr3, value):
+        if (value ^ c.cr4) & CR4_RELOADS and not load_pdptes(c, c.cr0, c.cr3, value):
             return
         c.cr4 = value
         mmu.flush(c)
@@ -400,21 +399,44 @@ def access_register(c, o, kind, number, mask):
         c.info.mov = 1
 
 
+def describe_operand(c, o):
+    """The facts of a memory operand, or that there is none, as VMX's instruction information has them."""
+    c.info.address_size = 1 << o.addr
+    c.info.segment = o.seg
+    c.info.memory = not o.isreg
+    c.info.base = o.base
+    c.info.index = o.index
+    c.info.scale = o.scale
+    c.info.displacement = o.disp
+
+
 def vm_instruction(c, o):
-    """VMCALL, and VMRUN to INVLPGA: they do not exist, but a backend may want to see them (APM vol. 3 ch. 4)."""
-    which: u32 = (o.modrm & 7) + (8 if o.kind == VM_INSTRUCTION else 0)
-    if which != 1 and which != 9:  # all but VMCALL and VMMCALL
+    """The instructions of VMX and SVM: those that the backend wants to see exist, and stop.
+
+    SVM's check the privilege level first (APM vol. 2 section 15.9), VMX's exit whatever it is (SDM vol. 3 ch. 31). Both
+    want protected mode, save VMCALL and VMMCALL. EFER.SVME and CR4.VMXE need no look: in a guest they are set.
+    """
+    which: u32 = o.sub
+    if o.kind == VM_CALL:
+        which = o.modrm & 7
+    elif o.kind == VM_INSTRUCTION:
+        which = 8 + (o.modrm & 7)
+    if not (c.on_vm_instructions >> which) & 1:
+        mmu.exception_plain(c, VEC_UD)
+        return
+    if which != 1 and which != 9:  # VMCALL and VMMCALL
         if not c.protected:
             mmu.exception_plain(c, VEC_UD)
             return
-        if not privileged(c):
+        if 8 <= which < 16 and not privileged(c):
             return
-    if (c.on_vm_instructions >> which) & 1:
-        stop(c, EXIT_VM_INSTRUCTION, o)
-        c.info.number = which
-        c.info.linear_address = c.regs[RAX]
-    else:
-        mmu.exception_plain(c, VEC_UD)
+    stop(c, EXIT_VM_INSTRUCTION, o)
+    c.info.number = which
+    c.info.linear_address = c.regs[RAX]
+    if which >= VMREAD:
+        describe_operand(c, o)
+        c.info.gpr = o.rm
+        c.info.second_gpr = o.reg
 
 
 def descriptor_access(c, o, which):
@@ -422,16 +444,10 @@ def descriptor_access(c, o, which):
     if not (c.on_descriptor_table >> which) & 1:
         return 0
     stop(c, EXIT_DESCRIPTOR_TABLE, o)
+    describe_operand(c, o)
     c.info.number = which
     c.info.size = 1 << o.size
-    c.info.address_size = 1 << o.addr
-    c.info.segment = o.seg
-    c.info.memory = not o.isreg
     c.info.gpr = o.reg
-    c.info.base = o.base
-    c.info.index = o.index
-    c.info.scale = o.scale
-    c.info.displacement = o.disp
     return 1
 
 
@@ -555,7 +571,7 @@ def execute(c, o):
             c.info.linear_address = value
         else:
             mmu.flush_page(c, value)
-    elif kind == VM_CALL or kind == VM_INSTRUCTION:
+    elif kind == VM_CALL or kind == VM_INSTRUCTION or kind == VMX_R or kind == VMX_M:
         vm_instruction(c, o)
     elif kind == CLTS:
         if privileged(c):

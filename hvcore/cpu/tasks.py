@@ -76,6 +76,23 @@ def reachable(c, lin, n, write):
     return c.fault == FAULT_NONE
 
 
+def address_space(c, tss, code):
+    """Read the PDPTEs of the 32-bit TSS at `tss`, for `load`; #TS with `code` if one has a reserved bit.
+
+    A switch that changes CR3 loads the PDPTE registers (SDM vol. 3 §4.4.1, which names an exception for MOV only;
+    a CR3 that cannot be loaded makes the TSS an invalid one). It is settled here, before anything changes.
+    """
+    cr3: u64
+    if not mmu.pae_paging(c, c.cr0, c.cr4):
+        return 1
+    cr3 = mmu.system_read(c, tss + 0x1C, 4)
+    if c.fault or cr3 == c.cr3 or mmu.read_pdptes(c, cr3):
+        return c.fault == FAULT_NONE
+    if c.fault == FAULT_EXCEPTION:
+        mmu.exception(c, VEC_TS, code)
+    return 0
+
+
 def mark_busy(c, selector, busy):
     """Set or clear the busy bit of a TSS descriptor, which can be written."""
     at: u64 = c.gdt_base + (selector & 0xFFF8) + 5
@@ -110,6 +127,9 @@ def switch(c, selector, source, ext, has_error, error):
     if source == TASK_IRET or source == TASK_JMP:
         if not reachable(c, c.gdt_base + (old & 0xFFF8) + 5, 1, 1):
             return
+    if wide and not address_space(c, segments.descriptor_base(raw), (selector & 0xFFFC) | ext):
+        return
+    if source == TASK_IRET or source == TASK_JMP:
         mark_busy(c, old, 0)
     eflags = flags.get_eflags(c)
     if source == TASK_IRET:
@@ -188,6 +208,8 @@ def load(c, wide, link, ext):
             sel[i] = mmu.system_read(c, base + 0x48 + 4 * i, 2)
         ldt = mmu.system_read(c, base + 0x60, 2)
         if c.cr0 & CR0_PG:
+            if cr3 != c.cr3 and mmu.pae_paging(c, c.cr0, c.cr4):
+                mmu.latch_pdptes(c)
             c.cr3 = cr3
             mmu.flush_local(c)
     else:

@@ -71,7 +71,10 @@ class VmRun:
         self._vmcb.changed = True
 
     def check(self) -> bool:
-        """Run the consistency checks. False: VMEXIT_INVALID is recorded."""
+        """Run the consistency checks. False: VMEXIT_INVALID is recorded.
+
+        Without nested paging the four PDPEs of a guest in PAE mode are loaded and checked too (section 15.5.1).
+        """
         vmcb = self._vmcb
         rule = checks.broken_rule(vmcb)
         if rule is not None:
@@ -84,6 +87,9 @@ class VmRun:
         if asid != self._asid or flush:  # nothing is kept by ASID here
             self._asid = asid
             self._processor.flush_tlb()
+        if not vmcb.read(Control.NP_ENABLE) and not self._processor.load_pdptes():
+            self._recorder.record_invalid("a PDPE at CR3 has a reserved bit")
+            return False
         self.special |= self.hurry or bool(flush)
         vmcb.changed = self.special
         return True
@@ -125,6 +131,8 @@ class VmRun:
         intercepts.icebp = bool(more & Intercept4.ICEBP)
         intercepts.wbinvd = bool(more & Intercept4.WBINVD)
         self._apply_maps(general)
+        # With nested paging a guest's PDPEs are not loaded with CR3, but read by every walk (section 15.25.10).
+        self._processor.pdptes_in_memory = read(Control.NP_ENABLE) & 1
         intercepts.exceptions = read(Control.INTERCEPT_EXCEPTION)
         control, debug = read(Control.INTERCEPT_CR), read(Control.INTERCEPT_DR)
         intercepts.cr_read, intercepts.cr_write = control & 0xFFFF, control >> 16

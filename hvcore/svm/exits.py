@@ -113,12 +113,14 @@ NPF_FINAL: Final = 1 << 32
 NPF_TABLE: Final = 1 << 33
 
 
-def npf_info(write: bool, fetch: bool, present: bool) -> int:
+def npf_info(write: bool, fetch: bool, present: bool, table: bool) -> int:
     """Build EXITINFO1.
 
     Bit 0 present, 1 write, 2 user (nested walks are user accesses), 4 instruction fetch; bit 32: it happened
-    on the guest's final physical address and not on its page tables.
+    on the guest's final physical address, 33: on its page tables, whose walk counts as a write.
     """
+    if table:
+        return present << 0 | NPF_WRITE | NPF_USER | NPF_TABLE
     return present << 0 | write << 1 | NPF_USER | fetch << 4 | NPF_FINAL
 
 

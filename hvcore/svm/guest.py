@@ -44,6 +44,7 @@ def save(vmcb: Vmcb, processor: Processor, interruptibility: int) -> GuestState:
         idtr=(read(Field(Save.IDTR + 8, 8)), read(Field(Save.IDTR + 4, 4))),
         interruptibility=interruptibility,
         activity=processor.activity,
+        pdptes=[processor.pdpte(i) for i in range(4)],
     )
 
 

@@ -152,7 +152,8 @@ class Recorder:
 
     def _record_npf(self, e: ExitInfo) -> None:
         # No slot of guest memory means no nested page-table entry: never present.
-        self._fill(ExitCode.NPF, npf_info(e.write, e.fetch, present=False), e.guest_physical, 0)
+        info = npf_info(e.write, e.fetch, present=False, table=e.table)
+        self._fill(ExitCode.NPF, info, e.guest_physical, 0)
         self._record_vectoring(e)
         self._record_bytes(b"" if e.fetch else e.instruction_bytes)
 

@@ -11,7 +11,7 @@ from typing import Final
 from hvcore.cpu.processor import Processor
 from hvcore.hvm import CR0_PE, RFLAGS_IF, ExitHandlers, GuestState, Shadow
 from hvcore.vmx import checks, guest
-from hvcore.vmx.capabilities import ENTRY, EXIT, PIN, PROC, Entry, Exit, Pin, Proc, Secondary
+from hvcore.vmx.capabilities import ENTRY, EXIT, PIN, PROC, Entry, Exit, Invalidation, Pin, Proc, Secondary
 from hvcore.vmx.entry import VmEntry
 from hvcore.vmx.exits import INFO_VALID, interruption_info
 from hvcore.vmx.handler import FirstLevel
@@ -137,6 +137,30 @@ class VmxBackend:
             raise self._vmfail(
                 InstructionError.RESUME_NOT_LAUNCHED, "VMRESUME of a VMCS that is not launched"
             )
+
+    def invept(self, kind: int, pointer: int) -> None:
+        """INVEPT of a type of `Invalidation`. Raises VmFail (28) for another type, or a pointer that entry refuses.
+
+        Nothing is kept by EPT pointer or VPID here: whatever is named, every translation is forgotten, as is allowed.
+        """
+        if kind not in {Invalidation.SINGLE_CONTEXT, Invalidation.ALL_CONTEXTS}:
+            raise self._vmfail(InstructionError.INVALID_INVALIDATION, f"INVEPT of type {kind}")
+        if kind == Invalidation.SINGLE_CONTEXT:
+            try:
+                checks.check_ept_pointer(pointer)
+            except checks.Refused as refused:
+                raise self._vmfail(InstructionError.INVALID_INVALIDATION, f"INVEPT: {refused}") from None
+        self.processor.flush_tlb()
+
+    def invvpid(self, kind: int, vpid: int, address: int = 0) -> None:
+        """INVVPID of a type of `Invalidation`. Raises VmFail (28) for another type, VPID or linear address."""
+        known = Invalidation.INDIVIDUAL_ADDRESS <= kind <= Invalidation.SINGLE_CONTEXT_BUT_GLOBALS
+        named = kind == Invalidation.ALL_CONTEXTS or vpid != 0
+        reached = kind != Invalidation.INDIVIDUAL_ADDRESS or checks.canonical(address)
+        if vpid >> 16 or not (known and named and reached):
+            text = f"INVVPID: type {kind}, VPID {vpid}, address {address:#x}"
+            raise self._vmfail(InstructionError.INVALID_INVALIDATION, text)
+        self.processor.flush_tlb()
 
     def handle(self) -> None:
         """First-level handler: by the basic exit reason, from the VMCS alone."""

@@ -149,6 +149,17 @@ CR3_TARGETS: Final = 4
 EPT_MEMORY_TYPES: Final = (0, 6)
 """Uncacheable and write-back (IA32_VMX_EPT_VPID_CAP bits 8 and 14)."""
 EPT_WALK_LENGTH: Final = 4
+
+
+class Invalidation:
+    """Types of INVVPID; INVEPT has SINGLE_CONTEXT and ALL_CONTEXTS (SDM vol. 3 section 31.3)."""
+
+    INDIVIDUAL_ADDRESS: Final = 0
+    SINGLE_CONTEXT: Final = 1
+    ALL_CONTEXTS: Final = 2
+    SINGLE_CONTEXT_BUT_GLOBALS: Final = 3
+
+
 ACTIVITY_STATES: Final = (0, 1, 2)
 """Active, HLT and shutdown; no wait-for-SIPI."""
 
@@ -163,8 +174,9 @@ _BASIC: Final = REVISION | _REGION << 32 | _WRITE_BACK << 50 | 1 << 54 | 1 << 55
 """Bit 54: INS and OUTS record instruction information; bit 55: the TRUE reports exist."""
 _MISC: Final = 1 << 5 | 1 << 6 | 1 << 7 | CR3_TARGETS << 16
 """Bits 5 EFER.LMA follows the entry, 6 HLT, 7 shutdown, 24:16 CR3 targets, 27:25 zero: 512 entries an MSR area."""
-_EPT_VPID: Final = 1 << 6 | 1 << 8 | 1 << 14
-"""Bits 6 a walk of four, 8 uncacheable, 14 write-back; no INVEPT or INVVPID, no accessed and dirty flags."""
+_EPT_VPID: Final = 1 << 6 | 1 << 8 | 1 << 14 | 1 << 20 | 3 << 25 | 1 << 32 | 0xF << 40
+"""Bits 6 a walk of four, 8 uncacheable, 14 write-back, 20 INVEPT of types 1 and 2 (25, 26), 32 INVVPID of types 0 to 3
+(43:40); no accessed and dirty flags."""
 
 MSRS: Final[dict[int, int]] = {
     0x480: _BASIC,

@@ -76,6 +76,13 @@ class Refused(Exception):  # noqa: N818  (never leaves this package)
         self.error = error
 
 
+def uses_ept(vmcs: Vmcs) -> bool:
+    """Tell whether "enable EPT" is 1 and the secondary controls count."""
+    v = vmcs.values
+    secondary = v[Field.PROCESSOR_CONTROLS] & Proc.SECONDARY and v[Field.SECONDARY_CONTROLS]
+    return bool(secondary & Secondary.EPT)
+
+
 def check_controls(vmcs: Vmcs) -> None:
     """Section 27.2.1, all but the interruption information."""
 
@@ -106,7 +113,7 @@ def check_controls(vmcs: Vmcs) -> None:
     if proc & Proc.NMI_WINDOW and not pin & Pin.VIRTUAL_NMI:
         refuse("NMI-window exiting without virtual NMIs")
     if secondary & Secondary.EPT:
-        _check_ept_pointer(v[Field.EPT_POINTER])
+        check_ept_pointer(v[Field.EPT_POINTER])
     if secondary & Secondary.UNRESTRICTED_GUEST and not secondary & Secondary.EPT:
         refuse("unrestricted guest without EPT")
     if not cap.EXIT.admits(v[Field.EXIT_CONTROLS]):
@@ -119,7 +126,8 @@ def check_controls(vmcs: Vmcs) -> None:
             refuse(f"{name} address")
 
 
-def _check_ept_pointer(pointer: int) -> None:
+def check_ept_pointer(pointer: int) -> None:
+    """Check an EPT pointer by section 27.2.1.1."""
     if (
         pointer & 7 not in cap.EPT_MEMORY_TYPES
         or (pointer >> 3 & 7) + 1 != cap.EPT_WALK_LENGTH
@@ -199,7 +207,7 @@ def check_host_state(vmcs: Vmcs) -> None:
         Field.HOST_SYSENTER_EIP,
         Field.HOST_RIP,
     ):
-        if not _canonical(v[field]):
+        if not canonical(v[field]):
             refuse("a host address is not canonical")
     if not v[Field.HOST_CR4] & CR4_PAE:
         refuse("host CR4.PAE")
@@ -219,7 +227,7 @@ def check_guest_state(vmcs: Vmcs) -> None:
         ("GDTR", Field.GUEST_GDTR_BASE, Field.GUEST_GDTR_LIMIT),
         ("IDTR", Field.GUEST_IDTR_BASE, Field.GUEST_IDTR_LIMIT),
     ):
-        if not _canonical(read(base)):
+        if not canonical(read(base)):
             _guest(f"{name} base")
         if read(limit) >> 16:
             _guest(f"{name} limit")
@@ -261,7 +269,7 @@ def _check_control_registers(vmcs: Vmcs, entry: int, unrestricted: bool) -> None
         _guest("IA-32e mode without CR0.PG and CR4.PAE")
     if read(Field.GUEST_CR3) & ~ADDRESS_MASK:
         _guest("CR3")
-    if not _canonical(read(Field.GUEST_SYSENTER_ESP)) or not _canonical(read(Field.GUEST_SYSENTER_EIP)):
+    if not canonical(read(Field.GUEST_SYSENTER_ESP)) or not canonical(read(Field.GUEST_SYSENTER_EIP)):
         _guest("SYSENTER address")
     if entry & Entry.LOAD_PAT and not _pat_valid(read(Field.GUEST_PAT)):
         _guest("PAT")
@@ -294,9 +302,9 @@ def _check_segments(vmcs: Vmcs, unrestricted: bool, ia32e: bool) -> None:
         _guest("SS selector's RPL")
 
     for i in (7, 4, 5):
-        if not _canonical(base[i]):
+        if not canonical(base[i]):
             _guest(f"{_SEGMENTS[i]} base")
-    if usable[6] and not _canonical(base[6]):
+    if usable[6] and not canonical(base[6]):
         _guest("LDTR base")
     for i in (0, 1, 2, 3):
         if (i == 1 or usable[i]) and base[i] >> 32:
@@ -424,20 +432,21 @@ def check_event_against_state(kind: int, flags: int, blocking: int, pin: int) ->
 
 
 def _check_pdptes(vmcs: Vmcs) -> None:
-    """Section 27.3.1.6: only under PAE paging with EPT."""
+    """Section 27.3.1.6, under PAE paging with EPT; without EPT those in memory are checked when they are loaded."""
     v = vmcs.values
     read = vmcs.read
     if not read(Field.GUEST_CR0) & CR0_PG or not read(Field.GUEST_CR4) & CR4_PAE:
         return
-    if v[Field.ENTRY_CONTROLS] & Entry.IA32E_GUEST:
+    if v[Field.ENTRY_CONTROLS] & Entry.IA32E_GUEST or not uses_ept(vmcs):
         return
     for field in (Field.GUEST_PDPTE0, Field.GUEST_PDPTE1, Field.GUEST_PDPTE2, Field.GUEST_PDPTE3):
-        entry = v[field]
+        entry = read(field)
         if entry & 1 and (entry & 0x1E6 or entry & ~ADDRESS_MASK):
             raise Refused(EntryFailure.PDPTE, "a PDPTE")
 
 
-def _canonical(address: int) -> bool:
+def canonical(address: int) -> bool:
+    """Tell whether a linear address of 64 bits is canonical, for 48 of them."""
     return address >> 47 in {0, 0x1FFFF}
 
 

@@ -16,8 +16,15 @@ from hvcore.hostmemory import HostMemory
 from hvcore.hvm import EventKind, Shadow, Vector
 from hvcore.vmx import checks
 from hvcore.vmx.capabilities import Entry, Exit, Pin, Proc, Secondary
-from hvcore.vmx.exits import INFO_ERROR_VALID, INFO_TYPE, INFO_TYPE_SHIFT, INFO_VALID, INFO_VECTOR
-from hvcore.vmx.record import MONITOR_TRAP, Recorder
+from hvcore.vmx.exits import (
+    INFO_ERROR_VALID,
+    INFO_TYPE,
+    INFO_TYPE_SHIFT,
+    INFO_VALID,
+    INFO_VECTOR,
+    EntryFailure,
+)
+from hvcore.vmx.record import MONITOR_TRAP, VMX_REASONS, Recorder
 from hvcore.vmx.vmcs import Field, Vmcs, VmxAbort
 
 _ENTRY_INFO: Final = Field.ENTRY_INTERRUPTION_INFO
@@ -32,7 +39,7 @@ MSR_X2APIC: Final = range(0x800, 0x900)
 OTHER_MSRS: Final = b"\xff" * 1024
 """The bitmap has no bits for C001_0000h to C001_1FFFh: they exit."""
 DESCRIPTOR_INSTRUCTIONS: Final = 0xFF
-VMCALL: Final = 1 << 1
+VM_INSTRUCTIONS: Final = sum(1 << which for which in VMX_REASONS)
 
 SWAPPED: Final = (
     (Field.GUEST_EFER, Entry.LOAD_EFER, Exit.SAVE_EFER),
@@ -117,7 +124,7 @@ class VmEntry:
         intercepts.rdtsc = bool(proc & Proc.RDTSC)
         intercepts.pause = bool(proc & Proc.PAUSE)
         intercepts.wbinvd = bool(secondary & Secondary.WBINVD)
-        intercepts.vm_instructions = VMCALL
+        intercepts.vm_instructions = VM_INSTRUCTIONS
         intercepts.descriptor_table = DESCRIPTOR_INSTRUCTIONS if secondary & Secondary.DESCRIPTOR_TABLE else 0
         intercepts.task_switch = intercepts.cpuid = intercepts.invd = True
         intercepts.rdmsr = intercepts.wrmsr = True
@@ -250,16 +257,21 @@ class VmEntry:
             if vector >= 0:
                 self._processor.inject(EventKind.EXTERNAL_INTERRUPT, vector, None, 0)
             return True
-        if kind == ExitKind.GUEST_PHYSICAL and not e.vectoring:
-            proc = values[Field.PROCESSOR_CONTROLS]
-            if not (proc & Proc.SECONDARY and values[Field.SECONDARY_CONTROLS] & Secondary.EPT):
-                return complete_on_open_bus(self._processor)
+        if kind == ExitKind.GUEST_PHYSICAL and not e.vectoring and not checks.uses_ept(self._vmcs):
+            return complete_on_open_bus(self._processor)
         return False
 
     def _load(self) -> bool:
-        """Load what is not the processor's already (section 27.3.2), then the VM-entry MSRs (27.4)."""
+        """Load what is not the processor's already (section 27.3.2), then the VM-entry MSRs (27.4).
+
+        Under EPT the PDPTE registers are loaded from their fields, otherwise from the table at CR3 (27.3.2.4).
+        False: an entry failure is recorded.
+        """
         values, processor = self._values, self._processor
         secondary = values[Field.SECONDARY_CONTROLS]
+        if not checks.uses_ept(self._vmcs) and not processor.load_pdptes():
+            self._recorder.record_entry_failure(checks.Refused(EntryFailure.PDPTE, "a PDPTE at CR3"))
+            return False
         if not (values[Field.PROCESSOR_CONTROLS] & Proc.SECONDARY and secondary & Secondary.VPID):
             processor.flush_tlb()
         entry = values[Field.ENTRY_CONTROLS]

@@ -138,6 +138,11 @@ def memory_operand_info(address_size: int, segment: int, base: int, index: int, 
     return info | (1 << 27 if base > 15 else base << 23)
 
 
+# Instruction information for VMREAD and VMWRITE (table 28-14), INVEPT and INVVPID (28-9); without the second register
+# for VMCLEAR, VMPTRLD, VMPTRST and VMXON (28-13). In the first two it names the register with the field's encoding.
+INFO_SECOND_REGISTER_SHIFT: Final = 28
+
+
 # Control-register accesses (table 28-3).
 CR_NUMBER: Final = 0xF
 CR_TYPE_SHIFT: Final = 4
@@ -180,13 +185,16 @@ EPT_FINAL: Final = 1 << 8
 EPT_NMI_UNBLOCKING: Final = 1 << 12
 
 
-def ept_qualification(read: bool, write: bool, fetch: bool, permissions: int, linear_valid: bool) -> int:
+def ept_qualification(
+    read: bool, write: bool, fetch: bool, permissions: int, linear_valid: bool, table: bool
+) -> int:
     """Describe an EPT violation.
 
     Bits 0-2 what was tried, 3-5 what the EPT entries allow (R, W, X), 7 linear address valid, 8 the access
-    was to the translation of that address and not to a paging structure (0 if 7 is).
+    was to the translation of that address and not to a paging structure, `table` (0 if 7 is).
     """
-    return read << 0 | write << 1 | fetch << 2 | permissions << 3 | linear_valid << 7 | linear_valid << 8
+    final = linear_valid and not table
+    return read << 0 | write << 1 | fetch << 2 | permissions << 3 | linear_valid << 7 | final << 8
 
 
 # Interruption information: VM exit, VM entry and IDT vectoring alike (tables 25-16, 25-18, 25-19).

@@ -40,6 +40,7 @@ def save(vmcs: Vmcs, processor: Processor) -> GuestState:
         idtr=(read(Field.GUEST_IDTR_BASE), read(Field.GUEST_IDTR_LIMIT)),
         interruptibility=read(Field.GUEST_INTERRUPTIBILITY),
         activity=read(Field.GUEST_ACTIVITY),
+        pdptes=[read(Field.GUEST_PDPTE0 + 2 * i) for i in range(4)],
     )
 
 
@@ -65,6 +66,8 @@ def load(vmcs: Vmcs, processor: Processor, state: GuestState) -> None:
         (Field.GUEST_ACTIVITY, state.activity),
     ):
         write(field, value)
+    for i, entry in enumerate(state.pdptes):
+        write(Field.GUEST_PDPTE0 + 2 * i, entry)
     for i, segment in enumerate(state.segments):
         write(Field.GUEST_ES_SELECTOR + 2 * i, segment.selector)
         write(Field.GUEST_ES_BASE + 2 * i, segment.base)
@@ -100,6 +103,8 @@ def views(p: Processor) -> dict[int, View]:
         Field.GUEST_IDTR_BASE: View(lambda: p.idtr[0], lambda value: p.set_idtr(value, p.idtr[1])),
         Field.GUEST_IDTR_LIMIT: View(lambda: p.idtr[1], lambda value: p.set_idtr(p.idtr[0], value)),
     }
+    for i in range(4):
+        views[Field.GUEST_PDPTE0 + 2 * i] = View(partial(p.pdpte, i), partial(p.set_pdpte, i))
     for i in range(8):
         views[Field.GUEST_ES_SELECTOR + 2 * i] = _segment_view(p, i, "selector")
         views[Field.GUEST_ES_BASE + 2 * i] = _segment_view(p, i, "base")

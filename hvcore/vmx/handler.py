@@ -65,7 +65,6 @@ class FirstLevel:
             Reason.TRIPLE_FAULT: handlers.triple_fault,
             Reason.INTERRUPT_WINDOW: handlers.interrupt_window,
             Reason.NMI_WINDOW: handlers.nmi_window,
-            Reason.VMCALL: self._on_vmcall,
             Reason.MONITOR_TRAP: self._go_on,
             Reason.GDTR_IDTR_ACCESS: self._let_run,
             Reason.LDTR_TR_ACCESS: self._let_run,
@@ -85,6 +84,8 @@ class FirstLevel:
             Reason.EPT_VIOLATION: self._on_ept_violation,
             Reason.WBINVD: self._skip,
         }
+        for reason in (*range(Reason.VMCALL, Reason.VMXON + 1), Reason.INVEPT, Reason.INVVPID):
+            self.table[reason] = self._on_vmx_instruction
 
     def _on_io(self) -> None:
         values = self._values
@@ -152,8 +153,8 @@ class FirstLevel:
         else:
             self._handlers.external_interrupt()
 
-    def _on_vmcall(self) -> None:
-        """There are no hypercalls here: as on a part without VMX."""
+    def _on_vmx_instruction(self) -> None:
+        """Refuse: the guest has no VMX, so far as CPUID says, and there are no hypercalls."""
         self._backend.inject(EventKind.HARDWARE_EXCEPTION, Vector.UD, None, 0)
 
     def _go_on(self) -> None:

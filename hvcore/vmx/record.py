@@ -6,7 +6,7 @@ SDM vol. 3 section 28.2. `exits.py` has the formats; nobody reads `ExitInfo` aft
 from collections.abc import Callable
 from typing import Final
 
-from hvcore.cpu.exitinfo import DescriptorTable, ExitInfo, ExitKind
+from hvcore.cpu.exitinfo import DescriptorTable, ExitInfo, ExitKind, VmInstruction
 from hvcore.cpu.processor import Processor
 from hvcore.hvm import EventKind, Vector
 from hvcore.vmx import checks
@@ -16,6 +16,7 @@ from hvcore.vmx.exits import (
     INFO_32_BIT_OPERAND,
     INFO_NMI_UNBLOCKING,
     INFO_REGISTER_OPERAND,
+    INFO_SECOND_REGISTER_SHIFT,
     CrAccess,
     DescriptorIdentity,
     Reason,
@@ -49,9 +50,26 @@ PLAIN: Final[dict[int, int]] = {
     ExitKind.INVD: Reason.INVD,
     ExitKind.WBINVD: Reason.WBINVD,
     ExitKind.PAUSE: Reason.PAUSE,
-    ExitKind.VM_INSTRUCTION: Reason.VMCALL,
 }
 """Exits that record their reason and the instruction's length, and nothing else."""
+VMX_REASONS: Final = {
+    VmInstruction.VMCALL: Reason.VMCALL,
+    VmInstruction.VMLAUNCH: Reason.VMLAUNCH,
+    VmInstruction.VMRESUME: Reason.VMRESUME,
+    VmInstruction.VMXOFF: Reason.VMXOFF,
+    VmInstruction.VMREAD: Reason.VMREAD,
+    VmInstruction.VMWRITE: Reason.VMWRITE,
+    VmInstruction.VMPTRLD: Reason.VMPTRLD,
+    VmInstruction.VMCLEAR: Reason.VMCLEAR,
+    VmInstruction.VMXON: Reason.VMXON,
+    VmInstruction.VMPTRST: Reason.VMPTRST,
+    VmInstruction.INVEPT: Reason.INVEPT,
+    VmInstruction.INVVPID: Reason.INVVPID,
+}
+"""The instructions of VMX exit unconditionally (section 26.1.2; VMREAD and VMWRITE where there is no shadowing)."""
+SECOND_REGISTER: Final = frozenset(
+    {VmInstruction.VMREAD, VmInstruction.VMWRITE, VmInstruction.INVEPT, VmInstruction.INVVPID}
+)
 MONITOR_TRAP: Final = 64
 """In the place of an ExitKind: the processor was let run for one instruction."""
 DESCRIPTOR_IDENTITIES: Final = {
@@ -94,6 +112,7 @@ class Recorder:
             ExitKind.NMI: self._record_nmi,
             ExitKind.HLT: self._record_hlt,
             ExitKind.DESCRIPTOR_TABLE: self._record_descriptor_table,
+            ExitKind.VM_INSTRUCTION: self._record_vmx_instruction,
             MONITOR_TRAP: self._record_monitor_trap,
             ExitKind.IO: self._record_io,
             ExitKind.EXCEPTION: self._record_exception,
@@ -185,7 +204,7 @@ class Recorder:
     def _record_ept_violation(self, e: ExitInfo) -> None:
         # The slots of guest memory stand for the EPT: where there is none, there is no entry, which permits nothing.
         # The length and the bytes of the instruction are not recorded for EPT violations.
-        qualification = ept_qualification(e.read, e.write, e.fetch, 0, e.linear_valid)
+        qualification = ept_qualification(e.read, e.write, e.fetch, 0, e.linear_valid, e.table)
         if e.nmi_unblocking and not e.vectoring:
             qualification |= EPT_NMI_UNBLOCKING
         self._fill(Reason.EPT_VIOLATION, qualification, 0)
@@ -226,14 +245,20 @@ class Recorder:
             e.displacement if e.memory else 0,
             e.instruction_length,
         )
-        info = DESCRIPTOR_IDENTITIES[e.number] << 28
-        if e.memory:
-            info |= memory_operand_info(e.address_size, e.segment, e.base, e.index, e.scale)
-        else:
-            info |= INFO_REGISTER_OPERAND | e.gpr << 3
+        info = DESCRIPTOR_IDENTITIES[e.number] << 28 | _operand_info(e)
         if tables and e.size == 4:
             info |= INFO_32_BIT_OPERAND
         self._values[_INSTRUCTION_INFO] = info
+
+    def _record_vmx_instruction(self, e: ExitInfo) -> None:
+        """Sections 28.2.1 and 28.2.5: displacement and operand, of the instructions that have one."""
+        operand = e.number >= VmInstruction.VMREAD
+        self._fill(VMX_REASONS[e.number], e.displacement if operand and e.memory else 0, e.instruction_length)
+        if operand:
+            info = _operand_info(e)
+            if e.number in SECOND_REGISTER:
+                info |= e.second_gpr << INFO_SECOND_REGISTER_SHIFT
+            self._values[_INSTRUCTION_INFO] = info
 
     def _record_task_switch(self, e: ExitInfo) -> None:
         self._fill(Reason.TASK_SWITCH, task_switch_qualification(e.number, e.source), e.instruction_length)
@@ -264,3 +289,10 @@ class Recorder:
 
     def _record_unknown(self, e: ExitInfo) -> None:
         raise AssertionError(f"the processor stopped with kind {e.kind}, which no control asks for")
+
+
+def _operand_info(e: ExitInfo) -> int:
+    """Describe an operand in a register or in memory, as all formats of the instruction information have it."""
+    if e.memory:
+        return memory_operand_info(e.address_size, e.segment, e.base, e.index, e.scale)
+    return INFO_REGISTER_OPERAND | e.gpr << 3

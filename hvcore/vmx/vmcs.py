@@ -188,6 +188,7 @@ class InstructionError:
     UNSUPPORTED_COMPONENT: Final = 12
     READ_ONLY_COMPONENT: Final = 13
     ENTRY_BLOCKED_BY_MOV_SS: Final = 26
+    INVALID_INVALIDATION: Final = 28
 
 
 class VmFail(HvError):  # noqa: N818  (its name in the SDM)

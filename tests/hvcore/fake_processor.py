@@ -50,6 +50,7 @@ class FakeProcessor:
         self.tsc_offset = 0
         self.unmapped: set[int] = set()
         self.pause_left = 0
+        self.pdptes_in_memory = 0
         self.flushes = 0
         self.set_model(0x633, 0xFFFFFFFF)
         self.reset()
@@ -62,6 +63,7 @@ class FakeProcessor:
         self.registers[2] = self.signature
         self.rip, self.rflags, self.efer = 0xFFF0, 2, 0
         self.controls = {0: 0x60000010, 2: 0, 3: 0, 4: 0, 8: 0}
+        self.pdptes = [0] * 4
         self.debug = dict.fromkeys(range(8), 0) | {6: 0xFFFF0FF0, 7: 0x400}
         self.segments = power_on_segments()
         self.gdtr = self.idtr = (0, 0xFFFF)
@@ -82,6 +84,15 @@ class FakeProcessor:
 
     def set_cr(self, i: int, value: int) -> None:
         self.controls[i] = value
+
+    def pdpte(self, i: int) -> int:
+        return self.pdptes[i]
+
+    def set_pdpte(self, i: int, value: int) -> None:
+        self.pdptes[i] = value
+
+    def load_pdptes(self) -> bool:
+        return True
 
     def dr(self, i: int) -> int:
         return self.debug[i]

@@ -3,13 +3,14 @@
 import pytest
 
 from hvcore.cpu.exitinfo import ExitKind
+from hvcore.exits.mmio import Mmio
 from hvcore.svm.backend import SvmBackend
 from hvcore.svm.vmcb import Control
 from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.capabilities import Proc
 from hvcore.vmx.vmcs import Field
 from tests.hvcore.cpu.bench import EAX, EBX, ECX, ESP
-from tests.hvcore.vendor_bench import HANDLERS, Guest
+from tests.hvcore.vendor_bench import DIRECTORY, HANDLERS, NOTHING, Guest
 
 PE, MP, TS, PSE = 1, 2, 8, 0x10
 
@@ -235,3 +236,57 @@ def test_an_intercepted_fault_during_a_double_faults_delivery_shuts_down(guest):
     assert (guest.cpu.exit.kind, guest.cpu.exit.vector) == (ExitKind.EXCEPTION, 11)
     guest.backend.handle()
     assert guest.handlers.calls == ["triple_fault"]
+
+
+# Guest page tables in no memory
+
+LOST = 0x40_3010  # its page table is
+
+
+@pytest.fixture
+def lost(guest):
+    """A guest whose second page table lies in no memory, under the real MMIO handler, which asks no device."""
+    guest.paging()
+    guest.bench.write(DIRECTORY + 4, (NOTHING | 3).to_bytes(4, "little"))
+    guest.handlers.mmio = Mmio(
+        guest.cpu, guest.bench.memory, None, guest.backend, guest.handlers.calls.append
+    ).access
+    return guest
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("a1 10304000", 0),  # MOV EAX, [LOST]
+        ("a3 10304000", 2),
+        ("8305 10304000 01", 2),  # ADD [LOST], 1
+        ("f3a4", 0),  # REP MOVSB
+        ("ff35 10304000", 0),  # PUSH [LOST]
+    ],
+)
+def test_a_page_table_in_no_memory_is_to_the_guest_a_page_that_is_not_present(lost, code, error):
+    lost.cpu.set_gpr(ECX, 2)
+    lost.cpu.set_gpr(6, LOST)
+    lost.cpu.set_gpr(7, 0x60000)
+    lost.enter(code)
+    assert lost.cpu.exit.kind == ExitKind.GUEST_PHYSICAL
+    lost.backend.handle()
+    lost.enter()
+    assert (lost.cpu.exit.kind, lost.cpu.rip) == (ExitKind.HLT, HANDLERS + 16 * 14)
+    assert (lost.cpu.cr(2), lost.bench.read32(lost.cpu.gpr(ESP))) == (LOST, error)
+    assert lost.handlers.calls == []
+
+
+def test_code_whose_page_table_lies_in_no_memory_is_not_present_either(lost):
+    lost.cpu.rip = LOST
+    lost.backend.enter(1000)
+    lost.backend.handle()
+    lost.enter()
+    assert (lost.cpu.exit.kind, lost.cpu.rip, lost.cpu.cr(2)) == (ExitKind.HLT, HANDLERS + 16 * 14, LOST)
+
+
+def test_a_stack_whose_page_table_lies_in_no_memory_crashes_a_guest_that_takes_an_event_there(lost):
+    lost.cpu.set_gpr(ESP, LOST)
+    lost.enter("cd30")
+    lost.backend.handle()
+    assert lost.handlers.calls == ["an event's delivery touches 0x20000c, where there is no memory"]

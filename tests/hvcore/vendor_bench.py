@@ -9,6 +9,7 @@ RAM = 1 << 20
 NOTHING = 0x20_0000
 """An address in no memory."""
 DIRECTORY, TABLE = 0x40000, 0x41000
+POINTERS = 0x42000
 GATES = 0x3000
 HANDLERS = 0x9000
 """Vector n is handled at HANDLERS + 16 * n by HLT."""
@@ -74,6 +75,14 @@ class Guest:
         self.bench.write(DIRECTORY, (TABLE | 3).to_bytes(4, "little"))
         self.bench.write(TABLE, b"".join((i << 12 | 3).to_bytes(4, "little") for i in range(1024)))
         self.cpu.set_cr(3, DIRECTORY)
+        self.cpu.set_cr(0, 0x8000_0011)
+
+    def pae(self) -> None:
+        """Identity for the first 2 MiB by a large page, the first of 512; no PDPTE is loaded yet."""
+        self.bench.write(POINTERS, (DIRECTORY | 1).to_bytes(32, "little"))
+        self.bench.write(DIRECTORY, (0x83).to_bytes(8, "little"))
+        self.cpu.set_cr(3, POINTERS)
+        self.cpu.set_cr(4, 0x20)
         self.cpu.set_cr(0, 0x8000_0011)
 
     def remap(self, page: int, frame: int) -> None:

@@ -370,6 +370,7 @@ def test_no_execute_is_a_property_of_the_mapping_and_not_of_the_code(paged: Page
     p.efer = 0x800
     p.set_cr(3, pointers)
     p.set_cr(0, PG | 0x11)
+    p.load_pdptes()
     yes, no, no_but_writable = 0x200000, 0x201000, 0x202000
     # add eax, 1 / mov [no_but_writable + 800h], eax / jmp a page further
     paged.write(

@@ -687,6 +687,7 @@ def test_a_linked_jump_to_a_page_that_became_no_execute_faults_there(
     p.efer = 0x800
     p.set_cr(3, pointers)
     p.set_cr(0, PG | 0x11)
+    p.load_pdptes()
     there = 0x200000
     paged.write(0x5000, leap(way, 0x5000, there))
     paged.write(FRAME, bytes.fromhex("83c301 49 0f85") + struct.pack("<i", 0x5000 - there - 10) + b"\xf4")

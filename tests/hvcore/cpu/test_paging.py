@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from hvcore.cpu.exitinfo import ExitKind
+from hvcore.cpu.exitinfo import Emulate, ExitKind
 from tests.hvcore.cpu.bench import CS, DS, EAX, ES, ESP, FLAT_CODE, FLAT_DATA, SS, Bench
 
 DIRECTORY, TABLE = 0x100000, 0x101000
@@ -311,6 +311,7 @@ class Pae(Bench):
         p.efer = 0x800
         p.set_cr(3, POINTERS)
         p.set_cr(0, PG | 0x11)
+        p.load_pdptes()
 
     def quad(self, at: int, value: int) -> None:
         self.memory.write(at, struct.pack("<Q", value))
@@ -369,6 +370,95 @@ def test_a_reserved_bit_in_the_first_table_refuses_the_load_of_cr3() -> None:
     assert (bench.processor.exit.vector, bench.processor.exit.error_code) == (14, 0x10)
 
 
+HIGH = 0x4000_0000  # the second entry of the first table
+LOAD_HIGH = "a1 00000040 f4"
+
+
+def second_directory(bench: Pae, frame: int = 0x200000) -> None:
+    """Map HIGH by the second entry, which no register knows yet."""
+    bench.quad(PAE_DIRECTORY + 0x1000, frame | P | W | PS)
+    bench.quad(POINTERS + 8, PAE_DIRECTORY + 0x1000 | P)
+
+
+def test_the_first_table_is_read_when_cr3_is_loaded_and_not_by_walks() -> None:
+    bench = Pae()
+    bench.write(0x200000, struct.pack("<I", 0x1234))
+    second_directory(bench)
+    assert bench.faults(LOAD_HIGH) == (14, 0, HIGH)
+    bench.processor.flush_tlb()
+    assert bench.faults(LOAD_HIGH) == (14, 0, HIGH)
+    assert bench.run(bytes.fromhex("0f20d8 0f22d8" + LOAD_HIGH)) == ExitKind.HLT
+    assert bench.processor.gpr(EAX) == 0x1234
+    assert [bench.processor.pdpte(i) for i in range(2)] == [PAE_DIRECTORY | P, PAE_DIRECTORY + 0x1000 | P]
+    bench.quad(POINTERS, 0)
+    bench.quad(POINTERS + 8, 0)
+    bench.processor.flush_tlb()
+    assert bench.run(bytes.fromhex(LOAD_HIGH)) == ExitKind.HLT
+
+
+def test_a_walk_that_reads_the_first_table_sees_its_reserved_bits() -> None:
+    """As in a guest of SVM with nested paging (APM vol. 2 section 15.25.10)."""
+    bench = Pae()
+    bench.processor.pdptes_in_memory = 1
+    bench.write(0x200000, struct.pack("<I", 0x1234))
+    second_directory(bench)
+    assert bench.run(bytes.fromhex(LOAD_HIGH)) == ExitKind.HLT
+    bench.quad(POINTERS + 8, PAE_DIRECTORY + 0x1000 | P | W)
+    bench.processor.flush_tlb()
+    assert bench.faults(LOAD_HIGH) == (14, 9, HIGH)
+    assert bench.run(bytes.fromhex("0f20d8 0f22d8 f4")) == ExitKind.HLT  # and the load of CR3 does not
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "reloads"),
+    [
+        (0, 0x6000_0000, True),  # CD and NW
+        (0, 0x4000_0000, True),
+        (0, 1 << 16, False),  # WP
+        (0, 8, False),  # TS
+        (4, 0x80, True),  # PGE
+        (4, 0x10, True),  # PSE
+        (4, 0, False),
+        (4, 4, False),  # TSD
+    ],
+)
+def test_only_some_bits_of_cr0_and_cr4_load_the_pdpte_registers_by_their_change(
+    number: int, change: int, reloads: bool
+) -> None:
+    bench = Pae()
+    second_directory(bench)
+    old = bench.processor.cr(number)
+    read, write = ("0f20c0", "0f22c0") if number == 0 else ("0f20e0", "0f22e0")
+    xor = "35" + struct.pack("<I", change).hex()
+    assert bench.run(bytes.fromhex(read + xor + write + "f4")) == ExitKind.HLT
+    assert bench.processor.cr(number) == old ^ change
+    assert bool(bench.processor.pdpte(1)) == reloads
+    bench.quad(POINTERS + 8, 2 | P)
+    if reloads:
+        assert bench.faults(read + xor + write)[:2] == (13, 0)
+        assert bench.processor.cr(number) == old ^ change
+        assert bench.processor.pdpte(1) == PAE_DIRECTORY + 0x1000 | P
+    else:
+        assert bench.run(bytes.fromhex(read + xor + write + "f4")) == ExitKind.HLT
+
+
+def test_turning_pae_paging_on_loads_the_pdpte_registers_whichever_bit_is_the_last() -> None:
+    for last in ("pg", "pae"):
+        bench = Pae()
+        second_directory(bench)
+        if last == "pg":
+            bench.processor.set_cr(0, 0x11)
+            bench.load(bytes.fromhex("0f20c0 0d00000080 0f22c0 f4"))
+        else:
+            bench.processor.set_cr(4, PSE)
+            bench.write(0x7C00, bytes.fromhex("0f20e0 83c820 0f22e0 f4"))
+            bench.quad(POINTERS + 0x20, P | W | PS)  # 32 MiB is where the two ways of paging share no entry
+            bench.quad(PAE_DIRECTORY + 8 * 16, P | W | PS)
+            bench.processor.rip = 0x200_7C00
+        assert bench.run() == ExitKind.HLT
+        assert bench.processor.pdpte(1) == PAE_DIRECTORY + 0x1000 | P
+
+
 def test_ram_above_four_gibibytes_is_reached_through_pae_and_through_pse36() -> None:
     bench = Pae((3 << 30) + (4 << 20))
     high = 1 << 32
@@ -401,12 +491,120 @@ def test_pae_pages_and_no_execute(paged: Paged) -> None:
     p.efer = 0x800
     p.set_cr(3, pointers)
     p.set_cr(0, PG | 0x11)
+    p.load_pdptes()
     paged.write(0x1000, bytes.fromhex("a1 00002000 f4"))  # a load from the second 2 MiB: allowed
     p.rip = 0x1000
     assert paged.run() == ExitKind.HLT
     p.rip = 0x200000
     assert paged.run() == ExitKind.EXCEPTION
     assert (p.exit.error_code, p.exit.fault_address) == (0x11, 0x200000)
+
+
+# Paging structures in no memory
+
+NOWHERE = 0x80_0000
+
+
+def facts(bench: Bench) -> tuple[int, bool, bool, bool, bool, int | None]:
+    """Where a paging structure was looked for; a read, write, fetch, of a structure; and on the way to what address."""
+    info = bench.processor.exit
+    lin = info.linear_address if info.linear_valid else None
+    return info.guest_physical, info.read, info.write, info.fetch, info.table, lin
+
+
+@pytest.mark.parametrize(
+    "code", [LOAD, STORE, bytes.fromhex("8305 04003000 01")], ids=["load", "store", "add"]
+)
+def test_a_table_in_no_memory_stops_with_its_address_and_the_one_it_was_read_for(
+    paged: Paged, code: bytes
+) -> None:
+    page = 0x40_0004  # 4 MiB and up: by the second entry of the directory
+    paged.entry(DIRECTORY + 4, NOWHERE | P | W | U)
+    moved = bytes(code).replace(struct.pack("<I", PAGE + 4), struct.pack("<I", page))
+    assert paged.run(moved) == ExitKind.GUEST_PHYSICAL
+    assert facts(paged) == (NOWHERE, True, False, False, True, page)
+    assert paged.processor.rip == 0x7C00
+    # who emulates it finds that the entry is not present
+    paged.processor.emulate_begin()
+    assert paged.processor.emulate() == Emulate.FAULT
+    assert paged.run() == ExitKind.EXCEPTION
+    info = paged.processor.exit
+    assert (info.vector, info.error_code, info.fault_address) == (14, 0 if code == LOAD else 2, page)
+
+
+def test_a_table_in_no_memory_on_the_way_to_code_is_no_fetch(paged: Paged) -> None:
+    paged.entry(DIRECTORY + 4, NOWHERE | P | W | U)
+    paged.processor.rip = 0x40_0123
+    assert paged.run() == ExitKind.GUEST_PHYSICAL
+    assert facts(paged) == (NOWHERE, True, False, False, True, 0x40_0123)
+    paged.processor.emulate_begin()
+    assert paged.processor.emulate() == Emulate.FAULT
+    assert paged.run() == ExitKind.EXCEPTION
+    assert (paged.processor.exit.vector, paged.processor.exit.fault_address) == (14, 0x40_0123)
+
+
+def test_an_instruction_whose_end_has_its_table_in_no_memory_stops_there(paged: Paged) -> None:
+    paged.entry(DIRECTORY + 4, NOWHERE | P | W | U)
+    paged.map(P | W, page=0x3F_F000)
+    paged.write(FRAME + 0xFFE, bytes.fromhex("b8 11"))
+    paged.processor.rip = 0x3F_FFFE
+    assert paged.run() == ExitKind.GUEST_PHYSICAL
+    assert facts(paged) == (NOWHERE, True, False, False, True, 0x40_0000)
+    assert paged.processor.exit.instruction_bytes == b"\xb8\x11"
+    paged.write(FRAME + 0xFFE, b"\x90\xf4")  # what is fetched ahead does not stop
+    assert paged.run() == ExitKind.HLT
+
+
+def test_a_directory_in_no_memory(paged: Paged) -> None:
+    assert (
+        paged.run(b"\xb8" + struct.pack("<I", NOWHERE) + bytes.fromhex("0f22d8 f4"))
+        == ExitKind.GUEST_PHYSICAL
+    )
+    assert facts(paged) == (NOWHERE, True, False, False, True, 0x7C08)
+
+
+def test_what_a_backend_looks_up_for_itself_is_a_page_fault_and_leaves_the_facts(paged: Paged) -> None:
+    paged.entry(DIRECTORY + 4, NOWHERE | P | W | U)
+    assert paged.run(bytes.fromhex("a1 00004000 f4")) == ExitKind.GUEST_PHYSICAL
+    before = facts(paged)
+    assert paged.processor.translate(0x41_2345, True, False) == -1
+    assert facts(paged) == before
+    assert paged.run() == ExitKind.EXCEPTION
+    assert (paged.processor.exit.error_code, paged.processor.exit.fault_address) == (2, 0x41_2345)
+
+
+def test_pae_tables_in_no_memory() -> None:
+    bench = Pae()
+    bench.quad(PAE_DIRECTORY + 8, NOWHERE | P | W)
+    assert bench.run(bytes.fromhex("a1 08002000 f4")) == ExitKind.GUEST_PHYSICAL
+    assert facts(bench) == (NOWHERE, True, False, False, True, 0x20_0008)
+    bench.quad(POINTERS + 24, NOWHERE | P)
+    assert bench.run(bytes.fromhex("0f20d8 0f22d8 a1 000020c0 f4")) == ExitKind.GUEST_PHYSICAL
+    assert facts(bench) == (NOWHERE + 8, True, False, False, True, 0xC020_0000)
+    bench.processor.pdptes_in_memory = 1
+    bench.processor.set_cr(3, NOWHERE)
+    assert bench.run(bytes.fromhex("f4")) == ExitKind.GUEST_PHYSICAL
+    assert facts(bench) == (NOWHERE, True, False, False, True, 0x7C00)
+
+
+def test_the_pdptes_that_mov_to_cr3_looks_for_in_no_memory_have_no_linear_address() -> None:
+    bench = Pae()
+    assert (
+        bench.run(b"\xb8" + struct.pack("<I", NOWHERE) + bytes.fromhex("0f22d8 f4"))
+        == ExitKind.GUEST_PHYSICAL
+    )
+    assert facts(bench) == (NOWHERE, True, False, False, True, None)
+    assert (bench.processor.cr(3), bench.processor.rip) == (POINTERS, 0x7C05)
+    assert not bench.processor.pdpte(3)
+    assert bench.processor.pdpte(0) == PAE_DIRECTORY | P
+
+
+def test_accessed_and_dirty_bits_of_a_read_only_table_are_lost_as_every_write_there(paged: Paged) -> None:
+    at = paged.map(P | W)
+    paged.memory.set_type(TABLE, TABLE + 0xFFF, "ram_ro")
+    paged.processor.memory_changed()
+    assert paged.run(STORE) == ExitKind.HLT
+    assert paged.entry(at) == FRAME | P | W
 
 
 def test_code_written_through_another_mapping_never_runs_stale(paged: Paged) -> None:

@@ -255,6 +255,55 @@ def test_each_task_has_its_page_tables():
     assert p.gpr(EAX) == int.from_bytes(b"new!", "little")
 
 
+PAE_PAGING = 0x20
+
+
+def pae_tasks(cr3):
+    """Two address spaces under PAE, the old at 40000h and another at 50000h, and an incoming task with this CR3."""
+    tasks = Tasks()
+    for pointers, frame in ((0x40000, 0x60000), (0x50000, 0x70000)):
+        tasks.write(pointers, struct.pack("<4Q", pointers + 0x1000 | 1, 0, 0, 0))
+        tasks.write(pointers + 0x1000, struct.pack("<Q", pointers + 0x2000 | 7))
+        pages = [i << 12 | 7 for i in range(256)]
+        pages[0x80] = frame | 7
+        tasks.write(pointers + 0x2000, struct.pack("<256Q", *pages))
+    tasks.write(0x60000, b"old!")
+    tasks.write(0x70000, b"new!")
+    tasks.task(cr3=cr3)
+    tasks.write(TASK, bytes.fromhex("a100000800 f4"))  # MOV EAX, [80000h]
+    p = tasks.processor
+    p.set_cr(3, 0x40000)
+    p.set_cr(4, PAE_PAGING)
+    p.set_cr(0, 0x80000011)
+    assert p.load_pdptes()
+    return tasks
+
+
+def test_a_switch_that_changes_cr3_loads_the_pdpte_registers():
+    tasks = pae_tasks(0x50000)
+    assert tasks.jump(NEW_TSS) == ExitKind.HLT
+    assert (tasks.processor.cr(3), tasks.processor.pdpte(0)) == (0x50000, 0x51001)
+    assert tasks.processor.gpr(EAX) == int.from_bytes(b"new!", "little")
+
+
+def test_a_switch_that_does_not_change_cr3_leaves_the_pdpte_registers():
+    tasks = pae_tasks(0x40000)
+    tasks.write(0x40000, struct.pack("<Q", 0x51001))
+    assert tasks.jump(NEW_TSS) == ExitKind.HLT
+    assert tasks.processor.pdpte(0) == 0x41001
+    assert tasks.processor.gpr(EAX) == int.from_bytes(b"old!", "little")
+
+
+@pytest.mark.parametrize("how", ["jump", "call"])
+def test_a_reserved_bit_in_a_pdpte_faults_before_anything_changes(how):
+    tasks = pae_tasks(0x50000)
+    tasks.write(0x50018, struct.pack("<Q", 3))
+    assert tasks.fault(getattr(tasks, how)(NEW_TSS)) == (T_S, NEW_TSS, 0x7C00)
+    assert (tasks.processor.cr(3), tasks.processor.pdpte(0)) == (0x40000, 0x41001)
+    assert not tasks.in_new_task()
+    assert (tasks.rights(OLD_TSS), tasks.rights(NEW_TSS)) == (BUSY_32, AVAILABLE_32)
+
+
 # Refused before anything is saved
 
 

@@ -11,7 +11,7 @@ from hvcore.svm import capabilities as cap
 from hvcore.svm.backend import IOPM_BASE, MSRPM_BASE, SvmBackend
 from hvcore.svm.vmcb import Control, Field, Intercept3, Intercept4, Save, Vintr
 from tests.hvcore.cpu.bench import EAX, EBX, ECX, EDX
-from tests.hvcore.vendor_bench import HANDLERS, NOTHING, Guest
+from tests.hvcore.vendor_bench import DIRECTORY, HANDLERS, NOTHING, POINTERS, Guest
 
 WORDS = {
     Control.INTERCEPT_CR: cap.INTERCEPT_CR,
@@ -413,8 +413,32 @@ def test_a_privileged_svm_instruction_faults_before_its_intercept(guest: Guest) 
     guest.cpu.set_segment(2, 0x13, 0, 0xFFFFFFFF, 0xC0F3)
     guest.cpu.set_segment(1, 0x0B, 0, 0xFFFFFFFF, 0xC0FB)
     guest.put(Control.INTERCEPT_EXCEPTION, 1 << 13 | 1 << 6)
-    assert code(guest, "0f01da") == EXCEPTION + 13
+    for instruction in ("0f01d8", "0f01da", "0f01db", "0f01dc", "0f01dd", "0f01de"):
+        assert code(guest, instruction) == EXCEPTION + 13
     assert code(guest, "0f01d9") == 0x81  # VMMCALL is for everybody
+
+
+def test_outside_protected_mode_only_vmmcall_is_intercepted(guest: Guest) -> None:
+    guest.put(Control.INTERCEPT_EXCEPTION, 1 << 6)
+    guest.put(Control.INTERCEPT_3, Intercept3.INVLPGA)
+    guest.cpu.set_cr(0, 0x10)
+    for number in range(8):
+        assert code(guest, f"0f01{0xD8 + number:x}") == (0x81 if number == 1 else EXCEPTION + 6)
+
+
+def test_an_instruction_of_vmx_is_undefined(guest: Guest) -> None:
+    guest.put(Control.INTERCEPT_EXCEPTION, 1 << 6)
+    for instruction in (
+        "0f01c1",
+        "0f01c2",
+        "0f78c3",
+        "0f79f1",
+        "0fc733",
+        "660fc733",
+        "f30fc733",
+        "660f38800b",
+    ):
+        assert code(guest, instruction) == EXCEPTION + 6
 
 
 @shows(Control.INTERCEPT_4, Intercept4.ICEBP)
@@ -480,6 +504,41 @@ def test_nested_paging_makes_no_memory_an_exit(guest: Guest, on: bool) -> None:
         assert info(guest) == (0x1_0000_0004, NOTHING)
     else:
         assert guest.cpu.gpr(EAX) == 0xFFFF_FFFF
+
+
+def test_a_page_table_in_no_memory_is_a_nested_page_fault_of_its_own_kind(guest: Guest) -> None:
+    guest.paging()
+    guest.bench.write(DIRECTORY + 4, (NOTHING | 3).to_bytes(4, "little"))
+    assert code(guest, "a1 10304000 f4") == NPF  # MOV EAX, [403010h]
+    assert info(guest) == (0x2_0000_0006, NOTHING + 4 * 3)
+
+
+HIGH = "a1 00000040 f4"  # MOV EAX, [40000000h]: by the second PDPE
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["1", "0"])
+def test_with_nested_paging_the_walk_reads_the_pdpes_and_without_it_vmrun_and_mov_to_cr3_do(
+    guest: Guest, on: bool
+) -> None:
+    guest.gates()
+    guest.backend.vmcb.write(Control.NP_ENABLE, on)
+    guest.put(Control.INTERCEPT_EXCEPTION, 1 << 13 | 1 << 14)
+    guest.pae()
+    assert code(guest, "f4") == HLT
+    # MOV [POINTERS + 8], DIRECTORY | P
+    store = f"c705 {(POINTERS + 8).to_bytes(4, 'little').hex()} {(DIRECTORY | 1).to_bytes(4, 'little').hex()}"
+    assert code(guest, store + HIGH) == (HLT if on else EXCEPTION + 14)
+    assert code(guest, HIGH) == HLT  # VMRUN has read it
+    guest.bench.write(POINTERS + 8, (DIRECTORY | 3).to_bytes(8, "little"))
+    assert code(guest, "f4") == (HLT if on else VMRUN_REFUSED)
+    if on:
+        assert code(guest, "0f20d8 0f22d8 f4") == HLT
+        assert code(guest, HIGH) == EXCEPTION + 14
+        assert info(guest)[0] == 9
+    else:
+        guest.bench.write(POINTERS + 8, bytes(8))
+        store = f"c605 {(POINTERS + 8).to_bytes(4, 'little').hex()} 03"
+        assert code(guest, store + "0f20d8 0f22d8 f4") == EXCEPTION + 13
 
 
 @pytest.mark.parametrize(

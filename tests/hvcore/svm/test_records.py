@@ -89,10 +89,12 @@ def test_ioio_records_the_access_and_the_next_rip_twice(bench, exit_, info1):
         ({"read": True}, 0x1_0000_0004),
         ({"write": True}, 0x1_0000_0006),
         ({"fetch": True}, 0x1_0000_0014),
+        ({"read": True, "table": True}, 0x2_0000_0006),
+        ({"write": True, "table": True}, 0x2_0000_0006),
     ],
 )
 def test_a_nested_page_fault_records_error_code_address_and_instruction_bytes(bench, access, info1):
-    given = {"read": False, "write": False, "fetch": False} | access
+    given = {"read": False, "write": False, "fetch": False, "table": False} | access
     code = bytes.fromhex("c7 06 00 00 41 07")
     bench.exit(ExitKind.GUEST_PHYSICAL, guest_physical=0xB8000, instruction_bytes=code, **given)
     assert bench.record() == (0x400, info1, 0xB8000, 0, 0)

@@ -11,9 +11,9 @@ from hvcore.cpu.exitinfo import ExitKind
 from hvcore.vmx import capabilities as cap
 from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.capabilities import Entry, Exit, Pin, Proc, Secondary
-from hvcore.vmx.vmcs import Field, InstructionError
+from hvcore.vmx.vmcs import Field, InstructionError, VmFail
 from tests.hvcore.cpu.bench import EAX, EBX, ECX
-from tests.hvcore.vendor_bench import HANDLERS, NOTHING, Guest
+from tests.hvcore.vendor_bench import DIRECTORY, HANDLERS, NOTHING, POINTERS, Guest
 
 PIN, PROC, SECOND = Field.PIN_BASED_CONTROLS, Field.PROCESSOR_CONTROLS, Field.SECONDARY_CONTROLS
 EXIT, ENTRY = Field.EXIT_CONTROLS, Field.ENTRY_CONTROLS
@@ -270,6 +270,85 @@ def test_no_memory_is_an_ept_violation_or_an_empty_bus(guest: Guest, on: bool) -
         assert reason(guest, "a3 00002000 f4") == HLT
 
 
+def test_a_paging_structure_in_no_memory_is_an_ept_violation_of_its_own_kind(guest: Guest) -> None:
+    guest.gates()
+    guest.paging()
+    guest.bench.write(DIRECTORY + 4, (NOTHING | 3).to_bytes(4, "little"))
+    assert reason(guest, "a1 10304000 f4") == 48  # MOV EAX, [403010h]
+    assert guest.field(Field.EXIT_QUALIFICATION) == 0x81  # a read, of no translation of the linear address
+    assert guest.field(Field.GUEST_PHYSICAL_ADDRESS) == NOTHING + 4 * 3
+    assert guest.field(Field.GUEST_LINEAR_ADDRESS) == 0x40_3010
+
+
+def test_pdptes_in_no_memory_are_an_ept_violation_without_a_linear_address(guest: Guest) -> None:
+    guest.pae()
+    guest.backend.vmcs.write(Field.GUEST_PDPTE0, DIRECTORY | 1)
+    assert reason(guest, "b8 00002000 0f22d8") == 48
+    assert guest.field(Field.EXIT_QUALIFICATION) == 1
+    assert guest.field(Field.GUEST_PHYSICAL_ADDRESS) == NOTHING
+
+
+HIGH = "a1 00000040 f4"  # MOV EAX, [40000000h]: by the second PDPTE
+LOAD_CR3 = "0f20d8 0f22d8"
+
+
+def pdptes(guest: Guest) -> list[int]:
+    return [guest.field(Field.GUEST_PDPTE0 + 2 * i) for i in range(4)]
+
+
+def test_with_ept_an_entry_takes_the_pdptes_from_their_fields_and_an_exit_leaves_there_what_the_guest_loaded(
+    guest: Guest,
+) -> None:
+    guest.pae()
+    guest.bench.write(POINTERS, bytes(32))
+    guest.backend.vmcs.write(Field.GUEST_PDPTE0, DIRECTORY | 1)
+    guest.set(Field.EXCEPTION_BITMAP, 1 << 14)
+    assert reason(guest, HIGH) == EXCEPTION
+    guest.backend.vmcs.write(Field.GUEST_PDPTE1, DIRECTORY | 1)
+    assert reason(guest, HIGH) == HLT
+    guest.bench.write(
+        POINTERS, (DIRECTORY | 1).to_bytes(24, "little") + (DIRECTORY | 9).to_bytes(8, "little")
+    )
+    assert reason(guest, HIGH) == HLT
+    assert reason(guest, LOAD_CR3 + "f4") == HLT
+    assert pdptes(guest) == [DIRECTORY | 1, 0, 0, DIRECTORY | 9]
+    assert reason(guest, HIGH) == EXCEPTION
+    guest.backend.vmcs.clear()
+    assert pdptes(guest) == [DIRECTORY | 1, 0, 0, DIRECTORY | 9]
+
+
+def test_without_ept_an_entry_takes_the_pdptes_from_memory(guest: Guest) -> None:
+    guest.pae()
+    guest.set(SECOND, Secondary.UNRESTRICTED_GUEST | Secondary.EPT, False)
+    guest.backend.vmcs.write(Field.GUEST_PDPTE3, 3)  # of no account
+    guest.bench.write(POINTERS + 8, (DIRECTORY | 1).to_bytes(8, "little"))
+    assert reason(guest, HIGH) == HLT
+    guest.bench.write(POINTERS + 8, (DIRECTORY | 3).to_bytes(8, "little"))
+    assert reason(guest, HIGH) == 0x8000_0021
+    assert guest.field(Field.EXIT_QUALIFICATION) == 2
+
+
+@pytest.mark.parametrize("how", ["emulated", "saved"])
+def test_the_pdptes_follow_a_guest_that_the_hypervisor_emulates_or_puts_back(guest: Guest, how: str) -> None:
+    guest.pae()
+    guest.bench.write(POINTERS + 8, (DIRECTORY | 1).to_bytes(8, "little"))
+    guest.backend.vmcs.write(Field.GUEST_PDPTE0, DIRECTORY | 1)
+    if how == "emulated":
+        guest.set(PROC, Proc.CR3_LOAD)
+        guest.set(PROC, Proc.CR3_STORE, False)
+        assert reason(guest, LOAD_CR3 + HIGH) == CR
+        guest.backend.handle()
+        guest.enter()
+    else:
+        guest.enter(LOAD_CR3 + "f4")
+        state = guest.backend.save()
+        guest.backend.reset()
+        guest.backend.load(state)
+        assert reason(guest, HIGH) == HLT
+    assert guest.field(Field.EXIT_REASON) == HLT
+    assert pdptes(guest)[:2] == [DIRECTORY | 1] * 2
+
+
 @shows(SECOND, Secondary.DESCRIPTOR_TABLE)
 @pytest.mark.parametrize(
     ("code", "expected", "qualification", "info"),
@@ -315,6 +394,44 @@ def test_translations_outlive_an_exit_with_a_vpid_and_only_then(guest: Guest, on
     assert (reason(guest, read), guest.cpu.gpr(EAX)) == (HLT, 0x1111_1111)
     guest.remap(0x80, 0x81)
     assert (reason(guest, read), guest.cpu.gpr(EAX)) == (HLT, 0x1111_1111 if on else 0x2222_2222)
+
+
+@pytest.mark.parametrize("kind", range(4))
+@pytest.mark.parametrize("instruction", ["invept", "invvpid"])
+def test_invept_and_invvpid_forget_translations(guest: Guest, instruction: str, kind: int) -> None:
+    guest.paging()
+    guest.bench.write(0x80000, b"\x11\x11\x11\x11")
+    guest.bench.write(0x81000, b"\x22\x22\x22\x22")
+    read = "a1 00000800 f4"
+    assert reason(guest, read) == HLT
+    guest.remap(0x80, 0x81)
+    bits = {"invept": (20, 24), "invvpid": (32, 40)}[instruction]
+    assert cap.MSRS[0x48C] >> bits[0] & 1
+    offered = bool(cap.MSRS[0x48C] >> bits[1] + kind & 1)
+    assert offered == (instruction == "invvpid" or kind in {1, 2})
+    if offered:
+        getattr(guest.backend, instruction)(kind, 0x101E if instruction == "invept" else 1)
+    assert (reason(guest, read), guest.cpu.gpr(EAX)) == (HLT, 0x2222_2222 if offered else 0x1111_1111)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "operands"),
+    [
+        ("invept", (0, 0x101E)),
+        ("invept", (3, 0x101E)),
+        ("invept", (1, 0x101B)),  # memory type 3
+        ("invvpid", (4, 1)),
+        ("invvpid", (1, 0)),
+        ("invvpid", (1, 1 << 16)),
+        ("invvpid", (0, 1, 1 << 47)),
+    ],
+)
+def test_invept_and_invvpid_refuse_bad_operands(
+    guest: Guest, instruction: str, operands: tuple[int, ...]
+) -> None:
+    with pytest.raises(VmFail) as failure:
+        getattr(guest.backend, instruction)(*operands)
+    assert failure.value.error == guest.field(Field.INSTRUCTION_ERROR) == 28
 
 
 @shows(SECOND, Secondary.WBINVD)
@@ -502,12 +619,92 @@ def test_host_cr0_and_cr4_are_what_the_fixed_bit_msrs_say(number: int, field: in
 # What exits whatever the controls say, and what else an exit records
 
 
-def test_vmcall_always_exits_and_is_undefined_to_the_guest(guest: Guest) -> None:
+VMX_INSTRUCTIONS = [
+    ("0f01c1", 18, 0, None),  # VMCALL
+    ("0f01c2", 20, 0, None),  # VMLAUNCH
+    ("0f01c3", 24, 0, None),  # VMRESUME
+    ("0f01c4", 26, 0, None),  # VMXOFF
+    ("660fc733", 19, 0, 1 << 7 | 3 << 15 | 1 << 22 | 3 << 23),  # VMCLEAR [EBX]
+    ("0fc735 10000000", 21, 0x10, 1 << 7 | 3 << 15 | 1 << 22 | 1 << 27),  # VMPTRLD [10h]
+    ("0fc77c88f0", 22, 2**64 - 16, 2 | 1 << 7 | 3 << 15 | 1 << 18 | 0 << 23),  # VMPTRST [EAX+4*ECX-16]
+    ("f30fc73424", 27, 0, 1 << 7 | 2 << 15 | 1 << 22 | 4 << 23),  # VMXON [ESP]
+    ("0f78c3", 23, 0, 3 << 3 | 1 << 10 | 0 << 28),  # VMREAD EBX, EAX
+    ("0f7856 7f", 23, 0x7F, 1 << 7 | 3 << 15 | 1 << 22 | 6 << 23 | 2 << 28),  # VMREAD [ESI+7Fh], EDX
+    ("0f79f1", 25, 0, 1 << 3 | 1 << 10 | 6 << 28),  # VMWRITE ESI, ECX
+    ("6567 0f790f", 25, 0, 0 << 7 | 5 << 15 | 1 << 22 | 3 << 23 | 1 << 28),  # VMWRITE ECX, GS:[BX]
+    ("660f38800b", 50, 0, 1 << 7 | 3 << 15 | 1 << 22 | 3 << 23 | 1 << 28),  # INVEPT ECX, [EBX]
+    ("660f38813b", 53, 0, 1 << 7 | 3 << 15 | 1 << 22 | 3 << 23 | 7 << 28),  # INVVPID EDI, [EBX]
+]
+
+
+def ring_3(guest: Guest) -> None:
+    guest.cpu.set_segment(2, 0x13, 0, 0xFFFFFFFF, 0xC0F3)
+    guest.cpu.set_segment(1, 0x0B, 0, 0xFFFFFFFF, 0xC0FB)
+
+
+@pytest.mark.parametrize("cpl", [0, 3])
+@pytest.mark.parametrize(("code", "expected", "qualification", "info"), VMX_INSTRUCTIONS)
+def test_an_instruction_of_vmx_always_exits_and_is_undefined_to_the_guest(
+    guest: Guest, code: str, expected: int, qualification: int, info: int | None, cpl: int
+) -> None:
     guest.gates()
-    assert reason(guest, "0f01c1") == 18
+    if cpl:
+        ring_3(guest)
+    assert reason(guest, code) == expected
+    assert guest.field(Field.EXIT_QUALIFICATION) == qualification
+    assert guest.field(Field.EXIT_INSTRUCTION_LENGTH) == len(bytes.fromhex(code))
+    if info is not None:
+        assert guest.field(Field.EXIT_INSTRUCTION_INFO) == info
+    assert guest.cpu.rip == 0x7C00
     guest.backend.handle()
-    guest.enter()
-    assert (guest.field(Field.EXIT_REASON), guest.cpu.rip) == (HLT, HANDLERS + 16 * 6)
+    assert guest.field(Field.ENTRY_INTERRUPTION_INFO) == 0x8000_0306  # #UD
+    if not cpl:
+        guest.enter()
+        assert (guest.field(Field.EXIT_REASON), guest.cpu.rip) == (HLT, HANDLERS + 16 * 6)
+
+
+@pytest.mark.parametrize("mode", ["real", "virtual 8086"])
+@pytest.mark.parametrize(("code", "expected"), [entry[:2] for entry in VMX_INSTRUCTIONS])
+def test_outside_protected_mode_only_vmcall_exits(guest: Guest, code: str, expected: int, mode: str) -> None:
+    guest.set(Field.EXCEPTION_BITMAP, 1 << 6)
+    if mode == "real":
+        guest.cpu.set_cr(0, 0x10)
+    else:
+        guest.cpu.rflags = 0x2_0002
+        for i in range(6):
+            guest.cpu.set_segment(i, 0, 0, 0xFFFF, 0xF3)
+    assert reason(guest, code) == (18 if expected == 18 else EXCEPTION)
+    if expected != 18:
+        assert guest.field(Field.EXIT_INTERRUPTION_INFO) == 0x8000_0306
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "0f37",  # GETSEC: there is no CR4.SMXE
+        "0f01d4",  # VMFUNC: "enable VM functions" is 0
+        "0f01d1",  # XSETBV: there is no CR4.OSXSAVE
+        "660f78c3",  # 66, F2 and F3 make something else of these opcodes
+        "f20f79f1",
+        "f20fc733",
+        "f30fc73b",
+        "660fc73b",
+        "0f38800b",
+        "f30f38810b",
+        "660f3880c1",  # INVEPT of a register
+        "660f38820b",  # INVPCID
+        "0fc7f0",  # RDRAND
+        "f00f78c3",  # LOCK
+        "f00fc733",
+        "0f01c0",
+        "0f01c5",
+        "0f01d8",  # VMRUN
+    ],
+)
+def test_what_is_no_instruction_of_vmx_here_is_undefined_and_does_not_exit(guest: Guest, code: str) -> None:
+    guest.gates()
+    assert reason(guest, code) == HLT
+    assert guest.cpu.rip == HANDLERS + 16 * 6
 
 
 def test_a_reflected_exception_does_not_exit_again(guest: Guest) -> None:

@@ -120,10 +120,13 @@ def test_ins_and_outs_record_linear_address_and_instruction_information_too(benc
         ({"read": True, "write": True}, 0x183),
         ({"fetch": True}, 0x184),
         ({"read": True, "linear_valid": False}, 0x001),
+        ({"read": True, "table": True}, 0x081),
+        ({"write": True, "table": True}, 0x082),
+        ({"read": True, "table": True, "linear_valid": False}, 0x001),
     ],
 )
 def test_an_ept_violation_records_the_access_and_both_addresses(bench, access, qualification):
-    given = {"read": False, "write": False, "fetch": False, "linear_valid": True} | access
+    given = {"read": False, "write": False, "fetch": False, "linear_valid": True, "table": False} | access
     bench.exit(ExitKind.GUEST_PHYSICAL, guest_physical=0xB8000, linear_address=0xC00B_8000, **given)
     assert bench.record() == (48, qualification, 0, 0, 0)
     assert bench.read(Field.GUEST_PHYSICAL_ADDRESS) == 0xB8000
