@@ -301,7 +301,7 @@ def operation(c, o, first, j, count, live):
         load_operand(c, j, o, 2, H14)
         push(c, j, o, VALUE_R14, 0, 0)
     elif kind == POP32:
-        load_stack(c, j, o)
+        load_stack(c, j, o, RSP)
         drop_stack(c, 4)
         put(c, o.reg, HAX)
     elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
@@ -364,7 +364,7 @@ def operation(c, o, first, j, count, live):
         get_sized(c, o, RAX, 0, HAX)
         arithmetic(c, 7, live, o.size)
     elif kind == LEAVE_FRAME:
-        load_frame(c, j, o)
+        load_stack(c, j, o, RBP)
         with_memory(c, X_LEA, 0, H15, HBP, NO_REG, 0, 4)
         put(c, RBP, HAX)
     elif kind == BSWAP:
@@ -395,7 +395,7 @@ def operation(c, o, first, j, count, live):
         leave_to(c, o.off + o.imm, count)
         return count
     elif kind == RET32:
-        load_stack(c, j, o)
+        load_stack(c, j, o, RSP)
         drop_stack(c, 4 + o.imm)
         jump_through(c, count)
         return count

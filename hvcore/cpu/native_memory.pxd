@@ -25,8 +25,7 @@ cdef void value_to(State c, Stub *s, u32 reg) noexcept nogil
 cdef void write_host(State c, Stub *s) noexcept nogil
 cdef void store_operand(State c, u32 j, Op *o, u32 value, u32 reg, u64 imm) noexcept nogil
 cdef void push(State c, u32 j, Op *o, u32 value, u32 reg, u64 imm) noexcept nogil
-cdef void load_stack(State c, u32 j, Op *o) noexcept nogil
-cdef void load_frame(State c, u32 j, Op *o) noexcept nogil
+cdef void load_stack(State c, u32 j, Op *o, u32 number) noexcept nogil
 cdef void load_string(State c, u32 j, Op *o, u32 seg, u32 number, u32 reg) noexcept nogil
 cdef void drop_stack(State c, u64 bytes_) noexcept nogil
 cdef void load_to_modify(State c, u32 j, Op *o) noexcept nogil

@@ -162,23 +162,12 @@ def push(c, j, o, value, reg, imm):
     drop_stack(c, -4)
 
 
-def load_stack(c, j, o):
-    """EAX = what ESP points at."""
+def load_stack(c, j, o, number):
+    """EAX = 32 bits of the stack, at ESP or EBP."""
     s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
     s.seg = SS
     s.size = 2
-    get(c, RSP, HAX)
-    look_up(c, s, TLB_READ)
-    read_host(c, 2, HAX)
-    s.resume = c.code_used
-
-
-def load_frame(c, j, o):
-    """EAX = what EBP points at, on the stack."""
-    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
-    s.seg = SS
-    s.size = 2
-    get(c, RBP, HAX)
+    get(c, number, HAX)
     look_up(c, s, TLB_READ)
     read_host(c, 2, HAX)
     s.resume = c.code_used

@@ -223,9 +223,8 @@ class FirstLevel:
             return
         kind = (interrupted & EVENT_TYPE) >> EVENT_TYPE_SHIFT
         if kind == EventType.EXCEPTION and interrupted & EVENT_VECTOR in {3, 4}:
-            self._processor.rip = _unpack_qword(self._data, _NRIP)[
-                0
-            ]  # INT3 and INTO return behind themselves
+            # INT3 and INTO return behind themselves
+            self._processor.rip = _unpack_qword(self._data, _NRIP)[0]
         _pack_qword(self._data, _EVENTINJ, interrupted)
 
     def _length(self) -> int:
