@@ -2,9 +2,9 @@
 
 An x86-64 host can do a guest's 32-bit arithmetic itself. A block that has run `translate_after` times in a flat
 address space (MODE_FLAT: Linux, and every other 32-bit system that does not use segments) is translated once, an
-operation at a time, each to what `execute` would do: registers stay in the processor's record, memory goes through
-the same TLB, the flags stay lazy. What has no translation here, and whatever does not hit, calls the interpreter's
-own functions. So the two agree by construction wherever it is hard to.
+operation at a time, each to what `execute` would do: memory goes through the same TLB, the flags stay lazy. What has
+no translation here, and whatever does not hit, calls the interpreter's own functions. So the two agree by construction
+wherever it is hard to.
 
 What differs is what is known when a block is translated. Flags that the next operation overwrites are not written
 down; a condition right behind its comparison uses the host's flags; and a branch to a translated block of the same
@@ -43,7 +43,7 @@ KEEPS_CARRY = cython.declare(u32, 16)  # INC and DEC: all but CF
 MODIFIES = cython.declare(u32, 32)  # memory: the block may be left behind it, written over, with its flags
 TOUCHES = cython.declare(
     u32, 64
-)  # it sets flags by a count, and leaves the others: of use only with all before it
+)  # it leaves some flags, or all if its count is 0: those of before are wanted, too
 
 
 def interpret(c, j):

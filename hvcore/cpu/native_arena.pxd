@@ -33,6 +33,7 @@ cdef extern from *:
 
 cdef enum:
     ARENA = 0x2000000       # bytes of host code, 32 MiB
+    WAY_IN = 16             # where it begins
     ROOM = 0x8000           # that a block may take
     PARTIAL = 1             # what a block returns that did not come to its end
 
@@ -43,6 +44,8 @@ cdef enum:
     TLB_ADD = 24
 
 cpdef void allow(State c) except *
+cdef void way_in(State c) noexcept nogil
+cdef void way_out(State c) noexcept nogil
 cdef u64 enter(State c, u64 at) noexcept nogil
 cdef void forget_all(State c) noexcept nogil
 cdef u32 full(State c) noexcept nogil

@@ -16,6 +16,8 @@ else:
 
     ARENA, ROOM = 0x2000000, 0x8000
 
+CALLEE_SAVED = cython.declare(u32, 0xF028)  # RBX, RBP, R12 to R15: what System V's calls keep
+
 
 def allow(c) -> None:
     """Get an arena for host code, if this host gives one, and write the way in and out."""
@@ -25,41 +27,55 @@ def allow(c) -> None:
         c.code = map_code(ARENA)
         if not c.code:
             return
-        c.code_used = 16
-        for register in (3, 5, 12, 13, 14, 15):
-            opcode(c, 0x50 | (register & 7), 0, 0, 0, register)  # PUSH
-        with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, -8)  # aligned for calls
-        with_memory(c, X_LEA, 1, HBX, HDI, NO_REG, 0, RECORD_BIAS)
-        with_register(c, X_STORE, 1, HSI, HDX)
-        load64(c, H12, field(c, cython.address(c.host)))
-        load64(c, HAX, field(c, cython.address(c.tlb_half)))
-        shift(c, 4, 1, HAX, 5)
-        with_memory(c, X_LEA, 1, H13, HBX, HAX, 0, field(c, cython.address(c.tlb[0])))
-        load_homes(c)
-        with_register(c, 0xFF, 0, 4, HDX)  # JMP RDX
-        c.code_leave = c.code_used
-        store_homes(c)
-        c.code_leave_stored = c.code_used
-        with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, 8)
-        for register in (15, 14, 13, 12, 5, 3):
-            opcode(c, 0x58 | (register & 7), 0, 0, 0, register)  # POP
-        put8(c, 0xC3)
-        c.code_store = c.code_used
-        store_homes(c)
-        put8(c, 0xC3)
-        c.code_load = c.code_used
-        load_homes(c)
-        put8(c, 0xC3)
+        c.code_used = WAY_IN
+        way_in(c)
+        way_out(c)
         c.code_start = c.code_used
         linked_entry(c, 0, 0)
         c.code_used = c.code_start
         c.translate_after = 16
 
 
+def way_in(c):
+    """From C with the record in RDI, to the block in RSI: save what is C's, and load what blocks expect."""
+    i: u32
+    for i in range(16):
+        if (CALLEE_SAVED >> i) & 1:
+            opcode(c, 0x50 | (i & 7), 0, 0, 0, i)  # PUSH
+    with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, -8)  # aligned for calls
+    with_memory(c, X_LEA, 1, HBX, HDI, NO_REG, 0, RECORD_BIAS)
+    with_register(c, X_STORE, 1, HSI, HDX)
+    load64(c, H12, field(c, cython.address(c.host)))
+    load64(c, HAX, field(c, cython.address(c.tlb_half)))
+    shift(c, 4, 1, HAX, 5)
+    with_memory(c, X_LEA, 1, H13, HBX, HAX, 0, field(c, cython.address(c.tlb[0])))
+    load_homes(c)
+    with_register(c, 0xFF, 0, 4, HDX)  # JMP RDX
+
+
+def way_out(c):
+    """Back to C, with the general registers in the record; and the routines that bring them there and home."""
+    i: u32
+    c.code_leave = c.code_used
+    store_homes(c)
+    c.code_leave_stored = c.code_used
+    with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, 8)
+    for i in range(16):
+        if (CALLEE_SAVED >> (15 - i)) & 1:
+            opcode(c, 0x58 | ((15 - i) & 7), 0, 0, 0, 15 - i)  # POP
+    put8(c, 0xC3)  # RET
+    c.code_store = c.code_used
+    store_homes(c)
+    put8(c, 0xC3)
+    c.code_load = c.code_used
+    load_homes(c)
+    put8(c, 0xC3)
+
+
 def enter(c, at):
     """Run the host code at `at`."""
     return enter_code(
-        cython.cast(cython.p_void, c.code + 16),
+        cython.cast(cython.p_void, c.code + WAY_IN),
         cython.cast(cython.p_void, c),
         cython.cast(cython.p_void, c.code + at),
     )
