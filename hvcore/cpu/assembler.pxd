@@ -35,10 +35,14 @@ cdef enum:
     X_MOVSX16 = 0x1BF
     X_CMOV = 0x140      # and the condition
     X_SETCC = 0x190
+    X_PUSH_AX = 0x50    # of a byte
+    X_POPF = 0x9D
+    X_RET = 0xC3
 
 cdef enum:
     OVERFLOW = 0            # conditions, as Jcc numbers them
     CARRY_SET = 2
+    CARRY_CLEAR = 3
     ZERO = 4
     NOT_ZERO = 5
     ABOVE = 7

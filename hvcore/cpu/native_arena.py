@@ -9,6 +9,7 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu.assembler import *
     from cython.cimports.hvcore.cpu.native_arena import *
+    from cython.cimports.hvcore.cpu.native_flags import routines
     from cython.cimports.hvcore.cpu.native_registers import *
     from cython.cimports.hvcore.cpu.state import *
 else:
@@ -30,6 +31,7 @@ def allow(c) -> None:
         c.code_used = WAY_IN
         way_in(c)
         way_out(c)
+        routines(c)
         c.code_start = c.code_used
         linked_entry(c, 0, 0)
         c.code_used = c.code_start
@@ -63,13 +65,13 @@ def way_out(c):
     for i in range(16):
         if (CALLEE_SAVED >> (15 - i)) & 1:
             opcode(c, 0x58 | ((15 - i) & 7), 0, 0, 0, 15 - i)  # POP
-    put8(c, 0xC3)  # RET
+    put8(c, X_RET)
     c.code_store = c.code_used
     store_homes(c)
-    put8(c, 0xC3)
+    put8(c, X_RET)
     c.code_load = c.code_used
     load_homes(c)
-    put8(c, 0xC3)
+    put8(c, X_RET)
 
 
 def enter(c, at):

@@ -13,6 +13,11 @@ cdef enum:
 cdef enum:
     UNKNOWN = 99            # in place of a `cc_op`: whatever the block began with
 
+cdef void routines(State c) noexcept nogil
+cdef void carry_routine(State c) noexcept nogil
+cdef void status_routine(State c) noexcept nogil
+cdef void ask(State c, void *function) noexcept nogil
+cdef void answered(State c) noexcept nogil
 cdef void remember(State c, u32 live, u32 op, u32 size, u32 reg) noexcept nogil
 cdef void keep_carry(State c, u32 live, u32 condition) noexcept nogil
 cdef void keep_operands(State c, u32 live) noexcept nogil

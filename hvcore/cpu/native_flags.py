@@ -16,6 +16,87 @@ if cython.compiled:
 else:
     from hvcore.cpu.constants import *
 
+STATUS_FLAGS = cython.declare(u32, 0x8D5)  # OF SF ZF AF PF CF
+
+
+def routines(c):
+    """What a block calls for the flags of another: whose they are shows when it runs. RDX and the host's are lost."""
+    carry_routine(c)
+    status_routine(c)
+
+
+def carry_routine(c):
+    """Have CF in `cc_cf`."""
+    stands: u32
+    other: u32
+    c.code_carry = c.code_used
+    with_field(c, X_MOVZX16, 0, HDX, field(c, cython.address(c.cc_op)))
+    with_immediate(c, 7, 0, HDX, CC_INC)
+    stands = jump_if(c, CARRY_CLEAR)  # INC, DEC, SHIFT
+    with_immediate(c, 7, 0, HDX, CC_SUB)
+    other = jump_if(c, NOT_ZERO)
+    load64(c, HDX, field(c, cython.address(c.cc_a)))
+    with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.cc_b)))
+    keep_carry(c, CARRY, CARRY_SET)
+    put8(c, X_RET)
+    bind(c, other)
+    with_immediate(c, 7, 0, HDX, CC_LOGIC)
+    other = jump_if(c, NOT_ZERO)
+    set_field(c, 0, field(c, cython.address(c.cc_cf)), 0)
+    put8(c, X_RET)
+    bind(c, other)
+    ask(c, cython.cast(cython.p_void, flags.carry))
+    with_field(c, X_STORE, 0, HAX, field(c, cython.address(c.cc_cf)))
+    answered(c)
+    bind(c, stands)
+    put8(c, X_RET)
+
+
+def status_routine(c):
+    """Have the status flags in the host's, where conditions look: all but AF."""
+    other: u32
+    size: u32
+    c.code_status = c.code_used
+    load(c, HDX, field(c, cython.address(c.cc_op)))  # cc_size lies behind it
+    for size in range(3):
+        with_immediate(c, 7, 0, HDX, CC_SUB | ((2 - size) << 16))
+        other = jump_if(c, NOT_ZERO)
+        load64(c, HDX, field(c, cython.address(c.cc_a)))
+        if size == 1:
+            put8(c, 0x66)
+        with_field(c, X_CMP if size < 2 else X_CMP - 1, 0, HDX, field(c, cython.address(c.cc_b)))
+        put8(c, X_RET)
+        bind(c, other)
+        with_immediate(c, 7, 0, HDX, CC_LOGIC | ((2 - size) << 16))
+        other = jump_if(c, NOT_ZERO)
+        load64(c, HDX, field(c, cython.address(c.cc_res)))
+        sized(c, X_TEST, 2 - size, HDX, HDX)
+        put8(c, X_RET)
+        bind(c, other)
+    ask(c, cython.cast(cython.p_void, flags.status))
+    with_immediate(c, 4, 0, HAX, STATUS_FLAGS)
+    put8(c, X_PUSH_AX)
+    put8(c, X_POPF)
+    answered(c)
+    put8(c, X_RET)
+
+
+def ask(c, function):
+    """Call a function of ours from a routine; RAX and RCX come back with `answered`, which keeps the host's flags."""
+    store64(c, HAX, field(c, cython.address(c.native_kept[0])))
+    store64(c, HCX, field(c, cython.address(c.native_kept[1])))
+    store_registers(c)
+    with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, -8)  # aligned again, behind the return address
+    call_out(c, function)
+    with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, 8)
+    load_registers(c)
+
+
+def answered(c):
+    """And go on."""
+    load64(c, HAX, field(c, cython.address(c.native_kept[0])))
+    load64(c, HCX, field(c, cython.address(c.native_kept[1])))
+
 
 def remember(c, live, op, size, reg):
     """The result in `reg`, and the operands stored before, are where the flags come from."""
@@ -65,14 +146,9 @@ def carry_to_host(c):
     elif c.known == CC_LOGIC:
         put8(c, 0xF8)  # CLC
     else:
-        store64(c, HAX, field(c, cython.address(c.native_kept[0])))
-        store64(c, HCX, field(c, cython.address(c.native_kept[1])))
-        store_registers(c)
-        call_out(c, cython.cast(cython.p_void, flags.carry))
-        load_registers(c)
-        shift(c, 5, 0, HAX, 1)
-        load64(c, HAX, field(c, cython.address(c.native_kept[0])))
-        load64(c, HCX, field(c, cython.address(c.native_kept[1])))
+        call_near(c, c.code_carry)
+        c.carry_stands = 1
+        carry_to_host(c)
     c.host_flags = HOST_CF
 
 
@@ -100,13 +176,8 @@ def prepare(c, code):
         sized(c, X_TEST, c.known_size, HAX, HAX)
         c.host_flags = HOST_ALL if c.known == CC_LOGIC else HOST_ZF
     else:
-        store_registers(c)
-        constant(c, HSI, code)
-        call_out(c, cython.cast(cython.p_void, flags.condition))
-        load_registers(c)
-        with_register(c, X_TEST, 0, HAX, HAX)
-        c.host_flags = 0
-        return NOT_ZERO
+        call_near(c, c.code_status)
+        c.host_flags = HOST_ALL
     return code
 
 
@@ -187,7 +258,10 @@ def arithmetic_in_place(c, o, sub, live, immediate):
 
 def stand_carry(c, live):
     """Have CF in `cc_cf`, where INC and DEC leave it."""
-    if live and not c.carry_stands:
+    if live and not c.carry_stands and c.known == UNKNOWN and not c.host_flags & HOST_CF:
+        call_near(c, c.code_carry)
+        c.carry_stands = 1
+    elif live and not c.carry_stands:
         carry_to_host(c)
         keep_carry(c, CARRY, CARRY_SET)
         c.carry_stands = 1

@@ -482,7 +482,9 @@ cdef class State:
     cdef u32 code_leave         # the way out,
     cdef u32 code_leave_stored  # the same after a call, and routines that have
     cdef u32 code_store         # the general registers stored in the record
-    cdef u32 code_load          # and loaded again
+    cdef u32 code_load          # and loaded again,
+    cdef u32 code_carry         # CF in cc_cf,
+    cdef u32 code_status        # or all status flags in the host's
     cdef u32 linked             # bytes of a block's linked entry
     cdef u32 native_done        # operations that a block did which did not come to its end
     cdef u64 native_off         # of an operand that is being modified, in its segment

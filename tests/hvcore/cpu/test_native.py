@@ -304,6 +304,18 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "SHIFT_RC, its carry behind INC": "01c0 d3e0 41 11ca",
     "SHIFT_RC, of 0, its carry behind INC": "01c0 b100 d3e0 41 11ca",
     "ROL32_I, its carry behind INC": "01c8 c1c205 41 11ca", "ALU_RI, ADC of ESP": "01c8 83d401 19e0 29c4 01e1",
+    "CMP32_RR in the block before": "39c8 eb00 7200 7600 7c00 7000 7a00 0f9fc0",
+    "CMP8_RR in the block before": "38cc eb00 7200 7c00 7000 0f9ec0",
+    "TEST8_RR in the block before": "84cc eb00 7e00 7a00",
+    "ALU_RR of 16 bits in the block before": "6639c8 eb00 7200 7c00 7000 7800",
+    "XOR32_RR in the block before": "31c8 eb00 7e00",
+    "ADD32_RR in the block before": "01c8 eb00 7200 7c00 7000",
+    "ALU_RR, ADC in the block before": "11c8 eb00 7600 7d00",
+    "INC32 behind CMP of the block before": "39c8 eb00 41 11ca",
+    "INC32 behind AND of the block before": "21c8 eb00 41 7200",
+    "INC32 behind ADD of the block before": "01c8 eb00 41 7200",
+    "INC32 behind DEC of the block before": "39c8 49 eb00 41 7600",
+    "INC32 behind SHL of the block before": "c1e003 eb00 41 7600", "INC32 behind CMP of 8 bits": "38cc eb00 41 7600",
     "INC32 of ESP": "44 4c c1e403 d1fc 0fafe1 8b26 8b7c2404",
 }  # fmt: skip
 VALUES = [0, 1, 5, 0x7F, 0x80, 0x85, 0x12345678, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
