@@ -25,6 +25,7 @@ if cython.compiled:
         strings,
         system,
         x87,
+        x87_environment,
     )
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.native_arena import PARTIAL
@@ -46,6 +47,7 @@ else:
         strings,
         system,
         x87,
+        x87_environment,
     )
     from hvcore.cpu.constants import *
     from hvcore.cpu.state import State
@@ -1369,7 +1371,7 @@ def perform(c, j, end):
             if kind >= VECTOR:
                 sse.execute(c, o)
             elif kind == FXSAVE:
-                x87.save_or_restore(c, o)
+                x87_environment.save_or_restore(c, o)
             elif DAA <= kind <= AAD:
                 arith.decimal(c, kind, o.imm)
             elif MOVS <= kind <= SCAS:

@@ -11,11 +11,20 @@ from hvcore.cpu.constants import KINDS
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, native_arena, system, tasks, x87
+    from cython.cimports.hvcore.cpu import (
+        codecache,
+        execute,
+        flags,
+        mmu,
+        native_arena,
+        system,
+        tasks,
+        x87_registers,
+    )
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, native_arena, system, tasks, x87
+    from hvcore.cpu import codecache, execute, flags, mmu, native_arena, system, tasks, x87_registers
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -200,7 +209,7 @@ class Processor(State):
         self.fault = FAULT_NONE
         self.fault_address = NO_PAGE
         self.special &= SPECIAL_WINDOW
-        x87.power_on(self)
+        x87_registers.power_on(self)
         flags.set_eflags(self, 2)
         mmu.update_stack_and_code(self)
         mmu.flush(self)
