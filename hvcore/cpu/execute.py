@@ -255,25 +255,6 @@ def keep_carry(c: State) -> cython.void:
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def set_rotated(c: State, cf: u64, of: u64) -> cython.void:
-    """The flags of a rotation: CF and OF are new, the others stay."""
-    f: u64
-    if c.cc_op == CC_FLAGS:
-        f = c.cc_a & (F_SF | F_ZF | F_AF | F_PF)
-    else:
-        f = flags.adjust(c) << 4 | flags.parity(c.cc_res) << 2
-        if c.cc_res == 0:
-            f |= F_ZF
-        elif c.cc_res & SIZE_SIGN[c.cc_size]:
-            f |= F_SF
-    c.cc_op = CC_FLAGS
-    c.cc_a = f | cf | of << 11
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
 def below(a: u64, b: u64, code: u32) -> u32:
     """Whether condition `code` holds after a 32-bit comparison of `a` with `b`; not for overflow and parity."""
     k: u32 = code >> 1
@@ -789,13 +770,13 @@ def perform(c, j, end):
             a = c.regs[o.reg]
             b = o.imm & 31
             r = ((a << b) | (a >> (32 - b))) & M32
-            set_rotated(c, r & 1, (r >> 31) ^ (r & 1))
+            flags.rotated(c, r & 1, (r >> 31) ^ (r & 1))
             c.regs[o.reg] = r
         elif kind == ROR32_I:
             a = c.regs[o.reg]
             b = o.imm & 31
             r = ((a >> b) | (a << (32 - b))) & M32
-            set_rotated(c, r >> 31, (r >> 31) ^ ((r >> 30) & 1))
+            flags.rotated(c, r >> 31, (r >> 31) ^ ((r >> 30) & 1))
             c.regs[o.reg] = r
         elif kind == SAR32_I:
             a = c.regs[o.reg]
