@@ -349,18 +349,6 @@ def intr_level(c):
 # Blocks
 
 
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def op_at(ops: cython.pointer(Op), j: u32) -> cython.pointer(Op):
-    """Operation number `j`."""
-    if cython.compiled:
-        return cython.address(ops[j])
-    else:
-        return ops[j]
-
-
 def fuse(o, jump):
     """Let a comparison do the conditional jump behind it too."""
     if jump.sub >> 1 == 0 or jump.sub >> 1 == 5:
@@ -393,7 +381,7 @@ def build(c, eip):
     mmu.fill_fetch_window(c, eip)
     first = at = c.fetch_at
     while not ended and n < MAX_BLOCK_OPS:
-        o = op_at(c.ops, c.ops_used + n)
+        o = c.ops + (c.ops_used + n)
         length = decode.decode(c, o, size)
         if length == 0:
             if n:
@@ -414,8 +402,8 @@ def build(c, eip):
             mmu.fill_fetch_window(c, (eip + total) & M32)
             if c.fetch_at != at or c.fetch_count == 0:
                 break
-    if n >= 2 and JZ <= op_at(c.ops, c.ops_used + n - 1).kind <= JCC:
-        fuse(op_at(c.ops, c.ops_used + n - 2), op_at(c.ops, c.ops_used + n - 1))
+    if n >= 2 and JZ <= (c.ops + (c.ops_used + n - 1)).kind <= JCC:
+        fuse(c.ops + (c.ops_used + n - 2), c.ops + (c.ops_used + n - 1))
     if not c.page_code[first >> 12]:
         mmu.protect_code_page(c, first >> 12)
     block = codecache.add(c, first, c.mode, c.ops_used, n, total)
@@ -425,7 +413,7 @@ def build(c, eip):
 
 def single(c, eip):
     """Decode one instruction to MAX_OPS, in no block; returns as `build` does."""
-    o: cython.pointer(Op) = op_at(c.ops, MAX_OPS)
+    o: cython.pointer(Op) = c.ops + MAX_OPS
     mmu.fill_fetch_window(c, eip)
     o.off = decode.decode(c, o, c.code_size)
     if o.off:
@@ -606,7 +594,7 @@ def perform(c, j, end):
     ea: u64
     next_eip: u64 = 0
     while j < end:
-        o = op_at(ops, j)
+        o = ops + j
         kind = o.kind
         if kind == MOV32_RR:
             c.regs[o.reg] = c.regs[o.rm] & M32
@@ -914,7 +902,7 @@ def perform(c, j, end):
             j += 1
             if j == end:  # the budget ends between the two
                 break
-            o = op_at(ops, j)
+            o = ops + j
             if below(a, b, o.sub):
                 if not branch(c, o):
                     break
@@ -1421,9 +1409,9 @@ def leave_block(c, start, j, end):
     """Operations `start` to `j` - 1 completed, of those up to `end`: what follows did not, or is another block's."""
     o: cython.pointer(Op)
     if j < end:
-        o = op_at(c.ops, j)
+        o = c.ops + j
         c.eip = (c.block_eip + o.off - o.length) & M32
     else:
-        o = op_at(c.ops, end - 1)
+        o = c.ops + (end - 1)
         c.eip = (c.block_eip + o.off) & M32
     c.icount += j - start
