@@ -15,6 +15,7 @@ if cython.compiled:
         codecache,
         execute,
         flags,
+        loop,
         mmu,
         native_arena,
         system,
@@ -24,7 +25,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, native_arena, system, tasks, x87_registers
+    from hvcore.cpu import codecache, execute, flags, loop, mmu, native_arena, system, tasks, x87_registers
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -481,7 +482,7 @@ class Processor(State):
         if self.stop_wanted:  # asked for before we began
             self.stop_at = 0
         with cython.nogil:
-            execute.run(self)
+            loop.run(self)
         self.stop_wanted = 0
         if self.info.kind == 12 or (self.info.kind == 10 and self.info.vector == 14):
             self.info.instruction_bytes = self.instruction_bytes()
