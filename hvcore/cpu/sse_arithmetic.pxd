@@ -1,5 +1,8 @@
 from hvcore.cpu.state cimport State, Op, u32, u64, s64
 
+cdef u64 source32(State c, u32 i) noexcept nogil
+cdef u64 target32(State c, u32 i) noexcept nogil
+cdef void put32(State c, u32 i, u64 value) noexcept nogil
 cdef void load_lane(State c, u32 v, u32 double_, u64 bits) noexcept nogil
 cdef u32 choose_nan(State c, u32 second) noexcept nogil
 cdef u64 pack(State c, u32 double_) noexcept nogil

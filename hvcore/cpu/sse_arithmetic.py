@@ -24,6 +24,24 @@ else:
 # One element
 
 
+def source32(c, i):
+    """Element `i` of the source, 32 bits."""
+    return (c.src[i >> 1] >> (32 * (i & 1))) & M32
+
+
+def target32(c, i):
+    """Element `i` of the destination, 32 bits."""
+    return (c.dst[i >> 1] >> (32 * (i & 1))) & M32
+
+
+def put32(c, i, value):
+    """Set element `i` of the destination, 32 bits."""
+    if i & 1:
+        c.dst[i >> 1] = (c.dst[i >> 1] & M32) | (value << 32)
+    else:
+        c.dst[i >> 1] = (c.dst[i >> 1] >> 32 << 32) | value
+
+
 def load_lane(c, v, double_, bits):
     """Unpack an element as operand `v`; denormals may be zeros."""
     if double_:

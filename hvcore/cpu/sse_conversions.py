@@ -5,7 +5,15 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import x87_registers
     from cython.cimports.hvcore.cpu.softfloat import *
-    from cython.cimports.hvcore.cpu.sse_arithmetic import choose_nan, excepted, load_lane, pack, round_to
+    from cython.cimports.hvcore.cpu.sse_arithmetic import (
+        choose_nan,
+        excepted,
+        load_lane,
+        pack,
+        put32,
+        round_to,
+        source32,
+    )
     from cython.cimports.hvcore.cpu.sse_conversions import *
     from cython.cimports.hvcore.cpu.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
@@ -13,7 +21,7 @@ else:
     from hvcore.cpu import x87_registers
     from hvcore.cpu.constants import *
     from hvcore.cpu.softfloat import *
-    from hvcore.cpu.sse_arithmetic import choose_nan, excepted, load_lane, pack, round_to
+    from hvcore.cpu.sse_arithmetic import choose_nan, excepted, load_lane, pack, put32, round_to, source32
     from hvcore.cpu.sse_operands import *
 
 

@@ -5,6 +5,7 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, operands, x87_registers
     from cython.cimports.hvcore.cpu.mmx import interleave, shuffle_words, sign_mask
+    from cython.cimports.hvcore.cpu.sse_arithmetic import put32, source32, target32
     from cython.cimports.hvcore.cpu.sse_moves import *
     from cython.cimports.hvcore.cpu.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
@@ -12,6 +13,7 @@ else:
     from hvcore.cpu import mmu, operands, x87_registers
     from hvcore.cpu.constants import *
     from hvcore.cpu.mmx import interleave, shuffle_words, sign_mask
+    from hvcore.cpu.sse_arithmetic import put32, source32, target32
     from hvcore.cpu.sse_operands import *
 
 

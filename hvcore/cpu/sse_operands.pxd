@@ -16,6 +16,3 @@ cdef u32 enter_mmx(State c) noexcept nogil
 cdef void set_mm(State c, u32 i, u64 value) noexcept nogil
 cdef u32 fetch(State c, Op *o, u32 size, u32 aligned) noexcept nogil
 cdef void store(State c, Op *o, u32 size, u32 aligned) noexcept nogil
-cdef u64 source32(State c, u32 i) noexcept nogil
-cdef u64 target32(State c, u32 i) noexcept nogil
-cdef void put32(State c, u32 i, u64 value) noexcept nogil

@@ -67,21 +67,3 @@ def store(c, o, size, aligned):
     mmu.write(c, o.seg, off, c.dst[0], 3)
     if not c.fault:
         mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], c.dst[1], 3)
-
-
-def source32(c, i):
-    """Element `i` of the source, 32 bits."""
-    return (c.src[i >> 1] >> (32 * (i & 1))) & M32
-
-
-def target32(c, i):
-    """Element `i` of the destination, 32 bits."""
-    return (c.dst[i >> 1] >> (32 * (i & 1))) & M32
-
-
-def put32(c, i, value):
-    """Set element `i` of the destination, 32 bits."""
-    if i & 1:
-        c.dst[i >> 1] = (c.dst[i >> 1] & M32) | (value << 32)
-    else:
-        c.dst[i >> 1] = (c.dst[i >> 1] >> 32 << 32) | value

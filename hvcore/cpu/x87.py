@@ -27,7 +27,6 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.x87_transfer import (
         conditional_move,
         constant,
-        load,
         load_decimal,
         read_operand,
         store_decimal,
@@ -54,7 +53,6 @@ else:
     from hvcore.cpu.x87_transfer import (
         conditional_move,
         constant,
-        load,
         load_decimal,
         read_operand,
         store_decimal,
@@ -123,20 +121,12 @@ def register_form(c, o):
                 pops = reg - 1
             else:
                 pops = reg - 2
-            if full(c, 0) and full(c, i):
-                load_register(c, 0, 0)
-                load_register(c, 1, i)
-            else:
-                stack_underflow(c)
+            load_pair(c, i)
             compare_registers(c, 0, pops)
-        elif not full(c, 0) or not full(c, i):
-            stack_underflow(c)
-            if answer(c, i if sub else 0) and pops:
-                pop(c)
-        else:
-            load_register(c, 0, 0)
-            load_register(c, 1, i)
+        elif load_pair(c, i):
             arithmetic(c, reg, i if sub else 0, pops)
+        elif answer(c, i if sub else 0) and pops:
+            pop(c)
     elif (
         (sub == 1 and reg == 0)
         or (sub == 1 and reg == 1)
@@ -152,8 +142,7 @@ def register_form(c, o):
                 conclude(c)
                 push(c, se, sig)
                 return
-            if conclude(c):
-                push(c, sign_exponent(c), c.x_hi)
+            push_answer(c)
         else:  # FXCH
             if not full(c, 0) or not full(c, i):
                 stack_underflow(c)
@@ -195,11 +184,7 @@ def register_form(c, o):
     elif sub == 3 and reg < 4:
         conditional_move(c, 3 + 2 * reg if reg < 3 else 11, i)
     elif (sub == 2 and reg == 5 and i == 1) or (sub == 5 and (reg == 4 or reg == 5)):
-        if full(c, 0) and full(c, i):  # FUCOM, FUCOMP, FUCOMPP
-            load_register(c, 0, 0)
-            load_register(c, 1, i)
-        else:
-            stack_underflow(c)
+        load_pair(c, i)  # FUCOM, FUCOMP, FUCOMPP
         compare_registers(c, 1, 2 if sub == 2 else reg - 4)
     elif (sub == 3 or sub == 7) and (reg == 5 or reg == 6):
         compare_flags(c, i, reg == 5, sub == 7)
@@ -287,22 +272,18 @@ def memory_form(c, o):
     """An instruction with an operand in memory."""
     sub: u32 = o.sub
     reg: u32 = o.reg
+    there: u32
     value: u64
     if not sub & 1:
         if not read_operand(c, o, sub >> 1):
             return
-        if not full(c, 0):
-            stack_underflow(c)
-            if reg == 2 or reg == 3:
-                compare_registers(c, 0, reg - 2)
-            else:
-                answer(c, 0)
-            return
-        load_register(c, 0, 0)
+        there = load_top(c)
         if reg == 2 or reg == 3:
             compare_registers(c, 0, reg - 2)
-        else:
+        elif there:
             arithmetic(c, reg, 0, 0)
+        else:
+            answer(c, 0)
     elif sub == 3 and reg == 5:  # FLD of 80 bits
         value = mmu.read(c, o.seg, operands.address(c, o), 3)
         if c.fault:
@@ -313,8 +294,7 @@ def memory_form(c, o):
         reg = c.f_flags
         c.f_flags = 0
         if stack_overflow(c):
-            if conclude(c):
-                push(c, sign_exponent(c), c.x_hi)
+            push_answer(c)
         else:
             conclude(c)
             push(c, reg, value)
@@ -329,7 +309,7 @@ def memory_form(c, o):
         if c.fault:
             return
         load_integer(c, 0, value >> 63, (0 - value) & M64 if value >> 63 else value)
-        load(c)
+        push_operand(c)
     elif sub == 7 and reg == 7:
         store_integer(c, o, 3, 1)
     elif reg == 0:  # FLD, FILD
@@ -340,7 +320,7 @@ def memory_form(c, o):
         c.v_denormal[0] = c.v_denormal[1]
         c.v_exp[0] = c.v_exp[1]
         c.v_sig[0] = c.v_sig[1]
-        load(c)
+        push_operand(c)
     elif reg == 2 or reg == 3:
         if sub == 1:
             store_real(c, o, 2, reg == 3)

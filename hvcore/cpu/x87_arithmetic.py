@@ -192,13 +192,9 @@ def compare_flags(c, i, quiet, pops):
     """FCOMI and FUCOMI: EFLAGS."""
     r: u32 = UNORDERED
     fine: u32
-    if full(c, 0) and full(c, i):
-        load_register(c, 0, 0)
-        load_register(c, 1, i)
+    if load_pair(c, i):
         r = relation(c, quiet)
         c.f_up = (c.fp_status & C1) != 0  # C1 stays
-    else:
-        stack_underflow(c)
     fine = conclude(c)
     if r == LESS:
         flags.set_status(c, F_CF)

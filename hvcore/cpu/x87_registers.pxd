@@ -21,11 +21,15 @@ cdef void pop(State c) noexcept nogil
 cdef void push(State c, u32 se, u64 sig) noexcept nogil
 cdef u32 conclude(State c) noexcept nogil
 cdef u32 answer(State c, u32 i) noexcept nogil
+cdef void push_answer(State c) noexcept nogil
 cdef void stack_underflow(State c) noexcept nogil
 cdef u32 stack_overflow(State c) noexcept nogil
+cdef u32 load_top(State c) noexcept nogil
+cdef u32 load_pair(State c, u32 i) noexcept nogil
 cdef u32 precision(State c) noexcept nogil
 cdef u32 status_word(State c) noexcept nogil
 cdef void set_status_word(State c, u32 value) noexcept nogil
 cdef void set_control(State c, u32 value) noexcept nogil
 cdef u32 one_nan(State c) noexcept nogil
 cdef u32 choose_nan(State c) noexcept nogil
+cdef void push_operand(State c) noexcept nogil

@@ -120,7 +120,7 @@ def push(c, se, sig):
     set_register(c, 0, se, sig)
 
 
-# Results
+# Operands and results
 
 
 def conclude(c):
@@ -138,6 +138,12 @@ def answer(c, i):
     return 1
 
 
+def push_answer(c):
+    """Conclude, and push the result if it may be."""
+    if conclude(c):
+        push(c, sign_exponent(c), c.x_hi)
+
+
 def stack_underflow(c):
     """An operand is an empty register."""
     c.f_flags |= IE | STACK_FAULT
@@ -153,6 +159,35 @@ def stack_overflow(c):
     c.f_up = 1
     give_nan(c)
     return 1
+
+
+def push_operand(c):
+    """Push operand 0, which came from memory."""
+    if not stack_overflow(c) and not one_nan(c):
+        give_operand(c, 0)
+        if c.v_denormal[0]:
+            c.f_flags |= DE
+    conclude(c)
+    if not c.f_flags & IE & (c.f_masks ^ 0x3F):  # a denormal is loaded whatever the mask
+        push(c, sign_exponent(c), c.x_hi)
+
+
+def load_top(c):
+    """Unpack ST(0) as operand 0; if it is empty, that is an exception, its NaN the result, and 0 the answer."""
+    if not full(c, 0):
+        stack_underflow(c)
+        return 0
+    load_register(c, 0, 0)
+    return 1
+
+
+def load_pair(c, i):
+    """Unpack ST(0) and ST(`i`) as operands 0 and 1; as `load_top` if one is empty."""
+    if not full(c, i):
+        stack_underflow(c)
+        return 0
+    load_register(c, 1, i)
+    return load_top(c)
 
 
 # The words

@@ -12,7 +12,6 @@ cdef extern from *:
     """
     const u64 PI_SIG, L2T_SIG, L2E_SIG, LG2_SIG, LN2_SIG, BCD_LIMIT, BCD_INDEFINITE
 
-cdef void load(State c) noexcept nogil
 cdef u32 read_operand(State c, Op *o, u32 form) noexcept nogil
 cdef void load_decimal(State c, Op *o) noexcept nogil
 cdef void constant(State c, u32 which) noexcept nogil

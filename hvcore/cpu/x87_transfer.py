@@ -29,17 +29,6 @@ else:
 # Loads
 
 
-def load(c):
-    """Push operand 0, which came from memory."""
-    if not stack_overflow(c) and not one_nan(c):
-        give_operand(c, 0)
-        if c.v_denormal[0]:
-            c.f_flags |= DE
-    conclude(c)
-    if not c.f_flags & IE & (c.f_masks ^ 0x3F):  # a denormal is loaded whatever the mask
-        push(c, sign_exponent(c), c.x_hi)
-
-
 def read_operand(c, o, form):
     """Unpack the memory operand as operand 1: form 0 single, 1 32-bit integer, 2 double, 3 16-bit integer.
 
@@ -81,7 +70,7 @@ def load_decimal(c, o):
     for i in range(16):
         value = value * 10 + ((digits >> (60 - 4 * i)) & 15)
     load_integer(c, 0, (top >> 15) & 1, value & M64)
-    load(c)
+    push_operand(c)
 
 
 def constant(c, which):
@@ -108,8 +97,7 @@ def constant(c, which):
         sig = 0
     if not stack_overflow(c):
         give(c, 0, exp, sig)
-    if conclude(c):
-        push(c, sign_exponent(c), c.x_hi)
+    push_answer(c)
 
 
 def conditional_move(c, code, i):
@@ -129,17 +117,13 @@ def conditional_move(c, code, i):
 def store_real(c, o, size, pops):
     """FST and FSTP to single or double precision."""
     value: u64
-    if not full(c, 0):
-        stack_underflow(c)
-    else:
-        load_register(c, 0, 0)
-        if not one_nan(c):
-            give_operand(c, 0)
-            if c.v_kind[0] == FINITE:
-                if size == 2:
-                    finish(c, 24, MIN32, MAX32)
-                else:
-                    finish(c, 53, MIN64, MAX64)
+    if load_top(c) and not one_nan(c):
+        give_operand(c, 0)
+        if c.v_kind[0] == FINITE:
+            if size == 2:
+                finish(c, 24, MIN32, MAX32)
+            else:
+                finish(c, 53, MIN64, MAX64)
     if not c.f_flags & (IE | OE | UE) & (c.f_masks ^ 0x3F):
         value = pack32(c) if size == 2 else pack64(c)
         mmu.write(c, o.seg, operands.address(c, o), value, size)
@@ -159,13 +143,9 @@ def store_integer(c, o, size, pops):
     """FIST and FISTP: the integer indefinite for what is none."""
     limit: u64 = SIZE_SIGN[size]
     value: u64
-    if not full(c, 0):
-        stack_underflow(c)
-    else:
-        load_register(c, 0, 0)
-        if c.v_kind[0] >= INFINITE or not to_integer(c) or c.x_hi > limit - 1 + c.x_sign:
-            c.f_flags = IE
-            c.f_up = 0
+    if load_top(c) and (c.v_kind[0] >= INFINITE or not to_integer(c) or c.x_hi > limit - 1 + c.x_sign):
+        c.f_flags = IE
+        c.f_up = 0
     value = limit
     if not c.f_flags & IE:
         value = (0 - c.x_hi) & M64 if c.x_sign else c.x_hi
@@ -211,10 +191,7 @@ def store_decimal(c, o):
     high: u64 = 0xFFFF
     value: u64
     i: u32
-    if not full(c, 0):
-        stack_underflow(c)
-    else:
-        load_register(c, 0, 0)
+    if load_top(c):
         if c.v_kind[0] >= INFINITE or not to_integer(c) or c.x_hi > BCD_LIMIT:
             c.f_flags = IE
             c.f_up = 0
