@@ -1,9 +1,12 @@
-"""The execution loop: find a decoded block, run its operations, look at what is pending, again.
+"""Blocks run: `step` finds one, `perform` does its operations, `execute` goes on to those that follow.
 
 One look at the INTR pin and at `special` between blocks is all that an uninterrupted guest pays for. An
-operation that fails leaves the loop with `c.fault` set and the processor as it was before that operation;
-`handle_fault` then delivers the exception, or stops for the backend. `icount` counts exactly the instructions
-that completed.
+operation that fails leaves the loop with `c.fault` set and the processor as it was before that operation.
+`icount` counts exactly the instructions that completed.
+
+What is common is done in place: registers, lazy flags (`flags` has the rest), memory that hits the TLB (`mmu` has
+the rest). That is why `perform` is one function, and why the helpers before it and the loop around it are here:
+they are inlined, and perform's code gets slower when its callers are compiled apart from it.
 """
 
 import cython
@@ -20,11 +23,11 @@ if cython.compiled:
         native,
         native_arena,
         operands,
-        pending,
         sse,
         strings,
         system,
         x87,
+        x87_environment,
     )
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.native_arena import PARTIAL
@@ -41,11 +44,11 @@ else:
         native,
         native_arena,
         operands,
-        pending,
         sse,
         strings,
         system,
         x87,
+        x87_environment,
     )
     from hvcore.cpu.constants import *
     from hvcore.cpu.state import State
@@ -253,25 +256,6 @@ def keep_carry(c: State) -> cython.void:
 @cython.inline
 @cython.nogil
 @cython.exceptval(check=False)
-def set_rotated(c: State, cf: u64, of: u64) -> cython.void:
-    """The flags of a rotation: CF and OF are new, the others stay."""
-    f: u64
-    if c.cc_op == CC_FLAGS:
-        f = c.cc_a & (F_SF | F_ZF | F_AF | F_PF)
-    else:
-        f = flags.adjust(c) << 4 | flags.parity(c.cc_res) << 2
-        if c.cc_res == 0:
-            f |= F_ZF
-        elif c.cc_res & SIZE_SIGN[c.cc_size]:
-            f |= F_SF
-    c.cc_op = CC_FLAGS
-    c.cc_a = f | cf | of << 11
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
 def below(a: u64, b: u64, code: u32) -> u32:
     """Whether condition `code` holds after a 32-bit comparison of `a` with `b`; not for overflow and parity."""
     k: u32 = code >> 1
@@ -352,7 +336,7 @@ def taken(c: State, code: u32) -> u32:
     return flags.condition(c, code)
 
 
-# Between blocks
+# From block to block
 
 
 def intr_level(c):
@@ -361,97 +345,6 @@ def intr_level(c):
         return LOAD_ACQUIRE(c.pin)
     else:
         return c.pins[c.vcpu]
-
-
-# Blocks
-
-
-@cython.cfunc
-@cython.inline
-@cython.nogil
-@cython.exceptval(check=False)
-def op_at(ops: cython.pointer(Op), j: u32) -> cython.pointer(Op):
-    """Operation number `j`."""
-    if cython.compiled:
-        return cython.address(ops[j])
-    else:
-        return ops[j]
-
-
-def fuse(o, jump):
-    """Let a comparison do the conditional jump behind it too."""
-    if jump.sub >> 1 == 0 or jump.sub >> 1 == 5:
-        return  # overflow and parity
-    if o.kind == CMP32_RR:
-        o.kind = CMPJ32_RR
-    elif o.kind == CMP32_RI:
-        o.kind = CMPJ32_RI
-    elif o.kind == TEST32_RR:
-        o.kind = TESTJ32_RR
-
-
-def build(c, eip):
-    """Decode the block at CS:`eip` and return its number.
-
-    -1: a single instruction that must not be remembered, because it crosses a page, stands at MAX_OPS.
-    0: there is no instruction; the fault is raised.
-    """
-    first: u64
-    at: u64
-    n: u32 = 0
-    length: u32
-    size: u32 = c.code_size
-    total: u64 = 0
-    o: cython.pointer(Op)
-    ended: u32 = 0
-    block: s64
-    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or native_arena.full(c):
-        codecache.drop_all(c)
-    mmu.fill_fetch_window(c, eip)
-    first = at = c.fetch_at
-    while not ended and n < MAX_BLOCK_OPS:
-        o = op_at(c.ops, c.ops_used + n)
-        length = decode.decode(c, o, size)
-        if length == 0:
-            if n:
-                break
-            return single(c, eip)
-        if (at & 0xFFF) + length > 4096:
-            if n:
-                break
-            return single(c, eip)
-        total += length
-        o.off = total
-        ended = o.ends
-        n += 1
-        at += length
-        if not at & 0xFFF:
-            break
-        if not ended:
-            mmu.fill_fetch_window(c, (eip + total) & M32)
-            if c.fetch_at != at or c.fetch_count == 0:
-                break
-    if n >= 2 and JZ <= op_at(c.ops, c.ops_used + n - 1).kind <= JCC:
-        fuse(op_at(c.ops, c.ops_used + n - 2), op_at(c.ops, c.ops_used + n - 1))
-    if not c.page_code[first >> 12]:
-        mmu.protect_code_page(c, first >> 12)
-    block = codecache.add(c, first, c.mode, c.ops_used, n, total)
-    c.ops_used += n
-    return block
-
-
-def single(c, eip):
-    """Decode one instruction to MAX_OPS, in no block; returns as `build` does."""
-    o: cython.pointer(Op) = op_at(c.ops, MAX_OPS)
-    mmu.fill_fetch_window(c, eip)
-    o.off = decode.decode(c, o, c.code_size)
-    if o.off:
-        return -1
-    if c.fetch_count >= 15:
-        mmu.exception(c, VEC_GP, 0)  # longer than an instruction may be
-    else:
-        mmu.fetch_fault(c, eip + c.fetch_count)
-    return 0
 
 
 @cython.cfunc
@@ -511,11 +404,11 @@ def step(c):
         if b == 0:
             before = mmu.host_time() if c.timed else 0
             c.count_blocks += 1
-            b = build(c, eip)
+            b = codecache.build(c, eip)
             if c.timed:
                 c.time_decoding += mmu.host_time() - before
         if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
-            b = single(c, eip)
+            b = codecache.single(c, eip)
         if b == 0:
             return
     if b > 0:
@@ -530,82 +423,6 @@ def step(c):
     c.block_eip = eip
     c.current = max(0, b)
     execute(c, first, first + count)
-
-
-def breakpoint_here(c):
-    """The instruction breakpoints at CS:EIP, as DR6 shows them; none while RF is set (SDM vol. 3 §18.3.1.1)."""
-    lin: u64 = (c.base[CS] + c.eip) & M32
-    hit: u32 = 0
-    i: u32
-    if c.flags & F_RF:
-        return 0
-    for i in range(4):
-        if (c.debug[7] >> (2 * i)) & 3 and not (c.debug[7] >> (16 + 4 * i)) & 3 and c.debug[i] == lin:
-            hit |= 1 << i
-    return hit
-
-
-def debug_exception(c, hit):
-    """#DB with these bits in DR6; 1 when the backend is to be told something."""
-    system.note_debug(c, hit)
-    return pending.raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
-
-
-def step_watched(c):
-    """One instruction with everything that may follow from it: shadow, breakpoints, the single-step trap.
-
-    Returns 1 when the backend is to be told something.
-    """
-    shadow: u32 = c.shadow
-    trap: u32 = c.special & SPECIAL_TRAP
-    resume: u64 = c.flags & F_RF
-    hit: u32
-    if c.special & SPECIAL_DEBUG and not shadow & SHADOW_MOV_SS:
-        hit = breakpoint_here(c)
-        if hit:
-            return debug_exception(c, hit)
-    c.flags &= F_RF ^ M64
-    c.special &= SPECIAL_RESUME ^ M32
-    c.shadow = shadow & BLOCKED_NMI
-    c.no_trap = 0
-    if not shadow & SHADOW_MOV_SS:
-        c.watch_hit = 0
-    step(c)
-    if not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
-        c.special &= SPECIAL_SHADOW ^ M32
-    if c.fault == FAULT_EXIT:
-        if shadow & (SHADOW_STI | SHADOW_MOV_SS):
-            pending.start_shadow(c, shadow & (SHADOW_STI | SHADOW_MOV_SS))
-        if resume:
-            c.flags |= F_RF
-            c.special |= SPECIAL_RESUME
-    elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
-        trap = 0
-        c.watch_hit = 0
-    if c.fault and pending.handle_fault(c):
-        return 1
-    if c.shadow & SHADOW_MOV_SS:  # traps wait for the next instruction (SDM vol. 3 §6.8.3)
-        return 0
-    hit = c.watch_hit
-    c.watch_hit = 0
-    if trap and not c.no_trap:
-        hit |= DR6_BS
-    return debug_exception(c, hit) if hit else 0
-
-
-def run(c):
-    """Run until the backend is to be told something; `c.info.kind` says what."""
-    c.info.vectoring = 0
-    c.info.nmi_unblocking = 0
-    c.count_exits += 1
-    while True:
-        if c.special or c.icount >= c.stop_at or (c.on_interrupt and intr_level(c)):
-            if pending.attend(c) or step_watched(c):
-                return
-        else:
-            step(c)
-            if c.fault and pending.handle_fault(c):
-                return
 
 
 def perform(c, j, end):
@@ -623,7 +440,7 @@ def perform(c, j, end):
     ea: u64
     next_eip: u64 = 0
     while j < end:
-        o = op_at(ops, j)
+        o = ops + j
         kind = o.kind
         if kind == MOV32_RR:
             c.regs[o.reg] = c.regs[o.rm] & M32
@@ -787,13 +604,13 @@ def perform(c, j, end):
             a = c.regs[o.reg]
             b = o.imm & 31
             r = ((a << b) | (a >> (32 - b))) & M32
-            set_rotated(c, r & 1, (r >> 31) ^ (r & 1))
+            flags.rotated(c, r & 1, (r >> 31) ^ (r & 1))
             c.regs[o.reg] = r
         elif kind == ROR32_I:
             a = c.regs[o.reg]
             b = o.imm & 31
             r = ((a >> b) | (a << (32 - b))) & M32
-            set_rotated(c, r >> 31, (r >> 31) ^ ((r >> 30) & 1))
+            flags.rotated(c, r >> 31, (r >> 31) ^ ((r >> 30) & 1))
             c.regs[o.reg] = r
         elif kind == SAR32_I:
             a = c.regs[o.reg]
@@ -931,7 +748,7 @@ def perform(c, j, end):
             j += 1
             if j == end:  # the budget ends between the two
                 break
-            o = op_at(ops, j)
+            o = ops + j
             if below(a, b, o.sub):
                 if not branch(c, o):
                     break
@@ -1369,7 +1186,7 @@ def perform(c, j, end):
             if kind >= VECTOR:
                 sse.execute(c, o)
             elif kind == FXSAVE:
-                x87.save_or_restore(c, o)
+                x87_environment.save_or_restore(c, o)
             elif DAA <= kind <= AAD:
                 arith.decimal(c, kind, o.imm)
             elif MOVS <= kind <= SCAS:
@@ -1438,9 +1255,9 @@ def leave_block(c, start, j, end):
     """Operations `start` to `j` - 1 completed, of those up to `end`: what follows did not, or is another block's."""
     o: cython.pointer(Op)
     if j < end:
-        o = op_at(c.ops, j)
+        o = c.ops + j
         c.eip = (c.block_eip + o.off - o.length) & M32
     else:
-        o = op_at(c.ops, end - 1)
+        o = c.ops + (end - 1)
         c.eip = (c.block_eip + o.off) & M32
     c.icount += j - start

@@ -135,14 +135,14 @@ class ExitInfo:
         self.error_code = 0
         self.has_error_code = False
         self.fault_address = 0
-        self.event_kind = 0
-        self.debug_status = 0
+        self.event_kind = 0  # 3 hardware, 5 ICEBP, 6 INT3 and INTO
+        self.debug_status = 0  # of #DB: the bits that it has in DR6
         self.nmi_unblocking = False  # an IRET that had ended the blocking of NMIs did not complete
         self.number = 0
         self.gpr = 0
         self.second_gpr = 0  # the register operand beside one that is a register or memory
         self.mov = False  # by MOV, and not by LMSW or SMSW
-        self.source = 0
+        self.source = 0  # a TaskSource
         self.memory = False
         self.base = 0  # of the memory operand, as `index` a register number, or NO_REGISTER
         self.index = 0

@@ -200,6 +200,21 @@ def decrement(c, a, size):
     return c.cc_res
 
 
+def rotated(c, cf, of):
+    """The flags of a rotation: CF and OF (0 or 1) are new, the others stay."""
+    f: u64
+    if c.cc_op == CC_FLAGS:
+        f = c.cc_a & (F_SF | F_ZF | F_AF | F_PF)
+    else:
+        f = adjust(c) << 4 | parity(c.cc_res) << 2
+        if c.cc_res == 0:
+            f |= F_ZF
+        elif c.cc_res & SIZE_SIGN[c.cc_size]:
+            f |= F_SF
+    c.cc_op = CC_FLAGS
+    c.cc_a = f | cf | of << 11
+
+
 def shift(c, sub, a, count, size):
     """ROL ROR RCL RCR SHL SHR SHL SAR (sub 0 to 7) by `count`; the value and all flags (SDM vol. 2, RCL, SAL).
 
@@ -213,7 +228,6 @@ def shift(c, sub, a, count, size):
     top: u64
     cf: u32
     of: u32
-    f: u32
     if n == 0:
         return a
     if sub >= 4:
@@ -249,8 +263,7 @@ def shift(c, sub, a, count, size):
         c.cc_a = of & 1
         c.cc_res = r
         return r
-    f = status(c)
-    cf = f & F_CF
+    cf = carry(c)
     r = a
     if sub == 0:
         n &= bits - 1
@@ -282,6 +295,5 @@ def shift(c, sub, a, count, size):
             cf = of
             n -= 1
         of = (r >> (bits - 1)) ^ (r >> (bits - 2))
-    f &= (F_CF | F_OF) ^ M32
-    set_status(c, f | cf | ((of & 1) << 11))
+    rotated(c, cf, of & 1)
     return r

@@ -1,6 +1,7 @@
 """Packed integers: what MMX does with 64 bits, and SSE2 with each half of 128 (SDM vol. 1 §9.4, §11.4.2).
 
-Everything here is a function of its operands; `op` is the opcode's second byte. `sse` fetches and stores.
+Everything here is a function of its operands; `op` is the opcode's second byte. `sse_moves` and `sse_integers`
+fetch and store.
 """
 
 import cython

@@ -11,11 +11,21 @@ from hvcore.cpu.constants import KINDS
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, mmu, native_arena, system, tasks, x87
+    from cython.cimports.hvcore.cpu import (
+        codecache,
+        execute,
+        flags,
+        loop,
+        mmu,
+        native_arena,
+        system,
+        tasks,
+        x87_registers,
+    )
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, mmu, native_arena, system, tasks, x87
+    from hvcore.cpu import codecache, execute, flags, loop, mmu, native_arena, system, tasks, x87_registers
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
 
@@ -200,7 +210,7 @@ class Processor(State):
         self.fault = FAULT_NONE
         self.fault_address = NO_PAGE
         self.special &= SPECIAL_WINDOW
-        x87.power_on(self)
+        x87_registers.power_on(self)
         flags.set_eflags(self, 2)
         mmu.update_stack_and_code(self)
         mmu.flush(self)
@@ -472,7 +482,7 @@ class Processor(State):
         if self.stop_wanted:  # asked for before we began
             self.stop_at = 0
         with cython.nogil:
-            execute.run(self)
+            loop.run(self)
         self.stop_wanted = 0
         if self.info.kind == 12 or (self.info.kind == 10 and self.info.vector == 14):
             self.info.instruction_bytes = self.instruction_bytes()

@@ -11,12 +11,12 @@ import math
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import x87
+    from cython.cimports.hvcore.cpu import x87_registers
     from cython.cimports.hvcore.cpu.softfloat import *
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.hvcore.cpu.transcendental import *
 else:
-    from hvcore.cpu import x87
+    from hvcore.cpu import x87_registers
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
     from hvcore.cpu.softfloat import *
@@ -547,8 +547,8 @@ def sine(c, quadrant, exp, hi, lo):
 
 def underflow_pair(c):
     """FPTAN and FSINCOS of an empty register."""
-    if x87.answer(c, 0):
-        x87.push(c, sign_exponent(c), c.x_hi)
+    if x87_registers.answer(c, 0):
+        x87_registers.push(c, sign_exponent(c), c.x_hi)
 
 
 def trigonometric(c, which):
@@ -562,40 +562,40 @@ def trigonometric(c, which):
     sig: u64
     pair: u32 = which == 0x12 or which == 0x1B
     c.fp_status &= 0xFBFF  # C2: the operand is out of range
-    if pair and x87.stack_overflow(c):
+    if pair and x87_registers.stack_overflow(c):
         underflow_pair(c)
         return
-    if x87.one_nan(c):
+    if x87_registers.one_nan(c):
         if pair:
             underflow_pair(c)
         else:
-            x87.answer(c, 0)
+            x87_registers.answer(c, 0)
         return
     if c.v_kind[0] == INFINITE:
         give_invalid(c)
         if pair:
             underflow_pair(c)
         else:
-            x87.answer(c, 0)
+            x87_registers.answer(c, 0)
         return
     if c.v_kind[0] == ZERO:
         sign = c.v_sign[0] << 15
         if pair:
-            x87.conclude(c)
-            x87.push(c, BIAS, TOP)
+            x87_registers.conclude(c)
+            x87_registers.push(c, BIAS, TOP)
         else:
             give_operand(c, 0)
             if which == 0x1F:
                 give(c, 0, BIAS, TOP)
-            x87.answer(c, 0)
+            x87_registers.answer(c, 0)
         return
     if c.v_exp[0] >= BIAS + 63:
         c.fp_status |= 0x400
-        x87.conclude(c)
+        x87_registers.conclude(c)
         return
     c.v_denormal[1] = 0
     if denormal_stops(c):
-        x87.conclude(c)
+        x87_registers.conclude(c)
         return
     quadrant = reduce(c)
     sign = c.x_sign
@@ -605,7 +605,7 @@ def trigonometric(c, which):
     if which == 0x1F:
         sine(c, quadrant + 1, exp, hi, lo)
         done(c)
-        x87.answer(c, 0)
+        x87_registers.answer(c, 0)
         return
     if which == 0x12:  # the sine over the cosine: only the parity of the quadrant matters
         c.x_sign = 0
@@ -617,14 +617,14 @@ def trigonometric(c, which):
         over(c, s_exp, sig, s_lo)
         c.x_sign = c.v_sign[0] ^ sign ^ (quadrant & 1)
         done(c)
-        if x87.answer(c, 0):
-            x87.push(c, BIAS, TOP)
+        if x87_registers.answer(c, 0):
+            x87_registers.push(c, BIAS, TOP)
         return
     sine(c, quadrant, exp, hi, lo)
     c.x_sign ^= c.v_sign[0]
     done(c)
     if which == 0x1E:
-        x87.answer(c, 0)
+        x87_registers.answer(c, 0)
         return
     se = sign_exponent(c)
     sig = c.x_hi
@@ -633,9 +633,9 @@ def trigonometric(c, which):
     done(c)
     hi = c.x_hi
     quadrant = sign_exponent(c)
-    if x87.conclude(c):
-        x87.set_register(c, 0, se, sig)
-        x87.push(c, quadrant, hi)
+    if x87_registers.conclude(c):
+        x87_registers.set_register(c, 0, se, sig)
+        x87_registers.push(c, quadrant, hi)
 
 
 def execute(c, which):
@@ -645,16 +645,16 @@ def execute(c, which):
         return
     if which == 0x10:
         c.v_denormal[1] = 0
-        if not x87.one_nan(c):
+        if not x87_registers.one_nan(c):
             exponential(c)
-        x87.answer(c, 0)
+        x87_registers.answer(c, 0)
         return
-    if not x87.choose_nan(c):
+    if not x87_registers.choose_nan(c):
         if which == 0x11:
             y_log_x(c)
         elif which == 0x13:
             arctangent(c)
         else:
             y_log_x_plus_1(c)
-    if x87.answer(c, 1):
-        x87.pop(c)
+    if x87_registers.answer(c, 1):
+        x87_registers.pop(c)

@@ -17,7 +17,10 @@ class Record:
 
 
 class Sparse(dict[int, Any]):
-    """Stands for a zeroed C array of which few elements are ever used; they are made at the first look."""
+    """Stands for a zeroed C array of which few elements are ever used; they are made at the first look.
+
+    The array plus a number is an element, as C's pointer to it is.
+    """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         super().__init__()
@@ -26,6 +29,9 @@ class Sparse(dict[int, Any]):
     def __missing__(self, key: int) -> Any:
         self[key] = value = self.make()
         return value
+
+    def __add__(self, key: int) -> Any:
+        return self[key]
 
 
 def allocate(c: Any) -> None:

@@ -16,9 +16,9 @@ pytest.importorskip("unicorn", reason="the oracle, Unicorn, is not installed")
 pytest.importorskip("capstone", reason="the disassembler, Capstone, is not installed")
 
 from tests.hvcore.cpu.differential import __main__ as command
-from tests.hvcore.cpu.differential import machines
+from tests.hvcore.cpu.differential import floating, machines, native
 from tests.hvcore.cpu.differential.compare import Case, Machines, Pair, shrink
-from tests.hvcore.cpu.differential.kinds import BITS, KINDS, TRANSLATED, case_of, machines_for
+from tests.hvcore.cpu.differential.kinds import BITS, BY_HAND, KINDS, TRANSLATED, case_of, machines_for
 from tests.hvcore.cpu.differential.machines import HALT, Start
 from tests.hvcore.cpu.differential.program import (
     CF,
@@ -27,10 +27,12 @@ from tests.hvcore.cpu.differential.program import (
     UNDEFINED,
     ZF,
     Instruction,
+    laid_out,
+    place,
     repaired,
     undefined_before,
 )
-from tests.hvcore.cpu.differential.report import named_test
+from tests.hvcore.cpu.differential.report import PASTE_INTO, agree, named_test  # noqa: F401 - pasted tests agree
 from tests.hvcore.cpu.differential.translated import Twins
 from tests.hvcore.cpu.silicon import needs_silicon
 
@@ -77,9 +79,85 @@ def test_a_failing_sequence_shrinks_to_its_one_instruction() -> None:
     small = shrink(pair, case_of("int32", seed))
     assert [row.code for row in small.rows if row.label < 0 and row.code != machines.HLT] == [SWAP]
     text = named_test(pair, small, "int32", seed)
-    assert "01000  0fc9                   bswap ecx" in text
-    assert "ecx: 0, oracle 1" in text
-    compile(text, "pasted", "exec")
+    assert '("0fc9", 0x0),  # 01000  bswap ecx' in text
+    assert "# ecx: 0, oracle 1" in text
+
+
+FAULTY = {"x87": b"\xd9\xe8", "sse": b"\x0f\x58"}  # FLD1, ADDPS and its kin
+
+
+def break_the_subject(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault on purpose in whatever is tried: BSWAP ECX does nothing, or those of FAULTY change ECX."""
+    on_subject = floating.FloatingPair.on_subject
+
+    def breaks(cls: type, machine: str) -> None:
+        renew = cls.renew  # type: ignore[attr-defined]
+
+        def renew_broken(self: Pair) -> None:
+            renew(self)
+            load = getattr(self, machine).load
+            getattr(self, machine).load = lambda code, base: load(code.replace(SWAP, b"\x66\x90"), base)
+
+        monkeypatch.setattr(cls, "renew", renew_broken)
+
+    def with_other_ecx(self: floating.FloatingPair, length: int, start: floating.Start) -> floating.Outcome:
+        faulty = FAULTY[kind] in bytes(self.bench.memory.host[floating.CODE + 3 : floating.CODE + 3 + length])
+        outcome = on_subject(self, length, start)
+        return outcome._replace(ecx=outcome.ecx ^ 1) if faulty else outcome
+
+    breaks(Pair, "subject")
+    breaks(native.NativePair, "subject")
+    breaks(Twins, "translator")
+    monkeypatch.setattr(floating.FloatingPair, "on_subject", with_other_ecx)
+
+
+class StandIn(native.UserSubject):
+    """In the place of the host's silicon; for what the printed text is about, it will do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = self.host
+
+    def run(self, start: Start, base: int, **how: object) -> machines.Outcome:
+        del how
+        return super().run(start, base)
+
+
+@pytest.mark.parametrize("kind", KINDS + BY_HAND)
+def test_the_test_that_a_failing_sequence_prints_fails_with_the_fault_and_passes_without(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind not in BITS:
+        needs_silicon()
+    if kind in BY_HAND:
+        try:
+            machines_for(kind)
+        except RuntimeError:  # no leave to map the first 64 KiB
+            monkeypatch.setattr(native, "silicon", StandIn)
+    with monkeypatch.context() as broken:
+        break_the_subject(kind, broken)
+        assert command.main(["--kind", kind, "--failures", "1"]) == 1
+        said = capsys.readouterr().out
+        text = said[said.index("# For ") : said.rindex(f"{kind}: ")]
+        assert text.startswith(f"# For {PASTE_INTO}, ")
+        pasted = dict(globals())  # a test in this file
+        exec(text, pasted)  # noqa: S102 - to run it is the point
+        (name,) = set(pasted) - set(globals())
+        with pytest.raises(AssertionError, match="run 1"):
+            pasted[name]()
+    pasted[name]()
+
+
+def test_a_printed_program_masks_the_flags_that_the_made_one_did() -> None:
+    for seed in range(20):
+        case = case_of("int16", seed)
+        placed = place(case.rows, case.base)
+        starts = sorted(placed.undefined)
+        rows = [
+            (placed.code[start - case.base : end - case.base], placed.undefined[start])
+            for start, end in zip(starts, [*starts[1:], case.base + len(placed.code)], strict=True)
+        ]
+        assert place(laid_out(rows), case.base) == placed
 
 
 def test_the_command_says_what_it_ran_and_where_to_go_on(

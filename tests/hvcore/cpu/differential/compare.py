@@ -102,10 +102,16 @@ class Pair:
         for bit in range(22):
             yield start._replace(flags=start.flags & ~(1 << bit))
 
-    def spelled(self, start: Start) -> str:
-        """The start as the arguments of a test."""
+    @staticmethod
+    def spelled(start: Start) -> str:
+        """The start as a test has it: the arguments of `start`."""
         registers = ", ".join(f"0x{value:x}" for value in start.registers)
-        return f"{self.bits}, [{registers}], 0x{start.flags:x}"
+        return f"([{registers}], 0x{start.flags:x})"
+
+    @staticmethod
+    def start(registers: list[int], flags: int) -> Start:
+        """The other way round."""
+        return Start(registers, flags)
 
     def with_flags_before(self, theirs: Outcome, start: Start, base: int) -> Outcome:
         """The outcome with the flags that the oracle had when it came to the instruction that faulted.
@@ -194,6 +200,7 @@ class Machines(Protocol):
     def differences(self, case: Case) -> list[str]: ...
     def plainer(self, start: Any) -> Iterator[Any]: ...
     def spelled(self, start: Any) -> str: ...
+    def start(self, *arguments: Any) -> Any: ...
 
 
 def shrink(pair: Machines, case: Case) -> Case:

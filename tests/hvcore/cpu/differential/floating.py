@@ -97,8 +97,13 @@ class FloatingPair:
 
     @staticmethod
     def spelled(start: Start) -> str:
-        """The start as the arguments of a test."""
-        return f"{sparse(start.image)}, {sparse(start.memory)}, 0x{start.ecx:x}, 0x{start.flags:x}"
+        """The start as a test has it: the arguments of `start`."""
+        return f"({sparse(start.image)}, {sparse(start.memory)}, 0x{start.ecx:x}, 0x{start.flags:x})"
+
+    @staticmethod
+    def start(image: dict[int, str], memory: dict[int, str], ecx: int, flags: int) -> Start:
+        """The other way round."""
+        return Start(full(image, 512), full(memory, SEQUENCE_MEMORY), ecx, flags)
 
     def on_silicon(self, code: bytes, start: Start) -> Outcome:
         image = ctypes.create_string_buffer(start.image, 512)

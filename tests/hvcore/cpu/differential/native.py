@@ -6,6 +6,7 @@ signal ends it: HLT is #GP in ring 3. Only for programs that the subject has run
 """
 
 import ctypes
+import functools
 import mmap
 import os
 import shutil
@@ -153,6 +154,12 @@ class Silicon:
         return Outcome(stop, eip, fault, [v & 0xFFFFFFFF for v in values], flags, self.memory[DATA:WINDOW])
 
 
+@functools.cache
+def silicon() -> Silicon:
+    """The only one: its memory can be mapped once."""
+    return Silicon()
+
+
 class UserSubject(Subject):
     """The processor in ring 3, with the selectors that Linux gives a 32-bit program."""
 
@@ -174,8 +181,7 @@ class NativePair(Pair):
 
     def __init__(self) -> None:
         super().__init__(32)
-        self.oracle = Silicon()  # type: ignore[assignment]
-        self.subject = UserSubject()
+        self.oracle = silicon()  # type: ignore[assignment]
 
     def renew(self) -> None:
         self.subject = UserSubject()

@@ -148,6 +148,13 @@ def place(program: list[Instruction], base: int) -> Placed:
     return Placed(code, undefined)
 
 
+def laid_out(rows: list[tuple[bytes, int]]) -> list[Instruction]:
+    """The program that `place` makes these bytes of, each with the flags that mean nothing before it."""
+    codes = [b"", *(code for code, _ in rows)]  # the first, empty, is for what means nothing at the beginning
+    after = [*(undefined for _, undefined in rows), 0]
+    return [Instruction(code, STATUS, undefined) for code, undefined in zip(codes, after, strict=True)]
+
+
 def length(row: Instruction, far: bool) -> int:
     if row.absolute:
         return len(row.code) + row.absolute

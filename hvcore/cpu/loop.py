@@ -1,0 +1,89 @@
+"""The outer loop: what is pending, then the block at CS:EIP and those that follow it (`execute.step`), again.
+
+A fault that `step` comes back with is delivered as an exception by `pending.handle_fault`, or stops for the backend.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import execute, pending, system
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu import execute, pending, system
+    from hvcore.cpu.constants import *
+
+
+def breakpoint_here(c):
+    """The instruction breakpoints at CS:EIP, as DR6 shows them; none while RF is set (SDM vol. 3 §18.3.1.1)."""
+    lin: u64 = (c.base[CS] + c.eip) & M32
+    hit: u32 = 0
+    i: u32
+    if c.flags & F_RF:
+        return 0
+    for i in range(4):
+        if (c.debug[7] >> (2 * i)) & 3 and not (c.debug[7] >> (16 + 4 * i)) & 3 and c.debug[i] == lin:
+            hit |= 1 << i
+    return hit
+
+
+def debug_exception(c, hit):
+    """#DB with these bits in DR6; 1 when the backend is to be told something."""
+    system.note_debug(c, hit)
+    return pending.raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
+
+
+def step_watched(c):
+    """One instruction with everything that may follow from it: shadow, breakpoints, the single-step trap.
+
+    Returns 1 when the backend is to be told something.
+    """
+    shadow: u32 = c.shadow
+    trap: u32 = c.special & SPECIAL_TRAP
+    resume: u64 = c.flags & F_RF
+    hit: u32
+    if c.special & SPECIAL_DEBUG and not shadow & SHADOW_MOV_SS:
+        hit = breakpoint_here(c)
+        if hit:
+            return debug_exception(c, hit)
+    c.flags &= F_RF ^ M64
+    c.special &= SPECIAL_RESUME ^ M32
+    c.shadow = shadow & BLOCKED_NMI
+    c.no_trap = 0
+    if not shadow & SHADOW_MOV_SS:
+        c.watch_hit = 0
+    execute.step(c)
+    if not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
+        c.special &= SPECIAL_SHADOW ^ M32
+    if c.fault == FAULT_EXIT:
+        if shadow & (SHADOW_STI | SHADOW_MOV_SS):
+            pending.start_shadow(c, shadow & (SHADOW_STI | SHADOW_MOV_SS))
+        if resume:
+            c.flags |= F_RF
+            c.special |= SPECIAL_RESUME
+    elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
+        trap = 0
+        c.watch_hit = 0
+    if c.fault and pending.handle_fault(c):
+        return 1
+    if c.shadow & SHADOW_MOV_SS:  # traps wait for the next instruction (SDM vol. 3 §6.8.3)
+        return 0
+    hit = c.watch_hit
+    c.watch_hit = 0
+    if trap and not c.no_trap:
+        hit |= DR6_BS
+    return debug_exception(c, hit) if hit else 0
+
+
+def run(c):
+    """Run until the backend is to be told something; `c.info.kind` says what."""
+    c.info.vectoring = 0
+    c.info.nmi_unblocking = 0
+    c.count_exits += 1
+    while True:
+        if c.special or c.icount >= c.stop_at or (c.on_interrupt and execute.intr_level(c)):
+            if pending.attend(c) or step_watched(c):
+                return
+        else:
+            execute.step(c)
+            if c.fault and pending.handle_fault(c):
+                return

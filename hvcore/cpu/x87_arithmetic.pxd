@@ -1,0 +1,11 @@
+from hvcore.cpu.state cimport State, u32
+
+cdef void arithmetic(State c, u32 op, u32 dest, u32 pops) noexcept nogil
+cdef void round_to_integer(State c) noexcept nogil
+cdef void extract(State c) noexcept nogil
+cdef void scale(State c) noexcept nogil
+cdef void partial_remainder(State c, u32 nearest) noexcept nogil
+cdef u32 relation(State c, u32 quiet) noexcept nogil
+cdef void compare_registers(State c, u32 quiet, u32 pops) noexcept nogil
+cdef void compare_flags(State c, u32 i, u32 quiet, u32 pops) noexcept nogil
+cdef void examine(State c) noexcept nogil

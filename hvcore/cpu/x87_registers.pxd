@@ -1,0 +1,35 @@
+from hvcore.cpu.state cimport State, u32, u64
+
+# The status word.
+cdef enum:
+    C0 = 0x100
+    C1 = 0x200
+    C2 = 0x400
+    C3 = 0x4000
+    CONDITIONS = 0x4700
+    SUMMARY = 0x80
+    BUSY = 0x8000
+
+cdef void power_on(State c) noexcept nogil
+cdef void initialise(State c) noexcept nogil
+cdef void summarise(State c) noexcept nogil
+cdef u32 pending(State c) noexcept nogil
+cdef u32 full(State c, u32 i) noexcept nogil
+cdef void load_register(State c, u32 v, u32 i) noexcept nogil
+cdef void set_register(State c, u32 i, u32 se, u64 sig) noexcept nogil
+cdef void pop(State c) noexcept nogil
+cdef void push(State c, u32 se, u64 sig) noexcept nogil
+cdef u32 conclude(State c) noexcept nogil
+cdef u32 answer(State c, u32 i) noexcept nogil
+cdef void push_answer(State c) noexcept nogil
+cdef void stack_underflow(State c) noexcept nogil
+cdef u32 stack_overflow(State c) noexcept nogil
+cdef u32 load_top(State c) noexcept nogil
+cdef u32 load_pair(State c, u32 i) noexcept nogil
+cdef u32 precision(State c) noexcept nogil
+cdef u32 status_word(State c) noexcept nogil
+cdef void set_status_word(State c, u32 value) noexcept nogil
+cdef void set_control(State c, u32 value) noexcept nogil
+cdef u32 one_nan(State c) noexcept nogil
+cdef u32 choose_nan(State c) noexcept nogil
+cdef void push_operand(State c) noexcept nogil

@@ -1,0 +1,217 @@
+"""Loads, stores and constants of the x87: FLD, FILD, FBLD, FST, FIST, FBSTP, FLD1, FCMOV (SDM vol. 1 §8.3.3, §8.3.4).
+
+Nothing changes before the memory operand is known to be good.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import flags, mmu, operands
+    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.x87_registers import *
+    from cython.cimports.hvcore.cpu.x87_transfer import *
+else:
+    from hvcore.cpu import flags, mmu, operands
+    from hvcore.cpu.constants import *
+    from hvcore.cpu.softfloat import *
+    from hvcore.cpu.x87_registers import *
+
+    PI_SIG = 0xC90F_DAA2_2168_C235
+    L2T_SIG = 0xD49A_784B_CD1B_8AFE
+    L2E_SIG = 0xB8AA_3B29_5C17_F0BC
+    LG2_SIG = 0x9A20_9A84_FBCF_F799
+    LN2_SIG = 0xB172_17F7_D1CF_79AC
+    BCD_LIMIT = 10**18 - 1
+    BCD_INDEFINITE = 0xC000_0000_0000_0000
+
+
+# Loads
+
+
+def read_operand(c, o, form):
+    """Unpack the memory operand as operand 1: form 0 single, 1 32-bit integer, 2 double, 3 16-bit integer.
+
+    Returns 0 when that failed.
+    """
+    size: u32 = 2
+    value: u64
+    sign: u32
+    if form == 2:
+        size = 3
+    elif form == 3:
+        size = 1
+    value = mmu.read(c, o.seg, operands.address(c, o), size)
+    if c.fault:
+        return 0
+    if form == 0:
+        load32(c, 1, value)
+    elif form == 2:
+        load64(c, 1, value)
+    else:
+        sign = (value & SIZE_SIGN[size]) != 0
+        load_integer(c, 1, sign, (0 - value) & SIZE_MASK[size] if sign else value)
+    return 1
+
+
+def load_decimal(c, o):
+    """FBLD."""
+    off: u64 = operands.address(c, o)
+    digits: u64 = mmu.read(c, o.seg, off, 3)
+    top: u64
+    value: u64 = 0
+    i: u32
+    if c.fault:
+        return
+    top = mmu.read(c, o.seg, (off + 8) & SIZE_MASK[o.addr], 1)
+    if c.fault:
+        return
+    value = ((top >> 4) & 15) * 10 + (top & 15)
+    for i in range(16):
+        value = value * 10 + ((digits >> (60 - 4 * i)) & 15)
+    load_integer(c, 0, (top >> 15) & 1, value & M64)
+    push_operand(c)
+
+
+def constant(c, which):
+    """FLD1 and its like; the irrational ones obey the rounding control."""
+    exp: s64 = BIAS
+    sig: u64 = TOP
+    below: u32 = c.f_round == DOWN or c.f_round == CHOP
+    if which == 1:
+        exp = BIAS + 1
+        sig = L2T_SIG + (c.f_round == UP)
+    elif which == 2:
+        sig = L2E_SIG - below
+    elif which == 3:
+        exp = BIAS + 1
+        sig = PI_SIG - below
+    elif which == 4:
+        exp = BIAS - 2
+        sig = LG2_SIG - below
+    elif which == 5:
+        exp = BIAS - 1
+        sig = LN2_SIG - below
+    elif which == 6:
+        exp = 0
+        sig = 0
+    if not stack_overflow(c):
+        give(c, 0, exp, sig)
+    push_answer(c)
+
+
+def conditional_move(c, code, i):
+    """FCMOVcc."""
+    n: u32 = (c.fp_top + i) & 7
+    if not full(c, 0) or not full(c, i):
+        stack_underflow(c)
+        answer(c, 0)
+        return
+    if flags.condition(c, code):
+        set_register(c, 0, c.fp_se[n], c.fp_sig[n])
+
+
+# Stores
+
+
+def store_real(c, o, size, pops):
+    """FST and FSTP to single or double precision."""
+    value: u64
+    if load_top(c) and not one_nan(c):
+        give_operand(c, 0)
+        if c.v_kind[0] == FINITE:
+            if size == 2:
+                finish(c, 24, MIN32, MAX32)
+            else:
+                finish(c, 53, MIN64, MAX64)
+    if not c.f_flags & (IE | OE | UE) & (c.f_masks ^ 0x3F):
+        value = pack32(c) if size == 2 else pack64(c)
+        mmu.write(c, o.seg, operands.address(c, o), value, size)
+        if c.fault:
+            return
+        conclude(c)
+        if pops:
+            pop(c)
+        return
+    if c.f_flags & (OE | UE):  # not stored, so not rounded
+        c.f_up = 0
+        c.f_flags &= PE ^ 0x7F
+    conclude(c)
+
+
+def store_integer(c, o, size, pops):
+    """FIST and FISTP: the integer indefinite for what is none."""
+    limit: u64 = SIZE_SIGN[size]
+    value: u64
+    if load_top(c) and (c.v_kind[0] >= INFINITE or not to_integer(c) or c.x_hi > limit - 1 + c.x_sign):
+        c.f_flags = IE
+        c.f_up = 0
+    value = limit
+    if not c.f_flags & IE:
+        value = (0 - c.x_hi) & M64 if c.x_sign else c.x_hi
+    if not c.f_flags & IE & (c.f_masks ^ 0x3F):
+        mmu.write(c, o.seg, operands.address(c, o), value & SIZE_MASK[size], size)
+        if c.fault:
+            return
+        conclude(c)
+        if pops:
+            pop(c)
+        return
+    conclude(c)
+
+
+def store_extended(c, o):
+    """FSTP to 80 bits."""
+    off: u64 = operands.address(c, o)
+    se: u32 = c.fp_se[c.fp_top]
+    sig: u64 = c.fp_sig[c.fp_top]
+    if not full(c, 0):
+        stack_underflow(c)
+        se = 0xFFFF
+        sig = DEFAULT_NAN
+        if not c.f_masks & IE:
+            conclude(c)
+            return
+    if not mmu.check_write(c, o.seg, off, 10):
+        return
+    mmu.write(c, o.seg, off, sig, 3)
+    if c.fault:
+        return
+    mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], se, 1)
+    if c.fault:
+        return
+    conclude(c)
+    pop(c)
+
+
+def store_decimal(c, o):
+    """FBSTP."""
+    off: u64 = operands.address(c, o)
+    low: u64 = BCD_INDEFINITE
+    high: u64 = 0xFFFF
+    value: u64
+    i: u32
+    if load_top(c):
+        if c.v_kind[0] >= INFINITE or not to_integer(c) or c.x_hi > BCD_LIMIT:
+            c.f_flags = IE
+            c.f_up = 0
+        else:
+            value = c.x_hi
+            low = 0
+            for i in range(16):
+                low |= (value % 10) << (4 * i)
+                value = value // 10
+            high = (value % 10) | ((value // 10) << 4) | (0x8000 if c.x_sign else 0)
+    if c.f_flags & IE & (c.f_masks ^ 0x3F):
+        conclude(c)
+        return
+    if not mmu.check_write(c, o.seg, off, 10):
+        return
+    mmu.write(c, o.seg, off, low, 3)
+    if c.fault:
+        return
+    mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], high, 1)
+    if c.fault:
+        return
+    conclude(c)
+    pop(c)
