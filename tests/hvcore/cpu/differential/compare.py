@@ -73,6 +73,9 @@ class Pair:
             if beyond_a_limit(ours, theirs, self.bits):
                 self.beyond += 1
                 continue
+            if probed_by_enter(ours, theirs, placed.code[ours.eip - case.base :]):
+                continue
+            theirs = half_written(ours, theirs)
             if write_before_read(ours, theirs):
                 theirs = theirs._replace(fault_address=ours.fault_address)
             if ours.stop == theirs.stop and ours.stop != HALT and (ours.flags ^ theirs.flags) & STATUS:
@@ -148,6 +151,25 @@ def write_before_read(ours: Outcome, theirs: Outcome) -> bool:
         and ours.eip == theirs.eip
         and end - 8 < ours.fault_address < end == theirs.fault_address
     )
+
+
+def probed_by_enter(ours: Outcome, theirs: Outcome, code: bytes) -> bool:
+    """Whether ENTER faulted over where it leaves ESP: the SDM has it tried for a write, QEMU does not."""
+    return (
+        ours.stop == 14
+        and code[:1] in {b"\xc8", b"\x66"}
+        and b"\xc8" in code[:2]
+        and (ours.eip, ours.fault_address) != (theirs.eip, theirs.fault_address)
+    )
+
+
+def half_written(ours: Outcome, theirs: Outcome) -> Outcome:
+    """The oracle's outcome without what a store left behind that faulted: QEMU's of 16 bytes are two of 8."""
+    if not ours.stop == theirs.stop == 14 or ours.fault_address != theirs.fault_address:
+        return theirs
+    end = max((ours.fault_address & ~0xFFF) - DATA, 0)
+    start = max(end - 16, 0)
+    return theirs._replace(memory=theirs.memory[:start] + ours.memory[start:end] + theirs.memory[end:])
 
 
 def compare(ours: Outcome, theirs: Outcome, placed: Placed) -> Iterator[str]:
