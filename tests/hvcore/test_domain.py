@@ -50,6 +50,7 @@ class Scripted(FakeProcessor):
 
     def __init__(self, memory, pins, vcpu):
         self.wake = threading.Event()
+        self.started = threading.Event()
         super().__init__(memory, pins, vcpu)
         Scripted.made.append(self)
 
@@ -58,6 +59,7 @@ class Scripted(FakeProcessor):
         self.wake.set()
 
     def run(self, budget):
+        self.started.set()
         if not self.script:
             self.wake.wait(5)
             self.wake.clear()
@@ -331,6 +333,7 @@ def test_an_interrupt_waits_for_its_window(bench):
 
 def test_a_triple_fault_resets_devices_first_and_then_the_processor(bench):
     peer, _ = bench.attach()
+    bench.until(bench.cpu.started.is_set)  # what it starts with is loaded
     bench.cpu.set_gpr(0, 77)
     bench.domain.memory.set_type(0xC0000, 0xC7FFF, "ram")
     bench.cpu.script = [(ExitKind.TRIPLE_FAULT, {})]
@@ -345,6 +348,7 @@ def test_a_triple_fault_resets_devices_first_and_then_the_processor(bench):
 
 def test_a_device_model_that_leaves_during_a_reset_does_not_hold_it_up(bench):
     peer, _ = bench.attach()
+    bench.until(bench.cpu.started.is_set)  # what it starts with is loaded
     bench.cpu.set_gpr(0, 77)
     assert peer.call(RemoteShutdown(1)) == Ok()
     assert peer.event() == Reset()
