@@ -86,5 +86,6 @@ cdef void square_root_finite(State c) noexcept nogil
 cdef void operate(State c, u32 op, u32 prec, s64 least, s64 most) noexcept nogil
 cdef void square_root(State c, u32 prec, s64 least, s64 most) noexcept nogil
 cdef u32 compare(State c) noexcept nogil
+cdef void set_relation(State c, u32 relation) noexcept nogil
 cdef u32 to_integer(State c) noexcept nogil
 cdef u32 remainder(State c, u32 nearest) noexcept nogil

@@ -13,12 +13,14 @@ NaN operands never come here: which NaN an instruction returns is its family's o
 import cython
 
 if cython.compiled:
+    from cython.cimports.hvcore.cpu import flags
     from cython.cimports.hvcore.cpu.softfloat import *
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.math import sqrt
 else:
     from math import sqrt
 
+    from hvcore.cpu import flags
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
 
@@ -546,6 +548,18 @@ def compare(c):
         return EQUAL
     less = c.v_exp[0] < c.v_exp[1] or (c.v_exp[0] == c.v_exp[1] and c.v_sig[0] < c.v_sig[1])
     return LESS if less ^ c.v_sign[0] else GREATER
+
+
+def set_relation(c, relation):
+    """Say it in EFLAGS, as FCOMI and COMISS do: ZF, PF and CF; the others are 0."""
+    if relation == LESS:
+        flags.set_status(c, F_CF)
+    elif relation == EQUAL:
+        flags.set_status(c, F_ZF)
+    elif relation == UNORDERED:
+        flags.set_status(c, F_ZF | F_PF | F_CF)
+    else:
+        flags.set_status(c, 0)
 
 
 def to_integer(c):

@@ -9,13 +9,13 @@ bound of 1.5 * 2**-12; the bits of any part of Intel's they are not.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu
+    from cython.cimports.hvcore.cpu import mmu
     from cython.cimports.hvcore.cpu.softfloat import *
     from cython.cimports.hvcore.cpu.sse_arithmetic import *
     from cython.cimports.hvcore.cpu.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu
+    from hvcore.cpu import mmu
     from hvcore.cpu.constants import *
     from hvcore.cpu.softfloat import *
     from hvcore.cpu.sse_operands import *
@@ -266,11 +266,4 @@ def compare_scalar(c, o, op, pp):
     c.f_all = c.f_flags
     if excepted(c):
         return
-    if r == LESS:
-        flags.set_status(c, F_CF)
-    elif r == EQUAL:
-        flags.set_status(c, F_ZF)
-    elif r == UNORDERED:
-        flags.set_status(c, F_ZF | F_PF | F_CF)
-    else:
-        flags.set_status(c, 0)
+    set_relation(c, r)

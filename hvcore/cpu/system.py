@@ -7,12 +7,12 @@ executed here.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, operands, segments, strings
+    from cython.cimports.hvcore.cpu import mmu, operands, segments, strings
     from cython.cimports.hvcore.cpu.arith import set_zero_flag
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, operands, segments, strings
+    from hvcore.cpu import mmu, operands, segments, strings
     from hvcore.cpu.arith import set_zero_flag
     from hvcore.cpu.constants import *
 

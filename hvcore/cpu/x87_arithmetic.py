@@ -6,13 +6,11 @@ Operands have been loaded into `v_*` from the stack or memory, except where a fu
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags
     from cython.cimports.hvcore.cpu.softfloat import *
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.hvcore.cpu.x87_arithmetic import *
     from cython.cimports.hvcore.cpu.x87_registers import *
 else:
-    from hvcore.cpu import flags
     from hvcore.cpu.constants import *
     from hvcore.cpu.softfloat import *
     from hvcore.cpu.x87_registers import *
@@ -196,14 +194,7 @@ def compare_flags(c, i, quiet, pops):
         r = relation(c, quiet)
         c.f_up = (c.fp_status & C1) != 0  # C1 stays
     fine = conclude(c)
-    if r == LESS:
-        flags.set_status(c, F_CF)
-    elif r == EQUAL:
-        flags.set_status(c, F_ZF)
-    elif r == UNORDERED:
-        flags.set_status(c, F_ZF | F_PF | F_CF)
-    else:
-        flags.set_status(c, 0)
+    set_relation(c, r)
     if fine and pops:
         pop(c)
 

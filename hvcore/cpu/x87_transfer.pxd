@@ -20,3 +20,4 @@ cdef void store_real(State c, Op *o, u32 size, u32 pops) noexcept nogil
 cdef void store_integer(State c, Op *o, u32 size, u32 pops) noexcept nogil
 cdef void store_extended(State c, Op *o) noexcept nogil
 cdef void store_decimal(State c, Op *o) noexcept nogil
+cdef void store_ten_bytes(State c, Op *o, u64 off, u64 low, u64 high) noexcept nogil

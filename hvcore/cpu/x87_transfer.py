@@ -160,6 +160,20 @@ def store_integer(c, o, size, pops):
     conclude(c)
 
 
+def store_ten_bytes(c, o, off, low, high):
+    """Store what FSTP and FBSTP have made of the top, all or nothing, and pop it."""
+    if not mmu.check_write(c, o.seg, off, 10):
+        return
+    mmu.write(c, o.seg, off, low, 3)
+    if c.fault:
+        return
+    mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], high, 1)
+    if c.fault:
+        return
+    conclude(c)
+    pop(c)
+
+
 def store_extended(c, o):
     """FSTP to 80 bits."""
     off: u64 = operands.address(c, o)
@@ -172,16 +186,7 @@ def store_extended(c, o):
         if not c.f_masks & IE:
             conclude(c)
             return
-    if not mmu.check_write(c, o.seg, off, 10):
-        return
-    mmu.write(c, o.seg, off, sig, 3)
-    if c.fault:
-        return
-    mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], se, 1)
-    if c.fault:
-        return
-    conclude(c)
-    pop(c)
+    store_ten_bytes(c, o, off, sig, se)
 
 
 def store_decimal(c, o):
@@ -205,13 +210,4 @@ def store_decimal(c, o):
     if c.f_flags & IE & (c.f_masks ^ 0x3F):
         conclude(c)
         return
-    if not mmu.check_write(c, o.seg, off, 10):
-        return
-    mmu.write(c, o.seg, off, low, 3)
-    if c.fault:
-        return
-    mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], high, 1)
-    if c.fault:
-        return
-    conclude(c)
-    pop(c)
+    store_ten_bytes(c, o, off, low, high)
