@@ -10,11 +10,11 @@ from typing import Final, NoReturn
 import trio
 
 from ioreq.buffered import RingConsumer
-from ioreq.channel import VcpuDoorbell
-from ioreq.endpoint import CoreEndpoint, ServerEndpoint
+from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import TYPE_PIO
 from ioreq.request import Request
+from ioreq.server import ServerEndpoint
 
 BATCH: Final = 1000
 

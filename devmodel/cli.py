@@ -10,11 +10,12 @@ from typing import Final, NoReturn
 
 import trio
 
-from devmodel import VERSION, ConfigError, DevmodelError, log, monitor
+from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
-from devmodel.machine import BoardFactory, join, opened, serve
-from devmodel.run import BAD_INPUT, FAILED, run
+from devmodel.service import monitor
+from devmodel.service.run import BAD_INPUT, FAILED, run
+from devmodel.service.session import BoardFactory, join, opened, serve
 from ioreq import IoreqError, VersionMismatch
 
 DEMO: Final = "machine.toml"
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def board_factory() -> BoardFactory:
     """Return what builds the PC."""
-    from devmodel.pc import build  # the chips are only wanted by those who serve
+    from devmodel.service.fittings import build  # the chips are only wanted by those who serve
 
     return build
 

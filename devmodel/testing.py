@@ -25,9 +25,10 @@ from typing import Final, Literal, Self, TypeAlias
 
 import trio
 
-from devmodel import DevmodelError, monitor
+from devmodel import DevmodelError
 from devmodel.cli import CORE_OPTIONS, CORE_SWITCHES
 from devmodel.config import host_port
+from devmodel.service import monitor
 
 SECONDS: Final = 60.0
 """How long to wait for something, where a test does not say."""

@@ -19,7 +19,7 @@ from typing import Final
 import attrs
 import structlog
 
-from hvcore.builder import Builder
+from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.cpu.processor import Processor
 from hvcore.cpumodel import MODELS
@@ -29,9 +29,8 @@ from hvcore.measured import MeasuredRequests, MeasuredVcpu
 from hvcore.routing import MAX_SERVERS, Range, RangeError, Routing
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
-from ioreq.channel import CoreChannel, VcpuDoorbell
-from ioreq.control import Answer, Connection, ControlServer
-from ioreq.endpoint import CoreEndpoint
+from ioreq.control_core import Answer, Connection, ControlServer
+from ioreq.core import CoreChannel, CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET
 from ioreq.messages import (

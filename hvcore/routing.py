@@ -12,8 +12,7 @@ from typing import Final
 import attrs
 
 from hvcore.errors import HvError
-from ioreq.channel import CoreChannel
-from ioreq.endpoint import CoreEndpoint
+from ioreq.core import CoreChannel, CoreEndpoint
 
 PORT: Final = 0
 MEMORY: Final = 1

@@ -25,7 +25,7 @@ from hvcore.hvm import RFLAGS_IF, ExitHandlers, GuestState, HvmBackend
 from hvcore.memory import GuestMemory
 from hvcore.svm.backend import SvmBackend
 from hvcore.vmx.backend import VmxBackend
-from ioreq.channel import CoreChannel, VcpuDoorbell
+from ioreq.core import CoreChannel, VcpuDoorbell
 from ioreq.layout import PIN_INTR_OFFSET
 
 BACKENDS: Final[dict[str, Callable[[Processor], HvmBackend]]] = {"vmx": VmxBackend, "svm": SvmBackend}

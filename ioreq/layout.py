@@ -61,6 +61,9 @@ EVENT_MASK_OFFSET: Final = 0x800
 PIN_INTR_OFFSET: Final = 0  # a word a vCPU: the level of its INTR pin
 PIN_A20_OFFSET: Final = 0x200  # a word: 1 while address line 20 is enabled
 
+ENDPOINT_PAGES: Final = ("ioreq", "buffered-ioreq", "events")
+"""The pages of an ioreq server, in the order in which their descriptors travel."""
+
 # Limits
 MAX_IOREQ_SERVERS: Final = 8
 MAX_REPEAT_BYTES: Final = PAGE_SIZE  # repetitions are cut at a page

@@ -205,7 +205,7 @@ class Created(_Said, frozen=True, tag="created"):
 
 
 class Pages(_Said, frozen=True, tag="pages"):
-    """Reply to `GetIoreqServerInfo`. Descriptors: see `endpoint.CoreEndpoint`; ports: see `layout`."""
+    """Reply to `GetIoreqServerInfo`. Descriptors: see `core.CoreEndpoint`; ports: see `layout`."""
 
     id: Small
 

@@ -9,10 +9,10 @@ from importlib.resources import files
 from types import SimpleNamespace
 from typing import Any, Final
 
-from devmodel.board import Board, Fittings
-from devmodel.device import DiskFlush, DiskRead, DiskWrite
-from devmodel.server import Server
-from hvcore.builder import Builder
+from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.board.pc import Board, Fittings
+from devmodel.service.server import Server
+from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.exits.requests import ConfigAddress, Requests

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,19 @@ def test_the_device_models_do_not_know_the_core(path):
 @pytest.mark.parametrize("path", files("devmodel/devices"), ids=names(files("devmodel/devices")))
 def test_a_chip_does_no_io_and_keeps_no_time(path):
     assert not imported(path) & NOT_FOR_CHIPS
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        pytest.param("hvcore.cli", id="the core and its end of the wire"),
+        pytest.param("devmodel.board.pc", id="the board and its chips"),
+    ],
+)
+def test_trio_is_not_imported_even_indirectly(modules):
+    program = f"import sys, {modules}; print('trio' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
 
 
 @pytest.mark.parametrize("document", ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"])

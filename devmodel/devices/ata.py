@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from devmodel.device import ONES, Disk, DiskFlush, DiskRead, DiskWrite
+from devmodel.board.device import ONES, Disk, DiskFlush, DiskRead, DiskWrite
 from devmodel.devices.ata_identify import MAX_MULTIPLE, default_geometry, identify
 from devmodel.devices.ata_registers import (
     ABRT,

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from devmodel.device import GuestRam
+from devmodel.board.device import GuestRam
 
 
 class Key:

@@ -9,10 +9,10 @@ from typing import Final
 
 import attrs
 
-from devmodel.device import ONES, Device, Disk
+from devmodel.board.device import ONES, Device, Disk
+from devmodel.board.lines import IrqLine
 from devmodel.devices.ata import AtaDisk
 from devmodel.devices.ata_registers import BSY, AtaState
-from devmodel.lines import IrqLine
 
 
 class Reg:

@@ -10,10 +10,10 @@ from typing import Final
 
 import attrs
 
-from devmodel.clock import Clock
+from devmodel.board.clock import Clock
+from devmodel.board.lines import IrqLine, Line
 from devmodel.devices.keyboard import Keyboard, KeyboardState
 from devmodel.devices.keys import TRANSLATION
-from devmodel.lines import IrqLine, Line
 
 FRAME: Final = 800_000  # ns for the 11 bits of a byte on the keyboard's wire
 BREAK: Final = 0xF0

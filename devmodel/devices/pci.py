@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from devmodel.device import ONES, Device
+from devmodel.board.device import ONES, Device
 
 VENDOR_INTEL: Final = 0x8086
 SUBSYSTEM: Final = 0x1100_1AF4  # as QEMU's functions have it: firmware recognises the machine by it

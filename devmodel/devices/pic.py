@@ -11,8 +11,8 @@ from typing import Final
 
 import attrs
 
-from devmodel.device import Device
-from devmodel.lines import IrqLine, Line
+from devmodel.board.device import Device
+from devmodel.board.lines import IrqLine, Line
 
 
 class Reg:

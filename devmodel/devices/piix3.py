@@ -10,8 +10,8 @@ from typing import Final
 
 import attrs
 
+from devmodel.board.lines import Line
 from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header
-from devmodel.lines import Line
 
 DEVICE_ISA: Final = 0x7000
 DEVICE_IDE: Final = 0x7010

@@ -10,10 +10,10 @@ from typing import Final
 
 import attrs
 
-from devmodel.clock import NS_PER_S, Clock
-from devmodel.device import ONES
+from devmodel.board.clock import NS_PER_S, Clock
+from devmodel.board.device import ONES
+from devmodel.board.lines import IrqLine
 from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header
-from devmodel.lines import IrqLine
 
 DEVICE_PM: Final = 0x7113
 FREQUENCY: Final = 3_579_545  # Hz

@@ -12,9 +12,9 @@ from typing import Final
 
 import attrs
 
-from devmodel.clock import NS_PER_S, Clock
+from devmodel.board.clock import NS_PER_S, Clock
+from devmodel.board.lines import IrqLine
 from devmodel.devices.pit_counter import Counter, CounterState
-from devmodel.lines import IrqLine
 
 FREQUENCY: Final = 1_193_182  # Hz
 

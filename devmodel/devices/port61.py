@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import attrs
 
-from devmodel.clock import NS_PER_S, Clock
+from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.devices.pit import FREQUENCY
 
 GATE2: Final = 0x01

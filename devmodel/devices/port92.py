@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from devmodel.lines import Line
+from devmodel.board.lines import Line
 
 FAST_RESET: Final = 0x01
 A20: Final = 0x02

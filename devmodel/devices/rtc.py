@@ -9,9 +9,9 @@ from typing import Final
 
 import attrs
 
-from devmodel.clock import NS_PER_S, Clock
+from devmodel.board.clock import NS_PER_S, Clock
+from devmodel.board.lines import IrqLine
 from devmodel.devices.calendar import from_registers, to_registers
-from devmodel.lines import IrqLine
 
 CRYSTAL: Final = 32_768  # Hz
 UPDATE: Final = (244 + 1984) * 1000  # ns from UIP to the end of the update (t BUC + t UC)

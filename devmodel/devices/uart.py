@@ -13,8 +13,8 @@ from typing import Final
 
 import attrs
 
-from devmodel.clock import NS_PER_S, Clock
-from devmodel.lines import IrqLine
+from devmodel.board.clock import NS_PER_S, Clock
+from devmodel.board.lines import IrqLine
 
 CRYSTAL: Final = 1_843_200  # Hz
 FIFO_SIZE: Final = 16

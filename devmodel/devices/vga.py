@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from devmodel.clock import NS_PER_S, Clock
+from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.devices.vga_memory import VgaMemory
 from devmodel.devices.vga_registers import (
     ATTRIBUTE_MASKS,

@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from devmodel import ConfigError
-from devmodel.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 
 log = structlog.get_logger()
 

@@ -24,13 +24,13 @@ from typing import Self
 import attrs
 import pytest
 
-from devmodel.clock import ManualClock
-from devmodel.device import Device
+from devmodel.board.clock import ManualClock
+from devmodel.board.device import Device
+from devmodel.board.lines import Line
 from devmodel.devices.pic import PicPair
 from devmodel.devices.pit import Pit
 from devmodel.devices.rtc import Rtc
 from devmodel.devices.uart import Uart
-from devmodel.lines import Line
 
 QEMU = shutil.which("qemu-system-i386")
 pytestmark = [

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devmodel.clock import ManualClock
-from devmodel.device import Device, DiskFlush, DiskRead, DiskWrite
+from devmodel.board.clock import ManualClock
+from devmodel.board.device import Device, DiskFlush, DiskRead, DiskWrite
+from devmodel.board.lines import Line
 from devmodel.devices.debugport import PostCode
 from devmodel.devices.dma8237 import Dma8237, DmaPages
 from devmodel.devices.fw_cfg import FwCfg, make_items
@@ -31,7 +32,6 @@ from devmodel.devices.port92 import Port92
 from devmodel.devices.rtc import Rtc
 from devmodel.devices.uart import Uart
 from devmodel.devices.vga import Vga
-from devmodel.lines import Line
 
 
 @attrs.define

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import trio
 
-from devmodel.bus import Bus
+from devmodel.board.bus import Bus
 from devmodel.config import Config
-from devmodel.machine import Outside, join, opened, serve
+from devmodel.service.session import Outside, join, opened, serve
 from ioreq import VERSION, shared
-from ioreq.channel import VcpuDoorbell
-from ioreq.control import Answer, Connection, ControlServer
-from ioreq.endpoint import CoreEndpoint
+from ioreq.control_core import Answer, Connection, ControlServer
+from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
 from ioreq.messages import (

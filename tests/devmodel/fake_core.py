@@ -9,9 +9,8 @@ import time
 from collections.abc import Sequence
 
 from ioreq import VERSION, shared
-from ioreq.channel import VcpuDoorbell
-from ioreq.control import Answer, Connection, ControlServer
-from ioreq.endpoint import CoreEndpoint
+from ioreq.control_core import Answer, Connection, ControlServer
+from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import TYPE_PIO
 from ioreq.messages import (

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from devmodel import monitor
 from devmodel.cli import main
+from devmodel.service import monitor
 
 FAKE = Path(__file__).with_name("fake_core.py")
 START = f"""
@@ -23,7 +23,7 @@ import fcntl, os, sys, termios
 if os.isatty(0):  # the terminal becomes its own, as in a shell, so that Ctrl-C is a signal
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from devmodel import run
+from devmodel.service import run
 run.COMMAND = [sys.executable, "-P", {str(FAKE)!r}]
 from devmodel.cli import main
 sys.exit(main(sys.argv[1:]))

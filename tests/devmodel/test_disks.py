@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from devmodel import ConfigError
-from devmodel.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.disks.image import MAX_QUEUED, Image
 
 

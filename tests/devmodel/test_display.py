@@ -9,7 +9,7 @@ import pytest
 
 from devmodel.display import font
 from devmodel.display.render import picture
-from devmodel.monitor import Key, Monitor, Screen, text
+from devmodel.service.monitor import Key, Monitor, Screen, text
 
 GREY = tuple((17 * n, 17 * n, 255 - 17 * n) for n in range(16))
 

@@ -125,8 +125,8 @@ def test_versions_that_differ_are_one_line(tmp_path):
 
 TWO_ON_A_PORT = """
 import sys
-from devmodel import pc
-from devmodel.board import Board
+from devmodel.service import fittings as pc
+from devmodel.board.pc import Board
 build = Board.build
 def twice(*arguments):
     board = build(*arguments)

@@ -12,8 +12,7 @@ import msgspec
 
 from ioreq import VERSION
 from ioreq.buffered import RingConsumer
-from ioreq.channel import VcpuDoorbell
-from ioreq.endpoint import CoreEndpoint, ServerEndpoint
+from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
 from ioreq.messages import (
@@ -27,6 +26,7 @@ from ioreq.messages import (
     SetIoreqServerState,
 )
 from ioreq.request import Request
+from ioreq.server import ServerEndpoint
 
 NAMES = {TYPE_PIO: "pio", TYPE_COPY: "copy", TYPE_PCI_CONFIG: "pci", TYPE_INTACK: "intack"}
 

@@ -6,11 +6,11 @@ import sys
 import trio
 
 from ioreq.buffered import RingConsumer
-from ioreq.control import open_control
-from ioreq.endpoint import ServerEndpoint
+from ioreq.control_client import open_control
 from ioreq.layout import BUFFERED_SLOTS
 from ioreq.messages import GetIoreqServerInfo
 from ioreq.request import Request
+from ioreq.server import ServerEndpoint
 
 
 async def main(path: str, seed: int) -> None:

@@ -11,13 +11,14 @@ import trio.lowlevel
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ioreq import ProtocolError, channel, layout
+from ioreq import ProtocolError, layout
 from ioreq.buffered import RingConsumer
-from ioreq.channel import Patience, VcpuDoorbell
-from ioreq.endpoint import CoreEndpoint, ServerEndpoint
+from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import FLAGS_SHIFT, SIZE_SHIFT, TYPE_COPY, TYPE_INTACK, TYPE_PIO, TYPE_SHIFT
+from ioreq.patience import Patience
 from ioreq.request import Request
+from ioreq.server import ServerEndpoint
 
 
 class Wire:
@@ -47,9 +48,9 @@ class Wire:
 @pytest.fixture(params=["polling", "one processor"])
 def wire(request, monkeypatch):
     if request.param == "one processor":
-        monkeypatch.setattr(channel, "can_poll", lambda: False)
+        monkeypatch.setattr("ioreq.patience.can_poll", lambda: False)
     else:
-        monkeypatch.setattr(channel, "can_poll", lambda: True)
+        monkeypatch.setattr("ioreq.patience.can_poll", lambda: True)
     wire = Wire()
     yield wire
     wire.close()

@@ -13,7 +13,9 @@ import trio
 import trio.lowlevel
 
 from ioreq import VERSION, ControlError, DomainGone, IoreqError, ProtocolError, VersionMismatch, shared
-from ioreq.control import MAX_MESSAGE, Answer, Connection, ControlServer, connect, open_control
+from ioreq.control import MAX_MESSAGE
+from ioreq.control_client import connect, open_control
+from ioreq.control_core import Answer, Connection, ControlServer
 from ioreq.evtchn import make_doorbell
 from ioreq.messages import (
     Created,
@@ -190,7 +192,7 @@ async def test_another_users_device_model_is_hung_up_on(core, path):
 
 
 async def test_another_users_core_is_not_talked_to(server, core, path, monkeypatch):
-    monkeypatch.setattr("ioreq.control.peer_uid", lambda _: os.geteuid() + 1)
+    monkeypatch.setattr("ioreq.control_client.peer_uid", lambda _: os.geteuid() + 1)
     with pytest.raises(IoreqError, match="belongs to user"):
         await connect(path, program="test")
 

@@ -3,7 +3,8 @@
 import attrs
 import pytest
 
-from devmodel.clock import ManualClock
+from devmodel.board.clock import ManualClock
+from devmodel.board.lines import Line
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
 from devmodel.devices.dma8237 import Dma8237, DmaPages
 from devmodel.devices.i440fx import I440fx
@@ -13,7 +14,6 @@ from devmodel.devices.piix4pm import FREQUENCY, Piix4Pm
 from devmodel.devices.pit import Pit
 from devmodel.devices.port61 import Port61
 from devmodel.devices.port92 import Port92
-from devmodel.lines import Line
 
 
 @attrs.define

@@ -6,9 +6,9 @@ import struct
 import attrs
 import pytest
 
-from devmodel.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.board.lines import Line
 from devmodel.devices.ide import IdeChannel, Reg
-from devmodel.lines import Line
 
 SECTOR = 512
 

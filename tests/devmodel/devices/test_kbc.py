@@ -3,11 +3,11 @@
 import attrs
 import pytest
 
-from devmodel.clock import ManualClock
+from devmodel.board.clock import ManualClock
+from devmodel.board.lines import Line
 from devmodel.devices.kbc import FRAME, Kbc
 from devmodel.devices.keyboard import Keyboard
 from devmodel.devices.keys import KEYS, TRANSLATION
-from devmodel.lines import Line
 
 DATA, COMMAND = 0, 4
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devmodel.board.lines import Line
 from devmodel.devices.pic import PicPair, Reg
-from devmodel.lines import Line
 
 
 @attrs.define

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devmodel.clock import ManualClock
+from devmodel.board.clock import ManualClock
+from devmodel.board.lines import Line
 from devmodel.devices.calendar import from_registers, to_registers
 from devmodel.devices.cmos import fill_cmos
 from devmodel.devices.rtc import Rtc
-from devmodel.lines import Line
 
 SECOND = 10**9
 START = int(dt.datetime(2024, 2, 29, 23, 59, 58, tzinfo=dt.UTC).timestamp())

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devmodel.clock import ManualClock
+from devmodel.board.clock import ManualClock
+from devmodel.board.lines import Line
 from devmodel.devices.uart import Reg, Uart
-from devmodel.lines import Line
 
 
 @attrs.define

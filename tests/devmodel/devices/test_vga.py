@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devmodel.clock import ManualClock
+from devmodel.board.clock import ManualClock
 from devmodel.devices.vga import Vga
 from devmodel.devices.vga_screen import GraphicsScreen, TextScreen
 

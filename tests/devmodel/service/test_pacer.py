@@ -2,8 +2,8 @@
 
 import trio
 
-from devmodel.clock import TrioClock
-from devmodel.pacer import Pacer
+from devmodel.service.clock import TrioClock
+from devmodel.service.pacer import Pacer
 
 
 class Alarm:

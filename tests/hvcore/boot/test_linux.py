@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from hvcore import ConfigError
-from hvcore.builder import Builder
+from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.hvm import GuestState, Register, SegmentState
 

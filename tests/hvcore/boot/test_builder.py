@@ -3,7 +3,7 @@
 import pytest
 
 from hvcore import ConfigError
-from hvcore.builder import Builder
+from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.hvm import GuestState, SegmentState
 

@@ -3,10 +3,10 @@
 import os
 from datetime import UTC, datetime
 
-from devmodel.board import Board, Fittings
-from devmodel.clock import TrioClock
-from devmodel.domain import Domain
-from devmodel.machine import Outside
+from devmodel.board.pc import Board, Fittings
+from devmodel.service.clock import TrioClock
+from devmodel.service.domain import Domain
+from devmodel.service.session import Outside
 
 E820_RAM = 1
 

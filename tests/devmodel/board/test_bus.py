@@ -3,7 +3,7 @@
 import pytest
 
 from devmodel import ConfigError
-from devmodel.bus import Bus, Claim
+from devmodel.board.bus import Bus, Claim
 
 
 class Recorder:

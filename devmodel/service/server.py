@@ -11,16 +11,14 @@ from typing import Final, Protocol
 import structlog
 import trio
 
-from devmodel.bus import Bus, Space
-from devmodel.clock import TrioClock
-from devmodel.device import ONES, Timed
-from devmodel.domain import Domain
-from devmodel.pacer import Pacer
+from devmodel.board.bus import Bus, Space
+from devmodel.board.device import ONES, Timed
+from devmodel.service.clock import TrioClock
+from devmodel.service.domain import Domain
+from devmodel.service.pacer import Pacer
 from ioreq import DomainGone, ProtocolError
 from ioreq.buffered import RingConsumer
-from ioreq.channel import VcpuChannel
-from ioreq.control import ControlClient
-from ioreq.endpoint import ServerEndpoint
+from ioreq.control_client import ControlClient
 from ioreq.layout import BUFFERED_SLOTS, TYPE_COPY, TYPE_INTACK, TYPE_PIO
 from ioreq.messages import (
     SPACE_MEMORY,
@@ -41,6 +39,7 @@ from ioreq.messages import (
     Space as SpaceNumber,
 )
 from ioreq.request import Request
+from ioreq.server import ServerEndpoint, VcpuChannel
 
 log = structlog.get_logger()
 
@@ -48,7 +47,7 @@ _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 class Board(Protocol):
-    """What the server needs of a machine: see `devmodel.board`."""
+    """What the server needs of a machine: see `devmodel.board.pc`."""
 
     rearm: Callable[[], None]
     """Called when something other than an access may have changed a deadline; the server sets it."""

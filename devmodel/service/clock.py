@@ -1,25 +1,17 @@
-"""Guest time: integer nanoseconds since the machine was switched on.
+"""Guest time from trio's clock.
 
-Chips ask a `Clock` and know no other. Under trio's `autojump_clock` an hour of guest time takes
-milliseconds; a `trio.abc.Clock` that follows the guest's instruction count makes it deterministic.
+Under trio's `autojump_clock` an hour of guest time takes milliseconds; a `trio.abc.Clock` that follows the
+guest's instruction count makes it deterministic.
 """
 
 import math
 from collections.abc import Callable
-from typing import Protocol, Self
+from typing import Self
 
 import attrs
 import trio
 
-NS_PER_S = 1_000_000_000
-
-
-class Clock(Protocol):
-    """Where chips get the time."""
-
-    def now(self) -> int:
-        """Return guest time in ns; it never runs backwards."""
-        ...
+from devmodel.board.clock import NS_PER_S
 
 
 @attrs.define
@@ -49,18 +41,3 @@ class TrioClock:
         while int((when - self.origin) * 1e9) < deadline:
             when = math.nextafter(when, math.inf)
         return when
-
-
-@attrs.define
-class ManualClock:
-    """A clock in your hand, for tests and for stepping a machine from a program."""
-
-    time: int = 0
-
-    def now(self) -> int:
-        """Return the time it was set to, in ns."""
-        return self.time
-
-    def advance(self, ns: int) -> None:
-        """Let `ns` pass."""
-        self.time += ns

@@ -10,9 +10,10 @@ from typing import Any, Final, Protocol, Self
 
 import attrs
 
-from devmodel.bus import Bus
-from devmodel.clock import Clock
-from devmodel.device import Device, Disk, GuestRam, Resettable, Timed
+from devmodel.board.bus import Bus
+from devmodel.board.clock import Clock
+from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
+from devmodel.board.lines import Line, WiredOr
 from devmodel.devices.ata_identify import default_geometry
 from devmodel.devices.cmos import FOUR_GIB, fill_cmos
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
@@ -33,7 +34,6 @@ from devmodel.devices.rtc import Rtc
 from devmodel.devices.uart import Uart
 from devmodel.devices.vga import Vga
 from devmodel.devices.vga_screen import TextScreen
-from devmodel.lines import Line, WiredOr
 
 STATE_VERSION: Final = 1
 E820_RAM: Final = 1

@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from ioreq import ControlError, DomainGone, shared
-from ioreq.control import ControlClient
+from ioreq.control_client import ControlClient
 from ioreq.evtchn import SendPort
 from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, PIN_INTR_OFFSET
 from ioreq.messages import (

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from devmodel.config import Config, Serial
-from devmodel.machine import join, opened, serve
+from devmodel.service.session import join, opened, serve
 from ioreq import DomainGone
 from ioreq.layout import TYPE_COPY, TYPE_PIO
 from ioreq.messages import (

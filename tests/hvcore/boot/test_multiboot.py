@@ -7,7 +7,7 @@ import pytest
 from test_guests import VENDORS, Guest
 
 from hvcore import ConfigError
-from hvcore.builder import Builder
+from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.hvm import GuestState, SegmentState
 from tests.hvcore.cpu.bench import assemble

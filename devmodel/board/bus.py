@@ -13,7 +13,7 @@ import attrs
 import structlog
 
 from devmodel import ConfigError
-from devmodel.device import ONES, Device
+from devmodel.board.device import ONES, Device
 
 log = structlog.get_logger()
 

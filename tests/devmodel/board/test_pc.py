@@ -4,9 +4,9 @@ import attrs
 import pytest
 
 from devmodel import ConfigError
-from devmodel.board import Board, Fittings, SerialPort
-from devmodel.clock import ManualClock
-from devmodel.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.board.clock import ManualClock
+from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.board.pc import Board, Fittings, SerialPort
 
 
 @attrs.define

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 import trio
 
-from devmodel.clock import TrioClock
-from devmodel.device import Timed
+from devmodel.board.device import Timed
+from devmodel.service.clock import TrioClock
 
 
 class Pacer:
     """Ticks `timed` chips when they are due.
 
     Deadlines are asked again after an access, but not by the access: `rearm` only leaves a note, and the
-    pacer reads it when its turn comes, at most an `ioreq.channel.TURN` later. A busy guest so pays for one
+    pacer reads it when its turn comes, at most an `ioreq.server.TURN` later. A busy guest so pays for one
     look at all deadlines a turn, not a request.
     """
 

@@ -11,12 +11,13 @@ from typing import Final
 
 import trio
 
-from devmodel import DevmodelError, log, monitor
+from devmodel import DevmodelError, log
 from devmodel.config import Config
 from devmodel.consoles.terminal import TerminalConsole, raw
-from devmodel.machine import PROGRAM, BoardFactory, Outside, opened, serve
+from devmodel.service import monitor
+from devmodel.service.session import PROGRAM, BoardFactory, Outside, opened, serve
 from ioreq import DomainGone, IoreqError
-from ioreq.control import ControlClient, connect
+from ioreq.control_client import ControlClient, connect
 
 COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
 GRACE: Final = 0.6

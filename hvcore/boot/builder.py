@@ -15,12 +15,12 @@ from typing import Final, Protocol
 
 import attrs
 
+from hvcore.boot.linux import LinuxKernel, is_linux
+from hvcore.boot.multiboot import MultibootKernel, find_header
 from hvcore.config import MachineConfig
 from hvcore.errors import ConfigError
 from hvcore.hvm import GuestState, Register, SegmentName, SegmentState
-from hvcore.linux import LinuxKernel, is_linux
 from hvcore.memory import GuestMemory
-from hvcore.multiboot import MultibootKernel, find_header
 from ioreq.messages import E820Entry
 
 FIRMWARE_STEP: Final = 64 << 10
@@ -43,7 +43,7 @@ FIRST_DISK: Final = 0x80
 
 
 class Kernel(Protocol):
-    """What is started without firmware: `hvcore.linux` or `hvcore.multiboot`."""
+    """What is started without firmware: `linux` or `multiboot` beside this file."""
 
     def load(self, memory: GuestMemory, e820: Iterable[E820Entry]) -> None:
         """Put everything into RAM. Raises ConfigError if it does not fit."""

@@ -14,17 +14,18 @@ import attrs
 import structlog
 import trio
 
-from devmodel import VERSION, ConfigError, DevmodelError, log, monitor
-from devmodel.clock import TrioClock
+from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.config import Config
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.disks.image import Image
 from devmodel.display.render import TextScreen
-from devmodel.domain import Domain
-from devmodel.server import Attachment, Board, Server
+from devmodel.service import monitor
+from devmodel.service.clock import TrioClock
+from devmodel.service.domain import Domain
+from devmodel.service.server import Attachment, Board, Server
 from ioreq import DomainGone, IoreqError
-from ioreq.control import ControlClient, connect
+from ioreq.control_client import ControlClient, connect
 from ioreq.messages import Shutdown
 
 logger = structlog.get_logger()

@@ -1,0 +1,285 @@
+"""The core's end of an ioreq server: a channel a vCPU, the buffered ring, and their doorbells.
+
+A `CoreEndpoint` is made for create_ioreq_server, and its `descriptors` travel in the reply to
+get_ioreq_server_info. A doorbell costs a hundred times what a look at shared memory does, so a channel polls for
+a while before it sleeps, with its port masked meanwhile; `Patience` decides how long that is worth it.
+"""
+
+import contextlib
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import cython
+
+from ioreq import ProtocolError, shared
+from ioreq.buffered import RingProducer
+from ioreq.evtchn import EventPage, ReceivePort, SendPort, drain_doorbell, make_doorbell, ring_doorbell
+from ioreq.fence import ORDERS
+from ioreq.layout import (
+    ENDPOINT_PAGES,
+    FLAG_DATA_IS_PTR,
+    FLAG_DESCENDING,
+    FLAG_READ,
+    FLAGS_SHIFT,
+    ONES,
+    PAGE_SIZE,
+    SIZE_SHIFT,
+    STATE_IOREQ_READY,
+    STATE_IORESP_READY,
+    STATE_MASK,
+    STATE_NONE,
+    STATE_OFFSET,
+    TYPE_SHIFT,
+    buffered_port,
+    core_port,
+    server_port,
+)
+from ioreq.page import Slot
+from ioreq.patience import Patience
+from ioreq.request import Request
+
+if cython.compiled:
+    from cython.cimports.ioreq import fence
+else:
+    from ioreq import fence
+
+_ORDERS: Final = ORDERS
+_LOW32: Final = 0xFFFFFFFF
+_IDLE_MASK: Final = STATE_MASK << FLAGS_SHIFT | _LOW32  # of word 3: state and vp_eport
+_READY_IN_WORD3: Final = STATE_IOREQ_READY << FLAGS_SHIFT
+_DONE_IN_WORD3: Final = STATE_IORESP_READY << FLAGS_SHIFT
+
+
+class VcpuDoorbell:
+    """The one eventfd on which a vCPU sleeps, for all its channels to all ioreq servers and its INTR pin."""
+
+    __slots__ = ("_poll", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+
+    def ring(self) -> None:
+        """Wake the vCPU's thread; from any thread."""
+        ring_doorbell(self.fd)
+
+    def wait(self, timeout_ms: int | None = None) -> bool:
+        """Sleep until the bell is rung, then silence it; False after `timeout_ms` without."""
+        if not self._poll.poll(timeout_ms):
+            return False
+        drain_doorbell(self.fd)
+        return True
+
+    def sleep(
+        self, channels: Sequence["CoreChannel"], wake: Callable[[], bool], timeout_ms: int | None = None
+    ) -> bool:
+        """Sleep, halted, until `wake()`; False after `timeout_ms` without.
+
+        The ports of `channels` are unmasked meanwhile, so that a server which raises INTR and sends is heard.
+        Whoever makes `wake` true otherwise rings this bell after.
+        """
+        try:
+            for channel in channels:
+                channel.receive.unmask()
+            while not wake():
+                if not self.wait(timeout_ms):
+                    return wake()
+                for channel in channels:
+                    channel.receive.clear()
+            return True
+        finally:
+            for channel in channels:
+                channel.receive.mask()
+
+
+class CoreChannel:
+    """The core's end. `dead` is set by whoever learns that the server is gone (`kill`); any thread may.
+
+    It has patience of two kinds: a server that sleeps must wake before it can answer, and what is learned from
+    that says nothing of one that is awake.
+    """
+
+    __slots__ = (
+        "_awake",
+        "_doorbell",
+        "_octets",
+        "_send",
+        "_waking",
+        "_words",
+        "dead",
+        "receive",
+        "slot",
+        "vp_eport",
+    )
+
+    def __init__(self, slot: Slot, send: SendPort, receive: ReceivePort, doorbell: VcpuDoorbell) -> None:
+        self.slot = slot
+        self._words = slot.words
+        self._octets = slot.octets
+        self._send = send
+        self.receive = receive
+        self._doorbell = doorbell
+        self._awake = Patience()
+        self._waking = Patience()
+        self.dead = False
+        self.vp_eport = send.port
+        self._words[3] = send.port
+        receive.mask()
+
+    def kill(self) -> None:
+        """Complete the request in flight, if any, and all later ones with all ones. From any thread."""
+        self.dead = True
+        self._doorbell.ring()
+
+    def notify(self) -> None:
+        """Ring the server's end without a request, as a spurious event."""
+        self._send.send()
+
+    def transact(self, request: Request) -> int:
+        """Have the server perform `request`, and return its data, cut to the size of an item.
+
+        `request.count` becomes the number of repetitions done, at least one. A server that is dead, or dies
+        over it, answers all ones.
+
+        Raises:
+            ProtocolError: the server broke the rules. The channel is dead from then on.
+
+        """
+        size = request.size
+        if self.dead:
+            return ONES[size]
+        words = self._words
+        if words[3] & _IDLE_MASK != self.vp_eport:
+            raise self._broken("the slot is not idle, or its port was changed", request)
+        flags = FLAG_READ if request.read else 0
+        if request.data_is_ptr:
+            flags |= FLAG_DATA_IS_PTR
+        if request.descending:
+            flags |= FLAG_DESCENDING
+        address = request.address
+        count = request.count
+        words[0] = address
+        words[1] = request.data
+        words[2] = count | size << SIZE_SHIFT
+        word3 = self.vp_eport | flags << FLAGS_SHIFT | request.type << TYPE_SHIFT
+        if _ORDERS:
+            fence.order()
+        words[3] = word3 | _READY_IN_WORD3
+        patience = self._waking if self._send.send() else self._awake
+
+        octets = self._octets
+        done = flags | STATE_IORESP_READY
+        if fence.poll(octets, STATE_OFFSET, 0xFF, done, patience.looks):
+            if patience.score:
+                patience.found()
+        elif not self._await_response(done, request, patience):
+            words[3] = self.vp_eport
+            return ONES[size]
+        if _ORDERS:
+            fence.order()
+        word2 = words[2]
+        if words[3] != word3 | _DONE_IN_WORD3 or words[0] != address or word2 >> SIZE_SHIFT != size:
+            raise self._broken("the server changed the request", request)
+        completed = word2 & _LOW32
+        if completed != count:
+            if not 0 < completed < count:
+                raise self._broken("the server changed the repetitions", request)
+            request.count = completed
+        data: int = words[1] & ONES[size]
+        octets[STATE_OFFSET] = flags | STATE_NONE
+        return data
+
+    def _await_response(self, done: int, request: Request, patience: Patience) -> bool:
+        """Sleep until byte 30 is `done`; False if the server is dead."""
+        octets = self._octets
+        receive = self.receive
+        seen = STATE_IOREQ_READY
+        while True:
+            receive.unmask()
+            flags = octets[STATE_OFFSET]
+            state = flags & STATE_MASK
+            if flags == done:
+                receive.mask()
+                return True
+            if self.dead or state == STATE_NONE:
+                receive.mask()
+                return False
+            if not seen <= state < STATE_IORESP_READY or (flags ^ done) & ~STATE_MASK:
+                receive.mask()
+                raise self._broken(
+                    f"the slot went from state {seen} to {state}, byte 30 is {flags:#04x}", request
+                )
+            seen = state
+            before = time.monotonic_ns()
+            self._doorbell.wait()
+            patience.slept(time.monotonic_ns() - before)
+
+    def _broken(self, what: str, request: Request) -> ProtocolError:
+        self.dead = True
+        return ProtocolError(f"{what}: asked {request}, slot {self.slot.describe()}")
+
+
+class CoreEndpoint:
+    """The core's end of an ioreq server, for the vCPUs whose doorbells are given.
+
+    `descriptors`: ioreq page, buffered page, event page, the server-end doorbell of each vCPU, the ring's
+    doorbell.
+    """
+
+    def __init__(self, doorbells: Sequence[VcpuDoorbell]) -> None:
+        vcpus = len(doorbells)
+        self.descriptors: list[int] = [shared.create(name, PAGE_SIZE) for name in ENDPOINT_PAGES]
+        self.descriptors += [make_doorbell() for _ in range(vcpus + 1)]
+        ioreq_page, buffered_page, event_page = (
+            shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(ENDPOINT_PAGES)]
+        )
+        events = EventPage(event_page)
+        bells = self.descriptors[len(ENDPOINT_PAGES) :]
+        self.channels: list[CoreChannel] = []
+        for vcpu, doorbell in enumerate(doorbells):
+            send = SendPort(events, server_port(vcpu), bells[vcpu])
+            receive = ReceivePort(events, core_port(vcpu), doorbell.fd)
+            self.channels.append(CoreChannel(Slot(ioreq_page, vcpu), send, receive, doorbell))
+            send.bind()
+        self._ring = RingProducer(buffered_page)
+        self._ring_port = SendPort(events, buffered_port(vcpus), bells[vcpus])
+        self._ring_port.bind()
+        self._ring_lock = threading.Lock()
+        self.dead = False
+
+    def post(self, address: int, size: int, data: int, type_: int) -> bool:
+        """Post one write; False if it must go as a synchronous request. A dead server swallows it.
+
+        Raises:
+            ProtocolError: the server broke the ring. The endpoint is dead from then on.
+
+        """
+        if self.dead:
+            return True
+        with self._ring_lock:
+            try:
+                posted = self._ring.post(type_, address, size, data)
+            except ProtocolError:
+                self.kill()
+                raise
+            if posted:
+                self._ring_port.send()
+            return posted
+
+    def kill(self) -> None:
+        """Read ones for requests in flight and later ones, and drop writes. From any thread."""
+        self.dead = True
+        for channel in self.channels:
+            channel.kill()
+
+    def close(self) -> None:
+        """Kill, and close the descriptors. The pages live until nobody refers to them."""
+        self.kill()
+        while self.descriptors:
+            with contextlib.suppress(OSError):
+                os.close(self.descriptors.pop())

@@ -1,0 +1,318 @@
+"""The device model's end of an ioreq server, for trio: a channel a vCPU, and the buffered ring.
+
+A `ServerEndpoint` is made of the descriptors that get_ioreq_server_info brings. `VcpuChannel` is driven by a trio
+task, `BufferedChannel` wakes for posted writes while no such task is awake. They poll before they sleep, as the
+core's end does.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import cython
+import structlog
+import trio
+
+from ioreq import ProtocolError, shared
+from ioreq.buffered import RingConsumer
+from ioreq.evtchn import EventPage, ReceivePort, SendPort
+from ioreq.fence import ORDERS
+from ioreq.layout import (
+    ENDPOINT_PAGES,
+    FLAG_DATA_IS_PTR,
+    FLAG_DESCENDING,
+    FLAG_READ,
+    FLAGS_MASK,
+    MAX_REPEAT_BYTES,
+    ONES,
+    PAGE_SIZE,
+    SIZE_SHIFT,
+    STATE_IOREQ_INPROCESS,
+    STATE_IOREQ_READY,
+    STATE_IORESP_READY,
+    STATE_MASK,
+    STATE_OFFSET,
+    TYPE_COPY,
+    TYPE_INTACK,
+    TYPE_INVALIDATE,
+    TYPE_PCI_CONFIG,
+    TYPE_PIO,
+    TYPE_SHIFT,
+    TYPE_TIMEOFFSET,
+    buffered_port,
+    core_port,
+    server_port,
+)
+from ioreq.page import Slot
+from ioreq.patience import Patience
+from ioreq.request import Request
+
+if cython.compiled:
+    from cython.cimports.ioreq import fence
+else:
+    from ioreq import fence
+
+log = structlog.get_logger()
+
+_ORDERS: Final = ORDERS
+_LOW32: Final = 0xFFFFFFFF
+
+_MAX_SIZE: Final = {
+    TYPE_PIO: 4,
+    TYPE_COPY: 8,
+    TYPE_PCI_CONFIG: 4,
+    TYPE_TIMEOFFSET: 8,
+    TYPE_INVALIDATE: 8,
+    TYPE_INTACK: 1,
+}
+
+LOOKS_A_ROUND: Final = 50
+"""Looks at the slot before the server looks at the buffered ring as well."""
+TURN: Final = 5000
+"""What the server does, in looks (a quarter of a millisecond), before it lets every other task run.
+
+That is rare because a pass through trio's scheduler takes as long as a dozen requests.
+"""
+LOOKS_A_REQUEST: Final = 100
+"""What a request counts for."""
+LOOKS_A_DRAIN: Final = 1000
+"""What emptying the buffered ring counts for: it may have been full."""
+
+
+class BufferedChannel:
+    """The device model's end of the buffered ring: its port, its consumer, and who empties it.
+
+    `drain` is called with the ring not empty, takes what it finds, at most the 511 of a full ring, and never
+    awaits. While any vCPU's task polls it looks at the ring too, so the ring's own port is then masked.
+    """
+
+    def __init__(self, ring: RingConsumer, receive: ReceivePort, drain: Callable[[], None]) -> None:
+        self.ring = ring
+        self.receive = receive
+        self.drain = drain
+        self._watchers = 0
+
+    def watch(self) -> None:
+        """Say that the caller is awake and looks at the ring itself."""
+        self._watchers += 1
+        if self._watchers == 1:
+            self.receive.mask()
+
+    def unwatch(self) -> bool:
+        """Take that back. True if the ring is not empty: the caller must not sleep on it."""
+        self._watchers -= 1
+        if self._watchers == 0:
+            self.receive.unmask()
+        return self.ring.waiting()
+
+    async def serve(self) -> None:
+        """Empty the ring whenever nobody else does. Cancel to stop."""
+        while True:
+            self.watch()
+            try:
+                while self.ring.waiting():
+                    self.drain()
+                    await trio.lowlevel.checkpoint()  # at most a ring a pass, or a flood starves the timers
+            finally:
+                more = self.unwatch()
+            if more:
+                continue
+            await trio.lowlevel.wait_readable(self.receive.doorbell)
+            self.receive.drain_doorbell()
+
+
+class VcpuChannel:
+    """The device model's end: `await next_request()`, then `respond`. One task a channel.
+
+    What is read from the slot is copied once and checked on the copy. A request that cannot be is logged and
+    answered with ones here; `refused` counts them.
+    """
+
+    __slots__ = (
+        "_asleep",
+        "_buffered",
+        "_octets",
+        "_patience",
+        "_round",
+        "_turn",
+        "_words",
+        "receive",
+        "refused",
+        "request",
+        "send",
+        "slot",
+    )
+
+    def __init__(
+        self, slot: Slot, receive: ReceivePort, send: SendPort, buffered: BufferedChannel | None = None
+    ) -> None:
+        self.slot = slot
+        self._words = slot.words
+        self._octets = slot.octets
+        self.receive = receive
+        self.send = send
+        self._buffered = buffered
+        self._patience = Patience()
+        self._round = LOOKS_A_ROUND if self._patience.most else 1
+        self._turn = TURN
+        self._asleep = True
+        self.refused = 0
+        self.request = Request()
+
+    async def next_request(self) -> Request:
+        """Wait for the vCPU's next request. The object returned is the same every time.
+
+        It is a checkpoint now and then, not always: a busy guest's requests are answered without a
+        scheduler's pass each, but every `TURN` all other tasks get theirs.
+        """
+        octets = self._octets
+        patience = self._patience
+        looked = 0
+        self._turn -= LOOKS_A_REQUEST
+        if self._turn <= 0:
+            self._turn = TURN
+            await trio.lowlevel.checkpoint()
+        if self._asleep:
+            self._wake()
+        while True:
+            if (
+                fence.poll(octets, STATE_OFFSET, STATE_MASK, STATE_IOREQ_READY, self._round)
+                and self._accept()
+            ):
+                if patience.score:
+                    patience.found()
+                return self.request
+            looked += LOOKS_A_ROUND
+            buffered = self._buffered
+            if buffered is not None and buffered.ring.waiting():
+                buffered.drain()
+                looked = 0
+                self._turn -= LOOKS_A_DRAIN
+            if looked >= patience.looks:
+                await self._sleep()
+                looked = 0
+            else:
+                self._turn -= LOOKS_A_ROUND
+                if self._turn <= 0:
+                    self._turn = TURN
+                    await trio.lowlevel.checkpoint()
+
+    def pending_request(self) -> Request | None:
+        """Return the request that is there now, or None; never waits."""
+        if self._octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY and self._accept():
+            return self.request
+        return None
+
+    def respond(self, value: int) -> None:
+        """Answer the request taken last: `value` is below 2**64, and of no meaning for a write."""
+        octets = self._octets
+        self._words[1] = value
+        if _ORDERS:
+            fence.order()
+        octets[STATE_OFFSET] = octets[STATE_OFFSET] & FLAGS_MASK | STATE_IORESP_READY
+        self.send.send()
+
+    def respond_count(self, value: int, count: int) -> None:
+        """Answer with only the first `count` repetitions done, at least one."""
+        request = self.request
+        if not 0 < count <= request.count:
+            raise ValueError(f"{count} of {request.count} repetitions cannot be done")
+        self._words[2] = count | request.size << SIZE_SHIFT
+        self.respond(value)
+
+    def _accept(self) -> bool:
+        """Take the READY request: mark it, empty the ring before it, copy, check."""
+        octets = self._octets
+        if _ORDERS:
+            fence.order()
+        flags = octets[STATE_OFFSET]
+        octets[STATE_OFFSET] = flags & FLAGS_MASK | STATE_IOREQ_INPROCESS
+        buffered = self._buffered
+        if buffered is not None and buffered.ring.waiting():
+            buffered.drain()
+            self._turn -= LOOKS_A_DRAIN
+        words = self._words
+        request = self.request
+        request.address = words[0]
+        request.data = words[1]
+        word2 = words[2]
+        request.count = count = word2 & _LOW32
+        request.size = size = word2 >> SIZE_SHIFT
+        request.read = flags & FLAG_READ != 0
+        request.descending = flags & FLAG_DESCENDING != 0
+        request.data_is_ptr = flags & FLAG_DATA_IS_PTR != 0
+        request.type = type_ = words[3] >> TYPE_SHIFT
+        if (
+            size in ONES
+            and size <= _MAX_SIZE.get(type_, 0)
+            and (count == 1 or 0 < count * size <= MAX_REPEAT_BYTES)
+            and (type_ != TYPE_INTACK or (request.read and count == 1 and not request.data_is_ptr))
+        ):
+            return True
+        self.refused += 1
+        if self.refused & self.refused - 1 == 0:  # the 1st, 2nd, 4th, …: a broken core must not fill the log
+            log.warning("ioreq.refused", times=self.refused, **self.slot.describe())
+        self.respond(ONES[8])
+        return False
+
+    def _wake(self) -> None:
+        self._asleep = False
+        self.receive.mask()
+        if self._buffered is not None:
+            self._buffered.watch()
+
+    async def _sleep(self) -> None:
+        """Unmask, look once more, and wait for the doorbell."""
+        self._asleep = True
+        more = self._buffered is not None and self._buffered.unwatch()
+        self.receive.unmask()
+        if more or self._octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY:
+            await trio.lowlevel.checkpoint()
+        else:
+            before = time.monotonic_ns()
+            await trio.lowlevel.wait_readable(self.receive.doorbell)
+            self._patience.slept(time.monotonic_ns() - before)
+            self.receive.drain_doorbell()
+        self._turn = TURN
+        self._wake()
+
+
+class ServerEndpoint:
+    """The device model's end, made of the descriptors of get_ioreq_server_info, which it takes over.
+
+    `drain` empties the ring: see `BufferedChannel`. `doorbells` are the vCPUs' own, of the domain.
+    """
+
+    def __init__(
+        self, descriptors: Sequence[int], doorbells: Sequence[int], drain: Callable[[RingConsumer], None]
+    ) -> None:
+        vcpus = len(doorbells)
+        self.descriptors = list(descriptors)
+        if len(descriptors) != len(ENDPOINT_PAGES) + vcpus + 1:
+            raise ProtocolError(f"{len(descriptors)} descriptors for an ioreq server of {vcpus} vCPUs")
+        ioreq_page, buffered_page, event_page = (
+            shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(ENDPOINT_PAGES)]
+        )
+        events = EventPage(event_page)
+        bells = self.descriptors[len(ENDPOINT_PAGES) :]
+        self.ring = RingConsumer(buffered_page)
+        self.buffered = BufferedChannel(
+            self.ring, ReceivePort(events, buffered_port(vcpus), bells[vcpus]), lambda: drain(self.ring)
+        )
+        self.channels = [
+            VcpuChannel(
+                Slot(ioreq_page, vcpu),
+                ReceivePort(events, server_port(vcpu), bells[vcpu]),
+                SendPort(events, core_port(vcpu), doorbells[vcpu]),
+                self.buffered,
+            )
+            for vcpu in range(vcpus)
+        ]
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        while self.descriptors:
+            with contextlib.suppress(OSError):
+                os.close(self.descriptors.pop())
