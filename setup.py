@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NEVER_COMPILED = {"__init__", "constants", "opcodes", "uncompiled"}
-WIRE = ("buffered", "core", "evtchn", "fence", "page", "server")
+WIRE = ("buffered", "core", "evtchn", "fence", "page", "request", "server")
 FLAGS = ["-fno-strict-aliasing", "-fwrapv", "-g0", "-w"]  # -w: the C is Cython's, not ours to mend
 FACES = {"exitinfo", "processor", *WIRE}
 """What mostly calls Python: -O1 halves the compiler's time for it, and no benchmark shows the difference."""

@@ -158,9 +158,9 @@ class ExitHandlers:
     task_switch: Callable[[int, int, int, bool, int | None], None]
     """(TSS selector, source, RIP of the outgoing task, an external event, error code for the incoming task's
     stack): carry it out. Moves on by itself. Sources are those of `hvcore.cpu.exitinfo.TaskSource`."""
-    external_interrupt: Callable[[], None]
+    external_interrupt: Callable[[], object]
     """The interrupt pin went up (or the host wants the vCPU's attention) while the guest ran."""
-    interrupt_window: Callable[[], None]
+    interrupt_window: Callable[[], object]
     """The window that was asked for is open."""
     acknowledge: Callable[[], int]
     """The interrupt-acknowledge cycle of a processor that takes the interrupt itself: the vector, -1 for none."""

@@ -182,10 +182,8 @@ class Vcpu:
         """HLT was executed: sleep, unless something is there already."""
         if self.backend.event_pending():
             return
-        if self.intr() and self.backend.interruptible():
-            self.interrupts.pin_raised()
-        else:
-            self.halted = True
+        takes_it = self.intr() and self.backend.interruptible()
+        self.halted = not (takes_it and self.interrupts.pin_raised())
 
     def _sleep(self) -> None:
         """Sleep until there is work, or an interrupt that the guest takes; the latter ends HLT.
@@ -201,8 +199,7 @@ class Vcpu:
         channels = self._platform.interrupt_channels(self.number)
         self.doorbell.sleep(channels, lambda: bool(work or (enabled and pins[pin])))
         if enabled and pins[pin]:
-            self.halted = False
-            self.interrupts.pin_raised()
+            self.halted = not self.interrupts.pin_raised()
 
     def _switch_task(self, tss: int, source: int, rip: int, external: bool, error: int | None) -> None:
         """Have the processor do what the hardware leaves to software (SDM vol. 3 section 7.3)."""

@@ -1,7 +1,11 @@
+# cython: annotation_typing=False
 """The buffered ring (`struct buffered_iopage`): writes that are posted, not waited for.
 
 The producer owns `write_pointer`, the consumer `read_pointer`; each keeps its own in private and believes the
 other's only after a check. Both are canonicalised modulo twice the ring at every step.
+
+The consumer moves `read_pointer` on when it has *performed* an entry, not when it has read it, as QEMU does: so an
+empty ring tells the core that every posted write has had its effect, on pins and mirrored registers too.
 """
 
 from typing import Final
@@ -27,29 +31,40 @@ if cython.compiled:
 else:
     from ioreq import fence
 
-_SIZE_CODE: Final = {1: 0 << 10, 2: 1 << 10, 4: 2 << 10, 8: 3 << 10}
 _DIR: Final = 1 << 9
 _READ_POINTER: Final = 0  # as 32-bit words of the page
 _WRITE_POINTER: Final = 1
 _FIRST_SLOT: Final = 1  # as 64-bit words of the page
 _ORDERS: Final = ORDERS
+# C numbers where this is compiled.
+_LOW32 = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
+_SLOTS = cython.declare(cython.uint, BUFFERED_SLOTS)
+_MODULUS = cython.declare(cython.uint, BUFFERED_MODULUS)
+PORTS: Final = 1 << 16
 
 
 def encode(type_: int, address: int, size: int, data: int) -> int:
     """Return `struct buf_ioreq` as a 64-bit word, with the low half of `data`."""
-    return type_ | _SIZE_CODE[size] | address << 12 | (data & 0xFFFFFFFF) << 32
+    code = 0 if size == 1 else 1 if size == 2 else 2 if size == 4 else 3
+    return int(type_ | code << 10 | address << 12 | (data & _LOW32) << 32)
 
 
 class RingProducer:
-    """The core's end. Several vCPUs may share it if their calls are serialised."""
+    """The core's end. Several vCPUs may share it if their calls are serialised.
 
-    __slots__ = ("_pointers", "_slots", "_write")
+    It remembers which port was written last when, so that a mirrored register can be read while writes that do
+    not concern it are still in the ring (`mirror`).
+    """
+
+    __slots__ = ("_last", "_pointers", "_posted", "_slots", "_write")
 
     def __init__(self, page: SharedBuffer) -> None:
         octets = memoryview(page)[:PAGE_SIZE]
         self._pointers: memoryview = octets.cast("I")
         self._slots: memoryview = octets.cast("Q")
         self._write = 0
+        self._posted = 0
+        self._last = memoryview(bytearray(8 * PORTS)).cast("Q")
 
     def post(self, type_: int, address: int, size: int, data: int) -> bool:
         """Append one write of 1, 2, 4 or 8 bytes; False if it must go as a synchronous request instead.
@@ -58,24 +73,51 @@ class RingProducer:
             ProtocolError: the consumer left a read pointer that cannot be.
 
         """
-        if address > BUFFERED_ADDRESS_MAX or size not in _SIZE_CODE:
+        if address > BUFFERED_ADDRESS_MAX or not (size == 1 or size == 2 or size == 4 or size == 8):
             return False
         write = self._write
-        read = self._pointers[_READ_POINTER]
-        used = (write - read) % BUFFERED_MODULUS
-        if used >= BUFFERED_SLOTS - (size == 8):
-            if read >= BUFFERED_MODULUS or used > BUFFERED_SLOTS:
-                raise ProtocolError(f"buffered ring: read pointer {read}, write pointer {write}")
+        used = self.in_flight()
+        slots = 2 if size == 8 else 1
+        if used + slots > _SLOTS:
             return False
-        self._slots[_FIRST_SLOT + write % BUFFERED_SLOTS] = encode(type_, address, size, data)
-        write = (write + 1) % BUFFERED_MODULUS
+        self._slots[_FIRST_SLOT + write % _SLOTS] = encode(type_, address, size, data)
+        write = (write + 1) % _MODULUS
         if size == 8:
-            self._slots[_FIRST_SLOT + write % BUFFERED_SLOTS] = encode(type_, address, size, data >> 32)
-            write = (write + 1) % BUFFERED_MODULUS
+            self._slots[_FIRST_SLOT + write % _SLOTS] = encode(type_, address, size, data >> 32)
+            write = (write + 1) % _MODULUS
         if _ORDERS:
             fence.order()
         self._write = write
         self._pointers[_WRITE_POINTER] = write
+        self._posted += slots
+        if type_ == TYPE_PIO:
+            for port in range(address, address + size):
+                self._last[port & 0xFFFF] = self._posted
+        return True
+
+    def in_flight(self) -> int:
+        """Return how many slots hold writes that have not been performed yet.
+
+        Raises:
+            ProtocolError: the consumer left a read pointer that cannot be.
+
+        """
+        read = self._pointers[_READ_POINTER]
+        used = (self._write + _MODULUS - read) % _MODULUS
+        if read >= _MODULUS or used > _SLOTS:
+            raise ProtocolError(f"buffered ring: read pointer {read}, write pointer {self._write}")
+        return int(used)
+
+    def untouched(self, port: int, writers: int) -> bool:
+        """Whether no write in flight is to one of the ports that `writers` names.
+
+        Bit n of `writers` is port n of the block of sixteen that `port` is in.
+        """
+        done = self._posted - self.in_flight()
+        first = port & 0xFFF0
+        for n in range(16):
+            if writers >> n & 1 and self._last[first + n] > done:
+                return False
         return True
 
 
@@ -96,24 +138,26 @@ class RingConsumer:
         return self._pointers[_WRITE_POINTER] != self.position
 
     def take(self, into: Request) -> bool:
-        """Copy the oldest entry and free its slots; False if the ring is empty.
+        """Free what was taken before, and copy the oldest entry; False if the ring is empty.
 
-        A ring whose pointers cannot be is emptied and counted as refused: the core is not trusted, and its
-        garbage must not stop the server.
+        Whoever stops taking before it is empty says that the last one is done (`finish`). A ring whose pointers
+        cannot be is emptied and counted as refused: the core is not trusted, and its garbage must not stop the
+        server.
         """
-        slots = self._slots
         while True:
             read = self.position
+            if self._pointers[_READ_POINTER] != read:
+                self.finish()
             write = self._pointers[_WRITE_POINTER]
             if write == read:
                 return False
-            used = (write - read) % BUFFERED_MODULUS
-            if write >= BUFFERED_MODULUS or used > BUFFERED_SLOTS:
-                self._resynchronise(write % BUFFERED_MODULUS)
+            used = (write % _MODULUS + _MODULUS - read) % _MODULUS
+            if write >= _MODULUS or used > _SLOTS:
+                self._resynchronise(write % _MODULUS)
                 return False
             if _ORDERS:
                 fence.order()
-            entry: int = slots[_FIRST_SLOT + read % BUFFERED_SLOTS]
+            entry = self._slots[_FIRST_SLOT + read % _SLOTS]
             size = 1 << (entry >> 10 & 3)
             data = entry >> 32
             step = 1
@@ -121,19 +165,24 @@ class RingConsumer:
                 if used < 2:
                     self._resynchronise(write)
                     return False
-                data |= slots[_FIRST_SLOT + (read + 1) % BUFFERED_SLOTS] >> 32 << 32
+                data |= self._slots[_FIRST_SLOT + (read + 1) % _SLOTS] >> 32 << 32
                 step = 2
-            self.position = read = (read + step) % BUFFERED_MODULUS
-            self._pointers[_READ_POINTER] = read
+            self.position = (read + step) % _MODULUS
             type_ = entry & 0xFF
-            if entry & _DIR or type_ not in (TYPE_PIO, TYPE_COPY) or (type_ == TYPE_PIO and size == 8):
+            if entry & _DIR or not (type_ == TYPE_COPY or (type_ == TYPE_PIO and size != 8)):
                 self.refused += 1
                 continue
             into.type = type_
             into.address = entry >> 12 & BUFFERED_ADDRESS_MAX
             into.size = size
-            into.data = data & ONES[size]
+            into.data = data & ONES[size] if size < 4 else data
             return True
+
+    def finish(self) -> None:
+        """Free the slots of the entry taken last: it has been performed."""
+        if _ORDERS:
+            fence.order()
+        self._pointers[_READ_POINTER] = self.position
 
     def _resynchronise(self, position: int) -> None:
         self.refused += 1

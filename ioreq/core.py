@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """The core's end of an ioreq server: a channel a vCPU, the buffered ring, and their doorbells.
 
 A `CoreEndpoint` is made for create_ioreq_server, and its `descriptors` travel in the reply to

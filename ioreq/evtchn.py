@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Event channels: a pending and a mask word a port in a shared page, and an eventfd as doorbell.
 
 Only the sender sets `pending`, only the receiver clears it and writes `mask`: one writer a transition, so

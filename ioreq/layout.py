@@ -43,7 +43,13 @@ TYPE_COPY: Final = 1  # memory
 TYPE_PCI_CONFIG: Final = 2
 TYPE_TIMEOFFSET: Final = 7
 TYPE_INVALIDATE: Final = 8
-TYPE_INTACK: Final = 0x80  # ours: an interrupt-acknowledge cycle; a read of one byte, addr is the vCPU
+TYPE_INTACK: Final = 0x80  # ours: an interrupt-acknowledge cycle; a read of two bytes, addr is the vCPU
+NO_INTERRUPT: Final = 0x100
+"""What INTACK is answered where a vector (0 to 0xFF) would stand: the INTR pin is low, nothing was acknowledged.
+
+The core looks at the pin while writes that lower it may still be in the ring, which is emptied before the
+request is performed: so it is the answer that decides, and no spurious vector comes of posting.
+"""
 
 # struct buffered_iopage
 BUFFERED_SLOTS: Final = 511

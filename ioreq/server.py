@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """The device model's end of an ioreq server, for trio: a channel a vCPU, and the buffered ring.
 
 A `ServerEndpoint` is made of the descriptors that get_ioreq_server_info brings. `VcpuChannel` is driven by a trio
@@ -65,7 +66,7 @@ _MAX_SIZE: Final = {
     TYPE_PCI_CONFIG: 4,
     TYPE_TIMEOFFSET: 8,
     TYPE_INVALIDATE: 8,
-    TYPE_INTACK: 1,
+    TYPE_INTACK: 2,
 }
 
 LOOKS_A_ROUND: Final = 50
@@ -248,7 +249,10 @@ class VcpuChannel:
             size in ONES
             and size <= _MAX_SIZE.get(type_, 0)
             and (count == 1 or 0 < count * size <= MAX_REPEAT_BYTES)
-            and (type_ != TYPE_INTACK or (request.read and count == 1 and not request.data_is_ptr))
+            and (
+                type_ != TYPE_INTACK
+                or (size == 2 and request.read and count == 1 and not request.data_is_ptr)
+            )
         ):
             return True
         self.refused += 1

@@ -170,8 +170,7 @@ class Machine:
             deadline = self.server.pacer.earliest()
             if vcpu.halted:
                 if vcpu.intr():
-                    vcpu.halted = False
-                    vcpu.interrupts.pin_raised()
+                    vcpu.halted = not vcpu.interrupts.pin_raised()
                 elif deadline is None:
                     self.status = 0
                 else:

@@ -24,15 +24,15 @@ SpaceName: TypeAlias = Literal["pio", "memory"]
 class Mapping:
     """Addresses `first` to `last` inclusive, answered by one device, which counts offsets from `first`.
 
-    `width` is the widest access in bytes that the device takes in one go; `posted` says that its writes need
-    not be waited for.
+    `width` is the widest access in bytes that the device takes in one go. Writes are posted, and the guest runs on;
+    `waits` says why it must not where a write acts on the core before the next instruction.
     """
 
     first: int
     last: int
     name: str
     width: int
-    posted: bool
+    waits: str
     read: Callable[[int, int], int]
     write: Callable[[int, int, int], None]
 
@@ -67,16 +67,18 @@ class Space:
         self._found: dict[int, Mapping] = {}  # by address: every port; of memory what was asked for lately
 
     def map(
-        self, first: int, last: int, device: Device, *, name: str, width: int = 1, posted: bool = False
+        self, first: int, last: int, device: Device, *, name: str, width: int = 1, waits: str = ""
     ) -> None:
         """Let `device` answer from `first` to `last` inclusive.
+
+        `waits` says why the guest must wait for a write; without it writes are posted.
 
         Raises:
             ConfigError: part of that is taken, or there is no such range.
 
         """
         self._check(first, last, name)
-        mapping = Mapping(first, last, name, width, posted, device.read, device.write)
+        mapping = Mapping(first, last, name, width, waits, device.read, device.write)
         at = bisect_right(self._starts, first)
         self.mappings.insert(at, mapping)
         self._starts.insert(at, first)
@@ -91,12 +93,13 @@ class Space:
         """Yield the ranges to claim, ascending."""
         current: Claim | None = None
         for m in self.mappings:
-            if current is not None and (current.last + 1, current.posted) == (m.first, m.posted):
-                current = Claim(current.first, m.last, m.posted)
+            posted = not m.waits
+            if current is not None and (current.last + 1, current.posted) == (m.first, posted):
+                current = Claim(current.first, m.last, posted)
                 continue
             if current is not None:
                 yield current
-            current = Claim(m.first, m.last, m.posted)
+            current = Claim(m.first, m.last, posted)
         if current is not None:
             yield current
 
@@ -193,10 +196,10 @@ class Bus:
         *,
         name: str,
         width: int = 1,
-        posted: bool = False,
+        waits: str = "",
     ) -> None:
         """Map a device: see `Space.map`."""
-        self.space(space).map(first, last, device, name=name, width=width, posted=posted)
+        self.space(space).map(first, last, device, name=name, width=width, waits=waits)
 
     def ignore(self, space: SpaceName, first: int, last: int, why: str) -> None:
         """Leave a range to nobody on purpose: see `Space.ignore`."""

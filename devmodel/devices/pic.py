@@ -116,6 +116,11 @@ class Pic:
         self.state.elcr = value
         self._drive()
 
+    @property
+    def requesting(self) -> bool:
+        """Whether the INT pin is high."""
+        return self._request() >= 0
+
     def acknowledge(self) -> int:
         """Do the INTA cycle and return the pin that was accepted, or -1 (spurious: level 7 is signalled)."""
         pin = self._request()
@@ -310,6 +315,11 @@ class PicPair:
             self.slave.set_ir(irq - 8, level)
         elif irq != 2:
             self.master.set_ir(irq, level)
+
+    @property
+    def requesting(self) -> bool:
+        """Whether INTR is high."""
+        return self.master.requesting
 
     def acknowledge(self) -> int:
         """Do the processor's interrupt-acknowledge cycle and return the vector."""

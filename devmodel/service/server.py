@@ -19,7 +19,7 @@ from devmodel.service.pacer import Pacer
 from ioreq import DomainGone, ProtocolError
 from ioreq.buffered import RingConsumer
 from ioreq.control_client import ControlClient
-from ioreq.layout import BUFFERED_SLOTS, TYPE_COPY, TYPE_INTACK, TYPE_PIO
+from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PIO
 from ioreq.messages import (
     SPACE_MEMORY,
     SPACE_PORT,
@@ -62,8 +62,8 @@ class Board(Protocol):
         """Who has deadlines."""
         ...
 
-    def acknowledge(self) -> int:
-        """Answer an interrupt-acknowledge cycle with a vector."""
+    def acknowledge(self) -> int | None:
+        """Answer an interrupt-acknowledge cycle with a vector; None if INTR is low."""
         ...
 
     def reset(self) -> None:
@@ -178,7 +178,8 @@ class Server:
                 self._write_memory(request.address, request.size, request.data & ONES[request.size])
                 return 0
         if type_ == TYPE_INTACK:
-            return self.board.acknowledge()
+            vector = self.board.acknowledge()
+            return NO_INTERRUPT if vector is None else vector
         if type_ in (TYPE_PIO, TYPE_COPY):
             return self._repeat(request)
         log.debug("server.request_ignored", type=type_, address=request.address)
@@ -194,6 +195,8 @@ class Server:
                 self._write_port(request.address, request.size, request.data)
             else:
                 self._write_memory(request.address, request.size, request.data)
+        else:
+            ring.finish()
         self.pacer.rearm()
 
     def _repeat(self, request: Request) -> int:

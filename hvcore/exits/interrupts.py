@@ -3,7 +3,8 @@
 The interrupt controller is a device. Its output is a word in the pins page, and its vector comes by an
 interrupt-acknowledge request, which is made only when the guest can take the interrupt at once; until then
 the backend is asked for an interrupt window. A request withdrawn meanwhile leaves the pin low, and nothing
-happens.
+happens. Writes that withdraw it may be posted and not done yet when the pin is found high: the server does them
+before the request, and answers that there is no interrupt any more.
 """
 
 from collections.abc import Callable
@@ -25,16 +26,19 @@ class Interrupts:
         """Forget an NMI that has not been delivered."""
         self._nmi = False
 
-    def pin_raised(self) -> None:
-        """Deliver now, or ask for a window, if the pin is high; an NMI goes first."""
+    def pin_raised(self) -> bool:
+        """Deliver now, or ask for a window, if the pin is high; an NMI goes first.
+
+        Whether the guest has something to do: it is not, if the interrupt was withdrawn.
+        """
         if self._nmi:
             self._deliver_nmi()
         if not self._pin():
-            return
+            return self._backend.event_pending()
         if self._backend.interruptible():
-            self._deliver()
-        else:
-            self._backend.request_interrupt_window(True)
+            return self._deliver()
+        self._backend.request_interrupt_window(True)
+        return True
 
     def window_open(self) -> None:
         """Deliver what the window was asked for, if it is still there."""
@@ -59,7 +63,9 @@ class Interrupts:
             self._nmi = False
             self._backend.inject(EventKind.NMI, Vector.NMI, None, 0)
 
-    def _deliver(self) -> None:
+    def _deliver(self) -> bool:
         vector = self._requests.acknowledge()
-        if vector != NO_VECTOR:
-            self._backend.inject(EventKind.EXTERNAL_INTERRUPT, vector, None, 0)
+        if vector == NO_VECTOR:
+            return False
+        self._backend.inject(EventKind.EXTERNAL_INTERRUPT, vector, None, 0)
+        return True

@@ -11,7 +11,7 @@ import structlog
 
 from hvcore.routing import CONFIG_ADDRESS, Range, Routing
 from ioreq import ProtocolError
-from ioreq.layout import ONES, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.layout import NO_INTERRUPT, ONES, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
 from ioreq.request import Request
 
 CONFIG_DATA: Final = 0xCFC
@@ -144,12 +144,12 @@ class Requests:
     # Interrupts
 
     def acknowledge(self) -> int:
-        """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR without a controller."""
+        """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR if INTR is low or nobody drives it."""
         claimed = self.acknowledger()
         if claimed is None:
             return NO_VECTOR
-        vector = self._one(claimed, TYPE_INTACK, self._vcpu, 1, True, 0)
-        return NO_VECTOR if claimed.channels[self._vcpu].dead else vector
+        vector = self._one(claimed, TYPE_INTACK, self._vcpu, 2, True, 0)
+        return vector if vector < NO_INTERRUPT else NO_VECTOR  # ones: the controller is dead
 
     # PCI configuration
 

@@ -66,7 +66,7 @@ class SvmBackend:
         self._window = False
         self.nmi_window = False
         """The guest's IRET is waited for, to inject an NMI."""
-        self._first_level: dict[int, Callable[[], None]] = {}
+        self._first_level: dict[int, Callable[[], object]] = {}
         self._unexpected: Callable[[], None] = _nobody
         self._on_ioio: Callable[[int, int], None] = lambda *_: _nobody()
         self.reset()

@@ -63,7 +63,7 @@ class FirstLevel:
         self._handlers = handlers
         self._port_in, self._port_out = handlers.port_in, handlers.port_out
         self._advance = backend.advance
-        self.table: dict[int, Callable[[], None]] = {
+        self.table: dict[int, Callable[[], object]] = {
             ExitCode.INTR: handlers.external_interrupt,
             ExitCode.VINTR: handlers.interrupt_window,
             ExitCode.NMI: handlers.nmi,

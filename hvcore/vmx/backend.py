@@ -44,7 +44,7 @@ class VmxBackend:
         self._record = self.recorder.table
         self.entry = VmEntry(processor, self.vmcs, self.recorder)
         self.recorder.shut_down = self.entry.was_shut_down
-        self._first_level: dict[int, Callable[[], None]] = {}
+        self._first_level: dict[int, Callable[[], object]] = {}
         self._unexpected: Callable[[], None] = _nobody
         self.reset()
 

@@ -59,7 +59,7 @@ class FirstLevel:
         self._values = backend.vmcs.values
         self._handlers = handlers
         self._port_in, self._port_out = handlers.port_in, handlers.port_out
-        self.table: dict[int, Callable[[], None]] = {
+        self.table: dict[int, Callable[[], object]] = {
             Reason.EXCEPTION_OR_NMI: self._on_exception,
             Reason.EXTERNAL_INTERRUPT: self._on_external_interrupt,
             Reason.TRIPLE_FAULT: handlers.triple_fault,

@@ -99,7 +99,7 @@ class FakeCore:
         return self._do(**fields)
 
     def acknowledge(self) -> int:
-        return self._do(type=TYPE_INTACK, address=0, size=1, read=True, data=0)
+        return self._do(type=TYPE_INTACK, address=0, size=2, read=True, data=0)
 
     def post(self, port: int, value: int) -> bool:
         assert self.enabled.wait(10)
@@ -194,9 +194,9 @@ class ToyBoard:
         self.outside = outside
         self.resets = 0
         self.irqs: list[tuple[int, bool]] = []
-        self.bus.map("pio", 0x100, 0x10F, self.toy, name="toy", width=4)
-        self.bus.map("memory", 0xA0000, 0xA00FF, self.toy, name="toy memory", width=8)
-        self.bus.map("pio", 0x200, 0x200, self.posted, name="posted", posted=True)
+        self.bus.map("pio", 0x100, 0x10F, self.toy, name="toy", width=4, waits="as tests want")
+        self.bus.map("memory", 0xA0000, 0xA00FF, self.toy, name="toy memory", width=8, waits="as tests want")
+        self.bus.map("pio", 0x200, 0x200, self.posted, name="posted")
 
     def acknowledge(self) -> int:
         return 0x20

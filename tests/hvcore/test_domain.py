@@ -269,7 +269,7 @@ def test_halt_sleeps_until_the_pin_rises_and_then_takes_the_vector(bench):
     bench.until(lambda: bench.cpu.injected)
     pins[0] = 0
     assert bench.cpu.injected == [(0, 0x20, None, 0)]
-    assert server.trace == [("intack", "read", 0, 1)]
+    assert server.trace == [("intack", "read", 0, 2)]
     assert bench.cpu.rip >= 0x7C01
 
 

@@ -26,6 +26,7 @@ async def main(path: str, seed: int) -> None:
             if into.data != posted & 0xFFFFFFFF:
                 raise SystemExit(f"posted write {posted} came as {into.data}")
             posted += 1
+        ring.finish()
 
     async with open_control(path, program="stress") as client:
         _, fds = await client.call_with_descriptors(GetIoreqServerInfo(0))

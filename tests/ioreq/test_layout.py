@@ -114,6 +114,8 @@ def test_the_buffered_page_begins_with_read_and_write_pointer(page):
     assert consumer.take(request)
     assert consumer.take(request)
     assert (request.address, request.size, request.data) == (0xB8004, 8, 0x1122334455667788)
+    assert page[:8] == bytes.fromhex("01 00 00 00 03 00 00 00")
+    consumer.finish()
     assert page[:8] == bytes.fromhex("03 00 00 00 03 00 00 00")
 
 

@@ -50,6 +50,7 @@ class RingAgainstAQueue(RuleBasedStateMachine):
             expected = self.queue.popleft()
             assert self.consumer.take(request)
             assert (request.type, request.address, request.size, request.data) == expected
+            self.consumer.finish()
             self.used -= 2 if expected[2] == 8 else 1
 
     @invariant()
@@ -75,6 +76,41 @@ def test_an_eight_byte_write_needs_two_free_slots(page):
         assert producer.post(TYPE_PIO, 0x80, 1, n & 0xFF)
     assert not producer.post(TYPE_COPY, 0xA0000, 8, 0)
     assert producer.post(TYPE_COPY, 0xA0000, 4, 0)
+
+
+def test_a_slot_is_free_when_its_write_has_been_performed_and_not_before(page):
+    producer, consumer = RingProducer(page), RingConsumer(page)
+    assert producer.post(TYPE_PIO, 0x21, 1, 0xFF)
+    assert consumer.take(Request())
+    assert producer.in_flight() == 1
+    consumer.finish()
+    assert producer.in_flight() == 0
+
+
+def test_the_next_take_says_that_the_last_write_has_been_performed(page):
+    producer, consumer = RingProducer(page), RingConsumer(page)
+    for _ in range(2):
+        assert producer.post(TYPE_PIO, 0x21, 1, 0xFF)
+    request = Request()
+    assert [(consumer.take(request), producer.in_flight()) for _ in range(3)] == [
+        (True, 2),
+        (True, 1),
+        (False, 0),
+    ]
+
+
+def test_a_port_is_untouched_while_only_others_are_written(page):
+    producer, consumer = RingProducer(page), RingConsumer(page)
+    producer.post(TYPE_PIO, 0x3F8, 1, 0x41)
+    assert producer.untouched(0x3FD, 0b0010_0000_0000_0000)
+    assert not producer.untouched(0x3FD, 0b0000_0001_0000_0000)
+    producer.post(TYPE_PIO, 0x3FB, 2, 0)
+    assert not producer.untouched(
+        0x3FD, 0b0001_0000_0000_0000
+    )  # the second byte is a write of the port behind
+    while consumer.take(Request()):
+        pass
+    assert producer.untouched(0x3FD, 0xFFFF)
 
 
 @pytest.mark.parametrize(

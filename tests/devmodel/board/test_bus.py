@@ -83,10 +83,10 @@ def test_a_range_that_does_not_exist(bus):
 
 def test_neighbours_are_claimed_together_if_both_are_posted_or_not(bus):
     chip = Recorder()
-    bus.map("pio", 0x62, 0x63, chip, name="c", posted=True)
-    bus.map("pio", 0x60, 0x60, chip, name="a")
-    bus.map("pio", 0x61, 0x61, chip, name="b")
-    bus.map("pio", 0x70, 0x71, chip, name="d")
+    bus.map("pio", 0x62, 0x63, chip, name="c")
+    bus.map("pio", 0x60, 0x60, chip, name="a", waits="A20")
+    bus.map("pio", 0x61, 0x61, chip, name="b", waits="reset")
+    bus.map("pio", 0x70, 0x71, chip, name="d", waits="power-off")
     assert list(bus.pio.claims()) == [
         Claim(0x60, 0x61, False),
         Claim(0x62, 0x63, True),

@@ -5,6 +5,7 @@ from device_server import Attached
 
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.routing import MEMORY, PCI, PORT, Range, Routing
+from ioreq.layout import NO_INTERRUPT
 
 
 class Bench:
@@ -103,7 +104,9 @@ def test_interrupt_acknowledge_asks_the_owner(bench):
     bench.requests.acknowledger = lambda: owner
     bench.answers[0] = 0x21
     assert bench.requests.acknowledge() == 0x21
-    assert bench.trace == [("intack", "read", 0, 1)]
+    assert bench.trace == [("intack", "read", 0, 2)]
+    bench.answers[0] = NO_INTERRUPT
+    assert bench.requests.acknowledge() == -1
     bench.wire.core.kill()
     assert bench.requests.acknowledge() == -1
 

@@ -1,0 +1,32 @@
+import cython
+
+from ioreq.request cimport Request
+from libc.stdint cimport uint32_t, uint64_t
+
+cpdef uint64_t encode(uint64_t type_, uint64_t address, uint64_t size, uint64_t data)
+
+cdef class RingProducer:
+    cdef uint32_t[::1] _pointers
+    cdef uint64_t[::1] _slots
+    cdef uint64_t[::1] _last
+    cdef uint32_t _write
+    cdef uint64_t _posted
+    @cython.locals(write=uint32_t, used=uint32_t, slots=uint32_t, port=uint64_t)
+    cpdef bint post(self, uint64_t type_, uint64_t address, uint64_t size, uint64_t data) except -1
+    @cython.locals(read=uint32_t, used=uint32_t)
+    cpdef int in_flight(self) except -1
+    @cython.locals(done=uint64_t, first=uint64_t, n=uint64_t)
+    cpdef bint untouched(self, uint64_t port, uint64_t writers) except -1
+
+cdef class RingConsumer:
+    cdef uint32_t[::1] _pointers
+    cdef uint64_t[::1] _slots
+    cdef readonly uint32_t position
+    cdef public uint64_t refused
+    cpdef bint waiting(self)
+    @cython.locals(
+        read=uint32_t, write=uint32_t, used=uint32_t, entry=uint64_t, size=uint64_t, data=uint64_t, step=uint32_t,
+        type_=uint32_t,
+    )
+    cpdef bint take(self, Request into) except -1
+    cpdef finish(self)

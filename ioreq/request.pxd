@@ -1,0 +1,11 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+cdef class Request:
+    cdef public uint32_t type
+    cdef public uint64_t address
+    cdef public uint64_t data
+    cdef public uint64_t count
+    cdef public uint64_t size
+    cdef public bint read
+    cdef public bint descending
+    cdef public bint data_is_ptr
