@@ -169,7 +169,12 @@ def decode(c, o, code_size):
         o.sub = vmx_instruction(o, osize != code_size)
         if not o.sub:
             o.kind = UNDEFINED
-    if missing(c, o.kind) or newer(c, o, at) or (lock and (o.isreg or not flags & LOCKABLE)):
+    if (
+        missing(c, o.kind)
+        or newer(c, o, at)
+        or prefix_forbidden(o, osize != code_size)
+        or (lock and (o.isreg or not flags & LOCKABLE))
+    ):
         o.kind = UNDEFINED
         o.ends = 1
     if at == 0x90 and o.rep == 1:
@@ -189,6 +194,15 @@ def vmx_instruction(o, wide):
     if o.sub == VMPTRLD:
         return o.sub + prefix
     return o.sub if prefix == (1 if o.sub >= INVEPT else 0) else 0
+
+
+def prefix_forbidden(o, wide):
+    """Whether a prefix 66, F2 or F3 makes another instruction of 0F AE, which this processor does not have.
+
+    FXSAVE, LDMXCSR, the fences and CLFLUSH are what 0F AE is without one (SDM vol. 2 table A-6, group 15). Of vector
+    instructions `sse.execute` knows it, of those of VMX `vmx_instruction`; every other instruction ignores them.
+    """
+    return (o.kind == FXSAVE or o.kind == VECTOR_CONTROL) and (wide or o.rep != 0)
 
 
 def missing(c, kind):
