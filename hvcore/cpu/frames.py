@@ -30,6 +30,7 @@ def stack_frame(c, o):
     size: u32 = o.size
     n: u64 = 1 << size
     sp: u64 = c.regs[RSP]
+    mask: u64 = c.sp_mask  # the stack segment's own size, whatever POP SS loads
     value: u64
     outer: u64
     level: u32
@@ -110,6 +111,6 @@ def stack_frame(c, o):
         segments.load(c, o.sub, value & 0xFFFF)
         if c.fault:
             return
-        mmu.set_sp(c, sp + n)
+        c.regs[RSP] = (sp & (mask ^ M64)) | ((sp + n) & mask)
         if o.sub == SS:
             pending.start_shadow(c, SHADOW_MOV_SS)

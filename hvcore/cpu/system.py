@@ -490,7 +490,7 @@ def descriptor_table(c, o):
 
 
 def selector_operand(c, o):
-    """The 16-bit operand of LLDT, LTR, VERR, VERW, LMSW, LAR and LSL."""
+    """The 16-bit operand of LLDT, LTR, VERR, VERW, LMSW, ARPL, LAR and LSL."""
     if o.isreg:
         # a destination in r/m was swapped into `reg`; LAR and LSL have their source in `rm`
         if o.kind == LAR_R or o.kind == LSL_R:
@@ -706,18 +706,18 @@ def execute(c, o):
             if not c.fault:
                 segments.load_tr(c, cython.cast(u32, value))
     else:  # ARPL
-        value = operands.get(c, o.reg, 0, 1) if o.isreg else 0
-        if not o.isreg:
-            value = mmu.read_to_modify(c, o.seg, operands.address(c, o), 1)
+        value = selector_operand(c, o)
+        if c.fault:
+            return
+        raw = c.regs[o.rm if o.isreg else o.reg] & 3
+        if (value & 3) >= raw:  # nothing is written, so a read-only operand is no fault
+            set_zero_flag(c, 0)
+            return
+        value = (value & 0xFFFC) | raw
+        if o.isreg:
+            operands.put(c, o.reg, 0, 1, value)
+        else:
+            mmu.write(c, o.seg, operands.address(c, o), value, 1)
             if c.fault:
                 return
-        raw = c.regs[o.rm if o.isreg else o.reg] & 3
-        if (value & 3) < raw:
-            value = (value & 0xFFFC) | raw
-            if o.isreg:
-                operands.put(c, o.reg, 0, 1, value)
-            else:
-                mmu.write(c, o.seg, operands.address(c, o), value, 1)
-            set_zero_flag(c, 1)
-        else:
-            set_zero_flag(c, 0)
+        set_zero_flag(c, 1)
