@@ -62,6 +62,8 @@ def step_watched(c):
             c.special |= SPECIAL_RESUME
     elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
         trap = 0
+        if c.fault_vector == VEC_DB:  # general detect, which tells of a held data breakpoint too
+            system.note_debug(c, c.debug_bits | c.watch_hit)
         c.watch_hit = 0
     if c.fault and pending.handle_fault(c):
         return 1

@@ -3,10 +3,10 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import events, execute
+    from cython.cimports.hvcore.cpu import events, execute, system
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import events, execute
+    from hvcore.cpu import events, execute, system
     from hvcore.cpu.constants import *
 
 # ExitKind
@@ -57,7 +57,6 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.fault_address = NO_PAGE
             if vector == VEC_DB:
                 c.info.debug_status = c.debug_bits
-                c.info.data = c.debug_before if c.debug_bits else c.debug[6]
                 c.debug_bits = 0
             return 1
         c.fault = FAULT_NONE
@@ -172,6 +171,11 @@ def handle_fault(c):
         c.fault = FAULT_NONE
         return 1
     if c.fault_kind >= EVENT_SOFTWARE:
+        if (
+            c.fault_kind == EVENT_PRIVILEGED
+        ):  # one #DB tells of INT1 and of a data breakpoint that MOV SS held back
+            system.note_debug(c, c.watch_hit)
+            c.watch_hit = 0
         if raise_event(c, c.fault_vector, c.fault_kind, c.fault_error, c.fault_has_error, c.fault_length):
             return 1
         c.icount += 1

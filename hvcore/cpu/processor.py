@@ -692,6 +692,7 @@ class Processor(State):
             self.special |= SPECIAL_RESUME
         self.fault = FAULT_NONE
         hit = self.watch_hit | (DR6_BS if trap else 0)
+        self.watch_hit = 0
         if hit:
             system.note_debug(self, hit)
             self.raise_exception(1)

@@ -213,8 +213,10 @@ cdef enum:
     SPECIAL_NMI = 256       # the NMI pin went up
 
 cdef enum:
+    DR6_BREAKPOINTS = 0xF
     DR6_BD = 0x2000
     DR6_BS = 0x4000
+    DR6_BT = 0x8000
     DR7_ENABLES = 0xFF
     DR7_GD = 0x2000
 
@@ -384,8 +386,7 @@ cdef class State:
     cdef u32 inject_has_error
     cdef u32 inject_length
     cdef u32 injecting          # the event being raised is the backend's own: it does not stop
-    cdef u32 debug_bits         # what the debug exception on its way set in DR6, and DR6 before
-    cdef u64 debug_before
+    cdef u32 debug_bits         # what the debug exception on its way set in DR6
     # running
     cdef u32 stop_wanted
     cdef ExitInfo info

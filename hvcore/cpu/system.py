@@ -62,10 +62,12 @@ def time_stamp(c):
 
 
 def note_debug(c, bits):
-    """A debug exception is met: `bits` of DR6 say what it is."""
-    c.debug_before = c.debug[6]
+    """Take note of a debug exception that is about to be delivered: `bits` of DR6 say what it is.
+
+    B0 to B3 are those of this exception alone; BD, BS and BT stay until software clears them (SDM vol. 3 §18.2.3).
+    """
     c.debug_bits = bits
-    c.debug[6] |= bits
+    c.debug[6] = (c.debug[6] & (DR6_BREAKPOINTS ^ M64)) | bits
 
 
 # Model-specific registers

@@ -10,15 +10,14 @@ its T bit set.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments, virtual8086
+    from cython.cimports.hvcore.cpu import flags, mmu, segments, system, virtual8086
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments, virtual8086
+    from hvcore.cpu import flags, mmu, segments, system, virtual8086
     from hvcore.cpu.constants import *
 
 TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
 
-DR6_BT = cython.declare(u64, 0x8000)
 DR7_LOCAL = cython.declare(u64, 0x155)  # L0 to L3 and LE
 
 
@@ -152,9 +151,7 @@ def switch(c, selector, source, ext, has_error, error):
     if c.fault == FAULT_EXCEPTION:
         keep_fault(c)
     elif trap and not c.fault:
-        c.debug_before = c.debug[6]
-        c.debug_bits = cython.cast(u32, DR6_BT)
-        c.debug[6] |= DR6_BT
+        system.note_debug(c, DR6_BT)
         mmu.exception_plain(c, VEC_DB)
         keep_fault(c)
 
