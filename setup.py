@@ -21,7 +21,7 @@ DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "ini
 
 def extensions() -> list[Extension]:
     """List the modules of the processor, and the wire's hot path."""
-    sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
+    sources = [p for p in sorted(Path("hvcore/cpu").rglob("*.py")) if p.stem not in NEVER_COMPILED]
     sources += [Path("ioreq", f"{name}.py") for name in WIRE]
     sources += [Path("devmodel", "board", "mirror.py")]
     return [
@@ -57,7 +57,7 @@ class BuildAllOrNothing(build_ext):
             return
         for extension in self.extensions:
             Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
-        for left in [*Path("hvcore/cpu").glob("*.so"), *Path("ioreq").glob("*.so")]:
+        for left in [*Path("hvcore/cpu").rglob("*.so"), *Path("ioreq").glob("*.so")]:
             left.unlink()  # from an earlier build
         print(f"devmodel: the processor will run uncompiled ({self.reason})", file=sys.stderr)
 

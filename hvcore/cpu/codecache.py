@@ -12,12 +12,14 @@ Block 0 is never used: 0 means none.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import decode, mmu, native_arena
+    from cython.cimports.hvcore.cpu import decode, mmu
+    from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import decode, mmu, native_arena
+    from hvcore.cpu import decode, mmu
     from hvcore.cpu.constants import *
+    from hvcore.cpu.jit import arena
 
     Op = object
 
@@ -96,7 +98,7 @@ def drop_page(c, page, first, last):
         if c.blocks[i].at <= last and c.blocks[i].at + c.blocks[i].length > first:
             unchain(c, i)
             c.blocks[i].valid = 0
-            native_arena.unlink(c, i)
+            arena.unlink(c, i)
             for j in range(c.blocks[i].ops, c.blocks[i].ops + c.blocks[i].count):
                 c.ops[j].kind = LEAVE
         else:
@@ -121,7 +123,7 @@ def drop_all(c):
     c.blocks[0].link = 0  # what a run began with
     c.blocks_used = 1
     c.ops_used = 0
-    native_arena.forget_all(c)
+    arena.forget_all(c)
 
 
 # Decoding
@@ -154,7 +156,7 @@ def build(c, eip):
     o: cython.pointer(Op)
     ended: u32 = 0
     block: s64
-    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or native_arena.full(c):
+    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or arena.full(c):
         drop_all(c)
     mmu.fill_fetch_window(c, eip)
     first = at = c.fetch_at

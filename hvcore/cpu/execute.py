@@ -20,37 +20,20 @@ if cython.compiled:
         flags,
         frames,
         mmu,
-        native,
-        native_arena,
         operands,
-        sse,
         strings,
         system,
-        x87,
-        x87_environment,
     )
+    from cython.cimports.hvcore.cpu.fp import sse, x87, x87_environment
+    from cython.cimports.hvcore.cpu.jit import arena, translate
+    from cython.cimports.hvcore.cpu.jit.arena import PARTIAL
     from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.native_arena import PARTIAL
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import (
-        arith,
-        codecache,
-        control,
-        decode,
-        flags,
-        frames,
-        mmu,
-        native,
-        native_arena,
-        operands,
-        sse,
-        strings,
-        system,
-        x87,
-        x87_environment,
-    )
+    from hvcore.cpu import arith, codecache, control, decode, flags, frames, mmu, operands, strings, system
     from hvcore.cpu.constants import *
+    from hvcore.cpu.fp import sse, x87, x87_environment
+    from hvcore.cpu.jit import arena, translate
     from hvcore.cpu.state import State
 
     Op = object
@@ -382,7 +365,7 @@ def count_run(c: State, block: s64) -> cython.void:
         c.blocks[block].runs += 1
         if c.blocks[block].runs == c.translate_after:
             before = mmu.host_time() if c.timed else 0
-            native.translate(c, block)
+            translate.translate(c, block)
             if c.timed:
                 c.time_translating += mmu.host_time() - before
 
@@ -1217,7 +1200,7 @@ def execute(c, j, end):
     from_eip: u64
     while True:
         if c.blocks[block].native and end - start == c.blocks[block].count:
-            left = native_arena.enter(c, c.blocks[block].native)
+            left = arena.enter(c, c.blocks[block].native)
             if left == PARTIAL:
                 start = c.blocks[c.current].ops
                 leave_block(c, start, start + c.native_done, start + c.blocks[c.current].count)
@@ -1240,9 +1223,9 @@ def execute(c, j, end):
             return
         if c.blocks[block].native:
             if left:
-                native_arena.link(c, left, block, c.eip, from_eip)
+                arena.link(c, left, block, c.eip, from_eip)
             elif c.blocks[block].mode & MODE_FLAT:
-                native_arena.remember_jump(c, c.eip, block)
+                arena.remember_jump(c, c.eip, block)
         else:
             count_run(c, block)
         c.current = block

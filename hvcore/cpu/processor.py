@@ -11,23 +11,17 @@ from hvcore.cpu.constants import KINDS
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import (
-        codecache,
-        execute,
-        flags,
-        loop,
-        mmu,
-        native_arena,
-        system,
-        tasks,
-        x87_registers,
-    )
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
     from cython.cimports.hvcore.cpu import decode as decoder
+    from cython.cimports.hvcore.cpu.fp import x87_registers
+    from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, loop, mmu, native_arena, system, tasks, x87_registers
+    from hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
+    from hvcore.cpu.fp import x87_registers
+    from hvcore.cpu.jit import arena
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000
@@ -144,7 +138,7 @@ class Processor(State):
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
         self.taken_ports = self.taken_msrs = None
-        native_arena.allow(self)
+        arena.allow(self)
         self.blocks_used = 1
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()

@@ -475,7 +475,7 @@ cdef class State:
     cdef u32 fetch_over
     cdef u8[16] fetched
     cdef u32 gone               # the last operation went elsewhere
-    # host code (native.py)
+    # host code (jit/translate.py)
     cdef public u32 translate_after     # runs of a block; 0: translate nothing
     cdef u8 *code
     cdef u32 code_used

@@ -1,4 +1,4 @@
-"""Host code's accesses to memory: through the TLB, and the long way behind it (see native.py).
+"""Host code's accesses to memory: through the TLB, and the long way behind it (see translate.py).
 
 The hit path is inline. Where it does not hit, a jump leads to a *stub* behind the block, which calls the
 interpreter's own functions and comes back, or leaves the block if they fault.
@@ -8,10 +8,10 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu
-    from cython.cimports.hvcore.cpu.assembler import *
-    from cython.cimports.hvcore.cpu.native_arena import *
-    from cython.cimports.hvcore.cpu.native_memory import *
-    from cython.cimports.hvcore.cpu.native_registers import *
+    from cython.cimports.hvcore.cpu.jit.arena import *
+    from cython.cimports.hvcore.cpu.jit.assembler import *
+    from cython.cimports.hvcore.cpu.jit.memory import *
+    from cython.cimports.hvcore.cpu.jit.registers import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *

@@ -3,9 +3,9 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import x87_registers
-    from cython.cimports.hvcore.cpu.softfloat import *
-    from cython.cimports.hvcore.cpu.sse_arithmetic import (
+    from cython.cimports.hvcore.cpu.fp import x87_registers
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.sse_arithmetic import (
         choose_nan,
         excepted,
         load_lane,
@@ -14,15 +14,15 @@ if cython.compiled:
         round_to,
         source32,
     )
-    from cython.cimports.hvcore.cpu.sse_conversions import *
-    from cython.cimports.hvcore.cpu.sse_operands import *
+    from cython.cimports.hvcore.cpu.fp.sse_conversions import *
+    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import x87_registers
     from hvcore.cpu.constants import *
-    from hvcore.cpu.softfloat import *
-    from hvcore.cpu.sse_arithmetic import choose_nan, excepted, load_lane, pack, put32, round_to, source32
-    from hvcore.cpu.sse_operands import *
+    from hvcore.cpu.fp import x87_registers
+    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp.sse_arithmetic import choose_nan, excepted, load_lane, pack, put32, round_to, source32
+    from hvcore.cpu.fp.sse_operands import *
 
 
 # One element

@@ -10,28 +10,30 @@ import cython
 from hvcore.cpu import opcodes
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, operands, x87_registers
+    from cython.cimports.hvcore.cpu import mmu, operands
+    from cython.cimports.hvcore.cpu.fp import x87_registers
+    from cython.cimports.hvcore.cpu.fp.mmx import packed
+    from cython.cimports.hvcore.cpu.fp.sse import *
+    from cython.cimports.hvcore.cpu.fp.sse_arithmetic import arithmetic, compare_scalar
+    from cython.cimports.hvcore.cpu.fp.sse_conversions import convert_integer, convert_mixed, convert_real
+    from cython.cimports.hvcore.cpu.fp.sse_integers import packed_integer, shift_immediate
+    from cython.cimports.hvcore.cpu.fp.sse_moves import masked_store, move_float, move_integer, shuffle
+    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.mmx import packed
-    from cython.cimports.hvcore.cpu.sse import *
-    from cython.cimports.hvcore.cpu.sse_arithmetic import arithmetic, compare_scalar
-    from cython.cimports.hvcore.cpu.sse_conversions import convert_integer, convert_mixed, convert_real
-    from cython.cimports.hvcore.cpu.sse_integers import packed_integer, shift_immediate
-    from cython.cimports.hvcore.cpu.sse_moves import masked_store, move_float, move_integer, shuffle
-    from cython.cimports.hvcore.cpu.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, operands, x87_registers
+    from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.mmx import packed
-    from hvcore.cpu.sse_arithmetic import arithmetic, compare_scalar
-    from hvcore.cpu.sse_conversions import convert_integer, convert_mixed, convert_real
-    from hvcore.cpu.sse_integers import packed_integer, shift_immediate
-    from hvcore.cpu.sse_moves import masked_store, move_float, move_integer, shuffle
-    from hvcore.cpu.sse_operands import *
+    from hvcore.cpu.fp import x87_registers
+    from hvcore.cpu.fp.mmx import packed
+    from hvcore.cpu.fp.sse_arithmetic import arithmetic, compare_scalar
+    from hvcore.cpu.fp.sse_conversions import convert_integer, convert_mixed, convert_real
+    from hvcore.cpu.fp.sse_integers import packed_integer, shift_immediate
+    from hvcore.cpu.fp.sse_moves import masked_store, move_float, move_integer, shuffle
+    from hvcore.cpu.fp.sse_operands import *
 
-    globals().update(enums("sse.pxd"))
+    globals().update(enums("fp/sse.pxd"))
     forms = [0] * 1024
 
 

@@ -10,15 +10,15 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu
-    from cython.cimports.hvcore.cpu.softfloat import *
-    from cython.cimports.hvcore.cpu.sse_arithmetic import *
-    from cython.cimports.hvcore.cpu.sse_operands import *
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.sse_arithmetic import *
+    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu
     from hvcore.cpu.constants import *
-    from hvcore.cpu.softfloat import *
-    from hvcore.cpu.sse_operands import *
+    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp.sse_operands import *
 
 
 # One element

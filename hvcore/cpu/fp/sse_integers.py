@@ -3,14 +3,14 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.mmx import interleave, narrow, packed, shifted, sign_mask
-    from cython.cimports.hvcore.cpu.sse_integers import *
-    from cython.cimports.hvcore.cpu.sse_operands import *
+    from cython.cimports.hvcore.cpu.fp.mmx import interleave, narrow, packed, shifted, sign_mask
+    from cython.cimports.hvcore.cpu.fp.sse_integers import *
+    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
-    from hvcore.cpu.mmx import interleave, narrow, packed, shifted, sign_mask
-    from hvcore.cpu.sse_operands import *
+    from hvcore.cpu.fp.mmx import interleave, narrow, packed, shifted, sign_mask
+    from hvcore.cpu.fp.sse_operands import *
 
 
 def shift_immediate(c, o, op, pp):

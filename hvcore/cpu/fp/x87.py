@@ -7,12 +7,11 @@ What they do is in files of their own: `x87_registers`, `x87_arithmetic`, `x87_t
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, operands, transcendental
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.softfloat import *
-    from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.hvcore.cpu.x87 import *
-    from cython.cimports.hvcore.cpu.x87_arithmetic import (
+    from cython.cimports.hvcore.cpu import mmu, operands
+    from cython.cimports.hvcore.cpu.fp import transcendental
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.x87 import *
+    from cython.cimports.hvcore.cpu.fp.x87_arithmetic import (
         arithmetic,
         compare_flags,
         compare_registers,
@@ -22,9 +21,9 @@ if cython.compiled:
         round_to_integer,
         scale,
     )
-    from cython.cimports.hvcore.cpu.x87_environment import environment
-    from cython.cimports.hvcore.cpu.x87_registers import *
-    from cython.cimports.hvcore.cpu.x87_transfer import (
+    from cython.cimports.hvcore.cpu.fp.x87_environment import environment
+    from cython.cimports.hvcore.cpu.fp.x87_registers import *
+    from cython.cimports.hvcore.cpu.fp.x87_transfer import (
         conditional_move,
         constant,
         load_decimal,
@@ -34,11 +33,14 @@ if cython.compiled:
         store_integer,
         store_real,
     )
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, operands, transcendental
+    from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
-    from hvcore.cpu.softfloat import *
-    from hvcore.cpu.x87_arithmetic import (
+    from hvcore.cpu.fp import transcendental
+    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp.x87_arithmetic import (
         arithmetic,
         compare_flags,
         compare_registers,
@@ -48,9 +50,9 @@ else:
         round_to_integer,
         scale,
     )
-    from hvcore.cpu.x87_environment import environment
-    from hvcore.cpu.x87_registers import *
-    from hvcore.cpu.x87_transfer import (
+    from hvcore.cpu.fp.x87_environment import environment
+    from hvcore.cpu.fp.x87_registers import *
+    from hvcore.cpu.fp.x87_transfer import (
         conditional_move,
         constant,
         load_decimal,

@@ -3,18 +3,20 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, operands, x87_registers
-    from cython.cimports.hvcore.cpu.mmx import interleave, shuffle_words, sign_mask
-    from cython.cimports.hvcore.cpu.sse_arithmetic import put32, source32, target32
-    from cython.cimports.hvcore.cpu.sse_moves import *
-    from cython.cimports.hvcore.cpu.sse_operands import *
+    from cython.cimports.hvcore.cpu import mmu, operands
+    from cython.cimports.hvcore.cpu.fp import x87_registers
+    from cython.cimports.hvcore.cpu.fp.mmx import interleave, shuffle_words, sign_mask
+    from cython.cimports.hvcore.cpu.fp.sse_arithmetic import put32, source32, target32
+    from cython.cimports.hvcore.cpu.fp.sse_moves import *
+    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, operands, x87_registers
+    from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
-    from hvcore.cpu.mmx import interleave, shuffle_words, sign_mask
-    from hvcore.cpu.sse_arithmetic import put32, source32, target32
-    from hvcore.cpu.sse_operands import *
+    from hvcore.cpu.fp import x87_registers
+    from hvcore.cpu.fp.mmx import interleave, shuffle_words, sign_mask
+    from hvcore.cpu.fp.sse_arithmetic import put32, source32, target32
+    from hvcore.cpu.fp.sse_operands import *
 
 
 def move_float(c, o, op, pp):

@@ -24,13 +24,13 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
-    from cython.cimports.hvcore.cpu.assembler import *
+    from cython.cimports.hvcore.cpu.jit.arena import *
+    from cython.cimports.hvcore.cpu.jit.assembler import *
+    from cython.cimports.hvcore.cpu.jit.flags import *
+    from cython.cimports.hvcore.cpu.jit.memory import *
+    from cython.cimports.hvcore.cpu.jit.registers import *
+    from cython.cimports.hvcore.cpu.jit.translate import *
     from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.native import *
-    from cython.cimports.hvcore.cpu.native_arena import *
-    from cython.cimports.hvcore.cpu.native_flags import *
-    from cython.cimports.hvcore.cpu.native_memory import *
-    from cython.cimports.hvcore.cpu.native_registers import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *

@@ -1,4 +1,4 @@
-"""Host instructions, byte by byte: as much of x86-64 as `native` needs (SDM vol. 2 §2.1 and §2.2.1).
+"""Host instructions, byte by byte: as much of x86-64 as the translator needs (SDM vol. 2 §2.1 and §2.2.1).
 
 Everything is appended at `c.code_used` of the arena `c.code`; jumps return their *site*, the place of their
 displacement, to be aimed later. RBX points into the processor's record, so `with_field` reaches its fields; what
@@ -9,7 +9,7 @@ Compiled only: uncompiled, the processor translates nothing.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.assembler import *
+    from cython.cimports.hvcore.cpu.jit.assembler import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *

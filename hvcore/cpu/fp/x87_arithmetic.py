@@ -6,14 +6,14 @@ Operands have been loaded into `v_*` from the stack or memory, except where a fu
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.x87_arithmetic import *
+    from cython.cimports.hvcore.cpu.fp.x87_registers import *
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.hvcore.cpu.x87_arithmetic import *
-    from cython.cimports.hvcore.cpu.x87_registers import *
 else:
     from hvcore.cpu.constants import *
-    from hvcore.cpu.softfloat import *
-    from hvcore.cpu.x87_registers import *
+    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp.x87_registers import *
 
 
 # Arithmetic

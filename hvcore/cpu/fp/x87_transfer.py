@@ -7,15 +7,15 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands
-    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.x87_registers import *
+    from cython.cimports.hvcore.cpu.fp.x87_transfer import *
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.hvcore.cpu.x87_registers import *
-    from cython.cimports.hvcore.cpu.x87_transfer import *
 else:
     from hvcore.cpu import flags, mmu, operands
     from hvcore.cpu.constants import *
-    from hvcore.cpu.softfloat import *
-    from hvcore.cpu.x87_registers import *
+    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp.x87_registers import *
 
     PI_SIG = 0xC90F_DAA2_2168_C235
     L2T_SIG = 0xD49A_784B_CD1B_8AFE

@@ -8,14 +8,14 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, operands
-    from cython.cimports.hvcore.cpu.sse_operands import *
+    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
 
-    globals().update(enums("sse_operands.pxd"))
+    globals().update(enums("fp/sse_operands.pxd"))
 
 
 def enter_mmx(c):

@@ -1,4 +1,4 @@
-"""The arena of host code: the way in and out, and how translated blocks are linked with each other (see native.py).
+"""The arena of host code: the way in and out, and how translated blocks are linked with each other (see translate.py).
 
 A block's end leaves for the loop with the place of a jump, which `link` aims at the block that came next, if it is
 translated; where a jump goes that is found in a register or in memory, a table remembers.
@@ -7,10 +7,10 @@ translated; where a jump goes that is found in a register or in memory, a table 
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.assembler import *
-    from cython.cimports.hvcore.cpu.native_arena import *
-    from cython.cimports.hvcore.cpu.native_flags import routines
-    from cython.cimports.hvcore.cpu.native_registers import *
+    from cython.cimports.hvcore.cpu.jit.arena import *
+    from cython.cimports.hvcore.cpu.jit.assembler import *
+    from cython.cimports.hvcore.cpu.jit.flags import routines
+    from cython.cimports.hvcore.cpu.jit.registers import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *

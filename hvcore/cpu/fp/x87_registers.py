@@ -13,16 +13,16 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu
-    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.x87_registers import *
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.hvcore.cpu.x87_registers import *
 else:
     from hvcore.cpu import mmu
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.softfloat import *
+    from hvcore.cpu.fp.softfloat import *
 
-    globals().update(enums("x87_registers.pxd"))
+    globals().update(enums("fp/x87_registers.pxd"))
 
 EXIT_FERR_FREEZE = cython.declare(u32, 32)  # ExitKind
 

@@ -14,7 +14,7 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags
-    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.math import sqrt
 else:
@@ -24,7 +24,7 @@ else:
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
 
-    globals().update(enums("softfloat.pxd"))
+    globals().update(enums("fp/softfloat.pxd"))
     TOP = 1 << 63
     QUIET_BIT = 1 << 62
     DEFAULT_NAN = 3 << 62

@@ -1,4 +1,4 @@
-"""Host code's arithmetic and its flags, which stay lazy: `flags.py` says what is kept of them (see native.py).
+"""Host code's arithmetic and its flags, which stay lazy: `flags.py` says what is kept of them (see translate.py).
 
 What is wanted of an operation's flags is known (`live`): all, nothing, or only CF, which an INC or DEC behind it
 leaves alone. As long as the host's own flags say what the guest's do, conditions are taken from there (`host_flags`).
@@ -8,10 +8,10 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import arith, flags
-    from cython.cimports.hvcore.cpu.assembler import *
+    from cython.cimports.hvcore.cpu.jit.assembler import *
+    from cython.cimports.hvcore.cpu.jit.flags import *
+    from cython.cimports.hvcore.cpu.jit.registers import *
     from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.native_flags import *
-    from cython.cimports.hvcore.cpu.native_registers import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *

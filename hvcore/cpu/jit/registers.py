@@ -1,4 +1,4 @@
-"""Host code's registers: where the guest's are, and how one of our functions is called (see native.py).
+"""Host code's registers: where the guest's are, and how one of our functions is called (see translate.py).
 
 Compiled only: uncompiled, the processor translates nothing.
 """
@@ -6,8 +6,8 @@ Compiled only: uncompiled, the processor translates nothing.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.assembler import *
-    from cython.cimports.hvcore.cpu.native_registers import *
+    from cython.cimports.hvcore.cpu.jit.assembler import *
+    from cython.cimports.hvcore.cpu.jit.registers import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *

@@ -7,15 +7,15 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, operands
-    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.x87_environment import *
+    from cython.cimports.hvcore.cpu.fp.x87_registers import *
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.hvcore.cpu.x87_environment import *
-    from cython.cimports.hvcore.cpu.x87_registers import *
 else:
     from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
-    from hvcore.cpu.softfloat import *
-    from hvcore.cpu.x87_registers import *
+    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp.x87_registers import *
 
 
 # The environment, and all of the x87

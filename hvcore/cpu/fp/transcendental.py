@@ -11,17 +11,17 @@ import math
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import x87_registers
-    from cython.cimports.hvcore.cpu.softfloat import *
+    from cython.cimports.hvcore.cpu.fp import x87_registers
+    from cython.cimports.hvcore.cpu.fp.softfloat import *
+    from cython.cimports.hvcore.cpu.fp.transcendental import *
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.hvcore.cpu.transcendental import *
 else:
-    from hvcore.cpu import x87_registers
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.softfloat import *
+    from hvcore.cpu.fp import x87_registers
+    from hvcore.cpu.fp.softfloat import *
 
-    globals().update(enums("transcendental.pxd"))
+    globals().update(enums("fp/transcendental.pxd"))
     PI66_LOW = 0x243F_6A88_85A3_08D3  # of 0x3_243F..., which is pi * 2**64
     ROOT2 = 0xB504_F333_F9DE_6484
     ROOT2_LIMIT = 0x95F6_1998_0C43_36F7
