@@ -14,14 +14,14 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.fp import x87_registers
-    from cython.cimports.hvcore.cpu.jit import arena
+    from cython.cimports.hvcore.cpu.jit import arena, listing
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import x87_registers
-    from hvcore.cpu.jit import arena
+    from hvcore.cpu.jit import arena, listing
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000
@@ -399,6 +399,29 @@ class Processor(State):
         """How often translated blocks called the interpreter, by kind of operation: what is worth a translation."""
         i: cython.int
         return {name: self.count_interpreted[i] for name, i in KINDS.items() if self.count_interpreted[i]}
+
+    def host_code(self, linear: u64):
+        """The host code of the translated blocks at a linear address: where it lies and its bytes, `(int, bytes)` each.
+
+        What it refers to has its names in `host_code_names`.
+        """
+        i: s64
+        found = []
+        slot: s64
+        at: u64
+        physical: u64 = self.translate(linear, False, False)
+        slot = mmu.locate(self, physical)
+        if slot >= 0:
+            at = self.slots[slot].read + physical - self.slots[slot].first
+            for i in range(1, self.blocks_used):
+                if self.blocks[i].valid and self.blocks[i].at == at and self.blocks[i].native:
+                    found.append(listing.host_code(self, i))
+        return found
+
+    @property
+    def host_code_names(self):
+        """Names of addresses (routines that blocks share, functions of ours), and of displacements from RBX."""
+        return listing.places(self) | listing.functions(), listing.fields(self)
 
     # Running
 
