@@ -14,6 +14,7 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         arith,
+        blocks,
         codecache,
         control,
         decode,
@@ -21,6 +22,7 @@ if cython.compiled:
         frames,
         mmu,
         operands,
+        pending,
         strings,
         system,
     )
@@ -30,7 +32,20 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import arith, codecache, control, decode, flags, frames, mmu, operands, strings, system
+    from hvcore.cpu import (
+        arith,
+        blocks,
+        codecache,
+        control,
+        decode,
+        flags,
+        frames,
+        mmu,
+        operands,
+        pending,
+        strings,
+        system,
+    )
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import sse, x87, x87_environment
     from hvcore.cpu.jit import arena, translate
@@ -322,14 +337,6 @@ def taken(c: State, code: u32) -> u32:
 # From block to block
 
 
-def intr_level(c):
-    """The INTR pin."""
-    if cython.compiled:
-        return LOAD_ACQUIRE(c.pin)
-    else:
-        return c.pins[c.vcpu]
-
-
 @cython.cfunc
 @cython.inline
 @cython.nogil
@@ -387,11 +394,11 @@ def step(c):
         if b == 0:
             before = mmu.host_time() if c.timed else 0
             c.count_blocks += 1
-            b = codecache.build(c, eip)
+            b = blocks.build(c, eip)
             if c.timed:
                 c.time_decoding += mmu.host_time() - before
         if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
-            b = codecache.single(c, eip)
+            b = blocks.single(c, eip)
         if b == 0:
             return
     if b > 0:
@@ -1215,7 +1222,7 @@ def execute(c, j, end):
                 leave_block(c, start, j, end)
                 if j < end:
                     return
-        if c.special or (c.on_interrupt and intr_level(c)):
+        if c.special or (c.on_interrupt and pending.intr_level(c)):
             return
         from_eip = c.block_eip
         block = find(c, c.eip, c.current)

@@ -82,7 +82,7 @@ def run(c):
     c.info.nmi_unblocking = 0
     c.count_exits += 1
     while True:
-        if c.special or c.icount >= c.stop_at or (c.on_interrupt and execute.intr_level(c)):
+        if c.special or c.icount >= c.stop_at or (c.on_interrupt and pending.intr_level(c)):
             if pending.attend(c) or step_watched(c):
                 return
         else:

@@ -733,6 +733,11 @@ def pop(c, size):
     return value
 
 
+def peek(c, n, size):
+    """The stack item `n` bytes above the top."""
+    return read(c, SS, (c.regs[RSP] + n) & c.sp_mask, size)
+
+
 # Code
 
 

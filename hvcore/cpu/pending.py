@@ -3,10 +3,10 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import events, execute, system
+    from cython.cimports.hvcore.cpu import events, system
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import events, execute, system
+    from hvcore.cpu import events, system
     from hvcore.cpu.constants import *
 
 # ExitKind
@@ -18,6 +18,14 @@ EXIT_HLT = cython.declare(u32, 4)
 EXIT_EXCEPTION = cython.declare(u32, 10)
 EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
 EXIT_NMI = cython.declare(u32, 27)
+
+
+def intr_level(c):
+    """The INTR pin."""
+    if cython.compiled:
+        return LOAD_ACQUIRE(c.pin)
+    else:
+        return c.pins[c.vcpu]
 
 
 def start_shadow(c, which):
@@ -141,7 +149,7 @@ def attend(c):
         return 1
     if (
         c.on_interrupt
-        and execute.intr_level(c)
+        and intr_level(c)
         and not (c.on_interrupt_if and (c.shadow & (SHADOW_STI | SHADOW_MOV_SS) or not c.flags & F_IF))
     ):
         c.info.kind = EXIT_EXTERNAL_INTERRUPT

@@ -14,14 +14,14 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.fp import x87_registers
-    from cython.cimports.hvcore.cpu.jit import arena, listing
+    from cython.cimports.hvcore.cpu.jit import listing, translate
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import x87_registers
-    from hvcore.cpu.jit import arena, listing
+    from hvcore.cpu.jit import listing, translate
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000
@@ -138,7 +138,7 @@ class Processor(State):
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
         self.taken_ports = self.taken_msrs = None
-        arena.allow(self)
+        translate.enable(self)
         self.blocks_used = 1
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
@@ -415,7 +415,7 @@ class Processor(State):
             at = self.slots[slot].read + physical - self.slots[slot].first
             for i in range(1, self.blocks_used):
                 if self.blocks[i].valid and self.blocks[i].at == at and self.blocks[i].native:
-                    found.append(listing.host_code(self, i))
+                    found += [listing.host_code(self, i)]
         return found
 
     @property

@@ -22,7 +22,7 @@ from hvcore.cpu import uncompiled
 from hvcore.cpu.exitinfo import ExitInfo
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.jit.arena import ARENA, unmap_code
+    from cython.cimports.hvcore.cpu.jit.host import ARENA, unmap_code
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.stdlib import calloc, free
 else:

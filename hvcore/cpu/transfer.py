@@ -233,11 +233,6 @@ def return_descriptor(c, selector):
     return raw
 
 
-def peek(c, n, size):
-    """The stack item `n` bytes above the top."""
-    return mmu.read(c, SS, (c.regs[RSP] + n) & c.sp_mask, size)
-
-
 def far_return(c, size, release):
     """RETF, releasing `release` bytes of parameters."""
     n: u64 = 1 << size
@@ -246,10 +241,10 @@ def far_return(c, size, release):
     raw: u64
     sp: u64
     selector_ss: u32
-    target = peek(c, 0, size)
+    target = mmu.peek(c, 0, size)
     if c.fault:
         return
-    selector = peek(c, n, size) & 0xFFFF
+    selector = mmu.peek(c, n, size) & 0xFFFF
     if c.fault:
         return
     if not c.protected:
@@ -267,10 +262,10 @@ def far_return(c, size, release):
         if enter_code(c, selector, raw, target, c.cpl):
             mmu.set_sp(c, c.regs[RSP] + 2 * n + release)
         return
-    sp = peek(c, 2 * n + release, size)
+    sp = mmu.peek(c, 2 * n + release, size)
     if c.fault:
         return
-    selector_ss = peek(c, 3 * n + release, size) & 0xFFFF
+    selector_ss = mmu.peek(c, 3 * n + release, size) & 0xFFFF
     if c.fault:
         return
     return_outer(c, size, selector, raw, target, selector_ss, sp + release)
@@ -314,13 +309,13 @@ def interrupt_return(c, size):
         if not c.fault:
             tasks.begin(c, selector, TASK_IRET, 0, 0, 0)
         return
-    target = peek(c, 0, size)
+    target = mmu.peek(c, 0, size)
     if c.fault:
         return
-    selector = peek(c, n, size) & 0xFFFF
+    selector = mmu.peek(c, n, size) & 0xFFFF
     if c.fault:
         return
-    value = peek(c, 2 * n, size)
+    value = mmu.peek(c, 2 * n, size)
     if c.fault:
         return
     if not c.protected:
@@ -343,10 +338,10 @@ def interrupt_return(c, size):
             mmu.set_sp(c, c.regs[RSP] + 3 * n)
             return_flags(c, value, size, old_cpl)
         return
-    sp = peek(c, 3 * n, size)
+    sp = mmu.peek(c, 3 * n, size)
     if c.fault:
         return
-    selector_ss = peek(c, 4 * n, size) & 0xFFFF
+    selector_ss = mmu.peek(c, 4 * n, size) & 0xFFFF
     if c.fault:
         return
     return_outer(c, size, selector, raw, target, selector_ss, sp)

@@ -1,38 +1,6 @@
 from hvcore.cpu.state cimport State, s64, u8, u32, u64
 
-cdef extern from *:
-    """
-    #include <sys/mman.h>
-    #include <stddef.h>
-
-    /* Memory that may be written and executed; NULL where the system allows none. */
-    static inline unsigned char *map_code(size_t size) {
-        void *p = mmap(NULL, size, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return p == MAP_FAILED ? NULL : (unsigned char *)p;
-    }
-
-    static inline void unmap_code(unsigned char *code, size_t size) {
-        if (code)
-            munmap(code, size);
-    }
-
-    static inline unsigned long long enter_code(void *enter, void *c, void *code) {
-        return ((unsigned long long (*)(void *, void *))enter)(c, code);
-    }
-
-    #if defined(__x86_64__)
-    #define HOST_IS_X86_64 1
-    #else
-    #define HOST_IS_X86_64 0
-    #endif
-    """
-    u8 *map_code(size_t size) noexcept nogil
-    void unmap_code(u8 *code, size_t size) noexcept nogil
-    u64 enter_code(void *enter, void *c, void *code) noexcept nogil
-    const bint HOST_IS_X86_64
-
 cdef enum:
-    ARENA = 0x2000000       # bytes of host code, 32 MiB
     WAY_IN = 16             # where it begins
     ROOM = 0x8000           # that a block may take
     PARTIAL = 1             # what a block returns that did not come to its end
@@ -43,7 +11,8 @@ cdef enum:
     TLB_FETCH = 16
     TLB_ADD = 24
 
-cpdef void allow(State c) except *
+cdef u32 allow(State c) noexcept nogil
+cdef void begin(State c) noexcept nogil
 cdef void way_in(State c) noexcept nogil
 cdef void way_out(State c) noexcept nogil
 cdef u64 enter(State c, u64 at) noexcept nogil

@@ -9,7 +9,7 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit.arena import *
     from cython.cimports.hvcore.cpu.jit.assembler import *
-    from cython.cimports.hvcore.cpu.jit.flags import routines
+    from cython.cimports.hvcore.cpu.jit.host import *
     from cython.cimports.hvcore.cpu.jit.registers import *
     from cython.cimports.hvcore.cpu.state import *
 else:
@@ -20,22 +20,26 @@ else:
 CALLEE_SAVED = cython.declare(u32, 0xF028)  # RBX, RBP, R12 to R15: what System V's calls keep
 
 
-def allow(c) -> None:
-    """Get an arena for host code, if this host gives one, and write the way in and out."""
+def allow(c):
+    """Get an arena for host code, and write the way in and out; 0 if this host gives none."""
     if cython.compiled:
         if not HOST_IS_X86_64:
-            return
+            return 0
         c.code = map_code(ARENA)
         if not c.code:
-            return
+            return 0
         c.code_used = WAY_IN
         way_in(c)
         way_out(c)
-        routines(c)
-        c.code_start = c.code_used
-        linked_entry(c, 0, 0)
-        c.code_used = c.code_start
-        c.translate_after = 16
+        return 1
+    return 0
+
+
+def begin(c):
+    """Blocks are put behind what there is now, the routines that all of them use."""
+    c.code_start = c.code_used
+    linked_entry(c, 0, 0)
+    c.code_used = c.code_start
 
 
 def way_in(c):

@@ -14,7 +14,10 @@ else:
 
 
 def host_code(c, block):
-    """Where the host code of a block lies, and its bytes, from its linked entry on; behind it may lie links of others."""
+    """Where the host code of a block lies, and its bytes, from its linked entry on.
+
+    Behind it may lie what `arena.link` put there later.
+    """
     i: u32
     end: u32
     begin: u32

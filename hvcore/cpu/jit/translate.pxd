@@ -1,5 +1,6 @@
 from hvcore.cpu.state cimport Op, State, s64, u32
 
+cpdef void enable(State c) except *
 cdef u32 interpret(State c, u32 j) noexcept nogil
 cdef u32 traits(Op *o) noexcept nogil
 cdef void translate(State c, s64 block) noexcept nogil

@@ -24,9 +24,11 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
+    from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.jit.arena import *
     from cython.cimports.hvcore.cpu.jit.assembler import *
     from cython.cimports.hvcore.cpu.jit.flags import *
+    from cython.cimports.hvcore.cpu.jit.host import *
     from cython.cimports.hvcore.cpu.jit.memory import *
     from cython.cimports.hvcore.cpu.jit.registers import *
     from cython.cimports.hvcore.cpu.jit.translate import *
@@ -34,6 +36,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
+    from hvcore.cpu.jit import arena
 
 SETS = cython.declare(u32, 1)  # all status flags
 READS = cython.declare(u32, 2)
@@ -165,6 +168,14 @@ def traits(o):
     elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
         return READS
     return READS | EXITS | CALLS
+
+
+def enable(c) -> None:
+    """Translate from now on, if this host can execute what is made."""
+    if arena.allow(c):
+        routines(c)
+        arena.begin(c)
+        c.translate_after = 16
 
 
 def translate(c, block):
