@@ -2,8 +2,8 @@
 
 A block is at most MAX_BLOCK_OPS operations, ends with the first instruction that may go elsewhere, and never
 leaves its page (`blocks` makes them). It is known by the host offset of its first byte and by the mode it was
-decoded in; host offsets are the same through every mapping, so code seen at two addresses is one block, and a write through
-either finds it. `page_code` has a bit for every 64 bytes of a page that hold decoded code, so that data
+decoded in; host offsets are the same through every mapping, so code seen at two addresses is one block, and a write
+through either finds it. `page_code` has a bit for every 64 bytes of a page that hold decoded code, so that data
 beside code does not cost blocks.
 
 Block 0 is never used: 0 means none.

@@ -28,7 +28,6 @@ if cython.compiled:
     )
     from cython.cimports.hvcore.cpu.fp import sse, x87, x87_environment
     from cython.cimports.hvcore.cpu.jit import arena, translate
-    from cython.cimports.hvcore.cpu.jit.arena import PARTIAL
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
@@ -52,7 +51,6 @@ else:
     from hvcore.cpu.state import State
 
     Op = object
-    PARTIAL = 1  # and no block is ever translated
 
 # The hit path of memory, inline
 
@@ -1208,7 +1206,7 @@ def execute(c, j, end):
     while True:
         if c.blocks[block].native and end - start == c.blocks[block].count:
             left = arena.enter(c, c.blocks[block].native)
-            if left == PARTIAL:
+            if left == arena.PARTIAL:
                 start = c.blocks[c.current].ops
                 leave_block(c, start, start + c.native_done, start + c.blocks[c.current].count)
                 return

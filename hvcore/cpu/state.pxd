@@ -67,6 +67,33 @@ cdef enum:
     CC_SHIFT = 8
 
 cdef enum:
+    ALU_ADD = 0         # `sub` of the kinds ALU_RR to ALU_MI, and the extension in the host's opcodes 81 and 83
+    ALU_OR = 1
+    ALU_ADC = 2
+    ALU_SBB = 3
+    ALU_AND = 4
+    ALU_SUB = 5
+    ALU_XOR = 6
+    ALU_CMP = 7
+    ALU_TEST = 8
+
+cdef enum:
+    ROL = 0             # `sub` of the kinds SHIFT_RI to SHIFT_MC
+    ROR = 1
+    RCL = 2
+    RCR = 3
+    SHL = 4
+    SHR = 5
+    SAL = 6             # a second encoding of SHL
+    SAR = 7
+
+cdef enum:
+    MULTIPLY = 4        # `sub` of the kinds MUL_R and MUL_M
+    MULTIPLY_SIGNED = 5
+    DIVIDE = 6
+    DIVIDE_SIGNED = 7
+
+cdef enum:
     F_CF = 0x1
     F_PF = 0x4
     F_AF = 0x10
@@ -296,23 +323,24 @@ cdef struct Block:
     u32 runs            # so far, until it is translated
     u32 native          # where its host code begins in the arena; 0: it has none
 
-cdef struct Stub:       # what the way of an access through the TLB leads to when it does not hit
-    u32 kind
-    u32 site
-    u32 limit_site      # of the segment's check, 0 if it has none
-    u32 resume
-    u32 op
-    u32 seg
-    u32 size
-    u32 value
-    u32 reg
-    u64 imm
-
 cdef struct Jump:       # where an indirect jump led the last time
     u64 eip
     u64 add             # from there to the host offset
     u64 entry           # the host code
     u64 unused          # a power of two is quicker to find
+
+# The host code (jit/arena.py).
+cdef struct Arena:
+    u8 *code
+    u32 used            # bytes so far
+    u32 start           # where blocks begin, behind the routines that all of them use:
+    u32 leave           # the way out,
+    u32 leave_stored    # the same after a call,
+    u32 store           # the general registers are stored in the record
+    u32 load            # and loaded again,
+    u32 carry           # CF comes to `cc_cf`,
+    u32 status          # or all status flags to the host's
+    u32 linked          # bytes of a block's linked entry
 
 cdef class State:
     # what host code wants most: it reaches the first 256 bytes with the shortest instructions
@@ -477,26 +505,11 @@ cdef class State:
     cdef u32 gone               # the last operation went elsewhere
     # host code (jit/translate.py)
     cdef public u32 translate_after     # runs of a block; 0: translate nothing
-    cdef u8 *code
-    cdef u32 code_used
-    cdef u32 code_start         # behind the way in and out
-    cdef u32 code_leave         # the way out,
-    cdef u32 code_leave_stored  # the same after a call, and routines that have
-    cdef u32 code_store         # the general registers stored in the record
-    cdef u32 code_load          # and loaded again,
-    cdef u32 code_carry         # CF in cc_cf,
-    cdef u32 code_status        # or all status flags in the host's
-    cdef u32 linked             # bytes of a block's linked entry
+    cdef Arena arena
     cdef u32 native_done        # operations that a block did which did not come to its end
     cdef u64 native_off         # of an operand that is being modified, in its segment
     cdef u64[2] native_kept     # across a call
-    cdef Stub[160] stubs
-    cdef u32 stubs_used
     cdef Jump[1024] jumps
-    cdef u32 known              # while translating: the `cc_op` and size of the flags, and which the host has
-    cdef u32 known_size
-    cdef u32 host_flags
-    cdef u32 carry_stands       # and whether CF is in cc_cf
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied

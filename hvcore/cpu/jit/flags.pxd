@@ -1,3 +1,4 @@
+from hvcore.cpu.jit.translation cimport Translation
 from hvcore.cpu.state cimport Op, State, u32, u64
 
 cdef enum:
@@ -13,27 +14,26 @@ cdef enum:
 cdef enum:
     UNKNOWN = 99            # in place of a `cc_op`: whatever the block began with
 
-cdef void routines(State c) noexcept nogil
-cdef void carry_routine(State c) noexcept nogil
-cdef void status_routine(State c) noexcept nogil
-cdef void ask(State c, void *function) noexcept nogil
-cdef void answered(State c) noexcept nogil
-cdef void remember(State c, u32 live, u32 op, u32 size, u32 reg) noexcept nogil
-cdef void keep_carry(State c, u32 live, u32 condition) noexcept nogil
-cdef void keep_operands(State c, u32 live) noexcept nogil
-cdef void sized(State c, u32 op, u32 size, u32 reg, u32 rm) noexcept nogil
-cdef void carry_to_host(State c) noexcept nogil
-cdef u32 prepare(State c, u32 code) noexcept nogil
-cdef void arithmetic(State c, u32 sub, u32 live, u32 size) noexcept nogil
-cdef void arithmetic_in_place(State c, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
-cdef void stand_carry(State c, u32 live) noexcept nogil
-cdef void step(State c, u32 live, u32 down, u32 reg) noexcept nogil
-cdef void shifted(State c, u32 live, u32 op, u32 count, u32 reg) noexcept nogil
-cdef void rotate(State c, Op *o, u32 live) noexcept nogil
-cdef void shift_by_cl(State c, Op *o, u32 live) noexcept nogil
-cdef void count_to_ecx(State c, Op *o) noexcept nogil
-cdef void put_result(State c, Op *o) noexcept nogil
-cdef void call_shift(State c, Op *o) noexcept nogil
-cdef void call_double_shift(State c, Op *o) noexcept nogil
-cdef void multiplied(State c, u32 live, u32 reg, u32 rm) noexcept nogil
-cdef void keep_product_flags(State c, u32 live, u32 reg) noexcept nogil
+cdef void emit_routines(State c) noexcept nogil
+cdef void emit_carry_routine(State c) noexcept nogil
+cdef void emit_status_routine(State c) noexcept nogil
+cdef void emit_ask(State c, void *function) noexcept nogil
+cdef void emit_answered(State c) noexcept nogil
+cdef void emit_remember(State c, Translation *t, u32 live, u32 op, u32 size, u32 reg) noexcept nogil
+cdef void emit_keep_carry(State c, u32 live, u32 condition) noexcept nogil
+cdef void emit_keep_operands(State c, u32 live) noexcept nogil
+cdef void emit_carry_to_host(State c, Translation *t) noexcept nogil
+cdef u32 emit_condition(State c, Translation *t, u32 code) noexcept nogil
+cdef void emit_arithmetic(State c, Translation *t, u32 sub, u32 live, u32 size) noexcept nogil
+cdef void emit_arithmetic_in_place(State c, Translation *t, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
+cdef void emit_stand_carry(State c, Translation *t, u32 live) noexcept nogil
+cdef void emit_step(State c, Translation *t, u32 live, u32 down, u32 reg) noexcept nogil
+cdef void emit_shifted(State c, Translation *t, u32 live, u32 op, u32 count, u32 reg) noexcept nogil
+cdef void emit_rotate(State c, Translation *t, Op *o, u32 live) noexcept nogil
+cdef void emit_shift_by_cl(State c, Translation *t, Op *o, u32 live) noexcept nogil
+cdef void emit_count(State c, Translation *t, Op *o) noexcept nogil
+cdef void emit_put_result(State c, Translation *t, Op *o) noexcept nogil
+cdef void emit_call_shift(State c, Translation *t, Op *o) noexcept nogil
+cdef void emit_call_double_shift(State c, Translation *t, Op *o) noexcept nogil
+cdef void emit_multiplied(State c, Translation *t, u32 live, u32 reg, u32 rm) noexcept nogil
+cdef void emit_keep_product_flags(State c, Translation *t, u32 live, u32 reg) noexcept nogil

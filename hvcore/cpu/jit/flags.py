@@ -7,10 +7,10 @@ leaves alone. As long as the host's own flags say what the guest's do, condition
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import arith, flags
-    from cython.cimports.hvcore.cpu.jit.assembler import *
-    from cython.cimports.hvcore.cpu.jit.flags import *
-    from cython.cimports.hvcore.cpu.jit.registers import *
+    from cython.cimports.hvcore.cpu import arith
+    from cython.cimports.hvcore.cpu import flags as lazy
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit import registers
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
@@ -19,140 +19,130 @@ else:
 STATUS_FLAGS = cython.declare(u32, 0x8D5)  # OF SF ZF AF PF CF
 
 
-def routines(c):
+def emit_routines(c):
     """What a block calls for the flags of another: whose they are shows when it runs. RDX and the host's are lost."""
-    carry_routine(c)
-    status_routine(c)
+    emit_carry_routine(c)
+    emit_status_routine(c)
 
 
-def carry_routine(c):
+def emit_carry_routine(c):
     """Have CF in `cc_cf`."""
     stands: u32
     other: u32
-    c.code_carry = c.code_used
-    with_field(c, X_MOVZX16, 0, HDX, field(c, cython.address(c.cc_op)))
-    with_immediate(c, 7, 0, HDX, CC_INC)
-    stands = jump_if(c, CARRY_CLEAR)  # INC, DEC, SHIFT
-    with_immediate(c, 7, 0, HDX, CC_SUB)
-    other = jump_if(c, NOT_ZERO)
-    load64(c, HDX, field(c, cython.address(c.cc_a)))
-    with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.cc_b)))
-    keep_carry(c, CARRY, CARRY_SET)
-    put8(c, X_RET)
-    bind(c, other)
-    with_immediate(c, 7, 0, HDX, CC_LOGIC)
-    other = jump_if(c, NOT_ZERO)
-    set_field(c, 0, field(c, cython.address(c.cc_cf)), 0)
-    put8(c, X_RET)
-    bind(c, other)
-    ask(c, cython.cast(cython.p_void, flags.carry))
-    with_field(c, X_STORE, 0, HAX, field(c, cython.address(c.cc_cf)))
-    answered(c)
-    bind(c, stands)
-    put8(c, X_RET)
+    c.arena.carry = c.arena.used
+    asm.emit_field(c, asm.MOVZX16, asm.DX, cython.address(c.cc_op))
+    asm.emit_imm(c, ALU_CMP, asm.DX, CC_INC)
+    stands = asm.emit_jump_if(c, asm.CARRY_CLEAR)  # INC, DEC, SHIFT
+    asm.emit_imm(c, ALU_CMP, asm.DX, CC_SUB)
+    other = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_load64(c, asm.DX, cython.address(c.cc_a))
+    asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))
+    emit_keep_carry(c, CARRY, asm.CARRY_SET)
+    asm.emit_return(c)
+    asm.bind(c, other)
+    asm.emit_imm(c, ALU_CMP, asm.DX, CC_LOGIC)
+    other = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_set_field(c, cython.address(c.cc_cf), 0)
+    asm.emit_return(c)
+    asm.bind(c, other)
+    emit_ask(c, cython.cast(cython.p_void, lazy.carry))
+    asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.cc_cf))
+    emit_answered(c)
+    asm.bind(c, stands)
+    asm.emit_return(c)
 
 
-def status_routine(c):
+def emit_status_routine(c):
     """Have the status flags in the host's, where conditions look: all but AF."""
     other: u32
     size: u32
-    c.code_status = c.code_used
-    load(c, HDX, field(c, cython.address(c.cc_op)))  # cc_size lies behind it
+    c.arena.status = c.arena.used
+    asm.emit_load(c, asm.DX, cython.address(c.cc_op))  # cc_size lies behind it
     for size in range(3):
-        with_immediate(c, 7, 0, HDX, CC_SUB | ((2 - size) << 16))
-        other = jump_if(c, NOT_ZERO)
-        load64(c, HDX, field(c, cython.address(c.cc_a)))
+        asm.emit_imm(c, ALU_CMP, asm.DX, CC_SUB | ((2 - size) << 16))
+        other = asm.emit_jump_if(c, asm.NOT_ZERO)
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_a))
         if size == 1:
-            put8(c, 0x66)
-        with_field(c, X_CMP if size < 2 else X_CMP - 1, 0, HDX, field(c, cython.address(c.cc_b)))
-        put8(c, X_RET)
-        bind(c, other)
-        with_immediate(c, 7, 0, HDX, CC_LOGIC | ((2 - size) << 16))
-        other = jump_if(c, NOT_ZERO)
-        load64(c, HDX, field(c, cython.address(c.cc_res)))
-        sized(c, X_TEST, 2 - size, HDX, HDX)
-        put8(c, X_RET)
-        bind(c, other)
-    ask(c, cython.cast(cython.p_void, flags.status))
-    with_immediate(c, 4, 0, HAX, STATUS_FLAGS)
-    put8(c, X_PUSH_AX)
-    put8(c, X_POPF)
-    answered(c)
-    put8(c, X_RET)
+            asm.emit_u8(c, asm.OPERAND_SIZE)
+        asm.emit_field(c, asm.CMP if size < 2 else asm.CMP - 1, asm.DX, cython.address(c.cc_b))
+        asm.emit_return(c)
+        asm.bind(c, other)
+        asm.emit_imm(c, ALU_CMP, asm.DX, CC_LOGIC | ((2 - size) << 16))
+        other = asm.emit_jump_if(c, asm.NOT_ZERO)
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_res))
+        asm.emit_sized(c, asm.TEST, 2 - size, asm.DX, asm.DX)
+        asm.emit_return(c)
+        asm.bind(c, other)
+    emit_ask(c, cython.cast(cython.p_void, lazy.status))
+    asm.emit_imm(c, ALU_AND, asm.AX, STATUS_FLAGS)
+    asm.emit_flags_from_ax(c)
+    emit_answered(c)
+    asm.emit_return(c)
 
 
-def ask(c, function):
+def emit_ask(c, function):
     """Call a function of ours from a routine; RAX and RCX come back with `answered`, which keeps the host's flags."""
-    store64(c, HAX, field(c, cython.address(c.native_kept[0])))
-    store64(c, HCX, field(c, cython.address(c.native_kept[1])))
-    store_registers(c)
-    with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, -8)  # aligned again, behind the return address
-    call_out(c, function)
-    with_memory(c, X_LEA, 1, HSP, HSP, NO_REG, 0, 8)
-    load_registers(c)
+    asm.emit_store64(c, asm.AX, cython.address(c.native_kept[0]))
+    asm.emit_store64(c, asm.CX, cython.address(c.native_kept[1]))
+    registers.emit_store_registers(c)
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, -8)  # aligned again, behind the return address
+    registers.emit_call_out(c, function)
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, 8)
+    registers.emit_load_registers(c)
 
 
-def answered(c):
+def emit_answered(c):
     """And go on."""
-    load64(c, HAX, field(c, cython.address(c.native_kept[0])))
-    load64(c, HCX, field(c, cython.address(c.native_kept[1])))
+    asm.emit_load64(c, asm.AX, cython.address(c.native_kept[0]))
+    asm.emit_load64(c, asm.CX, cython.address(c.native_kept[1]))
 
 
-def remember(c, live, op, size, reg):
+def emit_remember(c, t, live, op, size, reg):
     """The result in `reg`, and the operands stored before, are where the flags come from."""
     if live == ALL:
-        store64(c, reg, field(c, cython.address(c.cc_res)))
-        set_field(c, 0, field(c, cython.address(c.cc_op)), op | (size << 16))  # cc_size lies behind it
-    c.known = op
-    c.known_size = size
-    c.carry_stands = op == CC_INC or op == CC_DEC or op == CC_SHIFT or live == CARRY
+        asm.emit_store64(c, reg, cython.address(c.cc_res))
+        asm.emit_set_field(c, cython.address(c.cc_op), op | (size << 16))  # cc_size lies behind it
+    t.known = op
+    t.known_size = size
+    t.carry_stands = op == CC_INC or op == CC_DEC or op == CC_SHIFT or live == CARRY
 
 
-def keep_carry(c, live, condition):
+def emit_keep_carry(c, live, condition):
     """CF, or OF where a multiplication says both with it, is the host's `condition` now; where only it is wanted."""
     if live == CARRY:
-        with_field(c, X_SETCC + condition, 0, 0, field(c, cython.address(c.cc_cf)))  # whose other bytes are 0
+        asm.emit_field(c, asm.SETCC + condition, 0, cython.address(c.cc_cf))  # whose other bytes are 0
 
 
-def keep_operands(c, live):
+def emit_keep_operands(c, live):
     """EAX and ECX are the operands that the flags come from."""
     if live == ALL:
-        store64(c, HAX, field(c, cython.address(c.cc_a)))
-        store64(c, HCX, field(c, cython.address(c.cc_b)))
+        asm.emit_store64(c, asm.AX, cython.address(c.cc_a))
+        asm.emit_store64(c, asm.CX, cython.address(c.cc_b))
 
 
-def sized(c, op, size, reg, rm):
-    """An instruction on two registers of 8, 16 or 32 bits; `op` is its 32-bit form."""
-    if size == 1:
-        put8(c, 0x66)
-    with_register(c, op if size else op - 1, 0, reg, rm)
-
-
-def carry_to_host(c):
+def emit_carry_to_host(c, t):
     """Have CF in the host's; EDX is lost, EAX and ECX are kept."""
-    if c.host_flags & HOST_CF:
+    if t.host_flags & HOST_CF:
         return
-    if c.carry_stands:
-        with_field(
-            c, X_MOVZX8, 0, HDX, field(c, cython.address(c.cc_cf))
-        )  # a byte: it may just have been stored
-        shift(c, 5, 0, HDX, 1)  # SHR: what was bit 0 is CF
-    elif c.known == CC_SUB:
-        load64(c, HDX, field(c, cython.address(c.cc_a)))
-        with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.cc_b)))
-    elif c.known == CC_ADD:
-        load64(c, HDX, field(c, cython.address(c.cc_res)))
-        with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.cc_a)))
-    elif c.known == CC_LOGIC:
-        put8(c, 0xF8)  # CLC
+    if t.carry_stands:
+        asm.emit_field(c, asm.MOVZX8, asm.DX, cython.address(c.cc_cf))  # a byte: it may just have been stored
+        asm.emit_shift(c, SHR, asm.DX, 1)  # SHR: what was bit 0 is CF
+    elif t.known == CC_SUB:
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_a))
+        asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))
+    elif t.known == CC_ADD:
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_res))
+        asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_a))
+    elif t.known == CC_LOGIC:
+        asm.emit_clear_carry(c)
     else:
-        call_near(c, c.code_carry)
-        c.carry_stands = 1
-        carry_to_host(c)
-    c.host_flags = HOST_CF
+        asm.emit_call_near(c, c.arena.carry)
+        t.carry_stands = 1
+        emit_carry_to_host(c, t)
+    t.host_flags = HOST_CF
 
 
-def prepare(c, code):
+def emit_condition(c, t, code):
     """Make condition `code` one of the host's, and return which."""
     k: u32 = code >> 1
     need: u32 = HOST_ZF
@@ -164,238 +154,239 @@ def prepare(c, code):
         need = HOST_CF | HOST_ZF
     elif k >= 6:
         need = HOST_ZF | HOST_OF
-    if need & c.host_flags == need:
+    if need & t.host_flags == need:
         return code
-    if c.known == CC_SUB or c.known == CC_ADD:
-        load64(c, HAX, field(c, cython.address(c.cc_a)))
-        load64(c, HCX, field(c, cython.address(c.cc_b)))
-        sized(c, X_CMP if c.known == CC_SUB else X_ADD, c.known_size, HAX, HCX)
-        c.host_flags = HOST_ALL
-    elif c.known == CC_LOGIC or (need == HOST_ZF and c.known != UNKNOWN and c.known != CC_FLAGS):
-        load64(c, HAX, field(c, cython.address(c.cc_res)))
-        sized(c, X_TEST, c.known_size, HAX, HAX)
-        c.host_flags = HOST_ALL if c.known == CC_LOGIC else HOST_ZF
+    if t.known == CC_SUB or t.known == CC_ADD:
+        asm.emit_load64(c, asm.AX, cython.address(c.cc_a))
+        asm.emit_load64(c, asm.CX, cython.address(c.cc_b))
+        asm.emit_sized(c, asm.CMP if t.known == CC_SUB else asm.ADD, t.known_size, asm.AX, asm.CX)
+        t.host_flags = HOST_ALL
+    elif t.known == CC_LOGIC or (need == HOST_ZF and t.known != UNKNOWN and t.known != CC_FLAGS):
+        asm.emit_load64(c, asm.AX, cython.address(c.cc_res))
+        asm.emit_sized(c, asm.TEST, t.known_size, asm.AX, asm.AX)
+        t.host_flags = HOST_ALL if t.known == CC_LOGIC else HOST_ZF
     else:
-        call_near(c, c.code_status)
-        c.host_flags = HOST_ALL
+        asm.emit_call_near(c, c.arena.status)
+        t.host_flags = HOST_ALL
     return code
 
 
-def arithmetic(c, sub, live, size):
+def emit_arithmetic(c, t, sub, live, size):
     """EAX = EAX op ECX, with its flags; all of ADD OR ADC SBB AND SUB XOR CMP TEST (0 to 8)."""
     op: u32 = CC_LOGIC
-    if sub == 2 or sub == 3:
-        carry_to_host(c)
-        keep_operands(c, live)
-        sized(c, X_ADC if sub == 2 else X_SBB, size, HAX, HCX)
-        op = CC_ADC if sub == 2 else CC_SBB
-    elif sub == 0:
-        keep_operands(c, live)
-        sized(c, X_ADD, size, HAX, HCX)
+    if sub == ALU_ADC or sub == ALU_SBB:
+        emit_carry_to_host(c, t)
+        emit_keep_operands(c, live)
+        asm.emit_sized(c, asm.ADC if sub == ALU_ADC else asm.SBB, size, asm.AX, asm.CX)
+        op = CC_ADC if sub == ALU_ADC else CC_SBB
+    elif sub == ALU_ADD:
+        emit_keep_operands(c, live)
+        asm.emit_sized(c, asm.ADD, size, asm.AX, asm.CX)
         op = CC_ADD
-    elif sub == 5 or sub == 7:
-        keep_operands(c, live)
-        sized(c, X_SUB, size, HAX, HCX)
+    elif sub == ALU_SUB or sub == ALU_CMP:
+        emit_keep_operands(c, live)
+        asm.emit_sized(c, asm.SUB, size, asm.AX, asm.CX)
         op = CC_SUB
-    elif sub == 1:
-        sized(c, X_OR, size, HAX, HCX)
-    elif sub == 6:
-        sized(c, X_XOR, size, HAX, HCX)
+    elif sub == ALU_OR:
+        asm.emit_sized(c, asm.OR, size, asm.AX, asm.CX)
+    elif sub == ALU_XOR:
+        asm.emit_sized(c, asm.XOR, size, asm.AX, asm.CX)
     else:
-        sized(c, X_AND, size, HAX, HCX)
-    c.host_flags = HOST_ALL
-    keep_carry(c, live, CARRY_SET)
+        asm.emit_sized(c, asm.AND, size, asm.AX, asm.CX)
+    t.host_flags = HOST_ALL
+    emit_keep_carry(c, live, asm.CARRY_SET)
     if live == ALL and size == 0:
-        with_register(c, X_MOVZX8, 0, HAX, HAX)
+        asm.emit_reg(c, asm.MOVZX8, asm.AX, asm.AX)
     elif live == ALL and size == 1:
-        with_register(c, X_MOVZX16, 0, HAX, HAX)
-    remember(c, live, op, size, HAX)
+        asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)
+    emit_remember(c, t, live, op, size, asm.AX)
 
 
-def arithmetic_in_place(c, o, sub, live, immediate):
+def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
     """The same of 32 bits where both operands are at home, or the second is an immediate; not ADC and SBB."""
     op: u32 = CC_LOGIC
-    code: u32 = X_AND
-    reg: u32 = home(o.reg)
-    rm: u32 = HCX
-    writes: u32 = sub < 7
+    code: u32 = asm.AND
+    reg: u32 = registers.home(o.reg)
+    rm: u32 = asm.CX
+    writes: u32 = sub < ALU_CMP
     if not immediate:
-        rm = home(o.rm)
-    elif live == ALL or sub >= 8:
-        constant(c, HCX, o.imm & M32)
+        rm = registers.home(o.rm)
+    elif live == ALL or sub >= ALU_TEST:
+        asm.emit_constant(c, asm.CX, o.imm & M32)
         immediate = 0
-    if sub == 0:
+    if sub == ALU_ADD:
         op = CC_ADD
-        code = X_ADD
-    elif sub == 5 or sub == 7:
+        code = asm.ADD
+    elif sub == ALU_SUB or sub == ALU_CMP:
         op = CC_SUB
-        code = X_SUB
-    elif sub == 1:
-        code = X_OR
-    elif sub == 6:
-        code = X_XOR
+        code = asm.SUB
+    elif sub == ALU_OR:
+        code = asm.OR
+    elif sub == ALU_XOR:
+        code = asm.XOR
     if live == ALL:
         if op != CC_LOGIC:
-            store64(c, reg, field(c, cython.address(c.cc_a)))
-            store64(c, rm, field(c, cython.address(c.cc_b)))
-        if not writes and not (sub == 8 and reg == rm):  # the result is wanted, but not in the register
-            with_register(c, X_STORE, 0, reg, HAX)
-            reg = HAX
-        with_register(c, X_TEST if sub == 8 and reg == rm else code, 0, reg, rm)
+            asm.emit_store64(c, reg, cython.address(c.cc_a))
+            asm.emit_store64(c, rm, cython.address(c.cc_b))
+        if not writes and not (
+            sub == ALU_TEST and reg == rm
+        ):  # the result is wanted, but not in the register
+            asm.emit_move(c, asm.AX, reg)
+            reg = asm.AX
+        asm.emit_reg(c, asm.TEST if sub == ALU_TEST and reg == rm else code, reg, rm)
     elif not writes:
         if immediate:
-            with_immediate(c, 7, 0, reg, o.imm & M32)
+            asm.emit_imm(c, ALU_CMP, reg, o.imm & M32)
         else:
-            with_register(c, X_CMP if sub == 7 else X_TEST, 0, reg, rm)
+            asm.emit_reg(c, asm.CMP if sub == ALU_CMP else asm.TEST, reg, rm)
     elif immediate:
-        with_immediate(c, sub, 0, reg, o.imm & M32)
+        asm.emit_imm(c, sub, reg, o.imm & M32)
     else:
-        with_register(c, code, 0, reg, rm)
-    c.host_flags = HOST_ALL
-    keep_carry(c, live, CARRY_SET)
-    remember(c, live, op, 2, reg)
+        asm.emit_reg(c, code, reg, rm)
+    t.host_flags = HOST_ALL
+    emit_keep_carry(c, live, asm.CARRY_SET)
+    emit_remember(c, t, live, op, 2, reg)
 
 
-def stand_carry(c, live):
+def emit_stand_carry(c, t, live):
     """Have CF in `cc_cf`, where INC and DEC leave it."""
-    if live and not c.carry_stands and c.known == UNKNOWN and not c.host_flags & HOST_CF:
-        call_near(c, c.code_carry)
-        c.carry_stands = 1
-    elif live and not c.carry_stands:
-        carry_to_host(c)
-        keep_carry(c, CARRY, CARRY_SET)
-        c.carry_stands = 1
+    if live and not t.carry_stands and t.known == UNKNOWN and not t.host_flags & HOST_CF:
+        asm.emit_call_near(c, c.arena.carry)
+        t.carry_stands = 1
+    elif live and not t.carry_stands:
+        emit_carry_to_host(c, t)
+        emit_keep_carry(c, CARRY, asm.CARRY_SET)
+        t.carry_stands = 1
 
 
-def step(c, live, down, reg):
+def emit_step(c, t, live, down, reg):
     """`reg` +- 1 with the flags of INC and DEC, which leave CF alone."""
-    with_immediate(c, 5 if down else 0, 0, reg, 1)
-    c.host_flags = HOST_ZF | HOST_OF
+    asm.emit_imm(c, 5 if down else 0, reg, 1)
+    t.host_flags = HOST_ZF | HOST_OF
     if live:
-        remember(c, live, CC_DEC if down else CC_INC, 2, reg)
+        emit_remember(c, t, live, CC_DEC if down else CC_INC, 2, reg)
 
 
-def shifted(c, live, op, count, reg):
+def emit_shifted(c, t, live, op, count, reg):
     """`reg` shifted by a constant: SHL SHR SAR (4, 5, 7), with flags as `flags.shift` defines them."""
     if live == ALL:
-        with_register(c, X_STORE, 0, reg, HDX)
-    shift(c, op, 0, reg, count)
-    c.host_flags = HOST_CF | HOST_ZF
-    keep_carry(c, live, CARRY_SET)
+        asm.emit_move(c, asm.DX, reg)
+    asm.emit_shift(c, op, reg, count)
+    t.host_flags = HOST_CF | HOST_ZF
+    emit_keep_carry(c, live, asm.CARRY_SET)
     if live == ALL:
-        keep_carry(c, CARRY, CARRY_SET)
+        emit_keep_carry(c, CARRY, asm.CARRY_SET)
         if op == 4:  # OF is the result's sign against CF
-            with_register(c, 0x192, 0, 0, HCX)  # SETB CL
-            with_register(c, X_MOVZX8, 0, HCX, HCX)
-            with_register(c, X_STORE, 0, reg, HDX)
-            shift(c, 5, 0, HDX, 31)
-            with_register(c, X_XOR, 0, HDX, HCX)
+            asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
+            asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
+            asm.emit_move(c, asm.DX, reg)
+            asm.emit_shift(c, SHR, asm.DX, 31)
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)
         elif op == 5 and count == 1:  # the operand's sign
-            shift(c, 5, 0, HDX, 31)
+            asm.emit_shift(c, SHR, asm.DX, 31)
         else:
-            with_register(c, X_XOR, 0, HDX, HDX)
-        store64(c, HDX, field(c, cython.address(c.cc_a)))
-        c.host_flags = 0
-    remember(c, live, CC_SHIFT, 2, reg)
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)
+        asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
+        t.host_flags = 0
+    emit_remember(c, t, live, CC_SHIFT, 2, reg)
 
 
-def rotate(c, o, live):
+def emit_rotate(c, t, o, live):
     """ROL and ROR of a 32-bit register by a constant; where nobody asks for CF and OF, by the host alone."""
     if live:
-        call_shift(c, o)
+        emit_call_shift(c, t, o)
         return
-    get(c, o.reg, HAX)
-    shift(c, 1 if o.kind == ROR32_I else 0, 0, HAX, o.imm & 31)
-    put(c, o.reg, HAX)
-    c.host_flags = 0
+    registers.emit_get(c, o.reg, asm.AX)
+    asm.emit_shift(c, 1 if o.kind == ROR32_I else 0, asm.AX, o.imm & 31)
+    registers.emit_put(c, o.reg, asm.AX)
+    t.host_flags = 0
 
 
-def shift_by_cl(c, o, live):
+def emit_shift_by_cl(c, t, o, live):
     """SHL SHR SAR of a 32-bit register by CL; a count of 0 does nothing, to the flags either."""
     none: u32
-    get(c, RCX, HCX)
-    with_immediate(c, 4, 0, HCX, 31)
-    none = jump_if(c, ZERO)
-    get(c, o.reg, HAX)
-    opcode(c, 0xD3, 0, 0, 0, 0)
-    put8(c, 0xC0 | (o.sub << 3) | HAX)
+    registers.emit_get(c, RCX, asm.CX)
+    asm.emit_imm(c, ALU_AND, asm.CX, 31)
+    none = asm.emit_jump_if(c, asm.ZERO)
+    registers.emit_get(c, o.reg, asm.AX)
+    asm.emit_shift_by_cl(c, o.sub, asm.AX)
     if live:
-        with_register(c, 0x192, 0, 0, HCX)  # SETB CL
-        with_register(c, X_MOVZX8, 0, HCX, HCX)
-        with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
-        with_register(c, X_STORE, 0, HAX, HDX)
-        if o.sub == 5:  # OF is what was bit 31 before the last step
-            shift(c, 5, 0, HDX, 30)
-        elif o.sub == 7:
-            with_register(c, X_XOR, 0, HDX, HDX)
+        asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
+        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
+        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))
+        asm.emit_move(c, asm.DX, asm.AX)
+        if o.sub == SHR:  # OF is what was bit 31 before the last step
+            asm.emit_shift(c, SHR, asm.DX, 30)
+        elif o.sub == SAR:
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)
         else:
-            shift(c, 5, 0, HDX, 31)
-            with_register(c, X_XOR, 0, HDX, HCX)
-        store64(c, HDX, field(c, cython.address(c.cc_a)))
-        remember(c, ALL, CC_SHIFT, 2, HAX)
-    put(c, o.reg, HAX)
-    bind(c, none)
-    c.known = UNKNOWN
-    c.carry_stands = 0
-    c.host_flags = 0
+            asm.emit_shift(c, SHR, asm.DX, 31)
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)
+        asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
+        emit_remember(c, t, ALL, CC_SHIFT, 2, asm.AX)
+    registers.emit_put(c, o.reg, asm.AX)
+    asm.bind(c, none)
+    t.known = UNKNOWN
+    t.carry_stands = 0
+    t.host_flags = 0
 
 
-def count_to_ecx(c, o):
+def emit_count(c, t, o):
     """ECX = the count of a shift, a constant or CL."""
     if o.kind == SHIFT_RC or o.kind == SHLD_RC or o.kind == SHRD_RC:
-        get_byte(c, RCX, 0, HCX)
+        registers.emit_get_byte(c, t, RCX, 0, asm.CX)
     else:
-        constant(c, HCX, o.imm & 0xFF)
+        asm.emit_constant(c, asm.CX, o.imm & 0xFF)
 
 
-def put_result(c, o):
+def emit_put_result(c, t, o):
     """The register of `o`, of its size, = EAX."""
-    put_sized(c, o, o.reg, o.rsh)
-    c.known = UNKNOWN
-    c.carry_stands = 0
-    c.host_flags = 0
+    registers.emit_put_sized(c, o, o.reg, o.rsh)
+    t.known = UNKNOWN
+    t.carry_stands = 0
+    t.host_flags = 0
 
 
-def call_shift(c, o):
+def emit_call_shift(c, t, o):
     """Shifts and rotations that are too rare for code of their own."""
-    count_to_ecx(c, o)
-    get_sized(c, o, o.reg, o.rsh, HDX)
-    store_registers(c)
-    constant(c, HSI, o.sub)
-    constant(c, H8, o.size)
-    call_out(c, cython.cast(cython.p_void, flags.shift))
-    load_registers(c)
-    put_result(c, o)
+    emit_count(c, t, o)
+    registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.DX)
+    registers.emit_store_registers(c)
+    asm.emit_constant(c, asm.SI, o.sub)
+    asm.emit_constant(c, asm.R8, o.size)
+    registers.emit_call_out(c, cython.cast(cython.p_void, lazy.shift))
+    registers.emit_load_registers(c)
+    emit_put_result(c, t, o)
 
 
-def call_double_shift(c, o):
+def emit_call_double_shift(c, t, o):
     """SHLD and SHRD of registers."""
-    count_to_ecx(c, o)
-    with_register(c, X_STORE, 0, HCX, HAX)
-    get(c, o.reg, HDX)
-    get(c, o.rm, HCX)
-    store_registers(c)
-    with_register(c, X_STORE, 0, HAX, H8)
-    constant(c, HSI, o.kind == SHRD_RI or o.kind == SHRD_RC)
-    constant(c, H8 + 1, 2)
-    call_out(c, cython.cast(cython.p_void, arith.double_shift))
-    load_registers(c)
-    put_result(c, o)
+    emit_count(c, t, o)
+    asm.emit_move(c, asm.AX, asm.CX)
+    registers.emit_get(c, o.reg, asm.DX)
+    registers.emit_get(c, o.rm, asm.CX)
+    registers.emit_store_registers(c)
+    asm.emit_move(c, asm.R8, asm.AX)
+    asm.emit_constant(c, asm.SI, o.kind == SHRD_RI or o.kind == SHRD_RC)
+    asm.emit_constant(c, asm.R9, 2)
+    registers.emit_call_out(c, cython.cast(cython.p_void, arith.double_shift))
+    registers.emit_load_registers(c)
+    emit_put_result(c, t, o)
 
 
-def multiplied(c, live, reg, rm):
+def emit_multiplied(c, t, live, reg, rm):
     """`reg` = `reg` * `rm` as IMUL does it."""
-    with_register(c, X_IMUL, 0, reg, rm)
-    keep_product_flags(c, live, reg)
+    asm.emit_reg(c, asm.IMUL, reg, rm)
+    emit_keep_product_flags(c, t, live, reg)
 
 
-def keep_product_flags(c, live, reg):
+def emit_keep_product_flags(c, t, live, reg):
     """The flags of a multiplication whose low half is in `reg`, as `arith.multiplied` has them."""
-    c.host_flags = 0
-    keep_carry(c, live, OVERFLOW)
+    t.host_flags = 0
+    emit_keep_carry(c, live, asm.OVERFLOW)
     if live == ALL:
-        with_register(c, X_SETCC, 0, 0, HCX)  # SETO CL
-        with_register(c, X_MOVZX8, 0, HCX, HCX)
-        with_field(c, X_STORE, 0, HCX, field(c, cython.address(c.cc_cf)))
-        store64(c, HCX, field(c, cython.address(c.cc_a)))
-    remember(c, live, CC_SHIFT, 2, reg)
+        asm.emit_set(c, asm.OVERFLOW, asm.CX)  # seto cl
+        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
+        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))
+        asm.emit_store64(c, asm.CX, cython.address(c.cc_a))
+    emit_remember(c, t, live, CC_SHIFT, 2, reg)

@@ -7,7 +7,8 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import arith, flags, mmu
-    from cython.cimports.hvcore.cpu.jit import memory, registers, translate
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit import memory, translate
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
@@ -23,26 +24,26 @@ def host_code(c, block):
     begin: u32
     if not cython.compiled or not c.blocks[block].native:
         return 0, b""
-    begin = c.blocks[block].native - c.linked
-    end = c.code_used
+    begin = c.blocks[block].native - c.arena.linked
+    end = c.arena.used
     for i in range(1, c.blocks_used):
         if begin < c.blocks[i].native < end and i != block:
-            end = c.blocks[i].native - c.linked
-    return cython.cast(u64, c.code) + begin, bytes([c.code[at] for at in range(begin, end)])
+            end = c.blocks[i].native - c.arena.linked
+    return cython.cast(u64, c.arena.code) + begin, bytes([c.arena.code[at] for at in range(begin, end)])
 
 
 def places(c):
     """The routines that all blocks use, by their address."""
-    if not cython.compiled or not c.code:
+    if not cython.compiled or not c.arena.code:
         return {}
-    base = cython.cast(u64, c.code)
+    base = cython.cast(u64, c.arena.code)
     return {
-        base + c.code_leave: "leave",
-        base + c.code_leave_stored: "leave_stored",
-        base + c.code_store: "store_registers",
-        base + c.code_load: "load_registers",
-        base + c.code_carry: "carry",
-        base + c.code_status: "status",
+        base + c.arena.leave: "leave",
+        base + c.arena.leave_stored: "leave_stored",
+        base + c.arena.store: "store_registers",
+        base + c.arena.load: "load_registers",
+        base + c.arena.carry: "carry",
+        base + c.arena.status: "status",
     }
 
 
@@ -52,30 +53,30 @@ def fields(c):
         return {}
     i: u32
     found = {
-        registers.field(c, cython.address(c.eip)): "eip",
-        registers.field(c, cython.address(c.flags)): "flags",
-        registers.field(c, cython.address(c.cc_op)): "cc_op",
-        registers.field(c, cython.address(c.cc_cf)): "cc_cf",
-        registers.field(c, cython.address(c.cc_a)): "cc_a",
-        registers.field(c, cython.address(c.cc_b)): "cc_b",
-        registers.field(c, cython.address(c.cc_res)): "cc_res",
-        registers.field(c, cython.address(c.special)): "special",
-        registers.field(c, cython.address(c.on_interrupt)): "on_interrupt",
-        registers.field(c, cython.address(c.pin)): "pin",
-        registers.field(c, cython.address(c.icount)): "icount",
-        registers.field(c, cython.address(c.stop_at)): "stop_at",
-        registers.field(c, cython.address(c.block_eip)): "block_eip",
-        registers.field(c, cython.address(c.current)): "current",
-        registers.field(c, cython.address(c.fault)): "fault",
-        registers.field(c, cython.address(c.native_done)): "native_done",
-        registers.field(c, cython.address(c.native_off)): "native_off",
-        registers.field(c, cython.address(c.jumps[0])): "jumps",
+        asm.field(c, cython.address(c.eip)): "eip",
+        asm.field(c, cython.address(c.flags)): "flags",
+        asm.field(c, cython.address(c.cc_op)): "cc_op",
+        asm.field(c, cython.address(c.cc_cf)): "cc_cf",
+        asm.field(c, cython.address(c.cc_a)): "cc_a",
+        asm.field(c, cython.address(c.cc_b)): "cc_b",
+        asm.field(c, cython.address(c.cc_res)): "cc_res",
+        asm.field(c, cython.address(c.special)): "special",
+        asm.field(c, cython.address(c.on_interrupt)): "on_interrupt",
+        asm.field(c, cython.address(c.pin)): "pin",
+        asm.field(c, cython.address(c.icount)): "icount",
+        asm.field(c, cython.address(c.stop_at)): "stop_at",
+        asm.field(c, cython.address(c.block_eip)): "block_eip",
+        asm.field(c, cython.address(c.current)): "current",
+        asm.field(c, cython.address(c.fault)): "fault",
+        asm.field(c, cython.address(c.native_done)): "native_done",
+        asm.field(c, cython.address(c.native_off)): "native_off",
+        asm.field(c, cython.address(c.jumps[0])): "jumps",
     }
     for i in range(8):
-        found[registers.field(c, cython.address(c.regs[i]))] = f"regs[{i}]"
-        found[registers.field(c, cython.address(c.base[i]))] = f"base[{i}]"
-        found[registers.field(c, cython.address(c.rd_size[i]))] = f"rd_size[{i}]"
-        found[registers.field(c, cython.address(c.wr_size[i]))] = f"wr_size[{i}]"
+        found[asm.field(c, cython.address(c.regs[i]))] = f"regs[{i}]"
+        found[asm.field(c, cython.address(c.base[i]))] = f"base[{i}]"
+        found[asm.field(c, cython.address(c.rd_size[i]))] = f"rd_size[{i}]"
+        found[asm.field(c, cython.address(c.wr_size[i]))] = f"wr_size[{i}]"
     return {int(where) - ((int(where) >> 63) << 64): name for where, name in found.items()}  # signed
 
 

@@ -8,10 +8,9 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu
-    from cython.cimports.hvcore.cpu.jit.arena import *
-    from cython.cimports.hvcore.cpu.jit.assembler import *
-    from cython.cimports.hvcore.cpu.jit.memory import *
-    from cython.cimports.hvcore.cpu.jit.registers import *
+    from cython.cimports.hvcore.cpu.jit import arena, registers
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit.translation import Stub
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
@@ -25,34 +24,34 @@ def store_slowly(c, seg, off, value, size):
     return 0 if c.blocks[c.current].valid else 2
 
 
-def stub(c, kind, j, o):
+def new_stub(c, t, kind, j, o):
     """A new stub, for operation `j`."""
-    s: cython.pointer(Stub) = cython.address(c.stubs[c.stubs_used])
-    c.stubs_used += 1
+    s: cython.pointer(Stub) = cython.address(t.stubs[t.stubs_used])
+    t.stubs_used += 1
     s.kind = kind
     s.op = j
     s.seg = o.seg
     s.size = o.size
     s.limit_site = 0
-    s.reg = HAX
+    s.reg = asm.AX
     s.value = VALUE_REG
     return s
 
 
-def effective_address(c, o):
+def emit_effective_address(c, o):
     """EAX = the offset of the memory operand."""
     base: u32 = NO_REG
     index: u32 = NO_REG
     if o.base != NO_REG:
-        base = home(o.base)
+        base = registers.home(o.base)
     if o.index != NO_REG:
-        index = home(o.index)
+        index = registers.home(o.index)
     if base == NO_REG and index == NO_REG:
-        constant(c, HAX, o.disp & M32)
+        asm.emit_constant(c, asm.AX, o.disp & M32)
     elif index == NO_REG and not o.disp:
-        with_register(c, X_STORE, 0, base, HAX)
+        asm.emit_move(c, asm.AX, base)
     else:
-        with_memory(c, X_LEA, 0, HAX, base, index, o.scale, o.disp & M32)
+        asm.emit_mem(c, asm.LEA, asm.AX, base, index, o.scale, o.disp & M32)
 
 
 def checked(seg):
@@ -60,220 +59,219 @@ def checked(seg):
     return seg >= FS or seg == CS  # which may not be written, and perhaps not be read
 
 
-def look_up(c, s, tag):
+def emit_look_up(c, t, s, tag):
     """RAX = the host offset of the linear address in EAX, by the TLB entry's `tag`; the stub where it misses."""
     n: u32 = 1 << s.size
     if checked(s.seg):
-        with_register(c, X_STORE, 0, HAX, H14)
-        with_memory(c, X_LEA, 1, HDX, HAX, NO_REG, 0, n)
-        if tag == TLB_READ:
-            with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.rd_size[s.seg])))
+        asm.emit_move(c, asm.R14, asm.AX)
+        asm.emit_mem64(c, asm.LEA, asm.DX, asm.AX, NO_REG, 0, n)
+        if tag == arena.TLB_READ:
+            asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.rd_size[s.seg]))
         else:
-            with_field(c, X_CMP, 1, HDX, field(c, cython.address(c.wr_size[s.seg])))
-        s.limit_site = jump_if(c, ABOVE)
-        with_field(c, X_ADD, 1, HAX, field(c, cython.address(c.base[s.seg])))
-    with_register(c, X_STORE, 0, HAX, HCX)
-    shift(c, 5, 0, HCX, 7)
-    with_immediate(c, 4, 0, HCX, TLB_MASK << 5)
-    with_register(c, X_STORE, 1, HAX, HDX)
-    with_memory(c, X_XOR, 1, HDX, H13, HCX, 0, tag)
-    with_immediate(c, 7, 1, HDX, 4096 - n)
-    s.site = jump_if(c, ABOVE)
-    with_memory(c, X_ADD, 1, HAX, H13, HCX, 0, TLB_ADD)
-    c.host_flags = 0
+            asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.wr_size[s.seg]))
+        s.limit_site = asm.emit_jump_if(c, asm.ABOVE)
+        asm.emit_field64(c, asm.ADD, asm.AX, cython.address(c.base[s.seg]))
+    asm.emit_move(c, asm.CX, asm.AX)
+    asm.emit_shift(c, SHR, asm.CX, 7)
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)
+    asm.emit_move64(c, asm.DX, asm.AX)
+    asm.emit_mem64(c, asm.XOR, asm.DX, asm.R13, asm.CX, 0, tag)
+    asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - n)
+    s.site = asm.emit_jump_if(c, asm.ABOVE)
+    asm.emit_mem64(c, asm.ADD, asm.AX, asm.R13, asm.CX, 0, arena.TLB_ADD)
+    t.host_flags = 0
 
 
-def read_host(c, size, reg):
+def emit_read_host(c, size, reg):
     """`reg` = what lies at the host offset RAX."""
     if size == 0:
-        with_memory(c, X_MOVZX8, 0, reg, H12, HAX, 0, 0)
+        asm.emit_mem(c, asm.MOVZX8, reg, asm.R12, asm.AX, 0, 0)
     elif size == 1:
-        with_memory(c, X_MOVZX16, 0, reg, H12, HAX, 0, 0)
+        asm.emit_mem(c, asm.MOVZX16, reg, asm.R12, asm.AX, 0, 0)
     else:
-        with_memory(c, X_LOAD, 0, reg, H12, HAX, 0, 0)
+        asm.emit_mem(c, asm.LOAD, reg, asm.R12, asm.AX, 0, 0)
 
 
-def load_operand(c, j, o, size, reg):
+def emit_load_operand(c, t, j, o, size, reg):
     """`reg` = the memory operand of operation `j`."""
-    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
     s.size = size
     s.reg = reg
-    effective_address(c, o)
-    look_up(c, s, TLB_READ)
-    read_host(c, size, reg)
-    s.resume = c.code_used
+    emit_effective_address(c, o)
+    emit_look_up(c, t, s, arena.TLB_READ)
+    emit_read_host(c, size, reg)
+    s.resume = c.arena.used
 
 
-def value_to(c, s, reg):
+def emit_value(c, s, reg):
     """The value that a store stores, to a host register."""
     if s.value == VALUE_REG:
-        get(c, s.reg, reg)
+        registers.emit_get(c, s.reg, reg)
     elif s.value == VALUE_BYTE:
-        get(c, s.reg, reg)
+        registers.emit_get(c, s.reg, reg)
         if s.imm:
-            shift(c, 5, 0, reg, 8)
-        with_register(c, X_MOVZX8, 0, reg, reg)
+            asm.emit_shift(c, SHR, reg, 8)
+        asm.emit_reg(c, asm.MOVZX8, reg, reg)
     elif s.value == VALUE_IMM:
-        constant(c, reg, s.imm)
+        asm.emit_constant(c, reg, s.imm)
     elif s.value == VALUE_RETURN:
-        load(c, reg, field(c, cython.address(c.block_eip)))
-        with_memory(c, X_LEA, 0, reg, reg, NO_REG, 0, s.imm)
+        asm.emit_load(c, reg, cython.address(c.block_eip))
+        asm.emit_mem(c, asm.LEA, reg, reg, NO_REG, 0, s.imm)
     else:
-        with_register(c, X_STORE, 0, H14, reg)
+        asm.emit_move(c, reg, asm.R14)
 
 
-def write_host(c, s):
+def emit_write_host(c, s):
     """Store the value at the host offset RAX."""
-    reg: u32 = HCX
+    reg: u32 = asm.CX
     if s.value == VALUE_REG or (s.value == VALUE_BYTE and not s.imm):
-        reg = home(s.reg)
+        reg = registers.home(s.reg)
     elif s.value == VALUE_R14:
-        reg = H14
+        reg = asm.R14
     else:
-        value_to(c, s, HCX)
+        emit_value(c, s, asm.CX)
     if s.size == 1:
-        put8(c, 0x66)
-    with_memory(c, X_STORE if s.size else 0x88, 0, reg, H12, HAX, 0, 0)
-    s.resume = c.code_used
+        asm.emit_u8(c, asm.OPERAND_SIZE)
+    asm.emit_mem(c, asm.STORE if s.size else asm.STORE8, reg, asm.R12, asm.AX, 0, 0)
+    s.resume = c.arena.used
 
 
-def store_operand(c, j, o, value, reg, imm):
+def emit_store_operand(c, t, j, o, value, reg, imm):
     """Store to the memory operand of operation `j`."""
-    s: cython.pointer(Stub) = stub(c, STUB_STORE, j, o)
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_STORE, j, o)
     s.value = value
     s.reg = reg
     s.imm = imm
-    effective_address(c, o)
-    look_up(c, s, TLB_WRITE)
-    write_host(c, s)
+    emit_effective_address(c, o)
+    emit_look_up(c, t, s, arena.TLB_WRITE)
+    emit_write_host(c, s)
 
 
-def push(c, j, o, value, reg, imm):
+def emit_push(c, t, j, o, value, reg, imm):
     """Push 32 bits."""
-    s: cython.pointer(Stub) = stub(c, STUB_PUSH, j, o)
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_PUSH, j, o)
     s.value = value
     s.reg = reg
     s.imm = imm
     s.seg = SS
     s.size = 2
-    with_memory(c, X_LEA, 0, HAX, H15, NO_REG, 0, -4)
-    look_up(c, s, TLB_WRITE)
-    write_host(c, s)
-    drop_stack(c, -4)
+    asm.emit_mem(c, asm.LEA, asm.AX, asm.R15, NO_REG, 0, -4)
+    emit_look_up(c, t, s, arena.TLB_WRITE)
+    emit_write_host(c, s)
+    emit_move_stack(c, -4)
 
 
-def load_stack(c, j, o, number):
+def emit_load_stack(c, t, j, o, number):
     """EAX = 32 bits of the stack, at ESP or EBP."""
-    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
     s.seg = SS
     s.size = 2
-    get(c, number, HAX)
-    look_up(c, s, TLB_READ)
-    read_host(c, 2, HAX)
-    s.resume = c.code_used
+    registers.emit_get(c, number, asm.AX)
+    emit_look_up(c, t, s, arena.TLB_READ)
+    emit_read_host(c, 2, asm.AX)
+    s.resume = c.arena.used
 
 
-def load_string(c, j, o, seg, number, reg):
+def emit_load_string(c, t, j, o, seg, number, reg):
     """`reg` = the item of a string instruction that ESI or EDI points at, which then moves on as DF says."""
-    s: cython.pointer(Stub) = stub(c, STUB_LOAD, j, o)
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
     s.seg = seg
     s.reg = reg
-    get(c, number, HAX)
-    look_up(c, s, TLB_READ)
-    read_host(c, o.size, reg)
-    s.resume = c.code_used
-    load(c, HDX, field(c, cython.address(c.flags)))
-    with_immediate(c, 4, 0, HDX, F_DF)
-    shift(c, 5, 0, HDX, 9 - o.size)  # twice the size if it goes down, else 0
-    with_register(c, X_SUB, 0, home(number), HDX)
-    with_immediate(c, 0, 0, home(number), cython.cast(u64, 1) << o.size)
+    registers.emit_get(c, number, asm.AX)
+    emit_look_up(c, t, s, arena.TLB_READ)
+    emit_read_host(c, o.size, reg)
+    s.resume = c.arena.used
+    asm.emit_load(c, asm.DX, cython.address(c.flags))
+    asm.emit_imm(c, ALU_AND, asm.DX, F_DF)
+    asm.emit_shift(c, SHR, asm.DX, 9 - o.size)  # twice the size if it goes down, else 0
+    asm.emit_reg(c, asm.SUB, registers.home(number), asm.DX)
+    asm.emit_imm(c, ALU_ADD, registers.home(number), cython.cast(u64, 1) << o.size)
 
 
-def drop_stack(c, bytes_):
+def emit_move_stack(c, bytes_):
     """ESP += `bytes_`."""
-    with_memory(c, X_LEA, 0, H15, H15, NO_REG, 0, bytes_)
+    asm.emit_mem(c, asm.LEA, asm.R15, asm.R15, NO_REG, 0, bytes_)
 
 
-def load_to_modify(c, j, o):
+def emit_load_to_modify(c, t, j, o):
     """EAX = a memory operand that will be written back; R14 where it lies, 0 if `write_back` must go the long way."""
-    s: cython.pointer(Stub) = stub(c, STUB_MODIFY, j, o)
-    effective_address(c, o)
-    look_up(c, s, TLB_WRITE)
-    with_memory(c, X_LEA, 1, H14, H12, HAX, 0, 0)
-    read_host(c, o.size, HAX)
-    s.resume = c.code_used
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_MODIFY, j, o)
+    emit_effective_address(c, o)
+    emit_look_up(c, t, s, arena.TLB_WRITE)
+    asm.emit_mem64(c, asm.LEA, asm.R14, asm.R12, asm.AX, 0, 0)
+    emit_read_host(c, o.size, asm.AX)
+    s.resume = c.arena.used
 
 
-def write_back(c, j, o):
+def emit_write_back(c, t, j, o):
     """Store EAX to the operand that `load_to_modify` found."""
-    s: cython.pointer(Stub) = stub(c, STUB_WRITE_BACK, j, o)
-    with_register(c, X_TEST, 1, H14, H14)
-    s.site = jump_if(c, ZERO)
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_WRITE_BACK, j, o)
+    asm.emit_reg64(c, asm.TEST, asm.R14, asm.R14)
+    s.site = asm.emit_jump_if(c, asm.ZERO)
     if o.size == 1:
-        put8(c, 0x66)
-    with_memory(c, X_STORE if o.size else 0x88, 0, HAX, H14, NO_REG, 0, 0)
-    s.resume = c.code_used
-    c.host_flags = 0
+        asm.emit_u8(c, asm.OPERAND_SIZE)
+    asm.emit_mem(c, asm.STORE if o.size else asm.STORE8, asm.AX, asm.R14, NO_REG, 0, 0)
+    s.resume = c.arena.used
+    t.host_flags = 0
 
 
-def long_way_arguments(c, s):
+def emit_arguments(c, s):
     """Segment, offset, value and size for `mmu.read`, `mmu.read_to_modify` or `store_slowly`."""
     if s.kind == STUB_WRITE_BACK:
-        load64(c, HDX, field(c, cython.address(c.native_off)))
-        with_register(c, X_STORE, 0, HAX, HCX)
+        asm.emit_load64(c, asm.DX, cython.address(c.native_off))
+        asm.emit_move(c, asm.CX, asm.AX)
         if s.size == 0:
-            with_register(c, X_MOVZX8, 0, HCX, HCX)
+            asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
     else:
-        with_register(c, X_STORE, 0, H14 if checked(s.seg) else HAX, HDX)
+        asm.emit_move(c, asm.DX, asm.R14 if checked(s.seg) else asm.AX)
         if s.kind == STUB_MODIFY:
-            store64(c, HDX, field(c, cython.address(c.native_off)))
+            asm.emit_store64(c, asm.DX, cython.address(c.native_off))
         if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
-            constant(c, HCX, s.size)
+            asm.emit_constant(c, asm.CX, s.size)
         else:
-            value_to(c, s, HCX)
-    constant(c, HSI, s.seg)
-    constant(c, H8, s.size)
+            emit_value(c, s, asm.CX)
+    asm.emit_constant(c, asm.SI, s.seg)
+    asm.emit_constant(c, asm.R8, s.size)
 
 
-def finish_stub(c, s):
+def emit_stub(c, s):
     """The long way of an access: the interpreter's own functions."""
     failed: u32
     fault: u32
-    bind(c, s.site)
+    asm.bind(c, s.site)
     if s.limit_site:
-        bind(c, s.limit_site)
-    store_registers(c)
-    long_way_arguments(c, s)
+        asm.bind(c, s.limit_site)
+    registers.emit_store_registers(c)
+    emit_arguments(c, s)
     if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
         if s.kind == STUB_LOAD:
-            call_out(c, cython.cast(cython.p_void, mmu.read))
+            registers.emit_call_out(c, cython.cast(cython.p_void, mmu.read))
         else:
-            call_out(c, cython.cast(cython.p_void, mmu.read_to_modify))
-            with_register(c, X_XOR, 0, H14, H14)
-        with_field(c, 0x83, 0, 7, field(c, cython.address(c.fault)))
-        put8(c, 0)
-        failed = jump_if(c, NOT_ZERO)
-        load_registers(c)
-        if s.kind == STUB_LOAD and s.reg != HAX:
-            with_register(c, X_STORE, 0, HAX, s.reg)
-        jump_to(c, s.resume)
-        bind(c, failed)
-        leave_early(c, s.op)
+            registers.emit_call_out(c, cython.cast(cython.p_void, mmu.read_to_modify))
+            asm.emit_reg(c, asm.XOR, asm.R14, asm.R14)
+        asm.emit_compare_field(c, cython.address(c.fault), 0)
+        failed = asm.emit_jump_if(c, asm.NOT_ZERO)
+        registers.emit_load_registers(c)
+        if s.kind == STUB_LOAD and s.reg != asm.AX:
+            asm.emit_move(c, s.reg, asm.AX)
+        asm.emit_jump_to(c, s.resume)
+        asm.bind(c, failed)
+        arena.emit_leave_early(c, s.op)
         return
-    call_out(c, cython.cast(cython.p_void, store_slowly))
-    with_register(c, X_TEST, 0, HAX, HAX)
-    failed = jump_if(c, NOT_ZERO)
-    load_registers(c)
-    jump_to(c, s.resume)
-    bind(c, failed)
-    with_immediate(c, 7, 0, HAX, 2)
-    fault = jump_if(c, NOT_ZERO)
+    registers.emit_call_out(c, cython.cast(cython.p_void, store_slowly))
+    asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+    failed = asm.emit_jump_if(c, asm.NOT_ZERO)
+    registers.emit_load_registers(c)
+    asm.emit_jump_to(c, s.resume)
+    asm.bind(c, failed)
+    asm.emit_imm(c, ALU_CMP, asm.AX, 2)
+    fault = asm.emit_jump_if(c, asm.NOT_ZERO)
     if s.value == VALUE_RETURN:  # the block was written over, but this ends it anyhow
-        load_registers(c)
-        jump_to(c, s.resume)
+        registers.emit_load_registers(c)
+        asm.emit_jump_to(c, s.resume)
     if s.kind == STUB_PUSH:
-        drop_stack(c, -4)
-        store64(c, H15, register_at(c, RSP))
-    leave_early(c, s.op + 1)
-    bind(c, fault)
-    leave_early(c, s.op)
+        emit_move_stack(c, -4)
+        asm.emit_store64(c, asm.R15, cython.address(c.regs[RSP]))
+    arena.emit_leave_early(c, s.op + 1)
+    asm.bind(c, fault)
+    arena.emit_leave_early(c, s.op)

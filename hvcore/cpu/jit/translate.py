@@ -24,14 +24,9 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
-    from cython.cimports.hvcore.cpu.jit import arena
-    from cython.cimports.hvcore.cpu.jit.arena import *
-    from cython.cimports.hvcore.cpu.jit.assembler import *
-    from cython.cimports.hvcore.cpu.jit.flags import *
-    from cython.cimports.hvcore.cpu.jit.host import *
-    from cython.cimports.hvcore.cpu.jit.memory import *
-    from cython.cimports.hvcore.cpu.jit.registers import *
-    from cython.cimports.hvcore.cpu.jit.translate import *
+    from cython.cimports.hvcore.cpu.jit import arena, flags, host, memory, registers
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit.translation import Translation
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
@@ -70,9 +65,9 @@ def traits(o):
             return READS | EXITS | CALLS
         return (
             SETS
-            | (READS if o.sub == 2 or o.sub == 3 else 0)
+            | (READS if o.sub == ALU_ADC or o.sub == ALU_SBB else 0)
             | (0 if kind == ALU_RR or kind == ALU_RI else EXITS)
-            | (MODIFIES if (kind == ALU_MR or kind == ALU_MI) and o.sub < 7 else 0)
+            | (MODIFIES if (kind == ALU_MR or kind == ALU_MI) and o.sub < ALU_CMP else 0)
         )
     elif ADD32_RR <= kind <= TEST32_RI or kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
         if (
@@ -94,7 +89,9 @@ def traits(o):
     elif kind == CMP8_RM or kind == CMP8_MI:
         return SETS | EXITS
     elif kind == ALU8_RR or kind == ALU8_RI or kind == ALU8_RM:
-        return SETS | (READS if o.sub == 2 or o.sub == 3 else 0) | (EXITS if kind == ALU8_RM else 0)
+        return (
+            SETS | (READS if o.sub == ALU_ADC or o.sub == ALU_SBB else 0) | (EXITS if kind == ALU8_RM else 0)
+        )
     elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR or kind == IMUL32_RR:
         return SETS
     elif kind == IMUL32_RM:
@@ -146,7 +143,7 @@ def traits(o):
     elif kind == INC32_M or kind == DEC32_M:
         return KEEPS_CARRY | EXITS | MODIFIES
     elif kind == SHIFT_RI or kind == SHIFT_RC:
-        return TOUCHES if o.size == 2 and o.sub >= 4 and kind == SHIFT_RC else READS
+        return TOUCHES if o.size == 2 and o.sub >= SHL and kind == SHIFT_RC else READS
     elif kind == ROL32_I or kind == ROR32_I:
         return TOUCHES
     elif kind == LODS:
@@ -157,9 +154,13 @@ def traits(o):
         return 0
     elif o.size != 2:
         return READS | EXITS | CALLS
-    elif (kind == MUL_R and (o.sub == 4 or o.sub == 5)) or kind == NEG_R or kind == IMUL_RI:
+    elif (
+        (kind == MUL_R and (o.sub == MULTIPLY or o.sub == MULTIPLY_SIGNED))
+        or kind == NEG_R
+        or kind == IMUL_RI
+    ):
         return SETS
-    elif (kind == MUL_M and (o.sub == 4 or o.sub == 5)) or kind == IMUL_MI:
+    elif (kind == MUL_M and (o.sub == MULTIPLY or o.sub == MULTIPLY_SIGNED)) or kind == IMUL_MI:
         return SETS | EXITS
     elif kind == CMOV_M:
         return READS | EXITS
@@ -173,7 +174,7 @@ def traits(o):
 def enable(c) -> None:
     """Translate from now on, if this host can execute what is made."""
     if arena.allow(c):
-        routines(c)
+        flags.emit_routines(c)
         arena.begin(c)
         c.translate_after = 16
 
@@ -186,269 +187,276 @@ def translate(c, block):
     carries: u64 = 0  # and of whose only CF is
     flags_live: u32 = 1  # all but CF
     carry_live: u32 = 1
-    t: u32
+    does: u32
+    translation: Translation
+    t: cython.pointer(Translation) = cython.address(translation)
     j: u32 = 0
     entry: u32
     if cython.compiled:
-        if not c.code or c.code_used + ROOM > ARENA:
+        if not c.arena.code or c.arena.used + arena.ROOM > host.ARENA:
             return
         for j in range(count):  # backwards: whose flags are wanted
-            t = traits(cython.address(c.ops[first + count - 1 - j]))
-            if t & TOUCHES:
+            does = traits(cython.address(c.ops[first + count - 1 - j]))
+            if does & TOUCHES:
                 flags_live |= carry_live
-            if flags_live or t & MODIFIES:
+            if flags_live or does & MODIFIES:
                 live |= cython.cast(u64, 1) << (count - 1 - j)
-            elif carry_live and not t & KEEPS_CARRY:
+            elif carry_live and not does & KEEPS_CARRY:
                 carries |= cython.cast(u64, 1) << (count - 1 - j)
-            if t & KEEPS_CARRY:
+            if does & KEEPS_CARRY:
                 carry_live |= flags_live
                 flags_live = 0
-            if t & SETS:
+            if does & SETS:
                 flags_live = carry_live = 0
-            if t & (READS | EXITS):
+            if does & (READS | EXITS):
                 flags_live = carry_live = 1
-        c.stubs_used = 0
-        c.known = UNKNOWN
-        c.carry_stands = 0
-        c.host_flags = 0
+        t.stubs_used = 0
+        t.known = flags.UNKNOWN
+        t.carry_stands = 0
+        t.host_flags = 0
         c.count_translated += 1
-        linked_entry(c, block, count)
-        entry = c.code_used
+        arena.emit_linked_entry(c, block, count)
+        entry = c.arena.used
         j = 0
         while j < count:
-            j = operation(
+            j = emit_operation(
                 c,
+                t,
                 cython.address(c.ops[first + j]),
                 first,
                 j,
                 count,
-                ALL if (live >> j) & 1 else CARRY if (carries >> j) & 1 else 0,
+                flags.ALL if (live >> j) & 1 else flags.CARRY if (carries >> j) & 1 else 0,
             )
-        for j in range(c.stubs_used):
-            finish_stub(c, cython.address(c.stubs[j]))
+        for j in range(t.stubs_used):
+            memory.emit_stub(c, cython.address(t.stubs[j]))
         c.blocks[block].native = entry
 
 
-def operation(c, o, first, j, count, live):
+def emit_operation(c, t, o, first, j, count, live):
     """Translate operation `j` of a block; returns the number of the next."""
     kind: u32 = o.kind
-    t: u32 = traits(o)
+    does: u32 = traits(o)
     last: u32 = j + 1 == count
     taken: u32
     reg: u32
-    if t & CALLS:
-        call_interpreter(c, o, first, j, count)
+    if does & CALLS:
+        emit_call_interpreter(c, t, o, first, j, count)
     elif kind == MOV32_RR:
-        with_register(c, X_STORE, 0, home(o.rm), home(o.reg))
+        asm.emit_move(c, registers.home(o.reg), registers.home(o.rm))
     elif kind == MOV32_RI:
-        constant(c, home(o.reg), o.imm & M32)
+        asm.emit_constant(c, registers.home(o.reg), o.imm & M32)
     elif kind == LOAD32:
-        load_operand(c, j, o, 2, home(o.reg))
+        memory.emit_load_operand(c, t, j, o, 2, registers.home(o.reg))
     elif kind == STORE32:
-        store_operand(c, j, o, VALUE_REG, o.reg, 0)
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_REG, o.reg, 0)
     elif kind == STORE32_I or kind == MOV_MI:
-        store_operand(c, j, o, VALUE_IMM, 0, o.imm)
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_IMM, 0, o.imm)
     elif kind == LOAD8:
-        load_operand(c, j, o, 0, HAX)
-        put_byte(c, o.reg, o.rsh)
+        memory.emit_load_operand(c, t, j, o, 0, asm.AX)
+        registers.emit_put_byte(c, o.reg, o.rsh)
     elif kind == STORE8:
-        store_operand(c, j, o, VALUE_BYTE, o.reg, o.rsh)
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_BYTE, o.reg, o.rsh)
     elif kind == LOAD16:
-        load_operand(c, j, o, 1, HAX)
-        put_word(c, o.reg, HAX)
+        memory.emit_load_operand(c, t, j, o, 1, asm.AX)
+        registers.emit_put_word(c, o.reg, asm.AX)
     elif kind == STORE16:
-        store_operand(c, j, o, VALUE_REG, o.reg, 0)
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_REG, o.reg, 0)
     elif kind == MOVZX8_M or kind == MOVZX16_M:
-        load_operand(c, j, o, 0 if kind == MOVZX8_M else 1, home(o.reg))
+        memory.emit_load_operand(c, t, j, o, 0 if kind == MOVZX8_M else 1, registers.home(o.reg))
     elif kind == MOVSX_M:
-        load_operand(c, j, o, o.sub, HAX)
-        with_register(c, X_MOVSX8 if o.sub == 0 else X_MOVSX16, 0, HAX, HAX)
-        put(c, o.reg, HAX)
+        memory.emit_load_operand(c, t, j, o, o.sub, asm.AX)
+        asm.emit_reg(c, asm.MOVSX16 if o.sub else asm.MOVSX8, asm.AX, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == MOVZX8_R:
-        get_byte(c, o.rm, o.msh, HAX)
-        put(c, o.reg, HAX)
+        registers.emit_get_byte(c, t, o.rm, o.msh, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == MOVZX_R or kind == MOVSX_R:
-        get(c, o.rm, HAX)
+        registers.emit_get(c, o.rm, asm.AX)
         if o.msh:
-            shift(c, 5, 0, HAX, 8)
-            c.host_flags = 0
-        taken = X_MOVZX8 if kind == MOVZX_R else X_MOVSX8
-        with_register(c, taken + o.sub, 0, HAX, HAX)
-        put(c, o.reg, HAX)
+            asm.emit_shift(c, SHR, asm.AX, 8)
+            t.host_flags = 0
+        taken = asm.MOVZX8 if kind == MOVZX_R else asm.MOVSX8
+        asm.emit_reg(c, taken + o.sub, asm.AX, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == MOV_RR:
-        get_byte(c, o.rm, o.msh, HAX)
-        put_byte(c, o.reg, o.rsh)
+        registers.emit_get_byte(c, t, o.rm, o.msh, asm.AX)
+        registers.emit_put_byte(c, o.reg, o.rsh)
     elif kind == MOV_RI:
-        constant(c, HAX, o.imm)
-        put_byte(c, o.reg, o.rsh)
+        asm.emit_constant(c, asm.AX, o.imm)
+        registers.emit_put_byte(c, o.reg, o.rsh)
     elif kind == LEA32:
-        effective_address(c, o)
-        put(c, o.reg, HAX)
+        memory.emit_effective_address(c, o)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == NOP:
         pass
     elif kind == NOT_R:
-        get(c, o.reg, HAX)
-        put8(c, 0xF7)
-        put8(c, 0xD0)
-        put(c, o.reg, HAX)
+        registers.emit_get(c, o.reg, asm.AX)
+        asm.emit_not(c, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == XCHG_RR:
-        get(c, o.reg, HAX)
-        get(c, o.rm, HCX)
-        put(c, o.rm, HAX)
-        put(c, o.reg, HCX)
+        registers.emit_get(c, o.reg, asm.AX)
+        registers.emit_get(c, o.rm, asm.CX)
+        registers.emit_put(c, o.rm, asm.AX)
+        registers.emit_put(c, o.reg, asm.CX)
     elif kind == CWD:
-        get(c, RAX, HAX)
-        put8(c, 0x99)
-        put(c, RDX, HDX)
+        registers.emit_get(c, RAX, asm.AX)
+        asm.emit_cdq(c)
+        registers.emit_put(c, RDX, asm.DX)
     elif kind == CBW:
-        get(c, RAX, HAX)
-        put8(c, 0x98)
-        put(c, RAX, HAX)
+        registers.emit_get(c, RAX, asm.AX)
+        asm.emit_cwde(c)
+        registers.emit_put(c, RAX, asm.AX)
     elif kind == PUSH32:
-        push(c, j, o, VALUE_REG, o.reg, 0)
+        memory.emit_push(c, t, j, o, memory.VALUE_REG, o.reg, 0)
     elif kind == PUSH32_I:
-        push(c, j, o, VALUE_IMM, 0, o.imm)
+        memory.emit_push(c, t, j, o, memory.VALUE_IMM, 0, o.imm)
     elif kind == PUSH_M:
-        load_operand(c, j, o, 2, H14)
-        push(c, j, o, VALUE_R14, 0, 0)
+        memory.emit_load_operand(c, t, j, o, 2, asm.R14)
+        memory.emit_push(c, t, j, o, memory.VALUE_R14, 0, 0)
     elif kind == POP32:
-        load_stack(c, j, o, RSP)
-        drop_stack(c, 4)
-        put(c, o.reg, HAX)
+        memory.emit_load_stack(c, t, j, o, RSP)
+        memory.emit_move_stack(c, 4)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
-        two_registers(c, o, 8 if kind == TESTJ32_RR else 7, ALL, kind == CMPJ32_RI)
+        emit_two_registers(c, t, o, 8 if kind == TESTJ32_RR else 7, flags.ALL, kind == CMPJ32_RI)
     elif kind == INC32 or kind == DEC32:
-        stand_carry(c, live)
-        step(c, live, kind == DEC32, home(o.reg))
+        flags.emit_stand_carry(c, t, live)
+        flags.emit_step(c, t, live, kind == DEC32, registers.home(o.reg))
     elif kind == INC32_M or kind == DEC32_M:
-        stand_carry(c, live)
-        load_to_modify(c, j, o)
-        step(c, live, kind == DEC32_M, HAX)
-        write_back(c, j, o)
+        flags.emit_stand_carry(c, t, live)
+        memory.emit_load_to_modify(c, t, j, o)
+        flags.emit_step(c, t, live, kind == DEC32_M, asm.AX)
+        memory.emit_write_back(c, t, j, o)
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
-        shifted(c, live, 4 if kind == SHL32_I else 5 if kind == SHR32_I else 7, o.imm & 31, home(o.reg))
+        flags.emit_shifted(
+            c,
+            t,
+            live,
+            4 if kind == SHL32_I else 5 if kind == SHR32_I else 7,
+            o.imm & 31,
+            registers.home(o.reg),
+        )
     elif kind == IMUL32_RR:
-        multiplied(c, live, home(o.reg), home(o.rm))
+        flags.emit_multiplied(c, t, live, registers.home(o.reg), registers.home(o.rm))
     elif kind == IMUL32_RM:
-        load_operand(c, j, o, 2, HAX)
-        multiplied(c, live, home(o.reg), HAX)
+        memory.emit_load_operand(c, t, j, o, 2, asm.AX)
+        flags.emit_multiplied(c, t, live, registers.home(o.reg), asm.AX)
     elif kind == IMUL_RI or kind == IMUL_MI:
         if kind == IMUL_MI:
-            load_operand(c, j, o, 2, HAX)
+            memory.emit_load_operand(c, t, j, o, 2, asm.AX)
         else:
-            get(c, o.rm, HAX)
-        constant(c, HCX, o.imm)
-        multiplied(c, live, HAX, HCX)
-        put(c, o.reg, HAX)
+            registers.emit_get(c, o.rm, asm.AX)
+        asm.emit_constant(c, asm.CX, o.imm)
+        flags.emit_multiplied(c, t, live, asm.AX, asm.CX)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == MUL_R or kind == MUL_M:
         if kind == MUL_M:
-            load_operand(c, j, o, 2, HCX)
+            memory.emit_load_operand(c, t, j, o, 2, asm.CX)
         else:
-            get(c, o.reg, HCX)
-        get(c, RAX, HAX)
-        opcode(c, 0xF7, 0, 0, 0, 0)
-        put8(c, 0xC0 | (o.sub << 3) | HCX)
-        put(c, RAX, HAX)
-        put(c, RDX, HDX)
-        keep_product_flags(c, live, HAX)
+            registers.emit_get(c, o.reg, asm.CX)
+        registers.emit_get(c, RAX, asm.AX)
+        asm.emit_multiply(c, o.sub, asm.CX)
+        registers.emit_put(c, RAX, asm.AX)
+        registers.emit_put(c, RDX, asm.DX)
+        flags.emit_keep_product_flags(c, t, live, asm.AX)
     elif kind == NEG_R:
-        get(c, o.reg, HCX)
-        constant(c, HAX, 0)
-        arithmetic(c, 5, live, 2)
-        put(c, o.reg, HAX)
+        registers.emit_get(c, o.reg, asm.CX)
+        asm.emit_constant(c, asm.AX, 0)
+        flags.emit_arithmetic(c, t, 5, live, 2)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == SETCC_R:
-        taken = prepare(c, o.sub)
-        with_register(c, X_SETCC + taken, 0, 0, HAX)
-        put_byte(c, o.reg, o.rsh)
+        taken = flags.emit_condition(c, t, o.sub)
+        asm.emit_reg(c, asm.SETCC + taken, 0, asm.AX)
+        registers.emit_put_byte(c, o.reg, o.rsh)
     elif kind == CMOV_R:
-        taken = prepare(c, o.sub)
-        with_register(c, X_CMOV + taken, 0, home(o.reg), home(o.rm))
+        taken = flags.emit_condition(c, t, o.sub)
+        asm.emit_reg(c, asm.CMOV + taken, registers.home(o.reg), registers.home(o.rm))
     elif kind == CMOV_M:  # memory is read whether or not
-        load_operand(c, j, o, 2, H14)
-        taken = prepare(c, o.sub)
-        with_register(c, X_CMOV + taken, 0, home(o.reg), H14)
+        memory.emit_load_operand(c, t, j, o, 2, asm.R14)
+        taken = flags.emit_condition(c, t, o.sub)
+        asm.emit_reg(c, asm.CMOV + taken, registers.home(o.reg), asm.R14)
     elif kind == LODS:
-        load_string(c, j, o, o.seg, RSI, HAX)
-        put_sized(c, o, RAX, 0)
+        memory.emit_load_string(c, t, j, o, o.seg, RSI, asm.AX)
+        registers.emit_put_sized(c, o, RAX, 0)
     elif kind == SCAS:
-        load_string(c, j, o, ES, RDI, HCX)
-        get_sized(c, o, RAX, 0, HAX)
-        arithmetic(c, 7, live, o.size)
+        memory.emit_load_string(c, t, j, o, ES, RDI, asm.CX)
+        registers.emit_get_sized(c, t, o, RAX, 0, asm.AX)
+        flags.emit_arithmetic(c, t, 7, live, o.size)
     elif kind == LEAVE_FRAME:
-        load_stack(c, j, o, RBP)
-        with_memory(c, X_LEA, 0, H15, HBP, NO_REG, 0, 4)
-        put(c, RBP, HAX)
+        memory.emit_load_stack(c, t, j, o, RBP)
+        asm.emit_mem(c, asm.LEA, asm.R15, asm.BP, NO_REG, 0, 4)
+        registers.emit_put(c, RBP, asm.AX)
     elif kind == BSWAP:
-        get(c, o.reg, HAX)
-        put8(c, 0x0F)
-        put8(c, 0xC8 | HAX)
-        put(c, o.reg, HAX)
+        registers.emit_get(c, o.reg, asm.AX)
+        asm.emit_swap_bytes(c, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == ROL32_I or kind == ROR32_I:
-        rotate(c, o, live)
-    elif kind == SHIFT_RC and o.size == 2 and o.sub >= 4:
-        shift_by_cl(c, o, live)
+        flags.emit_rotate(c, t, o, live)
+    elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
+        flags.emit_shift_by_cl(c, t, o, live)
     elif kind == SHIFT_RI or kind == SHIFT_RC:
-        call_shift(c, o)
+        flags.emit_call_shift(c, t, o)
     elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
-        call_double_shift(c, o)
+        flags.emit_call_double_shift(c, t, o)
     elif kind == JMP:
-        leave_to(c, o.off + o.imm, count)
+        arena.emit_leave_to(c, o.off + o.imm, count)
         return count
     elif kind == JZ or kind == JNZ or kind == JCC:
-        taken = prepare(c, o.sub)
-        taken = jump_if(c, taken)
-        leave_to(c, o.off, count)
-        bind(c, taken)
-        leave_to(c, o.off + o.imm, count)
+        taken = flags.emit_condition(c, t, o.sub)
+        taken = asm.emit_jump_if(c, taken)
+        arena.emit_leave_to(c, o.off, count)
+        asm.bind(c, taken)
+        arena.emit_leave_to(c, o.off + o.imm, count)
         return count
     elif kind == CALL32:
-        push(c, j, o, VALUE_RETURN, 0, o.off)
-        leave_to(c, o.off + o.imm, count)
+        memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, o.off)
+        arena.emit_leave_to(c, o.off + o.imm, count)
         return count
     elif kind == RET32:
-        load_stack(c, j, o, RSP)
-        drop_stack(c, 4 + o.imm)
-        jump_through(c, count)
+        memory.emit_load_stack(c, t, j, o, RSP)
+        memory.emit_move_stack(c, 4 + o.imm)
+        arena.emit_jump_through(c, count)
         return count
     elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
         if kind == JMP_R or kind == CALL_R:
-            get(c, o.reg, HAX)
+            registers.emit_get(c, o.reg, asm.AX)
         else:
-            load_operand(c, j, o, 2, HAX)
+            memory.emit_load_operand(c, t, j, o, 2, asm.AX)
         if kind == CALL_R or kind == CALL_M:
-            with_register(c, X_STORE, 0, HAX, H14)
-            push(c, j, o, VALUE_RETURN, 0, o.off)
-            with_register(c, X_STORE, 0, H14, HAX)
-        jump_through(c, count)
+            asm.emit_move(c, asm.R14, asm.AX)
+            memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, o.off)
+            asm.emit_move(c, asm.AX, asm.R14)
+        arena.emit_jump_through(c, count)
         return count
     else:
-        two_operands(c, o, j, live)
+        emit_two_operands(c, t, o, j, live)
     if last:
-        leave_to(c, o.off, count)
+        arena.emit_leave_to(c, o.off, count)
     return j + 1
 
 
-def two_operands(c, o, j, live):
+def emit_two_operands(c, t, o, j, live):
     """ADD OR ADC SBB AND SUB XOR CMP TEST in all their forms."""
     kind: u32 = o.kind
     sub: u32 = o.sub
     size: u32 = o.size
     if size == 0 and not (kind == ALU_MR or kind == ALU_MI):
         if kind == CMP8_RM or kind == ALU8_RM:
-            load_operand(c, j, o, 0, HCX)
-            get_byte(c, o.reg, o.rsh, HAX)
+            memory.emit_load_operand(c, t, j, o, 0, asm.CX)
+            registers.emit_get_byte(c, t, o.reg, o.rsh, asm.AX)
         elif kind == CMP8_MI:
-            load_operand(c, j, o, 0, HAX)
-            constant(c, HCX, o.imm)
+            memory.emit_load_operand(c, t, j, o, 0, asm.AX)
+            asm.emit_constant(c, asm.CX, o.imm)
         else:
-            get_byte(c, o.reg, o.rsh, HAX)
+            registers.emit_get_byte(c, t, o.reg, o.rsh, asm.AX)
             if kind == CMP8_RI or kind == TEST8_RI or kind == ALU8_RI:
-                constant(c, HCX, o.imm)
+                asm.emit_constant(c, asm.CX, o.imm)
             else:
-                get_byte(c, o.rm, o.msh, HCX)
-        arithmetic(c, sub, live, 0)
-        if sub < 7:
-            put_byte(c, o.reg, o.rsh)
+                registers.emit_get_byte(c, t, o.rm, o.msh, asm.CX)
+        flags.emit_arithmetic(c, t, sub, live, 0)
+        if sub < ALU_CMP:
+            registers.emit_put_byte(c, o.reg, o.rsh)
         return
     if (
         kind == ALU_MR
@@ -458,17 +466,17 @@ def two_operands(c, o, j, live):
         or kind == CMP32_MR
         or kind == CMP32_MI
     ):
-        if sub >= 7:
-            load_operand(c, j, o, size, HAX)
+        if sub >= ALU_CMP:
+            memory.emit_load_operand(c, t, j, o, size, asm.AX)
         else:
-            load_to_modify(c, j, o)
+            memory.emit_load_to_modify(c, t, j, o)
         if kind == ALU_MI or kind == ADD32_MI or kind == CMP32_MI:
-            constant(c, HCX, o.imm & SIZE_MASK[size])
+            asm.emit_constant(c, asm.CX, o.imm & SIZE_MASK[size])
         else:
-            get_sized(c, o, o.reg, o.rsh, HCX)
-        arithmetic(c, sub, live, size)
-        if sub < 7:
-            write_back(c, j, o)
+            registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.CX)
+        flags.emit_arithmetic(c, t, sub, live, size)
+        if sub < ALU_CMP:
+            memory.emit_write_back(c, t, j, o)
         return
     if (
         kind == ALU_RM
@@ -479,14 +487,15 @@ def two_operands(c, o, j, live):
         or kind == XOR32_RM
         or kind == CMP32_RM
     ):
-        load_operand(c, j, o, size, HCX)
-        get_sized(c, o, o.reg, 0, HAX)
-        arithmetic(c, sub, live, size)
-        if sub < 7:
-            put_sized(c, o, o.reg, 0)
+        memory.emit_load_operand(c, t, j, o, size, asm.CX)
+        registers.emit_get_sized(c, t, o, o.reg, 0, asm.AX)
+        flags.emit_arithmetic(c, t, sub, live, size)
+        if sub < ALU_CMP:
+            registers.emit_put_sized(c, o, o.reg, 0)
         return
-    two_registers(
+    emit_two_registers(
         c,
+        t,
         o,
         sub,
         live,
@@ -501,58 +510,58 @@ def two_operands(c, o, j, live):
     )
 
 
-def two_registers(c, o, sub, live, immediate):
+def emit_two_registers(c, t, o, sub, live, immediate):
     """The same of a register of 16 or 32 bits and a second, or an immediate."""
     if sub != 2 and sub != 3 and o.size == 2:
-        arithmetic_in_place(c, o, sub, live, immediate)
+        flags.emit_arithmetic_in_place(c, t, o, sub, live, immediate)
         return
-    get_sized(c, o, o.reg, 0, HAX)
+    registers.emit_get_sized(c, t, o, o.reg, 0, asm.AX)
     if immediate:
-        constant(c, HCX, o.imm & SIZE_MASK[o.size])
+        asm.emit_constant(c, asm.CX, o.imm & SIZE_MASK[o.size])
     else:
-        get_sized(c, o, o.rm, 0, HCX)
-    arithmetic(c, sub, live, o.size)
-    if sub < 7:
-        put_sized(c, o, o.reg, 0)
+        registers.emit_get_sized(c, t, o, o.rm, 0, asm.CX)
+    flags.emit_arithmetic(c, t, sub, live, o.size)
+    if sub < ALU_CMP:
+        registers.emit_put_sized(c, o, o.reg, 0)
 
 
-def call_interpreter(c, o, first, j, count):
+def emit_call_interpreter(c, t, o, first, j, count):
     """Have the interpreter do operation `j`."""
     went_on: u32
     fault: u32
-    store_registers(c)
-    constant(c, HSI, first + j)
-    call_out(c, cython.cast(cython.p_void, interpret))
-    c.known = UNKNOWN
-    c.carry_stands = 0
-    c.host_flags = 0
+    registers.emit_store_registers(c)
+    asm.emit_constant(c, asm.SI, first + j)
+    registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
+    t.known = flags.UNKNOWN
+    t.carry_stands = 0
+    t.host_flags = 0
     if j + 1 == count:
-        with_immediate(c, 7, 0, HAX, 1)
-        fault = jump_if(c, ZERO)
+        asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+        fault = asm.emit_jump_if(c, asm.ZERO)
         if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
-            finish(c, count)
+            arena.emit_finish(c, count)
         else:
-            load_registers(c)
-            leave_to(c, o.off, count)
-        bind(c, fault)
-        leave_early(c, j)
+            registers.emit_load_registers(c)
+            arena.emit_leave_to(c, o.off, count)
+        asm.bind(c, fault)
+        arena.emit_leave_early(c, j)
         return
     if changes_segments(o.kind):
-        with_immediate(c, 7, 0, HAX, 1)
-        fault = jump_if(c, ZERO)
-        leave_early(c, j + 1)
-        bind(c, fault)
-        leave_early(c, j)
+        asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+        fault = asm.emit_jump_if(c, asm.ZERO)
+        arena.emit_leave_early(c, j + 1)
+        asm.bind(c, fault)
+        arena.emit_leave_early(c, j)
         return
-    with_register(c, X_TEST, 0, HAX, HAX)
-    went_on = jump_if(c, ZERO)
-    with_immediate(c, 7, 0, HAX, 1)
-    fault = jump_if(c, ZERO)
-    leave_early(c, j + 1)
-    bind(c, fault)
-    leave_early(c, j)
-    bind(c, went_on)
-    load_registers(c)
+    asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+    went_on = asm.emit_jump_if(c, asm.ZERO)
+    asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+    fault = asm.emit_jump_if(c, asm.ZERO)
+    arena.emit_leave_early(c, j + 1)
+    asm.bind(c, fault)
+    arena.emit_leave_early(c, j)
+    asm.bind(c, went_on)
+    registers.emit_load_registers(c)
 
 
 def changes_segments(kind):

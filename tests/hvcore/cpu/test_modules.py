@@ -17,7 +17,9 @@ def known(module: str) -> set[str]:
 
     def note(package: str, names: list[str]) -> None:
         package = package.removeprefix("cython.cimports.").removeprefix("hvcore.cpu").removeprefix(".")
-        found.update(name for name in [package, *(f"{package}.{n}".lstrip(".") for n in names)] if name in MODULES)
+        found.update(
+            name for name in [package, *(f"{package}.{n}".lstrip(".") for n in names)] if name in MODULES
+        )
 
     path = MODULES[module]
     for node in ast.walk(ast.parse(path.read_text())):
