@@ -11,7 +11,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-NEVER_COMPILED = {"__init__", "constants", "opcodes", "uncompiled"}
+NEVER_COMPILED = {"__init__", "constants", "opcodes", "traits", "uncompiled"}
 WIRE = ("buffered", "core", "evtchn", "fence", "mirror", "page", "request", "server")
 FLAGS = ["-fno-strict-aliasing", "-fwrapv", "-g0", "-w"]  # -w: the C is Cython's, not ours to mend
 FACES = {"exitinfo", "processor", *WIRE}

@@ -28,7 +28,8 @@ def allow(c):
         emit_way_in(c)
         emit_way_out(c)
         return 1
-    return 0
+    else:
+        return 0
 
 
 def begin(c):
@@ -96,7 +97,8 @@ def full(c):
     """Whether it is time to forget everything, host code with it."""
     if cython.compiled:
         return c.arena.used + 2 * ROOM > host.ARENA
-    return 0
+    else:
+        return 0
 
 
 def unlink(c, block):

@@ -14,6 +14,7 @@ cdef enum:
 cdef enum:
     UNKNOWN = 99            # in place of a `cc_op`: whatever the block began with
 
+cdef void forget(Translation *t) noexcept nogil
 cdef void emit_routines(State c) noexcept nogil
 cdef void emit_carry_routine(State c) noexcept nogil
 cdef void emit_status_routine(State c) noexcept nogil

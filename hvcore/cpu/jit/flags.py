@@ -19,6 +19,13 @@ else:
 STATUS_FLAGS = cython.declare(u32, 0x8D5)  # OF SF ZF AF PF CF
 
 
+def forget(t):
+    """Nothing is known of the flags: a block begins, or a function that may have changed them was called."""
+    t.known = UNKNOWN
+    t.carry_stands = 0
+    t.host_flags = 0
+
+
 def emit_routines(c):
     """What a block calls for the flags of another: whose they are shows when it runs. RDX and the host's are lost."""
     emit_carry_routine(c)
@@ -261,7 +268,7 @@ def emit_stand_carry(c, t, live):
 
 def emit_step(c, t, live, down, reg):
     """`reg` +- 1 with the flags of INC and DEC, which leave CF alone."""
-    asm.emit_imm(c, 5 if down else 0, reg, 1)
+    asm.emit_imm(c, ALU_SUB if down else ALU_ADD, reg, 1)
     t.host_flags = HOST_ZF | HOST_OF
     if live:
         emit_remember(c, t, live, CC_DEC if down else CC_INC, 2, reg)
@@ -276,13 +283,13 @@ def emit_shifted(c, t, live, op, count, reg):
     emit_keep_carry(c, live, asm.CARRY_SET)
     if live == ALL:
         emit_keep_carry(c, CARRY, asm.CARRY_SET)
-        if op == 4:  # OF is the result's sign against CF
+        if op == SHL:  # OF is the result's sign against CF
             asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
             asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
             asm.emit_move(c, asm.DX, reg)
             asm.emit_shift(c, SHR, asm.DX, 31)
             asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)
-        elif op == 5 and count == 1:  # the operand's sign
+        elif op == SHR and count == 1:  # the operand's sign
             asm.emit_shift(c, SHR, asm.DX, 31)
         else:
             asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)
@@ -297,7 +304,7 @@ def emit_rotate(c, t, o, live):
         emit_call_shift(c, t, o)
         return
     registers.emit_get(c, o.reg, asm.AX)
-    asm.emit_shift(c, 1 if o.kind == ROR32_I else 0, asm.AX, o.imm & 31)
+    asm.emit_shift(c, ROR if o.kind == ROR32_I else ROL, asm.AX, o.imm & 31)
     registers.emit_put(c, o.reg, asm.AX)
     t.host_flags = 0
 
@@ -326,9 +333,7 @@ def emit_shift_by_cl(c, t, o, live):
         emit_remember(c, t, ALL, CC_SHIFT, 2, asm.AX)
     registers.emit_put(c, o.reg, asm.AX)
     asm.bind(c, none)
-    t.known = UNKNOWN
-    t.carry_stands = 0
-    t.host_flags = 0
+    forget(t)
 
 
 def emit_count(c, t, o):
@@ -342,9 +347,7 @@ def emit_count(c, t, o):
 def emit_put_result(c, t, o):
     """The register of `o`, of its size, = EAX."""
     registers.emit_put_sized(c, o, o.reg, o.rsh)
-    t.known = UNKNOWN
-    t.carry_stands = 0
-    t.host_flags = 0
+    forget(t)
 
 
 def emit_call_shift(c, t, o):

@@ -1,26 +1,19 @@
-"""Blocks that run often, translated to host code.
+"""Blocks that run often, translated to host code; docs/translator.md explains it whole.
 
-An x86-64 host can do a guest's 32-bit arithmetic itself. A block that has run `translate_after` times in a flat
-address space (MODE_FLAT: Linux, and every other 32-bit system that does not use segments) is translated once, an
-operation at a time, each to what `execute` would do: memory goes through the same TLB, the flags stay lazy. What has
-no translation here, and whatever does not hit, calls the interpreter's own functions. So the two agree by construction
-wherever it is hard to.
+A block that has run `translate_after` times in a flat address space (MODE_FLAT) is translated once, an operation at a
+time, each to what `execute.perform` would do: memory goes through the same TLB, and the flags stay lazy. Whatever has
+no translation in `traits.py`, and every access that misses the TLB, calls the interpreter's own functions, so that the
+two agree by construction wherever it is hard to.
 
-What differs is what is known when a block is translated. Flags that the next operation overwrites are not written
-down; a condition right behind its comparison uses the host's flags; and a branch to a translated block of the same
-page, or through the TLB to one of another, becomes a jump (`link`), which looks at what is pending as the loop does.
-
-Conventions of the code that is made here: RBX points into the record, R12 at the guest's memory, R13 at the half of
-the TLB that the privilege level sees. The guest's general registers are in host registers of their own (`home`) from
-the way in to the way out; around a call of one of our functions they are in the record (`call_out`). RAX, RCX and RDX
-are for the moment; so is R14, which lives across a call. A block returns 0 when it came to its end, PARTIAL when it
-left after `native_done` operations, or the place of a jump that may be linked. Before a block lies its *linked entry*
-for jumps from other blocks, which expects the new EIP in RAX; `Block.native` is what follows it.
+What is known when a block is translated makes the difference. Flags that a later operation overwrites are not written
+down, a condition behind its comparison uses the host's flags, and a branch to a translated block becomes a jump.
 
 Compiled only; where memory may not be executed, or on another host, every block is interpreted.
 """
 
 import cython
+
+from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
@@ -33,15 +26,18 @@ else:
     from hvcore.cpu.constants import *
     from hvcore.cpu.jit import arena
 
-SETS = cython.declare(u32, 1)  # all status flags
-READS = cython.declare(u32, 2)
-EXITS = cython.declare(u32, 4)  # it may fault, and the flags must stand in the record then
-CALLS = cython.declare(u32, 8)  # it has no translation
-KEEPS_CARRY = cython.declare(u32, 16)  # INC and DEC: all but CF
-MODIFIES = cython.declare(u32, 32)  # memory: the block may be left behind it, written over, with its flags
-TOUCHES = cython.declare(
-    u32, 64
-)  # it leaves some flags, or all if its count is 0: those of before are wanted, too
+    traits_of = [0] * 320
+    sizes_of = [0] * 320
+
+
+def load_traits() -> None:
+    """Copy the table of traits into the arrays that `traits` reads; what is in no row has no size."""
+    for kind, (row, sizes) in table.BY_KIND.items():
+        traits_of[kind] = row
+        sizes_of[kind] = sizes
+
+
+load_traits()
 
 
 def interpret(c, j):
@@ -56,119 +52,21 @@ def interpret(c, j):
 
 
 def traits(o):
-    """What an operation does with flags and whether it may leave: SETS, READS, EXITS, MODIFIES, CALLS."""
+    """What an operation does with flags, and whether it may leave its block: SETS and so on."""
     kind: u32 = o.kind
-    if (not o.isreg and o.addr != 2) or o.rep or o.lock:
-        return READS | EXITS | CALLS
-    if kind == ALU_RR or kind == ALU_RI or kind == ALU_RM or kind == ALU_MR or kind == ALU_MI:
-        if o.size == 3 or (o.size == 0 and kind != ALU_MR and kind != ALU_MI):
-            return READS | EXITS | CALLS
-        return (
-            SETS
-            | (READS if o.sub == ALU_ADC or o.sub == ALU_SBB else 0)
-            | (0 if kind == ALU_RR or kind == ALU_RI else EXITS)
-            | (MODIFIES if (kind == ALU_MR or kind == ALU_MI) and o.sub < ALU_CMP else 0)
-        )
-    elif ADD32_RR <= kind <= TEST32_RI or kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
-        if (
-            kind == ADD32_RM
-            or kind == OR32_RM
-            or kind == AND32_RM
-            or kind == SUB32_RM
-            or kind == XOR32_RM
-            or kind == CMP32_RM
-        ):
-            return SETS | EXITS
-        return SETS
-    elif kind == ADD32_MR or kind == ADD32_MI:
-        return SETS | EXITS | MODIFIES
-    elif kind == CMP32_MR or kind == CMP32_MI:
-        return SETS | EXITS
-    elif kind == CMP8_RR or kind == CMP8_RI or kind == TEST8_RR or kind == TEST8_RI:
-        return SETS
-    elif kind == CMP8_RM or kind == CMP8_MI:
-        return SETS | EXITS
-    elif kind == ALU8_RR or kind == ALU8_RI or kind == ALU8_RM:
-        return (
-            SETS | (READS if o.sub == ALU_ADC or o.sub == ALU_SBB else 0) | (EXITS if kind == ALU8_RM else 0)
-        )
-    elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR or kind == IMUL32_RR:
-        return SETS
-    elif kind == IMUL32_RM:
-        return SETS | EXITS
-    elif (
-        kind == MOV32_RR
-        or kind == MOV32_RI
-        or kind == LEA32
-        or kind == MOVZX8_R
-        or kind == NOP
-        or (kind == JMP and o.size == 2)
-        or (
-            (
-                kind == MOVZX_R
-                or kind == MOVSX_R
-                or kind == NOT_R
-                or kind == XCHG_RR
-                or kind == CWD
-                or kind == CBW
-            )
-            and o.size == 2
-        )
-        or ((kind == MOV_RR or kind == MOV_RI) and o.size == 0)
-    ):
-        return 0
-    elif (
-        LOAD32 <= kind <= STORE8
-        or kind == LOAD16
-        or kind == STORE16
-        or kind == PUSH32
-        or kind == PUSH32_I
-        or kind == POP32
-        or kind == MOVZX8_M
-        or kind == MOVZX16_M
-        or kind == CALL32
-        or kind == RET32
-        or (kind == MOVSX_M and o.size == 2)
-        or (kind == MOV_MI and o.size <= 1)
-    ):
-        return EXITS
-    elif (
-        kind == JMP_R or kind == JMP_M or kind == CALL_R or kind == CALL_M or kind == PUSH_M
-    ) and o.size == 2:
-        return EXITS
-    elif ((kind == JZ or kind == JNZ or kind == JCC or kind == CMOV_R) and o.size == 2) or kind == SETCC_R:
-        return READS
-    elif kind == INC32 or kind == DEC32:
-        return KEEPS_CARRY
-    elif kind == INC32_M or kind == DEC32_M:
-        return KEEPS_CARRY | EXITS | MODIFIES
-    elif kind == SHIFT_RI or kind == SHIFT_RC:
-        return TOUCHES if o.size == 2 and o.sub >= SHL and kind == SHIFT_RC else READS
-    elif kind == ROL32_I or kind == ROR32_I:
+    does: u32 = traits_of[kind]
+    if (not o.isreg and o.addr != 2) or o.rep or o.lock or not (sizes_of[kind] >> o.size) & 1:
+        return UNTRANSLATED
+    if ALU_RR <= kind <= ALU_MI or ALU8_RR <= kind <= ALU8_RM:
+        if o.sub == ALU_ADC or o.sub == ALU_SBB:
+            does |= READS
+        elif o.sub >= ALU_CMP:
+            does &= MODIFIES ^ M32
+    elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
         return TOUCHES
-    elif kind == LODS:
-        return EXITS
-    elif kind == SCAS:
-        return SETS | EXITS
-    elif kind == BSWAP and o.size == 2:
-        return 0
-    elif o.size != 2:
-        return READS | EXITS | CALLS
-    elif (
-        (kind == MUL_R and (o.sub == MULTIPLY or o.sub == MULTIPLY_SIGNED))
-        or kind == NEG_R
-        or kind == IMUL_RI
-    ):
-        return SETS
-    elif (kind == MUL_M and (o.sub == MULTIPLY or o.sub == MULTIPLY_SIGNED)) or kind == IMUL_MI:
-        return SETS | EXITS
-    elif kind == CMOV_M:
-        return READS | EXITS
-    elif kind == LEAVE_FRAME:
-        return EXITS
-    elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
-        return READS
-    return READS | EXITS | CALLS
+    elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
+        return UNTRANSLATED
+    return does
 
 
 def enable(c) -> None:
@@ -180,67 +78,65 @@ def enable(c) -> None:
 
 
 def translate(c, block):
-    """Translate a block; it stays interpreted if the arena is full."""
+    """Translate a block; it stays interpreted if there is no arena, or no room in it."""
+    if cython.compiled and c.arena.code and c.arena.used + arena.ROOM <= host.ARENA:
+        emit_block(c, block)
+
+
+def emit_block(c, block):
+    """The host code of a block: its linked entry, its operations, and the stubs that they may lead to."""
+    translation: Translation
+    t: cython.pointer(Translation) = cython.address(translation)
     first: u32 = c.blocks[block].ops
     count: u32 = c.blocks[block].count
-    live: u64 = 0  # by operation: whose flags are wanted,
-    carries: u64 = 0  # and of whose only CF is
+    entry: u32
+    j: u32 = 0
+    find_live_flags(c, t, first, count)
+    t.stubs_used = 0
+    flags.forget(t)
+    c.count_translated += 1
+    arena.emit_linked_entry(c, block, count)
+    entry = c.arena.used
+    while j < count:
+        j = emit_operation(c, t, cython.address(c.ops[first + j]), first, j, count)
+    for j in range(t.stubs_used):
+        memory.emit_stub(c, cython.address(t.stubs[j]))
+    c.blocks[block].native = entry
+
+
+def find_live_flags(c, t, first, count):
+    """Find out, from the last operation of a block to the first, whose flags something behind it looks at."""
     flags_live: u32 = 1  # all but CF
     carry_live: u32 = 1
     does: u32
-    translation: Translation
-    t: cython.pointer(Translation) = cython.address(translation)
-    j: u32 = 0
-    entry: u32
-    if cython.compiled:
-        if not c.arena.code or c.arena.used + arena.ROOM > host.ARENA:
-            return
-        for j in range(count):  # backwards: whose flags are wanted
-            does = traits(cython.address(c.ops[first + count - 1 - j]))
-            if does & TOUCHES:
-                flags_live |= carry_live
-            if flags_live or does & MODIFIES:
-                live |= cython.cast(u64, 1) << (count - 1 - j)
-            elif carry_live and not does & KEEPS_CARRY:
-                carries |= cython.cast(u64, 1) << (count - 1 - j)
-            if does & KEEPS_CARRY:
-                carry_live |= flags_live
-                flags_live = 0
-            if does & SETS:
-                flags_live = carry_live = 0
-            if does & (READS | EXITS):
-                flags_live = carry_live = 1
-        t.stubs_used = 0
-        t.known = flags.UNKNOWN
-        t.carry_stands = 0
-        t.host_flags = 0
-        c.count_translated += 1
-        arena.emit_linked_entry(c, block, count)
-        entry = c.arena.used
-        j = 0
-        while j < count:
-            j = emit_operation(
-                c,
-                t,
-                cython.address(c.ops[first + j]),
-                first,
-                j,
-                count,
-                flags.ALL if (live >> j) & 1 else flags.CARRY if (carries >> j) & 1 else 0,
-            )
-        for j in range(t.stubs_used):
-            memory.emit_stub(c, cython.address(t.stubs[j]))
-        c.blocks[block].native = entry
+    j: u32 = count
+    while j:
+        j -= 1
+        does = traits(cython.address(c.ops[first + j]))
+        if does & TOUCHES:
+            flags_live |= carry_live
+        t.live[j] = 0
+        if flags_live or does & MODIFIES:
+            t.live[j] = flags.ALL
+        elif carry_live and not does & KEEPS_CARRY:
+            t.live[j] = flags.CARRY
+        if does & KEEPS_CARRY:
+            carry_live |= flags_live
+            flags_live = 0
+        if does & SETS:
+            flags_live = carry_live = 0
+        if does & (READS | EXITS):
+            flags_live = carry_live = 1
 
 
-def emit_operation(c, t, o, first, j, count, live):
+def emit_operation(c, t, o, first, j, count):
     """Translate operation `j` of a block; returns the number of the next."""
     kind: u32 = o.kind
-    does: u32 = traits(o)
+    live: u32 = t.live[j]
     last: u32 = j + 1 == count
     taken: u32
     reg: u32
-    if does & CALLS:
+    if traits(o) & CALLS:
         emit_call_interpreter(c, t, o, first, j, count)
     elif kind == MOV32_RR:
         asm.emit_move(c, registers.home(o.reg), registers.home(o.rm))
@@ -319,7 +215,7 @@ def emit_operation(c, t, o, first, j, count, live):
         memory.emit_move_stack(c, 4)
         registers.emit_put(c, o.reg, asm.AX)
     elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
-        emit_two_registers(c, t, o, 8 if kind == TESTJ32_RR else 7, flags.ALL, kind == CMPJ32_RI)
+        emit_two_registers(c, t, o, ALU_TEST if kind == TESTJ32_RR else ALU_CMP, flags.ALL, kind == CMPJ32_RI)
     elif kind == INC32 or kind == DEC32:
         flags.emit_stand_carry(c, t, live)
         flags.emit_step(c, t, live, kind == DEC32, registers.home(o.reg))
@@ -329,14 +225,8 @@ def emit_operation(c, t, o, first, j, count, live):
         flags.emit_step(c, t, live, kind == DEC32_M, asm.AX)
         memory.emit_write_back(c, t, j, o)
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
-        flags.emit_shifted(
-            c,
-            t,
-            live,
-            4 if kind == SHL32_I else 5 if kind == SHR32_I else 7,
-            o.imm & 31,
-            registers.home(o.reg),
-        )
+        taken = SHL if kind == SHL32_I else SHR if kind == SHR32_I else SAR
+        flags.emit_shifted(c, t, live, taken, o.imm & 31, registers.home(o.reg))
     elif kind == IMUL32_RR:
         flags.emit_multiplied(c, t, live, registers.home(o.reg), registers.home(o.rm))
     elif kind == IMUL32_RM:
@@ -363,7 +253,7 @@ def emit_operation(c, t, o, first, j, count, live):
     elif kind == NEG_R:
         registers.emit_get(c, o.reg, asm.CX)
         asm.emit_constant(c, asm.AX, 0)
-        flags.emit_arithmetic(c, t, 5, live, 2)
+        flags.emit_arithmetic(c, t, ALU_SUB, live, 2)
         registers.emit_put(c, o.reg, asm.AX)
     elif kind == SETCC_R:
         taken = flags.emit_condition(c, t, o.sub)
@@ -382,7 +272,7 @@ def emit_operation(c, t, o, first, j, count, live):
     elif kind == SCAS:
         memory.emit_load_string(c, t, j, o, ES, RDI, asm.CX)
         registers.emit_get_sized(c, t, o, RAX, 0, asm.AX)
-        flags.emit_arithmetic(c, t, 7, live, o.size)
+        flags.emit_arithmetic(c, t, ALU_CMP, live, o.size)
     elif kind == LEAVE_FRAME:
         memory.emit_load_stack(c, t, j, o, RBP)
         asm.emit_mem(c, asm.LEA, asm.R15, asm.BP, NO_REG, 0, 4)
@@ -532,9 +422,7 @@ def emit_call_interpreter(c, t, o, first, j, count):
     registers.emit_store_registers(c)
     asm.emit_constant(c, asm.SI, first + j)
     registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
-    t.known = flags.UNKNOWN
-    t.carry_stands = 0
-    t.host_flags = 0
+    flags.forget(t)
     if j + 1 == count:
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)

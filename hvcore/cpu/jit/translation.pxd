@@ -18,5 +18,6 @@ cdef struct Translation:
     u32 known_size          # and its operands' size
     u32 host_flags          # which flags the host has: HOST_CF and so on (flags.pxd)
     u32 carry_stands        # whether CF is in `cc_cf`
+    u32[32] live            # by operation, which of its flags are wanted: ALL, CARRY, or 0
     u32 stubs_used
     Stub[160] stubs
