@@ -2,6 +2,7 @@
 # uncompiled processor; tests/hvcore/cpu/test_modes.py compares the two.
 cimport cython
 from hvcore.cpu.exitinfo cimport ExitInfo
+from hvcore.cpu.intercepts cimport Intercepts
 
 ctypedef unsigned char u8
 ctypedef unsigned short u16
@@ -214,6 +215,61 @@ cdef enum:
     EVENT_PRIVILEGED = 5
     EVENT_SOFTWARE_EXCEPTION = 6
 
+# As `ExitKind` numbers them.
+cdef enum:
+    EXIT_BUDGET = 0
+    EXIT_EXTERNAL_INTERRUPT = 1
+    EXIT_INTERRUPT_WINDOW = 2
+    EXIT_NMI_WINDOW = 3
+    EXIT_HLT = 4
+    EXIT_IO = 5
+    EXIT_CPUID = 6
+    EXIT_RDTSC = 7
+    EXIT_RDMSR = 8
+    EXIT_WRMSR = 9
+    EXIT_EXCEPTION = 10
+    EXIT_TRIPLE_FAULT = 11
+    EXIT_GUEST_PHYSICAL = 12
+    EXIT_CR_READ = 13
+    EXIT_CR_WRITE = 14
+    EXIT_DR_ACCESS = 15
+    EXIT_INVD = 16
+    EXIT_WBINVD = 17
+    EXIT_INVLPG = 18
+    EXIT_PAUSE = 19
+    EXIT_TASK_SWITCH = 20
+    EXIT_RDPMC = 21
+    EXIT_IRET = 22
+    EXIT_SOFTWARE_INTERRUPT = 23
+    EXIT_DESCRIPTOR_TABLE = 24
+    EXIT_LMSW = 25
+    EXIT_CLTS = 26
+    EXIT_NMI = 27
+    EXIT_CR0_SELECTIVE = 28
+    EXIT_PUSHF = 29
+    EXIT_POPF = 30
+    EXIT_ICEBP = 31
+    EXIT_FERR_FREEZE = 32
+    EXIT_VM_INSTRUCTION = 33
+
+# `attr` of a segment register. What bits 0 to 3, the type, mean depends on SEG_MEMORY.
+cdef enum:
+    SEG_ACCESSED = 0x1
+    SEG_WRITABLE = 0x2      # data; code with it is
+    SEG_READABLE = 0x2
+    SEG_DOWN = 0x4          # data that expands down; code with it is
+    SEG_CONFORMING = 0x4
+    SEG_CODE = 0x8
+    SEG_MEMORY = 0x10       # code or data, and not a system descriptor
+    SEG_PRESENT = 0x80
+    SEG_BIG = 0x4000        # 32 bits
+    SEG_UNUSABLE = 0x10000  # a null selector was loaded
+    SEG_TYPE = 0xF
+    SEG_LDT = 0x2           # types of system descriptors: an LDT,
+    SEG_TSS = 0x1           # a TSS,
+    SEG_TSS_BUSY = 0x2      # of the task that runs, or of one that it is nested in,
+    SEG_TSS_32 = 0x8        # of 32 bits
+
 cdef enum:
     TASK_CALL = 0       # as VMX numbers them (SDM vol. 3 table 28-2)
     TASK_IRET = 1
@@ -421,48 +477,10 @@ cdef class State:
     cdef u32 vcpu
     cdef object pins
     # intercepts
-    cdef u32 on_window
-    cdef u32 on_nmi_window
-    cdef u32 iret_keeps_nmi_blocked
-    cdef u32 on_hlt
-    cdef u32 on_io
-    cdef u32 on_cpuid
-    cdef u32 on_rdtsc
-    cdef u32 on_rdpmc
-    cdef u32 on_rdmsr
-    cdef u32 on_wrmsr
-    cdef u32 on_exceptions
-    cdef u32 page_fault_mask    # which page faults `on_exceptions` means, by their error code
-    cdef u32 page_fault_match
-    cdef u64 cr0_mask           # bits that the backend owns, and what the guest reads there
-    cdef u64 cr0_shadow
-    cdef u64 cr4_mask
-    cdef u64 cr4_shadow
-    cdef u32 on_cr_read
-    cdef u32 on_cr_write
-    cdef u32 on_dr_read
-    cdef u32 on_dr_write
-    cdef u32 dr_first           # a MOV DR stops before its own faults are looked for (SDM vol. 3 section 26.1.3)
-    cdef u32 on_cr0_selective
-    cdef u32 cr3_target_count   # MOV to CR3 of one of these does not stop
+    cdef public Intercepts intercepts
+    cdef u32 cr3_target_count
     cdef u64[4] cr3_targets
-    cdef u32 on_invd
-    cdef u32 on_wbinvd
-    cdef u32 on_invlpg
-    cdef u32 on_pause
     cdef public u32 pause_left  # PAUSEs until one stops; 0: the next one does
-    cdef u32 on_iret
-    cdef u32 on_pushf
-    cdef u32 on_popf
-    cdef u32 on_icebp
-    cdef u32 on_vm_instructions     # a bit for each of VmInstruction
-    cdef u32 on_ferr
-    cdef u32 on_nmi
-    cdef u32 nmi_virtual        # the pin is not blocked when the guest's NMIs are
-    cdef u32 on_interrupt_if    # INTR stops only where the guest could take it
-    cdef u32 on_task_switch
-    cdef u32 on_software_interrupt
-    cdef u32 on_descriptor_table    # a bit for each of DESCRIPTOR_INSTRUCTIONS
     cdef u32 msr_bitmap_used
     cdef u8[3072] msr_read      # a bit for each of MSR_RANGES: it stops
     cdef u8[3072] msr_write

@@ -6,7 +6,8 @@ from typing import Any
 import attrs
 
 from hvcore.cpu.exitinfo import Emulate, ExitInfo, ExitKind
-from hvcore.cpu.processor import Intercepts, Processor
+from hvcore.cpu.intercepts import Intercepts
+from hvcore.cpu.processor import Processor
 
 
 @attrs.define

@@ -24,8 +24,6 @@ else:
 
     globals().update(enums("fp/x87_registers.pxd"))
 
-EXIT_FERR_FREEZE = cython.declare(u32, 32)  # ExitKind
-
 
 # Reset, exceptions
 
@@ -77,7 +75,7 @@ def pending(c):
     c.ferr = 1
     if c.ignne:
         return 0
-    if c.on_ferr:
+    if c.intercepts.ferr:
         c.fault = FAULT_EXIT
         c.info.kind = EXIT_FERR_FREEZE
         return 1
