@@ -346,18 +346,18 @@ def specialise(o):
         elif kind == MOV_MR:
             o.kind = STORE8
         elif kind == ALU_RR:
-            o.kind = CMP8_RR if sub == 7 else TEST8_RR if sub == 8 else ALU8_RR
+            o.kind = CMP8_RR if sub == ALU_CMP else TEST8_RR if sub == ALU_TEST else ALU8_RR
         elif kind == ALU_RI:
-            o.kind = CMP8_RI if sub == 7 else TEST8_RI if sub == 8 else ALU8_RI
+            o.kind = CMP8_RI if sub == ALU_CMP else TEST8_RI if sub == ALU_TEST else ALU8_RI
         elif kind == ALU_RM:
-            o.kind = CMP8_RM if sub == 7 else ALU_RM if sub == 8 else ALU8_RM
-        elif kind == ALU_MI and sub == 7:
+            o.kind = CMP8_RM if sub == ALU_CMP else ALU_RM if sub == ALU_TEST else ALU8_RM
+        elif kind == ALU_MI and sub == ALU_CMP:
             o.kind = CMP8_MI
         return
     if kind == JCC:
-        if sub == 4:
+        if sub == COND_Z:
             o.kind = JZ
-        elif sub == 5:
+        elif sub == COND_NZ:
             o.kind = JNZ
         return
     if o.size == 1:
@@ -380,47 +380,47 @@ def specialise(o):
         o.kind = STORE32_I
     elif kind == ALU_RR or kind == ALU_RM or kind == ALU_RI:
         kind -= ALU_RR if kind != ALU_RI else ALU_RI - 2
-        if sub == 8:
+        if sub == ALU_TEST:
             if kind == 0:
                 o.kind = TEST32_RR
             elif kind == 2:
                 o.kind = TEST32_RI
-        elif sub == 0:
+        elif sub == ALU_ADD:
             o.kind = ADD32_RR + kind
-        elif sub == 1:
+        elif sub == ALU_OR:
             o.kind = OR32_RR + kind
-        elif sub == 4:
+        elif sub == ALU_AND:
             o.kind = AND32_RR + kind
-        elif sub == 5:
+        elif sub == ALU_SUB:
             o.kind = SUB32_RR + kind
-        elif sub == 6:
+        elif sub == ALU_XOR:
             o.kind = XOR32_RR + kind
-        elif sub == 7:
+        elif sub == ALU_CMP:
             o.kind = CMP32_RR + kind
     elif kind == INC_R:
         o.kind = INC32
     elif kind == DEC_R:
         o.kind = DEC32
     elif kind == SHIFT_RI and o.imm & 31:
-        if sub == 4 or sub == 6:
+        if sub == SHL or sub == SAL:
             o.kind = SHL32_I
-        elif sub == 5:
+        elif sub == SHR:
             o.kind = SHR32_I
-        elif sub == 7:
+        elif sub == SAR:
             o.kind = SAR32_I
-        elif sub == 0:
+        elif sub == ROL:
             o.kind = ROL32_I
-        elif sub == 1:
+        elif sub == ROR:
             o.kind = ROR32_I
     elif kind == ALU_MR:
-        if sub == 0:
+        if sub == ALU_ADD:
             o.kind = ADD32_MR
-        elif sub == 7:
+        elif sub == ALU_CMP:
             o.kind = CMP32_MR
     elif kind == ALU_MI:
-        if sub == 0:
+        if sub == ALU_ADD:
             o.kind = ADD32_MI
-        elif sub == 7:
+        elif sub == ALU_CMP:
             o.kind = CMP32_MI
     elif kind == INC_M:
         o.kind = INC32_M

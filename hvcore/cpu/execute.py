@@ -876,27 +876,31 @@ def perform(c, j, end):
         elif kind == ALU_RR:
             a = operands.get(c, o.reg, o.rsh, o.size)
             r = flags.alu(c, o.sub, a, operands.get(c, o.rm, o.msh, o.size), o.size)
-            if o.sub < 7:
+            if o.sub < ALU_CMP:
                 operands.put(c, o.reg, o.rsh, o.size, r)
         elif kind == ALU_RM:
             b = mmu.read(c, o.seg, address(c, o), o.size)
             if c.fault:
                 break
             r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), b, o.size)
-            if o.sub < 7:
+            if o.sub < ALU_CMP:
                 operands.put(c, o.reg, o.rsh, o.size, r)
         elif kind == ALU_RI:
             r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.imm, o.size)
-            if o.sub < 7:
+            if o.sub < ALU_CMP:
                 operands.put(c, o.reg, o.rsh, o.size, r)
         elif kind == ALU_MR or kind == ALU_MI:
             ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub < 7 else mmu.read(c, o.seg, ea, o.size)
+            a = (
+                mmu.read_to_modify(c, o.seg, ea, o.size)
+                if o.sub < ALU_CMP
+                else mmu.read(c, o.seg, ea, o.size)
+            )
             if c.fault:
                 break
             b = o.imm if kind == ALU_MI else operands.get(c, o.reg, o.rsh, o.size)
             r = flags.alu(c, o.sub, a, b, o.size)
-            if o.sub < 7:
+            if o.sub < ALU_CMP:
                 mmu.write(c, o.seg, ea, r, o.size)
         elif kind == INC_R:
             operands.put(
@@ -911,7 +915,7 @@ def perform(c, j, end):
             operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
         elif kind == NEG_R:
             a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, 5, 0, a, o.size))
+            operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, ALU_SUB, 0, a, o.size))
         elif kind == INC_M or kind == DEC_M or kind == NOT_M or kind == NEG_M:
             ea = address(c, o)
             a = mmu.read_to_modify(c, o.seg, ea, o.size)
@@ -924,7 +928,7 @@ def perform(c, j, end):
             elif kind == NOT_M:
                 a ^= SIZE_MASK[o.size]
             else:
-                a = flags.alu(c, 5, 0, a, o.size)
+                a = flags.alu(c, ALU_SUB, 0, a, o.size)
             mmu.write(c, o.seg, ea, a, o.size)
         elif kind == SHIFT_RI or kind == SHIFT_RC:
             b = o.imm if kind == SHIFT_RI else c.regs[RCX]
@@ -1069,7 +1073,7 @@ def perform(c, j, end):
         elif kind == BT_R or kind == BT_RI:
             b = o.imm if kind == BT_RI else c.regs[o.rm]
             a = arith.bit_test(c, o.sub, operands.get(c, o.reg, 0, o.size), b, o.size)
-            if o.sub > 4:
+            if o.sub > BIT_TEST:
                 operands.put(c, o.reg, 0, o.size, a)
         elif kind == BT_M or kind == BT_MI:
             ea = address(c, o)
@@ -1079,11 +1083,15 @@ def perform(c, j, end):
                 a = decode.extend(b, o.size)
                 r = ((a >> (3 + o.size)) << o.size) | (((M64 << (61 - o.size)) & M64) if a >> 63 else 0)
                 ea = (ea + r) & SIZE_MASK[o.addr]
-            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub > 4 else mmu.read(c, o.seg, ea, o.size)
+            a = (
+                mmu.read_to_modify(c, o.seg, ea, o.size)
+                if o.sub > BIT_TEST
+                else mmu.read(c, o.seg, ea, o.size)
+            )
             if c.fault:
                 break
             r = arith.bit_test(c, o.sub, a, b, o.size)
-            if o.sub > 4:
+            if o.sub > BIT_TEST:
                 mmu.write(c, o.seg, ea, r, o.size)
         elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
             if kind == BSF_M or kind == BSR_M:
@@ -1114,7 +1122,7 @@ def perform(c, j, end):
         elif kind == CMPXCHG_R:
             a = operands.get(c, o.reg, o.rsh, o.size)
             b = c.regs[RAX] & SIZE_MASK[o.size]
-            flags.alu(c, 7, b, a, o.size)
+            flags.alu(c, ALU_CMP, b, a, o.size)
             if a == b:
                 operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
             else:
@@ -1125,7 +1133,7 @@ def perform(c, j, end):
             if c.fault:
                 break
             b = c.regs[RAX] & SIZE_MASK[o.size]
-            flags.alu(c, 7, b, a, o.size)
+            flags.alu(c, ALU_CMP, b, a, o.size)
             if a == b:
                 mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
             else:
@@ -1134,7 +1142,7 @@ def perform(c, j, end):
         elif kind == XADD_R:
             a = operands.get(c, o.reg, o.rsh, o.size)
             b = operands.get(c, o.rm, o.msh, o.size)
-            r = flags.alu(c, 0, a, b, o.size)
+            r = flags.alu(c, ALU_ADD, a, b, o.size)
             operands.put(c, o.rm, o.msh, o.size, a)
             operands.put(c, o.reg, o.rsh, o.size, r)
         elif kind == XADD_M:
@@ -1142,7 +1150,7 @@ def perform(c, j, end):
             a = mmu.read_to_modify(c, o.seg, ea, o.size)
             if c.fault:
                 break
-            r = flags.alu(c, 0, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            r = flags.alu(c, ALU_ADD, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
             mmu.write(c, o.seg, ea, r, o.size)
             operands.put(c, o.reg, o.rsh, o.size, a)
         elif kind == CMPXCHG8B:

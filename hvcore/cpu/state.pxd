@@ -89,6 +89,16 @@ cdef enum:
     SAR = 7
 
 cdef enum:
+    BIT_TEST = 4        # `sub` of the kinds BT_R to BT_MI
+    BIT_SET = 5
+    BIT_RESET = 6
+    BIT_COMPLEMENT = 7
+
+cdef enum:
+    COND_Z = 4          # conditions, as Jcc numbers them: ZF is set,
+    COND_NZ = 5         # or is not
+
+cdef enum:
     MULTIPLY = 4        # `sub` of the kinds MUL_R and MUL_M
     MULTIPLY_SIGNED = 5
     DIVIDE = 6

@@ -28,6 +28,12 @@ def _is_data(member: Any) -> bool:
     return hasattr(type(member), "__set__") and not callable(member)
 
 
+def intercepted(intercepts: Intercepts) -> set[str]:
+    """The names of what is on, or has a bit set."""
+    data = {name for name in dir(intercepts) if not name.startswith("_") and name != "clear"}
+    return {name for name in data if getattr(intercepts, name)}
+
+
 class FakeProcessor(Processor):
     """`script` holds (kind, fields of ExitInfo) or callables; run() plays one a call.
 

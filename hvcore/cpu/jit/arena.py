@@ -1,4 +1,4 @@
-"""The arena of host code: the way in and out, and how translated blocks are linked with each other (see translate.py).
+"""The arena of host code: the way in and out, and how translated blocks are linked (docs/translator.md).
 
 A block's end leaves for the loop with the place of a jump, which `link` aims at the block that came next, if it is
 translated; where a jump goes that is found in a register or in memory, a table remembers.
@@ -33,7 +33,7 @@ def allow(c):
 
 
 def begin(c):
-    """Blocks are put behind what there is now, the routines that all of them use."""
+    """Put blocks behind what there is now, which are the routines that all of them use."""
     c.arena.start = c.arena.used
     emit_linked_entry(c, 0, 0)
     c.arena.used = c.arena.start
@@ -45,8 +45,8 @@ def emit_way_in(c):
     for i in range(16):
         if (CALLEE_SAVED >> i) & 1:
             asm.emit_push(c, i)
-    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, -8)  # aligned for calls
-    asm.emit_mem64(c, asm.LEA, asm.BX, asm.DI, NO_REG, 0, asm.RECORD_BIAS)
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, -8)  # lea rsp, [rsp - 8]: aligned for calls
+    asm.emit_mem64(c, asm.LEA, asm.BX, asm.DI, NO_REG, 0, asm.RECORD_BIAS)  # lea rbx, [rdi + bias]
     asm.emit_move64(c, asm.DX, asm.SI)
     asm.emit_load64(c, asm.R12, cython.address(c.host))
     asm.emit_load64(c, asm.AX, cython.address(c.tlb_half))
@@ -112,44 +112,45 @@ def unlink(c, block):
 
 
 def emit_leave(c):
-    """Back to the loop, at the EIP in RAX."""
+    """Leave for the loop, at the EIP in RAX, with nothing to link."""
     asm.emit_store64(c, asm.AX, cython.address(c.eip))
     asm.emit_reg(c, asm.XOR, asm.AX, asm.AX)
     asm.emit_jump_to(c, c.arena.leave)
 
 
 def emit_finish(c, count):
-    """The end of a block whose EIP is set already, after a call."""
+    """End a block whose EIP an interpreted operation has set already; the general registers are in the record."""
     asm.emit_add_to_field64(c, cython.address(c.icount), count)
     asm.emit_reg(c, asm.XOR, asm.AX, asm.AX)
     asm.emit_jump_to(c, c.arena.leave_stored)
 
 
 def emit_jump_through(c, count):
-    """The end of a block that goes to the EIP in RAX: on to the block that was found there last, if it still is.
+    """End a block that goes to the EIP in RAX: on to the block that was found there last, if it still is there.
 
     `remember_jump` fills the table. Its entry says at which host offset that block lies, and the TLB must agree.
     """
     missed: u32[3]
     i: u32
     asm.emit_add_to_field64(c, cython.address(c.icount), count)
-    asm.emit_move(c, asm.CX, asm.AX)
-    asm.emit_imm(c, ALU_AND, asm.CX, JUMPS - 1)
-    asm.emit_shift(c, SHL, asm.CX, 5)
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_imm(c, ALU_AND, asm.CX, JUMPS - 1)  # and ecx, JUMPS - 1
+    asm.emit_shift(c, SHL, asm.CX, 5)  # shl ecx, 5
+    # lea rdx, [rbx + jumps + rcx]
     asm.emit_mem64(c, asm.LEA, asm.DX, asm.BX, asm.CX, 0, asm.field(c, cython.address(c.jumps[0])))
-    asm.emit_mem64(c, asm.CMP, asm.AX, asm.DX, NO_REG, 0, 0)
+    asm.emit_mem64(c, asm.CMP, asm.AX, asm.DX, NO_REG, 0, 0)  # cmp rax, [rdx]: the same EIP
     missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
-    asm.emit_move(c, asm.CX, asm.AX)
-    asm.emit_shift(c, SHR, asm.CX, 7)
-    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)
-    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.R13, asm.CX, 0, TLB_FETCH)
-    asm.emit_reg64(c, asm.XOR, asm.R14, asm.AX)
-    asm.emit_imm64(c, ALU_CMP, asm.R14, 4095)
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
+    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.R13, asm.CX, 0, TLB_FETCH)  # mov r14, [r13 + rcx + fetch]
+    asm.emit_reg64(c, asm.XOR, asm.R14, asm.AX)  # xor r14, rax
+    asm.emit_imm64(c, ALU_CMP, asm.R14, 4095)  # cmp r14, 4095: it may be executed
     missed[1] = asm.emit_jump_if(c, asm.ABOVE)
-    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.R13, asm.CX, 0, TLB_ADD)
-    asm.emit_mem64(c, asm.CMP, asm.R14, asm.DX, NO_REG, 0, 8)
+    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.R13, asm.CX, 0, TLB_ADD)  # mov r14, [r13 + rcx + add]
+    asm.emit_mem64(c, asm.CMP, asm.R14, asm.DX, NO_REG, 0, 8)  # cmp r14, [rdx + 8]: at the same host offset
     missed[2] = asm.emit_jump_if(c, asm.NOT_ZERO)
-    asm.emit_jump_to_memory(c, asm.DX, 16)
+    asm.emit_jump_to_memory(c, asm.DX, 16)  # jmp [rdx + 16]
     for i in range(3):
         asm.bind(c, missed[i])
     emit_leave(c)
@@ -164,11 +165,11 @@ def remember_jump(c, eip, block):
 
 
 def emit_leave_to(c, delta, count):
-    """The end of a block of `count` operations, `delta` bytes from its start; `link` may aim the jump elsewhere."""
+    """End a block of `count` operations; it goes on `delta` bytes from its start, by a jump that `link` may aim."""
     site: u32
     asm.emit_add_to_field64(c, cython.address(c.icount), count)
     asm.emit_load(c, asm.AX, cython.address(c.block_eip))
-    asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, delta)
+    asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, delta)  # lea eax, [rax + delta]
     site = asm.emit_jump(c)
     asm.bind(c, site)
     asm.emit_store64(c, asm.AX, cython.address(c.eip))
@@ -177,14 +178,14 @@ def emit_leave_to(c, delta, count):
 
 
 def emit_leave_early(c, done):
-    """Leave a block after `done` operations, after a call."""
+    """Leave a block after `done` of its operations; the general registers are in the record."""
     asm.emit_set_field(c, cython.address(c.native_done), done)
     asm.emit_constant(c, asm.AX, PARTIAL)
     asm.emit_jump_to(c, c.arena.leave_stored)
 
 
 def emit_linked_entry(c, block, count):
-    """Where other blocks jump to, with the new EIP in RAX: goes on if the loop would."""
+    """Where other blocks jump to, with the new EIP in RAX; it goes on if the loop would, and else leaves for that."""
     refused: u32 = c.arena.used
     entry: u32
     emit_leave(c)
@@ -197,7 +198,7 @@ def emit_linked_entry(c, block, count):
     asm.emit_field64(c, asm.CMP, asm.CX, cython.address(c.stop_at))
     asm.aim(c, asm.emit_jump_if(c, asm.ABOVE), refused)
     asm.emit_load64(c, asm.CX, cython.address(c.pin))
-    asm.emit_mem(c, asm.LOAD, asm.CX, asm.CX, NO_REG, 0, 0)
+    asm.emit_mem(c, asm.LOAD, asm.CX, asm.CX, NO_REG, 0, 0)  # mov ecx, [rcx]: the INTR pin
     asm.emit_field(c, asm.AND, asm.CX, cython.address(c.on_interrupt))
     asm.emit_field(c, asm.OR, asm.CX, cython.address(c.special))
     asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), refused)
@@ -211,7 +212,7 @@ def link(c, site, block, eip, from_eip):
     missed: u32[3]
     for i in range(4):
         if c.arena.code[site + i]:
-            return  # it is aimed already, at what is not there now
+            return  # it is aimed already, at a block that is not there now
     if not (eip ^ from_eip) & PAGE_BITS:
         asm.aim(c, site, entry)
         return
@@ -219,7 +220,7 @@ def link(c, site, block, eip, from_eip):
         return
     i = ((eip >> 12) & TLB_MASK) * 32
     asm.aim(c, site, c.arena.used)
-    asm.emit_imm(c, ALU_CMP, asm.AX, eip)  # the block may be mapped elsewhere, too
+    asm.emit_imm(c, ALU_CMP, asm.AX, eip)  # cmp eax, eip: the block that jumps may be mapped elsewhere, too
     missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
     asm.emit_constant(c, asm.CX, eip & PAGE_BITS)
     asm.emit_mem64(c, asm.CMP, asm.CX, asm.R13, NO_REG, 0, i + TLB_FETCH)

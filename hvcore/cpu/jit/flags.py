@@ -1,4 +1,4 @@
-"""Host code's arithmetic and its flags, which stay lazy: `flags.py` says what is kept of them (see translate.py).
+"""Host code's arithmetic and its flags, which stay lazy: `flags.py` says what is kept of them (docs/translator.md).
 
 What is wanted of an operation's flags is known (`live`): all, nothing, or only CF, which an INC or DEC behind it
 leaves alone. As long as the host's own flags say what the guest's do, conditions are taken from there (`host_flags`).
@@ -27,13 +27,13 @@ def forget(t):
 
 
 def emit_routines(c):
-    """What a block calls for the flags of another: whose they are shows when it runs. RDX and the host's are lost."""
+    """What a block calls for the flags of the one that ran before it; RDX and the host's flags are lost."""
     emit_carry_routine(c)
     emit_status_routine(c)
 
 
 def emit_carry_routine(c):
-    """Have CF in `cc_cf`."""
+    """A routine that brings CF to `cc_cf`."""
     stands: u32
     other: u32
     c.arena.carry = c.arena.used
@@ -60,7 +60,7 @@ def emit_carry_routine(c):
 
 
 def emit_status_routine(c):
-    """Have the status flags in the host's, where conditions look: all but AF."""
+    """A routine that brings the status flags to the host's, all but AF."""
     other: u32
     size: u32
     c.arena.status = c.arena.used
@@ -88,7 +88,7 @@ def emit_status_routine(c):
 
 
 def emit_ask(c, function):
-    """Call a function of ours from a routine; RAX and RCX come back with `answered`, which keeps the host's flags."""
+    """Call a function of ours from a routine; `emit_answered` brings RAX and RCX back, and keeps the host's flags."""
     asm.emit_store64(c, asm.AX, cython.address(c.native_kept[0]))
     asm.emit_store64(c, asm.CX, cython.address(c.native_kept[1]))
     registers.emit_store_registers(c)
@@ -99,13 +99,13 @@ def emit_ask(c, function):
 
 
 def emit_answered(c):
-    """And go on."""
+    """Take RAX and RCX back behind `emit_ask`."""
     asm.emit_load64(c, asm.AX, cython.address(c.native_kept[0]))
     asm.emit_load64(c, asm.CX, cython.address(c.native_kept[1]))
 
 
 def emit_remember(c, t, live, op, size, reg):
-    """The result in `reg`, and the operands stored before, are where the flags come from."""
+    """From here on the flags come from the result in `reg`, and from the operands that were stored before."""
     if live == ALL:
         asm.emit_store64(c, reg, cython.address(c.cc_res))
         asm.emit_set_field(c, cython.address(c.cc_op), op | (size << 16))  # cc_size lies behind it
@@ -115,25 +115,25 @@ def emit_remember(c, t, live, op, size, reg):
 
 
 def emit_keep_carry(c, live, condition):
-    """CF, or OF where a multiplication says both with it, is the host's `condition` now; where only it is wanted."""
+    """Keep CF in `cc_cf` where only it is wanted: it is the host's `condition`, which is OF after a multiplication."""
     if live == CARRY:
         asm.emit_field(c, asm.SETCC + condition, 0, cython.address(c.cc_cf))  # whose other bytes are 0
 
 
 def emit_keep_operands(c, live):
-    """EAX and ECX are the operands that the flags come from."""
+    """Keep EAX and ECX, the operands that the flags come from."""
     if live == ALL:
         asm.emit_store64(c, asm.AX, cython.address(c.cc_a))
         asm.emit_store64(c, asm.CX, cython.address(c.cc_b))
 
 
 def emit_carry_to_host(c, t):
-    """Have CF in the host's; EDX is lost, EAX and ECX are kept."""
+    """Bring CF to the host's; EDX is lost, EAX and ECX are kept."""
     if t.host_flags & HOST_CF:
         return
     if t.carry_stands:
         asm.emit_field(c, asm.MOVZX8, asm.DX, cython.address(c.cc_cf))  # a byte: it may just have been stored
-        asm.emit_shift(c, SHR, asm.DX, 1)  # SHR: what was bit 0 is CF
+        asm.emit_shift(c, SHR, asm.DX, 1)  # shr edx, 1: what was bit 0 is CF
     elif t.known == CC_SUB:
         asm.emit_load64(c, asm.DX, cython.address(c.cc_a))
         asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))
@@ -210,7 +210,7 @@ def emit_arithmetic(c, t, sub, live, size):
 
 
 def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
-    """The same of 32 bits where both operands are at home, or the second is an immediate; not ADC and SBB."""
+    """The same of two 32-bit registers, or of one and an immediate, without a copy; not ADC and SBB."""
     op: u32 = CC_LOGIC
     code: u32 = asm.AND
     reg: u32 = registers.home(o.reg)
@@ -256,7 +256,7 @@ def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
 
 
 def emit_stand_carry(c, t, live):
-    """Have CF in `cc_cf`, where INC and DEC leave it."""
+    """Bring CF to `cc_cf`, where INC and DEC leave it."""
     if live and not t.carry_stands and t.known == UNKNOWN and not t.host_flags & HOST_CF:
         asm.emit_call_near(c, c.arena.carry)
         t.carry_stands = 1
@@ -267,7 +267,7 @@ def emit_stand_carry(c, t, live):
 
 
 def emit_step(c, t, live, down, reg):
-    """`reg` +- 1 with the flags of INC and DEC, which leave CF alone."""
+    """Add 1 to `reg`, or subtract it, with the flags of INC and DEC, which leave CF alone."""
     asm.emit_imm(c, ALU_SUB if down else ALU_ADD, reg, 1)
     t.host_flags = HOST_ZF | HOST_OF
     if live:
@@ -337,7 +337,7 @@ def emit_shift_by_cl(c, t, o, live):
 
 
 def emit_count(c, t, o):
-    """ECX = the count of a shift, a constant or CL."""
+    """Bring the count of a shift, a constant or CL, to ECX."""
     if o.kind == SHIFT_RC or o.kind == SHLD_RC or o.kind == SHRD_RC:
         registers.emit_get_byte(c, t, RCX, 0, asm.CX)
     else:
@@ -345,7 +345,7 @@ def emit_count(c, t, o):
 
 
 def emit_put_result(c, t, o):
-    """The register of `o`, of its size, = EAX."""
+    """Set the register of `o` to EAX, what a function came to; of the flags nothing is known any more."""
     registers.emit_put_sized(c, o, o.reg, o.rsh)
     forget(t)
 
@@ -378,7 +378,7 @@ def emit_call_double_shift(c, t, o):
 
 
 def emit_multiplied(c, t, live, reg, rm):
-    """`reg` = `reg` * `rm` as IMUL does it."""
+    """`imul reg, rm`, with its flags."""
     asm.emit_reg(c, asm.IMUL, reg, rm)
     emit_keep_product_flags(c, t, live, reg)
 
