@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
+from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
 from devmodel.service import monitor
@@ -81,8 +82,28 @@ def _run(options: argparse.Namespace) -> int:
         if value is not None:
             arguments += [f"--{name}", value]
     arguments += [f"--{name}" for name in CORE_SWITCHES if getattr(options, name.replace("-", "_"))]
-    arguments += ["--log-format", options.log_format, "--log-level", options.log_level]
-    return trio.run(lambda: run(config, arguments, board_factory(), domain=options.domain))
+    if config.servers:
+        arguments += ["--servers", str(1 + len(config.servers))]
+        if "serial" not in config.parts and config.serial.tcp is None:
+            raise ConfigError("the serial port is in a server apart; give it --serial tcp:HOST:PORT")
+    logging = ["--log-format", options.log_format, "--log-level", options.log_level]
+    apart = [
+        [*_serve_arguments(machine, options), *logging, "--only", ",".join(in_order(parts))]
+        for parts in config.servers
+    ]
+    return trio.run(
+        lambda: run(config, [*arguments, *logging], board_factory(), domain=options.domain, apart=apart)
+    )
+
+
+def _serve_arguments(machine: str | None, options: argparse.Namespace) -> list[str]:
+    """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
+    arguments = [] if machine is None else [machine]
+    given = {name: getattr(options, name) for name in ("serial", "video_bios", "debug_console")}
+    arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
+    arguments += [f"--disk={path}" for path in options.disk]
+    arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
+    return arguments
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -164,6 +185,9 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             video_bios=options.video_bios,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
+            only=getattr(options, "only", None),
+            without=getattr(options, "without", None),
+            apart=tuple(getattr(options, "apart", ())),
         ),
     )
 
@@ -188,6 +212,13 @@ def _parser() -> _Parser:
     running.add_argument(
         "--domain", metavar="SOCKET", help="where to put the domain socket (a private directory)"
     )
+    running.add_argument(
+        "--apart",
+        metavar="PARTS",
+        action="append",
+        default=[],
+        help=f"serve these parts of the machine in a process of their own; may be repeated ({', '.join(PARTS)})",
+    )
     running.set_defaults(perform=_run)
 
     serving = commands.add_parser(
@@ -205,6 +236,12 @@ def _parser() -> _Parser:
         default=float("inf"),
         help="how long to wait for the core (for ever)",
     )
+    serving.add_argument(
+        "--only",
+        metavar="PARTS",
+        help=f"serve these parts of the machine, parted by commas ({', '.join(PARTS)})",
+    )
+    serving.add_argument("--without", metavar="PARTS", help="serve all parts but these")
     serving.set_defaults(perform=_serve)
 
     consoling = commands.add_parser("console", help="a raw terminal on a TCP serial console; Ctrl-] leaves")

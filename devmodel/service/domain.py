@@ -23,6 +23,7 @@ from ioreq.messages import (
     Op,
     RamRegion,
     RemoteShutdown,
+    SetIsaIrqLevel,
     SetMemType,
 )
 
@@ -74,7 +75,7 @@ class Domain:
         self.ram = Ram(shared.map_shared(client.descriptors[0], size) if size else bytearray(), info.ram)
         self._pins = memoryview(shared.map_shared(client.descriptors[1], PAGE_SIZE)).cast("I")
         self._wake_vcpu = wake_vcpu
-        self._intr = bool(self._pins[PIN_INTR_OFFSET // 4])
+        self._intr: bool | None = None  # not ours to drive, until a chip of ours does
         self._ops: deque[Op] = deque()
         self._settling = trio.Lock()
         self._queued = trio.Event()
@@ -96,6 +97,10 @@ class Domain:
         self._intr = level
         if not self._ops:
             self._drive()
+
+    def isa_irq(self, irq: int, level: bool) -> None:
+        """Drive an ISA interrupt request at the server that has the interrupt controller."""
+        self._queue(SetIsaIrqLevel(irq, level))
 
     def a20(self, level: bool) -> None:
         """Enable or force low address line 20."""
@@ -145,7 +150,7 @@ class Domain:
         self._queued.set()
 
     def _drive(self) -> None:
-        if self._pins[PIN_INTR_OFFSET // 4] != self._intr:
+        if self._intr is not None and self._pins[PIN_INTR_OFFSET // 4] != self._intr:
             self._pins[PIN_INTR_OFFSET // 4] = int(self._intr)
             if self._intr:
                 self._wake_vcpu.send()

@@ -12,16 +12,17 @@ import structlog
 import trio
 
 from devmodel.board.bus import Bus, Space
-from devmodel.board.device import ONES, Timed
+from devmodel.board.device import ONES, Device, Timed
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.pacer import Pacer
 from ioreq import DomainGone, ProtocolError
 from ioreq.buffered import RingConsumer
 from ioreq.control_client import ControlClient
-from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PIO
+from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
 from ioreq.messages import (
     SPACE_MEMORY,
+    SPACE_PCI,
     SPACE_PORT,
     ClaimInterruptAcknowledge,
     Created,
@@ -62,6 +63,21 @@ class Board(Protocol):
         """Who has deadlines."""
         ...
 
+    @property
+    def acknowledges(self) -> bool:
+        """Whether it has the interrupt controller."""
+        ...
+
+    @property
+    def config_functions(self) -> Sequence[int]:
+        """PCI functions, as bus, device and function in 16 bits, that are configured by PCI_CONFIG requests."""
+        ...
+
+    @property
+    def pci_config(self) -> Device:
+        """Who answers those: the offset is the request's address."""
+        ...
+
     def acknowledge(self) -> int | None:
         """Answer an interrupt-acknowledge cycle with a vector; None if INTR is low."""
         ...
@@ -72,6 +88,10 @@ class Board(Protocol):
 
     def isa_irq(self, irq: int, level: bool) -> None:
         """Drive an ISA interrupt line for another ioreq server."""
+        ...
+
+    def pci_intx(self, device: int, intx: int, level: bool) -> None:
+        """Drive INTA# to INTD# of a PCI device for another ioreq server."""
         ...
 
 
@@ -104,7 +124,10 @@ class Attachment:
         for number, space in spaces:
             for claim in space.claims():
                 await self.client.call(MapIoRange(self.id, number, claim.first, claim.last, claim.posted))
-        await self.client.call(ClaimInterruptAcknowledge(self.id))
+        for function in server.board.config_functions:
+            await self.client.call(MapIoRange(self.id, SPACE_PCI, function, function))
+        if server.board.acknowledges:
+            await self.client.call(ClaimInterruptAcknowledge(self.id))
         await self.client.call(SetIoreqServerState(self.id, True))
 
     def close(self) -> None:
@@ -182,8 +205,18 @@ class Server:
             return NO_INTERRUPT if vector is None else vector
         if type_ in (TYPE_PIO, TYPE_COPY):
             return self._repeat(request)
+        if type_ == TYPE_PCI_CONFIG and request.count == 1 and not request.data_is_ptr:
+            return self._configure(request)
         log.debug("server.request_ignored", type=type_, address=request.address)
         return ONES[request.size]
+
+    def _configure(self, request: Request) -> int:
+        """Do a configuration access to a PCI function of ours, behind ports of another server."""
+        config = self.board.pci_config
+        if request.read:
+            return config.read(request.address, request.size)
+        config.write(request.address, request.size, request.data & ONES[request.size])
+        return 0
 
     def drain(self, ring: RingConsumer) -> None:
         """Do what was posted; at most a ring of it, then others get their turn."""
@@ -237,6 +270,8 @@ class Server:
                     self.pacer.rearm()
                 case IsaIrqLevel(irq=irq, level=level):
                     self.board.isa_irq(irq, level)
+                case PciIntxLevel(bus=0, device=device, intx=intx, level=level):
+                    self.board.pci_intx(device, intx, level)
                 case PciIntxLevel():
-                    log.debug("server.no_such_pci_device", event=repr(event))
+                    log.debug("server.no_such_pci_bus", line=repr(event))
         return None

@@ -15,10 +15,10 @@ import structlog
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
-from devmodel.config import Config
+from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
-from devmodel.disks.image import Image
+from devmodel.disks.image import SECTOR, Elsewhere, Image
 from devmodel.display.render import TextScreen
 from devmodel.service import monitor
 from devmodel.service.clock import TrioClock
@@ -71,7 +71,7 @@ class Outside:
     config: Config
     serial: SerialLine
     listeners: list[trio.SocketListener]
-    disks: list[Image]
+    disks: list[Image | Elsewhere]
     video_bios: bytes | None
     debug: DebugConsole
 
@@ -95,22 +95,20 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
         ConfigError: with the one line to show.
 
     """
-    disks: list[Image] = []
+    disks: list[Image | Elsewhere] = []
     listeners: list[trio.SocketListener] = []
     stream: TextIO | None = None
     try:
-        for disk in config.disks:
-            if disk.path is None:
-                disks.append(Image.scratch(disk.scratch_bytes()))
-            else:
-                disks.append(Image.open(disk.path, readonly=disk.readonly))
+        disks.extend(_disk(disk, here="ide" in config.parts) for disk in config.disks)
         bios = None if config.video.bios is None else _rom(config.video.bios)
-        if config.debug.console == "stderr":
+        if "debug" not in config.parts:
+            stream = None
+        elif config.debug.console == "stderr":
             stream = sys.stderr
         elif config.debug.console != "log":
             stream = _debug_file(config.debug.console)
         address = config.serial.address()
-        if address is not None:
+        if address is not None and "serial" in config.parts:
             listeners = await listen(*address)
         yield Outside(
             config=config,
@@ -122,12 +120,21 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
         )
     finally:
         for image in disks:
-            image.close()
+            if isinstance(image, Image):
+                image.close()
         if stream is not None and stream is not sys.stderr:
             stream.close()
         with trio.CancelScope(shield=True):
             for listener in listeners:
                 await listener.aclose()
+
+
+def _disk(disk: Disk, *, here: bool) -> Image | Elsewhere:
+    """Open a disk; or learn how large it is, if another server has it, for what the clock chip's memory says."""
+    if disk.path is not None:
+        return Image.open(disk.path, readonly=disk.readonly) if here else Elsewhere.at(disk.path)
+    size = disk.scratch_bytes()
+    return Image.scratch(size) if here else Elsewhere(-(-size // SECTOR))
 
 
 def _rom(path: str) -> bytes:
@@ -206,18 +213,22 @@ async def _serve(
     on_ready: Callable[[Machine], None],
     nursery: trio.Nursery,
 ) -> Shutdown:
-    listener = monitor.listen(client.path)
+    parts = outside.config.parts
+    path = monitor.path_of(client.path, parts)
+    listener = monitor.listen(path)
     attachment: Attachment | None = None
     try:
         attachment = await Attachment.create(client)
         clock = TrioClock.start()
         board = board_factory(outside, attachment.domain, clock)
-        board.connect_serial(outside.serial)
+        if "serial" in parts:
+            board.connect_serial(outside.serial)
         for image in outside.disks:
-            nursery.start_soon(image.run)
+            if isinstance(image, Image):
+                nursery.start_soon(image.run)
         if outside.listeners:
             nursery.start_soon(TcpConsole(outside.serial).serve, outside.listeners)
-        nursery.start_soon(monitor.Monitor(_Watched(client.domain.name, board)).serve, listener)
+        nursery.start_soon(monitor.Monitor(_Watched(client.domain.name, board, parts)).serve, listener)
         on_ready(board)
         try:
             return await Server(board, attachment, clock).run()
@@ -227,7 +238,7 @@ async def _serve(
     finally:
         if attachment is not None:
             attachment.close()
-        os.unlink(client.path + monitor.SUFFIX)
+        os.unlink(path)
 
 
 @attrs.frozen
@@ -236,6 +247,7 @@ class _Watched:
 
     name: str
     board: Machine
+    parts: frozenset[str]
 
     def screen(self) -> TextScreen | None:
         return self.board.screen()

@@ -198,8 +198,16 @@ class ToyBoard:
         self.bus.map("memory", 0xA0000, 0xA00FF, self.toy, name="toy memory", width=8, waits="as tests want")
         self.bus.map("pio", 0x200, 0x200, self.posted, name="posted")
 
+        self.acknowledges = True
+        self.config_functions: list[int] = []
+        self.pci_config = self.toy
+        self.intx: list[tuple[int, int, bool]] = []
+
     def acknowledge(self) -> int:
         return 0x20
+
+    def pci_intx(self, device: int, intx: int, level: bool) -> None:
+        self.intx.append((device, intx, level))
 
     def reset(self) -> None:
         self.resets += 1
