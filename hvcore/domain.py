@@ -323,12 +323,12 @@ class Domain:
     def _perform(self, connection: Connection, op: Op) -> Answer:
         match op:
             case CreateIoreqServer():
-                return self._create(connection)
+                return self._create(connection, op.mirror)
             case GetIoreqServerInfo(id=id_):
                 return Pages(id_), self._owned(connection, id_).endpoint.descriptors
             case MapIoRange():
                 self._owned(connection, op.id)
-                self.routing.claim(op.id, op.space, op.first, op.last, op.posted)
+                self.routing.claim(op.id, op.space, op.first, op.last, op.posted, op.mirror)
             case UnmapIoRange():
                 self._owned(connection, op.id)
                 self.routing.release(op.id, op.space, op.first, op.last)
@@ -365,10 +365,10 @@ class Domain:
                     self._changed.notify_all()
         return Ok()
 
-    def _create(self, connection: Connection) -> Created:
+    def _create(self, connection: Connection, mirror: bool) -> Created:
         if len(self._servers) >= MAX_SERVERS:
             raise ControlError(errno.ENOSPC, f"at most {MAX_SERVERS} ioreq servers")
-        server = IoreqServer(self._next_id, CoreEndpoint(self._doorbells), connection)
+        server = IoreqServer(self._next_id, CoreEndpoint(self._doorbells, mirror=mirror), connection)
         self._next_id += 1
         self._servers[server.id] = server
         self.routing.add(server.id, server.endpoint)

@@ -13,6 +13,7 @@ import attrs
 
 from hvcore.errors import HvError
 from ioreq.core import CoreChannel, CoreEndpoint
+from ioreq.mirror import CELLS
 
 PORT: Final = 0
 MEMORY: Final = 1
@@ -30,7 +31,7 @@ MAX_RANGES: Final = 256
 
 @attrs.define(eq=False)
 class Range:
-    """A claimed range, ends inclusive; `channels` has one a vCPU."""
+    """A claimed range, ends inclusive; `channels` has one a vCPU. `mirror` is the cell of `first`, or 0."""
 
     first: int
     last: int
@@ -38,6 +39,7 @@ class Range:
     server: int
     endpoint: CoreEndpoint
     channels: Sequence[CoreChannel]
+    mirror: int = 0
 
 
 @attrs.define(eq=False)
@@ -86,10 +88,14 @@ class Routing:
         claims.enabled = enabled
         self._rebuild(claims)
 
-    def claim(self, server: int, space: int, first: int, last: int, posted: bool) -> None:
+    def claim(self, server: int, space: int, first: int, last: int, posted: bool, mirror: int = 0) -> None:
         """Map a range. Raises RangeError if it overlaps one of the same server, or there are too many."""
         self._check(space, first, last)
         claims = self._find(server)
+        if mirror and not (space == PORT and claims.endpoint.mirrors and mirror + last - first < CELLS):
+            raise RangeError(
+                errno.EINVAL, f"{SPACES[space]} range {first:#x}-{last:#x} has no cells from {mirror} on"
+            )
         ranges = claims.ranges[space]
         for other in ranges:
             if first <= other.last and other.first <= last:
@@ -99,7 +105,7 @@ class Routing:
                 )
         if len(ranges) >= MAX_RANGES:
             raise RangeError(errno.ENOSPC, f"at most {MAX_RANGES} {SPACES[space]} ranges a server")
-        claimed = Range(first, last, posted, server, claims.endpoint, claims.endpoint.channels)
+        claimed = Range(first, last, posted, server, claims.endpoint, claims.endpoint.channels, mirror)
         ranges.append(claimed)
         self._refresh(space, claimed)
 

@@ -10,13 +10,13 @@ cdef class RingProducer:
     cdef uint64_t[::1] _slots
     cdef uint64_t[::1] _last
     cdef uint32_t _write
-    cdef uint64_t _posted
+    cdef readonly uint64_t posted
     @cython.locals(write=uint32_t, used=uint32_t, slots=uint32_t, port=uint64_t)
     cpdef bint post(self, uint64_t type_, uint64_t address, uint64_t size, uint64_t data) except -1
     @cython.locals(read=uint32_t, used=uint32_t)
     cpdef int in_flight(self) except -1
-    @cython.locals(done=uint64_t, first=uint64_t, n=uint64_t)
-    cpdef bint untouched(self, uint64_t port, uint64_t writers) except -1
+    @cython.locals(first=uint64_t, n=uint64_t)
+    cpdef bint untouched(self, uint64_t port, uint64_t writers, uint64_t done) except -1
 
 cdef class RingConsumer:
     cdef uint32_t[::1] _pointers

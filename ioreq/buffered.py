@@ -56,14 +56,15 @@ class RingProducer:
     not concern it are still in the ring (`mirror`).
     """
 
-    __slots__ = ("_last", "_pointers", "_posted", "_slots", "_write")
+    __slots__ = ("_last", "_pointers", "_slots", "_write", "posted")
 
     def __init__(self, page: SharedBuffer) -> None:
         octets = memoryview(page)[:PAGE_SIZE]
         self._pointers: memoryview = octets.cast("I")
         self._slots: memoryview = octets.cast("Q")
         self._write = 0
-        self._posted = 0
+        self.posted = 0
+        """Slots that have been filled since the beginning, modulo 2**64."""
         self._last = memoryview(bytearray(8 * PORTS)).cast("Q")
 
     def post(self, type_: int, address: int, size: int, data: int) -> bool:
@@ -89,10 +90,10 @@ class RingProducer:
             fence.order()
         self._write = write
         self._pointers[_WRITE_POINTER] = write
-        self._posted += slots
+        self.posted += slots
         if type_ == TYPE_PIO:
             for port in range(address, address + size):
-                self._last[port & 0xFFFF] = self._posted
+                self._last[port & 0xFFFF] = self.posted
         return True
 
     def in_flight(self) -> int:
@@ -108,12 +109,11 @@ class RingProducer:
             raise ProtocolError(f"buffered ring: read pointer {read}, write pointer {self._write}")
         return int(used)
 
-    def untouched(self, port: int, writers: int) -> bool:
-        """Whether no write in flight is to one of the ports that `writers` names.
+    def untouched(self, port: int, writers: int, done: int) -> bool:
+        """Whether none of the ports that `writers` names has been written since `done` slots had been performed.
 
         Bit n of `writers` is port n of the block of sixteen that `port` is in.
         """
-        done = self._posted - self.in_flight()
         first = port & 0xFFF0
         for n in range(16):
             if writers >> n & 1 and self._last[first + n] > done:

@@ -26,6 +26,7 @@ from ioreq.layout import (
     FLAG_DESCENDING,
     FLAG_READ,
     FLAGS_SHIFT,
+    MIRROR_PAGE,
     ONES,
     PAGE_SIZE,
     SIZE_SHIFT,
@@ -39,6 +40,7 @@ from ioreq.layout import (
     core_port,
     server_port,
 )
+from ioreq.mirror import ASK, MirrorReader
 from ioreq.page import Slot
 from ioreq.patience import Patience
 from ioreq.request import Request
@@ -228,19 +230,19 @@ class CoreChannel:
 class CoreEndpoint:
     """The core's end of an ioreq server, for the vCPUs whose doorbells are given.
 
-    `descriptors`: ioreq page, buffered page, event page, the server-end doorbell of each vCPU, the ring's
-    doorbell.
+    `descriptors`: ioreq page, buffered page, event page, mirror page if there is one, the server-end doorbell of each
+    vCPU, the ring's doorbell.
     """
 
-    def __init__(self, doorbells: Sequence[VcpuDoorbell]) -> None:
+    def __init__(self, doorbells: Sequence[VcpuDoorbell], *, mirror: bool = False) -> None:
         vcpus = len(doorbells)
-        self.descriptors: list[int] = [shared.create(name, PAGE_SIZE) for name in ENDPOINT_PAGES]
+        names = [*ENDPOINT_PAGES, MIRROR_PAGE] if mirror else ENDPOINT_PAGES
+        self.descriptors: list[int] = [shared.create(name, PAGE_SIZE) for name in names]
         self.descriptors += [make_doorbell() for _ in range(vcpus + 1)]
-        ioreq_page, buffered_page, event_page = (
-            shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(ENDPOINT_PAGES)]
-        )
+        pages = [shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(names)]]
+        ioreq_page, buffered_page, event_page = pages[: len(ENDPOINT_PAGES)]
         events = EventPage(event_page)
-        bells = self.descriptors[len(ENDPOINT_PAGES) :]
+        bells = self.descriptors[len(names) :]
         self.channels: list[CoreChannel] = []
         for vcpu, doorbell in enumerate(doorbells):
             send = SendPort(events, server_port(vcpu), bells[vcpu])
@@ -251,6 +253,7 @@ class CoreEndpoint:
         self._ring_port = SendPort(events, buffered_port(vcpus), bells[vcpus])
         self._ring_port.bind()
         self._ring_lock = threading.Lock()
+        self._mirror = MirrorReader(pages[len(ENDPOINT_PAGES)], self._ring) if mirror else None
         self.dead = False
 
     def post(self, address: int, size: int, data: int, type_: int) -> bool:
@@ -271,6 +274,26 @@ class CoreEndpoint:
             if posted:
                 self._ring_port.send()
             return posted
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether there is a mirror page."""
+        return self._mirror is not None
+
+    def mirrored(self, cell: int, port: int) -> int:
+        """Return what a read of one byte from `port`, whose cell is given, would return; or ASK.
+
+        Raises:
+            ProtocolError: the server broke the ring. The endpoint is dead from then on.
+
+        """
+        if self.dead or self._mirror is None:
+            return ASK
+        try:
+            return self._mirror.read(cell, port)
+        except ProtocolError:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """Read ones for requests in flight and later ones, and drop writes. From any thread."""

@@ -69,6 +69,8 @@ PIN_A20_OFFSET: Final = 0x200  # a word: 1 while address line 20 is enabled
 
 ENDPOINT_PAGES: Final = ("ioreq", "buffered-ioreq", "events")
 """The pages of an ioreq server, in the order in which their descriptors travel."""
+MIRROR_PAGE: Final = "mirror"
+"""The page behind them, of a server that was created with one."""
 
 # Limits
 MAX_IOREQ_SERVERS: Final = 8

@@ -35,7 +35,12 @@ class Hello(msgspec.Struct, frozen=True, tag_field="op", tag=0x100):
 
 
 class CreateIoreqServer(_Op, frozen=True, tag=1):
-    """Make an ioreq server; reply `Created`. It is disabled until its state is set."""
+    """Make an ioreq server; reply `Created`. It is disabled until its state is set.
+
+    With `mirror` it has a page of mirrored registers, which is ours and not Xen's (`ioreq.mirror`).
+    """
+
+    mirror: bool = False
 
 
 class GetIoreqServerInfo(_Op, frozen=True, tag=2):
@@ -45,13 +50,17 @@ class GetIoreqServerInfo(_Op, frozen=True, tag=2):
 
 
 class MapIoRange(_Op, frozen=True, tag=3):
-    """Claim a range; its writes are posted through the buffered ring, or synchronous."""
+    """Claim a range; its writes are posted through the buffered ring, or synchronous.
+
+    `mirror` is the cell of its first port in the mirror page; 0: it has none.
+    """
 
     id: Small
     space: Space
     first: Address
     last: Address
     posted: bool = False
+    mirror: Annotated[int, msgspec.Meta(ge=0, lt=512)] = 0
 
 
 class UnmapIoRange(_Op, frozen=True, tag=4):

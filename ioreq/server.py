@@ -46,6 +46,7 @@ from ioreq.layout import (
     core_port,
     server_port,
 )
+from ioreq.mirror import HELD
 from ioreq.page import Slot
 from ioreq.patience import Patience
 from ioreq.request import Request
@@ -286,21 +287,29 @@ class VcpuChannel:
 class ServerEndpoint:
     """The device model's end, made of the descriptors of get_ioreq_server_info, which it takes over.
 
-    `drain` empties the ring: see `BufferedChannel`. `doorbells` are the vCPUs' own, of the domain.
+    `drain` empties the ring: see `BufferedChannel`. `doorbells` are the vCPUs' own, of the domain. `cells` are those
+    of the mirror page, held back at first; none without `mirror`.
     """
 
     def __init__(
-        self, descriptors: Sequence[int], doorbells: Sequence[int], drain: Callable[[RingConsumer], None]
+        self,
+        descriptors: Sequence[int],
+        doorbells: Sequence[int],
+        drain: Callable[[RingConsumer], None],
+        *,
+        mirror: bool = False,
     ) -> None:
         vcpus = len(doorbells)
+        count = len(ENDPOINT_PAGES) + mirror
         self.descriptors = list(descriptors)
-        if len(descriptors) != len(ENDPOINT_PAGES) + vcpus + 1:
+        if len(descriptors) != count + vcpus + 1:
             raise ProtocolError(f"{len(descriptors)} descriptors for an ioreq server of {vcpus} vCPUs")
-        ioreq_page, buffered_page, event_page = (
-            shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(ENDPOINT_PAGES)]
-        )
+        pages = [shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[:count]]
+        ioreq_page, buffered_page, event_page = pages[: len(ENDPOINT_PAGES)]
         events = EventPage(event_page)
-        bells = self.descriptors[len(ENDPOINT_PAGES) :]
+        bells = self.descriptors[count:]
+        self.cells = memoryview(pages[count - 1]).cast("Q") if mirror else None
+        self.hold(True)
         self.ring = RingConsumer(buffered_page)
         self.buffered = BufferedChannel(
             self.ring, ReceivePort(events, buffered_port(vcpus), bells[vcpus]), lambda: drain(self.ring)
@@ -314,6 +323,11 @@ class ServerEndpoint:
             )
             for vcpu in range(vcpus)
         ]
+
+    def hold(self, held: bool) -> None:
+        """Have the core ask for everything, whatever the mirror page says; or no longer."""
+        if self.cells is not None:
+            self.cells[HELD] = held
 
     def close(self) -> None:
         """Close the descriptors."""

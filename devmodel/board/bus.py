@@ -14,6 +14,7 @@ import structlog
 
 from devmodel import ConfigError
 from devmodel.board.device import ONES, Device
+from devmodel.board.mirror import Mirror
 
 log = structlog.get_logger()
 
@@ -25,7 +26,8 @@ class Mapping:
     """Addresses `first` to `last` inclusive, answered by one device, which counts offsets from `first`.
 
     `width` is the widest access in bytes that the device takes in one go. Writes are posted, and the guest runs on;
-    `waits` says why it must not where a write acts on the core before the next instruction.
+    `waits` says why it must not where a write acts on the core before the next instruction. `mirror` shows the core
+    registers that it need not ask for.
     """
 
     first: int
@@ -35,6 +37,7 @@ class Mapping:
     waits: str
     read: Callable[[int, int], int]
     write: Callable[[int, int, int], None]
+    mirror: Mirror | None = None
 
 
 @attrs.frozen
@@ -48,11 +51,15 @@ class Ignored:
 
 @attrs.frozen
 class Claim:
-    """A range to claim at the core: neighbours in one, so that an access across them arrives whole."""
+    """A range to claim at the core: neighbours in one, so that an access across them arrives whole.
+
+    `mirrors` are those of its devices, each with the place of its first register in the range.
+    """
 
     first: int
     last: int
     posted: bool
+    mirrors: tuple[tuple[int, Mirror], ...] = ()
 
 
 class Space:
@@ -67,18 +74,27 @@ class Space:
         self._found: dict[int, Mapping] = {}  # by address: every port; of memory what was asked for lately
 
     def map(
-        self, first: int, last: int, device: Device, *, name: str, width: int = 1, waits: str = ""
+        self,
+        first: int,
+        last: int,
+        device: Device,
+        *,
+        name: str,
+        width: int = 1,
+        waits: str = "",
+        mirror: Mirror | None = None,
     ) -> None:
         """Let `device` answer from `first` to `last` inclusive.
 
-        `waits` says why the guest must wait for a write; without it writes are posted.
+        `waits` says why the guest must wait for a write; without it writes are posted. `mirror` shows registers
+        from `first` on.
 
         Raises:
             ConfigError: part of that is taken, or there is no such range.
 
         """
         self._check(first, last, name)
-        mapping = Mapping(first, last, name, width, waits, device.read, device.write)
+        mapping = Mapping(first, last, name, width, waits, device.read, device.write, mirror)
         at = bisect_right(self._starts, first)
         self.mappings.insert(at, mapping)
         self._starts.insert(at, first)
@@ -100,12 +116,13 @@ class Space:
         current: Claim | None = None
         for m in self.mappings:
             posted = not m.waits
-            if current is not None and (current.last + 1, current.posted) == (m.first, posted):
-                current = Claim(current.first, m.last, posted)
-                continue
-            if current is not None:
+            if current is not None and (current.last + 1, current.posted) != (m.first, posted):
                 yield current
-            current = Claim(m.first, m.last, posted)
+                current = None
+            if current is None:
+                current = Claim(m.first, m.last, posted)
+            mirrors = () if m.mirror is None else ((m.first - current.first, m.mirror),)
+            current = Claim(current.first, m.last, posted, current.mirrors + mirrors)
         if current is not None:
             yield current
 
@@ -203,9 +220,10 @@ class Bus:
         name: str,
         width: int = 1,
         waits: str = "",
+        mirror: Mirror | None = None,
     ) -> None:
         """Map a device: see `Space.map`."""
-        self.space(space).map(first, last, device, name=name, width=width, waits=waits)
+        self.space(space).map(first, last, device, name=name, width=width, waits=waits, mirror=mirror)
 
     def ignore(self, space: SpaceName, first: int, last: int, why: str) -> None:
         """Leave a range to nobody on purpose: see `Space.ignore`."""

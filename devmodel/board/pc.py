@@ -226,26 +226,34 @@ class Board:
         bus = Bus()
         debug, debug_exit = DebugConsole(put=fittings.debug), DebugExit(shutdown=core.shutdown)
         bus.map("pio", 0x000, 0x00F, dma1, name="dma1")
-        bus.map("pio", 0x020, 0x021, pic.master, name="pic1")
+        bus.map("pio", 0x020, 0x021, pic.master, name="pic1", mirror=pic.master.mirror)
         bus.map("pio", 0x040, 0x043, pit, name="pit")
         bus.map("pio", 0x060, 0x060, Piece(kbc, Port.DATA), name="kbc data", waits="A20, reset")
         bus.map("pio", 0x061, 0x061, port61, name="port61")
-        bus.map("pio", 0x064, 0x064, Piece(kbc, Port.COMMAND), name="kbc command", waits="A20, reset")
+        bus.map(
+            "pio",
+            0x064,
+            0x064,
+            Piece(kbc, Port.COMMAND),
+            name="kbc status",
+            waits="A20, reset",
+            mirror=kbc.mirror,
+        )
         bus.map("pio", 0x070, 0x071, rtc, name="rtc")
         bus.map("pio", 0x080, 0x080, post, name="post")
         bus.map("pio", 0x081, 0x08F, dma_pages, name="dma pages")
         bus.map("pio", 0x092, 0x092, port92, name="port92", waits="A20, reset")
-        bus.map("pio", 0x0A0, 0x0A1, pic.slave, name="pic2")
+        bus.map("pio", 0x0A0, 0x0A1, pic.slave, name="pic2", mirror=pic.slave.mirror)
         bus.map("pio", 0x0B2, 0x0B3, pm.apm, name="apm")
         bus.map("pio", 0x0C0, 0x0DF, dma2, name="dma2")
         bus.map("pio", 0x0E9, 0x0E9, debug, name="debug console (Bochs)")
         bus.map("pio", 0x0F4, 0x0F7, debug_exit, name="debug exit", width=4, waits="power-off")
-        bus.map("pio", 0x170, 0x177, ide[1], name="ide1", width=4)
-        bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4)
-        bus.map("pio", 0x376, 0x376, ide[1].control, name="ide1 control")
+        bus.map("pio", 0x170, 0x177, ide[1], name="ide1", width=4, mirror=ide[1].mirror)
+        bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4, mirror=ide[0].mirror)
+        bus.map("pio", 0x376, 0x376, ide[1].control, name="ide1 control", mirror=ide[1].control_mirror)
         bus.map("pio", 0x3B0, 0x3DF, vga, name="vga")
-        bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control")
-        bus.map("pio", 0x3F8, 0x3FF, uart, name="uart")
+        bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control", mirror=ide[0].control_mirror)
+        bus.map("pio", 0x3F8, 0x3FF, uart, name="uart", mirror=uart.mirror)
         bus.map("pio", 0x402, 0x402, debug, name="debug console")
         bus.map("pio", 0x4D0, 0x4D1, pic.elcr, name="elcr")
         bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)

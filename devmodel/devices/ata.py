@@ -36,7 +36,7 @@ CHUNK: Final = 128  # sectors
 
 @attrs.define(kw_only=True)
 class AtaDisk:
-    """One hard disk. `changed` tells the channel that `state.interrupt` may have changed."""
+    """One hard disk. `changed` tells the channel that `state.interrupt` or `state.status` may have changed."""
 
     disk: Disk
     serial: str
@@ -126,6 +126,7 @@ class AtaDisk:
         s = self.state
         s.status = BSY | READY
         s.waiting = True
+        self.changed()
         token = self._token = object()
         count = min(s.remaining, CHUNK)
         if s.job == Job.WRITE:
@@ -283,7 +284,7 @@ class AtaDisk:
         s.status = READY
         if interrupt:
             s.interrupt = True
-            self.changed()
+        self.changed()
 
     def _fail(self, error: int, lba: int | None = None, *, status: int = 0) -> None:
         s = self.state

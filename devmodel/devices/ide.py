@@ -11,6 +11,7 @@ import attrs
 
 from devmodel.board.device import ONES, Device, Disk
 from devmodel.board.lines import IrqLine
+from devmodel.board.mirror import BY_ANYONE, Mirror
 from devmodel.devices.ata import AtaDisk
 from devmodel.devices.ata_registers import BSY, AtaState
 
@@ -66,6 +67,8 @@ class IdeChannel:
     irq: IrqLine
     disks: Sequence[Disk | None]
     serials: Sequence[str] = ("DM00001", "DM00002")
+    mirror: Mirror = attrs.field(factory=lambda: Mirror(8))  # of the status, while no interrupt is pending
+    control_mirror: Mirror = attrs.field(factory=lambda: Mirror(1))  # of the alternate status
     _initial: IdeState = attrs.field(factory=IdeState, alias="state")
     control: Device = attrs.field(init=False)
     _control: int = attrs.field(init=False, default=0)
@@ -237,4 +240,10 @@ class IdeChannel:
 
     def _drive(self) -> None:
         drive = self._selected()
+        status = self.status()
+        self.control_mirror.show(0, status, BY_ANYONE)
+        if drive is not None and drive.state.interrupt:
+            self.mirror.hide(Reg.COMMAND)
+        else:
+            self.mirror.show(Reg.COMMAND, status, BY_ANYONE)
         self.irq.set(drive is not None and drive.state.interrupt and not self._control & CONTROL_NIEN)

@@ -12,6 +12,7 @@ import attrs
 
 from devmodel.board.clock import Clock
 from devmodel.board.lines import IrqLine, Line
+from devmodel.board.mirror import BY_ANYONE, Mirror
 from devmodel.devices.keyboard import Keyboard, KeyboardState
 from devmodel.devices.keys import TRANSLATION
 
@@ -96,6 +97,7 @@ class Kbc:
     irq: IrqLine
     a20: Line
     reset_processor: Callable[[], None]
+    mirror: Mirror = attrs.field(factory=lambda: Mirror(1))  # of the status
     state: KbcState = attrs.field(factory=KbcState)
     keyboard: Keyboard = attrs.field(init=False)
 
@@ -152,10 +154,7 @@ class Kbc:
         """Read the output buffer or the status."""
         s = self.state
         if offset == Port.COMMAND:
-            status = STATUS_UNLOCKED | (STATUS_SYSTEM if s.ram[0] & MODE_SYSTEM else 0)
-            if s.full:
-                status |= STATUS_OBF | (STATUS_AUX if s.aux else 0)
-            return status | (STATUS_COMMAND if s.was_command else 0) | (STATUS_TIMEOUT if s.timeout else 0)
+            return self._status()
         if offset != Port.DATA:
             return 0xFF
         if s.full:
@@ -239,6 +238,14 @@ class Kbc:
             case _:
                 self._put(0xFE, aux=True, timeout=True)  # nobody took it
 
+    def _status(self) -> int:
+        s = self.state
+        status = STATUS_UNLOCKED | (STATUS_SYSTEM if s.ram[0] & MODE_SYSTEM else 0)
+        if s.full:
+            status |= STATUS_OBF | (STATUS_AUX if s.aux else 0)
+        return status | (STATUS_COMMAND if s.was_command else 0) | (STATUS_TIMEOUT if s.timeout else 0)
+
     def _drive(self) -> None:
         s = self.state
+        self.mirror.show(0, self._status(), BY_ANYONE)
         self.irq.set(s.full and not s.aux and bool(s.ram[0] & MODE_IRQ1))

@@ -13,6 +13,7 @@ import attrs
 
 from devmodel.board.device import Device
 from devmodel.board.lines import IrqLine, Line
+from devmodel.board.mirror import BY_ANYONE, BY_ITSELF, Mirror
 
 
 class Reg:
@@ -86,6 +87,7 @@ class Pic:
 
     output: IrqLine
     master: bool
+    mirror: Mirror = attrs.field(factory=lambda: Mirror(2))
     state: PicState = attrs.field(factory=PicState)
 
     def __attrs_post_init__(self) -> None:
@@ -139,7 +141,7 @@ class Pic:
         s = self.state
         if s.poll:
             s.poll = False
-            pin = self.acknowledge()
+            pin = self.acknowledge()  # which drives
             return 0 if pin < 0 else 0x80 | pin
         if offset & 1:
             return s.imr
@@ -254,6 +256,13 @@ class Pic:
         self.output.set(False)  # INTA resets INT; what is still waiting makes a new edge for a master
 
     def _drive(self) -> None:
+        s = self.state
+        if s.poll:  # the next read is an INTA cycle
+            self.mirror.hide(Reg.COMMAND)
+            self.mirror.hide(Reg.DATA)
+        else:
+            self.mirror.show(Reg.COMMAND, s.isr if s.read_isr else self._irr(), BY_ANYONE)
+            self.mirror.show(Reg.DATA, s.imr, BY_ITSELF)
         self.output.set(self._request() >= 0)
 
 

@@ -15,6 +15,7 @@ import attrs
 
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.lines import IrqLine
+from devmodel.board.mirror import BY_ITSELF, Mirror
 
 CRYSTAL: Final = 1_843_200  # Hz
 FIFO_SIZE: Final = 16
@@ -56,6 +57,7 @@ MCR_LOOP: Final = 0x10
 LSR_DR: Final = 0x01
 LSR_OE: Final = 0x02
 LSR_IDLE: Final = 0x60  # THRE and TEMT
+BUT_BY_SENDING: Final = BY_ITSELF & ~(1 << Reg.DATA)
 MSR_PRESENT: Final = 0xB0  # DCD, DSR and CTS: a terminal is there
 MSR_RI: Final = 0x40
 
@@ -96,6 +98,7 @@ class Uart:
     irq: IrqLine
     transmit: Callable[[int], None] = _nobody_listens
     drained: Callable[[], None] = _nobody_types
+    mirror: Mirror = attrs.field(factory=lambda: Mirror(8))
     state: UartState = attrs.field(factory=UartState)
 
     def __attrs_post_init__(self) -> None:
@@ -280,4 +283,34 @@ class Uart:
 
     def _drive(self) -> None:
         s = self.state
-        self.irq.set(s.mcr & MCR_OUT2 != 0 and s.ier != 0 and self._cause() != IIR_NONE)
+        cause = self._cause()
+        self._show(cause)
+        self.irq.set(s.mcr & MCR_OUT2 != 0 and s.ier != 0 and cause != IIR_NONE)
+
+    def _show(self, cause: int) -> None:
+        """Show what can be read without an effect. What is sent changes nothing of LSR but in loopback."""
+        s, mirror = self.state, self.mirror
+        if s.overrun:
+            mirror.hide(Reg.LSR)
+        else:
+            mirror.show(
+                Reg.LSR,
+                LSR_IDLE | (LSR_DR if s.received else 0),
+                BY_ITSELF if s.mcr & MCR_LOOP else BUT_BY_SENDING,
+            )
+        if cause == IIR_THRE:
+            mirror.hide(Reg.IIR)
+        else:
+            mirror.show(Reg.IIR, cause | IIR_FIFOS if s.fcr & FCR_ENABLE else cause, BY_ITSELF)
+        if s.modem_deltas:
+            mirror.hide(Reg.MSR)
+        else:
+            mirror.show(Reg.MSR, s.modem, BY_ITSELF)
+        if s.lcr & LCR_DLAB:
+            mirror.show(Reg.DATA, s.divisor & 0xFF, BY_ITSELF)
+        else:
+            mirror.hide(Reg.DATA)
+        mirror.show(Reg.IER, s.divisor >> 8 if s.lcr & LCR_DLAB else s.ier, BY_ITSELF)
+        mirror.show(Reg.LCR, s.lcr, BY_ITSELF)
+        mirror.show(Reg.MCR, s.mcr, BY_ITSELF)
+        mirror.show(Reg.SCR, s.scr, BY_ITSELF)

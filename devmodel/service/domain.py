@@ -6,7 +6,7 @@ then settles the queue before it answers, so that the guest never runs on with t
 
 import mmap
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
@@ -67,7 +67,9 @@ class Ram:
 class Domain:
     """What a board is wired to outside of itself."""
 
-    def __init__(self, client: ControlClient, wake_vcpu: SendPort) -> None:
+    def __init__(
+        self, client: ControlClient, wake_vcpu: SendPort, hold_mirror: Callable[[bool], None] = lambda _: None
+    ) -> None:
         info = client.domain
         size = max((region.offset + region.length for region in info.ram), default=0)
         self.client = client
@@ -75,6 +77,7 @@ class Domain:
         self.ram = Ram(shared.map_shared(client.descriptors[0], size) if size else bytearray(), info.ram)
         self._pins = memoryview(shared.map_shared(client.descriptors[1], PAGE_SIZE)).cast("I")
         self._wake_vcpu = wake_vcpu
+        self._hold_mirror = hold_mirror
         self._intr: bool | None = None  # not ours to drive, until a chip of ours does
         self._ops: deque[Op] = deque()
         self._settling = trio.Lock()
@@ -136,6 +139,7 @@ class Domain:
                 except ControlError as error:
                     log.warning("domain.refused", op=repr(self._ops[0]), why=error.text)
                 self._ops.popleft()
+            self._hold_mirror(False)
             self._drive()
 
     async def run(self) -> None:
@@ -147,6 +151,7 @@ class Domain:
 
     def _queue(self, op: Op) -> None:
         self._ops.append(op)
+        self._hold_mirror(True)  # who reads a status must not learn of it before the core knows
         self._queued.set()
 
     def _drive(self) -> None:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 import structlog
 import trio
 
-from devmodel.board.bus import Bus, Space
+from devmodel.board.bus import Bus, Claim, Space
 from devmodel.board.device import ONES, Device, Timed
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
@@ -39,6 +39,7 @@ from ioreq.messages import (
 from ioreq.messages import (
     Space as SpaceNumber,
 )
+from ioreq.mirror import HELD
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint, VcpuChannel
 
@@ -102,13 +103,14 @@ class Attachment:
         self.client = client
         self.id = id_
         self._drain_to: Server | None = None
-        self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain)
-        self.domain = Domain(client, self.endpoint.channels[0].send)
+        self._next_cell = HELD + 1
+        self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain, mirror=True)
+        self.domain = Domain(client, self.endpoint.channels[0].send, self.endpoint.hold)
 
     @classmethod
     async def create(cls, client: ControlClient) -> "Attachment":
         """Create an ioreq server."""
-        created = await client.call(CreateIoreqServer())
+        created = await client.call(CreateIoreqServer(mirror=True))
         if not isinstance(created, Created):
             raise ProtocolError(f"the core answers create_ioreq_server with {created}")
         _, descriptors = await client.call_with_descriptors(GetIoreqServerInfo(created.id))
@@ -123,12 +125,28 @@ class Attachment:
         ]
         for number, space in spaces:
             for claim in space.claims():
-                await self.client.call(MapIoRange(self.id, number, claim.first, claim.last, claim.posted))
+                cell = self._bind(claim)
+                await self.client.call(
+                    MapIoRange(self.id, number, claim.first, claim.last, claim.posted, cell)
+                )
         for function in server.board.config_functions:
             await self.client.call(MapIoRange(self.id, SPACE_PCI, function, function))
+        self.endpoint.hold(False)
         if server.board.acknowledges:
             await self.client.call(ClaimInterruptAcknowledge(self.id))
         await self.client.call(SetIoreqServerState(self.id, True))
+
+    def _bind(self, claim: Claim) -> int:
+        """Give a range's mirrors their cells, and return the first; 0 if there are none, or no room."""
+        cell, end = self._next_cell, self._next_cell + claim.last + 1 - claim.first
+        if not claim.mirrors or self.endpoint.cells is None or end > len(self.endpoint.cells):
+            return 0
+        for offset, mirror in claim.mirrors:
+            mirror.bind(
+                self.endpoint.cells[cell + offset : cell + offset + mirror.size], claim.first + offset
+            )
+        self._next_cell = end
+        return cell
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -12,6 +12,7 @@ import structlog
 from hvcore.routing import CONFIG_ADDRESS, Range, Routing
 from ioreq import ProtocolError
 from ioreq.layout import NO_INTERRUPT, ONES, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.mirror import ASK
 from ioreq.request import Request
 
 CONFIG_DATA: Final = 0xCFC
@@ -69,6 +70,10 @@ class Requests:
             if claimed is None:
                 self._nobody("port", port, size)
                 return ONES[size]
+        if size == 1 and claimed.mirror:
+            value = self._mirrored(claimed, port)
+            if value != ASK:
+                return value
         return self._one(claimed, TYPE_PIO, port, size, True, 0)
 
     def write_port(self, port: int, size: int, value: int) -> None:
@@ -206,6 +211,14 @@ class Requests:
             return ONES[size]
         self._completed()
         return data
+
+    def _mirrored(self, claimed: Range, port: int) -> int:
+        """From the server's page of mirrored registers; ASK if only the server knows."""
+        try:
+            return claimed.endpoint.mirrored(claimed.mirror + port - claimed.first, port)
+        except ProtocolError as error:
+            self._failed(claimed.server, str(error))
+            return ASK
 
     def _post(self, claimed: Range, kind: int, address: int, size: int, value: int) -> bool:
         """Through the buffered ring; False if it must go as a synchronous request."""

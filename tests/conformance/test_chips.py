@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from devmodel.board.clock import ManualClock
 from devmodel.board.device import Device, DiskFlush, DiskRead, DiskWrite
 from devmodel.board.lines import Line
+from devmodel.board.mirror import Mirror
+from devmodel.devices import kbc
 from devmodel.devices.debugport import PostCode
 from devmodel.devices.dma8237 import Dma8237, DmaPages
 from devmodel.devices.fw_cfg import FwCfg, make_items
@@ -32,6 +34,7 @@ from devmodel.devices.port92 import Port92
 from devmodel.devices.rtc import Rtc
 from devmodel.devices.uart import Uart
 from devmodel.devices.vga import Vga
+from ioreq.mirror import ANYONE, WRITERS_SHIFT
 
 
 @attrs.define
@@ -308,6 +311,63 @@ def test_nothing_that_a_guest_does_raises(make: Maker, script: list[tuple[Any, .
         if hasattr(rig.chip, "deadline"):
             deadline = rig.chip.deadline()
             assert deadline is None or isinstance(deadline, int)
+
+
+def mirrored(chip: Any) -> list[tuple[Device, int, Mirror]]:
+    """Devices with their mirrors, and the offset of a mirror's first register."""
+    match chip:
+        case PicPair():
+            return [(pic, 0, pic.mirror) for pic in (chip.master, chip.slave)]
+        case IdeChannel():
+            return [(chip, 0, chip.mirror), (chip.control, 0, chip.control_mirror)]
+        case Kbc():
+            return [(chip, kbc.Port.COMMAND, chip.mirror)]
+        case Uart():
+            return [(chip, 0, chip.mirror)]
+    return []
+
+
+@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "ide", "kbc", "uart")])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(script=SCRIPTS)
+def test_a_mirrored_register_is_what_a_read_without_effect_would_return(
+    make: Maker, script: list[tuple[Any, ...]]
+) -> None:
+    rig = Rig(make)
+    for action in script:
+        rig.step(action)
+        for device, base, mirror in mirrored(rig.chip):
+            for offset in range(mirror.size):
+                shown = mirror.shown(offset)
+                if shown is not None:
+                    before = copy.deepcopy(rig.chip.state)
+                    assert device.read(base + offset, 1) == shown
+                    assert rig.chip.state == before
+
+
+@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "uart")])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    script=SCRIPTS, door=st.integers(0, 1), writes=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 255)))
+)
+def test_only_the_writes_that_a_mirrored_register_names_change_it(
+    make: Maker, script: list[tuple[Any, ...]], door: int, writes: list[tuple[int, int]]
+) -> None:
+    rig = Rig(make)
+    for action in script:
+        rig.step(action)
+    places = mirrored(rig.chip)
+    device, base, mirror = places[door % len(places)]
+    cells = memoryview(bytearray(8 * mirror.size)).cast("Q")
+    mirror.bind(cells, 0)
+    before = [(mirror.shown(offset), cells[offset]) for offset in range(mirror.size)]
+    written = 0
+    for offset, value in writes:
+        device.write(base + offset % mirror.size, 1, value)
+        written |= 1 << offset % mirror.size
+        for at, (shown, cell) in enumerate(before):
+            if shown is not None and not cell & ANYONE and not cell >> WRITERS_SHIFT & written:
+                assert device.read(base + at, 1) == shown
 
 
 @each_chip

@@ -45,7 +45,7 @@ class FakeCore:
         self.fds = [shared.create("ram", RAM), shared.create("pins", 4096)]
         self.ram = shared.map_shared(self.fds[0], RAM)
         self.pins = shared.map_shared(self.fds[1], 4096)
-        self.endpoint = CoreEndpoint([self.bell])
+        self.endpoint = CoreEndpoint([self.bell], mirror=True)
         self.ops: list[Op] = []
         self.enabled = threading.Event()
         self.gone_event = threading.Event()

@@ -37,7 +37,7 @@ class Core:
     def __init__(self) -> None:
         self.bell = VcpuDoorbell(make_doorbell())
         self.fds = [shared.create("ram", RAM), shared.create("pins", 4096), self.bell.fd]
-        self.endpoint = CoreEndpoint([self.bell])
+        self.endpoint = CoreEndpoint([self.bell], mirror=True)
         self.enabled = threading.Event()
         self.code: int | None = None
 

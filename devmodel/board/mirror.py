@@ -1,0 +1,69 @@
+# cython: annotation_typing=False
+"""Registers that reading does not change, shown where the core can see them without asking (`ioreq.mirror`).
+
+A chip has a `Mirror` in its wiring. Whenever its state has changed, and before it drives a line, it shows the registers
+whose reading would have no effect, and hides those whose reading has one now, or whose value time changes by itself.
+What it never shows is always asked for.
+"""
+
+from typing import Final
+
+import cython
+
+from ioreq.mirror import ANYONE, VALID, WRITERS_SHIFT
+
+BY_ANYONE: Final = -1
+"""Every write to the board may change the register."""
+BY_ITSELF: Final = 0xFFFF
+"""Only writes to the device's own ports may."""
+BLOCK: Final = 16
+
+_VALID = cython.declare(cython.ulonglong, VALID)
+_ANYONE = cython.declare(cython.ulonglong, VALID | ANYONE)
+_WRITERS = cython.declare(cython.ulonglong, 0xFFFF)
+_SHIFT = cython.declare(cython.int, WRITERS_SHIFT)
+
+
+class Mirror:
+    """The cells of one device's registers, one a byte; in a page of the server's once it is bound."""
+
+    __slots__ = ("_alone", "_cells", "_shift", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._cells = memoryview(bytearray(8 * size)).cast("Q")
+        self._shift = 0
+        self._alone = True
+
+    def bind(self, cells: memoryview, first: int) -> None:
+        """Move into `cells`, one of 64 bits a port, of which the first is port `first`'s."""
+        before = [int(self._cells[offset]) for offset in range(self.size)]
+        self._cells = cells
+        self._shift = first % BLOCK
+        self._alone = first % BLOCK + self.size <= BLOCK
+        for offset, cell in enumerate(before):
+            writers = BY_ANYONE if cell & ANYONE else cell >> WRITERS_SHIFT
+            if cell & VALID:
+                self.show(offset, cell & 0xFFFF_FFFF, writers)
+            else:
+                self.hide(offset)
+
+    def show(self, offset: int, value: int, writers: int) -> None:
+        """Show what reading the byte at `offset` returns.
+
+        Bit n of `writers` says that a write at offset n may change it; BY_ITSELF are all of them, BY_ANYONE writes to
+        other devices too.
+        """
+        if writers < 0 or not self._alone:
+            self._cells[offset] = _ANYONE | value
+        else:
+            self._cells[offset] = _VALID | value | (writers << self._shift & _WRITERS) << _SHIFT
+
+    def hide(self, offset: int) -> None:
+        """Have the core ask."""
+        self._cells[offset] = 0
+
+    def shown(self, offset: int) -> int | None:
+        """Return what is shown at `offset`; None: it is hidden."""
+        cell = self._cells[offset]
+        return int(cell & 0xFFFF_FFFF) if cell & _VALID else None
