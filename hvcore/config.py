@@ -18,8 +18,9 @@ from ioreq.layout import MAX_IOREQ_SERVERS
 VENDORS: Final = ("vmx", "svm")
 CPUS: Final = tuple(MODELS)
 KEYS: Final = (
-    *("name", "vendor", "cpu", "memory", "servers"),
+    *("name", "vendor", "cpu", "memory"),
     *("firmware", "image", "image-address", "kernel", "initrd", "append"),
+    "servers",
 )
 DEVICE_TABLES: Final = ("serial", "disk", "video", "fw_cfg", "rtc", "debug", "server")
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}

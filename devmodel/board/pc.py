@@ -184,17 +184,22 @@ class Board:
         pic = PicPair(intr=Line([core.intr]), **kept("pic"))
         isa_irq = pic.set_irq if "pic" in fittings.parts else core.isa_irq
         isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
-        a20 = Line([core.a20], level=True)
-        pit = Pit(clock=clock, irq=isa[0].driver(), **kept("pit"))
-        kbc = Kbc(clock=clock, irq=isa[1].driver(), a20=a20, reset_processor=core.reset, **kept("kbc"))
-        uart = Uart(clock=clock, irq=isa[4].driver(), **kept("uart"))
-        rtc = Rtc(clock=clock, irq=isa[8].driver(), **kept("rtc"))
-        pm = Piix4Pm(clock=clock, irq=isa[9].driver(), shutdown=core.shutdown, **kept("piix4pm"))
+        a20 = Line([core.a20] if "kbc" in fittings.parts else [], level=True)
+
+        def irq(number: int, part: str) -> Line:
+            """Return a new driver of an interrupt request; of a chip that is elsewhere, one that leads nowhere."""
+            return isa[number].driver() if part in fittings.parts else Line()
+
+        pit = Pit(clock=clock, irq=irq(0, "pit"), **kept("pit"))
+        kbc = Kbc(clock=clock, irq=irq(1, "kbc"), a20=a20, reset_processor=core.reset, **kept("kbc"))
+        uart = Uart(clock=clock, irq=irq(4, "serial"), **kept("uart"))
+        rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
+        pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
         ide = [
-            IdeChannel(irq=isa[14].driver(), disks=disks[:2], serials=("DM00001", "DM00002"), **kept("ide0")),
-            IdeChannel(irq=isa[15].driver(), disks=disks[2:], serials=("DM00003", "DM00004"), **kept("ide1")),
+            IdeChannel(irq=irq(14, "ide"), disks=disks[:2], serials=("DM00001", "DM00002"), **kept("ide0")),
+            IdeChannel(irq=irq(15, "ide"), disks=disks[2:], serials=("DM00003", "DM00004"), **kept("ide1")),
         ]
-        piix3 = Piix3(irqs=[line.driver() for line in isa], reset_machine=core.reset, **kept("piix3"))
+        piix3 = Piix3(irqs=[irq(n, "pci") for n in range(16)], reset_machine=core.reset, **kept("piix3"))
         i440fx = I440fx(memory_type=core.memory_type, **kept("i440fx"))
         piix3_ide = Piix3Ide(**kept("piix3_ide"))
         pirqs = [WiredOr(Line([partial(piix3.set_pirq, n)])) for n in range(4)]

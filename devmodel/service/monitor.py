@@ -207,7 +207,8 @@ def find() -> str:
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(path) == 0:
                 found.add(path.removesuffix(SUFFIX))
-    found = {path for path in found if os.path.splitext(path)[0] not in found}
+    apart = {f"{path}.{part}" for path in found for part in PARTS}
+    found -= apart
     if not found:
         raise DevmodelError("no machine of `devmodel run` is running; give the SOCKET of a domain")
     if len(found) > 1:

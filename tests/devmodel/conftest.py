@@ -1,6 +1,7 @@
 """A core that is none: it hands out pages and descriptors as `hvcore` does, and a test is its vCPU."""
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ from ioreq.messages import (
     SetIoreqServerState,
 )
 from ioreq.request import Request
+
+sys.path.insert(0, os.path.dirname(__file__))
 
 RAM = 1 << 20
 
