@@ -51,10 +51,6 @@ async def test_seabios_boots_grub_from_a_disk_of_another_server(grub, vendor, ap
         assert "GNU GRUB" in await machine.screen()
         await console.type("cat (hd0,msdos1)/hello.txt\r")
         assert b"Hello from a FAT file system." in await console.expect(GRUB)
-        await console.type("lspci\r")
-        assert b"00:01.1 8086:7010" in await console.expect(
-            GRUB
-        )  # the IDE function, of the server that has it
         await console.type("reboot\r")
         await console.expect(GRUB)  # every server has reset its chips
         await console.type("halt\r")
