@@ -1,20 +1,22 @@
-"""The command line: run, serve, console, screen, key."""
+"""The command line: run, serve, console, screen, key, trace."""
 
 import argparse
 import importlib.resources
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
+import msgspec
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
-from devmodel.service import monitor
+from devmodel.service import monitor, trace
 from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.session import BoardFactory, join, opened, serve
 from ioreq import IoreqError, VersionMismatch
@@ -88,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
             raise ConfigError("the serial port is in a server apart; give it --serial tcp:HOST:PORT")
     logging = ["--log-format", options.log_format, "--log-level", options.log_level]
     apart = [
-        [*_serve_arguments(machine, options), *logging, "--only", ",".join(in_order(parts))]
+        [*_serve_arguments(machine, options, parts), *logging, "--only", ",".join(in_order(parts))]
         for parts in config.servers
     ]
     return trio.run(
@@ -96,11 +98,13 @@ def _run(options: argparse.Namespace) -> int:
     )
 
 
-def _serve_arguments(machine: str | None, options: argparse.Namespace) -> list[str]:
+def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
     """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
     arguments = [] if machine is None else [machine]
     given = {name: getattr(options, name) for name in ("serial", "video_bios", "debug_console")}
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
+    if options.trace is not None:
+        arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
     return arguments
@@ -176,6 +180,52 @@ def _key(options: argparse.Namespace) -> int:
     return 0
 
 
+def _trace(options: argparse.Namespace) -> int:
+    wanted = trace.Filter(
+        device=options.device,
+        ports=None if options.port is None else _ports(options.port),
+        read={"reads": True, "writes": False, None: None}[options.only],
+        since=options.since,
+        until=options.until,
+    )
+    with trace.open_trace(options.file) as recorded:
+        events = recorded.select(wanted)
+        texts = _counted(events) if options.count else (_shown(event, json=options.json) for event in events)
+        try:
+            for text in texts:
+                sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _shown(event: trace.Event, *, json: bool) -> str:
+    return msgspec.json.encode(event).decode() if json else trace.line(event)
+
+
+def _counted(events: Iterator[trace.Event]) -> Iterator[str]:
+    """Yield how often which register was read and written, the most frequent first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for event in events:
+        way = "read" if event.read else "posted" if event.posted else "write"
+        where = f"{event.device} {event.register}".strip() or event.space
+        counts[where, way] += event.lost or 1
+    for (where, way), count in counts.most_common():
+        yield f"{count:10}  {where:28} {way}"
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    try:
+        ports = int(first, 0), int(last or first, 0)
+    except ValueError:
+        ports = (-1, -1)
+    if not 0 <= ports[0] <= ports[1] <= 0xFFFF:
+        raise ConfigError(f"--port '{text}'; allowed: a port like 0x3f8, or two like 0x3f8-0x3ff")
+    return ports
+
+
 def _config(machine: str | None, options: argparse.Namespace) -> Config:
     return load(
         machine,
@@ -188,6 +238,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             only=getattr(options, "only", None),
             without=getattr(options, "without", None),
             apart=tuple(getattr(options, "apart", ())),
+            trace=options.trace,
         ),
     )
 
@@ -255,6 +306,22 @@ def _parser() -> _Parser:
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
     looking.set_defaults(perform=_screen)
 
+    tracing = commands.add_parser("trace", help="read what `--trace FILE` recorded")
+    tracing.add_argument("file", metavar="FILE")
+    tracing.add_argument("--device", metavar="NAME", help="only this device: uart, ide0, …")
+    tracing.add_argument("--port", metavar="PORT[-PORT]", help="only these ports")
+    way = tracing.add_mutually_exclusive_group()
+    way.add_argument("--reads", dest="only", action="store_const", const="reads", help="only reads")
+    way.add_argument("--writes", dest="only", action="store_const", const="writes", help="only writes")
+    tracing.add_argument(
+        "--from", dest="since", metavar="SECONDS", type=float, default=0.0, help="since the trace began"
+    )
+    tracing.add_argument("--to", dest="until", metavar="SECONDS", type=float, default=float("inf"))
+    how = tracing.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="an object a line")
+    how.add_argument("--count", action="store_true", help="how often which register, the most frequent first")
+    tracing.set_defaults(perform=_trace)
+
     typing = commands.add_parser("key", help="type on the guest's keyboard")
     typing.add_argument("keys", metavar="KEY", nargs="+", help="a, ret, f1, shift-a, ctrl-alt-delete, …")
     typing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
@@ -276,6 +343,9 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--debug-console", metavar="log|stderr|FILE", help="where ports 0x402 and 0xe9 go (log)"
+    )
+    parser.add_argument(
+        "--trace", metavar="FILE", help="record every request; read it with `devmodel trace FILE`"
     )
     parser.add_argument("--log-format", choices=("console", "json"), default="console")
     parser.add_argument("--log-level", choices=log.LEVELS, default="warning")

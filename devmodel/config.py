@@ -84,6 +84,8 @@ class Config(msgspec.Struct, frozen=True):
     """The parts of each server apart."""
     parts: frozenset[str] = ALL
     """The parts that this process serves."""
+    trace: str | None = None
+    """Where its requests are recorded."""
 
     def checked(self, source: str) -> "Config":
         """Return this, if what the types cannot say is right as well; `source` begins the line if not."""
@@ -132,6 +134,7 @@ class Options(msgspec.Struct, frozen=True):
     only: str | None = None
     without: str | None = None
     apart: tuple[str, ...] = ()
+    trace: str | None = None
 
 
 TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -254,6 +257,8 @@ def _override(config: Config, options: Options) -> Config:
         changes["fw_cfg"] = items
     if options.debug_console is not None:
         changes["debug"] = Debug(options.debug_console)
+    if options.trace is not None:
+        changes["trace"] = options.trace
     if options.apart:
         changes["servers"] = (
             *config.servers,

@@ -99,22 +99,22 @@ class Board(Protocol):
 class Attachment:
     """One ioreq server of ours at a core, before it is enabled."""
 
-    def __init__(self, client: ControlClient, id_: int, descriptors: Sequence[int]) -> None:
+    def __init__(self, client: ControlClient, id_: int, descriptors: Sequence[int], *, mirror: bool) -> None:
         self.client = client
         self.id = id_
         self._drain_to: Server | None = None
         self._next_cell = HELD + 1
-        self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain, mirror=True)
+        self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain, mirror=mirror)
         self.domain = Domain(client, self.endpoint.channels[0].send, self.endpoint.hold)
 
     @classmethod
-    async def create(cls, client: ControlClient) -> "Attachment":
-        """Create an ioreq server."""
-        created = await client.call(CreateIoreqServer(mirror=True))
+    async def create(cls, client: ControlClient, *, mirror: bool = True) -> "Attachment":
+        """Create an ioreq server; without `mirror` the core asks it for everything."""
+        created = await client.call(CreateIoreqServer(mirror=mirror))
         if not isinstance(created, Created):
             raise ProtocolError(f"the core answers create_ioreq_server with {created}")
         _, descriptors = await client.call_with_descriptors(GetIoreqServerInfo(created.id))
-        return cls(client, created.id, descriptors)
+        return cls(client, created.id, descriptors, mirror=mirror)
 
     async def enable(self, server: "Server") -> None:
         """Claim what the server's bus has and interrupt acknowledge, then let requests come."""

@@ -4,11 +4,13 @@
 it to a core and runs the chips until the domain ends.
 """
 
+import contextlib
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Protocol, TextIO
+from typing import BinaryIO, Final, Protocol, TextIO
 
 import attrs
 import structlog
@@ -20,10 +22,11 @@ from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.disks.image import SECTOR, Elsewhere, Image
 from devmodel.display.render import TextScreen
-from devmodel.service import monitor
+from devmodel.service import monitor, trace
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.server import Attachment, Board, Server
+from devmodel.service.traced import TracedServer
 from ioreq import DomainGone, IoreqError
 from ioreq.control_client import ControlClient, connect
 from ioreq.messages import Shutdown
@@ -74,6 +77,7 @@ class Outside:
     disks: list[Image | Elsewhere]
     video_bios: bytes | None
     debug: DebugConsole
+    trace: BinaryIO | None = None
 
     @property
     def serial_address(self) -> str | None:
@@ -98,6 +102,7 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
     disks: list[Image | Elsewhere] = []
     listeners: list[trio.SocketListener] = []
     stream: TextIO | None = None
+    record: BinaryIO | None = None
     try:
         disks.extend(_disk(disk, here="ide" in config.parts) for disk in config.disks)
         bios = None if config.video.bios is None else _rom(config.video.bios)
@@ -107,6 +112,8 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
             stream = sys.stderr
         elif config.debug.console != "log":
             stream = _debug_file(config.debug.console)
+        if config.trace is not None:
+            record = trace.create(config.trace)
         address = config.serial.address()
         if address is not None and "serial" in config.parts:
             listeners = await listen(*address)
@@ -117,6 +124,7 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
             disks=disks,
             video_bios=bios,
             debug=DebugConsole(stream),
+            trace=record,
         )
     finally:
         for image in disks:
@@ -124,6 +132,8 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
                 image.close()
         if stream is not None and stream is not sys.stderr:
             stream.close()
+        if record is not None:
+            record.close()
         with trio.CancelScope(shield=True):
             for listener in listeners:
                 await listener.aclose()
@@ -218,7 +228,8 @@ async def _serve(
     listener = monitor.listen(path)
     attachment: Attachment | None = None
     try:
-        attachment = await Attachment.create(client)
+        tracing = outside.trace
+        attachment = await Attachment.create(client, mirror=tracing is None)
         clock = TrioClock.start()
         board = board_factory(outside, attachment.domain, clock)
         if "serial" in parts:
@@ -231,7 +242,9 @@ async def _serve(
         nursery.start_soon(monitor.Monitor(_Watched(client.domain.name, board, parts)).serve, listener)
         on_ready(board)
         try:
-            return await Server(board, attachment, clock).run()
+            if tracing is None:
+                return await Server(board, attachment, clock).run()
+            return await _run_traced(tracing, client.domain.name, board, attachment, clock)
         finally:
             with trio.move_on_after(LAST_WORDS):
                 await outside.serial.caught_up()
@@ -239,6 +252,19 @@ async def _serve(
         if attachment is not None:
             attachment.close()
         os.unlink(path)
+
+
+async def _run_traced(
+    file: BinaryIO, name: str, board: Machine, attachment: Attachment, clock: TrioClock
+) -> Shutdown:
+    """Serve, and record every request."""
+    recorder = trace.Recorder(file, trace.Header(name, time.time(), trace.ranges_of(board.bus)))
+    with contextlib.closing(recorder):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(recorder.keep_flushed)
+            shutdown = await TracedServer(board, attachment, clock, recorder).run()
+            nursery.cancel_scope.cancel()
+    return shutdown
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ import pytest
 import trio
 from test_failure import DEMO, PROMPT, refused
 
+from devmodel.service.trace import Filter, open_trace
 from devmodel.testing import Machine, NotSeen
 
 SELF_TEST = "--fw-cfg=opt/devmodel/self-test=1"
@@ -137,3 +138,33 @@ def test_a_board_that_cannot_be_parted_so_is_one_line(tmp_path):
     assert line == "devmodel: the serial port is in a server apart; give it --serial tcp:HOST:PORT"
     line = refused("hvcore", "run", DEMO, "--domain", domain, "--servers", "9")
     assert line == "hvcore: --servers is 9; allowed: 1 to 8"
+
+
+@pytest.mark.parametrize("vendor", ["vmx", "svm"])
+def test_a_trace_shows_what_a_guest_asks_of_each_server(vendor, tmp_path):
+    path = tmp_path / "trace"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "devmodel", "run", SELF_TEST, "--vendor", vendor),
+            *("--apart", "ide", "--trace", path),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    identify = [event for event in open_trace(f"{path}.ide").select(Filter(ports=(0x1F7, 0x1F7), read=False))]
+    assert 0xEC in [event.value for event in identify]
+    data = open_trace(f"{path}.ide").select(Filter(device="ide0", read=True))
+    assert any(event.register == "DATA" and event.pointer and event.count == 256 for event in data)
+    text = bytes(
+        event.value
+        for event in open_trace(str(path)).select(Filter(device="uart", read=False))
+        if event.register == "DATA"
+    )
+    assert b"self-test passed" in text
+    vectors = {
+        event.value for event in open_trace(str(path)).select(Filter(read=True)) if event.space == "interrupt"
+    }
+    assert vectors >= {0x20, 0x24, 0x2E}
