@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Which ioreq server answers which access (Xen's `hvm_select_ioreq_server`).
 
 Newest server first, disabled ones skipped, and the whole access must lie in one claimed range. The tables are
@@ -6,7 +7,6 @@ reader sees the old answer or the new one.
 """
 
 import errno
-from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -29,17 +29,28 @@ MAX_RANGES: Final = 256
 """Xen's MAX_NR_IO_RANGES, for each server and space."""
 
 
-@attrs.define(eq=False)
 class Range:
     """A claimed range, ends inclusive; `channels` has one a vCPU. `mirror` is the cell of `first`, or 0."""
 
-    first: int
-    last: int
-    posted: bool
-    server: int
-    endpoint: CoreEndpoint
-    channels: Sequence[CoreChannel]
-    mirror: int = 0
+    __slots__ = ("channels", "endpoint", "first", "last", "mirror", "posted", "server")
+
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        posted: bool,
+        server: int,
+        endpoint: CoreEndpoint,
+        channels: list[CoreChannel],
+        mirror: int = 0,
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.posted = posted
+        self.server = server
+        self.endpoint = endpoint
+        self.channels = channels
+        self.mirror = mirror
 
 
 @attrs.define(eq=False)

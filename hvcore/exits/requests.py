@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """I/O request notification: an access becomes an ioreq to the server that claims it, and comes back answered.
 
 One `Requests` a vCPU, used by its thread alone. A request that nobody claims reads ones, and a write is
@@ -7,6 +8,7 @@ dropped. The path of a single port access is the hot one: it reuses one `Request
 from collections.abc import Callable
 from typing import Final
 
+import cython
 import structlog
 
 from hvcore.routing import CONFIG_ADDRESS, Range, Routing
@@ -15,6 +17,8 @@ from ioreq.layout import NO_INTERRUPT, ONES, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CO
 from ioreq.mirror import ASK
 from ioreq.request import Request
 
+_ADDRESS = cython.declare(cython.ulonglong, CONFIG_ADDRESS)  # C numbers where this is compiled
+_PIO = cython.declare(cython.ulonglong, TYPE_PIO)
 CONFIG_DATA: Final = 0xCFC
 CONFIG_ENABLE: Final = 1 << 31
 NO_VECTOR: Final = -1
@@ -64,7 +68,7 @@ class Requests:
         """IN of 1, 2 or 4 bytes."""
         claimed = self._ports[port]
         if claimed is None or port + size - 1 > claimed.last:
-            if CONFIG_ADDRESS <= port < CONFIG_ADDRESS + 8:
+            if _ADDRESS <= port < _ADDRESS + 8:
                 return self._read_config_port(port, size)
             claimed = self._routing.find_port(port, size)
             if claimed is None:
@@ -72,24 +76,24 @@ class Requests:
                 return ONES[size]
         if size == 1 and claimed.mirror:
             value = self._mirrored(claimed, port)
-            if value != ASK:
+            if value >= 0:
                 return value
-        return self._one(claimed, TYPE_PIO, port, size, True, 0)
+        return self._one(claimed, _PIO, port, size, True, 0)
 
     def write_port(self, port: int, size: int, value: int) -> None:
         """OUT of 1, 2 or 4 bytes."""
         claimed = self._ports[port]
         if claimed is None or port + size - 1 > claimed.last:
-            if CONFIG_ADDRESS <= port < CONFIG_ADDRESS + 8:
+            if _ADDRESS <= port < _ADDRESS + 8:
                 self._write_config_port(port, size, value)
                 return
             claimed = self._routing.find_port(port, size)
             if claimed is None:
                 self._nobody("port", port, size)
                 return
-        if claimed.posted and self._post(claimed, TYPE_PIO, port, size, value):
+        if claimed.posted and self._post(claimed, _PIO, port, size, value):
             return
-        self._one(claimed, TYPE_PIO, port, size, False, value)
+        self._one(claimed, _PIO, port, size, False, value)
 
     def port_block(self, port: int, size: int, count: int, read: bool, descending: bool, data: int) -> int:
         """`count` items between a port and RAM at guest-physical address `data`, where the first item lies.
@@ -205,7 +209,8 @@ class Requests:
         request.size = size
         request.read = read
         try:
-            data = claimed.channels[self._vcpu].transact(request)
+            channel = claimed.channels[self._vcpu]
+            data = channel.transact(request)
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return ONES[size]
@@ -215,7 +220,8 @@ class Requests:
     def _mirrored(self, claimed: Range, port: int) -> int:
         """From the server's page of mirrored registers; ASK if only the server knows."""
         try:
-            return claimed.endpoint.mirrored(claimed.mirror + port - claimed.first, port)
+            endpoint = claimed.endpoint
+            return endpoint.mirrored(claimed.mirror + port - claimed.first, port)
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return ASK
@@ -223,7 +229,8 @@ class Requests:
     def _post(self, claimed: Range, kind: int, address: int, size: int, value: int) -> bool:
         """Through the buffered ring; False if it must go as a synchronous request."""
         try:
-            return claimed.endpoint.post(address, size, value, kind)
+            endpoint = claimed.endpoint
+            return endpoint.post(address, size, value, kind)
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return True
