@@ -188,9 +188,8 @@ class Machine:
 
     async def start_another(self, *arguments: str | os.PathLike[str]) -> trio.Process:
         """Start one more `devmodel serve` of this machine, with arguments of its own (`--only`), and do not wait."""
-        return await self._start(
-            "devmodel", "serve", *(os.fspath(argument) for argument in arguments), "--domain", self.domain
-        )
+        own = [os.fspath(argument) for argument in arguments]
+        return await self._start("devmodel", "serve", *own, "--domain", self.domain)
 
     async def connect(self) -> Console:
         """Connect one more client to the serial console."""

@@ -291,11 +291,11 @@ def open_trace(path: str) -> Iterator[Trace]:
         DevmodelError: it is no trace.
 
     """
-    try:
-        file = open(path, "rb")
-    except OSError as error:
-        raise ConfigError(f"trace {path}: {error.strerror}") from error
-    with file:
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, "rb"))
+        except OSError as error:
+            raise ConfigError(f"trace {path}: {error.strerror}") from error
         yield Trace(file, os.path.basename(path))
 
 

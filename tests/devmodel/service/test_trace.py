@@ -168,8 +168,11 @@ def test_a_trace_that_was_cut_off_is_read_as_far_as_it_goes(bus):
 def test_what_is_no_trace_is_one_line(tmp_path, content):
     path = tmp_path / "x"
     path.write_bytes(content)
-    with pytest.raises(DevmodelError, match=r"^x: not a trace of `devmodel serve --trace`"):
-        open_trace(str(path))
+    with (
+        pytest.raises(DevmodelError, match=r"^x: not a trace of `devmodel serve --trace`"),
+        open_trace(str(path)),
+    ):
+        pass
 
 
 def test_the_command_shows_a_trace(bus, tmp_path, capsys):
