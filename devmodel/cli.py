@@ -1,10 +1,11 @@
-"""The command line: run, serve, console, screen, key, trace."""
+"""The command line: run, serve, console, screen, key, stats, trace."""
 
 import argparse
 import importlib.resources
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NoReturn
@@ -16,12 +17,14 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
-from devmodel.service import monitor, trace
+from devmodel.service import monitor, stats, trace
 from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.session import BoardFactory, join, opened, serve
 from ioreq import IoreqError, VersionMismatch
 
 DEMO: Final = "machine.toml"
+CLEAR: Final = "\033[H\033[J"
+"""Cursor to the upper left, and the rest of the screen erased (ECMA-48: CUP, ED)."""
 
 CORE_OPTIONS: Final = {
     "vendor": ("vmx|svm", "virtualisation interface of the core (vmx)"),
@@ -180,6 +183,39 @@ def _key(options: argparse.Namespace) -> int:
     return 0
 
 
+def _stats(options: argparse.Namespace) -> int:
+    domain = options.domain or monitor.find()
+    if options.json:
+        sys.stdout.write(msgspec.json.encode(_report(domain)).decode() + "\n")
+        return 0
+    before, at = _report(domain), time.monotonic()
+    sys.stdout.write(stats.table(before))
+    sys.stdout.flush()
+    while sys.stdout.isatty():
+        time.sleep(options.interval)
+        now = _report(domain)
+        seconds, at = time.monotonic() - at, time.monotonic()
+        sys.stdout.write(CLEAR + stats.table(now, before, seconds))
+        sys.stdout.flush()
+        before = now
+    return 0
+
+
+def _report(domain: str) -> stats.Report:
+    answers = monitor.ask_all(domain, monitor.Stats())
+    return stats.report([answer.stats for answer in answers if answer.stats is not None])
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: 0.1 to 3600 seconds")
+    return seconds
+
+
 def _trace(options: argparse.Namespace) -> int:
     wanted = trace.Filter(
         device=options.device,
@@ -305,6 +341,21 @@ def _parser() -> _Parser:
     )
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
     looking.set_defaults(perform=_screen)
+
+    counting = commands.add_parser(
+        "stats",
+        help="what devices and vCPUs do, and how long it takes",
+        description="Show how often devices are accessed and how long that takes, by device, exit reason and vCPU: "
+        "a table that updates on a terminal, once elsewhere. Counts are exact, durations are a sample.",
+    )
+    counting.add_argument(
+        "domain", metavar="SOCKET", nargs="?", help="domain socket (the one machine that runs)"
+    )
+    counting.add_argument("--json", action="store_true", help="once, as one object, with the histograms")
+    counting.add_argument(
+        "--interval", metavar="SECONDS", type=_interval, default=1.0, help="between updates (1)"
+    )
+    counting.set_defaults(perform=_stats)
 
     tracing = commands.add_parser("trace", help="read what `--trace FILE` recorded")
     tracing.add_argument("file", metavar="FILE")

@@ -44,6 +44,7 @@ from ioreq.messages import (
     DestroyIoreqServer,
     DomainInfo,
     GetIoreqServerInfo,
+    GetStatistics,
     Hello,
     IsaIrqLevel,
     MapIoRange,
@@ -64,6 +65,7 @@ from ioreq.messages import (
     SetPciIntxLevel,
     Shutdown,
     ShutdownReason,
+    Statistics,
     UnmapIoRange,
     Vcpus,
 )
@@ -359,11 +361,23 @@ class Domain:
                 self._remote_shutdown(op)
             case NrVcpus():
                 return Vcpus(VCPUS)
+            case GetStatistics():
+                return self._statistics()
             case ResetDone():
                 with self._changed:
                     self._resetting.discard(connection)
                     self._changed.notify_all()
         return Ok()
+
+    def _statistics(self) -> Statistics:
+        return Statistics(
+            [
+                vcpu.requests.tally.statistics(
+                    vcpu.number, vcpu.processor.icount, vcpu.processor.stops, self.routing.memory
+                )
+                for vcpu in self.vcpus
+            ]
+        )
 
     def _create(self, connection: Connection, mirror: bool) -> Created:
         if len(self._servers) >= MAX_SERVERS:

@@ -21,6 +21,8 @@ import trio
 from devmodel import VERSION, ConfigError, DevmodelError
 from devmodel.board.parts import PARTS, in_order
 from devmodel.display.render import TextScreen, picture
+from devmodel.service.stats import ServerStatistics
+from ioreq import IoreqError
 
 MAX_LINE: Final = 65536
 SUFFIX: Final = ".monitor"
@@ -42,6 +44,10 @@ class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=
     keys: list[str]
 
 
+class Stats(msgspec.Struct, tag_field="command", tag="stats", forbid_unknown_fields=True):
+    """Ask for what the server and the core have counted."""
+
+
 class Info(msgspec.Struct, tag_field="command", tag="info", forbid_unknown_fields=True):
     """Ask what runs here."""
 
@@ -57,9 +63,10 @@ class Answer(msgspec.Struct, omit_defaults=True):
     program: str = ""
     machine: str = ""
     parts: list[str] = []
+    stats: ServerStatistics | None = None
 
 
-Command: TypeAlias = Screen | Key | Info
+Command: TypeAlias = Screen | Key | Stats | Info
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -87,6 +94,10 @@ class Machine(Protocol):
         """Press these keys together and release them; raise ValueError for a name that is no key's."""
         ...
 
+    async def statistics(self) -> ServerStatistics:
+        """Return what has been counted."""
+        ...
+
 
 class Monitor:
     """Answers about one machine."""
@@ -107,11 +118,11 @@ class Monitor:
                     buffer += data
                     *lines, buffer = buffer.split(b"\n")
                     for line in lines:
-                        await stream.send_all(_encode(self.answer(line)) + b"\n")
+                        await stream.send_all(_encode(await self.answer(line)) + b"\n")
                     if len(buffer) > MAX_LINE:
                         return
 
-    def answer(self, line: bytes) -> Answer:
+    async def answer(self, line: bytes) -> Answer:
         """Do what one line asks."""
         try:
             command = _decode(line)
@@ -135,12 +146,14 @@ class Monitor:
                 except ValueError as error:
                     return Answer(error=str(error))
                 return Answer()
+            case Stats():
+                try:
+                    return Answer(stats=await self.machine.statistics())
+                except IoreqError as error:
+                    return Answer(error=str(error))
             case _:
-                return Answer(
-                    program=f"devmodel {VERSION}",
-                    machine=self.machine.name,
-                    parts=in_order(self.machine.parts),
-                )
+                parts = in_order(self.machine.parts)
+                return Answer(program=f"devmodel {VERSION}", machine=self.machine.name, parts=parts)
 
 
 def text(screen: TextScreen) -> str:
@@ -219,6 +232,31 @@ def find() -> str:
 def png_of(answer: Answer) -> bytes:
     """Return the picture in an answer."""
     return base64.b64decode(answer.png)
+
+
+def ask_all(domain_socket: str, command: Command) -> list[Answer]:
+    """Ask every server of the machine at a domain socket, and return the answers of those that give one.
+
+    Raises:
+        DevmodelError: none does.
+
+    """
+    failure: DevmodelError | None = None
+    answers = []
+    for path in paths(domain_socket.removesuffix(SUFFIX)):
+        try:
+            answer = _ask(path, command)
+        except DevmodelError as error:
+            failure = failure or error
+            continue
+        if answer.error:
+            failure = failure or DevmodelError(answer.error)
+        else:
+            answers.append(answer)
+    if not answers:
+        assert failure is not None
+        raise failure
+    return answers
 
 
 def ask(domain_socket: str, command: Command) -> Answer:

@@ -6,6 +6,7 @@ a chip asked something of the core, and then the access itself is done already.
 
 import struct
 from collections.abc import Callable, Sequence
+from time import monotonic_ns
 from typing import Final, Protocol
 
 import structlog
@@ -19,6 +20,7 @@ from devmodel.service.pacer import Pacer
 from ioreq import DomainGone, ProtocolError
 from ioreq.buffered import RingConsumer
 from ioreq.control_client import ControlClient
+from ioreq.histogram import Histogram
 from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
 from ioreq.messages import (
     SPACE_MEMORY,
@@ -45,6 +47,8 @@ from ioreq.server import ServerEndpoint, VcpuChannel
 
 log = structlog.get_logger()
 
+SAMPLE: Final = 61
+"""One request in so many is timed: a prime, so that it is not the same one of a loop every time."""
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -166,6 +170,8 @@ class Server:
         self.domain = attachment.domain
         self.pacer = Pacer(clock, board.timed)
         board.rearm = self.pacer.rearm
+        self.service_times: dict[str, Histogram] = {}
+        """Of a sample of the requests, by device: how long it took to perform them."""
         self._posted = Request()
         self._read_port = board.bus.pio.read
         self._write_port = board.bus.pio.write
@@ -195,14 +201,33 @@ class Server:
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
         """Answer one vCPU for ever. Cancel to stop."""
         domain, perform, rearm = self.domain, self.perform, self.pacer.rearm
+        left = SAMPLE
         while True:
             request = await vcpu.next_request()
             # No checkpoint from here to the answer: an access is atomic.
-            value = perform(request)
+            left -= 1
+            if left:
+                value = perform(request)
+            else:
+                left = SAMPLE
+                before = monotonic_ns()
+                value = perform(request)
+                self.served(request, monotonic_ns() - before)
             if domain.unsettled:
                 await domain.settle()  # the access is done; the guest waits for what it brought about
             vcpu.respond(value)
             rearm()
+
+    def served(self, request: Request, ns: int) -> None:
+        """Note how long a request took here; one in `SAMPLE` is measured."""
+        name = "interrupt"
+        if request.type in (TYPE_PIO, TYPE_COPY):
+            space = self.board.bus.pio if request.type == TYPE_PIO else self.board.bus.memory
+            mapping = space.find(request.address)
+            name = "" if mapping is None else mapping.name
+        elif request.type == TYPE_PCI_CONFIG:
+            name = "pci configuration"
+        self.service_times.setdefault(name, Histogram()).note(ns)
 
     def perform(self, request: Request) -> int:
         """Do one request, and return the data to answer."""

@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
+from devmodel.board.parts import in_order
 from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
@@ -26,10 +27,11 @@ from devmodel.service import monitor, trace
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.server import Attachment, Board, Server
+from devmodel.service.stats import ServerStatistics
 from devmodel.service.traced import TracedServer
-from ioreq import DomainGone, IoreqError
+from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
-from ioreq.messages import Shutdown
+from ioreq.messages import GetStatistics, Shutdown, Statistics
 
 logger = structlog.get_logger()
 
@@ -239,44 +241,54 @@ async def _serve(
                 nursery.start_soon(image.run)
         if outside.listeners:
             nursery.start_soon(TcpConsole(outside.serial).serve, outside.listeners)
-        nursery.start_soon(monitor.Monitor(_Watched(client.domain.name, board, parts)).serve, listener)
-        on_ready(board)
-        try:
+        with contextlib.ExitStack() as stack:
             if tracing is None:
-                return await Server(board, attachment, clock).run()
-            return await _run_traced(tracing, client.domain.name, board, attachment, clock)
-        finally:
-            with trio.move_on_after(LAST_WORDS):
-                await outside.serial.caught_up()
+                server = Server(board, attachment, clock)
+            else:
+                header = trace.Header(client.domain.name, time.time(), trace.ranges_of(board.bus))
+                recorder = stack.enter_context(contextlib.closing(trace.Recorder(tracing, header)))
+                nursery.start_soon(recorder.keep_flushed)
+                server = TracedServer(board, attachment, clock, recorder)
+            nursery.start_soon(monitor.Monitor(_Watched(client, board, parts, server)).serve, listener)
+            on_ready(board)
+            try:
+                return await server.run()
+            finally:
+                with trio.move_on_after(LAST_WORDS):
+                    await outside.serial.caught_up()
     finally:
         if attachment is not None:
             attachment.close()
         os.unlink(path)
 
 
-async def _run_traced(
-    file: BinaryIO, name: str, board: Machine, attachment: Attachment, clock: TrioClock
-) -> Shutdown:
-    """Serve, and record every request."""
-    recorder = trace.Recorder(file, trace.Header(name, time.time(), trace.ranges_of(board.bus)))
-    with contextlib.closing(recorder):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(recorder.keep_flushed)
-            shutdown = await TracedServer(board, attachment, clock, recorder).run()
-            nursery.cancel_scope.cancel()
-    return shutdown
-
-
 @attrs.frozen
 class _Watched:
     """What the monitor sees."""
 
-    name: str
+    client: ControlClient
     board: Machine
     parts: frozenset[str]
+    server: Server
+
+    @property
+    def name(self) -> str:
+        return self.client.domain.name
 
     def screen(self) -> TextScreen | None:
         return self.board.screen()
 
     def press(self, keys: list[str]) -> None:
         self.board.press(keys)
+
+    async def statistics(self) -> ServerStatistics:
+        core = await self.client.call(GetStatistics())
+        if not isinstance(core, Statistics):
+            raise ProtocolError(f"the core answers get_statistics with {type(core).__name__}")
+        return ServerStatistics(
+            machine=self.name,
+            parts=in_order(self.parts),
+            ranges=trace.ranges_of(self.board.bus),
+            served={name: histogram.pairs() for name, histogram in self.server.service_times.items()},
+            core=core,
+        )
