@@ -412,7 +412,7 @@ class Domain:
         if owner is not None and owner.server != server.id:
             raise ControlError(errno.EBUSY, f"ioreq server {owner.server} owns interrupt acknowledge")
         endpoint = server.endpoint
-        self._interrupts = Range(0, 0, False, server.id, endpoint, endpoint.channels)
+        self._interrupts = Range(0, 0, True, server.id, endpoint, endpoint.channels)
         self._wake()
 
     def _release_interrupts(self, server: IoreqServer) -> None:

@@ -87,6 +87,10 @@ class Board(Protocol):
         """Answer an interrupt-acknowledge cycle with a vector; None if INTR is low."""
         ...
 
+    def acknowledged(self, vector: int) -> None:
+        """Take note that the processor has taken the vector that the board showed."""
+        ...
+
     def reset(self) -> None:
         """Reset every chip."""
         ...
@@ -172,7 +176,9 @@ class Server:
         board.rearm = self.pacer.rearm
         self.service_times: dict[str, Histogram] = {}
         """Of a sample of the requests, by device: how long it took to perform them."""
+        attachment.endpoint.buffered.rest = self.pacer.look
         self._posted = Request()
+        self._acknowledged = board.acknowledged
         self._read_port = board.bus.pio.read
         self._write_port = board.bus.pio.write
         self._read_memory = board.bus.memory.read
@@ -200,7 +206,7 @@ class Server:
 
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
         """Answer one vCPU for ever. Cancel to stop."""
-        domain, perform, rearm = self.domain, self.perform, self.pacer.rearm
+        domain, perform, note = self.domain, self.perform, self.pacer.note
         left = SAMPLE
         while True:
             request = await vcpu.next_request()
@@ -216,7 +222,7 @@ class Server:
             if domain.unsettled:
                 await domain.settle()  # the access is done; the guest waits for what it brought about
             vcpu.respond(value)
-            rearm()
+            note()
 
     def served(self, request: Request, ns: int) -> None:
         """Note how long a request took here; one in `SAMPLE` is measured."""
@@ -269,11 +275,13 @@ class Server:
                 break
             if request.type == TYPE_PIO:
                 self._write_port(request.address, request.size, request.data)
-            else:
+            elif request.type == TYPE_COPY:
                 self._write_memory(request.address, request.size, request.data)
+            else:
+                self._acknowledged(request.data & 0xFF)
         else:
             ring.finish()
-        self.pacer.rearm()
+        self.pacer.note()
 
     def _repeat(self, request: Request) -> int:
         """Do a string instruction's items. In memory the address steps, in ports not; a data pointer does."""

@@ -308,7 +308,7 @@ def line(event: Event) -> str:
     if event.posted:
         way = "posted"
     if event.space == "interrupt":
-        return f"{when}  {'acknowledge':28} read    vector {event.value:#04x}"
+        return f"{when}  {'acknowledge':28} {way:7} vector {event.value:#04x}"
     where = f"{event.device} {event.register}".strip() or event.space
     value = f"{event.value:#0{2 + 2 * event.size}x}"
     if event.pointer:

@@ -4,7 +4,7 @@ from devmodel.board.device import ONES
 from devmodel.service.clock import TrioClock
 from devmodel.service.server import Attachment, Board, Server
 from devmodel.service.trace import DESCENDING, POINTER, POSTED, READ, Recorder
-from ioreq.layout import TYPE_COPY, TYPE_PIO
+from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
 from ioreq.request import Request
 
 
@@ -27,7 +27,12 @@ class TracedServer(Server):
             if not self._asked:
                 self._record(TYPE_COPY, address, value, size, POSTED)
 
+        def acknowledged(vector: int) -> None:
+            board.acknowledged(vector)
+            self._record(TYPE_INTACK, 0, vector, 1, POSTED)
+
         self._write_port, self._write_memory = posted_port, posted_memory
+        self._acknowledged = acknowledged
 
     def perform(self, request: Request) -> int:
         """Do one request, and record it with what it was answered."""

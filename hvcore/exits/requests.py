@@ -15,7 +15,16 @@ import structlog
 from hvcore.routing import CONFIG_ADDRESS, Range, Routing
 from hvcore.tally import SAMPLE, Tally
 from ioreq import ProtocolError
-from ioreq.layout import NO_INTERRUPT, ONES, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.layout import (
+    NO_INTERRUPT,
+    ONES,
+    PIN_VECTOR_SHIFT,
+    PIN_VECTOR_VALID,
+    TYPE_COPY,
+    TYPE_INTACK,
+    TYPE_PCI_CONFIG,
+    TYPE_PIO,
+)
 from ioreq.mirror import ASK
 from ioreq.request import Request
 
@@ -174,12 +183,21 @@ class Requests:
 
     # Interrupts
 
-    def acknowledge(self) -> int:
-        """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR if INTR is low or nobody drives it."""
+    def acknowledge(self, pin: Callable[[], int] = lambda: 0) -> int:
+        """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR if INTR is low or nobody drives it.
+
+        `pin` looks at the INTR pin. A pin that shows its vector needs no question, if nothing is in flight that may
+        change it: the controller is told what was taken, and does what it would have done when asked.
+        """
         claimed = self.acknowledger()
         if claimed is None:
             return NO_VECTOR
         self.tally.acknowledged += 1
+        if claimed.posted and self._idle(claimed):
+            word = pin()
+            vector = word >> PIN_VECTOR_SHIFT & 0xFF
+            if word & PIN_VECTOR_VALID and self._post(claimed, TYPE_INTACK, self._vcpu, 1, vector):
+                return vector
         vector = self._one(claimed, TYPE_INTACK, self._vcpu, 2, True, 0)
         return vector if vector < NO_INTERRUPT else NO_VECTOR  # ones: the controller is dead
 
@@ -259,6 +277,14 @@ class Requests:
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return ASK
+
+    def _idle(self, claimed: Range) -> bool:
+        try:
+            endpoint = claimed.endpoint
+            return endpoint.idle()
+        except ProtocolError as error:
+            self._failed(claimed.server, str(error))
+            return False
 
     def _post(self, claimed: Range, kind: int, address: int, size: int, value: int) -> bool:
         """Through the buffered ring; False if it must go as a synchronous request."""

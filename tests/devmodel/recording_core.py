@@ -11,6 +11,7 @@ class Core:
 
     ram: bytearray = attrs.field(factory=lambda: bytearray(1 << 20), repr=False)
     told: list[tuple[str, object]] = attrs.field(factory=list)
+    vector: int | None = None
 
     def read(self, address: int, length: int) -> bytes:
         return bytes(self.ram[address : address + length]).ljust(length, b"\xff")
@@ -18,6 +19,9 @@ class Core:
     def write(self, address: int, data: bytes) -> None:
         data = data[: max(0, len(self.ram) - address)]
         self.ram[address : address + len(data)] = data
+
+    def intr_vector(self, vector: int | None) -> None:
+        self.vector = vector
 
     def intr(self, level: bool) -> None:
         self.told.append(("intr", level))
