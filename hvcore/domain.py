@@ -25,8 +25,9 @@ from hvcore.cpu.processor import Processor
 from hvcore.cpumodel import MODELS
 from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
+from hvcore.lines import Lines
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
-from hvcore.routing import MAX_SERVERS, Range, RangeError, Routing
+from hvcore.routing import CONFIG_ADDRESS, MAX_SERVERS, Range, RangeError, Routing
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
 from ioreq.control_core import Answer, Connection, ControlServer
@@ -43,6 +44,7 @@ from ioreq.messages import (
     DestroyIoreqServer,
     DomainInfo,
     GetIoreqServerInfo,
+    GetStatistics,
     Hello,
     IsaIrqLevel,
     MapIoRange,
@@ -63,6 +65,7 @@ from ioreq.messages import (
     SetPciIntxLevel,
     Shutdown,
     ShutdownReason,
+    Statistics,
     UnmapIoRange,
     Vcpus,
 )
@@ -123,6 +126,8 @@ class Domain:
         self._next_id = 0
         self._interrupts: Range | None = None
         """The server that owns interrupt acknowledge, in the form that a request wants it."""
+        self._isa: Lines[Connection, int] = Lines()
+        self._intx: Lines[Connection, tuple[int, int, int]] = Lines()
         self._resetting: set[Connection] = set()
         self._greeted: set[Connection] = set()
         self._started = False
@@ -308,6 +313,10 @@ class Domain:
         log.info("server.detached", program=connection.program)
         for server in [s for s in self._servers.values() if s.connection is connection]:
             self._destroy(server)
+        for irq in self._isa.let_go(connection):
+            self._tell(self._interrupt_owner(), IsaIrqLevel(irq, False))
+        for bus, device, intx in self._intx.let_go(connection):
+            self._tell(self._bridge_owner(), PciIntxLevel(bus, device, intx, False))
         with self._changed:
             self._greeted.discard(connection)
             self._resetting.discard(connection)
@@ -328,18 +337,22 @@ class Domain:
             case SetIoreqServerState():
                 self._owned(connection, op.id).enabled = op.enabled
                 self.routing.enable(op.id, op.enabled)
+                self._tell_lines(self._servers[op.id])
                 self._start_when_ready()
             case DestroyIoreqServer(id=id_):
                 self._destroy(self._owned(connection, id_))
             case ClaimInterruptAcknowledge(id=id_):
                 self._claim_interrupts(self._owned(connection, id_))
+                self._tell_lines(self._servers[id_])
                 self._start_when_ready()
             case ReleaseInterruptAcknowledge(id=id_):
                 self._release_interrupts(self._owned(connection, id_))
             case SetIsaIrqLevel():
-                self._interrupt_owner().send(IsaIrqLevel(op.irq, op.level))
+                if self._isa.drive(connection, op.irq, op.level):
+                    self._tell(self._interrupt_owner(), IsaIrqLevel(op.irq, op.level))
             case SetPciIntxLevel():
-                self._interrupt_owner().send(PciIntxLevel(op.bus, op.device, op.intx, op.level))
+                if self._intx.drive(connection, (op.bus, op.device, op.intx), op.level):
+                    self._tell(self._bridge_owner(), PciIntxLevel(op.bus, op.device, op.intx, op.level))
             case ModifiedMemory():
                 self._modified(op.first, op.last)
             case SetMemType():
@@ -348,11 +361,23 @@ class Domain:
                 self._remote_shutdown(op)
             case NrVcpus():
                 return Vcpus(VCPUS)
+            case GetStatistics():
+                return self._statistics()
             case ResetDone():
                 with self._changed:
                     self._resetting.discard(connection)
                     self._changed.notify_all()
         return Ok()
+
+    def _statistics(self) -> Statistics:
+        return Statistics(
+            [
+                vcpu.requests.tally.statistics(
+                    vcpu.number, vcpu.processor.icount, vcpu.processor.stops, self.routing.memory
+                )
+                for vcpu in self.vcpus
+            ]
+        )
 
     def _create(self, connection: Connection, mirror: bool) -> Created:
         if len(self._servers) >= MAX_SERVERS:
@@ -387,7 +412,7 @@ class Domain:
         if owner is not None and owner.server != server.id:
             raise ControlError(errno.EBUSY, f"ioreq server {owner.server} owns interrupt acknowledge")
         endpoint = server.endpoint
-        self._interrupts = Range(0, 0, False, server.id, endpoint, endpoint.channels)
+        self._interrupts = Range(0, 0, True, server.id, endpoint, endpoint.channels)
         self._wake()
 
     def _release_interrupts(self, server: IoreqServer) -> None:
@@ -403,16 +428,38 @@ class Domain:
         for vcpu in self.vcpus:
             vcpu.post(_nothing)
 
-    def _interrupt_owner(self) -> Connection:
-        if self._interrupts is None:
-            raise ControlError(errno.ENODEV, "no ioreq server owns interrupt acknowledge")
-        return self._servers[self._interrupts.server].connection
+    def _interrupt_owner(self) -> IoreqServer | None:
+        """Find the server that has the interrupt controller: it hears of ISA lines."""
+        return None if self._interrupts is None else self._servers.get(self._interrupts.server)
+
+    def _bridge_owner(self) -> IoreqServer | None:
+        """Find the server that has the PCI host bridge: it hears of PCI lines, and its ISA bridge routes them."""
+        claimed = self.routing.find_port(CONFIG_ADDRESS, 4)
+        return None if claimed is None else self._servers.get(claimed.server)
+
+    @staticmethod
+    def _tell(server: IoreqServer | None, event: IsaIrqLevel | PciIntxLevel) -> None:
+        """Tell a server of a line's level; one that comes later is told then (`_tell_lines`)."""
+        if server is not None:
+            server.connection.send(event)
+
+    def _tell_lines(self, server: IoreqServer) -> None:
+        """Tell a server which lines that end at it are high; others drove them before it was there."""
+        if not server.enabled:
+            return
+        if self._interrupt_owner() is server:
+            for irq in self._isa.high():
+                self._tell(server, IsaIrqLevel(irq, True))
+        if self._bridge_owner() is server:
+            for bus, device, intx in self._intx.high():
+                self._tell(server, PciIntxLevel(bus, device, intx, True))
 
     def _start_when_ready(self) -> None:
-        """Start the guest once its interrupt controller is there and answers."""
+        """Start the guest once all servers of the machine are there, the interrupt controller's among them."""
         if self._started or self._outcome is not None or self._interrupts is None:
             return
-        if self._servers[self._interrupts.server].enabled:
+        enabled = sum(server.enabled for server in self._servers.values())
+        if self._servers[self._interrupts.server].enabled and enabled >= self._machine.servers:
             self._started = True
             log.info("domain.started", vendor=self._machine.vendor, memory=self.memory.size)
             for vcpu in self.vcpus:

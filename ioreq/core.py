@@ -292,6 +292,19 @@ class CoreEndpoint:
                 self._ring_port.send()
             return posted
 
+    def idle(self) -> bool:
+        """Whether everything posted has been performed.
+
+        Raises:
+            ProtocolError: the server broke the ring. The endpoint is dead from then on.
+
+        """
+        try:
+            return not self.dead and self._ring.in_flight() == 0
+        except ProtocolError:
+            self.kill()
+            raise
+
     @property
     def mirrors(self) -> bool:
         """Whether there is a mirror page."""

@@ -92,9 +92,10 @@ class Machine:
         fittings = Fittings(memory=[(0, low, 1)], disks=[RamDisk(1 << 20)], files=files or {})
         self.board = Board.build(self, self, fittings)
         self.board.uart.transmit = self.serial.append
-        attachment: Any = SimpleNamespace(domain=SimpleNamespace(ram=self))
+        endpoint: Any = SimpleNamespace(buffered=SimpleNamespace())
+        attachment: Any = SimpleNamespace(domain=SimpleNamespace(ram=self), endpoint=endpoint)
         self.server = Server(self.board, attachment, self)  # type: ignore[arg-type]
-        endpoint: Any = SimpleNamespace(channels=[Direct(self.transact)])
+        endpoint = SimpleNamespace(channels=[Direct(self.transact)])
         routing.add(0, endpoint)
         for space, number in ((self.board.bus.pio, PORT), (self.board.bus.memory, MEMORY)):
             for claim in space.claims():
@@ -109,6 +110,9 @@ class Machine:
 
     def intr(self, level: bool) -> None:
         self.pins[PIN_INTR_OFFSET // 4] = level
+
+    def intr_vector(self, vector: int | None) -> None:
+        """A request brings it."""
 
     def a20(self, level: bool) -> None:
         self.pins[PIN_A20_OFFSET // 4] = level

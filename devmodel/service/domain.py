@@ -14,7 +14,7 @@ import trio
 from ioreq import ControlError, DomainGone, shared
 from ioreq.control_client import ControlClient
 from ioreq.evtchn import SendPort
-from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, PIN_INTR_OFFSET
+from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
 from ioreq.messages import (
     SHUTDOWN_POWEROFF,
     SHUTDOWN_REBOOT,
@@ -23,6 +23,7 @@ from ioreq.messages import (
     Op,
     RamRegion,
     RemoteShutdown,
+    SetIsaIrqLevel,
     SetMemType,
 )
 
@@ -77,7 +78,8 @@ class Domain:
         self._pins = memoryview(shared.map_shared(client.descriptors[1], PAGE_SIZE)).cast("I")
         self._wake_vcpu = wake_vcpu
         self._hold_mirror = hold_mirror
-        self._intr = bool(self._pins[PIN_INTR_OFFSET // 4])
+        self._intr: bool | None = None  # not ours to drive, until a chip of ours does
+        self._vector = 0
         self._ops: deque[Op] = deque()
         self._settling = trio.Lock()
         self._queued = trio.Event()
@@ -97,6 +99,16 @@ class Domain:
     def intr(self, level: bool) -> None:
         """Drive the INTR pin of vCPU 0; after what was asked for earlier has been done."""
         self._intr = level
+        if not self._ops:
+            self._drive()
+
+    def isa_irq(self, irq: int, level: bool) -> None:
+        """Drive an ISA interrupt request at the server that has the interrupt controller."""
+        self._queue(SetIsaIrqLevel(irq, level))
+
+    def intr_vector(self, vector: int | None) -> None:
+        """Show with the pin what acknowledging it would bring; None: nothing."""
+        self._vector = 0 if vector is None else PIN_VECTOR_VALID | vector << PIN_VECTOR_SHIFT
         if not self._ops:
             self._drive()
 
@@ -150,7 +162,10 @@ class Domain:
         self._queued.set()
 
     def _drive(self) -> None:
-        if self._pins[PIN_INTR_OFFSET // 4] != self._intr:
-            self._pins[PIN_INTR_OFFSET // 4] = int(self._intr)
-            if self._intr:
+        if self._intr is None:
+            return
+        before, now = self._pins[PIN_INTR_OFFSET // 4], self._intr and 1 | self._vector
+        if before != now:
+            self._pins[PIN_INTR_OFFSET // 4] = now
+            if not before:
                 self._wake_vcpu.send()

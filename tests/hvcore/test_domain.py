@@ -30,12 +30,14 @@ from ioreq.messages import (
     ModifiedMemory,
     NrVcpus,
     Ok,
+    PciIntxLevel,
     RemoteShutdown,
     Reset,
     ResetDone,
     SetIoreqServerState,
     SetIsaIrqLevel,
     SetMemType,
+    SetPciIntxLevel,
     Shutdown,
     Vcpus,
 )
@@ -69,12 +71,12 @@ class Scripted(FakeProcessor):
 
 
 class Bench:
-    def __init__(self, folder, vendor, *, reboot=True):
+    def __init__(self, folder, vendor, *, reboot=True, servers=1):
         Scripted.made = []
         (folder / "image").write_bytes(b"\xf4")
         self.path = str(folder / "domain")
         self.domain = Domain(
-            MachineConfig(vendor=vendor, image=str(folder / "image"), memory=2 << 20),
+            MachineConfig(vendor=vendor, image=str(folder / "image"), memory=2 << 20, servers=servers),
             self.path,
             reboot=reboot,
         )
@@ -204,10 +206,49 @@ def test_bad_ranges_are_refused_and_vcpus_counted(bench):
 def test_isa_lines_of_other_servers_go_to_the_interrupt_controller(bench):
     other = bench.peer()
     other.greet()
-    assert other.call(SetIsaIrqLevel(5, True)).errno == 19
+    assert other.call(SetIsaIrqLevel(5, True)) == Ok()  # there is no controller yet; it will hear
     peer, _ = bench.attach()
-    assert other.call(SetIsaIrqLevel(5, True)) == Ok()
     assert peer.event() == IsaIrqLevel(5, True)
+    third = bench.peer()
+    third.greet()
+    assert third.call(SetIsaIrqLevel(5, True)) == Ok()  # it shares the line: nothing changes
+    assert other.call(SetIsaIrqLevel(5, False)) == Ok()
+    assert third.call(SetIsaIrqLevel(6, True)) == Ok()
+    assert peer.event() == IsaIrqLevel(6, True)
+    third.sock.close()
+    bench.peers.remove(third)
+    assert {peer.event(), peer.event()} == {IsaIrqLevel(5, False), IsaIrqLevel(6, False)}
+
+
+def test_pci_lines_of_other_servers_go_to_the_host_bridge(bench):
+    other = bench.peer()
+    other.greet()
+    assert other.call(SetPciIntxLevel(0, 4, 2, True)) == Ok()
+    peer, _ = bench.attach()
+    bridge = bench.peer()
+    server = bridge.attach(interrupts=False)
+    bench.servers.append(server)
+    assert bridge.call(MapIoRange(bridge.id, 0, 0xCF8, 0xCFF)) == Ok()
+    assert other.call(SetPciIntxLevel(0, 4, 2, False)) == Ok()
+    assert bridge.event() == PciIntxLevel(0, 4, 2, False)
+    assert other.call(SetPciIntxLevel(0, 3, 0, True)) == Ok()
+    assert bridge.event() == PciIntxLevel(0, 3, 0, True)
+    assert peer.call(NrVcpus()) == Vcpus(1)
+    assert peer.events == []
+
+
+def test_the_guest_waits_for_every_server_of_its_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(hvcore.vcpu, "Processor", Scripted)
+    bench = Bench(tmp_path, "vmx", servers=3)
+    bench.thread.start()
+    try:
+        bench.attach(interrupts=False)
+        bench.attach()
+        assert not bench.cpu.started.wait(0.2)
+        bench.attach(interrupts=False)
+        assert bench.cpu.started.wait(5)
+    finally:
+        bench.end()
 
 
 def test_a_server_that_dies_over_a_request_answers_ones_and_another_takes_its_place(bench):
