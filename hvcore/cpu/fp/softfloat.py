@@ -14,7 +14,6 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags
-    from cython.cimports.hvcore.cpu.fp.softfloat import *
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.math import sqrt
 else:

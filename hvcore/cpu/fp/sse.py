@@ -11,27 +11,24 @@ from hvcore.cpu import opcodes
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, operands
-    from cython.cimports.hvcore.cpu.fp import x87_registers
+    from cython.cimports.hvcore.cpu.fp import sse_operands, x87_registers
     from cython.cimports.hvcore.cpu.fp.mmx import packed
-    from cython.cimports.hvcore.cpu.fp.sse import *
     from cython.cimports.hvcore.cpu.fp.sse_arithmetic import arithmetic, compare_scalar
     from cython.cimports.hvcore.cpu.fp.sse_conversions import convert_integer, convert_mixed, convert_real
     from cython.cimports.hvcore.cpu.fp.sse_integers import packed_integer, shift_immediate
     from cython.cimports.hvcore.cpu.fp.sse_moves import masked_store, move_float, move_integer, shuffle
-    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.fp import x87_registers
+    from hvcore.cpu.fp import sse_operands, x87_registers
     from hvcore.cpu.fp.mmx import packed
     from hvcore.cpu.fp.sse_arithmetic import arithmetic, compare_scalar
     from hvcore.cpu.fp.sse_conversions import convert_integer, convert_mixed, convert_real
     from hvcore.cpu.fp.sse_integers import packed_integer, shift_immediate
     from hvcore.cpu.fp.sse_moves import masked_store, move_float, move_integer, shuffle
-    from hvcore.cpu.fp.sse_operands import *
 
     globals().update(enums("fp/sse.pxd"))
     forms = [0] * 1024
@@ -98,24 +95,24 @@ def control(c, o):
 def execute(c, o):
     """One instruction."""
     op: u32 = o.sub
-    pp: u32 = NP
+    pp: u32 = sse_operands.NP
     form: u32
     if o.kind == VECTOR_CONTROL:
         control(c, o)
         return
     if o.rep == 1:
-        pp = PF3
+        pp = sse_operands.PF3
     elif o.rep == 2:
-        pp = PF2
+        pp = sse_operands.PF2
     elif o.size != c.code_size:
-        pp = P66
+        pp = sse_operands.P66
     form = forms[pp * 256 + op]
     if form == NONE or (form & REGISTERS and not o.isreg) or (form & MEMORY and o.isreg):
         mmu.exception_plain(c, VEC_UD)
         return
     if (
         0x71 <= op <= 0x73
-        and not (0xCC if op == 0x73 and pp == P66 else 0x44 if op == 0x73 else 0x54) >> o.reg & 1
+        and not (0xCC if op == 0x73 and pp == sse_operands.P66 else 0x44 if op == 0x73 else 0x54) >> o.reg & 1
     ):
         mmu.exception_plain(c, VEC_UD)
         return
@@ -125,7 +122,7 @@ def execute(c, o):
     c.f_flags = 0
     c.f_masks = (c.mxcsr >> 7) & 0x3F
     c.f_round = (c.mxcsr >> 13) & 3
-    c.f_flush = c.mxcsr & FTZ
+    c.f_flush = c.mxcsr & sse_operands.FTZ
     if op < 0x2A or op == 0x2B or op == 0x50:
         move_float(c, o, op, pp)
     elif op == 0x2E or op == 0x2F:
@@ -133,7 +130,7 @@ def execute(c, o):
     elif op < 0x2E:
         convert_mixed(c, o, op, pp)
     elif 0x54 <= op <= 0x57:  # AND, ANDN, OR, XOR
-        if fetch(c, o, 2, 1):
+        if sse_operands.fetch(c, o, 2, 1):
             op = 0xDB if op == 0x54 else 0xDF if op == 0x55 else 0xEB if op == 0x56 else 0xEF
             c.xmm[2 * o.reg] = packed(op, c.xmm[2 * o.reg], c.src[0])
             c.xmm[2 * o.reg + 1] = packed(op, c.xmm[2 * o.reg + 1], c.src[1])

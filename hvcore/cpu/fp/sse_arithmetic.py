@@ -10,15 +10,12 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu
-    from cython.cimports.hvcore.cpu.fp.softfloat import *
-    from cython.cimports.hvcore.cpu.fp.sse_arithmetic import *
-    from cython.cimports.hvcore.cpu.fp.sse_operands import *
+    from cython.cimports.hvcore.cpu.fp import softfloat, sse_operands
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu
     from hvcore.cpu.constants import *
-    from hvcore.cpu.fp.softfloat import *
-    from hvcore.cpu.fp.sse_operands import *
+    from hvcore.cpu.fp import softfloat, sse_operands
 
 
 # One element
@@ -45,12 +42,12 @@ def put32(c, i, value):
 def load_lane(c, v, double_, bits):
     """Unpack an element as operand `v`; denormals may be zeros."""
     if double_:
-        load64(c, v, bits)
+        softfloat.load64(c, v, bits)
     else:
-        load32(c, v, bits)
-    if c.v_denormal[v] and c.mxcsr & DAZ:
+        softfloat.load32(c, v, bits)
+    if c.v_denormal[v] and c.mxcsr & sse_operands.DAZ:
         c.v_denormal[v] = 0
-        c.v_kind[v] = ZERO
+        c.v_kind[v] = softfloat.ZERO
         c.v_exp[v] = 0
         c.v_sig[v] = 0
 
@@ -58,131 +55,131 @@ def load_lane(c, v, double_, bits):
 def choose_nan(c, second):
     """Whether an operand is a NaN; the first of them is the result (SDM vol. 1 table 4-7)."""
     i: u32 = 0
-    if c.v_kind[0] < QUIET:
-        if not second or c.v_kind[1] < QUIET:
+    if c.v_kind[0] < softfloat.QUIET:
+        if not second or c.v_kind[1] < softfloat.QUIET:
             return 0
         i = 1
-    if c.v_kind[0] == SIGNALLING or (second and c.v_kind[1] == SIGNALLING):
-        c.f_flags |= IE
-    give_operand(c, i)
-    c.x_hi |= QUIET_BIT
+    if c.v_kind[0] == softfloat.SIGNALLING or (second and c.v_kind[1] == softfloat.SIGNALLING):
+        c.f_flags |= softfloat.IE
+    softfloat.give_operand(c, i)
+    c.x_hi |= softfloat.QUIET_BIT
     return 1
 
 
 def pack(c, double_):
     """The bits of the result."""
-    return pack64(c) if double_ else pack32(c)
+    return softfloat.pack64(c) if double_ else softfloat.pack32(c)
 
 
 def round_to(c, double_):
     """Round the result to its format."""
     if double_:
-        finish(c, 53, MIN64, MAX64)
+        softfloat.finish(c, 53, softfloat.MIN64, softfloat.MAX64)
     else:
-        finish(c, 24, MIN32, MAX32)
+        softfloat.finish(c, 24, softfloat.MIN32, softfloat.MAX32)
 
 
 def minimum(c, op, double_, b):
     """MIN (5D) and MAX (5F): the source if either is a NaN, or both are zero."""
     r: u32
-    if c.v_kind[0] >= QUIET or c.v_kind[1] >= QUIET:
-        c.f_flags |= IE
-        r = UNORDERED
+    if c.v_kind[0] >= softfloat.QUIET or c.v_kind[1] >= softfloat.QUIET:
+        c.f_flags |= softfloat.IE
+        r = softfloat.UNORDERED
     else:
-        r = compare(c)
-    if r == (LESS if op == 0x5D else GREATER):
-        give_operand(c, 0)
+        r = softfloat.compare(c)
+    if r == (softfloat.LESS if op == 0x5D else softfloat.GREATER):
+        softfloat.give_operand(c, 0)
     else:
-        if c.v_kind[1] >= QUIET:
+        if c.v_kind[1] >= softfloat.QUIET:
             return b
-        give_operand(c, 1)
+        softfloat.give_operand(c, 1)
     return pack_exact(c, double_)
 
 
 def comparison(c, predicate):
     """CMP: all ones where the predicate holds."""
-    r: u32 = UNORDERED
+    r: u32 = softfloat.UNORDERED
     holds: u32
-    if c.v_kind[0] >= QUIET or c.v_kind[1] >= QUIET:
+    if c.v_kind[0] >= softfloat.QUIET or c.v_kind[1] >= softfloat.QUIET:
         if (
-            c.v_kind[0] == SIGNALLING
-            or c.v_kind[1] == SIGNALLING
+            c.v_kind[0] == softfloat.SIGNALLING
+            or c.v_kind[1] == softfloat.SIGNALLING
             or (predicate & 3 == 1 or predicate & 3 == 2)
         ):
-            c.f_flags |= IE
+            c.f_flags |= softfloat.IE
     else:
-        r = compare(c)
+        r = softfloat.compare(c)
     if predicate & 3 == 0:
-        holds = r == EQUAL
+        holds = r == softfloat.EQUAL
     elif predicate & 3 == 1:
-        holds = r == LESS
+        holds = r == softfloat.LESS
     elif predicate & 3 == 2:
-        holds = r == LESS or r == EQUAL
+        holds = r == softfloat.LESS or r == softfloat.EQUAL
     else:
-        holds = r == UNORDERED
+        holds = r == softfloat.UNORDERED
     return M64 if holds != predicate >> 2 else 0
 
 
 def pack_exact(c, double_):
     """The bits of an operand given back as it is, which may be denormal."""
-    if c.x_hi and c.x_exp != SPECIAL_EXP:
+    if c.x_hi and c.x_exp != softfloat.SPECIAL_EXP:
         round_to_nothing(c, double_)
     return pack(c, double_)
 
 
 def round_to_nothing(c, double_):
     """Shift a denormal of the format into its place."""
-    least: s64 = MIN64 if double_ else MIN32
+    least: s64 = softfloat.MIN64 if double_ else softfloat.MIN32
     if c.x_exp < least:
-        shift_right(c, least - c.x_exp)
+        softfloat.shift_right(c, least - c.x_exp)
         c.x_exp = least
 
 
 def estimate(c, op, b):
     """RCP (53) and RSQRT (52)."""
-    load32(c, 0, b)
+    softfloat.load32(c, 0, b)
     flags_before: u32 = c.f_flags
     round_before: u32 = c.f_round
     sign: u32 = c.v_sign[0]
     if choose_nan(c, 0):
         pass
-    elif c.v_kind[0] == ZERO or c.v_denormal[0]:
-        give(c, sign, SPECIAL_EXP, TOP)
+    elif c.v_kind[0] == softfloat.ZERO or c.v_denormal[0]:
+        softfloat.give(c, sign, softfloat.SPECIAL_EXP, softfloat.TOP)
     elif op == 0x52 and sign:
-        give_nan(c)
-    elif c.v_kind[0] == INFINITE:
-        give(c, sign, 0, 0)
+        softfloat.give_nan(c)
+    elif c.v_kind[0] == softfloat.INFINITE:
+        softfloat.give(c, sign, 0, 0)
     else:
-        c.f_round = NEAREST
+        c.f_round = softfloat.NEAREST
         if op == 0x52:
-            square_root_finite(c)
-            load_finite(c, 1, c.x_exp, c.x_hi)
+            softfloat.square_root_finite(c)
+            softfloat.load_finite(c, 1, c.x_exp, c.x_hi)
         else:
-            load_finite(c, 1, c.v_exp[0], c.v_sig[0])
+            softfloat.load_finite(c, 1, c.v_exp[0], c.v_sig[0])
         c.v_sign[1] = 0
         c.v_sign[0] = 0
-        load_finite(c, 0, BIAS, TOP)
-        divide_finite(c, 0, 1)
+        softfloat.load_finite(c, 0, softfloat.BIAS, softfloat.TOP)
+        softfloat.divide_finite(c, 0, 1)
         c.x_sign = sign
-        round_significand(c, 12)
-        if c.x_exp < MIN32:
-            give(c, sign, 0, 0)
+        softfloat.round_significand(c, 12)
+        if c.x_exp < softfloat.MIN32:
+            softfloat.give(c, sign, 0, 0)
     c.f_flags = flags_before
     c.f_round = round_before
-    return pack32(c)
+    return softfloat.pack32(c)
 
 
 def compute(c, op, double_, a, b, predicate):
     """One element of an arithmetic instruction."""
     prec: u32 = 53 if double_ else 24
-    least: s64 = MIN64 if double_ else MIN32
-    most: s64 = MAX64 if double_ else MAX32
+    least: s64 = softfloat.MIN64 if double_ else softfloat.MIN32
+    most: s64 = softfloat.MAX64 if double_ else softfloat.MAX32
     if op == 0x52 or op == 0x53:
         return estimate(c, op, b)
     if op == 0x51:
         load_lane(c, 0, double_, b)
         if not choose_nan(c, 0):
-            square_root(c, prec, least, most)
+            softfloat.square_root(c, prec, least, most)
         return pack(c, double_)
     load_lane(c, 0, double_, a)
     load_lane(c, 1, double_, b)
@@ -192,13 +189,13 @@ def compute(c, op, double_, a, b, predicate):
         return minimum(c, op, double_, b)
     if not choose_nan(c, 1):
         if op == 0x58:
-            operate(c, OP_ADD, prec, least, most)
+            softfloat.operate(c, softfloat.OP_ADD, prec, least, most)
         elif op == 0x59:
-            operate(c, OP_MUL, prec, least, most)
+            softfloat.operate(c, softfloat.OP_MUL, prec, least, most)
         elif op == 0x5C:
-            operate(c, OP_SUB, prec, least, most)
+            softfloat.operate(c, softfloat.OP_SUB, prec, least, most)
         else:
-            operate(c, OP_DIV, prec, least, most)
+            softfloat.operate(c, softfloat.OP_DIV, prec, least, most)
     return pack(c, double_)
 
 
@@ -208,8 +205,8 @@ def compute(c, op, double_, a, b, predicate):
 def excepted(c):
     """Put the exceptions of an instruction into MXCSR; raise #XM for an unmasked one and return 1."""
     unmasked: u32 = c.f_all & (c.f_masks ^ 0x3F)
-    if unmasked & (IE | DE | ZE):  # found before anything was computed
-        c.f_all &= IE | DE | ZE
+    if unmasked & (softfloat.IE | softfloat.DE | softfloat.ZE):  # found before anything was computed
+        c.f_all &= softfloat.IE | softfloat.DE | softfloat.ZE
     c.mxcsr |= c.f_all
     if not unmasked:
         return 0
@@ -226,7 +223,7 @@ def arithmetic(c, o, op, pp):
     value: u64
     if scalar:
         n = 1
-    if not fetch(c, o, double_ if scalar else 2, 1):
+    if not sse_operands.fetch(c, o, double_ if scalar else 2, 1):
         return
     c.dst[0] = c.xmm[2 * o.reg]
     c.dst[1] = c.xmm[2 * o.reg + 1]
@@ -247,8 +244,8 @@ def arithmetic(c, o, op, pp):
 def compare_scalar(c, o, op, pp):
     """COMIS (2F) and UCOMIS (2E)."""
     double_: u32 = pp & 1
-    r: u32 = UNORDERED
-    if not fetch(c, o, double_, 0):
+    r: u32 = softfloat.UNORDERED
+    if not sse_operands.fetch(c, o, double_, 0):
         return
     c.dst[0] = c.xmm[2 * o.reg]
     c.f_flags = 0
@@ -258,12 +255,12 @@ def compare_scalar(c, o, op, pp):
     else:
         load_lane(c, 0, 0, c.dst[0] & M32)
         load_lane(c, 1, 0, c.src[0] & M32)
-    if c.v_kind[0] >= QUIET or c.v_kind[1] >= QUIET:
-        if op == 0x2F or c.v_kind[0] == SIGNALLING or c.v_kind[1] == SIGNALLING:
-            c.f_flags |= IE
+    if c.v_kind[0] >= softfloat.QUIET or c.v_kind[1] >= softfloat.QUIET:
+        if op == 0x2F or c.v_kind[0] == softfloat.SIGNALLING or c.v_kind[1] == softfloat.SIGNALLING:
+            c.f_flags |= softfloat.IE
     else:
-        r = compare(c)
+        r = softfloat.compare(c)
     c.f_all = c.f_flags
     if excepted(c):
         return
-    set_relation(c, r)
+    softfloat.set_relation(c, r)

@@ -4,19 +4,16 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, operands
-    from cython.cimports.hvcore.cpu.fp import x87_registers
+    from cython.cimports.hvcore.cpu.fp import sse_operands, x87_registers
     from cython.cimports.hvcore.cpu.fp.mmx import interleave, shuffle_words, sign_mask
     from cython.cimports.hvcore.cpu.fp.sse_arithmetic import put32, source32, target32
-    from cython.cimports.hvcore.cpu.fp.sse_moves import *
-    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
-    from hvcore.cpu.fp import x87_registers
+    from hvcore.cpu.fp import sse_operands, x87_registers
     from hvcore.cpu.fp.mmx import interleave, shuffle_words, sign_mask
     from hvcore.cpu.fp.sse_arithmetic import put32, source32, target32
-    from hvcore.cpu.fp.sse_operands import *
 
 
 def move_float(c, o, op, pp):
@@ -24,12 +21,12 @@ def move_float(c, o, op, pp):
     d: u32 = 2 * o.reg
     n: u32 = 2 * o.rm
     size: u32 = 2
-    if pp == PF3:
+    if pp == sse_operands.PF3:
         size = 0
-    elif pp == PF2 or (0x12 <= op <= 0x17):
+    elif pp == sse_operands.PF2 or (0x12 <= op <= 0x17):
         size = 1
     if op == 0x50:  # MOVMSK
-        if pp == P66:
+        if pp == sse_operands.P66:
             c.regs[o.reg] = (c.xmm[n] >> 63) | ((c.xmm[n + 1] >> 63) << 1)
         else:
             c.regs[o.reg] = (
@@ -44,7 +41,7 @@ def move_float(c, o, op, pp):
         if op == 0x17:
             c.dst[0] = c.xmm[d + 1]
         if not o.isreg:
-            store(c, o, size, op >= 0x29)
+            sse_operands.store(c, o, size, op >= 0x29)
         elif size == 0:
             c.xmm[n] = (c.xmm[n] >> 32 << 32) | (c.dst[0] & M32)
         else:
@@ -52,18 +49,18 @@ def move_float(c, o, op, pp):
             if size == 2:
                 c.xmm[n + 1] = c.dst[1]
     elif op == 0x14 or op == 0x15:  # UNPCK
-        if not fetch(c, o, 2, 1):
+        if not sse_operands.fetch(c, o, 2, 1):
             return
         c.dst[0] = c.xmm[d + (op & 1)]
         c.dst[1] = c.src[op & 1]
-        if pp == P66:
+        if pp == sse_operands.P66:
             c.xmm[d] = c.dst[0]
             c.xmm[d + 1] = c.dst[1]
         else:
             c.xmm[d] = interleave(c.dst[0] & M32, c.dst[1] & M32, 32)
             c.xmm[d + 1] = interleave(c.dst[0] >> 32, c.dst[1] >> 32, 32)
     else:
-        if not fetch(c, o, size, op == 0x28):
+        if not sse_operands.fetch(c, o, size, op == 0x28):
             return
         if op == 0x12:  # MOVLP, MOVHLPS
             c.xmm[d] = c.src[1] if o.isreg else c.src[0]
@@ -89,61 +86,61 @@ def move_integer(c, o, op, pp):
     elif op == 0x6E:
         if o.isreg:
             c.src[0] = c.regs[o.rm] & M32
-        elif not fetch(c, o, 0, 0):
+        elif not sse_operands.fetch(c, o, 0, 0):
             return
-        if pp == P66:
+        if pp == sse_operands.P66:
             c.xmm[d] = c.src[0]
             c.xmm[d + 1] = 0
         else:
-            enter_mmx(c)
-            set_mm(c, o.reg, c.src[0])
-    elif op == 0x7E and pp == PF3:  # MOVQ xmm, xmm/m64
-        if fetch(c, o, 1, 0):
+            sse_operands.enter_mmx(c)
+            sse_operands.set_mm(c, o.reg, c.src[0])
+    elif op == 0x7E and pp == sse_operands.PF3:  # MOVQ xmm, xmm/m64
+        if sse_operands.fetch(c, o, 1, 0):
             c.xmm[d] = c.src[0]
             c.xmm[d + 1] = 0
     elif op == 0x7E:
-        c.dst[0] = (c.xmm[d] if pp == P66 else c.fp_sig[o.reg]) & M32
+        c.dst[0] = (c.xmm[d] if pp == sse_operands.P66 else c.fp_sig[o.reg]) & M32
         if o.isreg:
             c.regs[o.rm] = c.dst[0]
         else:
-            store(c, o, 0, 0)
-        if pp == NP and not c.fault:
-            enter_mmx(c)
+            sse_operands.store(c, o, 0, 0)
+        if pp == sse_operands.NP and not c.fault:
+            sse_operands.enter_mmx(c)
     elif op == 0xD6:
-        if pp >= PF3 and x87_registers.pending(c):
+        if pp >= sse_operands.PF3 and x87_registers.pending(c):
             return
-        if pp == PF3:  # MOVQ2DQ
-            enter_mmx(c)
+        if pp == sse_operands.PF3:  # MOVQ2DQ
+            sse_operands.enter_mmx(c)
             c.xmm[d] = c.fp_sig[o.rm]
             c.xmm[d + 1] = 0
-        elif pp == PF2:  # MOVDQ2Q
-            enter_mmx(c)
-            set_mm(c, o.reg, c.xmm[2 * o.rm])
+        elif pp == sse_operands.PF2:  # MOVDQ2Q
+            sse_operands.enter_mmx(c)
+            sse_operands.set_mm(c, o.reg, c.xmm[2 * o.rm])
         elif o.isreg:
             c.xmm[2 * o.rm] = c.xmm[d]
             c.xmm[2 * o.rm + 1] = 0
         else:
             c.dst[0] = c.xmm[d]
-            store(c, o, 1, 0)
-    elif pp == NP:
+            sse_operands.store(c, o, 1, 0)
+    elif pp == sse_operands.NP:
         if op == 0x6F:
             if o.isreg:
                 c.src[0] = c.fp_sig[o.rm]
-            elif not fetch(c, o, 1, 0):
+            elif not sse_operands.fetch(c, o, 1, 0):
                 return
-            enter_mmx(c)
-            set_mm(c, o.reg, c.src[0])
+            sse_operands.enter_mmx(c)
+            sse_operands.set_mm(c, o.reg, c.src[0])
             return
         c.dst[0] = c.fp_sig[o.reg]
         if not o.isreg:
-            store(c, o, 1, 0)
+            sse_operands.store(c, o, 1, 0)
         if c.fault:
             return
-        enter_mmx(c)
+        sse_operands.enter_mmx(c)
         if o.isreg:
-            set_mm(c, o.rm, c.dst[0])
+            sse_operands.set_mm(c, o.rm, c.dst[0])
     elif op == 0x6F:
-        if fetch(c, o, 2, pp == P66):
+        if sse_operands.fetch(c, o, 2, pp == sse_operands.P66):
             c.xmm[d] = c.src[0]
             c.xmm[d + 1] = c.src[1]
     else:
@@ -153,7 +150,7 @@ def move_integer(c, o, op, pp):
             c.xmm[2 * o.rm] = c.dst[0]
             c.xmm[2 * o.rm + 1] = c.dst[1]
         else:
-            store(c, o, 2, pp == P66)
+            sse_operands.store(c, o, 2, pp == sse_operands.P66)
 
 
 def shuffle(c, o, op, pp):
@@ -163,10 +160,10 @@ def shuffle(c, o, op, pp):
     i: u32
     value: u64
     if op == 0xC5:
-        if pp == P66:
+        if pp == sse_operands.P66:
             value = c.xmm[2 * o.rm + ((order >> 2) & 1)]
         else:
-            enter_mmx(c)
+            sse_operands.enter_mmx(c)
             value = c.fp_sig[o.rm]
         c.regs[o.reg] = (value >> (16 * (order & 3))) & 0xFFFF
     elif op == 0xC4:
@@ -177,28 +174,30 @@ def shuffle(c, o, op, pp):
             if c.fault:
                 return
         i = 16 * (order & 3)
-        if pp == P66:
+        if pp == sse_operands.P66:
             d += (order >> 2) & 1
             c.xmm[d] = (c.xmm[d] & ((cython.cast(u64, 0xFFFF) << i) ^ M64)) | (value << i)
         else:
-            enter_mmx(c)
-            set_mm(c, o.reg, (c.fp_sig[o.reg] & ((cython.cast(u64, 0xFFFF) << i) ^ M64)) | (value << i))
-    elif op == 0x70 and pp == NP:
+            sse_operands.enter_mmx(c)
+            sse_operands.set_mm(
+                c, o.reg, (c.fp_sig[o.reg] & ((cython.cast(u64, 0xFFFF) << i) ^ M64)) | (value << i)
+            )
+    elif op == 0x70 and pp == sse_operands.NP:
         if o.isreg:
             c.src[0] = c.fp_sig[o.rm]
-        elif not fetch(c, o, 1, 0):
+        elif not sse_operands.fetch(c, o, 1, 0):
             return
-        enter_mmx(c)
-        set_mm(c, o.reg, shuffle_words(c.src[0], order))
+        sse_operands.enter_mmx(c)
+        sse_operands.set_mm(c, o.reg, shuffle_words(c.src[0], order))
     else:
-        if not fetch(c, o, 2, 1):
+        if not sse_operands.fetch(c, o, 2, 1):
             return
         if op == 0x70:
             c.dst[0] = c.src[0]
             c.dst[1] = c.src[1]
-            if pp == PF2:
+            if pp == sse_operands.PF2:
                 c.dst[0] = shuffle_words(c.src[0], order)
-            elif pp == PF3:
+            elif pp == sse_operands.PF3:
                 c.dst[1] = shuffle_words(c.src[1], order)
             else:
                 for i in range(4):
@@ -208,7 +207,7 @@ def shuffle(c, o, op, pp):
             return
         c.dst[0] = c.xmm[d]
         c.dst[1] = c.xmm[d + 1]
-        if pp == P66:
+        if pp == sse_operands.P66:
             c.xmm[d] = c.dst[order & 1]
             c.xmm[d + 1] = c.src[(order >> 1) & 1]
         else:
@@ -221,11 +220,11 @@ def shuffle(c, o, op, pp):
 def masked_store(c, o, pp):
     """MASKMOVQ and MASKMOVDQU: bytes to DS:EDI where the mask's byte is negative."""
     off: u64 = c.regs[RDI] & SIZE_MASK[o.addr]
-    n: u32 = 16 if pp == P66 else 8
+    n: u32 = 16 if pp == sse_operands.P66 else 8
     i: u32
     marks: u32
     value: u64
-    if pp == P66:
+    if pp == sse_operands.P66:
         marks = sign_mask(c.xmm[2 * o.rm]) | (sign_mask(c.xmm[2 * o.rm + 1]) << 8)
     else:
         marks = sign_mask(c.fp_sig[o.rm])
@@ -234,9 +233,9 @@ def masked_store(c, o, pp):
             return
     for i in range(n):
         if (marks >> i) & 1:
-            value = c.xmm[2 * o.reg + (i >> 3)] if pp == P66 else c.fp_sig[o.reg]
+            value = c.xmm[2 * o.reg + (i >> 3)] if pp == sse_operands.P66 else c.fp_sig[o.reg]
             mmu.write(c, o.seg, (off + i) & SIZE_MASK[o.addr], (value >> (8 * (i & 7))) & 0xFF, 0)
             if c.fault:
                 return
-    if pp == NP:
-        enter_mmx(c)
+    if pp == sse_operands.NP:
+        sse_operands.enter_mmx(c)

@@ -8,7 +8,6 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, operands
-    from cython.cimports.hvcore.cpu.fp.sse_operands import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu, operands

@@ -11,15 +11,12 @@ import math
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.fp import x87_registers
-    from cython.cimports.hvcore.cpu.fp.softfloat import *
-    from cython.cimports.hvcore.cpu.fp.transcendental import *
+    from cython.cimports.hvcore.cpu.fp import softfloat, x87_registers
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.fp import x87_registers
-    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp import softfloat, x87_registers
 
     globals().update(enums("fp/transcendental.pxd"))
     PI66_LOW = 0x243F_6A88_85A3_08D3  # of 0x3_243F..., which is pi * 2**64
@@ -63,12 +60,12 @@ load_table()
 
 def product(c, ah, al, bh, bl):
     """The upper 128 bits of a product of two 128-bit numbers (but for the last few units), in `w_*`."""
-    hi: u64 = multiply_high(ah, bh)
+    hi: u64 = softfloat.multiply_high(ah, bh)
     lo: u64 = (ah * bh) & M64
-    t: u64 = multiply_high(ah, bl)
+    t: u64 = softfloat.multiply_high(ah, bl)
     lo = (lo + t) & M64
     hi += lo < t
-    t = multiply_high(al, bh)
+    t = softfloat.multiply_high(al, bh)
     lo = (lo + t) & M64
     hi += lo < t
     c.w_hi = hi
@@ -98,16 +95,16 @@ def times(c, exp, hi, lo):
     product(c, c.x_hi, c.x_lo, hi, lo)
     c.x_hi = c.w_hi
     c.x_lo = c.w_lo
-    c.x_exp += exp - BIAS + 1
-    normalise(c)
+    c.x_exp += exp - softfloat.BIAS + 1
+    softfloat.normalise(c)
 
 
 def quotient_digit(c, rh, rl, dh, dl):
     """64 bits of a quotient: of `rh`:`rl`, which is less than `dh`:`dl`. The remainder is in `w_*`."""
-    q: u64 = M64 if rh >= dh else divide_wide(rh, rl, dh)
+    q: u64 = M64 if rh >= dh else softfloat.divide_wide(rh, rl, dh)
     low: u64 = (q * dl) & M64
-    middle: u64 = multiply_high(q, dl)
-    high: u64 = multiply_high(q, dh)
+    middle: u64 = softfloat.multiply_high(q, dl)
+    high: u64 = softfloat.multiply_high(q, dh)
     t: u64 = (q * dh) & M64
     middle = (middle + t) & M64
     high += middle < t
@@ -130,7 +127,7 @@ def quotient_digit(c, rh, rl, dh, dl):
 
 def over(c, exp, hi, lo):
     """Divide the wide number in `x_*` by another."""
-    c.x_exp += BIAS - exp
+    c.x_exp += softfloat.BIAS - exp
     if c.x_hi < hi or (c.x_hi == hi and c.x_lo < lo):
         c.x_exp -= 1
     else:
@@ -148,7 +145,7 @@ def squared_series(c, first, terms, alternate):
     product(c, hi, lo, hi, lo)
     c.x_hi = c.w_hi
     c.x_lo = c.w_lo
-    shift_right(c, 2 * (BIAS - 1 - exp))
+    softfloat.shift_right(c, 2 * (softfloat.BIAS - 1 - exp))
     series(c, first, terms, c.x_hi, c.x_lo, alternate)
     c.x_exp = exp
     c.x_hi = hi
@@ -158,14 +155,14 @@ def squared_series(c, first, terms, alternate):
 def done(c):
     """Round an inexact result."""
     c.x_lo |= 1
-    finish(c, 64, MIN80, MAX80)
+    softfloat.finish(c, 64, softfloat.MIN80, softfloat.MAX80)
 
 
 def denormal_stops(c):
     """Note a denormal operand; whether its exception is unmasked."""
     if c.v_denormal[0] or c.v_denormal[1]:
-        c.f_flags |= DE
-        return not c.f_masks & DE
+        c.f_flags |= softfloat.DE
+        return not c.f_masks & softfloat.DE
     return 0
 
 
@@ -174,41 +171,45 @@ def denormal_stops(c):
 
 def exponential(c):
     """F2XM1, for an operand from -1 to 1; from outside it is undefined, and the operand stays."""
-    if c.v_kind[0] == INFINITE and c.v_sign[0]:
-        give(c, 1, BIAS, TOP)
+    if c.v_kind[0] == softfloat.INFINITE and c.v_sign[0]:
+        softfloat.give(c, 1, softfloat.BIAS, softfloat.TOP)
         return
-    if c.v_kind[0] != FINITE or c.v_exp[0] > BIAS or (c.v_exp[0] == BIAS and c.v_sig[0] != TOP):
-        give_operand(c, 0)
-        if c.v_kind[0] == FINITE:
-            c.f_flags |= PE
+    if (
+        c.v_kind[0] != softfloat.FINITE
+        or c.v_exp[0] > softfloat.BIAS
+        or (c.v_exp[0] == softfloat.BIAS and c.v_sig[0] != softfloat.TOP)
+    ):
+        softfloat.give_operand(c, 0)
+        if c.v_kind[0] == softfloat.FINITE:
+            c.f_flags |= softfloat.PE
         return
-    if c.v_exp[0] == BIAS:
-        c.f_flags |= PE
-        give(c, c.v_sign[0], BIAS - c.v_sign[0], TOP)
+    if c.v_exp[0] == softfloat.BIAS:
+        c.f_flags |= softfloat.PE
+        softfloat.give(c, c.v_sign[0], softfloat.BIAS - c.v_sign[0], softfloat.TOP)
         return
     if denormal_stops(c):
         return
-    give_operand(c, 0)
-    times(c, BIAS - 1, table[2 * T_LN2], table[2 * T_LN2 + 1])
+    softfloat.give_operand(c, 0)
+    times(c, softfloat.BIAS - 1, table[2 * T_LN2], table[2 * T_LN2 + 1])
     exp: s64 = c.x_exp
     hi: u64 = c.x_hi
     lo: u64 = c.x_lo
-    shift_right(c, BIAS - 1 - exp)
+    softfloat.shift_right(c, softfloat.BIAS - 1 - exp)
     series(c, T_EXP, 24, c.x_hi, c.x_lo, c.x_sign)
     c.x_exp = exp
     c.x_hi = hi
     c.x_lo = lo
     hi = c.w_hi
     lo = c.w_lo
-    times(c, BIAS, hi, lo)
+    times(c, softfloat.BIAS, hi, lo)
     done(c)
 
 
 def logarithm(c, exp, sig):
     """The logarithm to base 2 of a positive number, in `x_*`; `x_lo` is even only when it is exact."""
-    e: s64 = exp - BIAS
+    e: s64 = exp - softfloat.BIAS
     negative: u32 = 0
-    n: u64 = sig - TOP
+    n: u64 = sig - softfloat.TOP
     hi: u64
     lo: u64
     if sig > ROOT2:
@@ -216,29 +217,29 @@ def logarithm(c, exp, sig):
         negative = 1
         n = (0 - sig) & M64
     if n:
-        c.x_exp = BIAS
+        c.x_exp = softfloat.BIAS
         c.x_hi = n
         c.x_lo = 0
-        normalise(c)
+        softfloat.normalise(c)
         if negative:
-            over(c, BIAS + 1, TOP | (sig >> 1), (sig & 1) << 63)
+            over(c, softfloat.BIAS + 1, softfloat.TOP | (sig >> 1), (sig & 1) << 63)
         else:
-            over(c, BIAS + 1, TOP | ((sig - TOP) >> 1), (sig & 1) << 63)
+            over(c, softfloat.BIAS + 1, softfloat.TOP | ((sig - softfloat.TOP) >> 1), (sig & 1) << 63)
         squared_series(c, T_ODD, 16, 0)
-        times(c, BIAS, c.w_hi, c.w_lo)
-        times(c, BIAS + 1, table[2 * T_TWO_LOG2E], table[2 * T_TWO_LOG2E + 1])
+        times(c, softfloat.BIAS, c.w_hi, c.w_lo)
+        times(c, softfloat.BIAS + 1, table[2 * T_TWO_LOG2E], table[2 * T_TWO_LOG2E + 1])
         if e == 0:
             c.x_sign = negative
             c.x_lo |= 1
             return
-        shift_right(c, BIAS + 15 - c.x_exp)
+        softfloat.shift_right(c, softfloat.BIAS + 15 - c.x_exp)
     else:
         c.x_hi = 0
         c.x_lo = 0
     hi = c.x_hi
     lo = c.x_lo
     c.x_sign = e < 0
-    c.x_exp = BIAS + 15
+    c.x_exp = softfloat.BIAS + 15
     c.x_hi = cython.cast(u64, -e if e < 0 else e) << 48
     c.x_lo = 0
     if c.x_sign == negative:
@@ -248,7 +249,7 @@ def logarithm(c, exp, sig):
         c.x_lo = (0 - lo) & M64
         c.x_hi = (c.x_hi - hi - (lo != 0)) & M64
     if c.x_hi | c.x_lo:
-        normalise(c)
+        softfloat.normalise(c)
     if n:
         c.x_lo |= 1
 
@@ -257,28 +258,28 @@ def logarithm_plus_1(c):
     """The logarithm to base 2 of 1 + operand 0, which is small."""
     hi: u64
     lo: u64
-    give_operand(c, 0)
-    c.x_exp = BIAS
-    shift_right(c, 1 + BIAS - c.v_exp[0])
+    softfloat.give_operand(c, 0)
+    c.x_exp = softfloat.BIAS
+    softfloat.shift_right(c, 1 + softfloat.BIAS - c.v_exp[0])
     if c.v_sign[0]:
         lo = (0 - c.x_lo) & M64
-        hi = (TOP - c.x_hi - (c.x_lo != 0)) & M64
-        c.x_exp = BIAS + 1
+        hi = (softfloat.TOP - c.x_hi - (c.x_lo != 0)) & M64
+        c.x_exp = softfloat.BIAS + 1
         c.x_hi = hi
         c.x_lo = lo
-        normalise(c)
+        softfloat.normalise(c)
         hi = c.x_hi
         lo = c.x_lo
     else:
-        c.x_exp = BIAS + 1
-        hi = TOP | c.x_hi
+        c.x_exp = softfloat.BIAS + 1
+        hi = softfloat.TOP | c.x_hi
         lo = c.x_lo
     exp: s64 = c.x_exp
-    give_operand(c, 0)
+    softfloat.give_operand(c, 0)
     over(c, exp, hi, lo)
     squared_series(c, T_ODD, 16, 0)
-    times(c, BIAS, c.w_hi, c.w_lo)
-    times(c, BIAS + 1, table[2 * T_TWO_LOG2E], table[2 * T_TWO_LOG2E + 1])
+    times(c, softfloat.BIAS, c.w_hi, c.w_lo)
+    times(c, softfloat.BIAS + 1, table[2 * T_TWO_LOG2E], table[2 * T_TWO_LOG2E + 1])
     c.x_sign = c.v_sign[0]
     c.x_lo |= 1
 
@@ -289,43 +290,43 @@ def y_times(c, inexact):
     times(c, c.v_exp[1], c.v_sig[1], 0)
     if inexact:
         c.x_lo |= 1
-    finish(c, 64, MIN80, MAX80)
-    c.f_flags |= PE  # as silicon, exact or not
-    if c.x_hi and not c.x_hi & TOP:
-        c.f_flags |= UE
+    softfloat.finish(c, 64, softfloat.MIN80, softfloat.MAX80)
+    c.f_flags |= softfloat.PE  # as silicon, exact or not
+    if c.x_hi and not c.x_hi & softfloat.TOP:
+        c.f_flags |= softfloat.UE
 
 
 def y_log_x(c):
     """FYL2X."""
     x: u32 = c.v_kind[0]
     y: u32 = c.v_kind[1]
-    less: u32 = c.v_exp[0] < BIAS  # than one
-    one: u32 = x == FINITE and c.v_exp[0] == BIAS and c.v_sig[0] == TOP
-    if x != ZERO and c.v_sign[0]:
-        give_invalid(c)
-    elif x == ZERO:
-        if y == ZERO:
-            give_invalid(c)
+    less: u32 = c.v_exp[0] < softfloat.BIAS  # than one
+    one: u32 = x == softfloat.FINITE and c.v_exp[0] == softfloat.BIAS and c.v_sig[0] == softfloat.TOP
+    if x != softfloat.ZERO and c.v_sign[0]:
+        softfloat.give_invalid(c)
+    elif x == softfloat.ZERO:
+        if y == softfloat.ZERO:
+            softfloat.give_invalid(c)
             return
         if denormal_stops(c):
             return
-        if y == FINITE:
-            c.f_flags |= ZE
-        give(c, c.v_sign[1] ^ 1, SPECIAL_EXP, TOP)
-    elif x == INFINITE:
-        if y == ZERO:
-            give_invalid(c)
+        if y == softfloat.FINITE:
+            c.f_flags |= softfloat.ZE
+        softfloat.give(c, c.v_sign[1] ^ 1, softfloat.SPECIAL_EXP, softfloat.TOP)
+    elif x == softfloat.INFINITE:
+        if y == softfloat.ZERO:
+            softfloat.give_invalid(c)
         elif not denormal_stops(c):
-            give(c, c.v_sign[1], SPECIAL_EXP, TOP)
-    elif y == INFINITE:
+            softfloat.give(c, c.v_sign[1], softfloat.SPECIAL_EXP, softfloat.TOP)
+    elif y == softfloat.INFINITE:
         if one:
-            give_invalid(c)
+            softfloat.give_invalid(c)
         elif not denormal_stops(c):
-            give(c, c.v_sign[1] ^ less, SPECIAL_EXP, TOP)
+            softfloat.give(c, c.v_sign[1] ^ less, softfloat.SPECIAL_EXP, softfloat.TOP)
     elif denormal_stops(c):
         return
-    elif y == ZERO or one:
-        give(c, c.v_sign[1] ^ less, 0, 0)
+    elif y == softfloat.ZERO or one:
+        softfloat.give(c, c.v_sign[1] ^ less, 0, 0)
     else:
         logarithm(c, c.v_exp[0], c.v_sig[0])
         y_times(c, c.x_lo & 1)
@@ -335,43 +336,43 @@ def y_log_x_plus_1(c):
     """FYL2XP1. Outside of its domain the result is undefined; a logarithm is taken while there is one."""
     x: u32 = c.v_kind[0]
     y: u32 = c.v_kind[1]
-    if x == INFINITE:
-        if c.v_sign[0] or y == ZERO:
-            give_invalid(c)
+    if x == softfloat.INFINITE:
+        if c.v_sign[0] or y == softfloat.ZERO:
+            softfloat.give_invalid(c)
         elif not denormal_stops(c):
-            give(c, c.v_sign[1], SPECIAL_EXP, TOP)
-    elif y == INFINITE:
-        if x == ZERO:
-            give_invalid(c)
+            softfloat.give(c, c.v_sign[1], softfloat.SPECIAL_EXP, softfloat.TOP)
+    elif y == softfloat.INFINITE:
+        if x == softfloat.ZERO:
+            softfloat.give_invalid(c)
         elif not denormal_stops(c):
-            give(c, c.v_sign[0] ^ c.v_sign[1], SPECIAL_EXP, TOP)
+            softfloat.give(c, c.v_sign[0] ^ c.v_sign[1], softfloat.SPECIAL_EXP, softfloat.TOP)
     elif denormal_stops(c):
         return
-    elif x == ZERO or y == ZERO:
-        give(c, c.v_sign[0] ^ c.v_sign[1], 0, 0)
-    elif c.v_exp[0] < BIAS - 2 or (c.v_exp[0] == BIAS - 2 and c.v_sig[0] <= ROOT2_LIMIT):
+    elif x == softfloat.ZERO or y == softfloat.ZERO:
+        softfloat.give(c, c.v_sign[0] ^ c.v_sign[1], 0, 0)
+    elif c.v_exp[0] < softfloat.BIAS - 2 or (c.v_exp[0] == softfloat.BIAS - 2 and c.v_sig[0] <= ROOT2_LIMIT):
         logarithm_plus_1(c)
         y_times(c, 1)
-    elif c.v_sign[0] and c.v_exp[0] >= BIAS:
-        give_invalid(c)
+    elif c.v_sign[0] and c.v_exp[0] >= softfloat.BIAS:
+        softfloat.give_invalid(c)
     else:
-        give_operand(c, 0)
+        softfloat.give_operand(c, 0)
         c.x_lo = 0
         if c.v_sign[0]:
-            shift_right(c, BIAS - c.v_exp[0])
-            c.x_hi = TOP - c.x_hi
-            c.x_exp = BIAS
-            normalise(c)
-        elif c.v_exp[0] < BIAS:
-            shift_right(c, BIAS - c.v_exp[0])
-            c.x_hi |= TOP
-            c.x_exp = BIAS
-        elif c.v_exp[0] < BIAS + 64:
+            softfloat.shift_right(c, softfloat.BIAS - c.v_exp[0])
+            c.x_hi = softfloat.TOP - c.x_hi
+            c.x_exp = softfloat.BIAS
+            softfloat.normalise(c)
+        elif c.v_exp[0] < softfloat.BIAS:
+            softfloat.shift_right(c, softfloat.BIAS - c.v_exp[0])
+            c.x_hi |= softfloat.TOP
+            c.x_exp = softfloat.BIAS
+        elif c.v_exp[0] < softfloat.BIAS + 64:
             c.x_exp = c.v_exp[0]
-            c.x_hi = TOP >> (c.v_exp[0] - BIAS)
+            c.x_hi = softfloat.TOP >> (c.v_exp[0] - softfloat.BIAS)
             c.x_hi = (c.x_hi + c.v_sig[0]) & M64
-            if not c.x_hi & TOP:
-                c.x_hi = (c.x_hi >> 1) | TOP
+            if not c.x_hi & softfloat.TOP:
+                c.x_hi = (c.x_hi >> 1) | softfloat.TOP
                 c.x_exp += 1
         logarithm(c, c.x_exp, c.x_hi)
         y_times(c, 1)
@@ -388,29 +389,29 @@ def arctangent(c):
     lo: u64 = table[2 * T_PI + 1]
     if denormal_stops(c):
         return
-    if y == FINITE and x == FINITE:
+    if y == softfloat.FINITE and x == softfloat.FINITE:
         arctangent_finite(c)
         return
     c.x_sign = c.v_sign[1]
-    c.x_exp = BIAS
+    c.x_exp = softfloat.BIAS
     c.x_hi = hi
     c.x_lo = lo
-    if y == INFINITE and x == INFINITE:
+    if y == softfloat.INFINITE and x == softfloat.INFINITE:
         if c.v_sign[0]:  # three quarters of pi
-            c.x_exp = BIAS + 1
+            c.x_exp = softfloat.BIAS + 1
             c.x_hi = (hi >> 1) + (hi >> 2)
             c.x_lo = ((hi & 3) << 62) + (lo >> 2)
             lo = ((hi & 1) << 63) + (lo >> 1)
             c.x_lo = (c.x_lo + lo) & M64
             c.x_hi += c.x_lo < lo
         else:
-            c.x_exp = BIAS - 1
-    elif y == INFINITE or (x == ZERO and y == FINITE):
+            c.x_exp = softfloat.BIAS - 1
+    elif y == softfloat.INFINITE or (x == softfloat.ZERO and y == softfloat.FINITE):
         pass  # half of pi
     elif c.v_sign[0]:
-        c.x_exp = BIAS + 1
+        c.x_exp = softfloat.BIAS + 1
     else:
-        give(c, c.v_sign[1], 0, 0)
+        softfloat.give(c, c.v_sign[1], 0, 0)
         return
     done(c)
 
@@ -432,8 +433,8 @@ def arctangent_finite(c):
     c.x_hi = c.v_sig[i]
     c.x_lo = 0
     over(c, c.v_exp[j], c.v_sig[j], 0)  # at most one
-    if c.x_exp >= BIAS - 4:
-        shift_right(c, BIAS + 4 - c.x_exp)  # 123 bits behind the point
+    if c.x_exp >= softfloat.BIAS - 4:
+        softfloat.shift_right(c, softfloat.BIAS + 4 - c.x_exp)  # 123 bits behind the point
         hi = c.x_hi
         lo = c.x_lo
         k = ((hi >> 55) + 1) >> 1  # the nearest eighth
@@ -444,20 +445,20 @@ def arctangent_finite(c):
             negative = 1
             c.x_hi = (0 - c.x_hi - (c.x_lo != 0)) & M64
             c.x_lo = (0 - c.x_lo) & M64
-        hi = hi * k + multiply_high(lo, k) + (TOP >> 1)
+        hi = hi * k + softfloat.multiply_high(lo, k) + (softfloat.TOP >> 1)
         lo = t
-        c.x_exp = BIAS + 4
+        c.x_exp = softfloat.BIAS + 4
         if c.x_hi | c.x_lo:
-            normalise(c)
-            if hi & TOP:
-                over(c, BIAS + 4, hi, lo)
+            softfloat.normalise(c)
+            if hi & softfloat.TOP:
+                over(c, softfloat.BIAS + 4, hi, lo)
             else:
-                over(c, BIAS + 3, ((hi << 1) | (lo >> 63)) & M64, (lo << 1) & M64)
+                over(c, softfloat.BIAS + 3, ((hi << 1) | (lo >> 63)) & M64, (lo << 1) & M64)
     if c.x_hi | c.x_lo:
         squared_series(c, T_ODD, 16, 1)
-        times(c, BIAS, c.w_hi, c.w_lo)
+        times(c, softfloat.BIAS, c.w_hi, c.w_lo)
     if k:  # plus or minus the arctangent of k / 8
-        shift_right(c, BIAS - c.x_exp)
+        softfloat.shift_right(c, softfloat.BIAS - c.x_exp)
         hi = table[2 * (T_ATAN + k)]
         lo = table[2 * (T_ATAN + k) + 1]
         if negative:
@@ -467,10 +468,10 @@ def arctangent_finite(c):
         else:
             c.x_lo = (c.x_lo + lo) & M64
             c.x_hi = c.x_hi + hi + (c.x_lo < lo)
-        c.x_exp = BIAS
-        normalise(c)
+        c.x_exp = softfloat.BIAS
+        softfloat.normalise(c)
     if j == 1 or c.v_sign[0]:  # from half of pi, or pi
-        shift_right(c, BIAS + 2 - c.x_exp)
+        softfloat.shift_right(c, softfloat.BIAS + 2 - c.x_exp)
         hi = table[2 * T_PI] >> 1
         lo = ((table[2 * T_PI] & 1) << 63) | (table[2 * T_PI + 1] >> 1)
         if j == 1:
@@ -483,8 +484,8 @@ def arctangent_finite(c):
             t = lo < c.x_lo
             c.x_lo = (lo - c.x_lo) & M64
             c.x_hi = hi - c.x_hi - t
-        c.x_exp = BIAS + 2
-        normalise(c)
+        c.x_exp = softfloat.BIAS + 2
+        softfloat.normalise(c)
     done(c)
 
 
@@ -493,13 +494,13 @@ def reduce(c):
 
     The rest, from -pi / 4 to pi / 4, is in `x_*`.
     """
-    k: s64 = c.v_exp[0] - BIAS + 2
+    k: s64 = c.v_exp[0] - softfloat.BIAS + 2
     q: u32 = 0
     hi: u64 = 0
     lo: u64 = c.v_sig[0]
     t: u64
     if k < 1:
-        give_operand(c, 0)
+        softfloat.give_operand(c, 0)
         c.x_sign = 0
         return 0
     while k:  # in units of 2**-65, of which pi / 2 has 0x3243F6A8885A308D3
@@ -521,8 +522,8 @@ def reduce(c):
         c.x_sign = 1
     c.x_hi = hi
     c.x_lo = lo
-    c.x_exp = BIAS + 62  # the last bit is worth 2**-65
-    normalise(c)
+    c.x_exp = softfloat.BIAS + 62  # the last bit is worth 2**-65
+    softfloat.normalise(c)
     return q & 3
 
 
@@ -534,13 +535,13 @@ def sine(c, quadrant, exp, hi, lo):
     if quadrant & 1:
         squared_series(c, T_COS, 14, 1)
         c.x_sign = 0
-        c.x_exp = BIAS
+        c.x_exp = softfloat.BIAS
         c.x_hi = c.w_hi
         c.x_lo = c.w_lo
-        normalise(c)
+        softfloat.normalise(c)
     else:
         squared_series(c, T_SIN, 14, 1)
-        times(c, BIAS, c.w_hi, c.w_lo)
+        times(c, softfloat.BIAS, c.w_hi, c.w_lo)
     if quadrant & 2:
         c.x_sign ^= 1
 
@@ -548,7 +549,7 @@ def sine(c, quadrant, exp, hi, lo):
 def underflow_pair(c):
     """FPTAN and FSINCOS of an empty register."""
     if x87_registers.answer(c, 0):
-        x87_registers.push(c, sign_exponent(c), c.x_hi)
+        x87_registers.push(c, softfloat.sign_exponent(c), c.x_hi)
 
 
 def trigonometric(c, which):
@@ -571,25 +572,25 @@ def trigonometric(c, which):
         else:
             x87_registers.answer(c, 0)
         return
-    if c.v_kind[0] == INFINITE:
-        give_invalid(c)
+    if c.v_kind[0] == softfloat.INFINITE:
+        softfloat.give_invalid(c)
         if pair:
             underflow_pair(c)
         else:
             x87_registers.answer(c, 0)
         return
-    if c.v_kind[0] == ZERO:
+    if c.v_kind[0] == softfloat.ZERO:
         sign = c.v_sign[0] << 15
         if pair:
             x87_registers.conclude(c)
-            x87_registers.push(c, BIAS, TOP)
+            x87_registers.push(c, softfloat.BIAS, softfloat.TOP)
         else:
-            give_operand(c, 0)
+            softfloat.give_operand(c, 0)
             if which == 0x1F:
-                give(c, 0, BIAS, TOP)
+                softfloat.give(c, 0, softfloat.BIAS, softfloat.TOP)
             x87_registers.answer(c, 0)
         return
-    if c.v_exp[0] >= BIAS + 63:
+    if c.v_exp[0] >= softfloat.BIAS + 63:
         c.fp_status |= 0x400
         x87_registers.conclude(c)
         return
@@ -618,7 +619,7 @@ def trigonometric(c, which):
         c.x_sign = c.v_sign[0] ^ sign ^ (quadrant & 1)
         done(c)
         if x87_registers.answer(c, 0):
-            x87_registers.push(c, BIAS, TOP)
+            x87_registers.push(c, softfloat.BIAS, softfloat.TOP)
         return
     sine(c, quadrant, exp, hi, lo)
     c.x_sign ^= c.v_sign[0]
@@ -626,13 +627,13 @@ def trigonometric(c, which):
     if which == 0x1E:
         x87_registers.answer(c, 0)
         return
-    se = sign_exponent(c)
+    se = softfloat.sign_exponent(c)
     sig = c.x_hi
     c.x_sign = sign
     sine(c, quadrant + 1, exp, hi, lo)
     done(c)
     hi = c.x_hi
-    quadrant = sign_exponent(c)
+    quadrant = softfloat.sign_exponent(c)
     if x87_registers.conclude(c):
         x87_registers.set_register(c, 0, se, sig)
         x87_registers.push(c, quadrant, hi)

@@ -8,9 +8,7 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, operands
-    from cython.cimports.hvcore.cpu.fp import transcendental
-    from cython.cimports.hvcore.cpu.fp.softfloat import *
-    from cython.cimports.hvcore.cpu.fp.x87 import *
+    from cython.cimports.hvcore.cpu.fp import softfloat, transcendental, x87_registers
     from cython.cimports.hvcore.cpu.fp.x87_arithmetic import (
         arithmetic,
         compare_flags,
@@ -22,7 +20,6 @@ if cython.compiled:
         scale,
     )
     from cython.cimports.hvcore.cpu.fp.x87_environment import environment
-    from cython.cimports.hvcore.cpu.fp.x87_registers import *
     from cython.cimports.hvcore.cpu.fp.x87_transfer import (
         conditional_move,
         constant,
@@ -38,8 +35,7 @@ if cython.compiled:
 else:
     from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
-    from hvcore.cpu.fp import transcendental
-    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp import softfloat, transcendental, x87_registers
     from hvcore.cpu.fp.x87_arithmetic import (
         arithmetic,
         compare_flags,
@@ -51,7 +47,6 @@ else:
         scale,
     )
     from hvcore.cpu.fp.x87_environment import environment
-    from hvcore.cpu.fp.x87_registers import *
     from hvcore.cpu.fp.x87_transfer import (
         conditional_move,
         constant,
@@ -123,12 +118,12 @@ def register_form(c, o):
                 pops = reg - 1
             else:
                 pops = reg - 2
-            load_pair(c, i)
+            x87_registers.load_pair(c, i)
             compare_registers(c, 0, pops)
-        elif load_pair(c, i):
+        elif x87_registers.load_pair(c, i):
             arithmetic(c, reg, i if sub else 0, pops)
-        elif answer(c, i if sub else 0) and pops:
-            pop(c)
+        elif x87_registers.answer(c, i if sub else 0) and pops:
+            x87_registers.pop(c)
     elif (
         (sub == 1 and reg == 0)
         or (sub == 1 and reg == 1)
@@ -138,28 +133,28 @@ def register_form(c, o):
         se = c.fp_se[n]
         sig = c.fp_sig[n]
         if reg == 0:  # FLD
-            if not full(c, i):
-                stack_underflow(c)
-            elif not stack_overflow(c):
-                conclude(c)
-                push(c, se, sig)
+            if not x87_registers.full(c, i):
+                x87_registers.stack_underflow(c)
+            elif not x87_registers.stack_overflow(c):
+                x87_registers.conclude(c)
+                x87_registers.push(c, se, sig)
                 return
-            push_answer(c)
+            x87_registers.push_answer(c)
         else:  # FXCH
-            if not full(c, 0) or not full(c, i):
-                stack_underflow(c)
-                if not conclude(c):
+            if not x87_registers.full(c, 0) or not x87_registers.full(c, i):
+                x87_registers.stack_underflow(c)
+                if not x87_registers.conclude(c):
                     return
-                if not full(c, 0):
-                    set_register(c, 0, 0xFFFF, DEFAULT_NAN)
-                if not full(c, i):
-                    set_register(c, i, 0xFFFF, DEFAULT_NAN)
+                if not x87_registers.full(c, 0):
+                    x87_registers.set_register(c, 0, 0xFFFF, softfloat.DEFAULT_NAN)
+                if not x87_registers.full(c, i):
+                    x87_registers.set_register(c, i, 0xFFFF, softfloat.DEFAULT_NAN)
                 se = c.fp_se[n]
                 sig = c.fp_sig[n]
             else:
-                conclude(c)
-            set_register(c, i, c.fp_se[c.fp_top], c.fp_sig[c.fp_top])
-            set_register(c, 0, se, sig)
+                x87_registers.conclude(c)
+            x87_registers.set_register(c, i, c.fp_se[c.fp_top], c.fp_sig[c.fp_top])
+            x87_registers.set_register(c, 0, se, sig)
     elif sub == 1 and reg >= 4:
         one_operand(c, o)
     elif sub == 1 and reg == 2:
@@ -170,39 +165,39 @@ def register_form(c, o):
         or (sub == 1 and reg == 3)
         or (sub == 7 and (reg == 2 or reg == 3))
     ):
-        if sub == 1 and not full(c, 0):  # an alias of FSTP that only pops then
-            conclude(c)
-        elif not full(c, 0):  # FST, FSTP
-            stack_underflow(c)
-            if not answer(c, i):
+        if sub == 1 and not x87_registers.full(c, 0):  # an alias of FSTP that only pops then
+            x87_registers.conclude(c)
+        elif not x87_registers.full(c, 0):  # FST, FSTP
+            x87_registers.stack_underflow(c)
+            if not x87_registers.answer(c, i):
                 return
         else:
-            conclude(c)
-            set_register(c, i, c.fp_se[c.fp_top], c.fp_sig[c.fp_top])
+            x87_registers.conclude(c)
+            x87_registers.set_register(c, i, c.fp_se[c.fp_top], c.fp_sig[c.fp_top])
         if reg == 3 or sub == 7:
-            pop(c)
+            x87_registers.pop(c)
     elif sub == 2 and reg < 4:
         conditional_move(c, 2 + 2 * reg if reg < 3 else 10, i)
     elif sub == 3 and reg < 4:
         conditional_move(c, 3 + 2 * reg if reg < 3 else 11, i)
     elif (sub == 2 and reg == 5 and i == 1) or (sub == 5 and (reg == 4 or reg == 5)):
-        load_pair(c, i)  # FUCOM, FUCOMP, FUCOMPP
+        x87_registers.load_pair(c, i)  # FUCOM, FUCOMP, FUCOMPP
         compare_registers(c, 1, 2 if sub == 2 else reg - 4)
     elif (sub == 3 or sub == 7) and (reg == 5 or reg == 6):
         compare_flags(c, i, reg == 5, sub == 7)
     elif sub == 3 and reg == 4 and i < 5:
         if i == 2:  # FNCLEX
-            c.fp_status &= CONDITIONS
+            c.fp_status &= x87_registers.CONDITIONS
             c.ferr = 0
         elif i == 3:
-            initialise(c)
+            x87_registers.initialise(c)
     elif (sub == 5 or sub == 7) and reg == 0:  # FFREE, FFREEP
-        conclude(c)
+        x87_registers.conclude(c)
         c.fp_used &= (1 << n) ^ 0xFF
         if sub == 7:
-            pop(c)
+            x87_registers.pop(c)
     elif sub == 7 and reg == 4 and i == 0:
-        operands.put(c, RAX, 0, 1, status_word(c))
+        operands.put(c, RAX, 0, 1, x87_registers.status_word(c))
     else:
         mmu.exception_plain(c, VEC_UD)
 
@@ -221,47 +216,47 @@ def one_operand(c, o):
         constant(c, which - 8)
         return
     if which == 0x16 or which == 0x17:  # FDECSTP, FINCSTP
-        conclude(c)
+        x87_registers.conclude(c)
         c.fp_top = (c.fp_top + (1 if which == 0x17 else 7)) & 7
         return
     if which == 0x11 or which == 0x13 or which == 0x15 or which == 0x18 or which == 0x19 or which == 0x1D:
         two = 1
     if which == 0x14:
-        load_register(c, 0, 0)
+        x87_registers.load_register(c, 0, 0)
         extract(c)
         return
-    if not full(c, 0) or (two and not full(c, 1)):
-        stack_underflow(c)
+    if not x87_registers.full(c, 0) or (two and not x87_registers.full(c, 1)):
+        x87_registers.stack_underflow(c)
         if which == 0x12 or which == 0x1B or which >= 0x1E:
-            c.fp_status &= C2 ^ 0xFFFF
+            c.fp_status &= x87_registers.C2 ^ 0xFFFF
         if which == 4:
             compare_registers(c, 0, 0)
         elif which == 0x12 or which == 0x1B:
             transcendental.underflow_pair(c)
         elif which == 0x15 or which == 0x18:
-            answer(c, 0)
-            c.fp_status &= C2 ^ 0xFFFF
+            x87_registers.answer(c, 0)
+            c.fp_status &= x87_registers.C2 ^ 0xFFFF
         elif which == 0x11 or which == 0x13 or which == 0x19:
-            if answer(c, 1):
-                pop(c)
+            if x87_registers.answer(c, 1):
+                x87_registers.pop(c)
         else:
-            answer(c, 0)
+            x87_registers.answer(c, 0)
         return
-    load_register(c, 0, 0)
+    x87_registers.load_register(c, 0, 0)
     if two:
-        load_register(c, 1, 1)
+        x87_registers.load_register(c, 1, 1)
     if which == 0 or which == 1:  # FCHS, FABS
-        conclude(c)
+        x87_registers.conclude(c)
         c.fp_se[c.fp_top] = c.fp_se[c.fp_top] ^ 0x8000 if which == 0 else c.fp_se[c.fp_top] & 0x7FFF
     elif which == 4:
-        load_integer(c, 1, 0, 0)
+        softfloat.load_integer(c, 1, 0, 0)
         compare_registers(c, 0, 0)
     elif which == 0x15 or which == 0x18:
         partial_remainder(c, which == 0x15)
     elif which == 0x1A:
-        if not one_nan(c):
-            square_root(c, precision(c), MIN80, MAX80)
-        answer(c, 0)
+        if not x87_registers.one_nan(c):
+            softfloat.square_root(c, x87_registers.precision(c), softfloat.MIN80, softfloat.MAX80)
+        x87_registers.answer(c, 0)
     elif which == 0x1C:
         round_to_integer(c)
     elif which == 0x1D:
@@ -279,13 +274,13 @@ def memory_form(c, o):
     if not sub & 1:
         if not read_operand(c, o, sub >> 1):
             return
-        there = load_top(c)
+        there = x87_registers.load_top(c)
         if reg == 2 or reg == 3:
             compare_registers(c, 0, reg - 2)
         elif there:
             arithmetic(c, reg, 0, 0)
         else:
-            answer(c, 0)
+            x87_registers.answer(c, 0)
     elif sub == 3 and reg == 5:  # FLD of 80 bits
         value = mmu.read(c, o.seg, operands.address(c, o), 3)
         if c.fault:
@@ -295,11 +290,11 @@ def memory_form(c, o):
             return
         reg = c.f_flags
         c.f_flags = 0
-        if stack_overflow(c):
-            push_answer(c)
+        if x87_registers.stack_overflow(c):
+            x87_registers.push_answer(c)
         else:
-            conclude(c)
-            push(c, reg, value)
+            x87_registers.conclude(c)
+            x87_registers.push(c, reg, value)
     elif sub == 3 and reg == 7:
         store_extended(c, o)
     elif sub == 7 and reg == 4:
@@ -310,8 +305,8 @@ def memory_form(c, o):
         value = mmu.read(c, o.seg, operands.address(c, o), 3)
         if c.fault:
             return
-        load_integer(c, 0, value >> 63, (0 - value) & M64 if value >> 63 else value)
-        push_operand(c)
+        softfloat.load_integer(c, 0, value >> 63, (0 - value) & M64 if value >> 63 else value)
+        x87_registers.push_operand(c)
     elif sub == 7 and reg == 7:
         store_integer(c, o, 3, 1)
     elif reg == 0:  # FLD, FILD
@@ -322,7 +317,7 @@ def memory_form(c, o):
         c.v_denormal[0] = c.v_denormal[1]
         c.v_exp[0] = c.v_exp[1]
         c.v_sig[0] = c.v_sig[1]
-        push_operand(c)
+        x87_registers.push_operand(c)
     elif reg == 2 or reg == 3:
         if sub == 1:
             store_real(c, o, 2, reg == 3)
@@ -335,11 +330,11 @@ def memory_form(c, o):
     elif sub == 1 and reg == 5:
         value = mmu.read(c, o.seg, operands.address(c, o), 1)
         if not c.fault:
-            set_control(c, cython.cast(u32, value))
+            x87_registers.set_control(c, cython.cast(u32, value))
     elif sub == 1 and reg == 7:
         mmu.write(c, o.seg, operands.address(c, o), c.fp_control, 1)
     elif sub == 5 and reg == 7:
-        mmu.write(c, o.seg, operands.address(c, o), status_word(c), 1)
+        mmu.write(c, o.seg, operands.address(c, o), x87_registers.status_word(c), 1)
     else:
         mmu.exception_plain(c, VEC_UD)
 
@@ -349,7 +344,7 @@ def execute(c, o, eip):
     if c.cr0 & (CR0_EM | CR0_TS):
         mmu.exception_plain(c, VEC_NM)
         return
-    if c.fp_status & SUMMARY and waits(o) and not reserved(o) and pending(c):
+    if c.fp_status & x87_registers.SUMMARY and waits(o) and not reserved(o) and x87_registers.pending(c):
         return
     c.f_flags = 0
     c.f_up = 0
@@ -374,4 +369,4 @@ def wait(c):
     if c.cr0 & (CR0_MP | CR0_TS) == CR0_MP | CR0_TS:
         mmu.exception_plain(c, VEC_NM)
     elif c.has_fpu:
-        pending(c)
+        x87_registers.pending(c)

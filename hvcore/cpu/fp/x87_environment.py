@@ -7,15 +7,12 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, operands
-    from cython.cimports.hvcore.cpu.fp.softfloat import *
-    from cython.cimports.hvcore.cpu.fp.x87_environment import *
-    from cython.cimports.hvcore.cpu.fp.x87_registers import *
+    from cython.cimports.hvcore.cpu.fp import softfloat, x87_registers
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
-    from hvcore.cpu.fp.softfloat import *
-    from hvcore.cpu.fp.x87_registers import *
+    from hvcore.cpu.fp import softfloat, x87_registers
 
 
 # The environment, and all of the x87
@@ -29,8 +26,14 @@ def tag_word(c):
     for i in range(8):
         tag = 3
         if (c.fp_used >> i) & 1:
-            load80(c, 0, c.fp_se[i], c.fp_sig[i])
-            tag = 1 if c.v_kind[0] == ZERO else 0 if c.v_kind[0] == FINITE and not c.v_denormal[0] else 2
+            softfloat.load80(c, 0, c.fp_se[i], c.fp_sig[i])
+            tag = (
+                1
+                if c.v_kind[0] == softfloat.ZERO
+                else 0
+                if c.v_kind[0] == softfloat.FINITE and not c.v_denormal[0]
+                else 2
+            )
         tags |= tag << (2 * i)
     return tags
 
@@ -60,7 +63,7 @@ def store_environment(c, seg, off, mask, size):
         third = (((ip >> 16) & 15) << 12) | words if real else c.fp_cs
         fifth = ((dp >> 16) & 15) << 12 if real else c.fp_ds
     mmu.write(c, seg, off, c.fp_control | fill, size)
-    mmu.write(c, seg, (off + n) & mask, status_word(c) | fill, size)
+    mmu.write(c, seg, (off + n) & mask, x87_registers.status_word(c) | fill, size)
     mmu.write(c, seg, (off + 2 * n) & mask, tag_word(c) | fill, size)
     mmu.write(c, seg, (off + 3 * n) & mask, ip & SIZE_MASK[size], size)
     mmu.write(c, seg, (off + 4 * n) & mask, third & SIZE_MASK[size], size)
@@ -93,7 +96,7 @@ def load_environment(c, seg, off, mask, size):
         if (tags >> (2 * i)) & 3 != 3:
             c.fp_used |= 1 << i
     c.fp_control = (mmu.read(c, seg, off, 1) & 0x1F3F) | 0x40
-    set_status_word(c, cython.cast(u32, mmu.read(c, seg, (off + n) & mask, 1)))
+    x87_registers.set_status_word(c, cython.cast(u32, mmu.read(c, seg, (off + n) & mask, 1)))
 
 
 def environment(c, o):
@@ -122,10 +125,10 @@ def environment(c, o):
         if c.fault:
             return
         if o.sub == 5:
-            initialise(c)
+            x87_registers.initialise(c)
         else:
             c.fp_control |= 0x3F
-            summarise(c)
+            x87_registers.summarise(c)
         return
     for i in range(cython.cast(u32, total >> 1)):
         mmu.read(c, o.seg, (off + 2 * i) & mask, 1)
@@ -158,7 +161,7 @@ def fxsave(c, o):
     if not mmu.check_write(c, seg, off, 512):
         return
     mmu.write(c, seg, off, c.fp_control, 1)
-    mmu.write(c, seg, off + 2, status_word(c), 1)
+    mmu.write(c, seg, off + 2, x87_registers.status_word(c), 1)
     mmu.write(c, seg, off + 4, c.fp_used, 1)
     mmu.write(c, seg, off + 6, c.fp_opcode, 1)
     mmu.write(c, seg, off + 8, c.fp_ip & M32, 2)
@@ -207,7 +210,7 @@ def fxrstor(c, o):
     c.fp_cs = mmu.read(c, seg, off + 12, 1)
     c.fp_dp = mmu.read(c, seg, off + 16, 2)
     c.fp_ds = mmu.read(c, seg, off + 20, 1)
-    set_status_word(c, cython.cast(u32, mmu.read(c, seg, off + 2, 1)))
+    x87_registers.set_status_word(c, cython.cast(u32, mmu.read(c, seg, off + 2, 1)))
     for i in range(8):
         r = (c.fp_top + i) & 7
         c.fp_sig[r] = mmu.read(c, seg, off + 32 + 16 * i, 3)

@@ -13,14 +13,13 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu
-    from cython.cimports.hvcore.cpu.fp.softfloat import *
-    from cython.cimports.hvcore.cpu.fp.x87_registers import *
+    from cython.cimports.hvcore.cpu.fp import softfloat
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import mmu
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.fp.softfloat import *
+    from hvcore.cpu.fp import softfloat
 
     globals().update(enums("fp/x87_registers.pxd"))
 
@@ -95,7 +94,7 @@ def full(c, i):
 def load_register(c, v, i):
     """Unpack ST(i) as operand `v`."""
     n: u32 = (c.fp_top + i) & 7
-    load80(c, v, c.fp_se[n], c.fp_sig[n])
+    softfloat.load80(c, v, c.fp_se[n], c.fp_sig[n])
 
 
 def set_register(c, i, se, sig):
@@ -125,49 +124,49 @@ def conclude(c):
     """Put the exceptions into the status word; 0 when one of them is unmasked and forbids the result."""
     c.fp_status = (c.fp_status & (C1 ^ 0xFFFF)) | c.f_flags | (C1 if c.f_up else 0)
     summarise(c)
-    return not c.f_flags & (IE | DE | ZE) & (c.f_masks ^ 0x3F)
+    return not c.f_flags & (softfloat.IE | softfloat.DE | softfloat.ZE) & (c.f_masks ^ 0x3F)
 
 
 def answer(c, i):
     """Conclude, and set ST(i) to the result if it may be."""
     if not conclude(c):
         return 0
-    set_register(c, i, sign_exponent(c), c.x_hi)
+    set_register(c, i, softfloat.sign_exponent(c), c.x_hi)
     return 1
 
 
 def push_answer(c):
     """Conclude, and push the result if it may be."""
     if conclude(c):
-        push(c, sign_exponent(c), c.x_hi)
+        push(c, softfloat.sign_exponent(c), c.x_hi)
 
 
 def stack_underflow(c):
     """An operand is an empty register."""
-    c.f_flags |= IE | STACK_FAULT
+    c.f_flags |= softfloat.IE | softfloat.STACK_FAULT
     c.f_up = 0
-    give_nan(c)
+    softfloat.give_nan(c)
 
 
 def stack_overflow(c):
     """Whether there is no room for one more; then the indefinite is what is to be pushed."""
     if not (c.fp_used >> ((c.fp_top - 1) & 7)) & 1:
         return 0
-    c.f_flags |= IE | STACK_FAULT
+    c.f_flags |= softfloat.IE | softfloat.STACK_FAULT
     c.f_up = 1
-    give_nan(c)
+    softfloat.give_nan(c)
     return 1
 
 
 def push_operand(c):
     """Push operand 0, which came from memory."""
     if not stack_overflow(c) and not one_nan(c):
-        give_operand(c, 0)
+        softfloat.give_operand(c, 0)
         if c.v_denormal[0]:
-            c.f_flags |= DE
+            c.f_flags |= softfloat.DE
     conclude(c)
-    if not c.f_flags & IE & (c.f_masks ^ 0x3F):  # a denormal is loaded whatever the mask
-        push(c, sign_exponent(c), c.x_hi)
+    if not c.f_flags & softfloat.IE & (c.f_masks ^ 0x3F):  # a denormal is loaded whatever the mask
+        push(c, softfloat.sign_exponent(c), c.x_hi)
 
 
 def load_top(c):
@@ -222,15 +221,15 @@ def set_control(c, value):
 
 def one_nan(c):
     """Whether operand 0 is a NaN or unsupported; the result then is what becomes of it."""
-    if c.v_kind[0] < QUIET:
+    if c.v_kind[0] < softfloat.QUIET:
         return 0
-    if c.v_kind[0] == UNSUPPORTED:
-        give_invalid(c)
+    if c.v_kind[0] == softfloat.UNSUPPORTED:
+        softfloat.give_invalid(c)
         return 1
-    if c.v_kind[0] == SIGNALLING:
-        c.f_flags |= IE
-    give_operand(c, 0)
-    c.x_hi |= QUIET_BIT
+    if c.v_kind[0] == softfloat.SIGNALLING:
+        c.f_flags |= softfloat.IE
+    softfloat.give_operand(c, 0)
+    c.x_hi |= softfloat.QUIET_BIT
     return 1
 
 
@@ -239,20 +238,20 @@ def choose_nan(c):
     a: u32 = c.v_kind[0]
     b: u32 = c.v_kind[1]
     i: u32 = 0
-    if a < QUIET and b < QUIET:
+    if a < softfloat.QUIET and b < softfloat.QUIET:
         return 0
-    if a == UNSUPPORTED or b == UNSUPPORTED:
-        give_invalid(c)
+    if a == softfloat.UNSUPPORTED or b == softfloat.UNSUPPORTED:
+        softfloat.give_invalid(c)
         return 1
-    if a == SIGNALLING or b == SIGNALLING:
-        c.f_flags |= IE
-    if a < QUIET:
+    if a == softfloat.SIGNALLING or b == softfloat.SIGNALLING:
+        c.f_flags |= softfloat.IE
+    if a < softfloat.QUIET:
         i = 1
-    elif b >= QUIET:
+    elif b >= softfloat.QUIET:
         if a != b:
-            i = 1 if b == QUIET else 0
+            i = 1 if b == softfloat.QUIET else 0
         elif c.v_sig[1] > c.v_sig[0] or (c.v_sig[1] == c.v_sig[0] and c.v_sign[0]):
             i = 1
-    give_operand(c, i)
-    c.x_hi |= QUIET_BIT
+    softfloat.give_operand(c, i)
+    c.x_hi |= softfloat.QUIET_BIT
     return 1

@@ -7,15 +7,12 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands
-    from cython.cimports.hvcore.cpu.fp.softfloat import *
-    from cython.cimports.hvcore.cpu.fp.x87_registers import *
-    from cython.cimports.hvcore.cpu.fp.x87_transfer import *
+    from cython.cimports.hvcore.cpu.fp import softfloat, x87_registers
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import flags, mmu, operands
     from hvcore.cpu.constants import *
-    from hvcore.cpu.fp.softfloat import *
-    from hvcore.cpu.fp.x87_registers import *
+    from hvcore.cpu.fp import softfloat, x87_registers
 
     PI_SIG = 0xC90F_DAA2_2168_C235
     L2T_SIG = 0xD49A_784B_CD1B_8AFE
@@ -45,12 +42,12 @@ def read_operand(c, o, form):
     if c.fault:
         return 0
     if form == 0:
-        load32(c, 1, value)
+        softfloat.load32(c, 1, value)
     elif form == 2:
-        load64(c, 1, value)
+        softfloat.load64(c, 1, value)
     else:
         sign = (value & SIZE_SIGN[size]) != 0
-        load_integer(c, 1, sign, (0 - value) & SIZE_MASK[size] if sign else value)
+        softfloat.load_integer(c, 1, sign, (0 - value) & SIZE_MASK[size] if sign else value)
     return 1
 
 
@@ -69,46 +66,46 @@ def load_decimal(c, o):
     value = ((top >> 4) & 15) * 10 + (top & 15)
     for i in range(16):
         value = value * 10 + ((digits >> (60 - 4 * i)) & 15)
-    load_integer(c, 0, (top >> 15) & 1, value & M64)
-    push_operand(c)
+    softfloat.load_integer(c, 0, (top >> 15) & 1, value & M64)
+    x87_registers.push_operand(c)
 
 
 def constant(c, which):
     """FLD1 and its like; the irrational ones obey the rounding control."""
-    exp: s64 = BIAS
-    sig: u64 = TOP
-    below: u32 = c.f_round == DOWN or c.f_round == CHOP
+    exp: s64 = softfloat.BIAS
+    sig: u64 = softfloat.TOP
+    below: u32 = c.f_round == softfloat.DOWN or c.f_round == softfloat.CHOP
     if which == 1:
-        exp = BIAS + 1
-        sig = L2T_SIG + (c.f_round == UP)
+        exp = softfloat.BIAS + 1
+        sig = L2T_SIG + (c.f_round == softfloat.UP)
     elif which == 2:
         sig = L2E_SIG - below
     elif which == 3:
-        exp = BIAS + 1
+        exp = softfloat.BIAS + 1
         sig = PI_SIG - below
     elif which == 4:
-        exp = BIAS - 2
+        exp = softfloat.BIAS - 2
         sig = LG2_SIG - below
     elif which == 5:
-        exp = BIAS - 1
+        exp = softfloat.BIAS - 1
         sig = LN2_SIG - below
     elif which == 6:
         exp = 0
         sig = 0
-    if not stack_overflow(c):
-        give(c, 0, exp, sig)
-    push_answer(c)
+    if not x87_registers.stack_overflow(c):
+        softfloat.give(c, 0, exp, sig)
+    x87_registers.push_answer(c)
 
 
 def conditional_move(c, code, i):
     """FCMOVcc."""
     n: u32 = (c.fp_top + i) & 7
-    if not full(c, 0) or not full(c, i):
-        stack_underflow(c)
-        answer(c, 0)
+    if not x87_registers.full(c, 0) or not x87_registers.full(c, i):
+        x87_registers.stack_underflow(c)
+        x87_registers.answer(c, 0)
         return
     if flags.condition(c, code):
-        set_register(c, 0, c.fp_se[n], c.fp_sig[n])
+        x87_registers.set_register(c, 0, c.fp_se[n], c.fp_sig[n])
 
 
 # Stores
@@ -117,47 +114,49 @@ def conditional_move(c, code, i):
 def store_real(c, o, size, pops):
     """FST and FSTP to single or double precision."""
     value: u64
-    if load_top(c) and not one_nan(c):
-        give_operand(c, 0)
-        if c.v_kind[0] == FINITE:
+    if x87_registers.load_top(c) and not x87_registers.one_nan(c):
+        softfloat.give_operand(c, 0)
+        if c.v_kind[0] == softfloat.FINITE:
             if size == 2:
-                finish(c, 24, MIN32, MAX32)
+                softfloat.finish(c, 24, softfloat.MIN32, softfloat.MAX32)
             else:
-                finish(c, 53, MIN64, MAX64)
-    if not c.f_flags & (IE | OE | UE) & (c.f_masks ^ 0x3F):
-        value = pack32(c) if size == 2 else pack64(c)
+                softfloat.finish(c, 53, softfloat.MIN64, softfloat.MAX64)
+    if not c.f_flags & (softfloat.IE | softfloat.OE | softfloat.UE) & (c.f_masks ^ 0x3F):
+        value = softfloat.pack32(c) if size == 2 else softfloat.pack64(c)
         mmu.write(c, o.seg, operands.address(c, o), value, size)
         if c.fault:
             return
-        conclude(c)
+        x87_registers.conclude(c)
         if pops:
-            pop(c)
+            x87_registers.pop(c)
         return
-    if c.f_flags & (OE | UE):  # not stored, so not rounded
+    if c.f_flags & (softfloat.OE | softfloat.UE):  # not stored, so not rounded
         c.f_up = 0
-        c.f_flags &= PE ^ 0x7F
-    conclude(c)
+        c.f_flags &= softfloat.PE ^ 0x7F
+    x87_registers.conclude(c)
 
 
 def store_integer(c, o, size, pops):
     """FIST and FISTP: the integer indefinite for what is none."""
     limit: u64 = SIZE_SIGN[size]
     value: u64
-    if load_top(c) and (c.v_kind[0] >= INFINITE or not to_integer(c) or c.x_hi > limit - 1 + c.x_sign):
-        c.f_flags = IE
+    if x87_registers.load_top(c) and (
+        c.v_kind[0] >= softfloat.INFINITE or not softfloat.to_integer(c) or c.x_hi > limit - 1 + c.x_sign
+    ):
+        c.f_flags = softfloat.IE
         c.f_up = 0
     value = limit
-    if not c.f_flags & IE:
+    if not c.f_flags & softfloat.IE:
         value = (0 - c.x_hi) & M64 if c.x_sign else c.x_hi
-    if not c.f_flags & IE & (c.f_masks ^ 0x3F):
+    if not c.f_flags & softfloat.IE & (c.f_masks ^ 0x3F):
         mmu.write(c, o.seg, operands.address(c, o), value & SIZE_MASK[size], size)
         if c.fault:
             return
-        conclude(c)
+        x87_registers.conclude(c)
         if pops:
-            pop(c)
+            x87_registers.pop(c)
         return
-    conclude(c)
+    x87_registers.conclude(c)
 
 
 def store_ten_bytes(c, o, off, low, high):
@@ -170,8 +169,8 @@ def store_ten_bytes(c, o, off, low, high):
     mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], high, 1)
     if c.fault:
         return
-    conclude(c)
-    pop(c)
+    x87_registers.conclude(c)
+    x87_registers.pop(c)
 
 
 def store_extended(c, o):
@@ -179,12 +178,12 @@ def store_extended(c, o):
     off: u64 = operands.address(c, o)
     se: u32 = c.fp_se[c.fp_top]
     sig: u64 = c.fp_sig[c.fp_top]
-    if not full(c, 0):
-        stack_underflow(c)
+    if not x87_registers.full(c, 0):
+        x87_registers.stack_underflow(c)
         se = 0xFFFF
-        sig = DEFAULT_NAN
-        if not c.f_masks & IE:
-            conclude(c)
+        sig = softfloat.DEFAULT_NAN
+        if not c.f_masks & softfloat.IE:
+            x87_registers.conclude(c)
             return
     store_ten_bytes(c, o, off, sig, se)
 
@@ -196,9 +195,9 @@ def store_decimal(c, o):
     high: u64 = 0xFFFF
     value: u64
     i: u32
-    if load_top(c):
-        if c.v_kind[0] >= INFINITE or not to_integer(c) or c.x_hi > BCD_LIMIT:
-            c.f_flags = IE
+    if x87_registers.load_top(c):
+        if c.v_kind[0] >= softfloat.INFINITE or not softfloat.to_integer(c) or c.x_hi > BCD_LIMIT:
+            c.f_flags = softfloat.IE
             c.f_up = 0
         else:
             value = c.x_hi
@@ -207,7 +206,7 @@ def store_decimal(c, o):
                 low |= (value % 10) << (4 * i)
                 value = value // 10
             high = (value % 10) | ((value // 10) << 4) | (0x8000 if c.x_sign else 0)
-    if c.f_flags & IE & (c.f_masks ^ 0x3F):
-        conclude(c)
+    if c.f_flags & softfloat.IE & (c.f_masks ^ 0x3F):
+        x87_registers.conclude(c)
         return
     store_ten_bytes(c, o, off, low, high)
