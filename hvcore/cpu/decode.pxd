@@ -44,6 +44,7 @@ cdef void decode_immediate(State c, Op *o, u32 how) noexcept nogil
 cdef u32 vmx_instruction(Op *o, u32 wide) noexcept nogil
 cdef u32 prefix_forbidden(Op *o, u32 wide) noexcept nogil
 cdef u32 newer(State c, Op *o, u32 at) noexcept nogil
+cdef u32 fence(State c, Op *o) noexcept nogil
 cdef u32 missing(State c, u32 kind) noexcept nogil
 cdef void split_register(Op *o) noexcept nogil
 cdef void specialise(Op *o) noexcept nogil

@@ -179,7 +179,8 @@ def decode(c, o, code_size):
         o.ends = 1
     if at == 0x90 and o.rep == 1:
         o.kind = PAUSE
-        o.ends = 1
+    elif o.kind == VECTOR_CONTROL and fence(c, o):
+        o.kind = NOP  # nothing here is done out of order
     o.amask = SIZE_MASK[o.addr]
     o.length = c.fetch_next
     specialise(o)
@@ -203,6 +204,13 @@ def prefix_forbidden(o, wide):
     instructions `sse.execute` knows it, of those of VMX `vmx_instruction`; every other instruction ignores them.
     """
     return (o.kind == FXSAVE or o.kind == VECTOR_CONTROL) and (wide or o.rep != 0)
+
+
+def fence(c, o):
+    """Whether this is LFENCE, MFENCE or SFENCE, and the model has it."""
+    if not o.isreg or o.reg < 5:
+        return 0
+    return c.has_sse if o.reg == 7 else c.has_sse2
 
 
 def missing(c, kind):

@@ -63,17 +63,12 @@ def ready(c, form):
 
 
 def control(c, o):
-    """0F AE: LDMXCSR, STMXCSR, the fences and CLFLUSH."""
+    """0F AE: LDMXCSR, STMXCSR and CLFLUSH. The decoder makes NOPs of the fences that the model has."""
     value: u64
-    there: u32
-    if o.reg >= 5:  # nothing is reordered, and there is no cache
-        if o.reg == 7:
-            there = c.has_sse if o.isreg else c.features & HAS_CLFSH
-        else:
-            there = c.has_sse2 and o.isreg
-        if not there:
+    if o.reg >= 5:
+        if o.isreg or o.reg != 7 or not c.features & HAS_CLFSH:
             mmu.exception_plain(c, VEC_UD)
-        elif not o.isreg:
+        else:  # there is no cache, but the byte must be one that could be read
             mmu.read(c, o.seg, operands.address(c, o), 0)
         return
     if o.isreg or not ready(c, XMM):
