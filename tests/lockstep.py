@@ -237,7 +237,7 @@ class Machine:
                 backend.enter(max(1, min(SLICE, left, self.lag or SLICE)))
                 with contextlib.suppress(Interrupted):
                     backend.handle()
-            if self.ring.waiting() and processor.icount >= self._due:
+            if self.ring.waiting() and (vcpu.halted or processor.icount >= self._due):
                 self.server.drain(self.ring)
             if not self.ring.waiting():
                 self._due = int(processor.icount) + (self.lag or 0)
