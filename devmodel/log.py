@@ -1,7 +1,8 @@
 """Where structlog is configured, once. Everybody else says `structlog.get_logger()`.
 
 Logs go to standard error. While a terminal is raw a line feed does not return the carriage, so lines then end
-in CR LF; `raw_terminal` says so for the length of a block.
+in CR LF; `raw_terminal` says so for the length of a block. What others have written, a guest, a peer or the core,
+gets there without its control characters, and no faster than a person can read (`ioreq.lines`).
 """
 
 import contextlib
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from typing import Final, Literal, TextIO, TypeAlias
 
 import structlog
+
+from ioreq.lines import Limiter, clean, printable
 
 Format: TypeAlias = Literal["console", "json"]
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -42,13 +45,13 @@ _LINES: Final = Lines()
 
 def say(line: str) -> None:
     """Write one line for the user on standard error."""
-    _LINES.write(line + "\n")
+    _LINES.write(printable(line) + "\n")
     _LINES.flush()
 
 
 def relay(data: bytes) -> None:
     """Pass on what a child process says."""
-    _LINES.write(data.decode(errors="replace"))
+    _LINES.write("\n".join(map(printable, data.decode(errors="replace").split("\n"))))
     _LINES.flush()
 
 
@@ -64,6 +67,7 @@ def raw_terminal() -> Iterator[None]:
 
 def configure(format_: Format = "console", level: str = "warning") -> None:
     """Set format and least level for the process."""
+    _quiet_the_library()
     renderer: structlog.typing.Processor
     if format_ == "json":
         renderer = structlog.processors.JSONRenderer()
@@ -71,12 +75,26 @@ def configure(format_: Format = "console", level: str = "warning") -> None:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
+            Limiter(),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            clean,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=lambda *_: structlog.WriteLogger(_LINES),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+def _quiet_the_library() -> None:
+    """Have trio's one log message, that it could not accept a connection for now, as one line of ours."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            structlog.get_logger().warning("listener.cannot_accept", why=record.getMessage())
+
+    logger = logging.getLogger("trio.serve_listeners")
+    logger.handlers = [Handler()]
+    logger.propagate = False

@@ -13,10 +13,12 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
+import msgspec
 import structlog
 
 from hvcore.boot.builder import Builder
@@ -26,6 +28,7 @@ from hvcore.cpumodel import MODELS
 from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
+from hvcore.memory import Written
 from hvcore.routing import MAX_SERVERS, Range, RangeError, Routing
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
@@ -45,6 +48,7 @@ from ioreq.messages import (
     GetIoreqServerInfo,
     Hello,
     IsaIrqLevel,
+    LineEvent,
     MapIoRange,
     ModifiedMemory,
     NrVcpus,
@@ -68,8 +72,13 @@ from ioreq.messages import (
 )
 
 VCPUS: Final = 1
-RESET_PATIENCE: Final = 5.0
-"""Seconds that a device model has to reset its chips before it is given up."""
+RESET_SLOW: Final = 2.0
+"""Seconds after which a device model that is still resetting its chips is spoken of."""
+RESET_PATIENCE: Final = 60.0
+"""Seconds after which it is given up. One that died is known at once, by its connection's end; one that is stopped, or
+that waits for a slow host, is waited for, as it is with every request."""
+MAX_LINES: Final = 64
+"""Interrupt lines that one device model may drive."""
 STOP_PATIENCE: Final = 0.7
 """Seconds that vCPUs have to end."""
 
@@ -84,6 +93,21 @@ class IoreqServer:
     endpoint: CoreEndpoint
     connection: Connection
     enabled: bool = False
+    was_enabled: bool = False
+    """Whether a vCPU may have been using it."""
+
+
+LineKey: TypeAlias = tuple[int, ...]
+"""An interrupt line: the number of an ISA line, or bus, device and INTx."""
+
+
+@attrs.define(eq=False)
+class Line:
+    """An interrupt line that a device model drives at the owner of interrupt acknowledge."""
+
+    connection: Connection
+    event: LineEvent
+    """Its level, as the owner was last told, or will be when there is one."""
 
 
 @attrs.frozen
@@ -123,6 +147,11 @@ class Domain:
         self._next_id = 0
         self._interrupts: Range | None = None
         """The server that owns interrupt acknowledge, in the form that a request wants it."""
+        self._closing = 0
+        """Endpoints of servers that are no more, which the vCPU has yet to close."""
+        self._lines: dict[LineKey, Line] = {}
+        self._given_up: set[Connection] = set()
+        """Device models whose end has been spoken of."""
         self._resetting: set[Connection] = set()
         self._greeted: set[Connection] = set()
         self._started = False
@@ -142,6 +171,8 @@ class Domain:
             )
             for number, doorbell in enumerate(self._doorbells)
         ]
+        self._written = [Written() for _ in self.vcpus]
+        self._invalidations = [partial(self._invalidate, number) for number in range(VCPUS)]
         for vcpu in self.vcpus:
             vcpu.reset(self.builder.start_state, self.builder.kernel is None)
         try:
@@ -255,25 +286,31 @@ class Domain:
 
     def _reset_device_models(self) -> None:
         """Tell every device model to reset, and wait until each has, or is gone."""
+
+        def done() -> bool:
+            return not self._resetting or self._outcome is not None
+
         with self._changed:
             self._resetting = {server.connection for server in self._servers.values()}
             for connection in self._resetting:
                 connection.send(Reset())
-            answered = self._changed.wait_for(
-                lambda: not self._resetting or self._outcome is not None, RESET_PATIENCE
-            )
-            late = list(self._resetting)
+            if not self._changed.wait_for(done, RESET_SLOW):
+                for connection in self._resetting:
+                    log.warning("server.slow_reset", program=connection.program, seconds=RESET_SLOW)
+                self._changed.wait_for(done, RESET_PATIENCE - RESET_SLOW)
+            late = [] if done() else list(self._resetting)
             self._resetting = set()
-        if not answered:
-            for connection in late:
-                log.error("server.reset_timeout", program=connection.program, seconds=RESET_PATIENCE)
-                connection.close()
+            self._given_up.update(late)
+        for connection in late:
+            log.error("server.reset_timeout", program=connection.program, seconds=RESET_PATIENCE)
+            connection.close()
 
     def _server_failed(self, server: int, why: str) -> None:
         """Treat a server that broke the protocol as dead. Its connection's end does the rest."""
         attached = self._servers.get(server)
         log.error("server.protocol_error", server=server, why=why)
         if attached is not None:
+            self._given_up.add(attached.connection)
             attached.endpoint.kill()
             attached.connection.close()
 
@@ -305,10 +342,16 @@ class Domain:
 
     def gone(self, connection: Connection) -> None:
         """Destroy the servers of a device model that died or left; whoever waits for it goes on."""
-        log.info("server.detached", program=connection.program)
-        for server in [s for s in self._servers.values() if s.connection is connection]:
+        servers = [server for server in self._servers.values() if server.connection is connection]
+        known = connection in self._given_up or self._outcome is not None
+        if servers and not known:
+            log.warning("server.gone", program=connection.program, servers=[server.id for server in servers])
+        else:
+            log.info("server.detached", program=connection.program)
+        for server in servers:
             self._destroy(server)
         with self._changed:
+            self._given_up.discard(connection)
             self._greeted.discard(connection)
             self._resetting.discard(connection)
             self._changed.notify_all()
@@ -326,7 +369,9 @@ class Domain:
                 self._owned(connection, op.id)
                 self.routing.release(op.id, op.space, op.first, op.last)
             case SetIoreqServerState():
-                self._owned(connection, op.id).enabled = op.enabled
+                server = self._owned(connection, op.id)
+                server.enabled = op.enabled
+                server.was_enabled = server.was_enabled or op.enabled
                 self.routing.enable(op.id, op.enabled)
                 self._start_when_ready()
             case DestroyIoreqServer(id=id_):
@@ -337,9 +382,10 @@ class Domain:
             case ReleaseInterruptAcknowledge(id=id_):
                 self._release_interrupts(self._owned(connection, id_))
             case SetIsaIrqLevel():
-                self._interrupt_owner().send(IsaIrqLevel(op.irq, op.level))
+                self._drive_line(connection, (op.irq,), IsaIrqLevel(op.irq, op.level))
             case SetPciIntxLevel():
-                self._interrupt_owner().send(PciIntxLevel(op.bus, op.device, op.intx, op.level))
+                line = (op.bus, op.device, op.intx)
+                self._drive_line(connection, line, PciIntxLevel(*line, op.level))
             case ModifiedMemory():
                 self._modified(op.first, op.last)
             case SetMemType():
@@ -357,6 +403,8 @@ class Domain:
     def _create(self, connection: Connection, mirror: bool) -> Created:
         if len(self._servers) >= MAX_SERVERS:
             raise ControlError(errno.ENOSPC, f"at most {MAX_SERVERS} ioreq servers")
+        if self._closing >= MAX_SERVERS:
+            raise ControlError(errno.EAGAIN, f"{self._closing} ioreq servers are still being freed")
         server = IoreqServer(self._next_id, CoreEndpoint(self._doorbells, mirror=mirror), connection)
         self._next_id += 1
         self._servers[server.id] = server
@@ -377,17 +425,31 @@ class Domain:
         self.routing.remove(server.id)
         del self._servers[server.id]
         server.endpoint.kill()
-        if self._started:
-            self.vcpus[0].post(server.endpoint.close)
+        if all(other.connection is not server.connection for other in self._servers.values()):
+            self._release_lines(server.connection)
+        if self._started and server.was_enabled:
+            with self._lock:
+                self._closing += 1
+            self.vcpus[0].post(partial(self._close_endpoint, server.endpoint))
         else:
             server.endpoint.close()
+
+    def _close_endpoint(self, endpoint: CoreEndpoint) -> None:
+        """In the vCPU's thread, which now is not in the midst of a request there."""
+        endpoint.close()
+        with self._lock:
+            self._closing -= 1
 
     def _claim_interrupts(self, server: IoreqServer) -> None:
         owner = self._interrupts
         if owner is not None and owner.server != server.id:
             raise ControlError(errno.EBUSY, f"ioreq server {owner.server} owns interrupt acknowledge")
         endpoint = server.endpoint
+        server.was_enabled = True
         self._interrupts = Range(0, 0, False, server.id, endpoint, endpoint.channels)
+        for line in self._lines.values():
+            if line.event.level:
+                server.connection.send(line.event)
         self._wake()
 
     def _release_interrupts(self, server: IoreqServer) -> None:
@@ -403,10 +465,40 @@ class Domain:
         for vcpu in self.vcpus:
             vcpu.post(_nothing)
 
-    def _interrupt_owner(self) -> Connection:
-        if self._interrupts is None:
-            raise ControlError(errno.ENODEV, "no ioreq server owns interrupt acknowledge")
-        return self._servers[self._interrupts.server].connection
+    def _drive_line(self, connection: Connection, key: LineKey, event: LineEvent) -> None:
+        """Pass a level on to the owner of interrupt acknowledge; one to come is told what is high then.
+
+        A line belongs to the first who drives it, as long as that has an ioreq server. Who drives lines faster than the
+        owner hears of it waits for the owner.
+        """
+        if all(server.connection is not connection for server in self._servers.values()):
+            raise ControlError(errno.EPERM, "only a device model with an ioreq server drives interrupt lines")
+        line = self._lines.get(key)
+        if line is None:
+            if sum(other.connection is connection for other in self._lines.values()) >= MAX_LINES:
+                raise ControlError(errno.ENOSPC, f"at most {MAX_LINES} interrupt lines a device model")
+            self._lines[key] = Line(connection, event)
+        elif line.connection is not connection:
+            raise ControlError(errno.EBUSY, "another device model drives that line")
+        else:
+            line.event = event
+        owner = self._interrupt_owner()
+        if owner is not None:
+            owner.send(event)
+            if owner is not connection:
+                connection.wait_for(owner)
+
+    def _release_lines(self, connection: Connection) -> None:
+        """Its lines fall: nobody drives them any more."""
+        owner = self._interrupt_owner()
+        for key, line in list(self._lines.items()):
+            if line.connection is connection:
+                del self._lines[key]
+                if line.event.level and owner is not None:
+                    owner.send(msgspec.structs.replace(line.event, level=False))
+
+    def _interrupt_owner(self) -> Connection | None:
+        return None if self._interrupts is None else self._servers[self._interrupts.server].connection
 
     def _start_when_ready(self) -> None:
         """Start the guest once its interrupt controller is there and answers."""
@@ -415,14 +507,23 @@ class Domain:
         if self._servers[self._interrupts.server].enabled:
             self._started = True
             log.info("domain.started", vendor=self._machine.vendor, memory=self.memory.size)
-            for vcpu in self.vcpus:
-                vcpu.start()
+            try:
+                for vcpu in self.vcpus:
+                    vcpu.start()
+            except RuntimeError as error:
+                self.crash(f"no thread for a vCPU: {error}")
 
     def _modified(self, first: int, last: int) -> None:
         if last < first:
             raise ControlError(errno.EINVAL, f"range {first:#x}-{last:#x}")
-        for vcpu in self.vcpus:
-            vcpu.post(lambda processor=vcpu.processor: processor.invalidate_code(first, last - first + 1))  # type: ignore[misc]
+        for written, vcpu, invalidate in zip(self._written, self.vcpus, self._invalidations, strict=True):
+            written.add(first, last)
+            vcpu.post(invalidate)
+
+    def _invalidate(self, vcpu: int) -> None:
+        """Forget what was decoded where device models have written. In the vCPU's thread."""
+        for first, last in self._written[vcpu].take():
+            self.vcpus[vcpu].processor.invalidate_code(first, last - first + 1)
 
     def _set_mem_type(self, op: SetMemType) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ import cython
 
 from ioreq import ProtocolError, shared
 from ioreq.buffered import RingProducer
+from ioreq.control import close_all
 from ioreq.evtchn import EventPage, ReceivePort, SendPort, drain_doorbell, make_doorbell, ring_doorbell
 from ioreq.fence import ORDERS
 from ioreq.layout import (
@@ -237,9 +238,16 @@ class CoreEndpoint:
     def __init__(self, doorbells: Sequence[VcpuDoorbell], *, mirror: bool = False) -> None:
         vcpus = len(doorbells)
         names = [*ENDPOINT_PAGES, MIRROR_PAGE] if mirror else ENDPOINT_PAGES
-        self.descriptors: list[int] = [shared.create(name, PAGE_SIZE) for name in names]
-        self.descriptors += [make_doorbell() for _ in range(vcpus + 1)]
-        pages = [shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(names)]]
+        self.descriptors: list[int] = []
+        try:
+            for name in names:
+                self.descriptors.append(shared.create(name, PAGE_SIZE))
+            for _ in range(vcpus + 1):
+                self.descriptors.append(make_doorbell())
+            pages = [shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(names)]]
+        except BaseException:
+            close_all(self.descriptors)
+            raise
         ioreq_page, buffered_page, event_page = pages[: len(ENDPOINT_PAGES)]
         events = EventPage(event_page)
         bells = self.descriptors[len(names) :]
