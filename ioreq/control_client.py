@@ -19,7 +19,7 @@ import msgspec
 import structlog
 import trio
 
-from ioreq import VERSION, ControlError, DomainGone, IoreqError, ProtocolError, VersionMismatch
+from ioreq import VERSION, ControlError, DomainGone, IoreqError, ProtocolError, VersionMismatch, shared
 from ioreq.control import MAX_DESCRIPTORS, MAX_MESSAGE, check_uid, close_all, peer_uid, received_descriptors
 from ioreq.messages import (
     REPLIES,
@@ -292,6 +292,8 @@ class ControlClient:
             )
         if len(self.descriptors) != 2 + message.vcpus:
             raise ProtocolError(f"the core on {self.path} sends {len(self.descriptors)} descriptors")
+        for doorbell in self.descriptors[2:]:
+            shared.check_doorbell(doorbell)
         self.domain = message
 
     async def _receive(self) -> tuple[Reply | Event, list[int]]:

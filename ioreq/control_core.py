@@ -376,7 +376,7 @@ class ControlServer:
 
     def _answer(self, connection: Connection, op: Hello | Op) -> Answer:
         if not isinstance(op, Hello):
-            return self._handler.handle(connection, op)
+            return self._handler.handle(connection, msgspec.structs.replace(op, serial=0))
         if connection.greeted:
             raise ControlError(errno.EALREADY, "hello was said already")
         if op.version != self._version:

@@ -11,13 +11,15 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from devmodel import DevmodelError
 from devmodel.board.bus import Bus, Claim, Space
 from devmodel.board.device import ONES, Timed
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.pacer import Pacer
-from ioreq import DomainGone, ProtocolError
+from ioreq import ControlError, DomainGone, IoreqError
 from ioreq.buffered import RingConsumer
+from ioreq.control import close_all
 from ioreq.control_client import ControlClient
 from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PIO
 from ioreq.messages import (
@@ -89,12 +91,23 @@ class Attachment:
 
     @classmethod
     async def create(cls, client: ControlClient) -> "Attachment":
-        """Create an ioreq server."""
+        """Create an ioreq server.
+
+        Raises:
+            IoreqError: the core refuses, or hands out what is none.
+            DevmodelError: the host has no descriptor or no memory left.
+
+        """
         created = await client.call(CreateIoreqServer(mirror=True))
-        if not isinstance(created, Created):
-            raise ProtocolError(f"the core answers create_ioreq_server with {created}")
+        assert isinstance(created, Created)  # the client has seen to that
         _, descriptors = await client.call_with_descriptors(GetIoreqServerInfo(created.id))
-        return cls(client, created.id, descriptors)
+        try:
+            return cls(client, created.id, descriptors)
+        except BaseException as error:
+            close_all(descriptors)
+            if isinstance(error, OSError):
+                raise DevmodelError(f"cannot attach to {client.path}: {error.strerror or error}") from error
+            raise
 
     async def enable(self, server: "Server") -> None:
         """Claim what the server's bus has and interrupt acknowledge, then let requests come."""
@@ -166,7 +179,8 @@ class Server:
             shutdown = await self._hear()
             nursery.cancel_scope.cancel()
         if shutdown is None:
-            raise DomainGone(f"the core on {self.attachment.client.path} is gone")
+            client = self.attachment.client
+            raise client.why or DomainGone(f"the core on {client.path} is gone")
         return shutdown
 
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
@@ -251,10 +265,19 @@ class Server:
                 case Reset():
                     self.board.reset()
                     await self.domain.settle()
-                    await self.attachment.client.call(ResetDone())
+                    await self._reset_done()
                     self.pacer.rearm()
                 case IsaIrqLevel(irq=irq, level=level):
                     self.board.isa_irq(irq, level)
                 case PciIntxLevel():
-                    log.debug("server.no_such_pci_device", event=repr(event))
+                    log.debug("server.no_such_pci_device", level=repr(event))
         return None
+
+    async def _reset_done(self) -> None:
+        """Say so; a core that is gone by now ends its events too, which is where we learn of it."""
+        try:
+            await self.attachment.client.call(ResetDone())
+        except ControlError as error:
+            log.warning("server.refused", op="reset_done", why=error.text)
+        except IoreqError:
+            log.debug("server.reset_of_a_core_that_is_gone")

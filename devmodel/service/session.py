@@ -4,7 +4,7 @@
 it to a core and runs the chips until the domain ends.
 """
 
-import os
+import struct
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,6 +26,7 @@ from devmodel.service.domain import Domain
 from devmodel.service.server import Attachment, Board, Server
 from ioreq import DomainGone, IoreqError
 from ioreq.control_client import ControlClient, connect
+from ioreq.lines import printable
 from ioreq.messages import Shutdown
 
 logger = structlog.get_logger()
@@ -49,12 +50,17 @@ class DebugConsole:
     """Where ports 0x402 and 0xE9 go: the log, a line at a time, or a stream."""
 
     stream: TextIO | None = None
+    terminal: bool = False
+    """The stream is shown to a person, so control characters must not reach it."""
     _line: bytearray = attrs.field(factory=bytearray)
 
     def put(self, byte: int) -> None:
         """Take a byte from the guest."""
         if self.stream is not None:
-            self.stream.write(chr(byte))
+            character = chr(byte)
+            if self.terminal and character not in "\r\n\t":
+                character = printable(character)
+            self.stream.write(character)
             if byte == ord("\n"):
                 self.stream.flush()
         elif byte == ord("\n") or len(self._line) >= 4096:
@@ -118,7 +124,7 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
             listeners=listeners,
             disks=disks,
             video_bios=bios,
-            debug=DebugConsole(stream),
+            debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
         )
     finally:
         for image in disks:
@@ -185,18 +191,31 @@ async def serve(
     """
     shutdown: Shutdown | None = None
     failure: IoreqError | DevmodelError | None = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(client.run)
-        try:
-            shutdown = await _serve(outside, client, board_factory, on_ready, nursery)
-        except (IoreqError, DevmodelError) as error:
-            failure = error  # not out of the nursery, which would wrap it
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(client.run)
+            try:
+                shutdown = await _serve(outside, client, board_factory, on_ready, nursery)
+            except (IoreqError, DevmodelError) as error:
+                failure = error  # not out of the nursery, which would wrap it
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        failure = foreseen(group)  # of a task that runs beside
+        if failure is None:
+            raise
     if failure is not None:
         raise failure
     if shutdown is None:
         raise DomainGone(f"the core on {client.path} is gone")
     return shutdown
+
+
+def foreseen(error: BaseException) -> IoreqError | DevmodelError | None:
+    """Return the error that has its one line, out of the groups that nurseries make; None if there is another kind."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [foreseen(inner) for inner in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, (IoreqError, DevmodelError)) else None
 
 
 async def _serve(
@@ -211,7 +230,12 @@ async def _serve(
     try:
         attachment = await Attachment.create(client)
         clock = TrioClock.start()
-        board = board_factory(outside, attachment.domain, clock)
+        try:
+            board = board_factory(outside, attachment.domain, clock)
+        except (ArithmeticError, LookupError, ValueError, struct.error, MemoryError) as error:
+            raise DevmodelError(
+                f"no machine can be built of what the core on {client.path} says: {error}"
+            ) from error
         board.connect_serial(outside.serial)
         for image in outside.disks:
             nursery.start_soon(image.run)
@@ -227,7 +251,7 @@ async def _serve(
     finally:
         if attachment is not None:
             attachment.close()
-        os.unlink(client.path + monitor.SUFFIX)
+        monitor.remove(client.path)
 
 
 @attrs.frozen

@@ -23,6 +23,9 @@ class Core:
         data = data[: max(0, len(self.ram) - address)]
         self.ram[address : address + len(data)] = data
 
+    def holds(self, address: int, length: int) -> bool:
+        return address + length <= len(self.ram)
+
     def intr(self, level: bool) -> None:
         self.told.append(("intr", level))
 
