@@ -7,7 +7,9 @@ gets there without its control characters, and no faster than a person can read 
 
 import contextlib
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Final, Literal, TextIO, TypeAlias
 
@@ -47,6 +49,14 @@ def say(line: str) -> None:
     """Write one line for the user on standard error."""
     _LINES.write(printable(line) + "\n")
     _LINES.flush()
+
+
+def origin(error: BaseException) -> str:
+    """Return what an error that nobody foresaw is and where it came from, in a line."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})"
 
 
 def relay(data: bytes) -> None:

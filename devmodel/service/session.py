@@ -154,11 +154,15 @@ def _debug_file(path: str) -> TextIO:
         raise ConfigError(f"debug console {path}: {error.strerror}") from error
 
 
+class NobodyThere(DomainGone):
+    """No core came in the time that was given."""
+
+
 async def join(path: str, wait: float = float("inf")) -> ControlClient:
     """Connect to a core, waiting up to `wait` seconds for one to be there.
 
     Raises:
-        DomainGone: there is none.
+        NobodyThere: there is none.
         VersionMismatch: it speaks another version.
 
     """
@@ -167,9 +171,9 @@ async def join(path: str, wait: float = float("inf")) -> ControlClient:
     while True:
         try:
             return await connect(path, program=PROGRAM)
-        except DomainGone:
+        except DomainGone as error:
             if trio.current_time() >= deadline:
-                raise
+                raise NobodyThere(str(error)) from error
         if not said:
             said = True
             log.say(f"devmodel: waiting for a core on {path}")
@@ -251,6 +255,7 @@ async def _serve(
     finally:
         if attachment is not None:
             attachment.close()
+        listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(client.path)
 
 
