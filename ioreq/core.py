@@ -59,25 +59,34 @@ _DONE_IN_WORD3: Final = STATE_IORESP_READY << FLAGS_SHIFT
 
 
 class VcpuDoorbell:
-    """The one eventfd on which a vCPU sleeps, for all its channels to all ioreq servers and its INTR pin."""
+    """What a vCPU sleeps on, for all its channels to all ioreq servers and its INTR pin.
 
-    __slots__ = ("_poll", "fd")
+    Device models ring `fd`, an eventfd. The core's own threads have a bell of their own: whoever shares an eventfd can
+    make it blocking and fill it, and then the next ring would last as long as he likes.
+    """
+
+    __slots__ = ("_own", "_poll", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._own = make_doorbell()
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
+        self._poll.register(self._own, select.POLLIN)
 
     def ring(self) -> None:
-        """Wake the vCPU's thread; from any thread."""
-        ring_doorbell(self.fd)
+        """Wake the vCPU's thread; from any thread of the core."""
+        ring_doorbell(self._own)
 
     def wait(self, timeout_ms: int | None = None) -> bool:
         """Sleep until the bell is rung, then silence it; False after `timeout_ms` without."""
-        if not self._poll.poll(timeout_ms):
-            return False
-        drain_doorbell(self.fd)
-        return True
+        rung = self._poll.poll(timeout_ms)
+        for fd, _ in rung:
+            drain_doorbell(fd)
+        return bool(rung)
+
+    def __del__(self) -> None:
+        os.close(self._own)
 
     def sleep(
         self, channels: Sequence["CoreChannel"], wake: Callable[[], bool], timeout_ms: int | None = None
@@ -262,6 +271,7 @@ class CoreEndpoint:
         self._ring_port.bind()
         self._ring_lock = threading.Lock()
         self._mirror = MirrorReader(pages[len(ENDPOINT_PAGES)], self._ring) if mirror else None
+        self._pages = len(names)
         self.dead = False
 
     def post(self, address: int, size: int, data: int, type_: int) -> bool:
@@ -304,10 +314,15 @@ class CoreEndpoint:
             raise
 
     def kill(self) -> None:
-        """Read ones for requests in flight and later ones, and drop writes. From any thread."""
+        """Read ones for requests in flight and later ones, and drop writes. From any thread.
+
+        A bell that the server filled and made blocking may hold the vCPU's thread: it is emptied.
+        """
         self.dead = True
         for channel in self.channels:
             channel.kill()
+        for bell in self.descriptors[self._pages :]:
+            drain_doorbell(bell)
 
     def close(self) -> None:
         """Kill, and close the descriptors. The pages live until nobody refers to them."""

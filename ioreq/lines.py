@@ -45,6 +45,8 @@ def _cleaned(value: Any) -> Any:
             return value
         case list() | tuple():
             return [_cleaned(item) for item in value]
+        case dict():
+            return {_cleaned(key): _cleaned(item) for key, item in value.items()}
         case _:
             return printable(str(value))
 

@@ -4,6 +4,7 @@
 a chip asked something of the core, and then the access itself is done already.
 """
 
+import contextlib
 import struct
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -28,6 +29,7 @@ from ioreq.messages import (
     ClaimInterruptAcknowledge,
     Created,
     CreateIoreqServer,
+    DestroyIoreqServer,
     GetIoreqServerInfo,
     IsaIrqLevel,
     MapIoRange,
@@ -46,6 +48,8 @@ from ioreq.server import ServerEndpoint, VcpuChannel
 
 log = structlog.get_logger()
 
+FAREWELL: Final = 0.1
+"""Seconds that a core may take to hear that we leave."""
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -137,6 +141,11 @@ class Attachment:
             )
         self._next_cell = end
         return cell
+
+    async def leave(self) -> None:
+        """Destroy the ioreq server, if the core still listens: so it knows that we have not died."""
+        with trio.move_on_after(FAREWELL, shield=True), contextlib.suppress(IoreqError):
+            await self.client.call(DestroyIoreqServer(self.id))
 
     def close(self) -> None:
         """Close the descriptors."""

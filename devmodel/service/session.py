@@ -254,6 +254,7 @@ async def _serve(
                 await outside.serial.caught_up()
     finally:
         if attachment is not None:
+            await attachment.leave()
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(client.path)
