@@ -12,7 +12,15 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 NEVER_COMPILED = {"__init__", "constants", "opcodes", "uncompiled"}
-WIRE = ("buffered", "core", "evtchn", "fence", "mirror", "page", "request", "server")
+WIRE = ("buffered", "core", "evtchn", "fence", "mirror", "page", "patience", "request", "server")
+HOT = (
+    *(f"hvcore/{vendor}/{name}" for vendor in ("svm", "vmx") for name in ("backend", "handler", "record")),
+    "hvcore/exits/pio",
+    "hvcore/exits/requests",
+    "hvcore/routing",
+    "devmodel/board/mirror",
+)
+"""What else an access passes on its way."""
 FLAGS = ["-fno-strict-aliasing", "-fwrapv", "-g0", "-w"]  # -w: the C is Cython's, not ours to mend
 FACES = {"exitinfo", "processor", *WIRE}
 """What mostly calls Python: -O1 halves the compiler's time for it, and no benchmark shows the difference."""
@@ -23,7 +31,7 @@ def extensions() -> list[Extension]:
     """List the modules of the processor, and the wire's hot path."""
     sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
     sources += [Path("ioreq", f"{name}.py") for name in WIRE]
-    sources += [Path("devmodel", "board", "mirror.py")]
+    sources += [Path(f"{name}.py") for name in HOT]
     return [
         Extension(
             ".".join(p.with_suffix("").parts),

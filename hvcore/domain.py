@@ -446,7 +446,7 @@ class Domain:
             raise ControlError(errno.EBUSY, f"ioreq server {owner.server} owns interrupt acknowledge")
         endpoint = server.endpoint
         server.was_enabled = True
-        self._interrupts = Range(0, 0, False, server.id, endpoint, endpoint.channels)
+        self._interrupts = Range(0, 0, True, server.id, endpoint, endpoint.channels)
         for line in self._lines.values():
             if line.event.level:
                 server.connection.send(line.event)

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Which ioreq server answers which access (Xen's `hvm_select_ioreq_server`).
 
 Newest server first, disabled ones skipped, and the whole access must lie in what one server has claimed: in one
@@ -8,7 +9,6 @@ No change takes longer than painting the ports once for each server, whatever th
 
 import errno
 from bisect import bisect_right
-from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -32,17 +32,28 @@ MAX_RANGES: Final = 256
 """Xen's MAX_NR_IO_RANGES, for each server and space."""
 
 
-@attrs.define(eq=False)
 class Range:
     """A claimed range, ends inclusive; `channels` has one a vCPU. `mirror` is the cell of `first`, or 0."""
 
-    first: int
-    last: int
-    posted: bool
-    server: int
-    endpoint: CoreEndpoint
-    channels: Sequence[CoreChannel]
-    mirror: int = 0
+    __slots__ = ("channels", "endpoint", "first", "last", "mirror", "posted", "server")
+
+    def __init__(
+        self,
+        first: int,
+        last: int,
+        posted: bool,
+        server: int,
+        endpoint: CoreEndpoint,
+        channels: list[CoreChannel],
+        mirror: int = 0,
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.posted = posted
+        self.server = server
+        self.endpoint = endpoint
+        self.channels = channels
+        self.mirror = mirror
 
 
 @attrs.define(eq=False)
@@ -170,7 +181,9 @@ class Routing:
     def _rebuild(self, claims: Claims) -> None:
         for space, ranges in enumerate(claims.ranges):
             if ranges:
-                self._refresh(space, ranges[0].first, ranges[-1].last)
+                self._refresh(
+                    space, ranges[0].first, ranges[len(ranges) - 1].last
+                )  # compiled: no index below 0
 
     def _refresh(self, space: int, first: int, last: int) -> None:
         """Bring the lookups up to date after what is between `first` and `last` came or went."""

@@ -21,6 +21,7 @@ from ioreq.layout import (
     ONES,
     PAGE_SIZE,
     TYPE_COPY,
+    TYPE_INTACK,
     TYPE_PIO,
 )
 from ioreq.page import SharedBuffer
@@ -37,6 +38,7 @@ _WRITE_POINTER: Final = 1
 _FIRST_SLOT: Final = 1  # as 64-bit words of the page
 _ORDERS: Final = ORDERS
 # C numbers where this is compiled.
+_WRITE_INDEX = cython.declare(cython.int, _WRITE_POINTER)
 _LOW32 = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
 _SLOTS = cython.declare(cython.uint, BUFFERED_SLOTS)
 _MODULUS = cython.declare(cython.uint, BUFFERED_MODULUS)
@@ -137,6 +139,18 @@ class RingConsumer:
         """Whether the producer has written anything that has not been taken."""
         return self._pointers[_WRITE_POINTER] != self.position
 
+    def linger(self, looks: int) -> bool:
+        """Look up to `looks` times whether there is anything to take."""
+        if cython.compiled:
+            with cython.nogil:
+                found = fence.poll_change(cython.address(self._pointers[_WRITE_INDEX]), self.position, looks)
+            return bool(found)
+        else:  # noqa: RET505 - Cython must see that one of the two is left out
+            for _ in range(looks):
+                if self.waiting():
+                    return True
+            return False
+
     def take(self, into: Request) -> bool:
         """Free what was taken before, and copy the oldest entry; False if the ring is empty.
 
@@ -169,7 +183,11 @@ class RingConsumer:
                 step = 2
             self.position = (read + step) % _MODULUS
             type_ = entry & 0xFF
-            if entry & _DIR or not (type_ == TYPE_COPY or (type_ == TYPE_PIO and size != 8)):
+            if entry & _DIR or not (
+                type_ == TYPE_COPY
+                or (type_ == TYPE_PIO and size != 8)
+                or (type_ == TYPE_INTACK and size == 1)
+            ):
                 self.refused += 1
                 continue
             into.type = type_

@@ -1,6 +1,12 @@
-from libc.stdint cimport uint8_t, uint64_t
+import cython
 
+from ioreq.buffered cimport RingProducer
 from ioreq.evtchn cimport ReceivePort, SendPort
+from ioreq.mirror cimport MirrorReader
+from ioreq.request cimport Request
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cpdef uint64_t ones(uint64_t size)
 
 cdef class CoreChannel:
     cdef readonly object slot
@@ -13,3 +19,22 @@ cdef class CoreChannel:
     cdef readonly object _waking
     cdef public bint dead
     cdef readonly uint64_t vp_eport
+    @cython.locals(
+        size=uint64_t, flags=uint64_t, address=uint64_t, count=uint64_t, word3=uint64_t, done=int, word2=uint64_t,
+        completed=uint64_t, data=uint64_t,
+    )
+    cpdef uint64_t transact(self, Request request) except *
+
+cdef class CoreEndpoint:
+    cdef readonly list descriptors
+    cdef readonly list channels
+    cdef RingProducer _ring
+    cdef SendPort _ring_port
+    cdef object _ring_lock
+    cdef MirrorReader _mirror
+    cdef int _pages
+    cdef public bint dead
+    @cython.locals(posted=cython.bint)
+    cpdef bint post(self, uint64_t address, uint64_t size, uint64_t data, uint64_t type_) except -1
+    cpdef bint idle(self) except -1
+    cpdef int64_t mirrored(self, uint64_t cell, uint64_t port) except -2

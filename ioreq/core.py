@@ -28,7 +28,6 @@ from ioreq.layout import (
     FLAG_READ,
     FLAGS_SHIFT,
     MIRROR_PAGE,
-    ONES,
     PAGE_SIZE,
     SIZE_SHIFT,
     STATE_IOREQ_READY,
@@ -52,10 +51,28 @@ else:
     from ioreq import fence
 
 _ORDERS: Final = ORDERS
-_LOW32: Final = 0xFFFFFFFF
-_IDLE_MASK: Final = STATE_MASK << FLAGS_SHIFT | _LOW32  # of word 3: state and vp_eport
-_READY_IN_WORD3: Final = STATE_IOREQ_READY << FLAGS_SHIFT
-_DONE_IN_WORD3: Final = STATE_IORESP_READY << FLAGS_SHIFT
+# C numbers where this is compiled.
+_LOW32 = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
+_IDLE_MASK = cython.declare(
+    cython.ulonglong, STATE_MASK << FLAGS_SHIFT | 0xFFFF_FFFF
+)  # of word 3: state and vp_eport
+_READY_IN_WORD3 = cython.declare(cython.ulonglong, STATE_IOREQ_READY << FLAGS_SHIFT)
+_DONE_IN_WORD3 = cython.declare(cython.ulonglong, STATE_IORESP_READY << FLAGS_SHIFT)
+_SIZE_SHIFT = cython.declare(cython.int, SIZE_SHIFT)
+_FLAGS_SHIFT = cython.declare(cython.int, FLAGS_SHIFT)
+_TYPE_SHIFT = cython.declare(cython.int, TYPE_SHIFT)
+_READ = cython.declare(cython.ulonglong, FLAG_READ)
+_DATA_IS_PTR = cython.declare(cython.ulonglong, FLAG_DATA_IS_PTR)
+_DESCENDING = cython.declare(cython.ulonglong, FLAG_DESCENDING)
+_DONE = cython.declare(cython.int, STATE_IORESP_READY)
+_STATE = cython.declare(cython.int, STATE_OFFSET)
+_ALL = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
+_NONE = cython.declare(cython.ulonglong, STATE_NONE)
+
+
+def ones(size: int) -> int:
+    """Return the value of `size` bytes that nobody answers with."""
+    return int(_ALL >> 64 - 8 * size)
 
 
 class VcpuDoorbell:
@@ -165,47 +182,47 @@ class CoreChannel:
         """
         size = request.size
         if self.dead:
-            return ONES[size]
+            return ones(size)
         words = self._words
         if words[3] & _IDLE_MASK != self.vp_eport:
             raise self._broken("the slot is not idle, or its port was changed", request)
-        flags = FLAG_READ if request.read else 0
+        flags = _READ if request.read else 0
         if request.data_is_ptr:
-            flags |= FLAG_DATA_IS_PTR
+            flags |= _DATA_IS_PTR
         if request.descending:
-            flags |= FLAG_DESCENDING
+            flags |= _DESCENDING
         address = request.address
         count = request.count
         words[0] = address
         words[1] = request.data
-        words[2] = count | size << SIZE_SHIFT
-        word3 = self.vp_eport | flags << FLAGS_SHIFT | request.type << TYPE_SHIFT
+        words[2] = count | size << _SIZE_SHIFT
+        word3 = self.vp_eport | flags << _FLAGS_SHIFT | request.type << _TYPE_SHIFT
         if _ORDERS:
             fence.order()
         words[3] = word3 | _READY_IN_WORD3
         patience = self._waking if self._send.send() else self._awake
 
         octets = self._octets
-        done = flags | STATE_IORESP_READY
-        if fence.poll(octets, STATE_OFFSET, 0xFF, done, patience.looks):
+        done = flags | _DONE
+        if fence.poll(octets, _STATE, 0xFF, done, patience.looks):
             if patience.score:
                 patience.found()
         elif not self._await_response(done, request, patience):
             words[3] = self.vp_eport
-            return ONES[size]
+            return ones(size)
         if _ORDERS:
             fence.order()
         word2 = words[2]
-        if words[3] != word3 | _DONE_IN_WORD3 or words[0] != address or word2 >> SIZE_SHIFT != size:
+        if words[3] != word3 | _DONE_IN_WORD3 or words[0] != address or word2 >> _SIZE_SHIFT != size:
             raise self._broken("the server changed the request", request)
         completed = word2 & _LOW32
         if completed != count:
             if not 0 < completed < count:
                 raise self._broken("the server changed the repetitions", request)
             request.count = completed
-        data: int = words[1] & ONES[size]
-        octets[STATE_OFFSET] = flags | STATE_NONE
-        return data
+        data = words[1] & ones(size)
+        octets[_STATE] = flags | _NONE
+        return int(data)
 
     def _await_response(self, done: int, request: Request, patience: Patience) -> bool:
         """Sleep until byte 30 is `done`; False if the server is dead."""
@@ -292,6 +309,19 @@ class CoreEndpoint:
             if posted:
                 self._ring_port.send()
             return posted
+
+    def idle(self) -> bool:
+        """Whether everything posted has been performed.
+
+        Raises:
+            ProtocolError: the server broke the ring. The endpoint is dead from then on.
+
+        """
+        try:
+            return not self.dead and self._ring.in_flight() == 0
+        except ProtocolError:
+            self.kill()
+            raise
 
     @property
     def mirrors(self) -> bool:

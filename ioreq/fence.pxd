@@ -18,9 +18,18 @@ cdef extern from *:
         }
         return 0;
     }
+
+    static inline int poll_change(const volatile unsigned int *word, unsigned int from, long looks) {
+        for (; looks > 0; looks--) {
+            if (*word != from) return 1;
+            pause_processor();
+        }
+        return 0;
+    }
     """
     void hardware_fence() noexcept nogil
     void hardware_order() noexcept nogil
+    bint poll_change(const unsigned int *word, unsigned int value, long looks) noexcept nogil
     bint poll_byte(const unsigned char *byte, unsigned char mask, unsigned char value, long looks) noexcept nogil
 
 cpdef void full() noexcept nogil

@@ -43,7 +43,8 @@ TYPE_COPY: Final = 1  # memory
 TYPE_PCI_CONFIG: Final = 2
 TYPE_TIMEOFFSET: Final = 7
 TYPE_INVALIDATE: Final = 8
-TYPE_INTACK: Final = 0x80  # ours: an interrupt-acknowledge cycle; a read of two bytes, addr is the vCPU
+TYPE_INTACK: Final = 0x80  # ours: an interrupt-acknowledge cycle; a read of two bytes, addr is the vCPU.
+# Posted, with one byte of data: the vCPU has taken that vector, which its pin showed while the ring was empty.
 NO_INTERRUPT: Final = 0x100
 """What INTACK is answered where a vector (0 to 0xFF) would stand: the INTR pin is low, nothing was acknowledged.
 
@@ -64,7 +65,9 @@ EVENT_PORTS: Final = 512
 EVENT_MASK_OFFSET: Final = 0x800
 
 # the pins page of a domain
-PIN_INTR_OFFSET: Final = 0  # a word a vCPU: the level of its INTR pin
+PIN_INTR_OFFSET: Final = 0  # a word a vCPU: not zero while its INTR pin is high
+PIN_VECTOR_VALID: Final = 2  # in that word: bits 15 to 8 are what an acknowledge cycle would bring now
+PIN_VECTOR_SHIFT: Final = 8
 PIN_A20_OFFSET: Final = 0x200  # a word: 1 while address line 20 is enabled
 
 ENDPOINT_PAGES: Final = ("ioreq", "buffered-ioreq", "events")

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """How long to poll before sleeping, learned from what polls and sleeps have cost so far."""
 
 import os

@@ -1,7 +1,7 @@
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 cdef class Request:
-    cdef public uint32_t type
+    cdef public uint64_t type
     cdef public uint64_t address
     cdef public uint64_t data
     cdef public uint64_t count

@@ -47,7 +47,7 @@ from ioreq.layout import (
 )
 from ioreq.mirror import HELD
 from ioreq.page import Slot
-from ioreq.patience import Patience
+from ioreq.patience import Patience, can_poll
 from ioreq.request import Request
 
 if cython.compiled:
@@ -76,6 +76,8 @@ TURN: Final = 5000
 
 That is rare because a pass through trio's scheduler takes as long as a dozen requests.
 """
+LINGER: Final = 600
+"""Looks (30 µs) for another posted write behind the last one: what an interrupt handler writes comes in one burst."""
 LOOKS_A_REQUEST: Final = 100
 """What a request counts for."""
 LOOKS_A_DRAIN: Final = 1000
@@ -86,13 +88,16 @@ class BufferedChannel:
     """The device model's end of the buffered ring: its port, its consumer, and who empties it.
 
     `drain` is called with the ring not empty, takes what it finds, at most the 511 of a full ring, and never
-    awaits. While any vCPU's task polls it looks at the ring too, so the ring's own port is then masked.
+    awaits. While any vCPU's task polls it looks at the ring too, so the ring's own port is then masked. `rest` is
+    called before a task sleeps or lets others run.
     """
 
     def __init__(self, ring: RingConsumer, receive: ReceivePort, drain: Callable[[], None]) -> None:
         self.ring = ring
         self.receive = receive
         self.drain = drain
+        self.rest: Callable[[], None] = lambda: None
+        self.looks = LINGER if can_poll() else 0
         self._watchers = 0
 
     def watch(self) -> None:
@@ -113,13 +118,19 @@ class BufferedChannel:
         while True:
             self.watch()
             try:
-                while self.ring.waiting():
+                turn = TURN
+                while self.ring.waiting() or self.ring.linger(self.looks):
                     self.drain()
-                    await trio.lowlevel.checkpoint()  # at most a ring a pass, or a flood starves the timers
+                    turn -= LOOKS_A_DRAIN
+                    if turn <= 0:  # or a flood would starve the timers
+                        turn = TURN
+                        self.rest()
+                        await trio.lowlevel.checkpoint()
             finally:
                 more = self.unwatch()
             if more:
                 continue
+            self.rest()
             await trio.lowlevel.wait_readable(self.receive.doorbell)
             self.receive.drain_doorbell()
 
@@ -173,8 +184,7 @@ class VcpuChannel:
         looked = 0
         self._turn -= LOOKS_A_REQUEST
         if self._turn <= 0:
-            self._turn = TURN
-            await trio.lowlevel.checkpoint()
+            await self._let_others_run()
         if self._asleep:
             self._wake()
         while True:
@@ -197,8 +207,7 @@ class VcpuChannel:
             else:
                 self._turn -= LOOKS_A_ROUND
                 if self._turn <= 0:
-                    self._turn = TURN
-                    await trio.lowlevel.checkpoint()
+                    await self._let_others_run()
 
     def pending_request(self) -> Request | None:
         """Return the request that is there now, or None; never waits."""
@@ -267,9 +276,17 @@ class VcpuChannel:
         if self._buffered is not None:
             self._buffered.watch()
 
+    async def _let_others_run(self) -> None:
+        self._turn = TURN
+        if self._buffered is not None:
+            self._buffered.rest()
+        await trio.lowlevel.checkpoint()
+
     async def _sleep(self) -> None:
         """Unmask, look once more, and wait for the doorbell."""
         self._asleep = True
+        if self._buffered is not None:
+            self._buffered.rest()
         more = self._buffered is not None and self._buffered.unwatch()
         self.receive.unmask()
         if more or self._octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY:

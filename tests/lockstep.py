@@ -4,7 +4,7 @@ Core and device models are the real ones but for the wire: a request is performe
 looks at a clock of the host's, so that the same guest does the same every time, to the instruction.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from types import SimpleNamespace
 from typing import Any, Final
@@ -18,6 +18,7 @@ from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.routing import MEMORY, PORT, Routing
 from hvcore.vcpu import Vcpu
+from ioreq.core import CoreChannel
 from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET, TYPE_INTACK
 from ioreq.request import Request
 
@@ -45,6 +46,16 @@ class RamDisk:
             request.done(True)
         else:
             request.done(True)
+
+
+class Direct(CoreChannel):
+    """A channel without a wire: the request is performed where it is made."""
+
+    def __init__(self, perform: Callable[[Request], int]) -> None:
+        self.perform = perform
+
+    def transact(self, request: Request) -> int:
+        return self.perform(request)
 
 
 class Machine:
@@ -81,9 +92,10 @@ class Machine:
         fittings = Fittings(memory=[(0, low, 1)], disks=[RamDisk(1 << 20)], files=files or {})
         self.board = Board.build(self, self, fittings)
         self.board.uart.transmit = self.serial.append
-        attachment: Any = SimpleNamespace(domain=SimpleNamespace(ram=self))
+        endpoint: Any = SimpleNamespace(buffered=SimpleNamespace())
+        attachment: Any = SimpleNamespace(domain=SimpleNamespace(ram=self), endpoint=endpoint)
         self.server = Server(self.board, attachment, self)  # type: ignore[arg-type]
-        endpoint: Any = SimpleNamespace(channels=[self])
+        endpoint = SimpleNamespace(channels=[Direct(self.transact)])
         routing.add(0, endpoint)
         for space, number in ((self.board.bus.pio, PORT), (self.board.bus.memory, MEMORY)):
             for claim in space.claims():
@@ -98,6 +110,9 @@ class Machine:
 
     def intr(self, level: bool) -> None:
         self.pins[PIN_INTR_OFFSET // 4] = level
+
+    def intr_vector(self, vector: int | None) -> None:
+        """A request brings it."""
 
     def a20(self, level: bool) -> None:
         self.pins[PIN_A20_OFFSET // 4] = level
@@ -127,8 +142,6 @@ class Machine:
         self.processor.invalidate_code(address, len(data))
 
     # What the vCPU takes for its channel and its domain
-
-    dead = False
 
     def transact(self, request: Request) -> int:
         answer = 0 if self.status is not None else self.server.perform(request)

@@ -47,6 +47,10 @@ class Core(GuestRam, Protocol):
         """Drive the processor's INTR pin."""
         ...
 
+    def intr_vector(self, vector: int | None) -> None:
+        """Show beside the pin what an acknowledge cycle would bring; None: nothing."""
+        ...
+
     def a20(self, level: bool) -> None:
         """Open or close address line 20."""
         ...
@@ -168,7 +172,7 @@ class Board:
         items = make_items(files | dict(fittings.files), ram_size=below_4g + above_4g, cpus=fittings.cpus)
 
         # Wires: who drives which interrupt request, and A20.
-        pic = PicPair(intr=Line([core.intr]), **kept("pic"))
+        pic = PicPair(intr=Line([core.intr]), vector_shown=core.intr_vector, **kept("pic"))
         isa = [WiredOr(Line([partial(pic.set_irq, n)])) for n in range(16)]
         a20 = Line([core.a20], level=True)
         pit = Pit(clock=clock, irq=isa[0].driver(), **kept("pit"))
@@ -280,6 +284,10 @@ class Board:
     def acknowledge(self) -> int | None:
         """Answer the processor's interrupt-acknowledge cycle with a vector; None if INTR is low."""
         return self.pic.acknowledge() if self.pic.requesting else None
+
+    def acknowledged(self, vector: int) -> None:
+        """Take note that the processor has taken the vector that was shown."""
+        self.pic.acknowledged(vector)
 
     def isa_irq(self, irq: int, level: bool) -> None:
         """Drive an ISA interrupt request for a device that lives elsewhere."""

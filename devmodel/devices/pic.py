@@ -7,6 +7,7 @@ Before its first ICW1 a chip asserts nothing.
 Not modelled: MCS-80 mode (vectors are those of 8086 mode), buffered mode.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -88,6 +89,8 @@ class Pic:
     output: IrqLine
     master: bool
     mirror: Mirror = attrs.field(factory=lambda: Mirror(2))
+    changed: Callable[[], None] = lambda: None
+    """Hears of every change before INT rises for it."""
     state: PicState = attrs.field(factory=PicState)
 
     def __attrs_post_init__(self) -> None:
@@ -126,9 +129,17 @@ class Pic:
     def acknowledge(self) -> int:
         """Do the INTA cycle and return the pin that was accepted, or -1 (spurious: level 7 is signalled)."""
         pin = self._request()
+        self.accept(pin)
+        return pin
+
+    def next_pin(self) -> int:
+        """Return the pin that `acknowledge` would return."""
+        return self._request()
+
+    def accept(self, pin: int) -> None:
+        """Do the INTA cycle for a pin that `next_pin` returned earlier; -1 was spurious."""
         self._accept(pin)
         self._drive()
-        return pin
 
     def vector(self, pin: int) -> int:
         """Return the vector for what `acknowledge` returned."""
@@ -263,6 +274,7 @@ class Pic:
         else:
             self.mirror.show(Reg.COMMAND, s.isr if s.read_isr else self._irr(), BY_ANYONE)
             self.mirror.show(Reg.DATA, s.imr, BY_ITSELF)
+        self.changed()
         self.output.set(self._request() >= 0)
 
 
@@ -294,9 +306,15 @@ class PicPairState:
 
 @attrs.define(kw_only=True)
 class PicPair:
-    """Sixteen interrupt requests and one INTR. Ports: `master`, `slave` and `elcr`."""
+    """Sixteen interrupt requests and one INTR. Ports: `master`, `slave` and `elcr`.
+
+    `vector_shown` hears what an acknowledge cycle would bring, whenever that changes and before INTR rises; None:
+    it takes the cycle to say.
+    """
 
     intr: IrqLine
+    vector_shown: Callable[[int | None], None] = lambda _: None
+    _shown: int | None = attrs.field(init=False, default=None)
     _initial: PicPairState = attrs.field(factory=PicPairState, alias="state")
     master: Pic = attrs.field(init=False)
     slave: Pic = attrs.field(init=False)
@@ -304,8 +322,10 @@ class PicPair:
 
     def __attrs_post_init__(self) -> None:
         self.master = Pic(output=self.intr, master=True, state=self._initial.master)
+        self.master.changed = self._show_vector
         cascade = Line([lambda level: self.master.set_ir(2, level)])
         self.slave = Pic(output=cascade, master=False, state=self._initial.slave)
+        self.slave.changed = self._show_vector
         self.elcr = Elcr(self)
 
     @property
@@ -329,6 +349,33 @@ class PicPair:
     def requesting(self) -> bool:
         """Whether INTR is high."""
         return self.master.requesting
+
+    def _next(self) -> tuple[int, int]:
+        """Return the pins of master and slave that an acknowledge cycle would take now, or -1."""
+        pin = self.master.next_pin()
+        if pin >= 0 and self.master.state.icw3 & 1 << pin:
+            return pin, self.slave.next_pin() if pin == 2 else -1
+        return pin, -1
+
+    def _show_vector(self) -> None:
+        pin, behind = self._next()
+        vector: int | None = None
+        if behind >= 0:
+            vector = self.slave.vector(behind)
+        elif pin >= 0 and not self.master.state.icw3 & 1 << pin:
+            vector = self.master.vector(pin)
+        if vector != self._shown:
+            self._shown = vector
+            self.vector_shown(vector)
+
+    def acknowledged(self, vector: int) -> None:
+        """Do the acknowledge cycle that the processor has made by itself, when `vector` was shown."""
+        pin = vector & 7
+        if vector == self.slave.vector(pin):
+            self.master.accept(2)
+            self.slave.accept(pin)
+        elif vector == self.master.vector(pin):
+            self.master.accept(pin)
 
     def acknowledge(self) -> int:
         """Do the processor's interrupt-acknowledge cycle and return the vector."""

@@ -14,7 +14,7 @@ import trio
 from ioreq import ControlError, IoreqError, shared
 from ioreq.control_client import ControlClient
 from ioreq.evtchn import SendPort
-from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET
+from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
 from ioreq.messages import (
     SHUTDOWN_POWEROFF,
     SHUTDOWN_REBOOT,
@@ -82,6 +82,7 @@ class Domain:
         self._wake_vcpu = wake_vcpu
         self._hold_mirror = hold_mirror
         self._intr = bool(self._pins[PIN_INTR_OFFSET // 4])
+        self._vector = 0
         self._ops: deque[Op] = deque()
         self._settling = trio.Lock()
         self._queued = trio.Event()
@@ -105,6 +106,12 @@ class Domain:
     def intr(self, level: bool) -> None:
         """Drive the INTR pin of vCPU 0; after what was asked for earlier has been done."""
         self._intr = level
+        if not self._ops:
+            self._drive()
+
+    def intr_vector(self, vector: int | None) -> None:
+        """Show with the pin what acknowledging it would bring; None: nothing."""
+        self._vector = 0 if vector is None else PIN_VECTOR_VALID | vector << PIN_VECTOR_SHIFT
         if not self._ops:
             self._drive()
 
@@ -169,7 +176,8 @@ class Domain:
         self._queued.set()
 
     def _drive(self) -> None:
-        if self._pins[PIN_INTR_OFFSET // 4] != self._intr:
-            self._pins[PIN_INTR_OFFSET // 4] = int(self._intr)
-            if self._intr:
+        before, now = self._pins[PIN_INTR_OFFSET // 4], self._intr and 1 | self._vector
+        if before != now:
+            self._pins[PIN_INTR_OFFSET // 4] = now
+            if not before:
                 self._wake_vcpu.send()

@@ -7,26 +7,38 @@ import trio
 from devmodel.board.device import Timed
 from devmodel.service.clock import TrioClock
 
+NEVER = float("inf")
+
 
 class Pacer:
     """Ticks `timed` chips when they are due.
 
-    Deadlines are asked again after an access, but not by the access: `rearm` only leaves a note, and the
-    pacer reads it when its turn comes, at most an `ioreq.server.TURN` later. A busy guest so pays for one
-    look at all deadlines a turn, not a request.
+    Deadlines are asked again after an access, but not by the access: `note` only says that they may have changed,
+    and whoever served it calls `look` before it sleeps or lets others run, at most an `ioreq.server.TURN` later. A
+    busy guest so pays for one look at all deadlines a turn, not a request. The task itself wakes only when a chip is
+    due: a look moves the deadline under it.
     """
 
     def __init__(self, clock: TrioClock, timed: Sequence[Timed]) -> None:
         self.clock = clock
         self.timed = list(timed)
-        self._wake = trio.Event()
+        self._scope = trio.CancelScope()
         self._noted = False
 
+    def note(self) -> None:
+        """Say that a deadline may have changed; a `look` must follow."""
+        self._noted = True
+
+    def look(self) -> None:
+        """Sleep until the deadlines that there are now, if any may have changed."""
+        if self._noted:
+            self._noted = False
+            self._scope.deadline = self._when()
+
     def rearm(self) -> None:
-        """Say that a deadline may have changed."""
-        if not self._noted:
-            self._noted = True
-            self._wake.set()
+        """Say that a deadline may have changed, from elsewhere than an access."""
+        self._noted = True
+        self.look()
 
     def earliest(self) -> int | None:
         """Return the next deadline in ns of guest time, or None."""
@@ -44,10 +56,11 @@ class Pacer:
     async def run(self) -> None:
         """Sleep and tick for ever. Cancel to stop."""
         while True:
-            self._wake = trio.Event()
             self._noted = False
-            deadline = self.earliest()
-            when = float("inf") if deadline is None else self.clock.trio_time(deadline)
-            with trio.move_on_at(when):
-                await self._wake.wait()
+            with trio.CancelScope(deadline=self._when()) as self._scope:
+                await trio.sleep_forever()
             self.tick()
+
+    def _when(self) -> float:
+        deadline = self.earliest()
+        return NEVER if deadline is None else self.clock.trio_time(deadline)

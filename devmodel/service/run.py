@@ -65,8 +65,11 @@ class Core:
     async def relay(self) -> None:
         """Pass on what it says on standard error, with the line ends of our terminal, until it ends."""
         assert self.process.stderr is not None
+        pending = b""
         async for data in self.process.stderr:
-            log.relay(bytes(data))
+            lines, end, pending = (pending + bytes(data)).rpartition(b"\n")
+            log.relay(lines + end)  # whole lines: ours stand between them
+        log.relay(pending)
 
     async def connect(self, path: str) -> ControlClient | None:
         """Connect as soon as its socket is there; None if it ends before that."""

@@ -73,6 +73,10 @@ class Board(Protocol):
         """Answer an interrupt-acknowledge cycle with a vector; None if INTR is low."""
         ...
 
+    def acknowledged(self, vector: int) -> None:
+        """Take note that the processor has taken the vector that the board showed."""
+        ...
+
     def reset(self) -> None:
         """Reset every chip."""
         ...
@@ -165,6 +169,7 @@ class Server:
         self.domain = attachment.domain
         self.pacer = Pacer(clock, board.timed)
         board.rearm = self.pacer.rearm
+        attachment.endpoint.buffered.rest = self.pacer.look
         self._posted = Request()
         self._read_port = board.bus.pio.read
         self._write_port = board.bus.pio.write
@@ -194,7 +199,7 @@ class Server:
 
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
         """Answer one vCPU for ever. Cancel to stop."""
-        domain, perform, rearm = self.domain, self.perform, self.pacer.rearm
+        domain, perform, note = self.domain, self.perform, self.pacer.note
         while True:
             request = await vcpu.next_request()
             # No checkpoint from here to the answer: an access is atomic.
@@ -202,7 +207,7 @@ class Server:
             if domain.unsettled:
                 await domain.settle()  # the access is done; the guest waits for what it brought about
             vcpu.respond(value)
-            rearm()
+            note()
 
     def perform(self, request: Request) -> int:
         """Do one request, and return the data to answer."""
@@ -234,11 +239,13 @@ class Server:
                 break
             if request.type == TYPE_PIO:
                 self._write_port(request.address, request.size, request.data)
-            else:
+            elif request.type == TYPE_COPY:
                 self._write_memory(request.address, request.size, request.data)
+            else:
+                self.board.acknowledged(request.data & 0xFF)
         else:
             ring.finish()
-        self.pacer.rearm()
+        self.pacer.note()
 
     def _repeat(self, request: Request) -> int:
         """Do a string instruction's items. In memory the address steps, in ports not; a data pointer does."""

@@ -123,10 +123,6 @@ class Processor(State):
     `vcpu` is this processor's INTR and the word at 0x200 is A20M#.
     """
 
-    intercepts = cython.declare(object, visibility="readonly")
-    taken_ports = cython.declare(object)  # the bitmaps copied last: they are not changed in place
-    taken_msrs = cython.declare(object)
-
     def __init__(self, memory, pins, vcpu=0) -> None:
         view: cython.uchar[::1]
         self.memory = memory
@@ -143,7 +139,7 @@ class Processor(State):
         else:
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
-        self.taken_ports = self.taken_msrs = None
+        self.taken_ports = self.taken_msrs = None  # the bitmaps copied last: they are not changed in place
         native_arena.allow(self)
         self.blocks_used = 1
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
@@ -216,13 +212,13 @@ class Processor(State):
         mmu.flush(self)
         codecache.drop_all(self)
 
-    def gpr(self, number: cython.int):
+    def gpr(self, number):
         """General register 0 RAX to 15 R15, 64 bits."""
         return self.regs[number & 15]
 
-    def set_gpr(self, number: cython.int, value) -> None:
+    def set_gpr(self, number, value):
         """Set a general register, all 64 bits."""
-        self.regs[number & 15] = value & 0xFFFFFFFFFFFFFFFF
+        self.regs[number & 15] = value & M64
 
     @property
     def rip(self):
@@ -476,7 +472,7 @@ class Processor(State):
         else:
             self.special &= SPECIAL_WINDOW ^ 0xFFFFFFFF
 
-    def run(self, budget: u64):
+    def run(self, budget):
         """Execute up to `budget` instructions; returns the `ExitKind`. The GIL is released meanwhile."""
         self.stop_at = self.icount + budget
         if self.stop_wanted:  # asked for before we began
@@ -501,22 +497,26 @@ class Processor(State):
         """Forget every translation."""
         mmu.flush(self)
 
-    def skip(self, next_rip) -> bool:
+    def skip(self, next_rip):
         """Complete the instruction that a backend executed itself: RIP moves on, its shadow ends, it counts.
 
         Returns whether a single-step trap is due (TF).
         """
-        self.eip = next_rip & 0xFFFFFFFF
+        self.eip = next_rip & M32
         self.icount += 1
-        self.flags &= F_RF ^ 0xFFFFFFFF
+        self.flags &= F_RF ^ M32
         if self.watch_hit:  # an I/O breakpoint
             system.note_debug(self, self.watch_hit)
             self.watch_hit = 0
             self.raise_exception(1)
         if self.shadow & 3:
             self.shadow &= 8
-            self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+            self.special &= SPECIAL_SHADOW ^ M32
         return (self.special & SPECIAL_TRAP) != 0
+
+    def skip_by(self, length):
+        """Complete an instruction of `length` bytes that a backend executed itself: see `skip`."""
+        return self.skip(self.eip + length)
 
     @property
     def watched(self) -> bool:

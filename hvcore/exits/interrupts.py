@@ -4,7 +4,8 @@ The interrupt controller is a device. Its output is a word in the pins page, and
 interrupt-acknowledge request, which is made only when the guest can take the interrupt at once; until then
 the backend is asked for an interrupt window. A request withdrawn meanwhile leaves the pin low, and nothing
 happens. Writes that withdraw it may be posted and not done yet when the pin is found high: the server does them
-before the request, and answers that there is no interrupt any more.
+before the request, and answers that there is no interrupt any more. With none in flight the vector that the pin
+shows is taken without a question.
 """
 
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class Interrupts:
             self._backend.inject(EventKind.NMI, Vector.NMI, None, 0)
 
     def _deliver(self) -> bool:
-        vector = self._requests.acknowledge()
+        vector = self._requests.acknowledge(self._pin)
         if vector == NO_VECTOR:
             return False
         self._backend.inject(EventKind.EXTERNAL_INTERRUPT, vector, None, 0)

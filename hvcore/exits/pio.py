@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """The I/O exit handler: IN, OUT, INS, OUTS (SDM vol. 1 chapter 19).
 
 A repeated string instruction becomes as few requests as the ABI allows: all items that share a page of RAM go
@@ -5,7 +6,7 @@ in one, with a pointer to the RAM. The instruction is left at its RIP between th
 that interrupts get in and a fault in the middle leaves counts and indexes exact.
 """
 
-from typing import Final
+import cython
 
 from hvcore.cpu.processor import Processor
 from hvcore.exits.requests import Requests
@@ -13,11 +14,9 @@ from hvcore.exits.strings import ADDRESS_MASKS, PAGE, advance, items_in_run
 from hvcore.hvm import RFLAGS_DF, Register
 from hvcore.memory import GuestMemory
 from hvcore.routing import CONFIG_ADDRESS, CONFIG_LAST
-from ioreq.layout import ONES
 
-_RAX: Final = Register.RAX
-_KEEP: Final = (0, ~0xFF & 0xFFFF_FFFF_FFFF_FFFF, ~0xFFFF & 0xFFFF_FFFF_FFFF_FFFF, 0, 0)
-"""Bits of RAX that an IN of so many bytes keeps."""
+_RAX = cython.declare(cython.int, Register.RAX)  # C numbers where this is compiled
+_ALL = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
 
 
 class PortIo:
@@ -27,20 +26,17 @@ class PortIo:
         self._processor = processor
         self._memory = memory
         self._requests = requests
-        self._read_port = requests.read_port
-        self._write_port = requests.write_port
 
     def read(self, port: int, size: int) -> None:
         """IN to AL, AX or EAX (which clears the high half of RAX)."""
-        value = self._read_port(port, size)
-        processor = self._processor
+        value = self._requests.read_port(port, size)
         if size < 4:
-            value |= processor.gpr(_RAX) & _KEEP[size]
-        processor.set_gpr(_RAX, value)
+            value |= self._processor.gpr(_RAX) & (_ALL << 8 * size & _ALL)
+        self._processor.set_gpr(_RAX, value)
 
     def write(self, port: int, size: int) -> None:
         """OUT from AL, AX or EAX."""
-        self._write_port(port, size, self._processor.gpr(_RAX) & ONES[size])
+        self._requests.write_port(port, size, self._processor.gpr(_RAX) & _ALL >> 64 - 8 * size)
 
     def string(self, port: int, size: int, read: bool, rep: bool, segment: int, address_size: int) -> bool:
         """One run of INS or OUTS. True when the instruction is finished."""
@@ -103,12 +99,12 @@ class PortIo:
             linear += length
             left -= length
         if read:
-            data = self._read_port(port, size).to_bytes(size, "little")
+            data = self._requests.read_port(port, size).to_bytes(size, "little")
             for address, length in pieces:
                 self._store(address, data[:length])
                 data = data[length:]
         else:
-            self._write_port(
+            self._requests.write_port(
                 port, size, int.from_bytes(b"".join(self._load(*piece) for piece in pieces), "little")
             )
         return True

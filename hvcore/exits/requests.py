@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """I/O request notification: an access becomes an ioreq to the server that claims it, and comes back answered.
 
 One `Requests` a vCPU, used by its thread alone. A request that nobody claims reads ones, and a write is
@@ -7,14 +8,26 @@ dropped. The path of a single port access is the hot one: it reuses one `Request
 from collections.abc import Callable
 from typing import Final
 
+import cython
 import structlog
 
 from hvcore.routing import CONFIG_ADDRESS, Range, Routing
 from ioreq import ProtocolError
-from ioreq.layout import NO_INTERRUPT, ONES, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.layout import (
+    NO_INTERRUPT,
+    ONES,
+    PIN_VECTOR_SHIFT,
+    PIN_VECTOR_VALID,
+    TYPE_COPY,
+    TYPE_INTACK,
+    TYPE_PCI_CONFIG,
+    TYPE_PIO,
+)
 from ioreq.mirror import ASK
 from ioreq.request import Request
 
+_ADDRESS = cython.declare(cython.ulonglong, CONFIG_ADDRESS)  # C numbers where this is compiled
+_PIO = cython.declare(cython.ulonglong, TYPE_PIO)
 CONFIG_DATA: Final = 0xCFC
 CONFIG_ENABLE: Final = 1 << 31
 NO_VECTOR: Final = -1
@@ -64,7 +77,7 @@ class Requests:
         """IN of 1, 2 or 4 bytes."""
         claimed = self._ports[port]
         if claimed is None or port + size - 1 > claimed.last:
-            if CONFIG_ADDRESS <= port < CONFIG_ADDRESS + 8:
+            if _ADDRESS <= port < _ADDRESS + 8:
                 return self._read_config_port(port, size)
             claimed = self._routing.find_port(port, size)
             if claimed is None:
@@ -72,24 +85,24 @@ class Requests:
                 return ONES[size]
         if size == 1 and claimed.mirror:
             value = self._mirrored(claimed, port)
-            if value != ASK:
+            if value >= 0:
                 return value
-        return self._one(claimed, TYPE_PIO, port, size, True, 0)
+        return self._one(claimed, _PIO, port, size, True, 0)
 
     def write_port(self, port: int, size: int, value: int) -> None:
         """OUT of 1, 2 or 4 bytes."""
         claimed = self._ports[port]
         if claimed is None or port + size - 1 > claimed.last:
-            if CONFIG_ADDRESS <= port < CONFIG_ADDRESS + 8:
+            if _ADDRESS <= port < _ADDRESS + 8:
                 self._write_config_port(port, size, value)
                 return
             claimed = self._routing.find_port(port, size)
             if claimed is None:
                 self._nobody("port", port, size)
                 return
-        if claimed.posted and self._post(claimed, TYPE_PIO, port, size, value):
+        if claimed.posted and self._post(claimed, _PIO, port, size, value):
             return
-        self._one(claimed, TYPE_PIO, port, size, False, value)
+        self._one(claimed, _PIO, port, size, False, value)
 
     def port_block(self, port: int, size: int, count: int, read: bool, descending: bool, data: int) -> int:
         """`count` items between a port and RAM at guest-physical address `data`, where the first item lies.
@@ -148,11 +161,20 @@ class Requests:
 
     # Interrupts
 
-    def acknowledge(self) -> int:
-        """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR if INTR is low or nobody drives it."""
+    def acknowledge(self, pin: Callable[[], int] = lambda: 0) -> int:
+        """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR if INTR is low or nobody drives it.
+
+        `pin` looks at the INTR pin. A pin that shows its vector needs no question, if nothing is in flight that may
+        change it: the controller is told what was taken, and does what it would have done when asked.
+        """
         claimed = self.acknowledger()
         if claimed is None:
             return NO_VECTOR
+        if claimed.posted and self._idle(claimed):
+            word = pin()
+            vector = word >> PIN_VECTOR_SHIFT & 0xFF
+            if word & PIN_VECTOR_VALID and self._post(claimed, TYPE_INTACK, self._vcpu, 1, vector):
+                return vector
         vector = self._one(claimed, TYPE_INTACK, self._vcpu, 2, True, 0)
         return vector if vector < NO_INTERRUPT else NO_VECTOR  # ones: the controller is dead
 
@@ -205,7 +227,8 @@ class Requests:
         request.size = size
         request.read = read
         try:
-            data = claimed.channels[self._vcpu].transact(request)
+            channel = claimed.channels[self._vcpu]
+            data = channel.transact(request)
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return ONES[size]
@@ -215,15 +238,25 @@ class Requests:
     def _mirrored(self, claimed: Range, port: int) -> int:
         """From the server's page of mirrored registers; ASK if only the server knows."""
         try:
-            return claimed.endpoint.mirrored(claimed.mirror + port - claimed.first, port)
+            endpoint = claimed.endpoint
+            return endpoint.mirrored(claimed.mirror + port - claimed.first, port)
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return ASK
 
+    def _idle(self, claimed: Range) -> bool:
+        try:
+            endpoint = claimed.endpoint
+            return endpoint.idle()
+        except ProtocolError as error:
+            self._failed(claimed.server, str(error))
+            return False
+
     def _post(self, claimed: Range, kind: int, address: int, size: int, value: int) -> bool:
         """Through the buffered ring; False if it must go as a synchronous request."""
         try:
-            return claimed.endpoint.post(address, size, value, kind)
+            endpoint = claimed.endpoint
+            return endpoint.post(address, size, value, kind)
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return True

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """One vCPU under SVM, joined from its parts: `entry.py`, `record.py`, `handler.py`, `guest.py`.
 
 The halves meet only in the VMCB. `VmRun` and `Recorder` are the hardware: they take a VMCB in and the
@@ -8,6 +9,9 @@ common layer.
 from collections.abc import Callable
 from typing import Final
 
+import cython
+
+from hvcore.cpu.exitinfo import ExitKind
 from hvcore.cpu.processor import Processor
 from hvcore.hvm import CR0_PE, RFLAGS_IF, EventKind, ExitHandlers, GuestState, Shadow, Vector
 from hvcore.svm import checks, guest
@@ -16,7 +20,7 @@ from hvcore.svm.exits import ExitCode
 from hvcore.svm.handler import FirstLevel
 from hvcore.svm.record import Recorder
 from hvcore.svm.vmcb import (
-    EXIT_RECORD,
+    EVENT_VALID,
     QWORD,
     SIZE,
     Control,
@@ -30,15 +34,18 @@ from hvcore.svm.vmcb import (
 )
 
 # Bound methods of our own: CPython 3.11 loads an attribute of an imported name the slow way.
-_unpack_record: Final = EXIT_RECORD.unpack_from
 _pack_qword: Final = QWORD.pack_into
-_EXITCODE: Final = Control.EXITCODE.offset
 _EVENTINJ: Final = Control.EVENTINJ.offset
 _EVENTINJ_VALID: Final = _EVENTINJ + 3
 """The byte with bit 31, V."""
 _NRIP: Final = Control.NRIP.offset
 _FETCHED: Final = Control.FETCHED.offset
-_IOIO: Final = ExitCode.IOIO
+# Quadwords of the block, and C numbers where this is compiled: these are read on every entry and exit.
+_EXITCODE_AT = cython.declare(cython.int, Control.EXITCODE.offset // 8)
+_EVENTINJ_AT = cython.declare(cython.int, Control.EVENTINJ.offset // 8)
+_VALID = cython.declare(cython.ulonglong, EVENT_VALID)
+_IOIO = cython.declare(cython.ulonglong, ExitCode.IOIO)
+_IO_EXIT = cython.declare(cython.int, ExitKind.IO)
 
 DR6_BS: Final = 1 << 14
 PAT_POWER_ON: Final = 0x0007_0406_0007_0406
@@ -57,18 +64,18 @@ class SvmBackend:
     def __init__(self, processor: Processor) -> None:
         self.processor = processor
         self._exit = processor.exit
-        self._run = processor.run
         self.vmcb = Vmcb(guest.cached(processor))
         self._data = self.vmcb.data
+        self._words = memoryview(self.vmcb.data).cast("Q")
         self.recorder = Recorder(processor, self.vmcb)
         self._record = self.recorder.table
         self.entry = VmRun(processor, self.vmcb, self.recorder)
         self._window = False
         self.nmi_window = False
         """The guest's IRET is waited for, to inject an NMI."""
-        self._first_level: dict[int, Callable[[], object]] = {}
+        self._first_level: FirstLevel | None = None
+        self._handlers: dict[int, Callable[[], object]] = {}
         self._unexpected: Callable[[], None] = _nobody
-        self._on_ioio: Callable[[int, int], None] = lambda *_: _nobody()
         self.reset()
 
     # HvmBackend: life
@@ -76,10 +83,9 @@ class SvmBackend:
     def attach(self, handlers: ExitHandlers) -> None:
         """Connect the common layer."""
         self.entry.acknowledge = handlers.acknowledge
-        first_level = FirstLevel(self, handlers)
-        self._first_level = first_level.table
-        self._unexpected = first_level.on_unexpected
-        self._on_ioio = first_level.on_ioio
+        self._first_level = FirstLevel(self, handlers)
+        self._handlers = self._first_level.table
+        self._unexpected = self._first_level.on_unexpected
 
     def reset(self) -> None:
         """Make a fresh block: the power-on state, and the controls this hypervisor wants."""
@@ -127,23 +133,28 @@ class SvmBackend:
 
     def enter(self, budget: int) -> None:
         """VMRUN, and the #VMEXIT that ends it. Clean bits (0C0h) are ignored, which is always allowed."""
-        changed, entry = self.vmcb.changed, self.entry
-        if changed and not entry.check():
+        changed = self.vmcb.changed
+        if changed and not self.entry.check():
             return
-        if self._data[_EVENTINJ_VALID] & 0x80 and not entry.deliver():
+        if self._words[_EVENTINJ_AT] & _VALID and not self.entry.deliver():
             return
-        if changed and entry.special:
-            self._record[entry.run(budget)](self._exit)
+        if changed and self.entry.special:
+            self._record[self.entry.run(budget)](self._exit)
+            return
+        kind = self.processor.run(budget)
+        if kind == _IO_EXIT:
+            self.recorder.record_ioio(self._exit)
         else:
-            self._record[self._run(budget)](self._exit)
+            self._record[kind](self._exit)
 
     def handle(self) -> None:
         """First-level handler: by EXITCODE, from the VMCB alone."""
-        code, info, next_rip, _ = _unpack_record(self._data, _EXITCODE)
-        if code == _IOIO:
-            self._on_ioio(info, next_rip)
-            return
-        self._first_level.get(code, self._unexpected)()
+        words = self._words
+        code = words[_EXITCODE_AT]
+        if code != _IOIO or self._first_level is None:
+            self._handlers.get(code, self._unexpected)()
+        elif self._first_level.on_ioio(words[_EXITCODE_AT + 1]):
+            self.advance(words[_EXITCODE_AT + 2])  # EXITINFO2 is the next RIP
 
     # HvmBackend: what the common layer asks for
 

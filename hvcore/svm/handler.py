@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """The hypervisor's half of a #VMEXIT: decode the record in the VMCB, and call the common layer.
 
 Nothing here sees the processor's raw exit: only the control area's exit fields (APM vol. 2 chapter 15).
@@ -6,6 +7,8 @@ Nothing here sees the processor's raw exit: only the control area's exit fields 
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
+
+import cython
 
 from hvcore.cpu.exitinfo import TaskSource
 from hvcore.hvm import SHUTDOWN, EventKind, ExitHandlers, Vector, exception_during
@@ -49,6 +52,12 @@ _EXITINTINFO: Final = Control.EXITINTINFO.offset
 _EVENTINJ: Final = Control.EVENTINJ.offset
 _NRIP: Final = Control.NRIP.offset
 _FETCHED: Final = Control.FETCHED.offset
+# C numbers where this is compiled.
+_STRING = cython.declare(cython.ulonglong, IOIO_STRING)
+_IN = cython.declare(cython.ulonglong, IOIO_IN)
+_SIZE = cython.declare(cython.ulonglong, IOIO_SIZE)
+_SIZE_SHIFT = cython.declare(cython.int, IOIO_SIZE_SHIFT)
+_PORT_SHIFT = cython.declare(cython.int, IOIO_PORT_SHIFT)
 
 
 class FirstLevel:
@@ -62,7 +71,6 @@ class FirstLevel:
         self._data = backend.vmcb.data
         self._handlers = handlers
         self._port_in, self._port_out = handlers.port_in, handlers.port_out
-        self._advance = backend.advance
         self.table: dict[int, Callable[[], object]] = {
             ExitCode.INTR: handlers.external_interrupt,
             ExitCode.VINTR: handlers.interrupt_window,
@@ -98,25 +106,23 @@ class FirstLevel:
         for vector in range(32):
             self.table[ExitCode.EXCEPTION + vector] = partial(self._on_exception, vector)
 
-    def on_ioio(self, info: int, next_rip: int) -> None:
-        """IN, OUT, INS, OUTS by EXITINFO1; EXITINFO2 is the next RIP."""
-        port, size = info >> IOIO_PORT_SHIFT, info >> IOIO_SIZE_SHIFT & IOIO_SIZE
-        if not info & IOIO_STRING:
-            if info & IOIO_IN:
-                self._port_in(port, size)
-            else:
-                self._port_out(port, size)
-            self._advance(next_rip)
-            return
-        if self._handlers.port_string(
-            port,
-            size,
-            bool(info & IOIO_IN),
-            bool(info & IOIO_REP),
-            info >> IOIO_SEGMENT_SHIFT & IOIO_SEGMENT,
-            (info >> IOIO_ADDRESS_SHIFT & IOIO_ADDRESS) << 1,
-        ):
-            self._advance(next_rip)
+    def on_ioio(self, info: int) -> bool:
+        """IN, OUT, INS, OUTS by EXITINFO1. Whether the instruction is finished: the backend moves RIP on."""
+        port, size = info >> _PORT_SHIFT, info >> _SIZE_SHIFT & _SIZE
+        if info & _STRING:
+            return self._handlers.port_string(
+                port,
+                size,
+                bool(info & IOIO_IN),
+                bool(info & IOIO_REP),
+                info >> IOIO_SEGMENT_SHIFT & IOIO_SEGMENT,
+                (info >> IOIO_ADDRESS_SHIFT & IOIO_ADDRESS) << 1,
+            )
+        if info & _IN:
+            self._port_in(port, size)
+        else:
+            self._port_out(port, size)
+        return True
 
     def _infos(self) -> tuple[int, int]:
         data = self._data
@@ -232,4 +238,4 @@ class FirstLevel:
         return next_rip - int(self._processor.rip) & 0xF
 
     def _skip(self) -> None:
-        self._advance(_unpack_qword(self._data, _NRIP)[0])
+        self._backend.advance(_unpack_qword(self._data, _NRIP)[0])

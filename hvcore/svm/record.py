@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """The hardware's half of a #VMEXIT: from the processor's raw facts to the control area.
 
 EXITCODE, EXITINFO1, EXITINFO2, EXITINTINFO, nRIP and the decode assists (APM vol. 2 chapter 15). `exits.py` has
@@ -6,6 +7,8 @@ the formats; nobody reads `ExitInfo` after this.
 
 from collections.abc import Callable
 from typing import Final
+
+import cython
 
 from hvcore.cpu.exitinfo import ExitInfo, ExitKind
 from hvcore.cpu.processor import Processor
@@ -20,7 +23,10 @@ _EXITCODE: Final = Control.EXITCODE.offset
 _EXITINTINFO: Final = Control.EXITINTINFO.offset
 _NRIP: Final = Control.NRIP.offset
 _FETCHED: Final = Control.FETCHED.offset
-_IOIO: Final = ExitCode.IOIO
+# Quadwords of the block, and C numbers where this is compiled.
+_EXITCODE_AT = cython.declare(cython.int, Control.EXITCODE.offset // 8)
+_NRIP_AT = cython.declare(cython.int, Control.NRIP.offset // 8)
+_IOIO = cython.declare(cython.ulonglong, ExitCode.IOIO)
 RFLAGS_RF: Final = 1 << 16
 
 PLAIN: Final[dict[int, tuple[int, int]]] = {
@@ -49,6 +55,7 @@ class Recorder:
     def __init__(self, processor: Processor, vmcb: Vmcb) -> None:
         self._processor = processor
         self._data = vmcb.data
+        self._words = memoryview(vmcb.data).cast("Q")
         self.table: list[Callable[[ExitInfo], None]] = self._recorders()
         """By ExitKind."""
         self.failure = ""
@@ -67,7 +74,7 @@ class Recorder:
             ExitKind.SOFTWARE_INTERRUPT: self._record_software_interrupt,
             ExitKind.FERR_FREEZE: self._record_ferr_freeze,
             ExitKind.VM_INSTRUCTION: self._record_vm_instruction,
-            ExitKind.IO: self._record_ioio,
+            ExitKind.IO: self.record_ioio,
             ExitKind.EXCEPTION: self._record_exception,
             ExitKind.TRIPLE_FAULT: self._record_shutdown,
             ExitKind.GUEST_PHYSICAL: self._record_npf,
@@ -81,14 +88,17 @@ class Recorder:
         }
         return [table.get(kind, self._record_unknown) for kind in range(max(table) + 1)]
 
-    def _record_ioio(self, e: ExitInfo) -> None:
+    def record_ioio(self, e: ExitInfo) -> None:
+        """Record an I/O instruction: EXITCODE 7Bh, EXITINFO1, the next RIP in EXITINFO2, no EXITINTINFO."""
+        words = self._words
         # ioio_info(), written out on the hot path
         info = e.read | e.size << 4 | e.address_size << 6 | e.port << 16
         if e.string:
             info = ioio_info(e.port, e.size, e.read, True, e.rep, e.address_size, e.segment)
-        next_rip = e.next_rip
-        _pack_record(self._data, _EXITCODE, _IOIO, info, next_rip, 0)
-        _pack_qword(self._data, _NRIP, next_rip)
+        words[_EXITCODE_AT] = _IOIO
+        words[_EXITCODE_AT + 1] = info
+        words[_EXITCODE_AT + 2] = words[_NRIP_AT] = e.next_rip
+        words[_EXITCODE_AT + 3] = 0
 
     def _fill(self, code: int, info1: int, info2: int, next_rip: int) -> None:
         _pack_record(self._data, _EXITCODE, code, info1, info2, 0)

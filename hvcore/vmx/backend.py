@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """One vCPU under VMX, joined from its parts: `entry.py`, `record.py`, `handler.py`, `guest.py`.
 
 The halves meet only in the VMCS. `VmEntry` and `Recorder` are the hardware: they take a VMCS in and the
@@ -8,20 +9,26 @@ common layer.
 from collections.abc import Callable
 from typing import Final
 
+import cython
+
+from hvcore.cpu.exitinfo import ExitKind
 from hvcore.cpu.processor import Processor
 from hvcore.hvm import CR0_PE, RFLAGS_IF, ExitHandlers, GuestState, Shadow
 from hvcore.vmx import checks, guest
 from hvcore.vmx.capabilities import ENTRY, EXIT, PIN, PROC, Entry, Exit, Invalidation, Pin, Proc, Secondary
 from hvcore.vmx.entry import VmEntry
-from hvcore.vmx.exits import INFO_VALID, interruption_info
+from hvcore.vmx.exits import INFO_VALID, Reason, interruption_info
 from hvcore.vmx.handler import FirstLevel
 from hvcore.vmx.record import Recorder
 from hvcore.vmx.vmcs import FIELDS, Field, InstructionError, Vmcs, VmFail
 
-# Bound once: these are read on every entry and exit.
-_REASON: Final = Field.EXIT_REASON
-_ENTRY_INFO: Final = Field.ENTRY_INTERRUPTION_INFO
-_PENDING_DEBUG: Final = Field.GUEST_PENDING_DEBUG
+# Bound once, and C numbers where this is compiled: these are read on every entry and exit.
+_REASON = cython.declare(cython.int, Field.EXIT_REASON)
+_ENTRY_INFO = cython.declare(cython.int, Field.ENTRY_INTERRUPTION_INFO)
+_PENDING_DEBUG = cython.declare(cython.int, Field.GUEST_PENDING_DEBUG)
+_VALID = cython.declare(cython.ulonglong, INFO_VALID)
+_IO_REASON = cython.declare(cython.ulonglong, Reason.IO_INSTRUCTION)
+_IO_EXIT = cython.declare(cython.int, ExitKind.IO)
 
 PAT_POWER_ON: Final = 0x0007_0406_0007_0406
 EPT_POINTER: Final = 6 | (4 - 1) << 3 | 0x1000
@@ -37,14 +44,14 @@ class VmxBackend:
     def __init__(self, processor: Processor) -> None:
         self.processor = processor
         self._exit = processor.exit
-        self._run = processor.run
         self.vmcs = Vmcs(views=guest.views(processor))
         self._values = self.vmcs.values
         self.recorder = Recorder(processor, self.vmcs)
         self._record = self.recorder.table
         self.entry = VmEntry(processor, self.vmcs, self.recorder)
         self.recorder.shut_down = self.entry.was_shut_down
-        self._first_level: dict[int, Callable[[], object]] = {}
+        self._first_level: FirstLevel | None = None
+        self._handlers: dict[int, Callable[[], object]] = {}
         self._unexpected: Callable[[], None] = _nobody
         self.reset()
 
@@ -53,9 +60,9 @@ class VmxBackend:
     def attach(self, handlers: ExitHandlers) -> None:
         """Connect the common layer."""
         self.entry.acknowledge = handlers.acknowledge
-        first_level = FirstLevel(self, handlers)
-        self._first_level = first_level.table
-        self._unexpected = first_level.on_unexpected
+        self._first_level = FirstLevel(self, handlers)
+        self._handlers = self._first_level.table
+        self._unexpected = self._first_level.on_unexpected
 
     def reset(self) -> None:
         """VMCLEAR, the processor's power-on state as guest state, and the controls this hypervisor wants."""
@@ -111,20 +118,24 @@ class VmxBackend:
 
     def enter(self, budget: int) -> None:
         """VMLAUNCH or VMRESUME, and the exit that ends it."""
-        values, changed, entry = self._values, self.vmcs.changed, self.entry
-        if changed and not entry.check():
+        values, changed = self._values, self.vmcs.changed
+        if changed and not self.entry.check():
             return
         info = values[_ENTRY_INFO]
-        if info & INFO_VALID:
-            if not entry.deliver(info):
+        if info & _VALID:
+            if not self.entry.deliver(info):
                 return
         elif values[_PENDING_DEBUG]:
-            entry.deliver_pending_debug()
-        if changed and entry.special:
-            self._record[entry.run(budget)](self._exit)
-            entry.leave()
+            self.entry.deliver_pending_debug()
+        if changed and self.entry.special:
+            self._record[self.entry.run(budget)](self._exit)
+            self.entry.leave()
+            return
+        kind = self.processor.run(budget)
+        if kind == _IO_EXIT:
+            self.recorder.record_io(self._exit)
         else:
-            self._record[self._run(budget)](self._exit)
+            self._record[kind](self._exit)
 
     def launch(self) -> None:
         """VMLAUNCH's own check. Raises VmFail (4) if the VMCS is not clear."""
@@ -164,7 +175,11 @@ class VmxBackend:
 
     def handle(self) -> None:
         """First-level handler: by the basic exit reason, from the VMCS alone."""
-        self._first_level.get(self._values[_REASON], self._unexpected)()
+        reason = self._values[_REASON]
+        if reason == _IO_REASON and self._first_level is not None:
+            self._first_level.on_io()
+        else:
+            self._handlers.get(reason, self._unexpected)()
 
     # HvmBackend: what the common layer asks for
 

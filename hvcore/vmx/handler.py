@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """The hypervisor's half of a VM exit: decode the record in the VMCS, and call the common layer.
 
 Nothing here sees the processor's raw exit: only the exit-information fields (SDM vol. 3 section 28.2).
@@ -6,6 +7,8 @@ Nothing here sees the processor's raw exit: only the exit-information fields (SD
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
+
+import cython
 
 from hvcore.hvm import SHUTDOWN, EventKind, ExitHandlers, Shadow, Vector, exception_during
 from hvcore.vmx import checks
@@ -36,10 +39,16 @@ from hvcore.vmx.vmcs import Field
 if TYPE_CHECKING:
     from hvcore.vmx.backend import VmxBackend
 
+# C numbers where this is compiled.
+_QUALIFICATION = cython.declare(cython.int, Field.EXIT_QUALIFICATION)
+_LENGTH = cython.declare(cython.int, Field.EXIT_INSTRUCTION_LENGTH)
+_INSTRUCTION_INFO = cython.declare(cython.int, Field.EXIT_INSTRUCTION_INFO)
+_STRING = cython.declare(cython.ulonglong, IO_STRING)
+_IN = cython.declare(cython.ulonglong, IO_IN)
+_SIZE = cython.declare(cython.ulonglong, IO_SIZE)
+_PORT_SHIFT = cython.declare(cython.int, IO_PORT_SHIFT)
+
 _REASON: Final = Field.EXIT_REASON
-_QUALIFICATION: Final = Field.EXIT_QUALIFICATION
-_LENGTH: Final = Field.EXIT_INSTRUCTION_LENGTH
-_INSTRUCTION_INFO: Final = Field.EXIT_INSTRUCTION_INFO
 _INTERRUPTION: Final = Field.EXIT_INTERRUPTION_INFO
 _VECTORING: Final = Field.IDT_VECTORING_INFO
 _PHYSICAL: Final = Field.GUEST_PHYSICAL_ADDRESS
@@ -77,7 +86,7 @@ class FirstLevel:
             Reason.RDTSC: partial(self._on_instruction, handlers.rdtsc),
             Reason.CR_ACCESS: self._on_cr_access,
             Reason.MOV_DR: self._let_run,
-            Reason.IO_INSTRUCTION: self._on_io,
+            Reason.IO_INSTRUCTION: self.on_io,
             Reason.RDMSR: partial(self._on_faulting_instruction, handlers.rdmsr),
             Reason.WRMSR: partial(self._on_faulting_instruction, handlers.wrmsr),
             Reason.PAUSE: self._skip,
@@ -87,17 +96,17 @@ class FirstLevel:
         for reason in (*range(Reason.VMCALL, Reason.VMXON + 1), Reason.INVEPT, Reason.INVVPID):
             self.table[reason] = self._on_vmx_instruction
 
-    def _on_io(self) -> None:
+    def on_io(self) -> None:
+        """IN, OUT, INS, OUTS: reason 30."""
         values = self._values
         qualification = values[_QUALIFICATION]
-        port, size = qualification >> IO_PORT_SHIFT, (qualification & IO_SIZE) + 1
-        if not qualification & IO_STRING:
-            if qualification & IO_IN:
+        port, size = qualification >> _PORT_SHIFT, (qualification & _SIZE) + 1
+        if not qualification & _STRING:
+            if qualification & _IN:
                 self._port_in(port, size)
             else:
                 self._port_out(port, size)
-            processor = self._processor
-            if processor.skip(processor.rip + values[_LENGTH]):
+            if self._processor.skip_by(values[_LENGTH]):
                 values[_PENDING_DEBUG] |= checks.PENDING_DEBUG_BS
             return
         info = values[_INSTRUCTION_INFO]

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """The hardware's half of a VM exit: from the processor's raw facts to the exit-information fields.
 
 SDM vol. 3 section 28.2. `exits.py` has the formats; nobody reads `ExitInfo` after this.
@@ -5,6 +6,8 @@ SDM vol. 3 section 28.2. `exits.py` has the formats; nobody reads `ExitInfo` aft
 
 from collections.abc import Callable
 from typing import Final
+
+import cython
 
 from hvcore.cpu.exitinfo import DescriptorTable, ExitInfo, ExitKind, VmInstruction
 from hvcore.cpu.processor import Processor
@@ -31,13 +34,13 @@ from hvcore.vmx.exits import (
 )
 from hvcore.vmx.vmcs import Field, Vmcs
 
-# Bound once: these are written on every exit.
-_REASON: Final = Field.EXIT_REASON
-_QUALIFICATION: Final = Field.EXIT_QUALIFICATION
-_LENGTH: Final = Field.EXIT_INSTRUCTION_LENGTH
-_INSTRUCTION_INFO: Final = Field.EXIT_INSTRUCTION_INFO
-_INTERRUPTION: Final = Field.EXIT_INTERRUPTION_INFO
-_VECTORING: Final = Field.IDT_VECTORING_INFO
+# Bound once, and C numbers where this is compiled: these are written on every exit.
+_REASON = cython.declare(cython.int, Field.EXIT_REASON)
+_QUALIFICATION = cython.declare(cython.int, Field.EXIT_QUALIFICATION)
+_LENGTH = cython.declare(cython.int, Field.EXIT_INSTRUCTION_LENGTH)
+_INSTRUCTION_INFO = cython.declare(cython.int, Field.EXIT_INSTRUCTION_INFO)
+_INTERRUPTION = cython.declare(cython.int, Field.EXIT_INTERRUPTION_INFO)
+_VECTORING = cython.declare(cython.int, Field.IDT_VECTORING_INFO)
 _LINEAR: Final = Field.GUEST_LINEAR_ADDRESS
 _PHYSICAL: Final = Field.GUEST_PHYSICAL_ADDRESS
 
@@ -114,7 +117,7 @@ class Recorder:
             ExitKind.DESCRIPTOR_TABLE: self._record_descriptor_table,
             ExitKind.VM_INSTRUCTION: self._record_vmx_instruction,
             MONITOR_TRAP: self._record_monitor_trap,
-            ExitKind.IO: self._record_io,
+            ExitKind.IO: self.record_io,
             ExitKind.EXCEPTION: self._record_exception,
             ExitKind.TRIPLE_FAULT: self._record_triple_fault,
             ExitKind.GUEST_PHYSICAL: self._record_ept_violation,
@@ -136,7 +139,8 @@ class Recorder:
         values[_INTERRUPTION] = 0
         values[_VECTORING] = 0
 
-    def _record_io(self, e: ExitInfo) -> None:
+    def record_io(self, e: ExitInfo) -> None:
+        """Record an I/O instruction: reason 30."""
         values = self._values
         values[_REASON] = 30  # Reason.IO_INSTRUCTION
         values[_LENGTH] = e.instruction_length

@@ -172,6 +172,8 @@ FIELDS: Final[dict[int, str]] = {
 }
 """Every encoding that exists here, with its name for messages."""
 
+ENCODINGS: Final = 0x6E00
+"""All are below this."""
 TYPE_READ_ONLY: Final = 1
 TYPE_GUEST: Final = 2
 WIDTH_64: Final = 1
@@ -223,9 +225,12 @@ class View:
 
 @attrs.define(eq=False)
 class Vmcs:
-    """One VMCS. `values` is the region, where the backend writes exit records; all else is read and write."""
+    """One VMCS. `values` is the region, a word for each encoding, where the backend writes exit records.
 
-    values: dict[int, int] = attrs.field(factory=lambda: dict.fromkeys(FIELDS, 0))
+    All else goes by `read` and `write`.
+    """
+
+    values: memoryview = attrs.field(factory=lambda: memoryview(bytearray(8 * ENCODINGS)).cast("Q"))
     views: dict[int, View] = attrs.field(factory=dict[int, View])
     current: bool = False
     """The processor holds the guest state (after VMPTRLD and the first entry, until VMCLEAR)."""

@@ -193,6 +193,7 @@ class ToyBoard:
         self.domain = domain
         self.outside = outside
         self.resets = 0
+        self.taken: list[int] = []
         self.irqs: list[tuple[int, bool]] = []
         self.bus.map("pio", 0x100, 0x10F, self.toy, name="toy", width=4, waits="as tests want")
         self.bus.map("memory", 0xA0000, 0xA00FF, self.toy, name="toy memory", width=8, waits="as tests want")
@@ -200,6 +201,9 @@ class ToyBoard:
 
     def acknowledge(self) -> int:
         return 0x20
+
+    def acknowledged(self, vector: int) -> None:
+        self.taken.append(vector)
 
     def reset(self) -> None:
         self.resets += 1

@@ -302,9 +302,8 @@ class AgainstServer:
                 self.victim.stop()
                 self.victim.check()
         except Finding as finding:
-            raise Finding(
-                f"seed {self.seed}, domain {self.domains}: {finding}\n{self.victim.stacks() if self.victim else ''}"
-            ) from None
+            stacks = "" if self.victim is None else self.victim.stacks()
+            raise Finding(f"seed {self.seed}, domain {self.domains}: {finding}\n{stacks}") from None
         finally:
             if self.victim is not None:
                 self.victim.kill()

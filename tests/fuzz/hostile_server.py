@@ -296,9 +296,8 @@ class AgainstCore:
                 self.victim.stop()
                 self.victim.check()
         except Finding as finding:
-            raise Finding(
-                f"seed {self.seed}, connection {self.sessions}: {finding}\n{self.victim.stacks() if self.victim else ''}"
-            ) from None
+            stacks = "" if self.victim is None else self.victim.stacks()
+            raise Finding(f"seed {self.seed}, connection {self.sessions}: {finding}\n{stacks}") from None
         finally:
             if self.victim is not None:
                 self.victim.kill()

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from hvcore.cpu.exitinfo import Emulate, ExitInfo, ExitKind
-from hvcore.cpu.processor import Intercepts
+from hvcore.cpu.processor import Intercepts, Processor
 
 
 @attrs.define
@@ -23,8 +23,24 @@ def power_on_segments() -> list[Segment]:
     return [*data, Segment(0, 0, 0xFFFF, 0x82), Segment(0, 0, 0xFFFF, 0x8B)]
 
 
-class FakeProcessor:
-    """`script` holds (kind, fields of ExitInfo) or callables; run() plays one a call."""
+def _is_data(member: Any) -> bool:
+    return hasattr(type(member), "__set__") and not callable(member)
+
+
+class FakeProcessor(Processor):
+    """`script` holds (kind, fields of ExitInfo) or callables; run() plays one a call.
+
+    It is a `Processor`, since what is compiled takes nothing else, and has nothing of it.
+    """
+
+    locals().update(
+        {
+            name: None
+            for cls in Processor.__mro__[:-1]
+            for name, member in vars(cls).items()
+            if _is_data(member) and name != "intercepts"
+        }
+    )  # attributes of the instance, in the place of the real one's registers
 
     def __init__(self, memory: Any = None, pins: Any = None, vcpu: int = 0) -> None:
         self.memory = memory
@@ -151,6 +167,9 @@ class FakeProcessor:
         self.rip = next_rip & 0xFFFFFFFF
         self.interruptibility &= 8
         return bool(self.rflags & 0x100)
+
+    def skip_by(self, length: int) -> bool:
+        return self.skip(self.rip + length)
 
     def invalidate_code(self, address: int, length: int) -> None:
         self.invalidated.append((address, length))

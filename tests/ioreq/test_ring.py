@@ -116,7 +116,13 @@ def test_a_port_is_untouched_while_only_others_are_written(page):
 
 
 @pytest.mark.parametrize(
-    "entry", [encode(TYPE_INTACK, 0, 1, 0), encode(TYPE_PIO, 0, 1, 0) | 1 << 9, encode(TYPE_PIO, 0, 8, 0)]
+    "entry",
+    [
+        encode(TYPE_INTACK, 0, 2, 0),
+        encode(2, 0, 1, 0),
+        encode(TYPE_PIO, 0, 1, 0) | 1 << 9,
+        encode(TYPE_PIO, 0, 8, 0),
+    ],
 )
 def test_what_cannot_be_posted_is_dropped_and_counted(page, entry):
     words = memoryview(page).cast("Q")

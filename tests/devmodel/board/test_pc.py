@@ -15,6 +15,7 @@ class Core:
 
     ram: bytearray = attrs.field(factory=lambda: bytearray(1 << 20), repr=False)
     told: list[tuple[str, object]] = attrs.field(factory=list)
+    vector: int | None = None
 
     def read(self, address: int, length: int) -> bytes:
         return bytes(self.ram[address : address + length]).ljust(length, b"\xff")
@@ -25,6 +26,9 @@ class Core:
 
     def holds(self, address: int, length: int) -> bool:
         return address + length <= len(self.ram)
+
+    def intr_vector(self, vector: int | None) -> None:
+        self.vector = vector
 
     def intr(self, level: bool) -> None:
         self.told.append(("intr", level))

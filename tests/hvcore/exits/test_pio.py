@@ -4,11 +4,12 @@ import pytest
 from fake_processor import FakeProcessor
 
 from hvcore.exits.pio import PortIo
+from hvcore.exits.requests import Requests
 
 RAX, RCX, RSI, RDI = 0, 1, 6, 7
 
 
-class Ports:
+class Ports(Requests):
     """The request side, on the bench: `done` limits what a block completes."""
 
     def __init__(self):

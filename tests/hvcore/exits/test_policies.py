@@ -296,7 +296,7 @@ class Requests:
         self.vector = vector
         self.acknowledged = 0
 
-    def acknowledge(self):
+    def acknowledge(self, pin):
         self.acknowledged += 1
         return self.vector
 

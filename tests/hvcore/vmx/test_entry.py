@@ -14,9 +14,15 @@ from hvcore.vmx.vmcs import Field, VmFail, VmxAbort
 @pytest.fixture
 def backend():
     backend = VmxBackend(FakeProcessor())
-    backend.handlers = Handlers()
-    backend.attach(backend.handlers)
+    backend.attach(Handlers())
     return backend
+
+
+@pytest.fixture
+def handlers(backend):
+    handlers = Handlers()
+    backend.attach(handlers)
+    return handlers
 
 
 def enter(backend):
@@ -177,7 +183,7 @@ GUEST = {
 
 
 @pytest.mark.parametrize("case", GUEST)
-def test_invalid_guest_state_is_an_exit_with_reason_33(backend, case):
+def test_invalid_guest_state_is_an_exit_with_reason_33(backend, handlers, case):
     for field, value in GUEST[case].items():
         backend.vmcs.write(field, value)
     backend.enter(1)
@@ -186,8 +192,8 @@ def test_invalid_guest_state_is_an_exit_with_reason_33(backend, case):
     assert not backend.vmcs.launched
     assert backend.processor.budgets == []
     backend.handle()
-    assert backend.handlers.calls[0][0] == "crash"
-    assert backend.handlers.calls[0][1].startswith("VM entry failed: ")
+    assert handlers.calls[0][0] == "crash"
+    assert handlers.calls[0][1].startswith("VM entry failed: ")
 
 
 def test_a_bad_link_pointer_has_qualification_4(backend):
@@ -261,7 +267,7 @@ def test_an_entry_loads_msrs_and_an_exit_stores_and_loads_them(backend):
 
 
 @pytest.mark.parametrize("index", [0x12345, 0xC000_0100, 0xC000_0101, 0x800, 0x10, 1 << 32 | 0x175])
-def test_an_msr_that_cannot_be_loaded_is_an_exit_with_reason_34_and_its_number(backend, index):
+def test_an_msr_that_cannot_be_loaded_is_an_exit_with_reason_34_and_its_number(backend, handlers, index):
     msr_area(backend, *ENTRY_LOAD, (SYSENTER_ESP, 1), (index, 1))
     backend.vmcs.values[Field.EXIT_INSTRUCTION_LENGTH] = 5
     backend.enter(1)
@@ -270,7 +276,7 @@ def test_an_msr_that_cannot_be_loaded_is_an_exit_with_reason_34_and_its_number(b
     assert backend.vmcs.read(Field.EXIT_INSTRUCTION_LENGTH) == 5  # not modified
     assert backend.processor.budgets == []
     backend.handle()
-    assert backend.handlers.calls == [("crash", "VM entry failed: entry 2 of the VM-entry MSR-load area")]
+    assert handlers.calls == [("crash", "VM entry failed: entry 2 of the VM-entry MSR-load area")]
 
 
 @pytest.mark.parametrize(("area", "indicator"), [(EXIT_STORE, 1), (EXIT_LOAD, 4)])

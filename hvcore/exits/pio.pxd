@@ -1,0 +1,13 @@
+import cython
+
+from hvcore.cpu.processor cimport Processor
+from hvcore.exits.requests cimport Requests
+from libc.stdint cimport uint64_t
+
+cdef class PortIo:
+    cdef Processor _processor
+    cdef object _memory
+    cdef Requests _requests
+    @cython.locals(value=uint64_t)
+    cpdef read(self, uint64_t port, uint64_t size)
+    cpdef write(self, uint64_t port, uint64_t size)
