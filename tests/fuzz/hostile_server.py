@@ -2,7 +2,6 @@
 
 import array
 import contextlib
-import fcntl
 import mmap
 import os
 import random
@@ -15,6 +14,7 @@ import msgspec
 
 from ioreq import VERSION, messages
 from ioreq.control import received_descriptors
+from ioreq.evtchn import drain_doorbell
 from ioreq.messages import (
     ClaimInterruptAcknowledge,
     Created,
@@ -193,17 +193,16 @@ def answer(peer: Peer) -> None:
 def ring(peer: Peer) -> None:
     """Ring every bell; now and then so often that it is full, and blocking."""
     for bell in peer.bells:
+        blocking = os.get_blocking(bell)
+        os.set_blocking(bell, False)  # it must not be us who waits
         with contextlib.suppress(OSError):
             if peer.dice.random() < 0.01:
-                os.eventfd_read(bell)
+                drain_doorbell(bell)
                 os.eventfd_write(bell, (1 << 64) - 2)
-                if peer.dice.random() < 0.5:
-                    flags = fcntl.fcntl(bell, fcntl.F_GETFL)
-                    fcntl.fcntl(bell, fcntl.F_SETFL, flags & ~os.O_NONBLOCK)
-            elif not select.select([], [bell], [], 0)[1]:
-                continue
+                blocking = True
             else:
                 os.eventfd_write(bell, 1)
+        os.set_blocking(bell, blocking)
 
 
 def session(path: str, dice: random.Random) -> None:

@@ -58,7 +58,7 @@ class Victim:
         ):
             if wrong in said:
                 raise Finding(f"it said {wrong!r}:\n{said[-4000:]}")
-        if self.process.poll() not in (None, 0, 1, 2):
+        if self.process.poll() not in (None, 0, 1, 2, 128 + signal.SIGTERM):
             raise Finding(f"it ended with {self.process.returncode}:\n{said[-4000:]}")
 
     def descriptors(self) -> int:
