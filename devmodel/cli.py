@@ -21,7 +21,7 @@ from devmodel.service.session import BoardFactory, NobodyThere, join, opened, se
 from ioreq import IoreqError, VersionMismatch
 
 DEMO: Final = "machine.toml"
-PAUSE: Final = 0.5
+PAUSE: Final = 0.1
 """Seconds before the next domain after one that failed."""
 
 CORE_OPTIONS: Final = {
@@ -110,10 +110,12 @@ async def _serve_domains(config: Config, path: str, wait: float, *, persist: boo
             if not persist:
                 raise
             log.say(f"devmodel: {error}")
-            await trio.sleep(PAUSE)
         else:
             if not persist:
                 return status
+        await trio.sleep(
+            PAUSE
+        )  # the error, with all frames in its traceback, is held until this task next waits
         gc.collect()  # pages that a domain's objects hold in cycles, and the descriptors of their mappings
 
 

@@ -146,8 +146,10 @@ class Domain:
                     await self.client.call(self._ops[0])
                 except ControlError as error:
                     log.warning("domain.refused", op=repr(self._ops[0]), why=error.text)
-                except IoreqError:
-                    await trio.sleep_forever()  # whoever follows the core's events ends us
+                except IoreqError as error:  # the core is gone; whoever follows its events ends us
+                    log.debug("domain.unsettled", ops=len(self._ops), why=str(error))
+                    self._ops.clear()
+                    return
                 self._ops.popleft()
             self._hold_mirror(False)
             self._drive()

@@ -56,7 +56,7 @@ GUEST = bytes.fromhex(
     "B800A0 8EC0 8ED8 26A20000 26A00100"  # video memory
     "31F6 BF0001 B94000 F3A4"  # rep movsb there
     "31C0 8EC0 8ED8"
-    "EBCD"
+    "EBC0"
 )
 PORTS = ((0x60, 0x60), (0x60, 0x64), (0x1F0, 0x1F7), (0x40, 0x43), (0, 0xFFFF), (0x61, 0x61), (0x1F0, 0x1F0))
 
@@ -68,7 +68,11 @@ class Peer:
         self.dice = dice
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(PATIENCE)
-        self.sock.connect(path)
+        try:
+            self.sock.connect(path)
+        except OSError:
+            self.sock.close()
+            raise
         self.sock.setblocking(False)
         self.fds: list[int] = []
         self.pages: list[mmap.mmap] = []
@@ -139,8 +143,8 @@ class Peer:
             os.close(fd)
 
 
-def probe(path: str) -> None:
-    """Ask as an honest peer would."""
+def probe(path: str, victim: Victim) -> None:
+    """Ask as an honest peer would, while the core lives."""
     deadline = time.monotonic() + PATIENCE
     while True:
         peer = None
@@ -148,11 +152,13 @@ def probe(path: str) -> None:
             peer = Peer(path, random.Random(0))
             if peer.call(Hello(VERSION, "probe")) and peer.call(NrVcpus()) == Vcpus(1, serial=peer.serial):
                 return
-        except (BlockingIOError, ConnectionError):
+        except (BlockingIOError, ConnectionError, FileNotFoundError):
             pass
         finally:
             if peer is not None:
                 peer.close()
+        if victim.ended:
+            return
         if time.monotonic() > deadline:
             raise Finding(f"an honest peer is not answered in {PATIENCE} seconds")
         time.sleep(0.05)
@@ -275,7 +281,7 @@ class AgainstCore:
             if victim.ended or time.monotonic() > deadline:
                 raise Finding(f"the core did not start:\n{victim.said()}")
             time.sleep(0.02)
-        probe(self.path)
+        probe(self.path, victim)
         self.first = victim.descriptors()
         return victim
 
@@ -318,7 +324,7 @@ class AgainstCore:
             victim.check()
 
     def _compare(self, victim: Victim) -> None:
-        probe(self.path)
+        probe(self.path, victim)
         deadline = time.monotonic() + PATIENCE
         while victim.descriptors() > self.first + 1:
             if time.monotonic() > deadline:
