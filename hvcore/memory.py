@@ -83,6 +83,7 @@ class GuestMemory:
         for region in self.regions:
             self.set_type(region.address, region.address + region.length - 1, "ram")
         self.set_type(VGA_WINDOW[0], VGA_WINDOW[1] - 1, "mmio")
+        self._power_on = self._types
 
     @property
     def ram(self) -> memoryview:
@@ -112,6 +113,12 @@ class GuestMemory:
             offset = found
         self._roms.append(Region(address, length, offset))
         self.set_type(address, address + length - 1, "rom")
+        self._power_on = self._types
+
+    def reset(self) -> None:
+        """Make every page what it was at power-on, whatever device models have said since."""
+        self._types = self._power_on
+        self._build()
 
     def set_type(self, first: int, last: int, kind: str) -> None:
         """Say what the pages from `first` to `last` (inclusive) are; see the module's table."""

@@ -386,6 +386,32 @@ def test_a_server_that_dies_over_a_request_answers_ones_and_another_takes_its_pl
     bench.until(lambda: bench.cpu.registers[0] == 0x1C)
 
 
+def test_within_a_tenth_of_a_second_of_a_servers_death_the_guest_goes_on_and_others_are_not_disturbed(bench):
+    _, other = bench.attach()
+    other.answers[0x40] = 0x77
+    bench.peers[0].call(MapIoRange(0, 0, 0x40, 0x40))
+    dying = other_server(bench)
+    dying.call(MapIoRange(dying.id, 0, 0x1F0, 0x1F7))
+    dying.call(SetIoreqServerState(dying.id, True))
+    died: list[float] = []
+
+    def ask() -> tuple[ExitKind, dict[str, object]]:
+        threading.Timer(0.05, lambda: (died.append(time.monotonic()), dying.sock.close())).start()
+        return io(0x1F0, 4, read=True, rip=0x7C00)
+
+    went_on: list[float] = []
+
+    def go_on() -> tuple[ExitKind, dict[str, object]]:
+        went_on.append(time.monotonic())
+        assert bench.cpu.registers[0] == 0xFFFFFFFF
+        return io(0x40, 1, read=True, rip=0x7C01)
+
+    bench.cpu.script = [ask, go_on]
+    bench.cpu.stop()
+    bench.until(lambda: bench.cpu.registers[0] & 0xFF == 0x77)
+    assert went_on[0] - died[0] < 0.1
+
+
 def test_memory_types_and_written_code_reach_the_processor_before_the_guest_runs_on(bench):
     peer, _ = bench.attach()
     changes = bench.cpu.changed

@@ -85,6 +85,15 @@ def test_a_page_at_a_time_is_as_quick_as_all_at_once(memory):
     assert len(memory._types) < 10
 
 
+def test_reset_makes_every_page_what_it_was_at_power_on(memory):
+    """RAM that a device model had taken away once made the next reset the end of the core."""
+    before = memory.slots
+    memory.set_type(0, 0x9FFFF, "mmio")
+    memory.set_type(0xF0000, 0xFFFFF, "ram")
+    memory.reset()
+    assert memory.slots == before
+
+
 def test_what_was_written_is_kept_as_ranges_and_never_more_than_a_few():
     written = Written()
     written.add(0x1000, 0x1FFF)
