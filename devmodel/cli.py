@@ -1,4 +1,4 @@
-"""The command line: run, serve, console, screen, key."""
+"""The command line: run, serve, console, screen, key, stats, trace."""
 
 import argparse
 import gc
@@ -6,16 +6,20 @@ import importlib.resources
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
+import msgspec
 import structlog
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
+from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
-from devmodel.service import monitor
+from devmodel.service import monitor, stats, trace
 from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.session import BoardFactory, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch
@@ -23,6 +27,8 @@ from ioreq import IoreqError, VersionMismatch
 DEMO: Final = "machine.toml"
 PAUSE: Final = 0.1
 """Seconds before the next domain after one that failed."""
+CLEAR: Final = "\033[H\033[J"
+"""Cursor to the upper left, and the rest of the screen erased (ECMA-48: CUP, ED)."""
 
 CORE_OPTIONS: Final = {
     "vendor": ("vmx|svm", "virtualisation interface of the core (vmx)"),
@@ -89,8 +95,30 @@ def _run(options: argparse.Namespace) -> int:
         if value is not None:
             arguments += [f"--{name}", value]
     arguments += [f"--{name}" for name in CORE_SWITCHES if getattr(options, name.replace("-", "_"))]
-    arguments += ["--log-format", options.log_format, "--log-level", options.log_level]
-    return trio.run(lambda: run(config, arguments, board_factory(), domain=options.domain))
+    if config.servers:
+        arguments += ["--servers", str(1 + len(config.servers))]
+        if "serial" not in config.parts and config.serial.tcp is None:
+            raise ConfigError("the serial port is in a server apart; give it --serial tcp:HOST:PORT")
+    logging = ["--log-format", options.log_format, "--log-level", options.log_level]
+    apart = [
+        [*_serve_arguments(machine, options, parts), *logging, "--only", ",".join(in_order(parts))]
+        for parts in config.servers
+    ]
+    return trio.run(
+        lambda: run(config, [*arguments, *logging], board_factory(), domain=options.domain, apart=apart)
+    )
+
+
+def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
+    """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
+    arguments = [] if machine is None else [machine]
+    given = {name: getattr(options, name) for name in ("serial", "video_bios", "debug_console")}
+    arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
+    if options.trace is not None:
+        arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
+    arguments += [f"--disk={path}" for path in options.disk]
+    arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
+    return arguments
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -184,6 +212,85 @@ def _key(options: argparse.Namespace) -> int:
     return 0
 
 
+def _stats(options: argparse.Namespace) -> int:
+    domain = options.domain or monitor.find()
+    if options.json:
+        sys.stdout.write(msgspec.json.encode(_report(domain)).decode() + "\n")
+        return 0
+    before, at = _report(domain), time.monotonic()
+    sys.stdout.write(stats.table(before))
+    sys.stdout.flush()
+    while sys.stdout.isatty():
+        time.sleep(options.interval)
+        now = _report(domain)
+        seconds, at = time.monotonic() - at, time.monotonic()
+        sys.stdout.write(CLEAR + stats.table(now, before, seconds))
+        sys.stdout.flush()
+        before = now
+    return 0
+
+
+def _report(domain: str) -> stats.Report:
+    answers = monitor.ask_all(domain, monitor.Stats())
+    return stats.report([answer.stats for answer in answers if answer.stats is not None])
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: 0.1 to 3600 seconds")
+    return seconds
+
+
+def _trace(options: argparse.Namespace) -> int:
+    wanted = trace.Filter(
+        device=options.device,
+        ports=None if options.port is None else _ports(options.port),
+        read={"reads": True, "writes": False, None: None}[options.only],
+        since=options.since,
+        until=options.until,
+    )
+    with trace.open_trace(options.file) as recorded:
+        events = recorded.select(wanted)
+        texts = _counted(events) if options.count else (_shown(event, json=options.json) for event in events)
+        try:
+            for text in texts:
+                sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _shown(event: trace.Event, *, json: bool) -> str:
+    return msgspec.json.encode(event).decode() if json else trace.line(event)
+
+
+def _counted(events: Iterator[trace.Event]) -> Iterator[str]:
+    """Yield how often which register was read and written, the most frequent first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for event in events:
+        way = "read" if event.read else "posted" if event.posted else "write"
+        where = f"{event.device} {event.register}".strip() or event.space
+        counts[where, way] += event.lost or 1
+    for (where, way), count in counts.most_common():
+        yield f"{count:10}  {where:28} {way}"
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    try:
+        ports = int(first, 0), int(last or first, 0)
+    except ValueError:
+        ports = (-1, -1)
+    if not 0 <= ports[0] <= ports[1] <= 0xFFFF:
+        raise ConfigError(f"--port '{text}'; allowed: a port like 0x3f8, or two like 0x3f8-0x3ff")
+    return ports
+
+
 def _config(machine: str | None, options: argparse.Namespace) -> Config:
     return load(
         machine,
@@ -193,6 +300,10 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             video_bios=options.video_bios,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
+            only=getattr(options, "only", None),
+            without=getattr(options, "without", None),
+            apart=tuple(getattr(options, "apart", ())),
+            trace=options.trace,
         ),
     )
 
@@ -217,6 +328,13 @@ def _parser() -> _Parser:
     running.add_argument(
         "--domain", metavar="SOCKET", help="where to put the domain socket (a private directory)"
     )
+    running.add_argument(
+        "--apart",
+        metavar="PARTS",
+        action="append",
+        default=[],
+        help=f"serve these parts of the machine in a process of their own; may be repeated ({', '.join(PARTS)})",
+    )
     running.set_defaults(perform=_run)
 
     serving = commands.add_parser(
@@ -239,6 +357,12 @@ def _parser() -> _Parser:
         action="store_true",
         help="when the domain has ended, or its core has died, wait for the next one",
     )
+    serving.add_argument(
+        "--only",
+        metavar="PARTS",
+        help=f"serve these parts of the machine, parted by commas ({', '.join(PARTS)})",
+    )
+    serving.add_argument("--without", metavar="PARTS", help="serve all parts but these")
     serving.set_defaults(perform=_serve)
 
     consoling = commands.add_parser("console", help="a raw terminal on a TCP serial console; Ctrl-] leaves")
@@ -251,6 +375,37 @@ def _parser() -> _Parser:
     )
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
     looking.set_defaults(perform=_screen)
+
+    counting = commands.add_parser(
+        "stats",
+        help="what devices and vCPUs do, and how long it takes",
+        description="Show how often devices are accessed and how long that takes, by device, exit reason and vCPU: "
+        "a table that updates on a terminal, once elsewhere. Counts are exact, durations are a sample.",
+    )
+    counting.add_argument(
+        "domain", metavar="SOCKET", nargs="?", help="domain socket (the one machine that runs)"
+    )
+    counting.add_argument("--json", action="store_true", help="once, as one object, with the histograms")
+    counting.add_argument(
+        "--interval", metavar="SECONDS", type=_interval, default=1.0, help="between updates (1)"
+    )
+    counting.set_defaults(perform=_stats)
+
+    tracing = commands.add_parser("trace", help="read what `--trace FILE` recorded")
+    tracing.add_argument("file", metavar="FILE")
+    tracing.add_argument("--device", metavar="NAME", help="only this device: uart, ide0, …")
+    tracing.add_argument("--port", metavar="PORT[-PORT]", help="only these ports")
+    way = tracing.add_mutually_exclusive_group()
+    way.add_argument("--reads", dest="only", action="store_const", const="reads", help="only reads")
+    way.add_argument("--writes", dest="only", action="store_const", const="writes", help="only writes")
+    tracing.add_argument(
+        "--from", dest="since", metavar="SECONDS", type=float, default=0.0, help="since the trace began"
+    )
+    tracing.add_argument("--to", dest="until", metavar="SECONDS", type=float, default=float("inf"))
+    how = tracing.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="an object a line")
+    how.add_argument("--count", action="store_true", help="how often which register, the most frequent first")
+    tracing.set_defaults(perform=_trace)
 
     typing = commands.add_parser("key", help="type on the guest's keyboard")
     typing.add_argument("keys", metavar="KEY", nargs="+", help="a, ret, f1, shift-a, ctrl-alt-delete, …")
@@ -273,6 +428,9 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--debug-console", metavar="log|stderr|FILE", help="where ports 0x402 and 0xe9 go (log)"
+    )
+    parser.add_argument(
+        "--trace", metavar="FILE", help="record every request; read it with `devmodel trace FILE`"
     )
     parser.add_argument("--log-format", choices=("console", "json"), default="console")
     parser.add_argument("--log-level", choices=log.LEVELS, default="warning")

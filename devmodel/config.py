@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from devmodel import ConfigError
+from devmodel.board.parts import ALL, PARTS, parse
 
 MAX_DRIVES: Final = 4
 MAX_SCRATCH: Final = 1 << 40
@@ -64,6 +65,12 @@ class Debug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: str = "log"
 
 
+class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[server]]`: parts of the board that a process of their own serves; all others share one."""
+
+    parts: list[str]
+
+
 class Config(msgspec.Struct, frozen=True):
     """What the device models are built of; paths are as they are opened."""
 
@@ -73,6 +80,12 @@ class Config(msgspec.Struct, frozen=True):
     fw_cfg: dict[str, str] = {}
     rtc: Rtc = Rtc()
     debug: Debug = Debug()
+    servers: tuple[frozenset[str], ...] = ()
+    """The parts of each server apart."""
+    parts: frozenset[str] = ALL
+    """The parts that this process serves."""
+    trace: str | None = None
+    """Where its requests are recorded."""
 
     def checked(self, source: str) -> "Config":
         """Return this, if what the types cannot say is right as well; `source` begins the line if not."""
@@ -93,6 +106,15 @@ class Config(msgspec.Struct, frozen=True):
                 f"{source}: base in [rtc]: '{self.rtc.base}'; allowed: utc, localtime, or a date like "
                 "2026-01-31T12:00:00"
             )
+        taken: set[str] = set()
+        for parts in self.servers:
+            if twice := sorted(parts & taken):
+                raise ConfigError(f"{source}: '{twice[0]}' in two servers; a part lives in one")
+            taken |= parts
+        if len(taken) == len(PARTS):
+            raise ConfigError(
+                f"{source}: every part is in a server apart; one part at least is left to the main one"
+            )
         for key in self.fw_cfg:
             if not key.isascii() or not 0 < len(key) < MAX_FW_CFG_NAME:
                 raise ConfigError(
@@ -109,6 +131,10 @@ class Options(msgspec.Struct, frozen=True):
     video_bios: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
+    only: str | None = None
+    without: str | None = None
+    apart: tuple[str, ...] = ()
+    trace: str | None = None
 
 
 TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -117,6 +143,7 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "video": Video,
     "rtc": Rtc,
     "debug": Debug,
+    "server": Server,
 }
 ALLOWED: Final = ("machine", *TABLES, "fw_cfg")
 
@@ -170,6 +197,9 @@ def _read(path: str) -> Config:
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
         debug = Debug(os.path.join(folder, debug.console))
+    servers = document.get("server", [])
+    if not isinstance(servers, list):
+        raise ConfigError(f"{name}: write [[server]], a table for each server")
     fw_cfg = document.get("fw_cfg", {})
     for key, value in fw_cfg.items() if isinstance(fw_cfg, dict) else [("fw_cfg", fw_cfg)]:
         if not isinstance(value, str):
@@ -184,6 +214,10 @@ def _read(path: str) -> Config:
         fw_cfg=fw_cfg,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         debug=debug,
+        servers=tuple(
+            parse(f"{name}: parts in [[server]]", _table(name, "[[server]]", entry, Server).parts)
+            for entry in servers
+        ),
     ).checked(name)
 
 
@@ -223,4 +257,21 @@ def _override(config: Config, options: Options) -> Config:
         changes["fw_cfg"] = items
     if options.debug_console is not None:
         changes["debug"] = Debug(options.debug_console)
+    if options.trace is not None:
+        changes["trace"] = options.trace
+    if options.apart:
+        changes["servers"] = (
+            *config.servers,
+            *(parse("--apart", names.split(",")) for names in options.apart),
+        )
+    if options.only is not None and options.without is not None:
+        raise ConfigError("--only and --without exclude each other")
+    if options.only is not None:
+        changes["parts"] = parse("--only", options.only.split(","))
+    elif options.without is not None:
+        changes["parts"] = ALL - parse("--without", options.without.split(","))
+        if not changes["parts"]:
+            raise ConfigError("--without names every part; nothing is left to serve")
+    else:
+        changes["parts"] = ALL.difference(*changes.get("servers", config.servers))
     return msgspec.structs.replace(config, **changes).checked("options")

@@ -36,7 +36,7 @@ SHOWN: Final = 2000
 """Bytes of a console's end in a failure's message."""
 _GRACE: Final = 3.0
 _LISTENING: Final = re.compile(r"^devmodel: serial console on tcp:(\S+)$", re.MULTILINE)
-_CORE_ALONE: Final = frozenset(f"--{name}" for name in CORE_OPTIONS)
+_CORE_ALONE: Final = frozenset(f"--{name}" for name in (*CORE_OPTIONS, "servers"))
 
 First: TypeAlias = Literal["core", "server"]
 
@@ -185,6 +185,11 @@ class Machine:
         await self._until(
             lambda: len(_LISTENING.findall(self.said())) > before, self.server, "a serial console"
         )
+
+    async def start_another(self, *arguments: str | os.PathLike[str]) -> trio.Process:
+        """Start one more `devmodel serve` of this machine, with arguments of its own (`--only`), and do not wait."""
+        own = [os.fspath(argument) for argument in arguments]
+        return await self._start("devmodel", "serve", *own, "--domain", self.domain)
 
     async def connect(self) -> Console:
         """Connect one more client to the serial console."""

@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 "kernel": options.kernel,
                 "initrd": options.initrd,
                 "append": options.append,
+                "servers": options.servers,
             },
         )
         domain = Domain(machine, options.domain, reboot=not options.no_reboot, statistics=options.statistics)
@@ -157,6 +158,12 @@ def _parser() -> _Parser:
     )
     run.add_argument("--initrd", metavar="FILE", help="its initial RAM disk, or first module")
     run.add_argument("--append", metavar="TEXT", help="its command line")
+    run.add_argument(
+        "--servers",
+        type=int,
+        metavar="N",
+        help="start the guest when so many ioreq servers are there (1, and one more for each [[server]])",
+    )
     run.add_argument("--no-reboot", action="store_true", help="end when the guest resets")
     run.add_argument(
         "--statistics",

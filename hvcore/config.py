@@ -13,14 +13,16 @@ import attrs
 
 from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.errors import ConfigError
+from ioreq.layout import MAX_IOREQ_SERVERS
 
 VENDORS: Final = ("vmx", "svm")
 CPUS: Final = tuple(MODELS)
 KEYS: Final = (
     *("name", "vendor", "cpu", "memory"),
     *("firmware", "image", "image-address", "kernel", "initrd", "append"),
+    "servers",
 )
-DEVICE_TABLES: Final = ("serial", "disk", "video", "fw_cfg", "rtc", "debug")
+DEVICE_TABLES: Final = ("serial", "disk", "video", "fw_cfg", "rtc", "debug", "server")
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30
@@ -44,6 +46,8 @@ class MachineConfig:
     kernel: str | None = None
     initrd: str | None = None
     append: str = ""
+    servers: int = 1
+    """How many ioreq servers there must be before the guest starts."""
 
 
 def load(path: str | None, options: dict[str, Any]) -> MachineConfig:
@@ -51,10 +55,7 @@ def load(path: str | None, options: dict[str, Any]) -> MachineConfig:
 
     Raises ConfigError, one line that names the file or option, the key and what is allowed.
     """
-    table: dict[str, Any] = {}
-    if path is not None:
-        table = _read(path)
-    values = _check(os.path.basename(path) if path else "", table)
+    values = {} if path is None else _read(path)
     if path is not None:
         folder = os.path.dirname(path)
         for key in ("firmware", "image", "kernel", "initrd"):
@@ -82,6 +83,7 @@ def load(path: str | None, options: dict[str, Any]) -> MachineConfig:
 
 
 def _read(path: str) -> dict[str, Any]:
+    """Return what a file says, checked. Each [[server]] is a server beside the one that has all other parts."""
     name = os.path.basename(path)
     try:
         with open(path, "rb") as file:
@@ -97,7 +99,11 @@ def _read(path: str) -> dict[str, Any]:
     machine = document.get("machine", {})
     if not isinstance(machine, dict):
         raise ConfigError(f"{name}: machine must be a table")
-    return machine
+    values = _check(name, machine)
+    apart = document.get("server")
+    if isinstance(apart, list):
+        values.setdefault("servers", len(apart) + 1)
+    return values
 
 
 def _check(file: str, table: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +124,10 @@ def _value(where: str, key: str, value: object) -> object:
         case "image-address":
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 0xA0000:
                 raise ConfigError(f"{where} is {_shown(value)}; allowed: an address below 0xa0000")
+            return value
+        case "servers":
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_IOREQ_SERVERS:
+                raise ConfigError(f"{where} is {_shown(value)}; allowed: 1 to {MAX_IOREQ_SERVERS}")
             return value
         case "cpu" if value not in CPUS:
             raise ConfigError(f"{where} is {_shown(value)}; allowed: {', '.join(CPUS)}")

@@ -15,10 +15,9 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
-from typing import Final, TypeAlias
+from typing import Final
 
 import attrs
-import msgspec
 import structlog
 
 from hvcore.boot.builder import Builder
@@ -27,9 +26,10 @@ from hvcore.cpu.processor import Processor
 from hvcore.cpumodel import MODELS
 from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
+from hvcore.lines import Lines
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
 from hvcore.memory import Written
-from hvcore.routing import MAX_SERVERS, Range, RangeError, Routing
+from hvcore.routing import CONFIG_ADDRESS, MAX_SERVERS, Range, RangeError, Routing
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
 from ioreq.control_core import Answer, Connection, ControlServer
@@ -46,9 +46,9 @@ from ioreq.messages import (
     DestroyIoreqServer,
     DomainInfo,
     GetIoreqServerInfo,
+    GetStatistics,
     Hello,
     IsaIrqLevel,
-    LineEvent,
     MapIoRange,
     ModifiedMemory,
     NrVcpus,
@@ -67,6 +67,7 @@ from ioreq.messages import (
     SetPciIntxLevel,
     Shutdown,
     ShutdownReason,
+    Statistics,
     UnmapIoRange,
     Vcpus,
 )
@@ -95,19 +96,6 @@ class IoreqServer:
     enabled: bool = False
     was_enabled: bool = False
     """Whether a vCPU may have been using it."""
-
-
-LineKey: TypeAlias = tuple[int, ...]
-"""An interrupt line: the number of an ISA line, or bus, device and INTx."""
-
-
-@attrs.define(eq=False)
-class Line:
-    """An interrupt line that a device model drives at the owner of interrupt acknowledge."""
-
-    connection: Connection
-    event: LineEvent
-    """Its level, as the owner was last told, or will be when there is one."""
 
 
 @attrs.frozen
@@ -149,9 +137,10 @@ class Domain:
         """The server that owns interrupt acknowledge, in the form that a request wants it."""
         self._closing = 0
         """Endpoints of servers that are no more, which the vCPU has yet to close."""
-        self._lines: dict[LineKey, Line] = {}
         self._given_up: set[Connection] = set()
         """Device models whose end has been spoken of."""
+        self._isa: Lines[Connection, int] = Lines()
+        self._intx: Lines[Connection, tuple[int, int, int]] = Lines()
         self._resetting: set[Connection] = set()
         self._greeted: set[Connection] = set()
         self._started = False
@@ -373,19 +362,25 @@ class Domain:
                 server.enabled = op.enabled
                 server.was_enabled = server.was_enabled or op.enabled
                 self.routing.enable(op.id, op.enabled)
+                self._tell_lines(self._servers[op.id])
                 self._start_when_ready()
             case DestroyIoreqServer(id=id_):
                 self._destroy(self._owned(connection, id_))
             case ClaimInterruptAcknowledge(id=id_):
                 self._claim_interrupts(self._owned(connection, id_))
+                self._tell_lines(self._servers[id_])
                 self._start_when_ready()
             case ReleaseInterruptAcknowledge(id=id_):
                 self._release_interrupts(self._owned(connection, id_))
             case SetIsaIrqLevel():
-                self._drive_line(connection, (op.irq,), IsaIrqLevel(op.irq, op.level))
+                self._may_drive(connection, op.level)
+                if self._isa.drive(connection, op.irq, op.level):
+                    self._tell(self._interrupt_owner(), IsaIrqLevel(op.irq, op.level), connection)
             case SetPciIntxLevel():
-                line = (op.bus, op.device, op.intx)
-                self._drive_line(connection, line, PciIntxLevel(*line, op.level))
+                self._may_drive(connection, op.level)
+                if self._intx.drive(connection, (op.bus, op.device, op.intx), op.level):
+                    event = PciIntxLevel(op.bus, op.device, op.intx, op.level)
+                    self._tell(self._bridge_owner(), event, connection)
             case ModifiedMemory():
                 self._modified(op.first, op.last)
             case SetMemType():
@@ -394,11 +389,23 @@ class Domain:
                 self._remote_shutdown(op)
             case NrVcpus():
                 return Vcpus(VCPUS)
+            case GetStatistics():
+                return self._statistics()
             case ResetDone():
                 with self._changed:
                     self._resetting.discard(connection)
                     self._changed.notify_all()
         return Ok()
+
+    def _statistics(self) -> Statistics:
+        return Statistics(
+            [
+                vcpu.requests.tally.statistics(
+                    vcpu.number, vcpu.processor.icount, vcpu.processor.stops, self.routing.memory
+                )
+                for vcpu in self.vcpus
+            ]
+        )
 
     def _create(self, connection: Connection, mirror: bool) -> Created:
         if len(self._servers) >= MAX_SERVERS:
@@ -447,9 +454,6 @@ class Domain:
         endpoint = server.endpoint
         server.was_enabled = True
         self._interrupts = Range(0, 0, True, server.id, endpoint, endpoint.channels)
-        for line in self._lines.values():
-            if line.event.level:
-                server.connection.send(line.event)
         self._wake()
 
     def _release_interrupts(self, server: IoreqServer) -> None:
@@ -465,46 +469,59 @@ class Domain:
         for vcpu in self.vcpus:
             vcpu.post(_nothing)
 
-    def _drive_line(self, connection: Connection, key: LineKey, event: LineEvent) -> None:
-        """Pass a level on to the owner of interrupt acknowledge; one to come is told what is high then.
+    def _interrupt_owner(self) -> IoreqServer | None:
+        """Find the server that has the interrupt controller: it hears of ISA lines."""
+        return None if self._interrupts is None else self._servers.get(self._interrupts.server)
 
-        A line belongs to the first who drives it, as long as that has an ioreq server. Who drives lines faster than the
-        owner hears of it waits for the owner.
-        """
+    def _bridge_owner(self) -> IoreqServer | None:
+        """Find the server that has the PCI host bridge: it hears of PCI lines, and its ISA bridge routes them."""
+        claimed = self.routing.find_port(CONFIG_ADDRESS, 4)
+        return None if claimed is None else self._servers.get(claimed.server)
+
+    def _may_drive(self, connection: Connection, level: bool) -> None:
+        """Refuse lines of who has no ioreq server, and more of them than a machine can use."""
         if all(server.connection is not connection for server in self._servers.values()):
             raise ControlError(errno.EPERM, "only a device model with an ioreq server drives interrupt lines")
-        line = self._lines.get(key)
-        if line is None:
-            if sum(other.connection is connection for other in self._lines.values()) >= MAX_LINES:
-                raise ControlError(errno.ENOSPC, f"at most {MAX_LINES} interrupt lines a device model")
-            self._lines[key] = Line(connection, event)
-        elif line.connection is not connection:
-            raise ControlError(errno.EBUSY, "another device model drives that line")
-        else:
-            line.event = event
-        owner = self._interrupt_owner()
-        if owner is not None:
-            owner.send(event)
-            if owner is not connection:
-                connection.wait_for(owner)
+        if level and self._isa.held_by(connection) + self._intx.held_by(connection) >= MAX_LINES:
+            raise ControlError(errno.ENOSPC, f"at most {MAX_LINES} interrupt lines high for a device model")
+
+    @staticmethod
+    def _tell(
+        server: IoreqServer | None, event: IsaIrqLevel | PciIntxLevel, driver: Connection | None = None
+    ) -> None:
+        """Tell a server of a line's level; one that comes later is told then (`_tell_lines`).
+
+        Who drives lines faster than the server hears of it waits for the server.
+        """
+        if server is not None:
+            server.connection.send(event)
+            if driver is not None and driver is not server.connection:
+                driver.wait_for(server.connection)
 
     def _release_lines(self, connection: Connection) -> None:
-        """Its lines fall: nobody drives them any more."""
-        owner = self._interrupt_owner()
-        for key, line in list(self._lines.items()):
-            if line.connection is connection:
-                del self._lines[key]
-                if line.event.level and owner is not None:
-                    owner.send(msgspec.structs.replace(line.event, level=False))
+        """Its lines fall, where nobody else holds them high."""
+        for irq in self._isa.let_go(connection):
+            self._tell(self._interrupt_owner(), IsaIrqLevel(irq, False))
+        for bus, device, intx in self._intx.let_go(connection):
+            self._tell(self._bridge_owner(), PciIntxLevel(bus, device, intx, False))
 
-    def _interrupt_owner(self) -> Connection | None:
-        return None if self._interrupts is None else self._servers[self._interrupts.server].connection
+    def _tell_lines(self, server: IoreqServer) -> None:
+        """Tell a server which lines that end at it are high; others drove them before it was there."""
+        if not server.enabled:
+            return
+        if self._interrupt_owner() is server:
+            for irq in self._isa.high():
+                self._tell(server, IsaIrqLevel(irq, True))
+        if self._bridge_owner() is server:
+            for bus, device, intx in self._intx.high():
+                self._tell(server, PciIntxLevel(bus, device, intx, True))
 
     def _start_when_ready(self) -> None:
-        """Start the guest once its interrupt controller is there and answers."""
+        """Start the guest once all servers of the machine are there, the interrupt controller's among them."""
         if self._started or self._outcome is not None or self._interrupts is None:
             return
-        if self._servers[self._interrupts.server].enabled:
+        enabled = sum(server.enabled for server in self._servers.values())
+        if self._servers[self._interrupts.server].enabled and enabled >= self._machine.servers:
             self._started = True
             log.info("domain.started", vendor=self._machine.vendor, memory=self.memory.size)
             try:

@@ -11,35 +11,32 @@ from typing import Any, Final
 
 import structlog
 
-from hvcore.cpu.exitinfo import ExitKind
 from hvcore.cpu.processor import Processor
 from hvcore.exits.requests import Requests
 from hvcore.memory import GuestMemory
 from hvcore.routing import Range
+from hvcore.tally import REASONS
 from hvcore.vcpu import Vcpu
 
 SHOWN: Final = 5
 """How many kinds of operations and exits are named, of those that came most often."""
-EXITS: Final = {kind: name.lower() for name, kind in vars(ExitKind).items() if name.isupper()}
 
 log = structlog.get_logger("hvcore.vcpu")
 
 
 class MeasuredProcessor(Processor):
-    """Counts its stops by kind, and the nanoseconds that it ran."""
+    """Counts the nanoseconds that it ran."""
 
     def __init__(self, memory: GuestMemory, pins: memoryview, vcpu: int = 0) -> None:
         super().__init__(memory, pins, vcpu)
         self.timed = 1
         self.ran = 0
-        self.stops = dict.fromkeys(EXITS, 0)
 
     def run(self, budget: int) -> int:
         """Execute, as `Processor` does."""
         before = monotonic_ns()
         kind = super().run(budget)
         self.ran += monotonic_ns() - before
-        self.stops[kind] += 1
         return kind
 
 
@@ -111,7 +108,7 @@ class MeasuredVcpu(Vcpu):
             "translated": counts["translated"],
             "seconds": {name: round(ns / 1e9, 6) for name, ns in seconds.items()},
             "interpreted": sum(processor.interpreted.values()),
-            "exit_kinds": _most({EXITS[kind]: count for kind, count in processor.stops.items() if count}),
+            "exit_kinds": _most({REASONS[kind]: count for kind, count in processor.stops.items()}),
             "interpreted_kinds": _most({kind.lower(): n for kind, n in processor.interpreted.items()}),
         }
 

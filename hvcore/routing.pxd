@@ -8,3 +8,6 @@ cdef class Range:
     cdef public object endpoint
     cdef public list channels
     cdef public uint64_t mirror
+    cdef public uint64_t reads
+    cdef public uint64_t written
+    cdef public uint64_t writes

@@ -35,7 +35,10 @@ MAX_RANGES: Final = 256
 class Range:
     """A claimed range, ends inclusive; `channels` has one a vCPU. `mirror` is the cell of `first`, or 0."""
 
-    __slots__ = ("channels", "endpoint", "first", "last", "mirror", "posted", "server")
+    __slots__ = (
+        *("channels", "endpoint", "first", "last", "mirror", "posted", "server"),
+        *("reads", "writes", "written"),
+    )
 
     def __init__(
         self,
@@ -54,6 +57,10 @@ class Range:
         self.endpoint = endpoint
         self.channels = channels
         self.mirror = mirror
+        self.reads = 0
+        """Of memory, counted here: requests that waited. `written` are the posted ones."""
+        self.writes = 0
+        self.written = 0
 
 
 @attrs.define(eq=False)

@@ -8,6 +8,7 @@ entries.
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Final, Protocol
 
 import structlog
@@ -24,6 +25,7 @@ from hvcore.exits.requests import Requests
 from hvcore.hvm import RFLAGS_IF, ExitHandlers, GuestState, HvmBackend
 from hvcore.memory import GuestMemory
 from hvcore.svm.backend import SvmBackend
+from hvcore.tally import SAMPLE
 from hvcore.vmx.backend import VmxBackend
 from ioreq.core import CoreChannel, VcpuDoorbell
 from ioreq.layout import PIN_INTR_OFFSET
@@ -171,6 +173,7 @@ class Vcpu:
     def _loop(self) -> None:
         work, backend = self._work, self.backend
         enter, handle = backend.enter, backend.handle
+        tally, left = self.requests.tally, SAMPLE
         while True:
             while work:
                 work.popleft()()
@@ -180,7 +183,14 @@ class Vcpu:
                 self._sleep()
                 continue
             enter(BUDGET)
-            handle()
+            left -= 1
+            if left:
+                handle()
+            else:
+                left = SAMPLE
+                kind, before = self.processor.exit.kind, monotonic_ns()
+                handle()
+                tally.handled(kind, monotonic_ns() - before)
 
     def _halt(self) -> None:
         """HLT was executed: sleep, unless something is there already."""
@@ -201,7 +211,9 @@ class Vcpu:
             return
         pins, pin, work = self._pins, self._pin, self._work
         channels = self._platform.interrupt_channels(self.number)
+        before = monotonic_ns()
         self.doorbell.sleep(channels, lambda: bool(work or (enabled and pins[pin])))
+        self.requests.tally.asleep_ns += monotonic_ns() - before
         if enabled and pins[pin]:
             self.halted = not self.interrupts.pin_raised()
 

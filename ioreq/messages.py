@@ -155,6 +155,10 @@ class ResetDone(_Op, frozen=True, tag=0x103):
     """Say that the chips have been reset, in answer to the event `Reset`."""
 
 
+class GetStatistics(_Op, frozen=True, tag=0x104):
+    """Ask what the vCPUs have counted; reply `Statistics`."""
+
+
 Op: TypeAlias = (
     CreateIoreqServer
     | GetIoreqServerInfo
@@ -171,6 +175,7 @@ Op: TypeAlias = (
     | ClaimInterruptAcknowledge
     | ReleaseInterruptAcknowledge
     | ResetDone
+    | GetStatistics
 )
 
 
@@ -246,6 +251,50 @@ class Vcpus(_Reply, frozen=True, tag="vcpus"):
     count: Small
 
 
+Buckets: TypeAlias = list[tuple[int, int]]
+"""A histogram of durations, as pairs of bucket and count: see `ioreq.histogram`."""
+
+
+class Exits(msgspec.Struct, frozen=True):
+    """How often a vCPU stopped for a reason, and how long a sample of these took to be handled."""
+
+    reason: str
+    count: int
+    handled: Buckets = []
+
+
+class Accesses(msgspec.Struct, frozen=True):
+    """How often a port, or a range of memory, was accessed, and how long a sample of what waited took.
+
+    `reads` and `writes` waited for the server, `mirrored` reads and `posted` writes did not. Space "interrupt" has the
+    interrupt-acknowledge cycles.
+    """
+
+    space: Literal["port", "memory", "interrupt"]
+    address: int
+    reads: int = 0
+    mirrored: int = 0
+    posted: int = 0
+    writes: int = 0
+    waits: Buckets = []
+
+
+class VcpuStatistics(msgspec.Struct, frozen=True):
+    """What a vCPU has counted since it started: of accesses the busiest, the busiest first."""
+
+    vcpu: int
+    instructions: int
+    asleep_ns: int
+    exits: list[Exits]
+    accesses: list[Accesses]
+
+
+class Statistics(_Reply, frozen=True, tag="statistics"):
+    """Reply to `GetStatistics`."""
+
+    vcpus: list[VcpuStatistics]
+
+
 class Reset(_Said, frozen=True, tag="reset"):
     """Event: the domain resets; reset the chips and say `ResetDone`."""
 
@@ -274,7 +323,7 @@ class Shutdown(_Said, frozen=True, tag="shutdown"):
 
 
 LineEvent: TypeAlias = IsaIrqLevel | PciIntxLevel
-Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus
+Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics
 Event: TypeAlias = Reset | IsaIrqLevel | PciIntxLevel | Shutdown
 
 REPLIES: Final[dict[type, type]] = {
@@ -282,5 +331,6 @@ REPLIES: Final[dict[type, type]] = {
     CreateIoreqServer: Created,
     GetIoreqServerInfo: Pages,
     NrVcpus: Vcpus,
+    GetStatistics: Statistics,
 }
 """What an op is answered with if it is not refused; all others with `Ok`."""

@@ -105,6 +105,12 @@ class Space:
         self._check(first, last, f"what is ignored ({why})")
         self.ignored.append(Ignored(first, last, why))
 
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Keep the mappings whose names are wanted, and drop the others: they are another server's."""
+        self.mappings = [m for m in self.mappings if wanted(m.name)]
+        self._starts = [m.first for m in self.mappings]
+        self._found.clear()
+
     def claims(self) -> Iterator[Claim]:
         """Yield the ranges to claim, ascending."""
         current: Claim | None = None
@@ -222,6 +228,11 @@ class Bus:
     def ignore(self, space: SpaceName, first: int, last: int, why: str) -> None:
         """Leave a range to nobody on purpose: see `Space.ignore`."""
         self.space(space).ignore(first, last, why)
+
+    def keep(self, wanted: Callable[[str], bool]) -> None:
+        """Keep the mappings whose names are wanted."""
+        self.pio.keep(wanted)
+        self.memory.keep(wanted)
 
     def read(self, space: SpaceName, address: int, size: int) -> int:
         """Read from a space by its name."""

@@ -14,6 +14,7 @@ from devmodel.board.bus import Bus
 from devmodel.board.clock import Clock
 from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
 from devmodel.board.lines import Line, WiredOr
+from devmodel.board.parts import ALL, chips_of, functions_of, part_of_mapping
 from devmodel.devices.ata_identify import default_geometry
 from devmodel.devices.cmos import FOUR_GIB, fill_cmos
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
@@ -23,7 +24,7 @@ from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc, Port
 from devmodel.devices.keyboard import Keyboard
-from devmodel.devices.pci import PciBus, PciPorts
+from devmodel.devices.pci import Function, PciBus, PciPorts
 from devmodel.devices.pic import PicPair
 from devmodel.devices.piix3 import Piix3, Piix3Ide
 from devmodel.devices.piix4pm import Piix4Pm
@@ -45,6 +46,10 @@ class Core(GuestRam, Protocol):
 
     def intr(self, level: bool) -> None:
         """Drive the processor's INTR pin."""
+        ...
+
+    def isa_irq(self, irq: int, level: bool) -> None:
+        """Drive an ISA interrupt request whose controller is on another server's board."""
         ...
 
     def intr_vector(self, vector: int | None) -> None:
@@ -75,6 +80,8 @@ class Fittings:
     memory: Sequence[tuple[int, int, int]]
     """Start, length and type (1 is RAM) of each range, as the domain's E820."""
     cpus: int = 1
+    parts: frozenset[str] = ALL
+    """What of the machine is on this board: names of `parts.PARTS`."""
     disks: Sequence[Disk | None] = ()
     """hda to hdd."""
     debug: Callable[[int], None] = lambda _: None
@@ -147,6 +154,9 @@ class Board:
     keyboard: Keyboard
     pci: PciBus
     isa_lines: list[Line]  # for interrupts from elsewhere
+    pci_lines: list[WiredOr]  # PIRQA# to PIRQD#
+    parts: frozenset[str] = ALL
+    _intx: dict[tuple[int, int], Line] = attrs.field(init=False, factory=dict[tuple[int, int], Line])
     rearm: Callable[[], None] = lambda: None
     """Called when something other than an access may have changed a deadline; the server sets it."""
 
@@ -154,7 +164,10 @@ class Board:
     def build(
         cls, clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any] | None = None
     ) -> Self:
-        """Build a machine: fresh, or as `save` left it.
+        """Build a machine, or the parts of one: fresh, or as `save` left it.
+
+        Chips of other parts are made too, so that there is one list of wires. Nobody reaches those, they drive
+        nothing, and they are forgotten with this call.
 
         Raises:
             ConfigError: two devices want the same addresses.
@@ -162,7 +175,7 @@ class Board:
         """
 
         def kept(name: str) -> dict[str, Any]:
-            return {} if saved is None else {"state": copy.deepcopy(saved[name])}
+            return {"state": copy.deepcopy(saved[name])} if saved is not None and name in saved else {}
 
         disks = [*fittings.disks, None, None, None, None][:4]
         ram = [entry for entry in fittings.memory if entry[2] == E820_RAM]
@@ -173,21 +186,32 @@ class Board:
 
         # Wires: who drives which interrupt request, and A20.
         pic = PicPair(intr=Line([core.intr]), vector_shown=core.intr_vector, **kept("pic"))
-        isa = [WiredOr(Line([partial(pic.set_irq, n)])) for n in range(16)]
-        a20 = Line([core.a20], level=True)
-        pit = Pit(clock=clock, irq=isa[0].driver(), **kept("pit"))
-        kbc = Kbc(clock=clock, irq=isa[1].driver(), a20=a20, reset_processor=core.reset, **kept("kbc"))
-        uart = Uart(clock=clock, irq=isa[4].driver(), **kept("uart"))
-        rtc = Rtc(clock=clock, irq=isa[8].driver(), **kept("rtc"))
-        pm = Piix4Pm(clock=clock, irq=isa[9].driver(), shutdown=core.shutdown, **kept("piix4pm"))
+        isa_irq = pic.set_irq if "pic" in fittings.parts else core.isa_irq
+        isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
+        a20 = Line([core.a20] if "kbc" in fittings.parts else [], level=True)
+
+        def irq(number: int, part: str) -> Line:
+            """Return a new driver of an interrupt request; of a chip that is elsewhere, one that leads nowhere."""
+            return isa[number].driver() if part in fittings.parts else Line()
+
+        pit = Pit(clock=clock, irq=irq(0, "pit"), **kept("pit"))
+        kbc = Kbc(clock=clock, irq=irq(1, "kbc"), a20=a20, reset_processor=core.reset, **kept("kbc"))
+        uart = Uart(clock=clock, irq=irq(4, "serial"), **kept("uart"))
+        rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
+        pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
         ide = [
-            IdeChannel(irq=isa[14].driver(), disks=disks[:2], serials=("DM00001", "DM00002"), **kept("ide0")),
-            IdeChannel(irq=isa[15].driver(), disks=disks[2:], serials=("DM00003", "DM00004"), **kept("ide1")),
+            IdeChannel(irq=irq(14, "ide"), disks=disks[:2], serials=("DM00001", "DM00002"), **kept("ide0")),
+            IdeChannel(irq=irq(15, "ide"), disks=disks[2:], serials=("DM00003", "DM00004"), **kept("ide1")),
         ]
-        piix3 = Piix3(irqs=[line.driver() for line in isa], reset_machine=core.reset, **kept("piix3"))
+        piix3 = Piix3(irqs=[irq(n, "pci") for n in range(16)], reset_machine=core.reset, **kept("piix3"))
         i440fx = I440fx(memory_type=core.memory_type, **kept("i440fx"))
         piix3_ide = Piix3Ide(**kept("piix3_ide"))
-        pci = PciBus({(0, 0): i440fx, (1, 0): piix3, (1, 1): piix3_ide, (1, 3): pm})
+        pirqs = [WiredOr(Line([partial(piix3.set_pirq, n)])) for n in range(4)]
+        slots: dict[tuple[int, int], Function] = {
+            (0, 0): i440fx, (1, 0): piix3, (1, 1): piix3_ide, (1, 3): pm
+        }  # fmt: skip
+        functions = functions_of(fittings.parts)
+        pci = PciBus({at: function for at, function in slots.items() if at in functions})
         pci_ports = PciPorts(bus=pci, reset_control=piix3, **kept("pci"))
         port61 = Port61(clock=clock, timer=pit, **kept("port61"))
         port92 = Port92(a20=a20, reset_processor=core.reset, **kept("port92"))
@@ -264,22 +288,52 @@ class Board:
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
         bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
 
+        chips: dict[str, Resettable] = {
+            "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
+            "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
+            "port61": port61, "port92": port92, "vga": vga, "fw_cfg": fw_cfg, "dma1": dma1, "dma2": dma2,
+            "dma_pages": dma_pages, "post": post,
+        }  # fmt: skip
+        timed: dict[str, Timed] = {
+            "pit": pit,
+            "kbc": kbc,
+            "uart": uart,
+            "rtc": rtc,
+            "piix4pm": pm,
+            "fw_cfg": fw_cfg,
+        }
+        here = chips_of(fittings.parts)
+        bus.keep(lambda name: part_of_mapping(name) in fittings.parts)
         return cls(
             bus=bus,
-            chips={
-                "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
-                "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
-                "port61": port61, "port92": port92, "vga": vga, "fw_cfg": fw_cfg, "dma1": dma1, "dma2": dma2,
-                "dma_pages": dma_pages, "post": post,
-            },
-            timed=[pit, kbc, uart, rtc, pm, fw_cfg],
+            chips={name: chip for name, chip in chips.items() if name in here},
+            timed=[chip for name, chip in timed.items() if name in here],
             pic=pic,
             uart=uart,
             vga=vga,
             keyboard=kbc.keyboard,
             pci=pci,
             isa_lines=[line.driver() for line in isa],
-        )  # fmt: skip
+            pci_lines=pirqs,
+            parts=fittings.parts,
+        )
+
+    @property
+    def acknowledges(self) -> bool:
+        """Whether the interrupt controller is on this board."""
+        return "pic" in self.parts
+
+    @property
+    def config_functions(self) -> list[int]:
+        """PCI functions (device << 3 | function) whose configuration is reached by another board's ports."""
+        if "pci" in self.parts:
+            return []
+        return [device << 3 | function for device, function in sorted(self.pci.functions)]
+
+    @property
+    def pci_config(self) -> Device:
+        """Who answers PCI_CONFIG requests."""
+        return self.pci.config
 
     def acknowledge(self) -> int | None:
         """Answer the processor's interrupt-acknowledge cycle with a vector; None if INTR is low."""
@@ -292,6 +346,13 @@ class Board:
     def isa_irq(self, irq: int, level: bool) -> None:
         """Drive an ISA interrupt request for a device that lives elsewhere."""
         self.isa_lines[irq & 15].set(level)
+
+    def pci_intx(self, device: int, intx: int, level: bool) -> None:
+        """Drive INTA# to INTD# (0-3) of a device that lives elsewhere; PIIX3 boards rotate them by slot."""
+        line = self._intx.get((device, intx))
+        if line is None:
+            line = self._intx[device, intx] = self.pci_lines[(intx + device - 1) & 3].driver()
+        line.set(level)
 
     def reset(self) -> None:
         """Reset every chip."""

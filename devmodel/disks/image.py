@@ -26,6 +26,32 @@ MAX_QUEUED: Final = 64
 Request = DiskRead | DiskWrite | DiskFlush
 
 
+class Elsewhere:
+    """A disk that another server has: all that is known of it here is its size."""
+
+    readonly: Final = True
+
+    def __init__(self, sectors: int) -> None:
+        self.sectors: int = sectors
+
+    @classmethod
+    def at(cls, path: str) -> Self:
+        """Look at an image's size, and leave it alone otherwise.
+
+        Raises:
+            ConfigError: it cannot be looked at.
+
+        """
+        try:
+            return cls(os.stat(path).st_size // SECTOR)
+        except OSError as error:
+            raise ConfigError(f"disk {path}: {error.strerror}") from error
+
+    def submit(self, request: Request) -> None:
+        """Refuse."""
+        _fail(request)
+
+
 class Image:
     """A store of sectors in a file descriptor, which it owns."""
 

@@ -23,6 +23,7 @@ from ioreq.messages import (
     Op,
     RamRegion,
     RemoteShutdown,
+    SetIsaIrqLevel,
     SetMemType,
 )
 
@@ -81,7 +82,7 @@ class Domain:
         self._pins = memoryview(shared.map_page(client.descriptors[1])).cast("I")
         self._wake_vcpu = wake_vcpu
         self._hold_mirror = hold_mirror
-        self._intr = bool(self._pins[PIN_INTR_OFFSET // 4])
+        self._intr: bool | None = None  # not ours to drive, until a chip of ours does
         self._vector = 0
         self._ops: deque[Op] = deque()
         self._settling = trio.Lock()
@@ -108,6 +109,10 @@ class Domain:
         self._intr = level
         if not self._ops:
             self._drive()
+
+    def isa_irq(self, irq: int, level: bool) -> None:
+        """Drive an ISA interrupt request at the server that has the interrupt controller."""
+        self._queue(SetIsaIrqLevel(irq, level))
 
     def intr_vector(self, vector: int | None) -> None:
         """Show with the pin what acknowledging it would bring; None: nothing."""
@@ -178,6 +183,8 @@ class Domain:
         self._queued.set()
 
     def _drive(self) -> None:
+        if self._intr is None:
+            return
         before, now = self._pins[PIN_INTR_OFFSET // 4], self._intr and 1 | self._vector
         if before != now:
             self._pins[PIN_INTR_OFFSET // 4] = now

@@ -30,6 +30,7 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
         Fittings(
             memory=memory or [(region.start, region.length, E820_RAM) for region in info.ram],
             cpus=info.vcpus,
+            parts=config.parts,
             disks=outside.disks,
             debug=outside.debug.put,
             files=files,

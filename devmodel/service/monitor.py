@@ -1,8 +1,10 @@
 """The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`.
 
-One JSON object a line in each direction; `command` says what is wanted. A client may ask several times. Pictures are
-drawn in a thread, one at a time and a part of the time, since the event loop shares the interpreter with it; whoever
-asks meanwhile gets the next one. Clients are limited, and one that neither asks nor reads is disconnected.
+Each server of a machine has one. The server with the interrupt controller has `DOMAIN.monitor`, any other
+`DOMAIN.PART.monitor`, after the first of its parts; who asks goes from one to the next until one has what is wanted.
+One JSON object a line in each direction; `command` says what is wanted. A client may ask several times.
+Pictures are drawn in a thread, one at a time and a part of the time, since the event loop shares the interpreter with
+it; whoever asks meanwhile gets the next one. Clients are limited, and one that neither asks nor reads is disconnected.
 """
 
 import base64
@@ -19,7 +21,10 @@ import msgspec
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError
+from devmodel.board.parts import PARTS, in_order
 from devmodel.display.render import TextScreen, picture
+from devmodel.service.stats import ServerStatistics
+from ioreq import IoreqError
 
 MAX_LINE: Final = 65536
 MAX_KEYS: Final = 256
@@ -30,6 +35,8 @@ IDLE: Final = 60.0
 DRAWING: Final = 0.25
 """How much of the time may go into pictures."""
 SUFFIX: Final = ".monitor"
+MAIN: Final = "pic"
+"""The part whose server has the monitor that is named after the domain alone."""
 PREFIX: Final = f"devmodel-{os.getuid()}-"
 """Of the private directories that `devmodel run` makes for its sockets."""
 
@@ -46,6 +53,10 @@ class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=
     keys: Annotated[list[str], msgspec.Meta(max_length=MAX_KEYS)]
 
 
+class Stats(msgspec.Struct, tag_field="command", tag="stats", forbid_unknown_fields=True):
+    """Ask for what the server and the core have counted."""
+
+
 class Info(msgspec.Struct, tag_field="command", tag="info", forbid_unknown_fields=True):
     """Ask what runs here."""
 
@@ -54,13 +65,17 @@ class Answer(msgspec.Struct, omit_defaults=True):
     """What the monitor answers; with `error`, nothing else."""
 
     error: str = ""
+    elsewhere: bool = False
+    """Another server of the machine has what was asked for."""
     text: str = ""
     png: str = ""  # base64
     program: str = ""
     machine: str = ""
+    parts: list[str] = []
+    stats: ServerStatistics | None = None
 
 
-Command: TypeAlias = Screen | Key | Info
+Command: TypeAlias = Screen | Key | Stats | Info
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -75,12 +90,21 @@ class Machine(Protocol):
         """The machine's name."""
         ...
 
+    @property
+    def parts(self) -> frozenset[str]:
+        """What of the machine is here."""
+        ...
+
     def screen(self) -> TextScreen | None:
         """Return what stands on the screen, None in a graphics mode."""
         ...
 
     def press(self, keys: list[str]) -> None:
         """Press these keys together and release them; raise ValueError for a name that is no key's."""
+        ...
+
+    async def statistics(self) -> ServerStatistics:
+        """Return what has been counted."""
         ...
 
 
@@ -132,6 +156,10 @@ class Monitor:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Answer(error=str(error))
         match command:
+            case Screen() if "vga" not in self.machine.parts:
+                return Answer(error="the screen is another server's", elsewhere=True)
+            case Key() if "kbc" not in self.machine.parts:
+                return Answer(error="the keyboard is another server's", elsewhere=True)
             case Screen():
                 screen = self.machine.screen()
                 if screen is None:
@@ -145,8 +173,14 @@ class Monitor:
                 except ValueError as error:
                     return Answer(error=str(error))
                 return Answer()
+            case Stats():
+                try:
+                    return Answer(stats=await self.machine.statistics())
+                except IoreqError as error:
+                    return Answer(error=str(error))
             case _:
-                return Answer(program=f"devmodel {VERSION}", machine=self.machine.name)
+                parts = in_order(self.machine.parts)
+                return Answer(program=f"devmodel {VERSION}", machine=self.machine.name, parts=parts)
 
 
 class Pictures:
@@ -176,14 +210,25 @@ def text(screen: TextScreen) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def listen(domain_socket: str) -> trio.SocketListener:
-    """Bind the monitor's socket beside the domain's, mode 0600.
+def path_of(domain_socket: str, parts: frozenset[str]) -> str:
+    """Return where the monitor of a server with these parts is."""
+    first = in_order(parts)[0]
+    return domain_socket + ("" if first == MAIN else f".{first}") + SUFFIX
+
+
+def paths(domain_socket: str) -> list[str]:
+    """Return where monitors of a domain's servers are, as far as there are any; always the main one's."""
+    apart = (path_of(domain_socket, frozenset((part,))) for part in PARTS if part != MAIN)
+    return [domain_socket + SUFFIX, *(path for path in apart if os.path.exists(path))]
+
+
+def listen(path: str) -> trio.SocketListener:
+    """Bind a monitor's socket, mode 0600.
 
     Raises:
         ConfigError: it cannot be bound, or another server serves that domain.
 
     """
-    path = domain_socket + SUFFIX
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         os.fchmod(sock.fileno(), 0o600)
@@ -209,10 +254,10 @@ def _bind(sock: trio.socket.SocketType, path: str) -> None:
             plain.bind(path)
 
 
-def remove(domain_socket: str) -> None:
-    """Remove the monitor's socket, unless somebody has done so already."""
+def remove(path: str) -> None:
+    """Remove a monitor's socket, unless somebody has done so already."""
     with contextlib.suppress(OSError):
-        os.unlink(domain_socket + SUFFIX)
+        os.unlink(path)
 
 
 def find() -> str:
@@ -223,21 +268,48 @@ def find() -> str:
 
     """
     pattern = os.path.join(glob.escape(tempfile.gettempdir()), PREFIX + "*", "*" + SUFFIX)
-    found = []
+    found: set[str] = set()
     for path in glob.glob(pattern):
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(path) == 0:
-                found.append(path.removesuffix(SUFFIX))
+                found.add(path.removesuffix(SUFFIX))
+    apart = {f"{path}.{part}" for path in found for part in PARTS}
+    found -= apart
     if not found:
         raise DevmodelError("no machine of `devmodel run` is running; give the SOCKET of a domain")
     if len(found) > 1:
         raise DevmodelError(f"several machines are running; give one of: {' '.join(sorted(found))}")
-    return found[0]
+    return found.pop()
 
 
 def png_of(answer: Answer) -> bytes:
     """Return the picture in an answer."""
     return base64.b64decode(answer.png)
+
+
+def ask_all(domain_socket: str, command: Command) -> list[Answer]:
+    """Ask every server of the machine at a domain socket, and return the answers of those that give one.
+
+    Raises:
+        DevmodelError: none does.
+
+    """
+    failure: DevmodelError | None = None
+    answers = []
+    for path in paths(domain_socket.removesuffix(SUFFIX)):
+        try:
+            answer = _ask(path, command)
+        except DevmodelError as error:
+            failure = failure or error
+            continue
+        if answer.error:
+            failure = failure or DevmodelError(answer.error)
+        else:
+            answers.append(answer)
+    if not answers:
+        assert failure is not None
+        raise failure
+    return answers
 
 
 def ask(domain_socket: str, command: Command) -> Answer:
@@ -247,7 +319,23 @@ def ask(domain_socket: str, command: Command) -> Answer:
         DevmodelError: nobody answers there, or the answer is an error.
 
     """
-    path = domain_socket if domain_socket.endswith(SUFFIX) else domain_socket + SUFFIX
+    failure: DevmodelError | None = None
+    for path in paths(domain_socket.removesuffix(SUFFIX)):
+        try:
+            answer = _ask(path, command)
+        except DevmodelError as error:
+            failure = failure or error
+            continue
+        if not answer.error:
+            return answer
+        failure = DevmodelError(answer.error)
+        if not answer.elsewhere:
+            break
+    assert failure is not None
+    raise failure
+
+
+def _ask(path: str, command: Command) -> Answer:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(10)
         try:
@@ -258,9 +346,6 @@ def ask(domain_socket: str, command: Command) -> Answer:
         except OSError as error:
             raise DevmodelError(f"no machine answers on {path}: {error.strerror or error}") from error
     try:
-        answer = _decode_answer(line)
+        return _decode_answer(line)
     except (msgspec.DecodeError, RecursionError) as error:
         raise DevmodelError(f"no machine answers on {path}: {error}") from error
-    if answer.error:
-        raise DevmodelError(answer.error)
-    return answer

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import trio
@@ -20,6 +21,7 @@ from ioreq import DomainGone, IoreqError
 from ioreq.control_client import ControlClient, connect
 
 COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
+SERVE: Final = [sys.executable, "-m", "devmodel", "serve"]
 GRACE: Final = 0.6
 """Seconds that the core gets to end, by itself or asked to."""
 FAILED: Final = 1
@@ -104,14 +106,51 @@ class Core:
         return status if status >= 0 else 128 - status
 
 
+class ServerFailed(DevmodelError):  # noqa: N818  (reads better where it is caught)
+    """A server apart ended before its machine did; it has said why itself. `status` is its exit status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"a server apart ended with exit status {status}")
+        self.status = status
+
+
+async def serve_apart(arguments: Sequence[str]) -> None:
+    """Run `devmodel serve` beside us, and pass on what it says, until it is cancelled.
+
+    Raises:
+        ServerFailed: it ended, and the machine it is part of did not.
+
+    """
+    async with trio.open_nursery() as nursery:
+        process: trio.Process = await nursery.start(
+            partial(
+                trio.run_process,
+                [*SERVE, *arguments],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                check=False,
+                process_group=0,
+            )
+        )
+        assert process.stderr is not None
+        async for data in process.stderr:
+            log.relay(bytes(data))
+        status = await process.wait()
+    await trio.sleep(GRACE)  # the domain may be at its end, which we hear of as well
+    raise ServerFailed(status if status >= 0 else 128 - status)
+
+
 async def run(
     config: Config,
     core_arguments: Sequence[str],
     board_factory: BoardFactory,
     *,
     domain: str | None = None,
+    apart: Sequence[Sequence[str]] = (),
 ) -> int:
     """Run one guest to its end and return the exit status.
+
+    Each of `apart` is what a server apart is told on its command line.
 
     Raises:
         ConfigError: before anything starts.
@@ -121,12 +160,15 @@ async def run(
         with domain_socket(domain) as path:
             core = await Core.start([*core_arguments, "--domain", path])
             try:
-                return await _run(core, path, outside, board_factory)
+                servers = [[*arguments, "--domain", path] for arguments in apart]
+                return await _run(core, path, outside, board_factory, servers)
             finally:
                 await core.stop()
 
 
-async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFactory) -> int:
+async def _run(
+    core: Core, path: str, outside: Outside, board_factory: BoardFactory, servers: Sequence[Sequence[str]]
+) -> int:
     """Join core, chips and console; whoever ends first ends all."""
     failure: IoreqError | DevmodelError | None = None
     left: int | None = None  # the exit status, if we end before the core does
@@ -148,6 +190,15 @@ async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFact
                         left = 0
                         scope.cancel()
 
+                async def on_server(arguments: Sequence[str]) -> None:
+                    nonlocal left
+                    try:
+                        await serve_apart(arguments)
+                    except ServerFailed as error:
+                        log.say(f"devmodel: {error}")
+                        left = error.status or FAILED
+                        scope.cancel()
+
                 nursery.start_soon(on_signal)
                 client = None
                 try:
@@ -156,7 +207,11 @@ async def _run(core: Core, path: str, outside: Outside, board_factory: BoardFact
                     failure = error
                 if client is not None:
                     with contextlib.closing(client), contextlib.ExitStack() as stack:
-                        if outside.serial_address is None:
+                        for arguments in servers:
+                            nursery.start_soon(on_server, arguments)
+                        if "serial" not in outside.config.parts:
+                            pass  # its server says where it is
+                        elif outside.serial_address is None:
                             console = TerminalConsole(outside.serial)
                             if os.isatty(0):
                                 log.say("devmodel: serial console on this terminal; Ctrl-] leaves")

@@ -7,6 +7,7 @@ a chip asked something of the core, and then the access itself is done already.
 import contextlib
 import struct
 from collections.abc import Callable, Sequence
+from time import monotonic_ns
 from typing import Final, Protocol
 
 import structlog
@@ -14,7 +15,7 @@ import trio
 
 from devmodel import DevmodelError
 from devmodel.board.bus import Bus, Claim, Space
-from devmodel.board.device import ONES, Timed
+from devmodel.board.device import ONES, Device, Timed
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.pacer import Pacer
@@ -22,9 +23,11 @@ from ioreq import ControlError, DomainGone, IoreqError
 from ioreq.buffered import RingConsumer
 from ioreq.control import close_all
 from ioreq.control_client import ControlClient
-from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PIO
+from ioreq.histogram import Histogram
+from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
 from ioreq.messages import (
     SPACE_MEMORY,
+    SPACE_PCI,
     SPACE_PORT,
     ClaimInterruptAcknowledge,
     Created,
@@ -50,6 +53,8 @@ log = structlog.get_logger()
 
 FAREWELL: Final = 0.1
 """Seconds that a core may take to hear that we leave."""
+SAMPLE: Final = 61
+"""One request in so many is timed: a prime, so that it is not the same one of a loop every time."""
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -69,6 +74,21 @@ class Board(Protocol):
         """Who has deadlines."""
         ...
 
+    @property
+    def acknowledges(self) -> bool:
+        """Whether it has the interrupt controller."""
+        ...
+
+    @property
+    def config_functions(self) -> Sequence[int]:
+        """PCI functions, as bus, device and function in 16 bits, that are configured by PCI_CONFIG requests."""
+        ...
+
+    @property
+    def pci_config(self) -> Device:
+        """Who answers those: the offset is the request's address."""
+        ...
+
     def acknowledge(self) -> int | None:
         """Answer an interrupt-acknowledge cycle with a vector; None if INTR is low."""
         ...
@@ -85,32 +105,36 @@ class Board(Protocol):
         """Drive an ISA interrupt line for another ioreq server."""
         ...
 
+    def pci_intx(self, device: int, intx: int, level: bool) -> None:
+        """Drive INTA# to INTD# of a PCI device for another ioreq server."""
+        ...
+
 
 class Attachment:
     """One ioreq server of ours at a core, before it is enabled."""
 
-    def __init__(self, client: ControlClient, id_: int, descriptors: Sequence[int]) -> None:
+    def __init__(self, client: ControlClient, id_: int, descriptors: Sequence[int], *, mirror: bool) -> None:
         self.client = client
         self.id = id_
         self._drain_to: Server | None = None
         self._next_cell = HELD + 1
-        self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain, mirror=True)
+        self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain, mirror=mirror)
         self.domain = Domain(client, self.endpoint.channels[0].send, self.endpoint.hold)
 
     @classmethod
-    async def create(cls, client: ControlClient) -> "Attachment":
-        """Create an ioreq server.
+    async def create(cls, client: ControlClient, *, mirror: bool = True) -> "Attachment":
+        """Create an ioreq server; without `mirror` the core asks it for everything.
 
         Raises:
             IoreqError: the core refuses, or hands out what is none.
             DevmodelError: the host has no descriptor or no memory left.
 
         """
-        created = await client.call(CreateIoreqServer(mirror=True))
+        created = await client.call(CreateIoreqServer(mirror=mirror))
         assert isinstance(created, Created)  # the client has seen to that
         _, descriptors = await client.call_with_descriptors(GetIoreqServerInfo(created.id))
         try:
-            return cls(client, created.id, descriptors)
+            return cls(client, created.id, descriptors, mirror=mirror)
         except BaseException as error:
             close_all(descriptors)
             if isinstance(error, OSError):
@@ -130,8 +154,11 @@ class Attachment:
                 await self.client.call(
                     MapIoRange(self.id, number, claim.first, claim.last, claim.posted, cell)
                 )
+        for function in server.board.config_functions:
+            await self.client.call(MapIoRange(self.id, SPACE_PCI, function, function))
         self.endpoint.hold(False)
-        await self.client.call(ClaimInterruptAcknowledge(self.id))
+        if server.board.acknowledges:
+            await self.client.call(ClaimInterruptAcknowledge(self.id))
         await self.client.call(SetIoreqServerState(self.id, True))
 
     def _bind(self, claim: Claim) -> int:
@@ -169,8 +196,11 @@ class Server:
         self.domain = attachment.domain
         self.pacer = Pacer(clock, board.timed)
         board.rearm = self.pacer.rearm
+        self.service_times: dict[str, Histogram] = {}
+        """Of a sample of the requests, by device: how long it took to perform them."""
         attachment.endpoint.buffered.rest = self.pacer.look
         self._posted = Request()
+        self._acknowledged = board.acknowledged
         self._read_port = board.bus.pio.read
         self._write_port = board.bus.pio.write
         self._read_memory = board.bus.memory.read
@@ -200,14 +230,33 @@ class Server:
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
         """Answer one vCPU for ever. Cancel to stop."""
         domain, perform, note = self.domain, self.perform, self.pacer.note
+        left = SAMPLE
         while True:
             request = await vcpu.next_request()
             # No checkpoint from here to the answer: an access is atomic.
-            value = perform(request)
+            left -= 1
+            if left:
+                value = perform(request)
+            else:
+                left = SAMPLE
+                before = monotonic_ns()
+                value = perform(request)
+                self.served(request, monotonic_ns() - before)
             if domain.unsettled:
                 await domain.settle()  # the access is done; the guest waits for what it brought about
             vcpu.respond(value)
             note()
+
+    def served(self, request: Request, ns: int) -> None:
+        """Note how long a request took here; one in `SAMPLE` is measured."""
+        name = "interrupt"
+        if request.type in (TYPE_PIO, TYPE_COPY):
+            space = self.board.bus.pio if request.type == TYPE_PIO else self.board.bus.memory
+            mapping = space.find(request.address)
+            name = "" if mapping is None else mapping.name
+        elif request.type == TYPE_PCI_CONFIG:
+            name = "pci configuration"
+        self.service_times.setdefault(name, Histogram()).note(ns)
 
     def perform(self, request: Request) -> int:
         """Do one request, and return the data to answer."""
@@ -228,8 +277,18 @@ class Server:
             return NO_INTERRUPT if vector is None else vector
         if type_ in (TYPE_PIO, TYPE_COPY):
             return self._repeat(request)
+        if type_ == TYPE_PCI_CONFIG and request.count == 1 and not request.data_is_ptr:
+            return self._configure(request)
         log.debug("server.request_ignored", type=type_, address=request.address)
         return ONES[request.size]
+
+    def _configure(self, request: Request) -> int:
+        """Do a configuration access to a PCI function of ours, behind ports of another server."""
+        config = self.board.pci_config
+        if request.read:
+            return config.read(request.address, request.size)
+        config.write(request.address, request.size, request.data & ONES[request.size])
+        return 0
 
     def drain(self, ring: RingConsumer) -> None:
         """Do what was posted; at most a ring of it, then others get their turn."""
@@ -242,7 +301,7 @@ class Server:
             elif request.type == TYPE_COPY:
                 self._write_memory(request.address, request.size, request.data)
             else:
-                self.board.acknowledged(request.data & 0xFF)
+                self._acknowledged(request.data & 0xFF)
         else:
             ring.finish()
         self.pacer.note()
@@ -285,8 +344,10 @@ class Server:
                     self.pacer.rearm()
                 case IsaIrqLevel(irq=irq, level=level):
                     self.board.isa_irq(irq, level)
+                case PciIntxLevel(bus=0, device=device, intx=intx, level=level):
+                    self.board.pci_intx(device, intx, level)
                 case PciIntxLevel():
-                    log.debug("server.no_such_pci_device", level=repr(event))
+                    log.debug("server.no_such_pci_bus", line=repr(event))
         return None
 
     async def _reset_done(self) -> None:

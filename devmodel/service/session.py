@@ -4,30 +4,35 @@
 it to a core and runs the chips until the domain ends.
 """
 
+import contextlib
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Protocol, TextIO
+from typing import BinaryIO, Final, Protocol, TextIO
 
 import attrs
 import structlog
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
-from devmodel.config import Config
+from devmodel.board.parts import in_order
+from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
-from devmodel.disks.image import Image
+from devmodel.disks.image import SECTOR, Elsewhere, Image
 from devmodel.display.render import TextScreen
-from devmodel.service import monitor
+from devmodel.service import monitor, trace
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.server import Attachment, Board, Server
-from ioreq import DomainGone, IoreqError
+from devmodel.service.stats import ServerStatistics
+from devmodel.service.traced import TracedServer
+from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
 from ioreq.lines import printable
-from ioreq.messages import Shutdown
+from ioreq.messages import GetStatistics, Shutdown, Statistics
 
 logger = structlog.get_logger()
 
@@ -77,9 +82,10 @@ class Outside:
     config: Config
     serial: SerialLine
     listeners: list[trio.SocketListener]
-    disks: list[Image]
+    disks: list[Image | Elsewhere]
     video_bios: bytes | None
     debug: DebugConsole
+    trace: BinaryIO | None = None
 
     @property
     def serial_address(self) -> str | None:
@@ -101,22 +107,23 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
         ConfigError: with the one line to show.
 
     """
-    disks: list[Image] = []
+    disks: list[Image | Elsewhere] = []
     listeners: list[trio.SocketListener] = []
     stream: TextIO | None = None
+    record: BinaryIO | None = None
     try:
-        for disk in config.disks:
-            if disk.path is None:
-                disks.append(Image.scratch(disk.scratch_bytes()))
-            else:
-                disks.append(Image.open(disk.path, readonly=disk.readonly))
+        disks.extend(_disk(disk, here="ide" in config.parts) for disk in config.disks)
         bios = None if config.video.bios is None else _rom(config.video.bios)
-        if config.debug.console == "stderr":
+        if "debug" not in config.parts:
+            stream = None
+        elif config.debug.console == "stderr":
             stream = sys.stderr
         elif config.debug.console != "log":
             stream = _debug_file(config.debug.console)
+        if config.trace is not None:
+            record = trace.create(config.trace)
         address = config.serial.address()
-        if address is not None:
+        if address is not None and "serial" in config.parts:
             listeners = await listen(*address)
         yield Outside(
             config=config,
@@ -125,15 +132,27 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
             disks=disks,
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
+            trace=record,
         )
     finally:
         for image in disks:
-            image.close()
+            if isinstance(image, Image):
+                image.close()
         if stream is not None and stream is not sys.stderr:
             stream.close()
+        if record is not None:
+            record.close()
         with trio.CancelScope(shield=True):
             for listener in listeners:
                 await listener.aclose()
+
+
+def _disk(disk: Disk, *, here: bool) -> Image | Elsewhere:
+    """Open a disk; or learn how large it is, if another server has it, for what the clock chip's memory says."""
+    if disk.path is not None:
+        return Image.open(disk.path, readonly=disk.readonly) if here else Elsewhere.at(disk.path)
+    size = disk.scratch_bytes()
+    return Image.scratch(size) if here else Elsewhere(-(-size // SECTOR))
 
 
 def _rom(path: str) -> bytes:
@@ -229,10 +248,13 @@ async def _serve(
     on_ready: Callable[[Machine], None],
     nursery: trio.Nursery,
 ) -> Shutdown:
-    listener = monitor.listen(client.path)
+    parts = outside.config.parts
+    path = monitor.path_of(client.path, parts)
+    listener = monitor.listen(path)
     attachment: Attachment | None = None
     try:
-        attachment = await Attachment.create(client)
+        tracing = outside.trace
+        attachment = await Attachment.create(client, mirror=tracing is None)
         clock = TrioClock.start()
         try:
             board = board_factory(outside, attachment.domain, clock)
@@ -240,35 +262,63 @@ async def _serve(
             raise DevmodelError(
                 f"no machine can be built of what the core on {client.path} says: {error}"
             ) from error
-        board.connect_serial(outside.serial)
+        if "serial" in parts:
+            board.connect_serial(outside.serial)
         for image in outside.disks:
-            nursery.start_soon(image.run)
+            if isinstance(image, Image):
+                nursery.start_soon(image.run)
         if outside.listeners:
             nursery.start_soon(TcpConsole(outside.serial).serve, outside.listeners)
-        nursery.start_soon(monitor.Monitor(_Watched(client.domain.name, board)).serve, listener)
-        on_ready(board)
-        try:
-            return await Server(board, attachment, clock).run()
-        finally:
-            with trio.move_on_after(LAST_WORDS):
-                await outside.serial.caught_up()
+        with contextlib.ExitStack() as stack:
+            if tracing is None:
+                server = Server(board, attachment, clock)
+            else:
+                header = trace.Header(client.domain.name, time.time(), trace.ranges_of(board.bus))
+                recorder = stack.enter_context(contextlib.closing(trace.Recorder(tracing, header)))
+                nursery.start_soon(recorder.keep_flushed)
+                server = TracedServer(board, attachment, clock, recorder)
+            nursery.start_soon(monitor.Monitor(_Watched(client, board, parts, server)).serve, listener)
+            on_ready(board)
+            try:
+                return await server.run()
+            finally:
+                with trio.move_on_after(LAST_WORDS):
+                    await outside.serial.caught_up()
     finally:
         if attachment is not None:
             await attachment.leave()
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
-        monitor.remove(client.path)
+        monitor.remove(path)
 
 
 @attrs.frozen
 class _Watched:
     """What the monitor sees."""
 
-    name: str
+    client: ControlClient
     board: Machine
+    parts: frozenset[str]
+    server: Server
+
+    @property
+    def name(self) -> str:
+        return self.client.domain.name
 
     def screen(self) -> TextScreen | None:
         return self.board.screen()
 
     def press(self, keys: list[str]) -> None:
         self.board.press(keys)
+
+    async def statistics(self) -> ServerStatistics:
+        core = await self.client.call(GetStatistics())
+        if not isinstance(core, Statistics):
+            raise ProtocolError(f"the core answers get_statistics with {type(core).__name__}")
+        return ServerStatistics(
+            machine=self.name,
+            parts=in_order(self.parts),
+            ranges=trace.ranges_of(self.board.bus),
+            served={name: histogram.pairs() for name, histogram in self.server.service_times.items()},
+            core=core,
+        )

@@ -397,6 +397,12 @@ class Processor(State):
         }
 
     @property
+    def stops(self):
+        """How often `run` returned, by `ExitKind`."""
+        i: cython.int
+        return {i: self.count_stops[i] for i in range(64) if self.count_stops[i]}
+
+    @property
     def interpreted(self):
         """How often translated blocks called the interpreter, by kind of operation: what is worth a translation."""
         i: cython.int
@@ -480,6 +486,7 @@ class Processor(State):
         with cython.nogil:
             loop.run(self)
         self.stop_wanted = 0
+        self.count_stops[self.info.kind] += 1
         if self.info.kind == 12 or (self.info.kind == 10 and self.info.vector == 14):
             self.info.instruction_bytes = self.instruction_bytes()
         return self.info.kind

@@ -552,6 +552,7 @@ cdef class State:
     cdef u64 count_blocks
     cdef u64 count_tlb_misses
     cdef u64 count_exits
+    cdef u64[64] count_stops           # by ExitKind, returns of Processor.run
     cdef u64 count_translated
     cdef public u32 timed               # somebody asked where the time goes: in nanoseconds,
     cdef u64 time_walking               # TLB misses,

@@ -15,6 +15,12 @@ cdef class Requests:
     cdef Request _request
     cdef Request _single
     cdef set _unclaimed
+    cdef readonly object tally
+    cdef uint64_t[::1] _reads
+    cdef uint64_t[::1] _mirrored_reads
+    cdef uint64_t[::1] _posted
+    cdef uint64_t[::1] _writes
+    cdef int _left
     cdef public object acknowledger
     @cython.locals(claimed=Range, value=int64_t)
     cpdef uint64_t read_port(self, uint64_t port, uint64_t size) except *

@@ -6,12 +6,14 @@ dropped. The path of a single port access is the hot one: it reuses one `Request
 """
 
 from collections.abc import Callable
+from time import monotonic_ns
 from typing import Final
 
 import cython
 import structlog
 
 from hvcore.routing import CONFIG_ADDRESS, Range, Routing
+from hvcore.tally import SAMPLE, Tally
 from ioreq import ProtocolError
 from ioreq.layout import (
     NO_INTERRUPT,
@@ -28,6 +30,7 @@ from ioreq.request import Request
 
 _ADDRESS = cython.declare(cython.ulonglong, CONFIG_ADDRESS)  # C numbers where this is compiled
 _PIO = cython.declare(cython.ulonglong, TYPE_PIO)
+_SAMPLE = cython.declare(cython.int, SAMPLE)
 CONFIG_DATA: Final = 0xCFC
 CONFIG_ENABLE: Final = 1 << 31
 NO_VECTOR: Final = -1
@@ -68,6 +71,10 @@ class Requests:
         self._request = Request()
         self._single = Request()
         """For one item by value, the hot case: count 1, no pointer, no direction."""
+        self.tally = tally = Tally()
+        self._reads, self._mirrored_reads = tally.reads, tally.mirrored
+        self._posted, self._writes = tally.posted, tally.writes
+        self._left = SAMPLE
         self._unclaimed: set[tuple[str, int]] = set()
         self.acknowledger: Callable[[], Range | None] = lambda: None
 
@@ -86,7 +93,9 @@ class Requests:
         if size == 1 and claimed.mirror:
             value = self._mirrored(claimed, port)
             if value >= 0:
+                self._mirrored_reads[port] += 1
                 return value
+        self._reads[port] += 1
         return self._one(claimed, _PIO, port, size, True, 0)
 
     def write_port(self, port: int, size: int, value: int) -> None:
@@ -101,7 +110,9 @@ class Requests:
                 self._nobody("port", port, size)
                 return
         if claimed.posted and self._post(claimed, _PIO, port, size, value):
+            self._posted[port] += 1
             return
+        self._writes[port] += 1
         self._one(claimed, _PIO, port, size, False, value)
 
     def port_block(self, port: int, size: int, count: int, read: bool, descending: bool, data: int) -> int:
@@ -115,6 +126,10 @@ class Requests:
             if claimed is None:
                 self._nobody("port", port, size)
                 return -1
+        if read:
+            self._reads[port] += 1
+        else:
+            self._writes[port] += 1
         return self._block(claimed, TYPE_PIO, port, size, count, read, descending, data, pointer=True)[0]
 
     # Memory
@@ -126,6 +141,7 @@ class Requests:
             if claimed is None:
                 self._nobody("memory", address, size)
                 return ONES[size]
+            claimed.reads += 1
             return self._one(claimed, TYPE_COPY, address, size, True, 0)
         part = 4 if size > 4 else 2  # 3, 5, 6 and 7 bytes
         low = self.read_memory(address, part)
@@ -143,7 +159,9 @@ class Requests:
             self._nobody("memory", address, size)
             return
         if claimed.posted and self._post(claimed, TYPE_COPY, address, size, value):
+            claimed.written += 1
             return
+        claimed.writes += 1
         self._one(claimed, TYPE_COPY, address, size, False, value)
 
     def memory_block(
@@ -157,6 +175,10 @@ class Requests:
         claimed = self._routing.find_memory(address - (length - size if descending else 0), length)
         if claimed is None:
             return -1, ONES[size]
+        if read:
+            claimed.reads += 1
+        else:
+            claimed.writes += 1
         return self._block(claimed, TYPE_COPY, address, size, count, read, descending, data, pointer=pointer)
 
     # Interrupts
@@ -170,6 +192,7 @@ class Requests:
         claimed = self.acknowledger()
         if claimed is None:
             return NO_VECTOR
+        self.tally.acknowledged += 1
         if claimed.posted and self._idle(claimed):
             word = pin()
             vector = word >> PIN_VECTOR_SHIFT & 0xFF
@@ -183,6 +206,7 @@ class Requests:
     def _read_config_port(self, port: int, size: int) -> int:
         claimed = self._config_target(port)
         if claimed is not None:
+            self._reads[port] += 1
             return self._one(claimed, TYPE_PCI_CONFIG, self._config_request(port), size, True, 0)
         claimed = self._routing.find_port(port, size)
         if claimed is None:
@@ -190,6 +214,7 @@ class Requests:
                 return self._config.value
             self._nobody("port", port, size)
             return ONES[size]
+        self._reads[port] += 1
         return self._one(claimed, TYPE_PIO, port, size, True, 0)
 
     def _write_config_port(self, port: int, size: int, value: int) -> None:
@@ -197,12 +222,14 @@ class Requests:
             self._config.value = value  # and on to whoever has the port: both need it
         claimed = self._config_target(port)
         if claimed is not None:
+            self._writes[port] += 1
             self._one(claimed, TYPE_PCI_CONFIG, self._config_request(port), size, False, value)
             return
         claimed = self._routing.find_port(port, size)
         if claimed is None:
             self._nobody("port", port, size)
             return
+        self._writes[port] += 1
         self._one(claimed, TYPE_PIO, port, size, False, value)
 
     def _config_target(self, port: int) -> Range | None:
@@ -228,7 +255,14 @@ class Requests:
         request.read = read
         try:
             channel = claimed.channels[self._vcpu]
-            data = channel.transact(request)
+            self._left -= 1
+            if self._left:
+                data = channel.transact(request)
+            else:
+                self._left = _SAMPLE
+                before = monotonic_ns()
+                data = channel.transact(request)
+                self.tally.waited(kind, address, monotonic_ns() - before)
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return ONES[size]

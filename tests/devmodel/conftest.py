@@ -1,6 +1,7 @@
 """A core that is none: it hands out pages and descriptors as `hvcore` does, and a test is its vCPU."""
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ from ioreq.messages import (
     SetIoreqServerState,
 )
 from ioreq.request import Request
+
+sys.path.insert(0, os.path.dirname(__file__))
 
 RAM = 1 << 20
 
@@ -199,8 +202,16 @@ class ToyBoard:
         self.bus.map("memory", 0xA0000, 0xA00FF, self.toy, name="toy memory", width=8, waits="as tests want")
         self.bus.map("pio", 0x200, 0x200, self.posted, name="posted")
 
+        self.acknowledges = True
+        self.config_functions: list[int] = []
+        self.pci_config = self.toy
+        self.intx: list[tuple[int, int, bool]] = []
+
     def acknowledge(self) -> int:
         return 0x20
+
+    def pci_intx(self, device: int, intx: int, level: bool) -> None:
+        self.intx.append((device, intx, level))
 
     def acknowledged(self, vector: int) -> None:
         self.taken.append(vector)

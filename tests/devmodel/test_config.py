@@ -3,6 +3,7 @@
 import pytest
 
 from devmodel import ConfigError
+from devmodel.board.parts import ALL
 from devmodel.config import Config, Disk, Options, Serial, load, size_in_bytes
 
 
@@ -144,3 +145,54 @@ def test_mistakes_in_options(options, line):
 )
 def test_sizes(text, size):
     assert size_in_bytes(text) == size
+
+
+APART = '[[server]]\nparts = ["ide"]\n[[server]]\nparts = ["serial", "vga"]\n'
+
+
+def test_what_no_server_has_is_left_to_the_main_one(write):
+    path = write(APART)
+    config = load(path, Options())
+    assert config.servers == ({"ide"}, {"serial", "vga"})
+    assert config.parts == ALL - {"ide", "serial", "vga"}
+    assert load(path, Options(only="ide")).parts == {"ide"}
+    assert load(path, Options(without="ide")).parts == ALL - {"ide"}
+    assert load(None, Options()).parts == ALL
+    config = load(path, Options(apart=("pit,rtc",)))
+    assert config.servers[2] == {"pit", "rtc"}
+    assert config.parts == ALL - {"ide", "serial", "vga", "pit", "rtc"}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "line"),
+    [
+        ("", Options(only="ide,uart"), "--only: unknown part 'uart' (it belongs to 'serial'); allowed: "),
+        ("", Options(only="ide", without="pic"), "--only and --without exclude each other"),
+        ("", Options(without=",".join(ALL)), "--without names every part; nothing is left to serve"),
+        ("", Options(apart=("ide", "ide,pic")), "options: 'ide' in two servers; a part lives in one"),
+        ("", Options(apart=(",".join(ALL),)), "options: every part is in a server apart; one part at least"),
+        (APART + APART, Options(), "machine.toml: 'ide' in two servers; a part lives in one"),
+        ('[server]\nparts = ["ide"]', Options(), "machine.toml: write [[server]], a table for each server"),
+        (
+            '[[server]]\nparts = ["x"]',
+            Options(),
+            "machine.toml: parts in [[server]]: unknown part 'x'; allowed: ",
+        ),
+        ("[[server]]\nparts = []", Options(), "machine.toml: parts in [[server]]: no part; allowed: "),
+        (
+            '[[server]]\nonly = ["x"]',
+            Options(),
+            "machine.toml: unknown key 'only' in [[server]]; allowed: parts",
+        ),
+        (
+            "[[server]]\nparts = 1",
+            Options(),
+            "machine.toml: parts in [[server]]: Expected `array`, got `int`",
+        ),
+    ],
+)
+def test_a_board_that_cannot_be_parted_so_is_one_line(write, text, options, line):
+    with pytest.raises(ConfigError) as error:
+        load(write(text), options)
+    assert str(error.value).startswith(line)
+    assert "\n" not in str(error.value)

@@ -5,7 +5,7 @@ import pytest
 from hvcore import ConfigError
 from hvcore.config import MachineConfig, load
 
-KEYS = "allowed: name, vendor, cpu, memory, firmware, image, image-address, kernel, initrd, append"
+KEYS = "allowed: name, vendor, cpu, memory, firmware, image, image-address, kernel, initrd, append, servers"
 SIZES = 'allowed: bytes, or a string like "64M", from 1M to 32G in steps of 4K'
 
 
@@ -33,6 +33,15 @@ def test_everything(file, tmp_path):
     )
 
 
+def test_each_server_of_the_file_is_one_more_to_wait_for(file):
+    text = '[machine]\nfirmware = "bios.bin"\n'
+    apart = '[[server]]\nparts = ["ide"]\n[[server]]\nparts = ["serial"]\n'
+    assert load(file(text), {}).servers == 1
+    assert load(file(text + apart), {}).servers == 3
+    assert load(file(text + "servers = 2\n" + apart), {}).servers == 2
+    assert load(file(text + apart), {"servers": 5}).servers == 5
+
+
 def test_options_override_the_file_and_are_relative_to_where_we_are(file):
     path = file('[machine]\nfirmware = "bios.bin"\nmemory = 2097152')
     options = {"memory": "16M", "firmware": "other.bin", "vendor": "svm", "name": None}
@@ -52,7 +61,7 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
         ("[machine]\nfirmware='a'\ninitrd='b'", "initrd is given without kernel"),
         (
             "[[cdrom]]\npath='x'",
-            "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, fw_cfg, rtc, debug",
+            "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, fw_cfg, rtc, debug, server",
         ),
         ("[machine]\nvendor = 'intel'", "machine.toml: vendor in [machine] is 'intel'; allowed: vmx, svm"),
         (
@@ -79,6 +88,12 @@ def test_a_mistake_is_one_line(file, text, message):
     with pytest.raises(ConfigError) as refused:
         load(file(text), {})
     assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("count", [0, 9, "2", True])
+def test_a_number_of_servers_that_cannot_be(count):
+    with pytest.raises(ConfigError, match=r"^--servers is .*; allowed: 1 to 8$"):
+        load(None, {"image": "x", "servers": count})
 
 
 def test_a_mistake_in_an_option_names_the_option():

@@ -2,48 +2,11 @@
 
 import attrs
 import pytest
+from recording_core import Core, QuickDisk
 
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
-from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.board.pc import Board, Fittings, SerialPort
-
-
-@attrs.define
-class Core:
-    """A core that writes down what it is told."""
-
-    ram: bytearray = attrs.field(factory=lambda: bytearray(1 << 20), repr=False)
-    told: list[tuple[str, object]] = attrs.field(factory=list)
-    vector: int | None = None
-
-    def read(self, address: int, length: int) -> bytes:
-        return bytes(self.ram[address : address + length]).ljust(length, b"\xff")
-
-    def write(self, address: int, data: bytes) -> None:
-        data = data[: max(0, len(self.ram) - address)]
-        self.ram[address : address + len(data)] = data
-
-    def holds(self, address: int, length: int) -> bool:
-        return address + length <= len(self.ram)
-
-    def intr_vector(self, vector: int | None) -> None:
-        self.vector = vector
-
-    def intr(self, level: bool) -> None:
-        self.told.append(("intr", level))
-
-    def a20(self, level: bool) -> None:
-        self.told.append(("a20", level))
-
-    def memory_type(self, first: int, last: int, type_: str, /) -> None:
-        self.told.append(("memory_type", (first, last, type_)))
-
-    def reset(self) -> None:
-        self.told.append(("reset", None))
-
-    def shutdown(self, code: int, /) -> None:
-        self.told.append(("shutdown", code))
 
 
 @attrs.define
@@ -61,19 +24,6 @@ class Line:
 
     def drained(self) -> None:
         pass
-
-
-@attrs.define
-class QuickDisk:
-    sectors: int = 4096
-    readonly: bool = False
-
-    def submit(self, request: DiskRead | DiskWrite | DiskFlush) -> None:
-        match request:
-            case DiskRead(count=count):
-                request.done(bytes(512 * count))
-            case _:
-                request.done(True)
 
 
 @attrs.define

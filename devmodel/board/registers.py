@@ -1,0 +1,34 @@
+"""What the registers of a mapping are called, for whoever shows accesses: the names in the chips' own tables."""
+
+from typing import Final
+
+from devmodel.devices import dma8237, ide, kbc, pic, piix4pm, pit, rtc, uart, vga_registers
+
+TABLES: Final[dict[str, tuple[type, int]]] = {
+    "dma1": (dma8237.Reg, 0),
+    "pic1": (pic.Reg, 0),
+    "pic2": (pic.Reg, 0),
+    "pit": (pit.Reg, 0),
+    "kbc data": (kbc.Port, kbc.Port.DATA),
+    "kbc status": (kbc.Port, kbc.Port.COMMAND),
+    "rtc": (rtc.Port, 0),
+    "ide0": (ide.Reg, 0),
+    "ide1": (ide.Reg, 0),
+    "uart": (uart.Reg, 0),
+    "vga": (vga_registers.Port, 0),
+    "pm 0x600": (piix4pm.Reg, 0),
+    "pm 0xb000": (piix4pm.Reg, 0),
+}
+"""By a mapping's name: the class that names its registers, and the offset in there of the mapping's first."""
+
+
+def names_of(mapping: str) -> dict[int, str]:
+    """Return the names of a mapping's registers by offset from its first address; none, if it has no table."""
+    if mapping not in TABLES:
+        return {}
+    table, first = TABLES[mapping]
+    return {
+        offset - first: name
+        for name, offset in vars(table).items()
+        if name.isupper() and isinstance(offset, int) and offset >= first
+    }

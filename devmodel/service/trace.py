@@ -1,0 +1,318 @@
+"""A trace of the requests that a server answers: `--trace FILE` writes it, `devmodel trace FILE` reads it back.
+
+The file is a line that says what it is, a line of JSON that describes the board (`Header`), and records of 32 bytes:
+
+    0   8  when, in nanoseconds since the trace began
+    8   8  address: a port, a guest-physical address, or a PCI_CONFIG request's
+    16  8  value; with POINTER the guest-physical address of the items
+    24  4  repetitions
+    28  2  flags: READ, POSTED, POINTER, DESCENDING
+    30  1  type: that of the ioreq; LOST, of which `address` is how many records are missing here
+    31  1  size of an item in bytes
+
+The event loop fills buffers, and a thread writes them. When it cannot keep up, whole buffers are dropped and counted: a
+trace never makes the memory grow, and never lets the guest wait for a disk.
+"""
+
+import contextlib
+import os
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from queue import Full, Queue
+from typing import BinaryIO, Final
+
+import attrs
+import msgspec
+import structlog
+import trio
+
+from devmodel import ConfigError, DevmodelError
+from devmodel.board.bus import Bus
+from devmodel.board.registers import names_of
+from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+
+log = structlog.get_logger()
+
+MAGIC: Final = b"devmodel trace 1\n"
+RECORD: Final = struct.Struct("<QQQIHBB")
+BUFFER: Final = 2048 * RECORD.size
+QUEUED: Final = 64
+"""Buffers that may wait for the disk: 4 MiB."""
+FLUSH: Final = 0.2
+"""Seconds that a record is kept back at most."""
+MAX_HEADER: Final = 1 << 20
+
+READ: Final = 0x01
+POSTED: Final = 0x02
+POINTER: Final = 0x04
+DESCENDING: Final = 0x08
+LOST: Final = 0xFF
+
+SPACES: Final = {TYPE_PIO: "port", TYPE_COPY: "memory", TYPE_PCI_CONFIG: "pci", TYPE_INTACK: "interrupt"}
+
+_pack = RECORD.pack_into
+_now = time.monotonic_ns
+
+
+class MappedRange(msgspec.Struct, frozen=True):
+    """What is mapped at `first` to `last` of a space, and the names of its registers by offset."""
+
+    space: str
+    first: int
+    last: int
+    name: str
+    registers: dict[int, str] = {}
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What the reader must know of the board. `started` is in seconds since 1970."""
+
+    machine: str
+    started: float
+    ranges: list[MappedRange]
+
+
+def create(path: str) -> BinaryIO:
+    """Make the file of a trace.
+
+    Raises:
+        ConfigError: it cannot be written.
+
+    """
+    try:
+        return open(path, "wb")
+    except OSError as error:
+        raise ConfigError(f"trace {path}: {error.strerror}") from error
+
+
+def ranges_of(bus: Bus) -> list[MappedRange]:
+    """Describe what a bus maps."""
+    spaces = (("port", bus.pio), ("memory", bus.memory))
+    return [
+        MappedRange(name, m.first, m.last, m.name, names_of(m.name))
+        for name, space in spaces
+        for m in space.mappings
+    ]
+
+
+class Recorder:
+    """Writes a trace. `record` and `flush` are for one thread, the event loop's."""
+
+    def __init__(self, file: BinaryIO, header: Header) -> None:
+        """Begin a trace in a file, which is closed with it."""
+        self._file = file
+        self._buffer = bytearray(BUFFER)
+        self._at = 0
+        self._lost = 0
+        self._started = _now()
+        self._full: Queue[bytes | None] = Queue(QUEUED)
+        self._failed = False
+        file.write(MAGIC + msgspec.json.encode(header) + b"\n")
+        self._thread = threading.Thread(target=self._write, name="trace", daemon=True)
+        self._thread.start()
+
+    def record(self, type_: int, address: int, value: int, size: int, flags: int, count: int = 1) -> None:
+        """Note one request."""
+        at = self._at
+        _pack(self._buffer, at, _now() - self._started, address, value, count, flags, type_, size)
+        self._at = at + RECORD.size
+        if self._at == BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what is there, or drop it if the disk is too slow."""
+        if not self._at:
+            return
+        try:
+            self._full.put_nowait(bytes(self._buffer[: self._at]))
+        except Full:
+            self._lost += self._at // RECORD.size
+            self._at = 0
+            return
+        self._at = 0
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.record(LOST, lost, 0, 0, 0)
+
+    async def keep_flushed(self) -> None:
+        """Flush now and then, so that a quiet machine's trace is in the file as well. Cancel to stop."""
+        while True:
+            await trio.sleep(FLUSH)
+            self.flush()
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        self.flush()
+        self._full.put(None)
+        self._thread.join()
+
+    def _write(self) -> None:
+        with contextlib.closing(self._file):
+            while (data := self._full.get()) is not None:
+                if self._failed:
+                    continue
+                try:
+                    self._file.write(data)
+                    self._file.flush()
+                except OSError as error:
+                    self._failed = True
+                    log.error("trace.failed", why=error.strerror)  # noqa: TRY400  (a full disk is no bug of ours)
+
+
+@attrs.frozen
+class Event:
+    """One record, read back; `seconds` since the trace began, `register` empty if it has no name."""
+
+    seconds: float
+    space: str
+    device: str
+    register: str
+    address: int
+    size: int
+    count: int
+    read: bool
+    posted: bool
+    pointer: bool
+    descending: bool
+    value: int
+    lost: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Filter:
+    """Which events are wanted; None and empty let pass."""
+
+    device: str | None = None
+    ports: tuple[int, int] | None = None
+    read: bool | None = None
+    since: float = 0.0
+    until: float = float("inf")
+
+
+class Trace:
+    """A trace's reader; iterate it."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        """Read the header.
+
+        Raises:
+            DevmodelError: this is no trace.
+
+        """
+        self._file = file
+        self.name = name
+        try:
+            if file.readline(len(MAGIC)) != MAGIC:
+                raise DevmodelError(f"{name}: not a trace of `devmodel serve --trace`")
+            self.header = msgspec.json.decode(file.readline(MAX_HEADER), type=Header)
+        except msgspec.DecodeError as error:
+            raise DevmodelError(f"{name}: not a trace of `devmodel serve --trace`: {error}") from error
+        self._found: dict[tuple[str, int], tuple[str, str]] = {}
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yield every event; a record that was cut off ends them."""
+        while data := self._file.read(BUFFER):
+            whole = len(data) - len(data) % RECORD.size
+            for when, address, value, count, flags, type_, size in RECORD.iter_unpack(data[:whole]):
+                space = SPACES.get(type_, f"type {type_}")
+                if type_ == LOST:
+                    yield Event(
+                        when / 1e9, "lost", "", "", 0, 0, 0, False, False, False, False, 0, lost=address
+                    )
+                    continue
+                device, register = self._name(space, address)
+                yield Event(
+                    seconds=when / 1e9,
+                    space=space,
+                    device=device,
+                    register=register,
+                    address=address,
+                    size=size,
+                    count=count,
+                    read=bool(flags & READ),
+                    posted=bool(flags & POSTED),
+                    pointer=bool(flags & POINTER),
+                    descending=bool(flags & DESCENDING),
+                    value=value,
+                )
+
+    def select(self, wanted: Filter) -> Iterator[Event]:
+        """Yield the events that a filter lets pass, and where some are lost."""
+        if wanted.device is not None:
+            self._check_device(wanted.device)
+        for event in self:
+            if not wanted.since <= event.seconds <= wanted.until:
+                continue
+            if event.lost:
+                yield event
+                continue
+            if wanted.device is not None and not _is_of(event.device, wanted.device):
+                continue
+            if wanted.read is not None and event.read != wanted.read:
+                continue
+            if wanted.ports is not None and not (
+                event.space == "port"
+                and event.address <= wanted.ports[1]
+                and wanted.ports[0] < event.address + event.size
+            ):
+                continue
+            yield event
+
+    def _check_device(self, device: str) -> None:
+        known = sorted({m.name for m in self.header.ranges})
+        if not any(_is_of(name, device) for name in known):
+            raise ConfigError(f"no device '{device}' in {self.name}; allowed: {', '.join(known)}")
+
+    def _name(self, space: str, address: int) -> tuple[str, str]:
+        found = self._found.get((space, address))
+        if found is None:
+            found = ("", "")
+            for m in self.header.ranges:
+                if m.space == space and m.first <= address <= m.last:
+                    found = (m.name, m.registers.get(address - m.first, ""))
+            if len(self._found) < 1 << 16:
+                self._found[space, address] = found
+        return found
+
+
+def _is_of(name: str, device: str) -> bool:
+    """Whether a mapping belongs to a device that a user names: `ide0 control` is of `ide0`."""
+    return name == device or name.startswith(f"{device} ")
+
+
+@contextlib.contextmanager
+def open_trace(path: str) -> Iterator[Trace]:
+    """Open a trace for the block.
+
+    Raises:
+        ConfigError: there is no such file.
+        DevmodelError: it is no trace.
+
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, "rb"))
+        except OSError as error:
+            raise ConfigError(f"trace {path}: {error.strerror}") from error
+        yield Trace(file, os.path.basename(path))
+
+
+def line(event: Event) -> str:
+    """Return an event as a line of text."""
+    when = f"{event.seconds:14.9f}"
+    if event.lost:
+        return f"{when}  {event.lost} requests are missing here"
+    way = "read" if event.read else "write"
+    if event.posted:
+        way = "posted"
+    if event.space == "interrupt":
+        return f"{when}  {'acknowledge':28} {way:7} vector {event.value:#04x}"
+    where = f"{event.device} {event.register}".strip() or event.space
+    value = f"{event.value:#0{2 + 2 * event.size}x}"
+    if event.pointer:
+        value = f"{event.count} x {event.size} bytes at {event.value:#x}{' down' if event.descending else ''}"
+    elif event.count != 1:
+        value = f"{event.count} x {value}"
+    return f"{when}  {where:28} {way:7} {event.address:#06x}.{event.size}  {value}"

@@ -1,0 +1,197 @@
+"""The request trace: what is recorded is read back, at the rate and within the memory that it promises."""
+
+import io
+import threading
+import time
+
+import pytest
+from recording_core import Core
+
+from devmodel import ConfigError, DevmodelError
+from devmodel.board.bus import Bus
+from devmodel.board.clock import ManualClock
+from devmodel.board.parts import ALL
+from devmodel.board.pc import Board, Fittings
+from devmodel.board.registers import TABLES, names_of
+from devmodel.cli import main
+from devmodel.service.trace import (
+    BUFFER,
+    DESCENDING,
+    POINTER,
+    POSTED,
+    QUEUED,
+    READ,
+    RECORD,
+    Filter,
+    Header,
+    Recorder,
+    Trace,
+    line,
+    open_trace,
+    ranges_of,
+)
+from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
+
+
+@pytest.fixture
+def bus() -> Bus:
+    return Board.build(ManualClock(), Core(), Fittings(memory=[(0, 1 << 24, 1)], parts=ALL)).bus
+
+
+class Kept(io.BytesIO):
+    """A file whose content outlives it."""
+
+    def close(self) -> None:
+        self.content = self.getvalue()
+        super().close()
+
+
+def recorded(bus, *records) -> Trace:
+    file = Kept()
+    recorder = Recorder(file, Header("m", 0.0, ranges_of(bus)))
+    for record in records:
+        recorder.record(*record)
+    recorder.close()
+    return Trace(io.BytesIO(file.content), "t")
+
+
+RECORDS = (
+    (TYPE_PIO, 0x3F8, 0x41, 1, POSTED),
+    (TYPE_PIO, 0x3FD, 0x60, 1, READ),
+    (TYPE_PIO, 0x1F0, 0x8000, 2, READ | POINTER | DESCENDING, 256),
+    (TYPE_COPY, 0xB8000, 0x0741, 2, POSTED),
+    (TYPE_INTACK, 0, 0x24, 2, READ),
+    (TYPE_PIO, 0x3F6, 0x02, 1, POSTED),
+    (TYPE_PIO, 0x64, 0x1C, 1, READ),
+)
+
+
+def test_a_trace_is_read_back_with_the_names_of_devices_and_registers(bus):
+    lines = [line(event)[16:] for event in recorded(bus, *RECORDS)]
+    assert lines == [
+        "uart DATA                    posted  0x03f8.1  0x41",
+        "uart LSR                     read    0x03fd.1  0x60",
+        "ide0 DATA                    read    0x01f0.2  256 x 2 bytes at 0x8000 down",
+        "vga memory                   posted  0xb8000.2  0x0741",
+        "acknowledge                  read    vector 0x24",
+        "ide0 control                 posted  0x03f6.1  0x02",
+        "kbc status COMMAND           read    0x0064.1  0x1c",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "which"),
+    [
+        (Filter(), range(7)),
+        (Filter(device="ide0"), (2, 5)),
+        (Filter(device="ide0 control"), (5,)),
+        (Filter(device="kbc"), (6,)),
+        (Filter(ports=(0x3F8, 0x3FF)), (0, 1)),
+        (Filter(ports=(0x1F1, 0x1F1)), (2,)),
+        (Filter(read=True), (1, 2, 4, 6)),
+        (Filter(read=False, device="uart"), (0,)),
+        (Filter(until=-1.0), ()),
+        (Filter(since=3600.0), ()),
+    ],
+)
+def test_filters_choose(bus, wanted, which):
+    trace = recorded(bus, *RECORDS)
+    addresses = [event.address for event in trace.select(wanted)]
+    assert addresses == [RECORDS[n][1] for n in which]
+
+
+def test_a_device_that_is_not_there_is_one_line(bus):
+    with pytest.raises(ConfigError, match=r"^no device 'floppy' in t; allowed: apm, debug console, "):
+        list(recorded(bus).select(Filter(device="floppy")))
+
+
+def test_every_table_of_registers_is_of_a_mapping(bus):
+    mappings = {m.name: m for space in (bus.pio, bus.memory) for m in space.mappings}
+    assert TABLES.keys() <= mappings.keys()
+    assert names_of("uart")[5] == "LSR"
+    assert names_of("kbc data")[0] == "DATA"
+    assert names_of("post") == {}
+
+
+def test_a_hundred_thousand_events_a_second_are_recorded_and_none_is_lost(bus):
+    file = Kept()
+    recorder = Recorder(file, Header("m", 0.0, ranges_of(bus)))
+    before = time.thread_time()
+    for n in range(300_000):
+        recorder.record(TYPE_PIO, 0x3F8, n & 0xFF, 1, POSTED)
+    spent = time.thread_time() - before
+    recorder.close()
+    events = list(Trace(io.BytesIO(file.content), "t"))
+    assert sum(event.lost for event in events) + sum(not event.lost for event in events) == 300_000
+    assert 300_000 / spent > 100_000
+
+
+def test_a_disk_that_is_too_slow_costs_records_not_memory_and_the_trace_says_where():
+    go = threading.Event()
+
+    class Slow(Kept):
+        def write(self, data) -> int:
+            if self.tell():
+                go.wait(30)
+            return super().write(data)
+
+    file = Slow()
+    recorder = Recorder(file, Header("m", 0.0, []))
+    each = BUFFER // RECORD.size
+    total = (QUEUED + 5) * each
+    for n in range(total):
+        recorder.record(TYPE_PIO, n & 0xFFFF, 0, 1, 0)
+    assert recorder._full.qsize() <= QUEUED
+    go.set()
+    while recorder._full.qsize():
+        time.sleep(0.001)
+    recorder.record(TYPE_PIO, 1, 0, 1, 0)
+    recorder.flush()
+    recorder.close()
+    events = list(Trace(io.BytesIO(file.content), "t"))
+    lost = [event.lost for event in events if event.lost]
+    assert len(lost) == 1
+    assert lost[0] % each == 0
+    assert len(events) - 1 + lost[0] == total + 1
+
+
+def test_a_trace_that_was_cut_off_is_read_as_far_as_it_goes(bus):
+    file = Kept()
+    recorder = Recorder(file, Header("m", 0.0, ranges_of(bus)))
+    for record in RECORDS:
+        recorder.record(*record)
+    recorder.close()
+    assert len(list(Trace(io.BytesIO(file.content[:-5]), "t"))) == len(RECORDS) - 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"devmodel trace 1\n{", b"devmodel trace 1\n{}\n"])
+def test_what_is_no_trace_is_one_line(tmp_path, content):
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    with (
+        pytest.raises(DevmodelError, match=r"^x: not a trace of `devmodel serve --trace`"),
+        open_trace(str(path)),
+    ):
+        pass
+
+
+def test_the_command_shows_a_trace(bus, tmp_path, capsys):
+    path = str(tmp_path / "t")
+    with open(path, "wb") as file:
+        recorder = Recorder(file, Header("m", 0.0, ranges_of(bus)))
+        for record in RECORDS[:2] * 3:
+            recorder.record(*record)
+        recorder.close()
+    assert main(["trace", path, "--count", "--device", "uart"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "         3  uart DATA                    posted",
+        "         3  uart LSR                     read",
+    ]
+    assert main(["trace", path, "--port", "0x3fd", "--json"]) == 0
+    assert '"register":"LSR"' in capsys.readouterr().out.splitlines()[2]
+    assert main(["trace", path, "--port", "0x3ff-0x3f8"]) == 2
+    assert capsys.readouterr().err == (
+        "devmodel: --port '0x3ff-0x3f8'; allowed: a port like 0x3f8, or two like 0x3f8-0x3ff\n"
+    )
+    assert main(["trace", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.endswith("none: No such file or directory\n")
