@@ -128,7 +128,10 @@ class Monitor:
                 async with stream:
                     if self.clients > MAX_CLIENTS:
                         busy = Answer(error=f"there are {MAX_CLIENTS} clients already")
-                        with trio.fail_after(IDLE):
+                        with trio.fail_after(1):
+                            await stream.receive_some(
+                                MAX_LINE
+                            )  # unread when we close, it would cost the answer
                             await stream.send_all(_encode(busy) + b"\n")
                     else:
                         await self._converse(stream)

@@ -123,6 +123,7 @@ def test_text():
 
 class Machine:
     name = "test"
+    parts = frozenset({"vga", "kbc"})
 
     def __init__(self) -> None:
         self.pressed: list[list[str]] = []

@@ -26,7 +26,7 @@ class Full(Machine):
 
 async def serving(nursery: trio.Nursery, path: str) -> Monitor:
     served = Monitor(Full())
-    nursery.start_soon(served.serve, monitor.listen(path))
+    nursery.start_soon(served.serve, monitor.listen(path + monitor.SUFFIX))
     return served
 
 
