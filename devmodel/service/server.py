@@ -24,7 +24,15 @@ from ioreq.buffered import RingConsumer
 from ioreq.control import close_all
 from ioreq.control_client import ControlClient
 from ioreq.histogram import Histogram
-from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.layout import (
+    BUFFERED_SLOTS,
+    NO_INTERRUPT,
+    TYPE_COPY,
+    TYPE_INTACK,
+    TYPE_INVALIDATE,
+    TYPE_PCI_CONFIG,
+    TYPE_PIO,
+)
 from ioreq.messages import (
     SPACE_MEMORY,
     SPACE_PCI,
@@ -279,6 +287,8 @@ class Server:
             return self._repeat(request)
         if type_ == TYPE_PCI_CONFIG and request.count == 1 and not request.data_is_ptr:
             return self._configure(request)
+        if type_ == TYPE_INVALIDATE:
+            return 0  # the core wanted what it had posted performed
         log.debug("server.request_ignored", type=type_, address=request.address)
         return ONES[request.size]
 
@@ -332,8 +342,15 @@ class Server:
         return request.data
 
     async def _hear(self) -> Shutdown | None:
-        """Follow the core's events until it says goodbye, or is gone."""
+        """Follow the core's events until it says goodbye, or is gone.
+
+        What the guest posted before comes before: an acknowledge cycle before the fall and the next rise of its line
+        at another server, a write before the reset, and the last words before the end.
+        """
+        ring = self.attachment.endpoint.ring
         async for event in self.attachment.client.events:
+            if ring.waiting():
+                self.drain(ring)
             match event:
                 case Shutdown():
                     return event

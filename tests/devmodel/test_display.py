@@ -7,6 +7,7 @@ import zlib
 import attrs
 import pytest
 
+from devmodel.board.parts import ALL
 from devmodel.display import font
 from devmodel.display.render import picture
 from devmodel.service.monitor import Key, Monitor, Screen, text
@@ -123,7 +124,7 @@ def test_text():
 
 class Machine:
     name = "test"
-    parts = frozenset({"vga", "kbc"})
+    parts = ALL
 
     def __init__(self) -> None:
         self.pressed: list[list[str]] = []
