@@ -127,8 +127,12 @@ class Vcpu:
         self._thread.start()
 
     def post(self, work: Callable[[], None]) -> None:
-        """Have `work` done by the vCPU's thread before the guest runs on (or soon, if it is running)."""
-        self._work.append(work)
+        """Have `work` done by the vCPU's thread before the guest runs on (or soon, if it is running).
+
+        Work that waits to be done already is not done twice: it must look at what there is when it is its turn.
+        """
+        if work not in self._work:
+            self._work.append(work)
         self.processor.stop()
         self.doorbell.ring()
 
