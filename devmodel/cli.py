@@ -1,6 +1,7 @@
 """The command line: run, serve, console, screen, key, stats, trace."""
 
 import argparse
+import gc
 import importlib.resources
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
 import msgspec
+import structlog
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
@@ -19,10 +21,12 @@ from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
 from devmodel.service import monitor, stats, trace
 from devmodel.service.run import BAD_INPUT, FAILED, run
-from devmodel.service.session import BoardFactory, join, opened, serve
+from devmodel.service.session import BoardFactory, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch
 
 DEMO: Final = "machine.toml"
+PAUSE: Final = 0.1
+"""Seconds before the next domain after one that failed."""
 CLEAR: Final = "\033[H\033[J"
 """Cursor to the upper left, and the rest of the screen erased (ECMA-48: CUP, ED)."""
 
@@ -67,6 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001  (one line for the user; debug shows where it came from)
+        log.say(f"devmodel: internal error: {log.origin(error)}")
+        structlog.get_logger().debug("devmodel.traceback", exc_info=error)
+        return FAILED
 
 
 def board_factory() -> BoardFactory:
@@ -115,7 +123,28 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
 
 def _serve(options: argparse.Namespace) -> int:
     config = _config(options.machine, options)
-    return trio.run(_until_signal, lambda: _serve_domain(config, options.domain, options.wait))
+    path, wait, persist = options.domain, options.wait, options.persist
+    return trio.run(_until_signal, lambda: _serve_domains(config, path, wait, persist=persist))
+
+
+async def _serve_domains(config: Config, path: str, wait: float, *, persist: bool) -> int:
+    """Serve one domain; or, if `persist`, one after the other, and whatever ends one only delays the next."""
+    while True:
+        try:
+            status = await _serve_domain(config, path, wait)
+        except (ConfigError, VersionMismatch, NobodyThere):
+            raise
+        except (DevmodelError, IoreqError) as error:
+            if not persist:
+                raise
+            log.say(f"devmodel: {error}")
+        else:
+            if not persist:
+                return status
+        await trio.sleep(
+            PAUSE
+        )  # the error, with all frames in its traceback, is held until this task next waits
+        gc.collect()  # pages that a domain's objects hold in cycles, and the descriptors of their mappings
 
 
 async def _serve_domain(config: Config, path: str, wait: float) -> int:
@@ -322,6 +351,11 @@ def _parser() -> _Parser:
         type=float,
         default=float("inf"),
         help="how long to wait for the core (for ever)",
+    )
+    serving.add_argument(
+        "--persist",
+        action="store_true",
+        help="when the domain has ended, or its core has died, wait for the next one",
     )
     serving.add_argument(
         "--only",

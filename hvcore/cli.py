@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import Final, NoReturn, TextIO, cast
@@ -16,8 +17,10 @@ from hvcore import config
 from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.domain import Domain
 from hvcore.errors import ConfigError
+from ioreq.lines import Limiter, clean, printable
 from ioreq.messages import SHUTDOWN_POWEROFF
 
+FAILED: Final = 1
 BAD_INPUT: Final = 2
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -74,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         domain = Domain(machine, options.domain, reboot=not options.no_reboot, statistics=options.statistics)
     except ConfigError as error:
-        sys.stderr.write(f"hvcore: {error}\n")
+        sys.stderr.write(printable(f"hvcore: {error}") + "\n")
         return BAD_INPUT
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -92,6 +95,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return domain.run()
+    except Exception as error:
+        log.debug("hvcore.traceback", exc_info=error)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(place.filename)}:{place.lineno}"
+        sys.stderr.write(
+            printable(f"hvcore: internal error: {type(error).__name__}: {error} ({where})") + "\n"
+        )
+        return FAILED
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -106,9 +117,11 @@ def configure_logging(log_format: str, level: str) -> None:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
+            Limiter(),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
+            clean,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             renderer,
         ],

@@ -13,6 +13,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Final
 
@@ -27,6 +28,7 @@ from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.lines import Lines
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
+from hvcore.memory import Written
 from hvcore.routing import CONFIG_ADDRESS, MAX_SERVERS, Range, RangeError, Routing
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
@@ -71,8 +73,13 @@ from ioreq.messages import (
 )
 
 VCPUS: Final = 1
-RESET_PATIENCE: Final = 5.0
-"""Seconds that a device model has to reset its chips before it is given up."""
+RESET_SLOW: Final = 2.0
+"""Seconds after which a device model that is still resetting its chips is spoken of."""
+RESET_PATIENCE: Final = 60.0
+"""Seconds after which it is given up. One that died is known at once, by its connection's end; one that is stopped, or
+that waits for a slow host, is waited for, as it is with every request."""
+MAX_LINES: Final = 64
+"""Interrupt lines that one device model may drive."""
 STOP_PATIENCE: Final = 0.7
 """Seconds that vCPUs have to end."""
 
@@ -87,6 +94,8 @@ class IoreqServer:
     endpoint: CoreEndpoint
     connection: Connection
     enabled: bool = False
+    was_enabled: bool = False
+    """Whether a vCPU may have been using it."""
 
 
 @attrs.frozen
@@ -126,6 +135,10 @@ class Domain:
         self._next_id = 0
         self._interrupts: Range | None = None
         """The server that owns interrupt acknowledge, in the form that a request wants it."""
+        self._closing = 0
+        """Endpoints of servers that are no more, which the vCPU has yet to close."""
+        self._given_up: set[Connection] = set()
+        """Device models whose end has been spoken of."""
         self._isa: Lines[Connection, int] = Lines()
         self._intx: Lines[Connection, tuple[int, int, int]] = Lines()
         self._resetting: set[Connection] = set()
@@ -147,6 +160,8 @@ class Domain:
             )
             for number, doorbell in enumerate(self._doorbells)
         ]
+        self._written = [Written() for _ in self.vcpus]
+        self._invalidations = [partial(self._invalidate, number) for number in range(VCPUS)]
         for vcpu in self.vcpus:
             vcpu.reset(self.builder.start_state, self.builder.kernel is None)
         try:
@@ -260,25 +275,31 @@ class Domain:
 
     def _reset_device_models(self) -> None:
         """Tell every device model to reset, and wait until each has, or is gone."""
+
+        def done() -> bool:
+            return not self._resetting or self._outcome is not None
+
         with self._changed:
             self._resetting = {server.connection for server in self._servers.values()}
             for connection in self._resetting:
                 connection.send(Reset())
-            answered = self._changed.wait_for(
-                lambda: not self._resetting or self._outcome is not None, RESET_PATIENCE
-            )
-            late = list(self._resetting)
+            if not self._changed.wait_for(done, RESET_SLOW):
+                for connection in self._resetting:
+                    log.warning("server.slow_reset", program=connection.program, seconds=RESET_SLOW)
+                self._changed.wait_for(done, RESET_PATIENCE - RESET_SLOW)
+            late = [] if done() else list(self._resetting)
             self._resetting = set()
-        if not answered:
-            for connection in late:
-                log.error("server.reset_timeout", program=connection.program, seconds=RESET_PATIENCE)
-                connection.close()
+            self._given_up.update(late)
+        for connection in late:
+            log.error("server.reset_timeout", program=connection.program, seconds=RESET_PATIENCE)
+            connection.close()
 
     def _server_failed(self, server: int, why: str) -> None:
         """Treat a server that broke the protocol as dead. Its connection's end does the rest."""
         attached = self._servers.get(server)
         log.error("server.protocol_error", server=server, why=why)
         if attached is not None:
+            self._given_up.add(attached.connection)
             attached.endpoint.kill()
             attached.connection.close()
 
@@ -310,14 +331,16 @@ class Domain:
 
     def gone(self, connection: Connection) -> None:
         """Destroy the servers of a device model that died or left; whoever waits for it goes on."""
-        log.info("server.detached", program=connection.program)
-        for server in [s for s in self._servers.values() if s.connection is connection]:
+        servers = [server for server in self._servers.values() if server.connection is connection]
+        known = connection in self._given_up or self._outcome is not None
+        if servers and not known:
+            log.warning("server.gone", program=connection.program, servers=[server.id for server in servers])
+        else:
+            log.info("server.detached", program=connection.program)
+        for server in servers:
             self._destroy(server)
-        for irq in self._isa.let_go(connection):
-            self._tell(self._interrupt_owner(), IsaIrqLevel(irq, False))
-        for bus, device, intx in self._intx.let_go(connection):
-            self._tell(self._bridge_owner(), PciIntxLevel(bus, device, intx, False))
         with self._changed:
+            self._given_up.discard(connection)
             self._greeted.discard(connection)
             self._resetting.discard(connection)
             self._changed.notify_all()
@@ -335,7 +358,9 @@ class Domain:
                 self._owned(connection, op.id)
                 self.routing.release(op.id, op.space, op.first, op.last)
             case SetIoreqServerState():
-                self._owned(connection, op.id).enabled = op.enabled
+                server = self._owned(connection, op.id)
+                server.enabled = op.enabled
+                server.was_enabled = server.was_enabled or op.enabled
                 self.routing.enable(op.id, op.enabled)
                 self._tell_lines(self._servers[op.id])
                 self._start_when_ready()
@@ -348,11 +373,14 @@ class Domain:
             case ReleaseInterruptAcknowledge(id=id_):
                 self._release_interrupts(self._owned(connection, id_))
             case SetIsaIrqLevel():
+                self._may_drive(connection, op.level)
                 if self._isa.drive(connection, op.irq, op.level):
-                    self._tell(self._interrupt_owner(), IsaIrqLevel(op.irq, op.level))
+                    self._tell(self._interrupt_owner(), IsaIrqLevel(op.irq, op.level), connection)
             case SetPciIntxLevel():
+                self._may_drive(connection, op.level)
                 if self._intx.drive(connection, (op.bus, op.device, op.intx), op.level):
-                    self._tell(self._bridge_owner(), PciIntxLevel(op.bus, op.device, op.intx, op.level))
+                    event = PciIntxLevel(op.bus, op.device, op.intx, op.level)
+                    self._tell(self._bridge_owner(), event, connection)
             case ModifiedMemory():
                 self._modified(op.first, op.last)
             case SetMemType():
@@ -382,6 +410,8 @@ class Domain:
     def _create(self, connection: Connection, mirror: bool) -> Created:
         if len(self._servers) >= MAX_SERVERS:
             raise ControlError(errno.ENOSPC, f"at most {MAX_SERVERS} ioreq servers")
+        if self._closing >= MAX_SERVERS:
+            raise ControlError(errno.EAGAIN, f"{self._closing} ioreq servers are still being freed")
         server = IoreqServer(self._next_id, CoreEndpoint(self._doorbells, mirror=mirror), connection)
         self._next_id += 1
         self._servers[server.id] = server
@@ -402,16 +432,27 @@ class Domain:
         self.routing.remove(server.id)
         del self._servers[server.id]
         server.endpoint.kill()
-        if self._started:
-            self.vcpus[0].post(server.endpoint.close)
+        if all(other.connection is not server.connection for other in self._servers.values()):
+            self._release_lines(server.connection)
+        if self._started and server.was_enabled:
+            with self._lock:
+                self._closing += 1
+            self.vcpus[0].post(partial(self._close_endpoint, server.endpoint))
         else:
             server.endpoint.close()
+
+    def _close_endpoint(self, endpoint: CoreEndpoint) -> None:
+        """In the vCPU's thread, which now is not in the midst of a request there."""
+        endpoint.close()
+        with self._lock:
+            self._closing -= 1
 
     def _claim_interrupts(self, server: IoreqServer) -> None:
         owner = self._interrupts
         if owner is not None and owner.server != server.id:
             raise ControlError(errno.EBUSY, f"ioreq server {owner.server} owns interrupt acknowledge")
         endpoint = server.endpoint
+        server.was_enabled = True
         self._interrupts = Range(0, 0, True, server.id, endpoint, endpoint.channels)
         self._wake()
 
@@ -437,11 +478,32 @@ class Domain:
         claimed = self.routing.find_port(CONFIG_ADDRESS, 4)
         return None if claimed is None else self._servers.get(claimed.server)
 
+    def _may_drive(self, connection: Connection, level: bool) -> None:
+        """Refuse lines of who has no ioreq server, and more of them than a machine can use."""
+        if all(server.connection is not connection for server in self._servers.values()):
+            raise ControlError(errno.EPERM, "only a device model with an ioreq server drives interrupt lines")
+        if level and self._isa.held_by(connection) + self._intx.held_by(connection) >= MAX_LINES:
+            raise ControlError(errno.ENOSPC, f"at most {MAX_LINES} interrupt lines high for a device model")
+
     @staticmethod
-    def _tell(server: IoreqServer | None, event: IsaIrqLevel | PciIntxLevel) -> None:
-        """Tell a server of a line's level; one that comes later is told then (`_tell_lines`)."""
+    def _tell(
+        server: IoreqServer | None, event: IsaIrqLevel | PciIntxLevel, driver: Connection | None = None
+    ) -> None:
+        """Tell a server of a line's level; one that comes later is told then (`_tell_lines`).
+
+        Who drives lines faster than the server hears of it waits for the server.
+        """
         if server is not None:
             server.connection.send(event)
+            if driver is not None and driver is not server.connection:
+                driver.wait_for(server.connection)
+
+    def _release_lines(self, connection: Connection) -> None:
+        """Its lines fall, where nobody else holds them high."""
+        for irq in self._isa.let_go(connection):
+            self._tell(self._interrupt_owner(), IsaIrqLevel(irq, False))
+        for bus, device, intx in self._intx.let_go(connection):
+            self._tell(self._bridge_owner(), PciIntxLevel(bus, device, intx, False))
 
     def _tell_lines(self, server: IoreqServer) -> None:
         """Tell a server which lines that end at it are high; others drove them before it was there."""
@@ -462,14 +524,23 @@ class Domain:
         if self._servers[self._interrupts.server].enabled and enabled >= self._machine.servers:
             self._started = True
             log.info("domain.started", vendor=self._machine.vendor, memory=self.memory.size)
-            for vcpu in self.vcpus:
-                vcpu.start()
+            try:
+                for vcpu in self.vcpus:
+                    vcpu.start()
+            except RuntimeError as error:
+                self.crash(f"no thread for a vCPU: {error}")
 
     def _modified(self, first: int, last: int) -> None:
         if last < first:
             raise ControlError(errno.EINVAL, f"range {first:#x}-{last:#x}")
-        for vcpu in self.vcpus:
-            vcpu.post(lambda processor=vcpu.processor: processor.invalidate_code(first, last - first + 1))  # type: ignore[misc]
+        for written, vcpu, invalidate in zip(self._written, self.vcpus, self._invalidations, strict=True):
+            written.add(first, last)
+            vcpu.post(invalidate)
+
+    def _invalidate(self, vcpu: int) -> None:
+        """Forget what was decoded where device models have written. In the vCPU's thread."""
+        for first, last in self._written[vcpu].take():
+            self.vcpus[vcpu].processor.invalidate_code(first, last - first + 1)
 
     def _set_mem_type(self, op: SetMemType) -> None:
         with self._lock:

@@ -1,7 +1,8 @@
 """Interrupt lines that ioreq servers drive at each other.
 
 Whoever drives a line says its level (set_isa_irq_level, set_pci_intx_level); the server at its other end hears each
-change of what all its drivers together make of it, as on a wire that they share. A driver that dies lets go.
+change of what all its drivers together make of it, as on a wire that they share. No driver lowers what another
+holds high, and one that dies lets go.
 """
 
 from collections.abc import Hashable, Iterator
@@ -32,6 +33,10 @@ class Lines(Generic[_Driver, _Line]):
     def let_go(self, driver: _Driver) -> list[_Line]:
         """Forget a driver, and return the lines that fall with it."""
         return [line for line in list(self._held) if self.drive(driver, line, False)]
+
+    def held_by(self, driver: _Driver) -> int:
+        """Count the lines that a driver holds high."""
+        return sum(driver in held for held in self._held.values())
 
     def high(self) -> Iterator[_Line]:
         """Yield the lines that are high."""

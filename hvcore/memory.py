@@ -19,6 +19,7 @@ needs beside them (Intel 82441FX data sheet, PAM registers):
 
 import mmap
 import os
+import threading
 from itertools import pairwise
 from typing import Final
 
@@ -35,6 +36,9 @@ VGA_WINDOW: Final = (0xA_0000, 0xC_0000)
 ROM_SPACE: Final = 32 << 20  # bytes kept for firmware behind RAM
 NOWHERE: Final = -1
 MAX_SLOTS: Final = 64  # what the processor's table holds
+MAX_RUNS: Final = 256
+"""Runs of pages of one type: more than slots, since types that are backed alike are one slot."""
+MAX_WRITTEN: Final = 16
 TYPES: Final = ("ram", "ram_ro", "rom", "rom_wo", "mmio")
 
 
@@ -72,12 +76,14 @@ class GuestMemory:
         if size > low:
             self.regions.append(Region(HIGH_RAM, size - low, low))
         self._roms: list[Region] = []
-        self._types: list[tuple[int, int, str]] = []  # later entries win
+        self._types: list[tuple[int, int, str]] = []
+        """Runs of pages that are no `mmio`: by address, disjoint, those that continue each other joined."""
         self.generation = 0
         self.slots: list[Slot] = []
         for region in self.regions:
-            self._types.append((region.address, region.address + region.length - 1, "ram"))
+            self.set_type(region.address, region.address + region.length - 1, "ram")
         self.set_type(VGA_WINDOW[0], VGA_WINDOW[1] - 1, "mmio")
+        self._power_on = self._types
 
     @property
     def ram(self) -> memoryview:
@@ -107,6 +113,12 @@ class GuestMemory:
             offset = found
         self._roms.append(Region(address, length, offset))
         self.set_type(address, address + length - 1, "rom")
+        self._power_on = self._types
+
+    def reset(self) -> None:
+        """Make every page what it was at power-on, whatever device models have said since."""
+        self._types = self._power_on
+        self._build()
 
     def set_type(self, first: int, last: int, kind: str) -> None:
         """Say what the pages from `first` to `last` (inclusive) are; see the module's table."""
@@ -114,20 +126,36 @@ class GuestMemory:
             raise HvError(f"memory type {kind!r}; allowed: {', '.join(TYPES)}")
         if first & PAGE_MASK or (last + 1) & PAGE_MASK or first > last:
             raise HvError(f"memory range {first:#x}-{last:#x} is not made of 4 KiB pages")
-        # What the new range covers whole can never win again: the list stays short however often firmware
-        # flips its shadow RAM.
         before = self._types
-        self._types = [t for t in before if not first <= t[0] <= t[1] <= last]
-        self._types.append((first, last, kind))
+        self._types = self._retyped(first, last, kind)
         self._build()
-        if len(self.slots) > MAX_SLOTS:
+        if len(self.slots) > MAX_SLOTS or len(self._types) > MAX_RUNS:
             self._types = before
             self._build()
             raise HvError(f"memory would fall into more than {MAX_SLOTS} runs of pages")
 
+    def _retyped(self, first: int, last: int, kind: str) -> list[tuple[int, int, str]]:
+        """Return the runs with those from `first` to `last` of type `kind`, where there is anything to be it.
+
+        What nothing backs is `mmio` whatever it is called, so that no peer makes the list long with what is nowhere.
+        """
+        runs = [part for run in self._types for part in _without(run, first, last)]
+        if kind != "mmio":
+            for backing in _union(self.regions + self._roms):
+                low, high = max(first, backing[0]), min(last, backing[1])
+                if low <= high:
+                    runs.append((low, high, kind))
+        joined: list[tuple[int, int, str]] = []
+        for run in sorted(runs):
+            if joined and joined[-1][1] + 1 == run[0] and joined[-1][2] == run[2]:
+                joined[-1] = (joined[-1][0], run[1], run[2])
+            else:
+                joined.append(run)
+        return joined
+
     def type_of(self, address: int) -> str:
         """Return the type of the page at `address`."""
-        for first, last, kind in reversed(self._types):
+        for first, last, kind in self._types:
             if first <= address <= last:
                 return kind
         return "mmio"
@@ -202,3 +230,48 @@ class GuestMemory:
         return before.read + step == slot.read and (
             slot.write == NOWHERE or before.write + step == slot.write
         )
+
+
+class Written:
+    """Ranges that device models have written and one vCPU has not heard of yet. Used by several threads.
+
+    There are at most `MAX_WRITTEN`; beyond that they become one that holds them all, which costs the processor a
+    little code that was not written, and the core nothing.
+    """
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int]] = []
+        self._lock = threading.Lock()
+
+    def add(self, first: int, last: int) -> None:
+        """Note that the bytes from `first` to `last` were written."""
+        with self._lock:
+            ranges = self._ranges
+            if ranges and ranges[-1][0] <= first <= ranges[-1][1] + 1:
+                first, last = ranges[-1][0], max(ranges.pop()[1], last)
+            ranges.append((first, last))
+            if len(ranges) > MAX_WRITTEN:
+                self._ranges = [(min(r[0] for r in ranges), max(r[1] for r in ranges))]
+
+    def take(self) -> list[tuple[int, int]]:
+        """Return what has been noted, and begin anew."""
+        with self._lock:
+            taken, self._ranges = self._ranges, []
+            return taken
+
+
+def _without(run: tuple[int, int, str], first: int, last: int) -> list[tuple[int, int, str]]:
+    """Return what is left of a run outside `first` to `last`."""
+    parts = [(run[0], min(run[1], first - 1), run[2]), (max(run[0], last + 1), run[1], run[2])]
+    return [part for part in parts if part[0] <= part[1]]
+
+
+def _union(regions: list[Region]) -> list[tuple[int, int]]:
+    """Return the addresses that any of the regions has, as disjoint ranges."""
+    joined: list[tuple[int, int]] = []
+    for first, last in sorted((r.address, r.address + r.length - 1) for r in regions):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+        else:
+            joined.append((first, last))
+    return joined

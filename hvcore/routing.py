@@ -1,12 +1,15 @@
 # cython: annotation_typing=False
 """Which ioreq server answers which access (Xen's `hvm_select_ioreq_server`).
 
-Newest server first, disabled ones skipped, and the whole access must lie in one claimed range. The tables are
-read by vCPU threads and written by the control thread; every change is one store of a finished object, so a
-reader sees the old answer or the new one.
+Newest server first, disabled ones skipped, and the whole access must lie in what one server has claimed: in one
+range, or in several that adjoin, since Xen's rangesets merge those. The tables are read by vCPU threads and written
+by the control thread; every change is one store of a finished object, so a reader sees the old answer or the new one.
+No change takes longer than painting the ports once for each server, whatever the ranges.
 """
 
 import errno
+from bisect import bisect_right
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -67,7 +70,8 @@ class Claims:
     server: int
     endpoint: CoreEndpoint
     enabled: bool = False
-    ranges: tuple[list[Range], list[Range], list[Range]] = attrs.field(factory=lambda: ([], [], []))
+    ranges: list[list[Range]] = attrs.field(factory=lambda: [[], [], []])
+    """By space, then by address. A list of ranges is replaced, never changed."""
 
 
 class RangeError(HvError):
@@ -115,7 +119,8 @@ class Routing:
                 errno.EINVAL, f"{SPACES[space]} range {first:#x}-{last:#x} has no cells from {mirror} on"
             )
         ranges = claims.ranges[space]
-        for other in ranges:
+        at = bisect_right(ranges, first, key=_first)
+        for other in ranges[max(at - 1, 0) : at + 1]:
             if first <= other.last and other.first <= last:
                 raise RangeError(
                     errno.EEXIST,
@@ -124,8 +129,8 @@ class Routing:
         if len(ranges) >= MAX_RANGES:
             raise RangeError(errno.ENOSPC, f"at most {MAX_RANGES} {SPACES[space]} ranges a server")
         claimed = Range(first, last, posted, server, claims.endpoint, claims.endpoint.channels, mirror)
-        ranges.append(claimed)
-        self._refresh(space, claimed)
+        claims.ranges[space] = [*ranges[:at], claimed, *ranges[at:]]
+        self._refresh(space, first, last)
 
     def release(self, server: int, space: int, first: int, last: int) -> None:
         """Unmap a range exactly as it was mapped."""
@@ -133,21 +138,30 @@ class Routing:
         claims = self._find(server)
         for claimed in claims.ranges[space]:
             if (claimed.first, claimed.last) == (first, last):
-                claims.ranges[space].remove(claimed)
-                self._refresh(space, claimed)
+                claims.ranges[space] = [other for other in claims.ranges[space] if other is not claimed]
+                self._refresh(space, first, last)
                 return
         raise RangeError(errno.ENOENT, f"{SPACES[space]} range {first:#x}-{last:#x} is not mapped")
 
     def find_port(self, port: int, size: int) -> Range | None:
-        """Find the newest range with the whole access, where `ports` does not answer."""
-        return self._select(PORT, port, port + size - 1)
+        """Find what the newest server with the whole access has claimed, where `ports` does not answer."""
+        for claims in self._claims:
+            if claims.enabled:
+                claimed = _covering(claims.ranges[PORT], port, port + size - 1)
+                if claimed is not None:
+                    return claimed
+        return None
 
     def find_memory(self, address: int, length: int) -> Range | None:
-        """Find the newest range with all `length` bytes."""
+        """Find what the newest server with all `length` bytes has claimed."""
         last = address + length - 1
         for claimed in self.memory:
-            if claimed.first <= address and last <= claimed.last:
-                return claimed
+            if claimed.first <= address <= claimed.last:
+                if last <= claimed.last:
+                    return claimed
+                ranges = self._find(claimed.server).ranges[MEMORY]
+                if (adjoining := _covering(ranges, address, last)) is not None:
+                    return adjoining
         return None
 
     def find_pci(self, sbdf: int) -> Range | None:
@@ -171,28 +185,56 @@ class Routing:
         if not 0 <= first <= last < limit:
             raise RangeError(errno.EINVAL, f"{SPACES[space]} range {first:#x}-{last:#x}")
 
-    def _select(self, space: int, first: int, last: int) -> Range | None:
-        for claims in self._claims:
-            if claims.enabled:
-                for claimed in claims.ranges[space]:
-                    if claimed.first <= first and last <= claimed.last:
-                        return claimed
-        return None
-
     def _rebuild(self, claims: Claims) -> None:
         for space, ranges in enumerate(claims.ranges):
-            for claimed in ranges:
-                self._refresh(space, claimed)
+            if ranges:
+                self._refresh(
+                    space, ranges[0].first, ranges[len(ranges) - 1].last
+                )  # compiled: no index below 0
 
-    def _refresh(self, space: int, changed: Range) -> None:
-        """Bring the lookups up to date after `changed` came or went."""
+    def _refresh(self, space: int, first: int, last: int) -> None:
+        """Bring the lookups up to date after what is between `first` and `last` came or went."""
         if space == PORT:
-            for port in range(changed.first, changed.last + 1):
-                if not CONFIG_ADDRESS <= port <= CONFIG_LAST:
-                    self.ports[port] = self._select(PORT, port, port)
+            self._paint(first, last)
             return
         ranges = [c for claims in self._claims if claims.enabled for c in claims.ranges[space]]
         if space == MEMORY:
             self.memory = ranges
         else:
             self.pci = ranges
+
+    def _paint(self, first: int, last: int) -> None:
+        """Fill in who answers the ports `first` to `last`: the oldest server first, newer ones over it."""
+        ports: list[Range | None] = [None] * (last + 1 - first)
+        for claims in reversed(self._claims):
+            for claimed in claims.ranges[PORT] if claims.enabled else ():
+                low, high = max(first, claimed.first), min(last, claimed.last)
+                if low <= high:
+                    ports[low - first : high + 1 - first] = [claimed] * (high + 1 - low)
+        low, high = max(first, CONFIG_ADDRESS), min(last, CONFIG_LAST)
+        if low <= high:
+            ports[low - first : high + 1 - first] = [None] * (high + 1 - low)
+        self.ports[first : last + 1] = ports
+
+
+_first = attrgetter("first")
+
+
+def _covering(ranges: list[Range], first: int, last: int) -> Range | None:
+    """Return the range with all from `first` to `last`, or what adjoining ones that have it are together.
+
+    Those are posted to if all of them are.
+    """
+    at = bisect_right(ranges, first, key=_first) - 1
+    if at < 0 or ranges[at].last < first:
+        return None
+    start, end, posted = ranges[at], ranges[at].last, ranges[at].posted
+    while end < last:
+        at += 1
+        if at == len(ranges) or ranges[at].first != end + 1:
+            return None
+        end = ranges[at].last
+        posted = posted and ranges[at].posted
+    if end == start.last:
+        return start
+    return Range(first, last, posted, start.server, start.endpoint, start.channels)

@@ -4,7 +4,7 @@ from typing import Final
 
 __all__ = ["VERSION", "ControlError", "DomainGone", "IoreqError", "ProtocolError", "VersionMismatch"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """What both ends of the domain socket must agree on: layouts, ops and their meaning."""
 
 

@@ -32,6 +32,7 @@ cdef class CoreEndpoint:
     cdef SendPort _ring_port
     cdef object _ring_lock
     cdef MirrorReader _mirror
+    cdef int _pages
     cdef public bint dead
     @cython.locals(posted=cython.bint)
     cpdef bint post(self, uint64_t address, uint64_t size, uint64_t data, uint64_t type_) except -1

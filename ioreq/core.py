@@ -18,6 +18,7 @@ import cython
 
 from ioreq import ProtocolError, shared
 from ioreq.buffered import RingProducer
+from ioreq.control import close_all
 from ioreq.evtchn import EventPage, ReceivePort, SendPort, drain_doorbell, make_doorbell, ring_doorbell
 from ioreq.fence import ORDERS
 from ioreq.layout import (
@@ -75,25 +76,34 @@ def ones(size: int) -> int:
 
 
 class VcpuDoorbell:
-    """The one eventfd on which a vCPU sleeps, for all its channels to all ioreq servers and its INTR pin."""
+    """What a vCPU sleeps on, for all its channels to all ioreq servers and its INTR pin.
 
-    __slots__ = ("_poll", "fd")
+    Device models ring `fd`, an eventfd. The core's own threads have a bell of their own: whoever shares an eventfd can
+    make it blocking and fill it, and then the next ring would last as long as he likes.
+    """
+
+    __slots__ = ("_own", "_poll", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self._own = make_doorbell()
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
+        self._poll.register(self._own, select.POLLIN)
 
     def ring(self) -> None:
-        """Wake the vCPU's thread; from any thread."""
-        ring_doorbell(self.fd)
+        """Wake the vCPU's thread; from any thread of the core."""
+        ring_doorbell(self._own)
 
     def wait(self, timeout_ms: int | None = None) -> bool:
         """Sleep until the bell is rung, then silence it; False after `timeout_ms` without."""
-        if not self._poll.poll(timeout_ms):
-            return False
-        drain_doorbell(self.fd)
-        return True
+        rung = self._poll.poll(timeout_ms)
+        for fd, _ in rung:
+            drain_doorbell(fd)
+        return bool(rung)
+
+    def __del__(self) -> None:
+        os.close(self._own)
 
     def sleep(
         self, channels: Sequence["CoreChannel"], wake: Callable[[], bool], timeout_ms: int | None = None
@@ -254,9 +264,16 @@ class CoreEndpoint:
     def __init__(self, doorbells: Sequence[VcpuDoorbell], *, mirror: bool = False) -> None:
         vcpus = len(doorbells)
         names = [*ENDPOINT_PAGES, MIRROR_PAGE] if mirror else ENDPOINT_PAGES
-        self.descriptors: list[int] = [shared.create(name, PAGE_SIZE) for name in names]
-        self.descriptors += [make_doorbell() for _ in range(vcpus + 1)]
-        pages = [shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(names)]]
+        self.descriptors: list[int] = []
+        try:
+            for name in names:
+                self.descriptors.append(shared.create(name, PAGE_SIZE))
+            for _ in range(vcpus + 1):
+                self.descriptors.append(make_doorbell())
+            pages = [shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[: len(names)]]
+        except BaseException:
+            close_all(self.descriptors)
+            raise
         ioreq_page, buffered_page, event_page = pages[: len(ENDPOINT_PAGES)]
         events = EventPage(event_page)
         bells = self.descriptors[len(names) :]
@@ -271,6 +288,7 @@ class CoreEndpoint:
         self._ring_port.bind()
         self._ring_lock = threading.Lock()
         self._mirror = MirrorReader(pages[len(ENDPOINT_PAGES)], self._ring) if mirror else None
+        self._pages = len(names)
         self.dead = False
 
     def post(self, address: int, size: int, data: int, type_: int) -> bool:
@@ -326,10 +344,15 @@ class CoreEndpoint:
             raise
 
     def kill(self) -> None:
-        """Read ones for requests in flight and later ones, and drop writes. From any thread."""
+        """Read ones for requests in flight and later ones, and drop writes. From any thread.
+
+        A bell that the server filled and made blocking may hold the vCPU's thread: it is emptied.
+        """
         self.dead = True
         for channel in self.channels:
             channel.kill()
+        for bell in self.descriptors[self._pages :]:
+            drain_doorbell(bell)
 
     def close(self) -> None:
         """Kill, and close the descriptors. The pages live until nobody refers to them."""

@@ -53,9 +53,12 @@ def ring_doorbell(fd: int) -> None:
 
 
 def drain_doorbell(fd: int) -> None:
-    """Silence a bell, whether it has been rung or not."""
+    """Silence a bell, whether it has been rung or not.
+
+    It never blocks, although the peer, who shares the file description, may have taken O_NONBLOCK away from it.
+    """
     with contextlib.suppress(BlockingIOError):
-        os.eventfd_read(fd)
+        os.preadv(fd, [bytearray(8)], -1, os.RWF_NOWAIT)
 
 
 class SendPort:

@@ -1,7 +1,8 @@
 """The domain socket's messages: device-model ops (xen/include/public/hvm/dm_op.h), replies, and events.
 
 One JSON object a message; `op` of what a device model sends is Xen's number where Xen has one, from 0x100
-ours. Every op gets exactly one reply, in order. Addresses are bytes, ranges inclusive of their last.
+ours. Every op gets exactly one reply, in order, with the op's `serial`; a refusal (`Error`) is told by its errno.
+Addresses are bytes, ranges inclusive of their last. What is longer or larger than the limits here is no message.
 """
 
 from typing import Annotated, Final, Literal, TypeAlias
@@ -10,7 +11,13 @@ import msgspec
 
 Address: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Small: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
+Serial: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+Status: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)]
+Name: TypeAlias = Annotated[str, msgspec.Meta(max_length=256)]
 MemoryType: TypeAlias = Literal["ram", "ram_ro", "rom", "rom_wo", "mmio"]
+
+MAX_TEXT: Final = 1024
+"""Characters of a refusal's text."""
 
 SPACE_PORT: Final = 0
 SPACE_MEMORY: Final = 1
@@ -23,15 +30,20 @@ SHUTDOWN_CRASH: Final = 3
 ShutdownReason: TypeAlias = Literal[0, 1, 3]
 
 
-class _Op(msgspec.Struct, frozen=True, tag_field="op", forbid_unknown_fields=True):
-    """A request of a device model."""
+class _Op(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="op", forbid_unknown_fields=True
+):
+    """A request of a device model; `serial` is its own choice, and comes back in the reply."""
+
+    serial: Serial = 0
 
 
 class Hello(msgspec.Struct, frozen=True, tag_field="op", tag=0x100):
     """The first op. Other versions may say more than we know, so unknown fields are let pass."""
 
-    version: int
-    program: str = ""
+    version: Status
+    program: Name = ""
+    serial: Serial = 0
 
 
 class CreateIoreqServer(_Op, frozen=True, tag=1):
@@ -120,7 +132,7 @@ class RemoteShutdown(_Op, frozen=True, tag=16):
     """End or reset the domain; `code` goes with a power-off (the debug-exit device)."""
 
     reason: ShutdownReason
-    code: int = 0
+    code: Status = 0
 
 
 class NrVcpus(_Op, frozen=True, tag=20):
@@ -167,19 +179,28 @@ Op: TypeAlias = (
 )
 
 
-class _Said(msgspec.Struct, frozen=True, tag_field="said", forbid_unknown_fields=True):
+class _Said(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="said", forbid_unknown_fields=True):
     """What the core says."""
 
 
-class Ok(_Said, frozen=True, tag="ok"):
+class _Reply(_Said, frozen=True, kw_only=True):
+    """What it says in answer to an op, whose `serial` it repeats."""
+
+    serial: Serial = 0
+
+
+class Ok(_Reply, frozen=True, tag="ok"):
     """Done."""
 
 
-class Error(_Said, frozen=True, tag="error"):
-    """Refused, with an errno as Xen gives it."""
+class Error(_Reply, frozen=True, tag="error", forbid_unknown_fields=False):
+    """Refused. `errno` says why, as Xen's do, and is what programs go by; `text` is for people.
 
-    errno: int
-    text: str
+    EPROTONOSUPPORT refuses a `Hello` of another version, EPROTO ends the connection.
+    """
+
+    errno: Small
+    text: Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 
 
 class RamRegion(msgspec.Struct, frozen=True):
@@ -198,36 +219,36 @@ class E820Entry(msgspec.Struct, frozen=True):
     type: Small
 
 
-class DomainInfo(_Said, frozen=True, tag="domain"):
+class DomainInfo(_Reply, frozen=True, tag="domain"):
     """Reply to `Hello`. Descriptors: RAM, pins page, the doorbell of each vCPU.
 
     `boot` is what the builder wants the firmware to be told, by name.
     """
 
-    version: int
+    version: Status
     vcpus: Annotated[int, msgspec.Meta(ge=1, le=128)]
-    ram: list[RamRegion]
-    e820: list[E820Entry] = []
-    name: str = ""
-    boot: dict[str, int | str] = {}
+    ram: Annotated[list[RamRegion], msgspec.Meta(max_length=64)]
+    e820: Annotated[list[E820Entry], msgspec.Meta(max_length=128)] = []
+    name: Name = ""
+    boot: Annotated[dict[Name, Address | Name], msgspec.Meta(max_length=64)] = {}
 
 
-class Created(_Said, frozen=True, tag="created"):
+class Created(_Reply, frozen=True, tag="created"):
     """Reply to `CreateIoreqServer`."""
 
     id: Small
 
 
-class Pages(_Said, frozen=True, tag="pages"):
+class Pages(_Reply, frozen=True, tag="pages"):
     """Reply to `GetIoreqServerInfo`. Descriptors: see `core.CoreEndpoint`; ports: see `layout`."""
 
     id: Small
 
 
-class Vcpus(_Said, frozen=True, tag="vcpus"):
+class Vcpus(_Reply, frozen=True, tag="vcpus"):
     """Reply to `NrVcpus`."""
 
-    count: int
+    count: Small
 
 
 Buckets: TypeAlias = list[tuple[int, int]]
@@ -268,7 +289,7 @@ class VcpuStatistics(msgspec.Struct, frozen=True):
     accesses: list[Accesses]
 
 
-class Statistics(_Said, frozen=True, tag="statistics"):
+class Statistics(_Reply, frozen=True, tag="statistics"):
     """Reply to `GetStatistics`."""
 
     vcpus: list[VcpuStatistics]
@@ -298,8 +319,18 @@ class Shutdown(_Said, frozen=True, tag="shutdown"):
     """Event: the domain is gone, with the exit status `code` of the core."""
 
     reason: ShutdownReason
-    code: int = 0
+    code: Status = 0
 
 
+LineEvent: TypeAlias = IsaIrqLevel | PciIntxLevel
 Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics
 Event: TypeAlias = Reset | IsaIrqLevel | PciIntxLevel | Shutdown
+
+REPLIES: Final[dict[type, type]] = {
+    Hello: DomainInfo,
+    CreateIoreqServer: Created,
+    GetIoreqServerInfo: Pages,
+    NrVcpus: Vcpus,
+    GetStatistics: Statistics,
+}
+"""What an op is answered with if it is not refused; all others with `Ok`."""

@@ -28,7 +28,6 @@ from ioreq.layout import (
     FLAGS_MASK,
     MAX_REPEAT_BYTES,
     ONES,
-    PAGE_SIZE,
     SIZE_SHIFT,
     STATE_IOREQ_INPROCESS,
     STATE_IOREQ_READY,
@@ -321,10 +320,12 @@ class ServerEndpoint:
         self.descriptors = list(descriptors)
         if len(descriptors) != count + vcpus + 1:
             raise ProtocolError(f"{len(descriptors)} descriptors for an ioreq server of {vcpus} vCPUs")
-        pages = [shared.map_shared(fd, PAGE_SIZE) for fd in self.descriptors[:count]]
+        pages = [shared.map_page(fd) for fd in self.descriptors[:count]]
         ioreq_page, buffered_page, event_page = pages[: len(ENDPOINT_PAGES)]
         events = EventPage(event_page)
         bells = self.descriptors[count:]
+        for bell in bells:
+            shared.check_doorbell(bell)
         self.cells = memoryview(pages[count - 1]).cast("Q") if mirror else None
         self.hold(True)
         self.ring = RingConsumer(buffered_page)

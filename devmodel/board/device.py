@@ -67,6 +67,10 @@ class GuestRam(Protocol):
         """Store `data`; what falls outside RAM is dropped."""
         ...
 
+    def holds(self, address: int, length: int) -> bool:
+        """Tell whether all of these bytes are RAM."""
+        ...
+
 
 @attrs.frozen
 class DiskRead:

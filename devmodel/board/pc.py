@@ -216,7 +216,7 @@ class Board:
         port61 = Port61(clock=clock, timer=pit, **kept("port61"))
         port92 = Port92(a20=a20, reset_processor=core.reset, **kept("port92"))
         vga = Vga(clock=clock, **kept("vga"))
-        fw_cfg = FwCfg(items=items, ram=core, **kept("fw_cfg"))
+        fw_cfg = FwCfg(items=items, ram=core, clock=clock, **kept("fw_cfg"))
         dma1, dma2 = Dma8237(shift=0, **kept("dma1")), Dma8237(shift=1, **kept("dma2"))
         dma_pages, post = DmaPages(**kept("dma_pages")), PostCode(**kept("post"))
         if saved is None:
@@ -294,7 +294,14 @@ class Board:
             "port61": port61, "port92": port92, "vga": vga, "fw_cfg": fw_cfg, "dma1": dma1, "dma2": dma2,
             "dma_pages": dma_pages, "post": post,
         }  # fmt: skip
-        timed: dict[str, Timed] = {"pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm}
+        timed: dict[str, Timed] = {
+            "pit": pit,
+            "kbc": kbc,
+            "uart": uart,
+            "rtc": rtc,
+            "piix4pm": pm,
+            "fw_cfg": fw_cfg,
+        }
         here = chips_of(fittings.parts)
         bus.keep(lambda name: part_of_mapping(name) in fittings.parts)
         return cls(

@@ -1,7 +1,9 @@
 """QEMU's firmware configuration device (docs/specs/fw_cfg in QEMU), ports 0x510-0x511 and DMA at 0x514.
 
 Items are bytes by number; most are files, listed in a directory item. The guest selects one and reads it
-byte by byte, or has it copied to its memory.
+byte by byte, or has it copied to its memory. A long copy goes on by pieces in `tick`, the guest running meanwhile: the
+specification has it wait until the control word no longer shows the command. A target that is not all RAM is an error
+before a byte is copied, and so is a command given while a copy goes on.
 Not modelled: writable items (writes are accepted and dropped as for read-only ones).
 """
 
@@ -11,6 +13,7 @@ from typing import Final
 
 import attrs
 
+from devmodel.board.clock import Clock
 from devmodel.board.device import GuestRam
 
 
@@ -36,8 +39,10 @@ DMA_READ: Final = 0x02
 DMA_SKIP: Final = 0x04
 DMA_SELECT: Final = 0x08
 DMA_WRITE: Final = 0x10
-DMA_LIMIT: Final = 1 << 28  # bytes; more is an error, or one access could take seconds
-PIECE: Final = 1 << 16
+AT_ONCE: Final = 1 << 16
+"""Bytes of a copy that is done within the access that asks for it."""
+PIECE: Final = 1 << 18
+"""Bytes a tick of a longer one: some hundred microseconds."""
 NAME: Final = 56  # with its final NUL
 
 
@@ -71,6 +76,14 @@ class FwCfgState:
     selected: int = 0
     position: int = 0
     dma_high: int = 0
+    command: int = 0
+    """Where in guest memory the command of the copy is that goes on; meaningful while `left` is not 0."""
+    source: int = 0
+    """Its item."""
+    target: int = 0
+    """Where its next byte goes."""
+    left: int = 0
+    """Bytes still to be copied."""
 
 
 @attrs.define
@@ -102,6 +115,7 @@ class FwCfg:
 
     items: Mapping[int, bytes]
     ram: GuestRam
+    clock: Clock
     state: FwCfgState = attrs.field(factory=FwCfgState)
     dma: Dma = attrs.field(init=False)
 
@@ -126,36 +140,54 @@ class FwCfg:
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Select an item, by a 16-bit write. Item data is read-only."""
-        if offset == SELECT and size == 2:
+        if offset == SELECT and size == 2 and not self.state.left:
             self.state.selected = value & 0x3FFF | value & 0x8000
             self.state.position = 0
 
+    def deadline(self) -> int | None:
+        """Return when the next piece of a long copy is due: as soon as others have had their turn."""
+        return self.clock.now() if self.state.left else None
+
+    def tick(self) -> None:
+        """Copy the next piece."""
+        if self.state.left:
+            self._copy(PIECE)
+
     def transfer(self, address: int) -> None:
-        """Do the transfer that the structure at `address` in guest memory describes."""
-        control, length, data = struct.unpack(">IIQ", self.ram.read(address, 16))
+        """Do what the structure at `address` in guest memory commands, or begin to."""
+        control, length, target = struct.unpack(">IIQ", self.ram.read(address, 16))
         s = self.state
+        if s.left:
+            self._finish(address, DMA_ERROR)
+            return
         if control & DMA_SELECT:
             s.selected = control >> 16 & 0xBFFF
             s.position = 0
-        result = 0
-        if control & (DMA_READ | DMA_SKIP | DMA_WRITE) and length > DMA_LIMIT:
-            result = DMA_ERROR
-        elif control & DMA_READ:
-            self._copy(data, length)
-        elif control & DMA_SKIP:
+        if control & DMA_READ and length:
+            if not self.ram.holds(target, length):
+                self._finish(address, DMA_ERROR)
+                return
+            s.command, s.source, s.target, s.left = address, s.selected, target, length
+            if length <= AT_ONCE:
+                self._copy(length)
+            return
+        if control & DMA_SKIP and not control & DMA_READ:
             s.position = min(s.position + length, len(self.items.get(s.selected, b"")))
-        elif control & DMA_WRITE:
-            result = DMA_ERROR
-        self.ram.write(address, struct.pack(">I", result))
+        failed = control & DMA_WRITE and not control & (DMA_READ | DMA_SKIP)
+        self._finish(address, DMA_ERROR if failed else 0)
 
-    def _copy(self, address: int, length: int) -> None:
-        """Copy item data, and zeros past its end, to guest memory."""
+    def _copy(self, most: int) -> None:
+        """Copy at most so much item data, and zeros past its end, to guest memory; say so when all is there."""
         s = self.state
-        item = self.items.get(s.selected, b"")
-        while length:
-            count = min(length, PIECE)
-            piece = item[s.position : s.position + count]
-            s.position = min(s.position + count, len(item))
-            self.ram.write(address, piece.ljust(count, b"\0"))
-            address += count
-            length -= count
+        item = self.items.get(s.source, b"")
+        count = min(s.left, most)
+        piece = item[s.position : s.position + count]
+        s.position = min(s.position + count, len(item))
+        self.ram.write(s.target, piece.ljust(count, b"\0"))
+        s.target += count
+        s.left -= count
+        if not s.left:
+            self._finish(s.command, 0)
+
+    def _finish(self, address: int, result: int) -> None:
+        self.ram.write(address, struct.pack(">I", result))

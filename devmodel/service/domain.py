@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 import structlog
 import trio
 
-from ioreq import ControlError, DomainGone, shared
+from ioreq import ControlError, IoreqError, shared
 from ioreq.control_client import ControlClient
 from ioreq.evtchn import SendPort
-from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
+from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
 from ioreq.messages import (
     SHUTDOWN_POWEROFF,
     SHUTDOWN_REBOOT,
@@ -53,6 +53,10 @@ class Ram:
         for start, offset, count in self._parts(address, len(data)):
             self._memory[offset : offset + count] = data[start : start + count]
 
+    def holds(self, address: int, length: int) -> bool:
+        """Tell whether all of these bytes are RAM."""
+        return sum(count for _, _, count in self._parts(address, length)) == length
+
     def _parts(self, address: int, length: int) -> list[tuple[int, int, int]]:
         """Return where parts of a range lie: start in the range, offset in the memory, length."""
         parts = []
@@ -75,7 +79,7 @@ class Domain:
         self.client = client
         self.info = info
         self.ram = Ram(shared.map_shared(client.descriptors[0], size) if size else bytearray(), info.ram)
-        self._pins = memoryview(shared.map_shared(client.descriptors[1], PAGE_SIZE)).cast("I")
+        self._pins = memoryview(shared.map_page(client.descriptors[1])).cast("I")
         self._wake_vcpu = wake_vcpu
         self._hold_mirror = hold_mirror
         self._intr: bool | None = None  # not ours to drive, until a chip of ours does
@@ -95,6 +99,10 @@ class Domain:
         self.ram.store(address, data)
         if data:
             self._queue(ModifiedMemory(address, address + len(data) - 1))
+
+    def holds(self, address: int, length: int) -> bool:
+        """Tell whether all of these bytes are RAM."""
+        return self.ram.holds(address, length)
 
     def intr(self, level: bool) -> None:
         """Drive the INTR pin of vCPU 0; after what was asked for earlier has been done."""
@@ -141,10 +149,12 @@ class Domain:
             while self._ops:
                 try:
                     await self.client.call(self._ops[0])
-                except DomainGone:
-                    await trio.sleep_forever()  # whoever follows the core's events ends us
                 except ControlError as error:
                     log.warning("domain.refused", op=repr(self._ops[0]), why=error.text)
+                except IoreqError as error:  # the core is gone; whoever follows its events ends us
+                    log.debug("domain.unsettled", ops=len(self._ops), why=str(error))
+                    self._ops.clear()
+                    return
                 self._ops.popleft()
             self._hold_mirror(False)
             self._drive()
@@ -157,7 +167,18 @@ class Domain:
             await self.settle()
 
     def _queue(self, op: Op) -> None:
-        self._ops.append(op)
+        """Ask for it after what was asked for before; what is written piece by piece is said in one."""
+        waiting = (
+            self._ops[-1] if len(self._ops) > self._settling.locked() else None
+        )  # the first is on its way
+        if (
+            isinstance(op, ModifiedMemory)
+            and isinstance(waiting, ModifiedMemory)
+            and waiting.first <= op.first <= waiting.last + 1
+        ):
+            self._ops[-1] = ModifiedMemory(waiting.first, max(waiting.last, op.last))
+        else:
+            self._ops.append(op)
         self._hold_mirror(True)  # who reads a status must not learn of it before the core knows
         self._queued.set()
 

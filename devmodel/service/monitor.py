@@ -3,6 +3,8 @@
 Each server of a machine has one. The server with the interrupt controller has `DOMAIN.monitor`, any other
 `DOMAIN.PART.monitor`, after the first of its parts; who asks goes from one to the next until one has what is wanted.
 One JSON object a line in each direction; `command` says what is wanted. A client may ask several times.
+Pictures are drawn in a thread, one at a time and a part of the time, since the event loop shares the interpreter with
+it; whoever asks meanwhile gets the next one. Clients are limited, and one that neither asks nor reads is disconnected.
 """
 
 import base64
@@ -13,7 +15,7 @@ import os
 import socket
 import stat
 import tempfile
-from typing import Final, Protocol, TypeAlias
+from typing import Annotated, Final, Protocol, TypeAlias
 
 import msgspec
 import trio
@@ -25,6 +27,13 @@ from devmodel.service.stats import ServerStatistics
 from ioreq import IoreqError
 
 MAX_LINE: Final = 65536
+MAX_KEYS: Final = 256
+"""Combinations of keys in one command."""
+MAX_CLIENTS: Final = 16
+IDLE: Final = 60.0
+"""Seconds that a client may take to ask, or to read what it asked for."""
+DRAWING: Final = 0.25
+"""How much of the time may go into pictures."""
 SUFFIX: Final = ".monitor"
 MAIN: Final = "pic"
 """The part whose server has the monitor that is named after the domain alone."""
@@ -41,7 +50,7 @@ class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_f
 class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=True):
     """Type keys, one after the other; keys joined by - are held down together."""
 
-    keys: list[str]
+    keys: Annotated[list[str], msgspec.Meta(max_length=MAX_KEYS)]
 
 
 class Stats(msgspec.Struct, tag_field="command", tag="stats", forbid_unknown_fields=True):
@@ -104,6 +113,8 @@ class Monitor:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
+        self.clients = 0
+        self._pictures = Pictures()
 
     async def serve(self, listener: trio.SocketListener) -> None:
         """Answer clients for ever. Cancel to stop."""
@@ -111,22 +122,41 @@ class Monitor:
 
     async def client(self, stream: trio.SocketStream) -> None:
         """Answer one client until it goes."""
+        self.clients += 1
+        try:
+            with contextlib.suppress(trio.BrokenResourceError, trio.TooSlowError):
+                async with stream:
+                    if self.clients > MAX_CLIENTS:
+                        busy = Answer(error=f"there are {MAX_CLIENTS} clients already")
+                        with trio.fail_after(1):
+                            await stream.receive_some(
+                                MAX_LINE
+                            )  # unread when we close, it would cost the answer
+                            await stream.send_all(_encode(busy) + b"\n")
+                    else:
+                        await self._converse(stream)
+        finally:
+            self.clients -= 1
+
+    async def _converse(self, stream: trio.SocketStream) -> None:
         buffer = b""
-        with contextlib.suppress(trio.BrokenResourceError):
-            async with stream:
-                async for data in stream:
-                    buffer += data
-                    *lines, buffer = buffer.split(b"\n")
-                    for line in lines:
-                        await stream.send_all(_encode(await self.answer(line)) + b"\n")
-                    if len(buffer) > MAX_LINE:
-                        return
+        while True:
+            with trio.fail_after(IDLE):
+                data = await stream.receive_some(MAX_LINE)
+            buffer += data
+            *lines, buffer = buffer.split(b"\n")
+            for line in lines:
+                answer = _encode(await self.answer(line)) + b"\n"
+                with trio.fail_after(IDLE):
+                    await stream.send_all(answer)
+            if not data or len(buffer) > MAX_LINE:
+                return
 
     async def answer(self, line: bytes) -> Answer:
         """Do what one line asks."""
         try:
             command = _decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Answer(error=str(error))
         match command:
             case Screen() if "vga" not in self.machine.parts:
@@ -137,7 +167,7 @@ class Monitor:
                 screen = self.machine.screen()
                 if screen is None:
                     return Answer(error="the screen is in a graphics mode")
-                png = base64.b64encode(picture(screen)).decode() if command.png else ""
+                png = base64.b64encode(await self._pictures.draw(screen)).decode() if command.png else ""
                 return Answer(text=text(screen), png=png)
             case Key(keys=keys):
                 try:
@@ -154,6 +184,26 @@ class Monitor:
             case _:
                 parts = in_order(self.machine.parts)
                 return Answer(program=f"devmodel {VERSION}", machine=self.machine.name, parts=parts)
+
+
+class Pictures:
+    """Draws screens in a thread, and no more than `DRAWING` of the time."""
+
+    def __init__(self) -> None:
+        self._turn = trio.Lock()
+        self._next = 0.0
+        self._drawn: tuple[TextScreen, bytes] | None = None
+
+    async def draw(self, screen: TextScreen) -> bytes:
+        """Return a screen as a PNG. Those who wait their turn for the same screen share one."""
+        async with self._turn:
+            if self._drawn is None or self._drawn[0] != screen:
+                await trio.sleep_until(self._next)
+                before = trio.current_time()
+                self._drawn = screen, await trio.to_thread.run_sync(picture, screen)
+                now = trio.current_time()
+                self._next = now + (now - before) * (1 / DRAWING - 1)
+            return self._drawn[1]
 
 
 def text(screen: TextScreen) -> str:
@@ -205,6 +255,12 @@ def _bind(sock: trio.socket.SocketType, path: str) -> None:
                     raise
             os.unlink(path)
             plain.bind(path)
+
+
+def remove(path: str) -> None:
+    """Remove a monitor's socket, unless somebody has done so already."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def find() -> str:
@@ -294,5 +350,5 @@ def _ask(path: str, command: Command) -> Answer:
             raise DevmodelError(f"no machine answers on {path}: {error.strerror or error}") from error
     try:
         return _decode_answer(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DevmodelError(f"no machine answers on {path}: {error}") from error

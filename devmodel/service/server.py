@@ -4,6 +4,7 @@
 a chip asked something of the core, and then the access itself is done already.
 """
 
+import contextlib
 import struct
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
@@ -12,16 +13,26 @@ from typing import Final, Protocol
 import structlog
 import trio
 
+from devmodel import DevmodelError
 from devmodel.board.bus import Bus, Claim, Space
 from devmodel.board.device import ONES, Device, Timed
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.pacer import Pacer
-from ioreq import DomainGone, ProtocolError
+from ioreq import ControlError, DomainGone, IoreqError
 from ioreq.buffered import RingConsumer
+from ioreq.control import close_all
 from ioreq.control_client import ControlClient
 from ioreq.histogram import Histogram
-from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.layout import (
+    BUFFERED_SLOTS,
+    NO_INTERRUPT,
+    TYPE_COPY,
+    TYPE_INTACK,
+    TYPE_INVALIDATE,
+    TYPE_PCI_CONFIG,
+    TYPE_PIO,
+)
 from ioreq.messages import (
     SPACE_MEMORY,
     SPACE_PCI,
@@ -29,6 +40,7 @@ from ioreq.messages import (
     ClaimInterruptAcknowledge,
     Created,
     CreateIoreqServer,
+    DestroyIoreqServer,
     GetIoreqServerInfo,
     IsaIrqLevel,
     MapIoRange,
@@ -47,6 +59,8 @@ from ioreq.server import ServerEndpoint, VcpuChannel
 
 log = structlog.get_logger()
 
+FAREWELL: Final = 0.1
+"""Seconds that a core may take to hear that we leave."""
 SAMPLE: Final = 61
 """One request in so many is timed: a prime, so that it is not the same one of a loop every time."""
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -117,12 +131,23 @@ class Attachment:
 
     @classmethod
     async def create(cls, client: ControlClient, *, mirror: bool = True) -> "Attachment":
-        """Create an ioreq server; without `mirror` the core asks it for everything."""
+        """Create an ioreq server; without `mirror` the core asks it for everything.
+
+        Raises:
+            IoreqError: the core refuses, or hands out what is none.
+            DevmodelError: the host has no descriptor or no memory left.
+
+        """
         created = await client.call(CreateIoreqServer(mirror=mirror))
-        if not isinstance(created, Created):
-            raise ProtocolError(f"the core answers create_ioreq_server with {created}")
+        assert isinstance(created, Created)  # the client has seen to that
         _, descriptors = await client.call_with_descriptors(GetIoreqServerInfo(created.id))
-        return cls(client, created.id, descriptors, mirror=mirror)
+        try:
+            return cls(client, created.id, descriptors, mirror=mirror)
+        except BaseException as error:
+            close_all(descriptors)
+            if isinstance(error, OSError):
+                raise DevmodelError(f"cannot attach to {client.path}: {error.strerror or error}") from error
+            raise
 
     async def enable(self, server: "Server") -> None:
         """Claim what the server's bus has and interrupt acknowledge, then let requests come."""
@@ -155,6 +180,11 @@ class Attachment:
             )
         self._next_cell = end
         return cell
+
+    async def leave(self) -> None:
+        """Destroy the ioreq server, if the core still listens: so it knows that we have not died."""
+        with trio.move_on_after(FAREWELL, shield=True), contextlib.suppress(IoreqError):
+            await self.client.call(DestroyIoreqServer(self.id))
 
     def close(self) -> None:
         """Close the descriptors."""
@@ -201,7 +231,8 @@ class Server:
             shutdown = await self._hear()
             nursery.cancel_scope.cancel()
         if shutdown is None:
-            raise DomainGone(f"the core on {self.attachment.client.path} is gone")
+            client = self.attachment.client
+            raise client.why or DomainGone(f"the core on {client.path} is gone")
         return shutdown
 
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
@@ -256,6 +287,8 @@ class Server:
             return self._repeat(request)
         if type_ == TYPE_PCI_CONFIG and request.count == 1 and not request.data_is_ptr:
             return self._configure(request)
+        if type_ == TYPE_INVALIDATE:
+            return 0  # the core wanted what it had posted performed
         log.debug("server.request_ignored", type=type_, address=request.address)
         return ONES[request.size]
 
@@ -324,7 +357,7 @@ class Server:
                 case Reset():
                     self.board.reset()
                     await self.domain.settle()
-                    await self.attachment.client.call(ResetDone())
+                    await self._reset_done()
                     self.pacer.rearm()
                 case IsaIrqLevel(irq=irq, level=level):
                     self.board.isa_irq(irq, level)
@@ -333,3 +366,12 @@ class Server:
                 case PciIntxLevel():
                     log.debug("server.no_such_pci_bus", line=repr(event))
         return None
+
+    async def _reset_done(self) -> None:
+        """Say so; a core that is gone by now ends its events too, which is where we learn of it."""
+        try:
+            await self.attachment.client.call(ResetDone())
+        except ControlError as error:
+            log.warning("server.refused", op="reset_done", why=error.text)
+        except IoreqError:
+            log.debug("server.reset_of_a_core_that_is_gone")

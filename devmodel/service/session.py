@@ -5,7 +5,7 @@ it to a core and runs the chips until the domain ends.
 """
 
 import contextlib
-import os
+import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -31,6 +31,7 @@ from devmodel.service.stats import ServerStatistics
 from devmodel.service.traced import TracedServer
 from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
+from ioreq.lines import printable
 from ioreq.messages import GetStatistics, Shutdown, Statistics
 
 logger = structlog.get_logger()
@@ -54,12 +55,17 @@ class DebugConsole:
     """Where ports 0x402 and 0xE9 go: the log, a line at a time, or a stream."""
 
     stream: TextIO | None = None
+    terminal: bool = False
+    """The stream is shown to a person, so control characters must not reach it."""
     _line: bytearray = attrs.field(factory=bytearray)
 
     def put(self, byte: int) -> None:
         """Take a byte from the guest."""
         if self.stream is not None:
-            self.stream.write(chr(byte))
+            character = chr(byte)
+            if self.terminal and character not in "\r\n\t":
+                character = printable(character)
+            self.stream.write(character)
             if byte == ord("\n"):
                 self.stream.flush()
         elif byte == ord("\n") or len(self._line) >= 4096:
@@ -125,7 +131,7 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
             listeners=listeners,
             disks=disks,
             video_bios=bios,
-            debug=DebugConsole(stream),
+            debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
             trace=record,
         )
     finally:
@@ -167,11 +173,15 @@ def _debug_file(path: str) -> TextIO:
         raise ConfigError(f"debug console {path}: {error.strerror}") from error
 
 
+class NobodyThere(DomainGone):
+    """No core came in the time that was given."""
+
+
 async def join(path: str, wait: float = float("inf")) -> ControlClient:
     """Connect to a core, waiting up to `wait` seconds for one to be there.
 
     Raises:
-        DomainGone: there is none.
+        NobodyThere: there is none.
         VersionMismatch: it speaks another version.
 
     """
@@ -180,9 +190,9 @@ async def join(path: str, wait: float = float("inf")) -> ControlClient:
     while True:
         try:
             return await connect(path, program=PROGRAM)
-        except DomainGone:
+        except DomainGone as error:
             if trio.current_time() >= deadline:
-                raise
+                raise NobodyThere(str(error)) from error
         if not said:
             said = True
             log.say(f"devmodel: waiting for a core on {path}")
@@ -204,18 +214,31 @@ async def serve(
     """
     shutdown: Shutdown | None = None
     failure: IoreqError | DevmodelError | None = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(client.run)
-        try:
-            shutdown = await _serve(outside, client, board_factory, on_ready, nursery)
-        except (IoreqError, DevmodelError) as error:
-            failure = error  # not out of the nursery, which would wrap it
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(client.run)
+            try:
+                shutdown = await _serve(outside, client, board_factory, on_ready, nursery)
+            except (IoreqError, DevmodelError) as error:
+                failure = error  # not out of the nursery, which would wrap it
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        failure = foreseen(group)  # of a task that runs beside
+        if failure is None:
+            raise
     if failure is not None:
         raise failure
     if shutdown is None:
         raise DomainGone(f"the core on {client.path} is gone")
     return shutdown
+
+
+def foreseen(error: BaseException) -> IoreqError | DevmodelError | None:
+    """Return the error that has its one line, out of the groups that nurseries make; None if there is another kind."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [foreseen(inner) for inner in error.exceptions]
+        return None if None in found else found[0]
+    return error if isinstance(error, (IoreqError, DevmodelError)) else None
 
 
 async def _serve(
@@ -233,7 +256,12 @@ async def _serve(
         tracing = outside.trace
         attachment = await Attachment.create(client, mirror=tracing is None)
         clock = TrioClock.start()
-        board = board_factory(outside, attachment.domain, clock)
+        try:
+            board = board_factory(outside, attachment.domain, clock)
+        except (ArithmeticError, LookupError, ValueError, struct.error, MemoryError) as error:
+            raise DevmodelError(
+                f"no machine can be built of what the core on {client.path} says: {error}"
+            ) from error
         if "serial" in parts:
             board.connect_serial(outside.serial)
         for image in outside.disks:
@@ -258,8 +286,10 @@ async def _serve(
                     await outside.serial.caught_up()
     finally:
         if attachment is not None:
+            await attachment.leave()
             attachment.close()
-        os.unlink(path)
+        listener.socket.close()  # as `serve_listeners` has done, if it came to that
+        monitor.remove(path)
 
 
 @attrs.frozen

@@ -87,7 +87,8 @@ class Builder:
         return builder
 
     def reset_map(self) -> None:
-        """Do what RESET does to the map: PAM shows ROM again, RAM stays, a flat image is put back."""
+        """Do what RESET does to the map: all is where it was, RAM keeps its content, a flat image is put back."""
+        self.memory.reset()
         self.memory.set_type(ADAPTER_ROMS, ONE_MIB - 1, "rom")
         if self.image:
             self.memory.write(self.machine.image_address, self.image)

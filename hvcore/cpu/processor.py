@@ -535,20 +535,29 @@ class Processor(State):
 
     def invalidate_code(self, address: u64, length: u64) -> None:
         """Somebody else wrote guest-physical memory: forget the code that was decoded from there."""
-        slot: s64
+        i: cython.int
         at: u64
-        end: u64 = address + length
+        low: u64
+        end: u64
         step: u64
-        while address < end:
-            step = 4096 - (address & 0xFFF)
-            if step > end - address:
-                step = end - address
-            slot = mmu.locate(self, address)
-            if slot >= 0:
-                at = self.slots[slot].read + address - self.slots[slot].first
+        last: u64 = address + length - 1
+        if not length:
+            return
+        if last < address:
+            last = 0xFFFF_FFFF_FFFF_FFFF
+        for i in range(self.slots_used):
+            if last < self.slots[i].first or self.slots[i].last < address:
+                continue
+            low = max(self.slots[i].first, address)
+            end = 1 + min(self.slots[i].last, last)
+            while low < end:
+                step = 4096 - (low & 0xFFF)
+                if step > end - low:
+                    step = end - low
+                at = self.slots[i].read + low - self.slots[i].first
                 if self.page_code[at >> 12]:
                     codecache.drop_page(self, at >> 12, at, at + step - 1)
-            address += step
+                low += step
 
     def translate(self, linear: u64, write: bool, user: bool):
         """The guest-physical address of a linear one, or -1 with the page fault to be delivered."""

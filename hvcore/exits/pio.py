@@ -6,9 +6,12 @@ in one, with a pointer to the RAM. The instruction is left at its RIP between th
 that interrupts get in and a fault in the middle leaves counts and indexes exact.
 """
 
+import contextlib
+
 import cython
 
 from hvcore.cpu.processor import Processor
+from hvcore.errors import HvError
 from hvcore.exits.requests import Requests
 from hvcore.exits.strings import ADDRESS_MASKS, PAGE, advance, items_in_run
 from hvcore.hvm import RFLAGS_DF, Register
@@ -84,7 +87,7 @@ class PortIo:
 
     def _fill_with_ones(self, address: int, size: int, count: int, descending: bool) -> None:
         first = address - (count - 1) * size if descending else address
-        self._memory.write(first, b"\xff" * (count * size))
+        self._write(first, b"\xff" * (count * size))
 
     def _one(self, port: int, size: int, read: bool, linear: int, user: bool) -> bool:
         """Move one item by value: it crosses a page, or is not in plain RAM. False: page fault."""
@@ -113,10 +116,18 @@ class PortIo:
         if self._memory.type_of(address) == "mmio":
             self._requests.write_memory(address, len(data), int.from_bytes(data, "little"))
         else:
-            self._memory.write(address, data)
+            self._write(address, data)
             self._processor.invalidate_code(address, len(data))
 
     def _load(self, address: int, length: int) -> bytes:
         if self._memory.type_of(address) == "mmio":
             return self._requests.read_memory(address, length).to_bytes(length, "little")
-        return self._memory.read(address, length)
+        try:
+            return self._memory.read(address, length)
+        except HvError:  # see `_write`
+            return b"\xff" * length
+
+    def _write(self, address: int, data: bytes) -> None:
+        """Write what was memory when the instruction began; the device model that answered may have changed that."""
+        with contextlib.suppress(HvError):
+            self._memory.write(address, data)

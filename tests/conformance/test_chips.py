@@ -83,6 +83,9 @@ class Wires:
     def write(self, address: int, data: bytes) -> None:
         self.hear("ram")(address, data[:64])
 
+    def holds(self, address: int, length: int) -> bool:
+        return address + length <= 1 << 32
+
 
 Kept: TypeAlias = dict[str, Any]
 Maker: TypeAlias = Callable[[Wires, Kept], tuple[Any, list[tuple[Device, int]]]]
@@ -109,7 +112,7 @@ def make_vga(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
 
 
 def make_fw_cfg(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
-    device = FwCfg(items=make_items({"a": b"bc"}, ram_size=1, cpus=1), ram=w, **kept)
+    device = FwCfg(items=make_items({"a": b"bc"}, ram_size=1, cpus=1), ram=w, clock=w.clock, **kept)
     return device, [(device, 2), (device.dma, 8)]
 
 

@@ -59,6 +59,9 @@ class Core:
     def gone(self, connection: Connection) -> None:
         self.endpoint.kill()
 
+    def failed(self, error: BaseException) -> None:
+        raise error
+
     def port(self, address: int, value: int | None = None) -> int:
         request = Request(TYPE_PIO, address, value or 0, read=value is None)
         return self.endpoint.channels[0].transact(request)

@@ -16,6 +16,7 @@ import pytest
 
 from devmodel.cli import main
 from devmodel.service import monitor
+from ioreq import VERSION
 
 FAKE = Path(__file__).with_name("fake_core.py")
 START = f"""
@@ -129,7 +130,8 @@ def test_a_core_of_another_version_is_one_line_and_status_2(environment, start):
     process = start("newer")
     _, err = process.communicate(timeout=20)
     assert process.returncode == 2
-    line = "devmodel: the core speaks version 2 of the device-model protocol, devmodel 0.1.0 version 1"
+    versions = f"version {VERSION + 1} of the device-model protocol, devmodel 0.1.0 version {VERSION}"
+    line = f"devmodel: the core speaks {versions}"
     assert err.decode().splitlines() == [line]
 
 

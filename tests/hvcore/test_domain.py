@@ -1,16 +1,22 @@
 """The domain behind its socket: ops, dying servers, reset, shutdown. The processor is scripted."""
 
+import contextlib
+import errno
 import mmap
 import os
+import resource
 import socket
 import threading
 import time
 from typing import ClassVar
 
+import msgspec
 import pytest
+import structlog.testing
 from device_server import DeviceServer, Peer
 from fake_processor import FakeProcessor, io
 
+import hvcore.domain
 import hvcore.vcpu
 from hvcore import ConfigError
 from hvcore.config import MachineConfig
@@ -125,6 +131,15 @@ def bench(request, tmp_path, monkeypatch):
     bench.end()
 
 
+def captured(monkeypatch):
+    """What the domain logs from now on, as dictionaries."""
+    capture = structlog.testing.LogCapture()
+    monkeypatch.setattr(
+        hvcore.domain, "log", structlog.wrap_logger(None, [capture], structlog.make_filtering_bound_logger(0))
+    )
+    return capture.entries
+
+
 def no_reboot(test):
     test.reboot = False
     return test
@@ -203,14 +218,135 @@ def test_bad_ranges_are_refused_and_vcpus_counted(bench):
     assert peer.call(NrVcpus()) == Vcpus(1)
 
 
+def other_server(bench):
+    """A device model with an ioreq server that does not own the interrupts."""
+    peer = bench.peer()
+    peer.greet()
+    peer.id = peer.call(CreateIoreqServer()).id
+    return peer
+
+
+@pytest.mark.parametrize("how", ["its connection ends", "its server is destroyed"])
+def test_the_lines_of_a_server_that_is_no_more_fall(bench, how):
+    peer, _ = bench.attach()
+    gone = other_server(bench)
+    gone.call(SetIsaIrqLevel(5, True))
+    gone.call(SetIsaIrqLevel(6, True))
+    gone.call(SetIsaIrqLevel(6, False))
+    if how == "its connection ends":
+        gone.sock.close()
+    else:
+        assert gone.call(DestroyIoreqServer(gone.id)) == Ok()
+    levels = [(5, True), (6, True), (6, False), (5, False)]
+    assert [peer.event() for _ in range(4)] == [IsaIrqLevel(*level) for level in levels]
+
+
+def test_only_who_has_an_ioreq_server_drives_lines_and_only_for_itself(bench):
+    peer, _ = bench.attach()
+    stranger = bench.peer()
+    stranger.greet()
+    assert stranger.call(SetIsaIrqLevel(5, True)).errno == errno.EPERM
+    one, two = other_server(bench), other_server(bench)
+    assert one.call(SetIsaIrqLevel(5, True)) == Ok()
+    assert two.call(SetIsaIrqLevel(5, False)) == Ok()  # it does not hold it, so nothing falls
+    assert two.call(SetIsaIrqLevel(6, True)) == Ok()
+    assert [peer.event(), peer.event()] == [IsaIrqLevel(5, True), IsaIrqLevel(6, True)]
+
+
+def test_lines_are_limited_for_each_device_model(bench):
+    other = other_server(bench)
+    answers = [other.call(SetPciIntxLevel(bus, 0, 0, True)) for bus in range(65)]
+    assert answers[:64] == [Ok()] * 64
+    assert answers[64].errno == errno.ENOSPC
+
+
+def test_a_flood_of_levels_waits_for_the_owner_and_never_costs_it_its_connection(bench):
+    peer, _ = bench.attach()
+    other = other_server(bench)
+    other.sock.setblocking(False)
+    sent, quiet = 0, 0
+    while quiet < 20:  # the owner reads nothing meanwhile
+        try:
+            other.sock.send(msgspec.json.encode(SetIsaIrqLevel(5, sent % 2 == 0)))
+            sent, quiet = sent + 1, 0
+        except BlockingIOError:
+            quiet += 1
+            time.sleep(0.01)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    other.sock.recv(4096)
+    levels = [peer.event().level for _ in range(sent)]
+    assert levels == [n % 2 == 0 for n in range(sent)]
+    assert peer.call(NrVcpus()) == Vcpus(1)
+
+
+def test_endpoints_that_a_waiting_vcpu_cannot_close_yet_are_limited(bench):
+    """A loop of create and destroy while the guest waits for a stuck server once used up all descriptors."""
+    bench.attach()
+    stuck = other_server(bench)
+    stuck.call(MapIoRange(stuck.id, 0, 0x60, 0x60))
+    stuck.call(SetIoreqServerState(stuck.id, True))
+    bench.cpu.script = [io(0x60, 1, read=True, rip=0x7C00)]
+    bench.cpu.stop()
+    bench.until(lambda: not bench.cpu.script)
+    loop = bench.peer()
+    loop.greet()
+    before = len(os.listdir("/proc/self/fd"))
+    refused = 0
+    for _ in range(100):
+        created = loop.call(CreateIoreqServer())
+        if isinstance(created, Created):
+            assert loop.call(SetIoreqServerState(created.id, True)) == Ok()
+            assert loop.call(DestroyIoreqServer(created.id)) == Ok()
+        else:
+            assert created.errno == errno.EAGAIN
+            refused += 1
+    assert refused == 92
+    assert len(os.listdir("/proc/self/fd")) < before + 100
+    stuck.sock.close()
+    bench.until(lambda: bench.domain._closing == 0)
+    assert len(os.listdir("/proc/self/fd")) <= before
+    assert isinstance(loop.call(CreateIoreqServer()), Created)
+
+
+def test_a_server_that_was_never_enabled_is_freed_at_once(bench):
+    loop = bench.peer()
+    loop.greet()
+    bench.attach()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(100):
+        created = loop.call(CreateIoreqServer())
+        assert loop.call(DestroyIoreqServer(created.id)) == Ok()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_an_ioreq_server_that_the_host_has_no_descriptors_for_leaks_none(bench):
+    loop = bench.peer()
+    loop.greet()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_now = [int(name) for name in os.listdir("/proc/self/fd")]
+    refused = 0
+    try:
+        for limit in range(min(set(range(4096)) - set(open_now)) + 1, 4096):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            answer = loop.call(CreateIoreqServer())
+            if answer == Created(0):
+                break
+            assert answer.errno == errno.EMFILE
+            refused += 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert refused >= 5
+    assert loop.call(DestroyIoreqServer(0)) == Ok()
+    assert len(os.listdir("/proc/self/fd")) == len(open_now)
+
+
 def test_isa_lines_of_other_servers_go_to_the_interrupt_controller(bench):
-    other = bench.peer()
-    other.greet()
+    other = other_server(bench)
     assert other.call(SetIsaIrqLevel(5, True)) == Ok()  # there is no controller yet; it will hear
     peer, _ = bench.attach()
     assert peer.event() == IsaIrqLevel(5, True)
-    third = bench.peer()
-    third.greet()
+    third = other_server(bench)
     assert third.call(SetIsaIrqLevel(5, True)) == Ok()  # it shares the line: nothing changes
     assert other.call(SetIsaIrqLevel(5, False)) == Ok()
     assert third.call(SetIsaIrqLevel(6, True)) == Ok()
@@ -221,8 +357,7 @@ def test_isa_lines_of_other_servers_go_to_the_interrupt_controller(bench):
 
 
 def test_pci_lines_of_other_servers_go_to_the_host_bridge(bench):
-    other = bench.peer()
-    other.greet()
+    other = other_server(bench)
     assert other.call(SetPciIntxLevel(0, 4, 2, True)) == Ok()
     peer, _ = bench.attach()
     bridge = bench.peer()
@@ -272,6 +407,32 @@ def test_a_server_that_dies_over_a_request_answers_ones_and_another_takes_its_pl
     bench.until(lambda: bench.cpu.registers[0] == 0x1C)
 
 
+def test_within_a_tenth_of_a_second_of_a_servers_death_the_guest_goes_on_and_others_are_not_disturbed(bench):
+    _, other = bench.attach()
+    other.answers[0x40] = 0x77
+    bench.peers[0].call(MapIoRange(0, 0, 0x40, 0x40))
+    dying = other_server(bench)
+    dying.call(MapIoRange(dying.id, 0, 0x1F0, 0x1F7))
+    dying.call(SetIoreqServerState(dying.id, True))
+    died: list[float] = []
+
+    def ask() -> tuple[ExitKind, dict[str, object]]:
+        threading.Timer(0.05, lambda: (died.append(time.monotonic()), dying.sock.close())).start()
+        return io(0x1F0, 4, read=True, rip=0x7C00)
+
+    went_on: list[float] = []
+
+    def go_on() -> tuple[ExitKind, dict[str, object]]:
+        went_on.append(time.monotonic())
+        assert bench.cpu.registers[0] == 0xFFFFFFFF
+        return io(0x40, 1, read=True, rip=0x7C01)
+
+    bench.cpu.script = [ask, go_on]
+    bench.cpu.stop()
+    bench.until(lambda: bench.cpu.registers[0] & 0xFF == 0x77)
+    assert went_on[0] - died[0] < 0.1
+
+
 def test_memory_types_and_written_code_reach_the_processor_before_the_guest_runs_on(bench):
     peer, _ = bench.attach()
     changes = bench.cpu.changed
@@ -282,6 +443,37 @@ def test_memory_types_and_written_code_reach_the_processor_before_the_guest_runs
     assert peer.call(ModifiedMemory(0x1000, 0x1FFF)) == Ok()
     bench.until(lambda: bench.cpu.invalidated == [(0x1000, 0x1000)])
     assert peer.call(ModifiedMemory(1, 0)).errno == 22
+
+
+def test_memory_written_while_the_vcpu_waits_is_one_piece_of_work(bench):
+    """It once queued work without limit, and a range up to 2^63 was walked page by page."""
+    peer, _ = bench.attach()
+    bench.until(bench.cpu.started.is_set)
+    held, go = threading.Event(), threading.Event()
+    bench.domain.vcpus[0].post(lambda: (held.set(), go.wait(5)))
+    assert held.wait(5)
+    for n in range(1000):
+        assert peer.call(ModifiedMemory(n * 0x100, n * 0x100 + 0xFF)) == Ok()
+    assert peer.call(ModifiedMemory(0x90000, (1 << 63) - 1)) == Ok()
+    for n in range(100):
+        assert peer.call(SetMemType(0xC0000, 0xC7FFF, "ram" if n % 2 else "rom")) == Ok()
+    assert len(bench.domain.vcpus[0]._work) <= 2
+    go.set()
+    bench.until(lambda: len(bench.cpu.invalidated) == 2)
+    assert bench.cpu.invalidated == [(0, 1000 * 0x100), (0x90000, (1 << 63) - 0x90000)]
+
+
+def test_scattered_writes_become_one_range_that_has_them_all(bench):
+    peer, _ = bench.attach()
+    bench.until(bench.cpu.started.is_set)
+    held, go = threading.Event(), threading.Event()
+    bench.domain.vcpus[0].post(lambda: (held.set(), go.wait(5)))
+    assert held.wait(5)
+    for n in range(1, 18):
+        assert peer.call(ModifiedMemory(n * 0x10000, n * 0x10000)) == Ok()
+    go.set()
+    bench.until(lambda: bench.cpu.invalidated)
+    assert bench.cpu.invalidated == [(0x10000, 0x100001)]
 
 
 def test_a_memory_map_in_too_many_pieces_is_refused_and_stays_as_it_was(bench):
@@ -395,6 +587,56 @@ def test_a_device_model_that_leaves_during_a_reset_does_not_hold_it_up(bench):
     assert peer.event() == Reset()
     peer.sock.close()
     bench.until(lambda: bench.cpu.gpr(0) == 0)
+
+
+@pytest.mark.parametrize("how", ["slow", "for ever"])
+def test_a_server_that_is_slow_in_a_reset_is_waited_for_and_then_given_up(bench, monkeypatch, how):
+    """One that is stopped for ten seconds is no dead one: that is told by the end of its connection."""
+    monkeypatch.setattr(hvcore.domain, "RESET_SLOW", 0.1)
+    monkeypatch.setattr(hvcore.domain, "RESET_PATIENCE", 60.0 if how == "slow" else 0.4)
+    peer, _ = bench.attach()
+    logs = captured(monkeypatch)
+    assert peer.call(RemoteShutdown(1)) == Ok()
+    assert peer.event() == Reset()
+    bench.until(lambda: [line["event"] for line in logs][-1:] == ["server.slow_reset"])
+    if how == "slow":
+        assert peer.call(ResetDone()) == Ok()
+        assert peer.call(NrVcpus()) == Vcpus(1)
+    else:
+        assert peer.receive() is None
+        bench.until(lambda: bench.domain._servers == {})
+        assert [line["event"] for line in logs if line["log_level"] != "info"] == [
+            "server.slow_reset",
+            "server.reset_timeout",
+        ]
+
+
+def test_the_end_of_a_server_is_said_once_at_warning_level(bench, monkeypatch):
+    peer, _ = bench.attach()
+    logs = captured(monkeypatch)
+    peer.sock.close()
+    bench.until(lambda: bench.domain._servers == {})
+    assert [line for line in logs if line["log_level"] != "info"] == [
+        {"event": "server.gone", "program": "test", "servers": [0], "log_level": "warning"}
+    ]
+
+
+def test_a_vcpu_without_a_thread_ends_the_domain_with_a_line(bench, monkeypatch):
+    def no_thread(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(hvcore.vcpu.Vcpu, "start", no_thread)
+    logs = captured(monkeypatch)
+    peer = bench.peer()
+    peer.greet()
+    peer.call(CreateIoreqServer())
+    peer.call(SetIoreqServerState(0, True))
+    peer.call(ClaimInterruptAcknowledge(0))
+    bench.until(lambda: bench.status is not None)
+    assert bench.status == 1
+    assert [line["why"] for line in logs if line["log_level"] == "error"] == [
+        "no thread for a vCPU: can't start new thread"
+    ]
 
 
 @no_reboot

@@ -7,6 +7,7 @@ every page up anew, so it can run nothing stale. They run code that writes over 
 import os
 import random
 import struct
+import time
 
 import pytest
 
@@ -630,3 +631,26 @@ def test_random_changes_of_mappings_and_rights_are_obeyed_at_once(how: str) -> N
                 results[-1].pop("count")
             assert results[0] == results[1], (seed, step)
             at = ours.processor.rip if results[0]["kind"] == ExitKind.BUDGET else page
+
+
+def test_a_range_of_nearly_all_addresses_is_forgotten_at_once_and_whole(flat):
+    """It was walked page by page, 2^51 of them, with the interpreter's lock held."""
+    flat.load(b"\xb8\x01\x00\x00\x00\xf4", at=0x8000)
+    for _ in range(3):
+        assert go(flat, 0x8000) == ExitKind.HLT
+    flat.memory.host[0x8001] = 2
+    before = time.process_time()
+    flat.processor.invalidate_code(0x800, (1 << 63) - 0x800)
+    assert time.process_time() - before < 0.5
+    go(flat, 0x8000)
+    assert flat.processor.gpr(EAX) == 2
+
+
+def test_a_range_is_forgotten_to_the_byte(flat):
+    flat.load(b"\xb8\x01\x00\x00\x00\xf4", at=0x8FFE)
+    go(flat, 0x8FFE)
+    flat.memory.host[0x9000] = 7
+    flat.processor.invalidate_code(0x9000, 0)
+    flat.processor.invalidate_code(0x9000, 1)
+    go(flat, 0x8FFE)
+    assert flat.processor.gpr(EAX) == 0x701

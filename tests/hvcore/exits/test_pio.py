@@ -3,6 +3,7 @@
 import pytest
 from fake_processor import FakeProcessor
 
+from hvcore.errors import HvError
 from hvcore.exits.pio import PortIo
 from hvcore.exits.requests import Requests
 
@@ -228,3 +229,22 @@ def test_string_output_from_a_device_loads_it_first(bench):
     bench.registers(rcx=1, rsi=0xB000)
     assert bench.outs(size=1)
     assert bench.ports.trace == [("load", 0xB000, 1), ("out", 0x1F0, 1, 0x5A)]
+
+
+@pytest.mark.parametrize("way", ["INS", "OUTS", "INS from nobody"])
+def test_memory_that_the_device_model_takes_away_over_the_access_drops_writes_and_reads_ones(bench, way):
+    """The map may change between the look at it and the access; that once ended the core."""
+
+    def gone(*_):
+        raise HvError("no memory at guest-physical address")
+
+    bench.memory.read = bench.memory.write = gone
+    bench.cpu.registers[RCX] = 1
+    if way == "INS from nobody":
+        bench.ports.done = -1
+    else:
+        bench.memory.types = dict.fromkeys(range(1 << 10), "rom")
+    bench.handler.string(0x1F0, 1, way != "OUTS", True, 0 if way != "OUTS" else 3, 4)
+    assert bench.cpu.registers[RCX] == 0
+    if way == "OUTS":
+        assert bench.ports.trace == [("out", 0x1F0, 1, 0xFF)]
