@@ -18,6 +18,7 @@ HOT = (
     "hvcore/exits/pio",
     "hvcore/exits/requests",
     "hvcore/routing",
+    "devmodel/board/bus",
     "devmodel/board/mirror",
 )
 """What else an access passes on its way."""

@@ -4,6 +4,7 @@ Core and device models are the real ones but for the wire: a request is performe
 looks at a clock of the host's, so that the same guest does the same every time, to the instruction.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from types import SimpleNamespace
@@ -18,8 +19,19 @@ from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.routing import MEMORY, PORT, Routing
 from hvcore.vcpu import Vcpu
-from ioreq.core import CoreChannel
-from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET, TYPE_INTACK
+from ioreq import shared
+from ioreq.buffered import RingConsumer
+from ioreq.core import CoreChannel, CoreEndpoint, VcpuDoorbell
+from ioreq.evtchn import make_doorbell
+from ioreq.layout import (
+    PAGE_SIZE,
+    PIN_A20_OFFSET,
+    PIN_INTR_OFFSET,
+    PIN_VECTOR_SHIFT,
+    PIN_VECTOR_VALID,
+    TYPE_INTACK,
+)
+from ioreq.mirror import HELD
 from ioreq.request import Request
 
 NS_AN_INSTRUCTION: Final = 20
@@ -57,18 +69,34 @@ class Direct(CoreChannel):
     def transact(self, request: Request) -> int:
         return self.perform(request)
 
+    def kill(self) -> None:
+        self.dead = True
+
 
 class Machine:
-    """One guest under one vendor; `trace` is every request with the instruction count it came at."""
+    """One guest under one vendor; `trace` is every request with the instruction count it came at.
+
+    With a `lag` writes are posted through a real ring, registers mirrored and vectors shown, and what was posted is
+    performed so many instructions later, or when a request wants an answer; without one every write is a request.
+    """
 
     def __init__(
-        self, vendor: str, firmware: str, *, memory: int = 32 << 20, files: Mapping[str, bytes] | None = None
+        self,
+        vendor: str,
+        firmware: str,
+        *,
+        memory: int = 32 << 20,
+        files: Mapping[str, bytes] | None = None,
+        lag: int | None = None,
     ) -> None:
+        self.lag = lag
         self.trace: list[tuple[Any, ...]] = []
         self.status: int | None = None
         self.crashed: str | None = None
         self.serial = bytearray()
+        self.level, self.vector = False, 0
         self._idle = 0
+        self._due = 0
         self.builder = Builder.build(MachineConfig(vendor=vendor, firmware=firmware, memory=memory))
         self.memory = self.builder.memory
         self.pins = memoryview(bytearray(4096)).cast("I")
@@ -87,7 +115,7 @@ class Machine:
             ),
         )
         self.processor = self.vcpu.processor
-        self.vcpu.requests.acknowledger = lambda: routing.find_port(0, 1)
+        self.vcpu.requests.acknowledger = lambda: routing.find_port(0, 1)  # claimed as all are
         low = self.memory.regions[0].length
         fittings = Fittings(memory=[(0, low, 1)], disks=[RamDisk(1 << 20)], files=files or {})
         self.board = Board.build(self, self, fittings)
@@ -95,11 +123,22 @@ class Machine:
         endpoint: Any = SimpleNamespace(buffered=SimpleNamespace())
         attachment: Any = SimpleNamespace(domain=SimpleNamespace(ram=self), endpoint=endpoint)
         self.server = Server(self.board, attachment, self)  # type: ignore[arg-type]
-        endpoint = SimpleNamespace(channels=[Direct(self.transact)])
-        routing.add(0, endpoint)
+        self.bell = VcpuDoorbell(make_doorbell())
+        self.endpoint = CoreEndpoint([self.bell], mirror=True)
+        self.endpoint.channels[0] = Direct(self.transact)
+        ring, cells = (shared.map_shared(self.endpoint.descriptors[n], PAGE_SIZE) for n in (1, 3))
+        self.ring = RingConsumer(ring)
+        routing.add(0, self.endpoint)
+        cell = HELD + 1
         for space, number in ((self.board.bus.pio, PORT), (self.board.bus.memory, MEMORY)):
             for claim in space.claims():
-                routing.claim(0, number, claim.first, claim.last, False)
+                first = 0 if lag is None or not claim.mirrors else cell
+                for offset, mirror in claim.mirrors if first else ():
+                    at = first + offset
+                    mirror.bind(memoryview(cells).cast("Q")[at : at + mirror.size], claim.first + offset)
+                posted = lag is not None and claim.posted
+                routing.claim(0, number, claim.first, claim.last, posted, first)
+                cell += claim.last + 1 - claim.first if first else 0
         routing.enable(0, True)
         self.vcpu.reset(self.builder.start_state, False)
 
@@ -109,10 +148,13 @@ class Machine:
         return self._idle + int(self.processor.icount) * NS_AN_INSTRUCTION
 
     def intr(self, level: bool) -> None:
-        self.pins[PIN_INTR_OFFSET // 4] = level
+        self.level = level
+        self.pins[PIN_INTR_OFFSET // 4] = level and 1 | self.vector
 
     def intr_vector(self, vector: int | None) -> None:
-        """A request brings it."""
+        if self.lag is not None:
+            self.vector = 0 if vector is None else PIN_VECTOR_VALID | vector << PIN_VECTOR_SHIFT
+        self.intr(self.level)
 
     def a20(self, level: bool) -> None:
         self.pins[PIN_A20_OFFSET // 4] = level
@@ -144,6 +186,7 @@ class Machine:
     # What the vCPU takes for its channel and its domain
 
     def transact(self, request: Request) -> int:
+        self.server.drain(self.ring)
         answer = 0 if self.status is not None else self.server.perform(request)
         self.trace.append(
             (
@@ -190,9 +233,18 @@ class Machine:
                     self._idle += max(0, deadline - self.now())
             else:
                 left = SLICE if deadline is None else -((self.now() - deadline) // NS_AN_INSTRUCTION)
-                backend.enter(max(1, min(SLICE, left)))
+                backend.enter(max(1, min(SLICE, left, self.lag or SLICE)))
                 backend.handle()
+            if self.ring.waiting() and processor.icount >= self._due:
+                self.server.drain(self.ring)
+            if not self.ring.waiting():
+                self._due = int(processor.icount) + (self.lag or 0)
             self.server.pacer.tick()
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        self.endpoint.close()
+        os.close(self.bell.fd)
 
 
 DEMO: Final = str(files("devmodel.demo").joinpath("demo.bin"))

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """The two address spaces of a PC, and who answers where.
 
 A `Space` is a table of mappings that never overlap. The access is the hot path: one lookup, one call. What is
@@ -21,7 +22,6 @@ log = structlog.get_logger()
 SpaceName: TypeAlias = Literal["pio", "memory"]
 
 
-@attrs.frozen
 class Mapping:
     """Addresses `first` to `last` inclusive, answered by one device, which counts offsets from `first`.
 
@@ -30,14 +30,19 @@ class Mapping:
     registers that it need not ask for.
     """
 
-    first: int
-    last: int
-    name: str
-    width: int
-    waits: str
-    read: Callable[[int, int], int]
-    write: Callable[[int, int, int], None]
-    mirror: Mirror | None = None
+    __slots__ = ("first", "last", "mirror", "name", "read", "waits", "width", "write")
+
+    def __init__(
+        self, first: int, last: int, name: str, width: int, waits: str, device: Device, mirror: Mirror | None
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.name = name
+        self.width = width
+        self.waits = waits
+        self.read = device.read
+        self.write = device.write
+        self.mirror = mirror
 
 
 @attrs.frozen
@@ -94,7 +99,7 @@ class Space:
 
         """
         self._check(first, last, name)
-        mapping = Mapping(first, last, name, width, waits, device.read, device.write, mirror)
+        mapping = Mapping(first, last, name, width, waits, device, mirror)
         at = bisect_right(self._starts, first)
         self.mappings.insert(at, mapping)
         self._starts.insert(at, first)
@@ -130,7 +135,7 @@ class Space:
         """Read 1, 2, 4 or 8 bytes."""
         m = self._found.get(address) or self._find(address)
         if m is not None and size <= m.width and address + size - 1 <= m.last:
-            return m.read(address - m.first, size)
+            return int(m.read(address - m.first, size))
         return self._read_in_units(address, size)
 
     def write(self, address: int, size: int, value: int) -> None:

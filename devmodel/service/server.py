@@ -309,8 +309,15 @@ class Server:
         return request.data
 
     async def _hear(self) -> Shutdown | None:
-        """Follow the core's events until it says goodbye, or is gone."""
+        """Follow the core's events until it says goodbye, or is gone.
+
+        What the guest posted before comes before: an acknowledge cycle before the fall and the next rise of its line
+        at another server, a write before the reset, and the last words before the end.
+        """
+        ring = self.attachment.endpoint.ring
         async for event in self.attachment.client.events:
+            if ring.waiting():
+                self.drain(ring)
             match event:
                 case Shutdown():
                     return event

@@ -1,5 +1,5 @@
-# The types, constants and the processor's record, for C. The values stand again in `state.py`, for the
-# uncompiled processor; tests/hvcore/cpu/test_modes.py compares the two.
+# The types, constants and the processor's record, for C. `constants.py` reads this same file for
+# the uncompiled processor; tests/hvcore/cpu/test_modes.py compares the two.
 cimport cython
 from hvcore.cpu.exitinfo cimport ExitInfo
 from hvcore.cpu.intercepts cimport Intercepts

@@ -66,7 +66,7 @@ console = "out.txt"
         ),
         (
             "[cdrom]",
-            "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, rtc, debug, fw_cfg",
+            "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, rtc, debug, server, fw_cfg",
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
         ("[serial]\nhistory = -1", "machine.toml: history in [serial]: Expected `int` >= 0"),

@@ -7,6 +7,7 @@ import zlib
 import attrs
 import pytest
 
+from devmodel.board.parts import ALL
 from devmodel.display import font
 from devmodel.display.render import picture
 from devmodel.service.monitor import Key, Monitor, Screen, text
@@ -123,6 +124,7 @@ def test_text():
 
 class Machine:
     name = "test"
+    parts = ALL
 
     def __init__(self) -> None:
         self.pressed: list[list[str]] = []
@@ -136,15 +138,15 @@ class Machine:
         self.pressed.append(keys)
 
 
-def test_the_monitor_answers_each_command_and_survives_nonsense():
+async def test_the_monitor_answers_each_command_and_survives_nonsense():
     machine = Machine()
     monitor = Monitor(machine)
-    assert monitor.answer(b'{"command": "screen"}').text == "Hi\n"
-    assert monitor.answer(b'{"command": "screen", "png": true}').png.startswith("iVBORw0KGgo")
-    assert monitor.answer(b'{"command": "key", "keys": ["a", "ctrl-alt-delete"]}').error == ""
+    assert (await monitor.answer(b'{"command": "screen"}')).text == "Hi\n"
+    assert (await monitor.answer(b'{"command": "screen", "png": true}')).png.startswith("iVBORw0KGgo")
+    assert (await monitor.answer(b'{"command": "key", "keys": ["a", "ctrl-alt-delete"]}')).error == ""
     assert machine.pressed == [["a"], ["ctrl", "alt", "delete"]]
-    assert monitor.answer(b'{"command": "key", "keys": ["any"]}').error == "there is no key 'any'"
-    assert monitor.answer(b'{"command": "info"}').machine == "test"
-    assert "Invalid value 'dance'" in monitor.answer(b'{"command": "dance"}').error
-    assert "malformed" in monitor.answer(b"\xff{").error
+    assert (await monitor.answer(b'{"command": "key", "keys": ["any"]}')).error == "there is no key 'any'"
+    assert (await monitor.answer(b'{"command": "info"}')).machine == "test"
+    assert "Invalid value 'dance'" in (await monitor.answer(b'{"command": "dance"}')).error
+    assert "malformed" in (await monitor.answer(b"\xff{")).error
     assert (Screen().png, Key(keys=[]).keys) == (False, [])

@@ -1,5 +1,7 @@
 """One machine, its board divided over several device-model processes."""
 
+import hashlib
+import random
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from devmodel.testing import Machine, NotSeen
 
 SELF_TEST = "--fw-cfg=opt/devmodel/self-test=1"
 GRUB = b"grub>"
+SHELL = b"/ # "
 CHIPS = (b"8259A", b"8254", b"16550A", b"IDE", b"VGA")
 
 SPLITS = [
@@ -165,3 +168,18 @@ def test_a_trace_shows_what_a_guest_asks_of_each_server(vendor, tmp_path):
     )
     assert b"self-test passed" in text
     assert {event.value for event in rest if event.space == "interrupt"} >= {0x20, 0x24, 0x2E}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "apart"), [("vmx", ["ide,serial"]), ("svm", ["serial", "ide", "pit,rtc"])], ids=["two", "four"]
+)
+async def test_linux_boots_and_reads_a_disk_of_another_server(linux, tmp_path, vendor, apart):
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(random.Random(8).randbytes(1 << 20))
+    async with Machine(*linux, "--disk", disk, *options(vendor, apart)) as machine:
+        console = machine.console
+        await console.expect(SHELL, 180)
+        await console.type("sha256sum /dev/sda\r")
+        assert hashlib.sha256(disk.read_bytes()).hexdigest().encode() in await console.expect(SHELL, 60)
+        await console.type("dmesg | grep -ciE 'nobody cared|timeout|lost |spurious'\r")
+        assert b"\r\n0\r\n" in await console.expect(SHELL, 60)

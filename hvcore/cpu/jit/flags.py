@@ -42,8 +42,8 @@ def emit_carry_routine(c):
     stands = asm.emit_jump_if(c, asm.CARRY_CLEAR)  # INC, DEC, SHIFT
     asm.emit_imm(c, ALU_CMP, asm.DX, CC_SUB)
     other = asm.emit_jump_if(c, asm.NOT_ZERO)
-    asm.emit_load64(c, asm.DX, cython.address(c.cc_a))
-    asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))
+    asm.emit_load64(c, asm.DX, cython.address(c.cc_a))  # mov rdx, cc_a
+    asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))  # cmp rdx, cc_b
     emit_keep_carry(c, CARRY, asm.CARRY_SET)
     asm.emit_return(c)
     asm.bind(c, other)
@@ -68,7 +68,7 @@ def emit_status_routine(c):
     for size in range(3):
         asm.emit_imm(c, ALU_CMP, asm.DX, CC_SUB | ((2 - size) << 16))
         other = asm.emit_jump_if(c, asm.NOT_ZERO)
-        asm.emit_load64(c, asm.DX, cython.address(c.cc_a))
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_a))  # mov rdx, cc_a
         if size == 1:
             asm.emit_u8(c, asm.OPERAND_SIZE)
         asm.emit_field(c, asm.CMP if size < 2 else asm.CMP - 1, asm.DX, cython.address(c.cc_b))
@@ -76,7 +76,7 @@ def emit_status_routine(c):
         asm.bind(c, other)
         asm.emit_imm(c, ALU_CMP, asm.DX, CC_LOGIC | ((2 - size) << 16))
         other = asm.emit_jump_if(c, asm.NOT_ZERO)
-        asm.emit_load64(c, asm.DX, cython.address(c.cc_res))
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_res))  # mov rdx, cc_res
         asm.emit_sized(c, asm.TEST, 2 - size, asm.DX, asm.DX)
         asm.emit_return(c)
         asm.bind(c, other)
@@ -135,11 +135,11 @@ def emit_carry_to_host(c, t):
         asm.emit_field(c, asm.MOVZX8, asm.DX, cython.address(c.cc_cf))  # a byte: it may just have been stored
         asm.emit_shift(c, SHR, asm.DX, 1)  # shr edx, 1: what was bit 0 is CF
     elif t.known == CC_SUB:
-        asm.emit_load64(c, asm.DX, cython.address(c.cc_a))
-        asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_a))  # mov rdx, cc_a
+        asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))  # cmp rdx, cc_b
     elif t.known == CC_ADD:
-        asm.emit_load64(c, asm.DX, cython.address(c.cc_res))
-        asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_a))
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_res))  # mov rdx, cc_res
+        asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_a))  # cmp rdx, cc_a
     elif t.known == CC_LOGIC:
         asm.emit_clear_carry(c)
     else:
@@ -170,7 +170,7 @@ def emit_condition(c, t, code):
         t.host_flags = HOST_ALL
     elif t.known == CC_LOGIC or (need == HOST_ZF and t.known != UNKNOWN and t.known != CC_FLAGS):
         asm.emit_load64(c, asm.AX, cython.address(c.cc_res))
-        asm.emit_sized(c, asm.TEST, t.known_size, asm.AX, asm.AX)
+        asm.emit_sized(c, asm.TEST, t.known_size, asm.AX, asm.AX)  # test eax, eax
         t.host_flags = HOST_ALL if t.known == CC_LOGIC else HOST_ZF
     else:
         asm.emit_call_near(c, c.arena.status)
@@ -179,7 +179,7 @@ def emit_condition(c, t, code):
 
 
 def emit_arithmetic(c, t, sub, live, size):
-    """EAX = EAX op ECX, with its flags; all of ADD OR ADC SBB AND SUB XOR CMP TEST (0 to 8)."""
+    """`op eax, ecx` with its flags, for `sub` from ALU_ADD to ALU_TEST; of CMP and TEST too EAX becomes the result."""
     op: u32 = CC_LOGIC
     if sub == ALU_ADC or sub == ALU_SBB:
         emit_carry_to_host(c, t)
@@ -203,9 +203,9 @@ def emit_arithmetic(c, t, sub, live, size):
     t.host_flags = HOST_ALL
     emit_keep_carry(c, live, asm.CARRY_SET)
     if live == ALL and size == 0:
-        asm.emit_reg(c, asm.MOVZX8, asm.AX, asm.AX)
+        asm.emit_reg(c, asm.MOVZX8, asm.AX, asm.AX)  # movzx eax, al
     elif live == ALL and size == 1:
-        asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)
+        asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
     emit_remember(c, t, live, op, size, asm.AX)
 
 
@@ -235,9 +235,8 @@ def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
         if op != CC_LOGIC:
             asm.emit_store64(c, reg, cython.address(c.cc_a))
             asm.emit_store64(c, rm, cython.address(c.cc_b))
-        if not writes and not (
-            sub == ALU_TEST and reg == rm
-        ):  # the result is wanted, but not in the register
+        # TEST of a register with itself leaves its result there already; other results of CMP and TEST go to EAX.
+        if not writes and not (sub == ALU_TEST and reg == rm):
             asm.emit_move(c, asm.AX, reg)
             reg = asm.AX
         asm.emit_reg(c, asm.TEST if sub == ALU_TEST and reg == rm else code, reg, rm)
@@ -275,9 +274,9 @@ def emit_step(c, t, live, down, reg):
 
 
 def emit_shifted(c, t, live, op, count, reg):
-    """`reg` shifted by a constant: SHL SHR SAR (4, 5, 7), with flags as `flags.shift` defines them."""
+    """Shift `reg` by a constant: SHL, SHR or SAR (`op`), with flags as `flags.shift` defines them."""
     if live == ALL:
-        asm.emit_move(c, asm.DX, reg)
+        asm.emit_move(c, asm.DX, reg)  # mov edx, reg
     asm.emit_shift(c, op, reg, count)
     t.host_flags = HOST_CF | HOST_ZF
     emit_keep_carry(c, live, asm.CARRY_SET)
@@ -285,21 +284,21 @@ def emit_shifted(c, t, live, op, count, reg):
         emit_keep_carry(c, CARRY, asm.CARRY_SET)
         if op == SHL:  # OF is the result's sign against CF
             asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
-            asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
-            asm.emit_move(c, asm.DX, reg)
-            asm.emit_shift(c, SHR, asm.DX, 31)
-            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)
+            asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
+            asm.emit_move(c, asm.DX, reg)  # mov edx, reg
+            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)  # xor edx, ecx
         elif op == SHR and count == 1:  # the operand's sign
-            asm.emit_shift(c, SHR, asm.DX, 31)
+            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
         else:
-            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)  # xor edx, edx
         asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
         t.host_flags = 0
     emit_remember(c, t, live, CC_SHIFT, 2, reg)
 
 
 def emit_rotate(c, t, o, live):
-    """ROL and ROR of a 32-bit register by a constant; where nobody asks for CF and OF, by the host alone."""
+    """ROL or ROR of a 32-bit register by a constant; if CF or OF is wanted, a function does it."""
     if live:
         emit_call_shift(c, t, o)
         return
@@ -310,25 +309,25 @@ def emit_rotate(c, t, o, live):
 
 
 def emit_shift_by_cl(c, t, o, live):
-    """SHL SHR SAR of a 32-bit register by CL; a count of 0 does nothing, to the flags either."""
+    """SHL, SHR or SAR of a 32-bit register by CL; a count of 0 changes nothing, not even the flags."""
     none: u32
     registers.emit_get(c, RCX, asm.CX)
-    asm.emit_imm(c, ALU_AND, asm.CX, 31)
+    asm.emit_imm(c, ALU_AND, asm.CX, 31)  # and ecx, 31
     none = asm.emit_jump_if(c, asm.ZERO)
     registers.emit_get(c, o.reg, asm.AX)
     asm.emit_shift_by_cl(c, o.sub, asm.AX)
     if live:
         asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
-        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
-        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))
-        asm.emit_move(c, asm.DX, asm.AX)
+        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
+        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))  # mov cc_cf, ecx
+        asm.emit_move(c, asm.DX, asm.AX)  # mov edx, eax
         if o.sub == SHR:  # OF is what was bit 31 before the last step
-            asm.emit_shift(c, SHR, asm.DX, 30)
+            asm.emit_shift(c, SHR, asm.DX, 30)  # shr edx, 30
         elif o.sub == SAR:
-            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)  # xor edx, edx
         else:
-            asm.emit_shift(c, SHR, asm.DX, 31)
-            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)
+            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)  # xor edx, ecx
         asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
         emit_remember(c, t, ALL, CC_SHIFT, 2, asm.AX)
     registers.emit_put(c, o.reg, asm.AX)
@@ -351,7 +350,7 @@ def emit_put_result(c, t, o):
 
 
 def emit_call_shift(c, t, o):
-    """Shifts and rotations that are too rare for code of their own."""
+    """Have `flags.shift` do a shift or rotation that is too rare for code of its own."""
     emit_count(c, t, o)
     registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.DX)
     registers.emit_store_registers(c)
@@ -363,7 +362,7 @@ def emit_call_shift(c, t, o):
 
 
 def emit_call_double_shift(c, t, o):
-    """SHLD and SHRD of registers."""
+    """Have `arith.double_shift` do SHLD or SHRD of registers."""
     emit_count(c, t, o)
     asm.emit_move(c, asm.AX, asm.CX)
     registers.emit_get(c, o.reg, asm.DX)
@@ -384,12 +383,12 @@ def emit_multiplied(c, t, live, reg, rm):
 
 
 def emit_keep_product_flags(c, t, live, reg):
-    """The flags of a multiplication whose low half is in `reg`, as `arith.multiplied` has them."""
+    """Keep the flags of a multiplication whose low half is in `reg`, as `arith.multiplied` does."""
     t.host_flags = 0
     emit_keep_carry(c, live, asm.OVERFLOW)
     if live == ALL:
         asm.emit_set(c, asm.OVERFLOW, asm.CX)  # seto cl
-        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
-        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))
+        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
+        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))  # mov cc_cf, ecx
         asm.emit_store64(c, asm.CX, cython.address(c.cc_a))
     emit_remember(c, t, live, CC_SHIFT, 2, reg)

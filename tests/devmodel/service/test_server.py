@@ -7,7 +7,8 @@ import trio
 
 from devmodel.config import Config, Serial
 from devmodel.service.session import join, opened, serve
-from ioreq import DomainGone
+from ioreq import DomainGone, shared
+from ioreq.buffered import RingProducer
 from ioreq.layout import TYPE_COPY, TYPE_PIO
 from ioreq.messages import (
     IsaIrqLevel,
@@ -184,6 +185,23 @@ async def test_a_reset_resets_the_board_and_says_so(start, core):
     assert RemoteShutdown(1) in core.ops
     assert running.board.resets == 1
     assert running.board.irqs == [(5, True)]
+
+
+@pytest.mark.parametrize(
+    "event", [IsaIrqLevel(5, True), Reset(), Shutdown(0, 0)], ids=["line", "reset", "shutdown"]
+)
+async def test_what_was_posted_before_an_event_is_performed_before_it(start, core, event):
+    running = await start()
+    await trio.sleep(0.1)  # the server sleeps
+    board, done = running.board, []
+    board.posted.on_write = lambda _, value: done.append((value, board.resets, len(board.irqs)))
+    ring = RingProducer(shared.map_shared(core.endpoint.descriptors[1], 4096))
+    ring.post(TYPE_PIO, 0x200, 1, 0x41)  # and no doorbell is rung
+    core.send(event)
+    with trio.fail_after(5):
+        while not done:
+            await trio.sleep(0.001)
+    assert done == [(0x41, 0, 0)]
 
 
 async def test_the_server_ends_with_the_domains_status(start, core):

@@ -1,0 +1,25 @@
+import cython
+
+from libc.stdint cimport uint64_t
+
+cdef class Mapping:
+    cdef readonly uint64_t first
+    cdef readonly uint64_t last
+    cdef readonly uint64_t width
+    cdef readonly object name
+    cdef readonly object waits
+    cdef public object read
+    cdef public object write
+    cdef readonly object mirror
+
+cdef class Space:
+    cdef readonly object name
+    cdef readonly object size
+    cdef public list mappings
+    cdef public list ignored
+    cdef list _starts
+    cdef dict _found
+    @cython.locals(m=Mapping)
+    cpdef read(self, uint64_t address, uint64_t size)
+    @cython.locals(m=Mapping)
+    cpdef write(self, uint64_t address, uint64_t size, value)

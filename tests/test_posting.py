@@ -1,0 +1,238 @@
+"""Posted writes and mirrored registers change nothing that a guest can see of its interrupts.
+
+The machine is in one thread, and its server performs posted writes as late as the test wants it to.
+"""
+
+import re
+
+import pytest
+
+from tests.hvcore.cpu.bench import HAVE_NASM, assemble
+from tests.lockstep import DEMO, SELF_TEST, Machine
+
+LAGS = (None, 5, 300, 1_000_000)
+"""Instructions until a posted write is performed; None: at once, as in one process."""
+START = """
+        cli
+        xor ax, ax
+        mov ds, ax
+        mov ss, ax
+        mov sp, 0x7000
+        mov word [0x20 * 4], handler
+        mov word [0x20 * 4 + 2], 0xf000
+        mov word [0x27 * 4], spurious
+        mov word [0x27 * 4 + 2], 0xf000
+        mov word [0x500], 0     ; interrupts of the timer
+        mov word [0x502], 0     ; spurious ones
+        mov al, 0x11
+        out 0x20, al
+        mov al, 0x20
+        out 0x21, al
+        mov al, 4
+        out 0x21, al
+        mov al, 1
+        out 0x21, al
+        mov al, 0xfe            ; the timer alone
+        out 0x21, al
+        mov al, 0x34            ; counter 0, mode 2, every 50 microseconds
+        out 0x43, al
+        mov al, 60
+        out 0x40, al
+        mov al, 0
+        out 0x40, al
+"""
+END = """
+        cli
+        mov ax, [0x502]
+        or ax, ax
+        jnz failed
+        mov al, 0x10
+        out 0xf4, al
+failed: mov al, 0x3f
+        out 0xf4, al
+        hlt
+spurious:
+        inc word [0x502]
+        iret
+handler:
+        push ax
+        inc word [0x500]
+        mov al, 0x20
+        out 0x20, al
+        pop ax
+        iret
+"""
+WAIT_FOR_IRR = """
+        mov al, 0x0a            ; OCW3: read IRR
+        out 0x20, al
+%%wait: in al, 0x20
+        test al, 1
+        jz %%wait
+"""
+PASSED, FAILED = 0x10 << 1 | 1, 0x3F << 1 | 1
+
+
+@pytest.fixture(params=[(vendor, lag) for vendor in ("vmx", "svm") for lag in LAGS], ids=str)
+def run(request, tmp_path):
+    vendor, lag = request.param
+    machines = []
+
+    def run(source):
+        if not HAVE_NASM:
+            pytest.skip("nasm assembles the guests")
+        code = assemble(START + source + END, org=0)
+        image = bytearray(0x10000)
+        image[: len(code)] = code
+        image[0xFFF0:0xFFF5] = bytes.fromhex("ea 0000 00f0")
+        (tmp_path / "firmware").write_bytes(image)
+        machine = Machine(vendor, str(tmp_path / "firmware"), memory=1 << 20, lag=lag)
+        machines.append(machine)
+        machine.run(20_000_000)
+        assert machine.crashed is None
+        assert machine.status is not None, f"rip {machine.processor.rip:#x}"
+        return machine.status
+
+    yield run
+    for machine in machines:
+        machine.close()
+
+
+def test_a_request_that_is_masked_before_sti_does_not_interrupt(run):
+    source = (
+        "%macro wait_for_irr 0\n"
+        + WAIT_FOR_IRR
+        + "%endmacro\n"
+        + """
+        mov cx, 20
+again:  wait_for_irr
+        mov dx, [0x500]
+        mov al, 0xff
+        out 0x21, al            ; the pin is high, and stays so until this has been performed
+        sti
+        nop
+        nop
+        nop
+        cli
+        cmp dx, [0x500]
+        jne failed
+        mov al, 0xfe
+        out 0x21, al
+        sti
+        mov bx, 2000            ; now it comes
+more:   in al, 0x61
+        cmp dx, [0x500]
+        jne came
+        dec bx
+        jnz more
+        jmp failed
+came:   cli
+        dec cx
+        jnz again
+"""
+    )
+    assert run(source) == PASSED
+
+
+def test_every_edge_behind_an_eoi_interrupts_once(run):
+    source = """
+        sti
+more:   in al, 0x61
+        cmp word [0x500], 20
+        jb more
+        cli
+        mov cx, [0x500]
+        mov al, 0xff
+        out 0x21, al
+        sti
+        mov bx, 500
+rest:   in al, 0x61
+        dec bx
+        jnz rest
+        cmp cx, [0x500]
+        jne failed
+"""
+    assert run(source) == PASSED
+
+
+def test_a_halted_guest_sleeps_on_if_its_request_was_masked(run):
+    source = (
+        "%macro wait_for_irr 0\n"
+        + WAIT_FOR_IRR
+        + "%endmacro\n"
+        + """
+        wait_for_irr
+        mov al, 0xff
+        out 0x21, al
+        mov al, 0x71            ; counter 1 is nobody's interrupt; the timer of the clock chip wakes us
+        mov al, 0x0a
+        out 0x70, al
+        mov al, 0x26
+        out 0x71, al
+        mov al, 0x0b
+        out 0x70, al
+        mov al, 0x42            ; periodic interrupt, 1024 Hz
+        out 0x71, al
+        mov word [0x70 * 4], clock
+        mov word [0x70 * 4 + 2], 0xf000
+        mov word [0x504], 0
+        mov al, 0x11
+        out 0xa0, al
+        mov al, 0x70
+        out 0xa1, al
+        mov al, 2
+        out 0xa1, al
+        mov al, 1
+        out 0xa1, al
+        mov al, 0xfe
+        out 0xa1, al
+        mov al, 0xfb
+        out 0x21, al
+        mov al, 0x0c
+        out 0x70, al
+        in al, 0x71
+        mov dx, [0x500]
+        sti
+        hlt
+        cmp word [0x504], 1
+        jne failed
+        cmp dx, [0x500]
+        jne failed
+        jmp over
+clock:  inc word [0x504]
+        mov al, 0x20
+        out 0xa0, al
+        out 0x20, al
+        iret
+over:
+"""
+    )
+    assert run(source) == PASSED
+
+
+@pytest.mark.parametrize("size", [510, 511, 512, 1100])
+def test_a_full_ring_loses_nothing_and_keeps_the_order(run, size):
+    """The serial port's scratch register is written, and read back behind all of them."""
+    source = f"""
+        mov al, 0xff
+        out 0x21, al
+        mov cx, {size}
+        mov dx, 0x3ff
+more:   mov al, cl
+        out dx, al
+        dec cx
+        jnz more
+        in al, dx
+        cmp al, 1
+        jne failed
+"""
+    assert run(source) == PASSED
+
+
+def test_the_demo_guest_passes_whatever_the_lag(request):
+    for vendor, lag in (("vmx", 3000), ("svm", 40_000)):
+        machine = Machine(vendor, DEMO, files=SELF_TEST, lag=lag)
+        request.addfinalizer(machine.close)
+        machine.run(200_000_000)
+        assert (machine.crashed, machine.status) == (None, 0)
+        results = re.findall(rb"^  (\S+) .* (\S+)\r$", bytes(machine.serial), re.MULTILINE)
+        assert results == [(chip, b"ok") for chip in (b"8259A", b"8254", b"16550A", b"IDE", b"VGA")]
