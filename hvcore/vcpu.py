@@ -21,7 +21,7 @@ from hvcore.exits.interrupts import Interrupts
 from hvcore.exits.mmio import Mmio
 from hvcore.exits.msr import Msr
 from hvcore.exits.pio import PortIo
-from hvcore.exits.requests import Requests
+from hvcore.exits.requests import Interrupted, Requests
 from hvcore.hvm import RFLAGS_IF, ExitHandlers, GuestState, HvmBackend
 from hvcore.memory import GuestMemory
 from hvcore.svm.backend import SvmBackend
@@ -86,6 +86,7 @@ class Vcpu:
         self._running = True
         self._thread = threading.Thread(target=self._run, name=f"vcpu{number}", daemon=True)
         self.interrupts = Interrupts(self.backend, self.requests, self.intr)
+        self.requests.interruptible, self.requests.pin = self.backend.interruptible, self.intr
         self._attach(memory)
 
     def _make_processor(self, memory: GuestMemory, pins: memoryview) -> Processor:
@@ -180,13 +181,16 @@ class Vcpu:
                 continue
             enter(BUDGET)
             left -= 1
-            if left:
-                handle()
-            else:
-                left = SAMPLE
-                kind, before = self.processor.exit.kind, monotonic_ns()
-                handle()
-                tally.handled(kind, monotonic_ns() - before)
+            try:
+                if left:
+                    handle()
+                else:
+                    left = SAMPLE
+                    kind, before = self.processor.exit.kind, monotonic_ns()
+                    handle()
+                    tally.handled(kind, monotonic_ns() - before)
+            except Interrupted:
+                pass  # the instruction is met again behind the interrupt that the next entry finds
 
     def _halt(self) -> None:
         """HLT was executed: sleep, unless something is there already."""

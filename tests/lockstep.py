@@ -4,6 +4,7 @@ Core and device models are the real ones but for the wire: a request is performe
 looks at a clock of the host's, so that the same guest does the same every time, to the instruction.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
@@ -16,7 +17,7 @@ from devmodel.service.server import Server
 from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.cpumodel import DEFAULT, MODELS
-from hvcore.exits.requests import ConfigAddress, Requests
+from hvcore.exits.requests import ConfigAddress, Interrupted, Requests
 from hvcore.routing import MEMORY, PORT, Routing
 from hvcore.vcpu import Vcpu
 from ioreq import shared
@@ -234,7 +235,8 @@ class Machine:
             else:
                 left = SLICE if deadline is None else -((self.now() - deadline) // NS_AN_INSTRUCTION)
                 backend.enter(max(1, min(SLICE, left, self.lag or SLICE)))
-                backend.handle()
+                with contextlib.suppress(Interrupted):
+                    backend.handle()
             if self.ring.waiting() and processor.icount >= self._due:
                 self.server.drain(self.ring)
             if not self.ring.waiting():

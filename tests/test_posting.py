@@ -209,6 +209,51 @@ over:
     assert run(source) == PASSED
 
 
+def test_an_interrupt_that_a_write_brings_about_comes_before_the_read_behind_it(run):
+    """Enabling THRE's interrupt and reading IIR: the handler finds the cause, and not the code that it interrupts."""
+    source = """
+        mov word [0x24 * 4], serial
+        mov word [0x24 * 4 + 2], 0xf000
+        mov word [0x504], 0
+        mov al, 0xef            ; IRQ 4 alone
+        out 0x21, al
+        mov dx, 0x3fc
+        mov al, 8               ; OUT2
+        out dx, al
+        mov cx, 50
+        sti
+again:  mov dx, 0x3f9
+        mov al, 2
+        out dx, al
+        inc dx
+        in al, dx
+        cmp al, 1
+        jne failed
+        dec dx
+        mov al, 0
+        out dx, al
+        dec cx
+        jnz again
+        cmp word [0x504], 50
+        jne failed
+        jmp over
+serial: push ax
+        push dx
+        mov dx, 0x3fa
+        in al, dx
+        cmp al, 2
+        jne failed
+        inc word [0x504]
+        mov al, 0x20
+        out 0x20, al
+        pop dx
+        pop ax
+        iret
+over:
+"""
+    assert run(source) == PASSED
+
+
 @pytest.mark.parametrize("size", [510, 511, 512, 1100])
 def test_a_full_ring_loses_nothing_and_keeps_the_order(run, size):
     """The serial port's scratch register is written, and read back behind all of them."""

@@ -21,7 +21,15 @@ from ioreq import DomainGone, ProtocolError
 from ioreq.buffered import RingConsumer
 from ioreq.control_client import ControlClient
 from ioreq.histogram import Histogram
-from ioreq.layout import BUFFERED_SLOTS, NO_INTERRUPT, TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.layout import (
+    BUFFERED_SLOTS,
+    NO_INTERRUPT,
+    TYPE_COPY,
+    TYPE_INTACK,
+    TYPE_INVALIDATE,
+    TYPE_PCI_CONFIG,
+    TYPE_PIO,
+)
 from ioreq.messages import (
     SPACE_MEMORY,
     SPACE_PCI,
@@ -256,6 +264,8 @@ class Server:
             return self._repeat(request)
         if type_ == TYPE_PCI_CONFIG and request.count == 1 and not request.data_is_ptr:
             return self._configure(request)
+        if type_ == TYPE_INVALIDATE:
+            return 0  # the core wanted what it had posted performed
         log.debug("server.request_ignored", type=type_, address=request.address)
         return ONES[request.size]
 

@@ -63,6 +63,7 @@ class Mmio:
             # Ones, which are FF /7: undefined. Code is not run from device memory.
             self._backend.inject(EventKind.HARDWARE_EXCEPTION, Vector.UD, None, 0)
         else:
+            self._requests.before_memory(address, 1)
             code = code or self._processor.instruction_bytes()
             if not (_is_repeated(code) and self._block(code)):
                 self.emulate()

@@ -22,6 +22,12 @@ cdef class Requests:
     cdef uint64_t[::1] _writes
     cdef int _left
     cdef public object acknowledger
+    cdef public object interruptible
+    cdef public object pin
+    @cython.locals(endpoint=CoreEndpoint)
+    cpdef _interrupts_first(self, Range claimed)
+    @cython.locals(endpoint=CoreEndpoint)
+    cpdef bint _idle(self, Range claimed) except -1
     @cython.locals(claimed=Range, value=int64_t)
     cpdef uint64_t read_port(self, uint64_t port, uint64_t size) except *
     @cython.locals(claimed=Range)

@@ -22,6 +22,7 @@ from ioreq.layout import (
     PIN_VECTOR_VALID,
     TYPE_COPY,
     TYPE_INTACK,
+    TYPE_INVALIDATE,
     TYPE_PCI_CONFIG,
     TYPE_PIO,
 )
@@ -38,6 +39,10 @@ UNCLAIMED_LIMIT: Final = 4096
 """How many unclaimed addresses are remembered, and logged, once each."""
 
 log = structlog.get_logger("hvcore.requests")
+
+
+class Interrupted(Exception):  # noqa: N818  (it is no error)
+    """An interrupt that a posted write brought about comes before the access that is due; the guest tries again."""
 
 
 class ConfigAddress:
@@ -77,6 +82,10 @@ class Requests:
         self._left = SAMPLE
         self._unclaimed: set[tuple[str, int]] = set()
         self.acknowledger: Callable[[], Range | None] = lambda: None
+        self.interruptible: Callable[[], bool] = lambda: False
+        """Whether the guest would take an interrupt now."""
+        self.pin: Callable[[], int] = lambda: 0
+        """The INTR pin."""
 
     # Ports
 
@@ -95,6 +104,7 @@ class Requests:
             if value >= 0:
                 self._mirrored_reads[port] += 1
                 return value
+        self._interrupts_first(claimed)
         self._reads[port] += 1
         return self._one(claimed, _PIO, port, size, True, 0)
 
@@ -112,6 +122,7 @@ class Requests:
         if claimed.posted and self._post(claimed, _PIO, port, size, value):
             self._posted[port] += 1
             return
+        self._interrupts_first(claimed)
         self._writes[port] += 1
         self._one(claimed, _PIO, port, size, False, value)
 
@@ -126,6 +137,7 @@ class Requests:
             if claimed is None:
                 self._nobody("port", port, size)
                 return -1
+        self._interrupts_first(claimed)
         if read:
             self._reads[port] += 1
         else:
@@ -181,7 +193,31 @@ class Requests:
             claimed.writes += 1
         return self._block(claimed, TYPE_COPY, address, size, count, read, descending, data, pointer=pointer)
 
+    def before_memory(self, address: int, size: int) -> None:
+        """Let interrupts in before an instruction accesses device memory: see `_interrupts_first`."""
+        claimed = self._routing.find_memory(address, size)
+        if claimed is not None:
+            self._interrupts_first(claimed)
+
     # Interrupts
+
+    def _interrupts_first(self, claimed: Range) -> None:
+        """Have what was posted performed before an access that waits, if the guest takes interrupts.
+
+        In one process an interrupt that a write brings about is taken before the next instruction. If that one were
+        asked for at once, the server would perform the write just before it, and the access could take away what
+        the interrupt is about: IIR of a serial port, read behind a write to IER.
+
+        Raises:
+            Interrupted: the pin is high now; nothing was done.
+
+        """
+        endpoint = claimed.endpoint
+        if endpoint.dead or self._idle(claimed) or not self.interruptible():
+            return
+        self._one(claimed, TYPE_INVALIDATE, 0, 1, True, 0)  # asks for nothing, behind all that was posted
+        if self.pin():
+            raise Interrupted
 
     def acknowledge(self, pin: Callable[[], int] = lambda: 0) -> int:
         """Run the interrupt-acknowledge cycle: the vector, or NO_VECTOR if INTR is low or nobody drives it.
