@@ -1,7 +1,7 @@
 # The two commands of the README are `make demo` and `make test`; everything happens in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml setup.py constraints.txt $(wildcard hvcore/cpu/*.py hvcore/cpu/*.pxd ioreq/*.py ioreq/*.pxd)
+SOURCES := pyproject.toml setup.py constraints.txt $(wildcard hvcore/cpu/*.py hvcore/cpu/*.pxd hvcore/cpu/*/*.py hvcore/cpu/*/*.pxd ioreq/*.py ioreq/*.pxd)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 
 .PHONY: demo test bench lint guest guests clean
@@ -48,4 +48,4 @@ guests:
 	@touch .venv/demo.stamp $@
 
 clean:
-	rm -rf .venv .guests build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c ioreq/*.so ioreq/*.c
+	rm -rf .venv .guests build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c hvcore/cpu/*/*.so hvcore/cpu/*/*.c ioreq/*.so ioreq/*.c

@@ -11,7 +11,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-NEVER_COMPILED = {"__init__", "constants", "opcodes", "uncompiled"}
+NEVER_COMPILED = {"__init__", "constants", "opcodes", "traits", "uncompiled"}
 WIRE = ("buffered", "core", "evtchn", "fence", "mirror", "page", "patience", "request", "server")
 HOT = (
     *(f"hvcore/{vendor}/{name}" for vendor in ("svm", "vmx") for name in ("backend", "handler", "record")),
@@ -30,7 +30,7 @@ DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "ini
 
 def extensions() -> list[Extension]:
     """List the modules of the processor, and the wire's hot path."""
-    sources = [p for p in sorted(Path("hvcore/cpu").glob("*.py")) if p.stem not in NEVER_COMPILED]
+    sources = [p for p in sorted(Path("hvcore/cpu").rglob("*.py")) if p.stem not in NEVER_COMPILED]
     sources += [Path("ioreq", f"{name}.py") for name in WIRE]
     sources += [Path(f"{name}.py") for name in HOT]
     return [
@@ -66,7 +66,7 @@ class BuildAllOrNothing(build_ext):
             return
         for extension in self.extensions:
             Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
-        for left in [*Path("hvcore/cpu").glob("*.so"), *Path("ioreq").glob("*.so")]:
+        for left in [*Path("hvcore/cpu").rglob("*.so"), *Path("ioreq").glob("*.so")]:
             left.unlink()  # from an earlier build
         print(f"devmodel: the processor will run uncompiled ({self.reason})", file=sys.stderr)
 

@@ -1,8 +1,8 @@
 """Starting a multiboot kernel without firmware (Multiboot Specification version 0.6.96, sections 3.1 to 3.3).
 
 The builder does what a boot loader does: it puts the kernel where its header (or its ELF segments) says, the
-initial RAM disk behind it as the first module, the information structure behind that, and starts the kernel in
-flat 32-bit protected mode.
+initial RAM disk behind it as the first module, a page of stack and the information structure behind that, and starts
+the kernel in flat 32-bit protected mode.
 Not modelled: a graphics mode (a header that asks for one gets the text screen), symbols, boot devices, APM.
 """
 
@@ -121,10 +121,14 @@ class MultibootKernel:
         memory.write(self._info(), description)
 
     def start_state(self, power_on: GuestState) -> GuestState:
-        """Return the state that section 3.2 wants: EAX the magic value, EBX the information structure."""
+        """Return the state that section 3.2 wants: EAX the magic value, EBX the information structure.
+
+        The section leaves ESP undefined, but boot loaders start kernels with a stack, and kernels came to push before
+        they set their own: here it is the page below the information structure.
+        """
         gpr = [0] * 16
         gpr[Register.RAX] = STARTED_MAGIC
-        gpr[Register.RBX] = self._info()
+        gpr[Register.RBX] = gpr[Register.RSP] = self._info()
         segments = list(power_on.segments)
         for name in (SegmentName.ES, SegmentName.SS, SegmentName.DS, SegmentName.FS, SegmentName.GS):
             segments[name] = SegmentState(0x10, 0, 0xFFFF_FFFF, FLAT_DATA)
@@ -136,7 +140,8 @@ class MultibootKernel:
         return _page(max(ONE_MIB, *(segment.end for segment in self.segments)))
 
     def _info(self) -> int:
-        return _page(self._free() + len(self.initrd or b""))
+        """Return the page of the information structure: behind the module, and behind a page of stack."""
+        return _page(self._free() + len(self.initrd or b"")) + PAGE
 
     def _describe(self, low_ram: int, e820: list[E820Entry]) -> bytes:
         """Build the information structure (section 3.3) and, behind it, all that it points at."""

@@ -31,14 +31,14 @@ def imul(c, a, b, size):
 
 
 def mul_div(c, sub, v, size):
-    """MUL, IMUL, DIV, IDIV (sub 4 to 7) of the accumulator by `v`, up to 32 bits."""
+    """MUL, IMUL, DIV or IDIV (`sub` is MULTIPLY to DIVIDE_SIGNED) of the accumulator by `v`, up to 32 bits."""
     a: u64 = c.regs[RAX] & SIZE_MASK[size]
     product: u64
     bits: u32 = 8 << size
-    if sub >= 6:
+    if sub >= DIVIDE:
         divide(c, sub, v, size)
         return
-    if sub == 4:
+    if sub == MULTIPLY:
         product = (a * v) & M64
         multiplied(c, product & SIZE_MASK[size], (product >> bits) != 0, size)
     else:
@@ -76,7 +76,7 @@ def divide(c, sub, v, size):
     if v == 0:
         mmu.exception_plain(c, VEC_DE)
         return
-    if sub == 7:
+    if sub == DIVIDE_SIGNED:
         negative = ((n >> (2 * bits - 1)) ^ (v >> (bits - 1))) & 1
         top = n >> (2 * bits - 1)
         n = magnitude(n, wide)
@@ -143,18 +143,18 @@ def double_shift(c, right, a, b, count, size):
 
 
 def bit_test(c, sub, a, bit, size):
-    """BT BTS BTR BTC (sub 4 to 7): CF is the bit; the value with the bit changed. Other flags are kept."""
+    """BT, BTS, BTR or BTC, as `sub` says: CF becomes the bit, other flags stay. Returns the changed value."""
     one: u64 = 1
     f: u32 = flags.status(c) & (F_CF ^ M32)
     mask: u64 = one << (bit & ((8 << size) - 1))
     if a & mask:
         f |= F_CF
     flags.set_status(c, f)
-    if sub == 5:
+    if sub == BIT_SET:
         return a | mask
-    elif sub == 6:
+    elif sub == BIT_RESET:
         return a & (mask ^ M64)
-    elif sub == 7:
+    elif sub == BIT_COMPLEMENT:
         return a ^ mask
     return a
 

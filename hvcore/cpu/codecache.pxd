@@ -7,6 +7,3 @@ cdef s64 add(State c, u64 at, u32 mode, u32 ops, u32 count, u32 length) noexcept
 cdef u64 bucket(u64 at, u64 mode) noexcept nogil
 cdef u64 chunk_bits(u64 first, u64 last) noexcept nogil
 cdef void unchain(State c, s64 i) noexcept nogil
-cdef void fuse(Op *o, Op *jump) noexcept nogil
-cdef s64 build(State c, u64 eip) noexcept nogil
-cdef s64 single(State c, u64 eip) noexcept nogil

@@ -1,9 +1,9 @@
-"""Decoded basic blocks: made, found by where their bytes lie, dropped when those bytes change.
+"""Decoded basic blocks: found by where their bytes lie, dropped when those bytes change.
 
 A block is at most MAX_BLOCK_OPS operations, ends with the first instruction that may go elsewhere, and never
-leaves its page. It is known by the host offset of its first byte and by the mode it was decoded in; host
-offsets are the same through every mapping, so code seen at two addresses is one block, and a write through
-either finds it. `page_code` has a bit for every 64 bytes of a page that hold decoded code, so that data
+leaves its page (`blocks` makes them). It is known by the host offset of its first byte and by the mode it was
+decoded in; host offsets are the same through every mapping, so code seen at two addresses is one block, and a write
+through either finds it. `page_code` has a bit for every 64 bytes of a page that hold decoded code, so that data
 beside code does not cost blocks.
 
 Block 0 is never used: 0 means none.
@@ -12,12 +12,12 @@ Block 0 is never used: 0 means none.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import decode, mmu, native_arena
+    from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import decode, mmu, native_arena
     from hvcore.cpu.constants import *
+    from hvcore.cpu.jit import arena
 
     Op = object
 
@@ -96,7 +96,7 @@ def drop_page(c, page, first, last):
         if c.blocks[i].at <= last and c.blocks[i].at + c.blocks[i].length > first:
             unchain(c, i)
             c.blocks[i].valid = 0
-            native_arena.unlink(c, i)
+            arena.unlink(c, i)
             for j in range(c.blocks[i].ops, c.blocks[i].ops + c.blocks[i].count):
                 c.ops[j].kind = LEAVE
         else:
@@ -121,83 +121,4 @@ def drop_all(c):
     c.blocks[0].link = 0  # what a run began with
     c.blocks_used = 1
     c.ops_used = 0
-    native_arena.forget_all(c)
-
-
-# Decoding
-
-
-def fuse(o, jump):
-    """Let a comparison do the conditional jump behind it too."""
-    if jump.sub >> 1 == 0 or jump.sub >> 1 == 5:
-        return  # overflow and parity
-    if o.kind == CMP32_RR:
-        o.kind = CMPJ32_RR
-    elif o.kind == CMP32_RI:
-        o.kind = CMPJ32_RI
-    elif o.kind == TEST32_RR:
-        o.kind = TESTJ32_RR
-
-
-def build(c, eip):
-    """Decode the block at CS:`eip` and return its number.
-
-    -1: a single instruction that must not be remembered, because it crosses a page, stands at MAX_OPS.
-    0: there is no instruction; the fault is raised.
-    """
-    first: u64
-    at: u64
-    n: u32 = 0
-    length: u32
-    size: u32 = c.code_size
-    total: u64 = 0
-    o: cython.pointer(Op)
-    ended: u32 = 0
-    block: s64
-    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or native_arena.full(c):
-        drop_all(c)
-    mmu.fill_fetch_window(c, eip)
-    first = at = c.fetch_at
-    while not ended and n < MAX_BLOCK_OPS:
-        o = c.ops + (c.ops_used + n)
-        length = decode.decode(c, o, size)
-        if length == 0:
-            if n:
-                break
-            return single(c, eip)
-        if (at & 0xFFF) + length > 4096:
-            if n:
-                break
-            return single(c, eip)
-        total += length
-        o.off = total
-        ended = o.ends
-        n += 1
-        at += length
-        if not at & 0xFFF:
-            break
-        if not ended:
-            mmu.fill_fetch_window(c, (eip + total) & M32)
-            if c.fetch_at != at or c.fetch_count == 0:
-                break
-    if n >= 2 and JZ <= (c.ops + (c.ops_used + n - 1)).kind <= JCC:
-        fuse(c.ops + (c.ops_used + n - 2), c.ops + (c.ops_used + n - 1))
-    if not c.page_code[first >> 12]:
-        mmu.protect_code_page(c, first >> 12)
-    block = add(c, first, c.mode, c.ops_used, n, total)
-    c.ops_used += n
-    return block
-
-
-def single(c, eip):
-    """Decode one instruction to MAX_OPS, in no block; returns as `build` does."""
-    o: cython.pointer(Op) = c.ops + MAX_OPS
-    mmu.fill_fetch_window(c, eip)
-    o.off = decode.decode(c, o, c.code_size)
-    if o.off:
-        return -1
-    if c.fetch_count >= 15:
-        mmu.exception(c, VEC_GP, 0)  # longer than an instruction may be
-    else:
-        mmu.fetch_fault(c, eip + c.fetch_count)
-    return 0
+    arena.forget_all(c)

@@ -35,6 +35,7 @@ def fields(what: str) -> dict[str, tuple[str, int]]:
 KINDS = enums("kinds.pxd")
 STATE = enums("state.pxd")
 OP_FIELDS = fields("struct Op")
+ARENA_FIELDS = fields("struct Arena")
 BLOCK_FIELDS = fields("struct Block")
 STATE_FIELDS = fields("class State")
 

@@ -19,12 +19,6 @@ else:
     from hvcore.cpu import flags, mmu, operands, pending, segments, system, transfer, virtual8086
     from hvcore.cpu.constants import *
 
-# ExitKind
-EXIT_TASK_SWITCH = cython.declare(u32, 20)
-EXIT_IRET = cython.declare(u32, 22)
-EXIT_SOFTWARE_INTERRUPT = cython.declare(u32, 23)
-EXIT_ICEBP = cython.declare(u32, 31)
-
 
 def software_interrupt(c, vector, kind, length):
     """INT n, INT3, INTO, INT1: an event whose frame points behind the instruction."""
@@ -39,10 +33,10 @@ def software_interrupt(c, vector, kind, length):
 def return_from_interrupt(c, size):
     """IRET. NMIs are no longer blocked, even if it faults (SDM vol. 3 §6.7.1, §28.2.3)."""
     blocked: u32 = c.shadow & BLOCKED_NMI
-    if not c.iret_keeps_nmi_blocked:
+    if not c.intercepts.iret_keeps_nmi_blocked:
         c.shadow &= BLOCKED_NMI ^ M32
     transfer.interrupt_return(c, size)
-    c.info.nmi_unblocking = c.fault and blocked and not c.iret_keeps_nmi_blocked
+    c.info.nmi_unblocking = c.fault and blocked and not c.intercepts.iret_keeps_nmi_blocked
 
 
 def stop_for_task_switch(c, o):
@@ -98,20 +92,20 @@ def transfer_control(c, o):
     elif kind == RET_FAR:
         transfer.far_return(c, size, o.imm)
     elif kind == IRET:
-        if c.on_iret:
+        if c.intercepts.iret:
             system.stop(c, EXIT_IRET, o)
         else:
             return_from_interrupt(c, size)
             stop_for_task_switch(c, o)
     elif kind == INT:
-        if c.on_software_interrupt:
+        if c.intercepts.software_interrupt:
             system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
             c.info.vector = o.imm
         elif not c.flags & F_VM or not virtual8086.interrupt(c, o.imm):
             software_interrupt(c, o.imm, EVENT_SOFTWARE, o.length)
     elif kind == INT3:
         software_interrupt(c, VEC_BP, EVENT_SOFTWARE_EXCEPTION, o.length)
-    elif kind == INT1 and c.on_icebp:
+    elif kind == INT1 and c.intercepts.icebp:
         system.stop(c, EXIT_ICEBP, o)
     elif kind == INT1:
         software_interrupt(c, VEC_DB, EVENT_PRIVILEGED, o.length)

@@ -42,7 +42,9 @@ cdef u32 decode(State c, Op *o, u32 code_size) noexcept nogil
 cdef void decode_memory(State c, Op *o, u32 modrm, u32 override) noexcept nogil
 cdef void decode_immediate(State c, Op *o, u32 how) noexcept nogil
 cdef u32 vmx_instruction(Op *o, u32 wide) noexcept nogil
+cdef u32 prefix_forbidden(Op *o, u32 wide) noexcept nogil
 cdef u32 newer(State c, Op *o, u32 at) noexcept nogil
+cdef u32 fence(State c, Op *o) noexcept nogil
 cdef u32 missing(State c, u32 kind) noexcept nogil
 cdef void split_register(Op *o) noexcept nogil
 cdef void specialise(Op *o) noexcept nogil

@@ -169,12 +169,18 @@ def decode(c, o, code_size):
         o.sub = vmx_instruction(o, osize != code_size)
         if not o.sub:
             o.kind = UNDEFINED
-    if missing(c, o.kind) or newer(c, o, at) or (lock and (o.isreg or not flags & LOCKABLE)):
+    if (
+        missing(c, o.kind)
+        or newer(c, o, at)
+        or prefix_forbidden(o, osize != code_size)
+        or (lock and (o.isreg or not flags & LOCKABLE))
+    ):
         o.kind = UNDEFINED
         o.ends = 1
     if at == 0x90 and o.rep == 1:
         o.kind = PAUSE
-        o.ends = 1
+    elif o.kind == VECTOR_CONTROL and fence(c, o):
+        o.kind = NOP  # nothing here is done out of order
     o.amask = SIZE_MASK[o.addr]
     o.length = c.fetch_next
     specialise(o)
@@ -189,6 +195,22 @@ def vmx_instruction(o, wide):
     if o.sub == VMPTRLD:
         return o.sub + prefix
     return o.sub if prefix == (1 if o.sub >= INVEPT else 0) else 0
+
+
+def prefix_forbidden(o, wide):
+    """Whether a prefix 66, F2 or F3 makes another instruction of 0F AE, which this processor does not have.
+
+    FXSAVE, LDMXCSR, the fences and CLFLUSH are what 0F AE is without one (SDM vol. 2 table A-6, group 15). Of vector
+    instructions `sse.execute` knows it, of those of VMX `vmx_instruction`; every other instruction ignores them.
+    """
+    return (o.kind == FXSAVE or o.kind == VECTOR_CONTROL) and (wide or o.rep != 0)
+
+
+def fence(c, o):
+    """Whether this is LFENCE, MFENCE or SFENCE, and the model has it."""
+    if not o.isreg or o.reg < 5:
+        return 0
+    return c.has_sse if o.reg == 7 else c.has_sse2
 
 
 def missing(c, kind):
@@ -332,18 +354,18 @@ def specialise(o):
         elif kind == MOV_MR:
             o.kind = STORE8
         elif kind == ALU_RR:
-            o.kind = CMP8_RR if sub == 7 else TEST8_RR if sub == 8 else ALU8_RR
+            o.kind = CMP8_RR if sub == ALU_CMP else TEST8_RR if sub == ALU_TEST else ALU8_RR
         elif kind == ALU_RI:
-            o.kind = CMP8_RI if sub == 7 else TEST8_RI if sub == 8 else ALU8_RI
+            o.kind = CMP8_RI if sub == ALU_CMP else TEST8_RI if sub == ALU_TEST else ALU8_RI
         elif kind == ALU_RM:
-            o.kind = CMP8_RM if sub == 7 else ALU_RM if sub == 8 else ALU8_RM
-        elif kind == ALU_MI and sub == 7:
+            o.kind = CMP8_RM if sub == ALU_CMP else ALU_RM if sub == ALU_TEST else ALU8_RM
+        elif kind == ALU_MI and sub == ALU_CMP:
             o.kind = CMP8_MI
         return
     if kind == JCC:
-        if sub == 4:
+        if sub == COND_Z:
             o.kind = JZ
-        elif sub == 5:
+        elif sub == COND_NZ:
             o.kind = JNZ
         return
     if o.size == 1:
@@ -366,47 +388,47 @@ def specialise(o):
         o.kind = STORE32_I
     elif kind == ALU_RR or kind == ALU_RM or kind == ALU_RI:
         kind -= ALU_RR if kind != ALU_RI else ALU_RI - 2
-        if sub == 8:
+        if sub == ALU_TEST:
             if kind == 0:
                 o.kind = TEST32_RR
             elif kind == 2:
                 o.kind = TEST32_RI
-        elif sub == 0:
+        elif sub == ALU_ADD:
             o.kind = ADD32_RR + kind
-        elif sub == 1:
+        elif sub == ALU_OR:
             o.kind = OR32_RR + kind
-        elif sub == 4:
+        elif sub == ALU_AND:
             o.kind = AND32_RR + kind
-        elif sub == 5:
+        elif sub == ALU_SUB:
             o.kind = SUB32_RR + kind
-        elif sub == 6:
+        elif sub == ALU_XOR:
             o.kind = XOR32_RR + kind
-        elif sub == 7:
+        elif sub == ALU_CMP:
             o.kind = CMP32_RR + kind
     elif kind == INC_R:
         o.kind = INC32
     elif kind == DEC_R:
         o.kind = DEC32
     elif kind == SHIFT_RI and o.imm & 31:
-        if sub == 4 or sub == 6:
+        if sub == SHL or sub == SAL:
             o.kind = SHL32_I
-        elif sub == 5:
+        elif sub == SHR:
             o.kind = SHR32_I
-        elif sub == 7:
+        elif sub == SAR:
             o.kind = SAR32_I
-        elif sub == 0:
+        elif sub == ROL:
             o.kind = ROL32_I
-        elif sub == 1:
+        elif sub == ROR:
             o.kind = ROR32_I
     elif kind == ALU_MR:
-        if sub == 0:
+        if sub == ALU_ADD:
             o.kind = ADD32_MR
-        elif sub == 7:
+        elif sub == ALU_CMP:
             o.kind = CMP32_MR
     elif kind == ALU_MI:
-        if sub == 0:
+        if sub == ALU_ADD:
             o.kind = ADD32_MI
-        elif sub == 7:
+        elif sub == ALU_CMP:
             o.kind = CMP32_MI
     elif kind == INC_M:
         o.kind = INC32_M

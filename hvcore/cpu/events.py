@@ -137,10 +137,10 @@ def deliver_protected(c, vector, kind, error, has_error):
         return
     attr = segments.descriptor_attr(desc)
     dpl = (attr >> 5) & 3
-    if attr & 0x18 != 0x18 or dpl > c.cpl:
+    if attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE or dpl > c.cpl:
         mmu.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_NP, (selector & 0xFFFC) | ext)
         return
     size = 2 if gate >= 14 else 1
@@ -148,12 +148,12 @@ def deliver_protected(c, vector, kind, error, has_error):
     if size == 2:
         target |= (raw >> 32) & TOP_HALF
     if c.flags & F_VM:
-        if attr & 4 or dpl:
+        if attr & SEG_CONFORMING or dpl:
             mmu.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
             return
         c.flags &= F_VM ^ M64  # from here on the stack has a descriptor
         mmu.update_mode(c)
-    inner = not attr & 4 and dpl < c.cpl
+    inner = not attr & SEG_CONFORMING and dpl < c.cpl
     if inner:
         inner_stack(c, dpl, ext)
         if c.fault:
@@ -187,7 +187,7 @@ def deliver_protected(c, vector, kind, error, has_error):
         segments.assign_null(c, DS, 0)
         segments.assign_null(c, FS, 0)
         segments.assign_null(c, GS, 0)
-    segments.assign(c, CS, (selector & 0xFFFC) | (old_cpl if attr & 4 else dpl), desc)
+    segments.assign(c, CS, (selector & 0xFFFC) | (old_cpl if attr & SEG_CONFORMING else dpl), desc)
     c.eip = target
     eflags &= (F_TF | F_NT | F_RF | F_VM) ^ M64
     if gate == 6 or gate == 14:
@@ -211,13 +211,13 @@ def push_segments(c, size):
 
 def inner_stack(c, dpl, ext):
     """Switch to the stack that the TSS has for privilege level `dpl`; #TS and #SS as for a stack switch."""
-    wide: u32 = (c.attr[TR] & 8) != 0
+    wide: u32 = (c.attr[TR] & SEG_TSS_32) != 0
     at: u32 = 4 + dpl * 8 if wide else 2 + dpl * 4
     selector: u32
     sp: u64
     raw: u64
     attr: u32
-    if c.attr[TR] & 0x10000 or at + (5 if wide else 3) > c.limit[TR]:
+    if c.attr[TR] & SEG_UNUSABLE or at + (5 if wide else 3) > c.limit[TR]:
         mmu.exception(c, VEC_TS, (c.sel[TR] & 0xFFFC) | ext)
         return
     if wide:
@@ -239,10 +239,14 @@ def inner_stack(c, dpl, ext):
     if c.fault:
         return
     attr = segments.descriptor_attr(raw)
-    if (selector & 3) != dpl or ((attr >> 5) & 3) != dpl or attr & 0x1A != 0x12:
+    if (
+        (selector & 3) != dpl
+        or ((attr >> 5) & 3) != dpl
+        or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
+    ):
         mmu.exception(c, VEC_TS, (selector & 0xFFFC) | ext)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_SS, (selector & 0xFFFC) | ext)
         return
     segments.mark_accessed(c, selector, raw)

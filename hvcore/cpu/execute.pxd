@@ -1,6 +1,5 @@
 from hvcore.cpu.state cimport State, Op, u32, u64, s64
 
-cdef u32 intr_level(State c) noexcept nogil
 cdef void step(State c) noexcept nogil
 cdef void execute(State c, u32 j, u32 end) noexcept nogil
 cdef u32 perform(State c, u32 j, u32 end) noexcept nogil

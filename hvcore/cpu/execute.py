@@ -14,47 +14,43 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         arith,
+        blocks,
         codecache,
         control,
         decode,
         flags,
         frames,
         mmu,
-        native,
-        native_arena,
         operands,
-        sse,
+        pending,
         strings,
         system,
-        x87,
-        x87_environment,
     )
+    from cython.cimports.hvcore.cpu.fp import sse, x87, x87_environment
+    from cython.cimports.hvcore.cpu.jit import arena, translate
     from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.native_arena import PARTIAL
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import (
         arith,
+        blocks,
         codecache,
         control,
         decode,
         flags,
         frames,
         mmu,
-        native,
-        native_arena,
         operands,
-        sse,
+        pending,
         strings,
         system,
-        x87,
-        x87_environment,
     )
     from hvcore.cpu.constants import *
+    from hvcore.cpu.fp import sse, x87, x87_environment
+    from hvcore.cpu.jit import arena, translate
     from hvcore.cpu.state import State
 
     Op = object
-    PARTIAL = 1  # and no block is ever translated
 
 # The hit path of memory, inline
 
@@ -339,14 +335,6 @@ def taken(c: State, code: u32) -> u32:
 # From block to block
 
 
-def intr_level(c):
-    """The INTR pin."""
-    if cython.compiled:
-        return LOAD_ACQUIRE(c.pin)
-    else:
-        return c.pins[c.vcpu]
-
-
 @cython.cfunc
 @cython.inline
 @cython.nogil
@@ -382,7 +370,7 @@ def count_run(c: State, block: s64) -> cython.void:
         c.blocks[block].runs += 1
         if c.blocks[block].runs == c.translate_after:
             before = mmu.host_time() if c.timed else 0
-            native.translate(c, block)
+            translate.translate(c, block)
             if c.timed:
                 c.time_translating += mmu.host_time() - before
 
@@ -404,11 +392,11 @@ def step(c):
         if b == 0:
             before = mmu.host_time() if c.timed else 0
             c.count_blocks += 1
-            b = codecache.build(c, eip)
+            b = blocks.build(c, eip)
             if c.timed:
                 c.time_decoding += mmu.host_time() - before
         if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
-            b = codecache.single(c, eip)
+            b = blocks.single(c, eip)
         if b == 0:
             return
     if b > 0:
@@ -888,27 +876,31 @@ def perform(c, j, end):
         elif kind == ALU_RR:
             a = operands.get(c, o.reg, o.rsh, o.size)
             r = flags.alu(c, o.sub, a, operands.get(c, o.rm, o.msh, o.size), o.size)
-            if o.sub < 7:
+            if o.sub < ALU_CMP:
                 operands.put(c, o.reg, o.rsh, o.size, r)
         elif kind == ALU_RM:
             b = mmu.read(c, o.seg, address(c, o), o.size)
             if c.fault:
                 break
             r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), b, o.size)
-            if o.sub < 7:
+            if o.sub < ALU_CMP:
                 operands.put(c, o.reg, o.rsh, o.size, r)
         elif kind == ALU_RI:
             r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.imm, o.size)
-            if o.sub < 7:
+            if o.sub < ALU_CMP:
                 operands.put(c, o.reg, o.rsh, o.size, r)
         elif kind == ALU_MR or kind == ALU_MI:
             ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub < 7 else mmu.read(c, o.seg, ea, o.size)
+            a = (
+                mmu.read_to_modify(c, o.seg, ea, o.size)
+                if o.sub < ALU_CMP
+                else mmu.read(c, o.seg, ea, o.size)
+            )
             if c.fault:
                 break
             b = o.imm if kind == ALU_MI else operands.get(c, o.reg, o.rsh, o.size)
             r = flags.alu(c, o.sub, a, b, o.size)
-            if o.sub < 7:
+            if o.sub < ALU_CMP:
                 mmu.write(c, o.seg, ea, r, o.size)
         elif kind == INC_R:
             operands.put(
@@ -923,7 +915,7 @@ def perform(c, j, end):
             operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
         elif kind == NEG_R:
             a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, 5, 0, a, o.size))
+            operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, ALU_SUB, 0, a, o.size))
         elif kind == INC_M or kind == DEC_M or kind == NOT_M or kind == NEG_M:
             ea = address(c, o)
             a = mmu.read_to_modify(c, o.seg, ea, o.size)
@@ -936,7 +928,7 @@ def perform(c, j, end):
             elif kind == NOT_M:
                 a ^= SIZE_MASK[o.size]
             else:
-                a = flags.alu(c, 5, 0, a, o.size)
+                a = flags.alu(c, ALU_SUB, 0, a, o.size)
             mmu.write(c, o.seg, ea, a, o.size)
         elif kind == SHIFT_RI or kind == SHIFT_RC:
             b = o.imm if kind == SHIFT_RI else c.regs[RCX]
@@ -1081,7 +1073,7 @@ def perform(c, j, end):
         elif kind == BT_R or kind == BT_RI:
             b = o.imm if kind == BT_RI else c.regs[o.rm]
             a = arith.bit_test(c, o.sub, operands.get(c, o.reg, 0, o.size), b, o.size)
-            if o.sub > 4:
+            if o.sub > BIT_TEST:
                 operands.put(c, o.reg, 0, o.size, a)
         elif kind == BT_M or kind == BT_MI:
             ea = address(c, o)
@@ -1091,11 +1083,15 @@ def perform(c, j, end):
                 a = decode.extend(b, o.size)
                 r = ((a >> (3 + o.size)) << o.size) | (((M64 << (61 - o.size)) & M64) if a >> 63 else 0)
                 ea = (ea + r) & SIZE_MASK[o.addr]
-            a = mmu.read_to_modify(c, o.seg, ea, o.size) if o.sub > 4 else mmu.read(c, o.seg, ea, o.size)
+            a = (
+                mmu.read_to_modify(c, o.seg, ea, o.size)
+                if o.sub > BIT_TEST
+                else mmu.read(c, o.seg, ea, o.size)
+            )
             if c.fault:
                 break
             r = arith.bit_test(c, o.sub, a, b, o.size)
-            if o.sub > 4:
+            if o.sub > BIT_TEST:
                 mmu.write(c, o.seg, ea, r, o.size)
         elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
             if kind == BSF_M or kind == BSR_M:
@@ -1126,7 +1122,7 @@ def perform(c, j, end):
         elif kind == CMPXCHG_R:
             a = operands.get(c, o.reg, o.rsh, o.size)
             b = c.regs[RAX] & SIZE_MASK[o.size]
-            flags.alu(c, 7, b, a, o.size)
+            flags.alu(c, ALU_CMP, b, a, o.size)
             if a == b:
                 operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
             else:
@@ -1137,7 +1133,7 @@ def perform(c, j, end):
             if c.fault:
                 break
             b = c.regs[RAX] & SIZE_MASK[o.size]
-            flags.alu(c, 7, b, a, o.size)
+            flags.alu(c, ALU_CMP, b, a, o.size)
             if a == b:
                 mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
             else:
@@ -1146,7 +1142,7 @@ def perform(c, j, end):
         elif kind == XADD_R:
             a = operands.get(c, o.reg, o.rsh, o.size)
             b = operands.get(c, o.rm, o.msh, o.size)
-            r = flags.alu(c, 0, a, b, o.size)
+            r = flags.alu(c, ALU_ADD, a, b, o.size)
             operands.put(c, o.rm, o.msh, o.size, a)
             operands.put(c, o.reg, o.rsh, o.size, r)
         elif kind == XADD_M:
@@ -1154,7 +1150,7 @@ def perform(c, j, end):
             a = mmu.read_to_modify(c, o.seg, ea, o.size)
             if c.fault:
                 break
-            r = flags.alu(c, 0, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
+            r = flags.alu(c, ALU_ADD, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
             mmu.write(c, o.seg, ea, r, o.size)
             operands.put(c, o.reg, o.rsh, o.size, a)
         elif kind == CMPXCHG8B:
@@ -1217,8 +1213,8 @@ def execute(c, j, end):
     from_eip: u64
     while True:
         if c.blocks[block].native and end - start == c.blocks[block].count:
-            left = native_arena.enter(c, c.blocks[block].native)
-            if left == PARTIAL:
+            left = arena.enter(c, c.blocks[block].native)
+            if left == arena.PARTIAL:
                 start = c.blocks[c.current].ops
                 leave_block(c, start, start + c.native_done, start + c.blocks[c.current].count)
                 return
@@ -1232,7 +1228,7 @@ def execute(c, j, end):
                 leave_block(c, start, j, end)
                 if j < end:
                     return
-        if c.special or (c.on_interrupt and intr_level(c)):
+        if c.special or (c.on_interrupt and pending.intr_level(c)):
             return
         from_eip = c.block_eip
         block = find(c, c.eip, c.current)
@@ -1240,9 +1236,9 @@ def execute(c, j, end):
             return
         if c.blocks[block].native:
             if left:
-                native_arena.link(c, left, block, c.eip, from_eip)
+                arena.link(c, left, block, c.eip, from_eip)
             elif c.blocks[block].mode & MODE_FLAT:
-                native_arena.remember_jump(c, c.eip, block)
+                arena.remember_jump(c, c.eip, block)
         else:
             count_run(c, block)
         c.current = block

@@ -149,26 +149,26 @@ def logic(c, result, size):
 
 
 def alu(c, sub, a, b, size):
-    """ADD OR ADC SBB AND SUB XOR CMP (sub 0 to 7, as in the opcode) and TEST (8); returns the result."""
+    """ADD OR ADC SBB AND SUB XOR CMP and TEST (`sub` is ALU_ADD to ALU_TEST); returns the result."""
     mask: u64 = SIZE_MASK[size]
     r: u64
     op: u32
-    if sub == 0:
+    if sub == ALU_ADD:
         r = (a + b) & mask
         op = CC_ADD
-    elif sub == 5 or sub == 7:
+    elif sub == ALU_SUB or sub == ALU_CMP:
         r = (a - b) & mask
         op = CC_SUB
-    elif sub == 4 or sub == 8:
+    elif sub == ALU_AND or sub == ALU_TEST:
         r = a & b
         op = CC_LOGIC
-    elif sub == 1:
+    elif sub == ALU_OR:
         r = a | b
         op = CC_LOGIC
-    elif sub == 6:
+    elif sub == ALU_XOR:
         r = a ^ b
         op = CC_LOGIC
-    elif sub == 2:
+    elif sub == ALU_ADC:
         r = (a + b + carry(c)) & mask
         op = CC_ADC
     else:
@@ -216,7 +216,7 @@ def rotated(c, cf, of):
 
 
 def shift(c, sub, a, count, size):
-    """ROL ROR RCL RCR SHL SHR SHL SAR (sub 0 to 7) by `count`; the value and all flags (SDM vol. 2, RCL, SAL).
+    """ROL ROR RCL RCR SHL SHR SAL SAR (`sub`) by `count`; the value and all flags (SDM vol. 2, RCL, SAL).
 
     The count is masked to 5 bits (6 for 64-bit operands). Where Intel leaves OF undefined, for counts over 1, this
     computes it as for a count of 1, which is what silicon does; AF is left clear.
@@ -230,8 +230,8 @@ def shift(c, sub, a, count, size):
     of: u32
     if n == 0:
         return a
-    if sub >= 4:
-        if sub == 5:
+    if sub >= SHL:
+        if sub == SHR:
             if n > bits:
                 r = 0
                 cf = 0
@@ -239,7 +239,7 @@ def shift(c, sub, a, count, size):
                 r = (a >> (n - 1)) >> 1
                 cf = (a >> (n - 1)) & 1
             of = ((r << 1) ^ r) >> (bits - 1) & 1 if n > 1 else a >> (bits - 1)
-        elif sub == 7:
+        elif sub == SAR:
             if n >= bits:
                 r = mask if a & SIZE_SIGN[size] else 0
                 cf = r & 1
@@ -265,19 +265,19 @@ def shift(c, sub, a, count, size):
         return r
     cf = carry(c)
     r = a
-    if sub == 0:
+    if sub == ROL:
         n &= bits - 1
         if n:
             r = ((a << n) | (a >> (bits - n))) & mask
         cf = r & 1
         of = (r >> (bits - 1)) ^ cf
-    elif sub == 1:
+    elif sub == ROR:
         n &= bits - 1
         if n:
             r = ((a >> n) | (a << (bits - n))) & mask
         cf = (r >> (bits - 1)) & 1
         of = (r >> (bits - 1)) ^ (r >> (bits - 2))
-    elif sub == 2:
+    elif sub == RCL:
         n %= bits + 1
         while n:
             r = (r << 1) | cf

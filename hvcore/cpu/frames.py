@@ -19,10 +19,6 @@ else:
     from hvcore.cpu import flags, mmu, operands, pending, segments, system, transfer, virtual8086
     from hvcore.cpu.constants import *
 
-# ExitKind
-EXIT_PUSHF = cython.declare(u32, 29)
-EXIT_POPF = cython.declare(u32, 30)
-
 
 def stack_frame(c, o):
     """PUSHA POPA ENTER LEAVE PUSHF POPF and segment registers on the stack."""
@@ -30,6 +26,7 @@ def stack_frame(c, o):
     size: u32 = o.size
     n: u64 = 1 << size
     sp: u64 = c.regs[RSP]
+    mask: u64 = c.sp_mask  # the stack segment's own size, whatever POP SS loads
     value: u64
     outer: u64
     level: u32
@@ -80,9 +77,9 @@ def stack_frame(c, o):
             c.regs[RSP] = sp
             return
         operands.put(c, RBP, 0, size, value)
-    elif kind == PUSHF and c.on_pushf:
+    elif kind == PUSHF and c.intercepts.pushf:
         system.stop(c, EXIT_PUSHF, o)
-    elif kind == POPF and c.on_popf:
+    elif kind == POPF and c.intercepts.popf:
         system.stop(c, EXIT_POPF, o)
     elif (kind == PUSHF or kind == POPF) and virtual8086.trapped(c):
         if kind == PUSHF:
@@ -110,6 +107,6 @@ def stack_frame(c, o):
         segments.load(c, o.sub, value & 0xFFFF)
         if c.fault:
             return
-        mmu.set_sp(c, sp + n)
+        c.regs[RSP] = (sp & (mask ^ M64)) | ((sp + n) & mask)
         if o.sub == SS:
             pending.start_shadow(c, SHADOW_MOV_SS)

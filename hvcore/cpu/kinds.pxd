@@ -1,5 +1,5 @@
 # The operations that the decoder produces and the execution loop switches on, in one list.
-# C takes it from here; `kinds.py` reads this same file for the uncompiled processor and the opcode table.
+# C takes it from here; `constants.py` reads this same file for the uncompiled processor and the opcode table.
 # Suffixes: R a register, M memory, I an immediate; destination first. 32: the hot forms of 32-bit operands.
 cdef enum Kind:
     UNDEFINED           # #UD

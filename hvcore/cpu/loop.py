@@ -62,6 +62,8 @@ def step_watched(c):
             c.special |= SPECIAL_RESUME
     elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
         trap = 0
+        if c.fault_vector == VEC_DB:  # general detect, which tells of a held data breakpoint too
+            system.note_debug(c, c.debug_bits | c.watch_hit)
         c.watch_hit = 0
     if c.fault and pending.handle_fault(c):
         return 1
@@ -80,7 +82,7 @@ def run(c):
     c.info.nmi_unblocking = 0
     c.count_exits += 1
     while True:
-        if c.special or c.icount >= c.stop_at or (c.on_interrupt and execute.intr_level(c)):
+        if c.special or c.icount >= c.stop_at or (c.on_interrupt and pending.intr_level(c)):
             if pending.attend(c) or step_watched(c):
                 return
         else:

@@ -43,6 +43,7 @@ cdef u32 check_write(State c, u32 seg, u64 off, u64 n) noexcept nogil
 cdef void set_sp(State c, u64 value) noexcept nogil
 cdef void push(State c, u64 value, u32 size) noexcept nogil
 cdef u64 pop(State c, u32 size) noexcept nogil
+cdef u64 peek(State c, u64 n, u32 size) noexcept nogil
 cdef void fill_fetch_window(State c, u64 eip) noexcept nogil
 cdef void fetch_fault(State c, u64 eip) noexcept nogil
 cdef void segment_fault(State c, u32 seg) noexcept nogil

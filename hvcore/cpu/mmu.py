@@ -21,8 +21,6 @@ else:
     from hvcore.cpu import codecache
     from hvcore.cpu.constants import *
 
-GUEST_PHYSICAL = cython.declare(u32, 12)  # ExitKind.GUEST_PHYSICAL
-
 
 def exception(c, vector, error):
     """Raise an exception that has an error code."""
@@ -54,17 +52,17 @@ def update_segment(c, seg):
     c.wr_size[seg] = size
     if not c.protected:
         pass
-    elif attr & 0x10000:
+    elif attr & SEG_UNUSABLE:
         c.rd_size[seg] = 0
         c.wr_size[seg] = 0
-    elif attr & 8:
+    elif attr & SEG_CODE:
         c.wr_size[seg] = 0
-        if not attr & 2:
+        if not attr & SEG_READABLE:
             c.rd_size[seg] = 0
-    elif attr & 4:
+    elif attr & SEG_DOWN:
         c.rd_size[seg] = 0
         c.wr_size[seg] = 0
-    elif not attr & 2:
+    elif not attr & SEG_WRITABLE:
         c.wr_size[seg] = 0
     update_blocks(c)
 
@@ -72,8 +70,8 @@ def update_segment(c, seg):
 def update_blocks(c):
     """Follow a change of a segment: which of the decoded blocks may run."""
     i: u32
-    c.code_size = 2 if c.attr[CS] & 0x4000 else 1
-    c.sp_mask = M32 if c.attr[SS] & 0x4000 else 0xFFFF
+    c.code_size = 2 if c.attr[CS] & SEG_BIG else 1
+    c.sp_mask = M32 if c.attr[SS] & SEG_BIG else 0xFFFF
     c.mode = c.code_size
     if c.code_size == 1 or c.sp_mask != M32 or c.limit[CS] != M32 or c.base[CS]:
         return
@@ -104,14 +102,14 @@ def segment_allows(c, seg, off, n, write):
     limit: u64 = c.limit[seg]
     if not c.protected:
         return last <= limit
-    if attr & 0x10000:
+    if attr & SEG_UNUSABLE:
         return 0
-    if attr & 8:
-        return not write and (attr & 2) != 0 and last <= limit
-    if write and not attr & 2:
+    if attr & SEG_CODE:
+        return not write and (attr & SEG_READABLE) != 0 and last <= limit
+    if write and not attr & SEG_WRITABLE:
         return 0
-    if attr & 4:
-        return off > limit and last <= (M32 if attr & 0x4000 else 0xFFFF)
+    if attr & SEG_DOWN:
+        return off > limit and last <= (M32 if attr & SEG_BIG else 0xFFFF)
     return last <= limit
 
 
@@ -524,7 +522,7 @@ def mmio_read(c, phys, lin, n):
         c.mmio_used += 1
         return c.mmio_data[i]
     c.fault = FAULT_EXIT
-    c.info.kind = GUEST_PHYSICAL
+    c.info.kind = EXIT_GUEST_PHYSICAL
     c.info.guest_physical = phys
     c.info.linear_address = lin
     c.info.linear_valid = 1
@@ -547,7 +545,7 @@ def mmio_write(c, phys, lin, value, n):
         c.mmio_writes += 1
         return
     c.fault = FAULT_EXIT
-    c.info.kind = GUEST_PHYSICAL
+    c.info.kind = EXIT_GUEST_PHYSICAL
     c.info.guest_physical = phys
     c.info.linear_address = lin
     c.info.linear_valid = 1
@@ -731,6 +729,11 @@ def pop(c, size):
     if not c.fault:
         set_sp(c, sp + (1 << size))
     return value
+
+
+def peek(c, n, size):
+    """The stack item `n` bytes above the top."""
+    return read(c, SS, (c.regs[RSP] + n) & c.sp_mask, size)
 
 
 # Code

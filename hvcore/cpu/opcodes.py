@@ -290,8 +290,9 @@ def _two_byte() -> dict[int, Row]:
     register = MODRM | REGISTER_ONLY | ENDS
     t[0x20], t[0x22] = row("MOV_R_CR", "_", "d", "", 0, register), row("MOV_CR_R", "_", "d", "", 0, register)
     t[0x21], t[0x23] = row("MOV_R_DR", "_", "d", "", 0, register), row("MOV_DR_R", "_", "d", "", 0, register)
-    for opcode, name in ((0x30, "WRMSR"), (0x31, "RDTSC"), (0x32, "RDMSR"), (0x33, "RDPMC"), (0xA2, "CPUID")):
+    for opcode, name in ((0x30, "WRMSR"), (0x32, "RDMSR"), (0x33, "RDPMC"), (0xA2, "CPUID")):
         t[opcode] = plain(name, flags=end)
+    t[0x31] = plain("RDTSC")
     t[0x34], t[0x35] = plain("SYSENTER", flags=end), plain("SYSEXIT", flags=end)
     for code in range(16):
         t[0x40 + code] = modrm("CMOV_R", "CMOV_M", "v", "", code)

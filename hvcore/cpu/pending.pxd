@@ -1,5 +1,6 @@
 from hvcore.cpu.state cimport State, Op, u32, u64
 
+cdef u32 intr_level(State c) noexcept nogil
 cdef u32 attend(State c) noexcept nogil
 cdef u32 wanted(State c, u32 vector, u32 error) noexcept nogil
 cdef u32 raise_event(State c, u32 vector, u32 kind, u32 error, u32 has_error, u32 length) noexcept nogil

@@ -3,21 +3,19 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import events, execute
+    from cython.cimports.hvcore.cpu import events, system
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import events, execute
+    from hvcore.cpu import events, system
     from hvcore.cpu.constants import *
 
-# ExitKind
-EXIT_BUDGET = cython.declare(u32, 0)
-EXIT_EXTERNAL_INTERRUPT = cython.declare(u32, 1)
-EXIT_INTERRUPT_WINDOW = cython.declare(u32, 2)
-EXIT_NMI_WINDOW = cython.declare(u32, 3)
-EXIT_HLT = cython.declare(u32, 4)
-EXIT_EXCEPTION = cython.declare(u32, 10)
-EXIT_TRIPLE_FAULT = cython.declare(u32, 11)
-EXIT_NMI = cython.declare(u32, 27)
+
+def intr_level(c):
+    """The INTR pin."""
+    if cython.compiled:
+        return LOAD_ACQUIRE(c.pin)
+    else:
+        return c.pins[c.vcpu]
 
 
 def start_shadow(c, which):
@@ -28,9 +26,9 @@ def start_shadow(c, which):
 
 def wanted(c, vector, error):
     """Whether the backend wants to see this exception."""
-    if vector == VEC_PF and (error & c.page_fault_mask) != c.page_fault_match:
-        return not (c.on_exceptions >> VEC_PF) & 1
-    return (c.on_exceptions >> (vector & 31)) & 1
+    if vector == VEC_PF and (error & c.intercepts.page_fault_mask) != c.intercepts.page_fault_match:
+        return not (c.intercepts.exceptions >> VEC_PF) & 1
+    return (c.intercepts.exceptions >> (vector & 31)) & 1
 
 
 def raise_event(c, vector, kind, error, has_error, length):
@@ -57,7 +55,7 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.fault_address = NO_PAGE
             if vector == VEC_DB:
                 c.info.debug_status = c.debug_bits
-                c.info.data = c.debug_before if c.debug_bits else c.debug[6]
+                c.info.data = c.debug_before
                 c.debug_bits = 0
             return 1
         c.fault = FAULT_NONE
@@ -128,22 +126,26 @@ def attend(c):
             if raise_event(c, c.raise_vector, EVENT_EXCEPTION, c.raise_error, c.raise_has_error, 0):
                 return 1
         return 0
-    if c.special & SPECIAL_NMI and not c.shadow & (SHADOW_MOV_SS | (0 if c.nmi_virtual else BLOCKED_NMI)):
+    if c.special & SPECIAL_NMI and not c.shadow & (
+        SHADOW_MOV_SS | (0 if c.intercepts.nmi_virtual else BLOCKED_NMI)
+    ):
         c.special &= SPECIAL_NMI ^ M32
-        if c.on_nmi:
+        if c.intercepts.nmi:
             c.info.kind = EXIT_NMI
             return 1
         return raise_event(c, VEC_NMI, EVENT_NMI, 0, 0, 0)
-    if c.on_nmi_window and not c.shadow:
+    if c.intercepts.nmi_window and not c.shadow:
         c.info.kind = EXIT_NMI_WINDOW
         return 1
-    if c.on_window and c.flags & F_IF and not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
+    if c.intercepts.interrupt_window and c.flags & F_IF and not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
         c.info.kind = EXIT_INTERRUPT_WINDOW
         return 1
     if (
         c.on_interrupt
-        and execute.intr_level(c)
-        and not (c.on_interrupt_if and (c.shadow & (SHADOW_STI | SHADOW_MOV_SS) or not c.flags & F_IF))
+        and intr_level(c)
+        and not (
+            c.intercepts.interrupt_if and (c.shadow & (SHADOW_STI | SHADOW_MOV_SS) or not c.flags & F_IF)
+        )
     ):
         c.info.kind = EXIT_EXTERNAL_INTERRUPT
         return 1
@@ -172,6 +174,10 @@ def handle_fault(c):
         c.fault = FAULT_NONE
         return 1
     if c.fault_kind >= EVENT_SOFTWARE:
+        if c.fault_kind == EVENT_PRIVILEGED:
+            # One #DB tells of INT1 and of a data breakpoint that MOV SS held back.
+            system.note_debug(c, c.watch_hit)
+            c.watch_hit = 0
         if raise_event(c, c.fault_vector, c.fault_kind, c.fault_error, c.fault_has_error, c.fault_length):
             return 1
         c.icount += 1

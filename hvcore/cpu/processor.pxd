@@ -2,7 +2,6 @@
 from hvcore.cpu.state cimport State, u64
 
 cdef class Processor(State):
-    cdef public object intercepts
     cdef object taken_ports
     cdef object taken_msrs
     cpdef int run(self, u64 budget) except? -1

@@ -8,26 +8,21 @@ from typing import NamedTuple
 import cython
 
 from hvcore.cpu.constants import KINDS
+from hvcore.cpu.intercepts import Intercepts
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import (
-        codecache,
-        execute,
-        flags,
-        loop,
-        mmu,
-        native_arena,
-        system,
-        tasks,
-        x87_registers,
-    )
+    from cython.cimports.hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
     from cython.cimports.hvcore.cpu import decode as decoder
+    from cython.cimports.hvcore.cpu.fp import x87_registers
+    from cython.cimports.hvcore.cpu.jit import listing, translate
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, loop, mmu, native_arena, system, tasks, x87_registers
+    from hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
+    from hvcore.cpu.fp import x87_registers
+    from hvcore.cpu.jit import listing, translate
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000
@@ -58,63 +53,6 @@ class Instruction(NamedTuple):
     memory: bool
 
 
-class Intercepts:
-    """What to stop on. Masks have a bit for a register or vector; all else is on or off."""
-
-    def __init__(self) -> None:
-        self.external_interrupt = False
-        self.interrupt_if = False  # INTR stops only where the guest could take it: IF, and no shadow
-        self.nmi = False
-        self.nmi_virtual = False  # the pin is not blocked while the guest's NMIs are
-        self.interrupt_window = False
-        self.nmi_window = False  # neither blocked nor in a shadow: an NMI can be injected
-        self.iret_keeps_nmi_blocked = False  # VMX: NMI exiting without virtual NMIs
-        self.hlt = True
-        self.io = True
-        self.io_bitmap = None  # 8 KiB, a bit for a port; None: every port
-        self.cpuid = True
-        self.rdtsc = False
-        self.rdpmc = False
-        self.rdmsr = True
-        self.wrmsr = True
-        self.msr_read = (
-            None  # 3 KiB, a bit for each of MSRs 0, C000_0000h and C001_0000h to +1FFFh; all others
-        )
-        self.msr_write = None  # stop. Both or neither; None: every MSR
-        self.exceptions = 0
-        self.page_fault_mask = 0  # a page fault counts as vector 14 if its error code & mask == match,
-        self.page_fault_match = 0  # and the other way round if not (SDM vol. 3 section 26.2)
-        self.cr0_mask = 0  # bits of CR0 and CR4 that the guest does not own: it reads the shadow's,
-        self.cr0_shadow = 0  # and a write that differs from the shadow there stops
-        self.cr4_mask = 0
-        self.cr4_shadow = 0
-        self.cr3_targets = ()  # at most 4 values that MOV to CR3 may load without a stop
-        self.cr0_selective = False  # LMSW, and a MOV to CR0 that changes more than TS and MP
-        self.cr_read = 0
-        self.cr_write = 0
-        self.dr_read = 0
-        self.dr_write = 0
-        self.dr_first = False  # MOV DR stops before its own faults are looked for
-        self.invd = False
-        self.wbinvd = False
-        self.invlpg = False
-        self.pause = False
-        self.task_switch = False
-        self.iret = False
-        self.pushf = False
-        self.popf = False
-        self.icebp = False
-        self.vm_instructions = 0  # a bit for each `VmInstruction`: it exists, and stops
-        self.ferr = False  # an x87 instruction waits for somebody to take notice of FERR#
-        self.software_interrupt = False
-        self.descriptor_table = 0  # a bit for each `DescriptorTable`
-
-    def clear(self) -> None:
-        """Stop on nothing."""
-        self.__init__()
-        self.hlt = self.io = self.cpuid = self.rdmsr = self.wrmsr = False
-
-
 @cython.cclass
 class Processor(State):
     """One x86 processor on the memory of a domain.
@@ -140,7 +78,7 @@ class Processor(State):
             self.host = memoryview(memory.host)
         self.intercepts = Intercepts()
         self.taken_ports = self.taken_msrs = None  # the bitmaps copied last: they are not changed in place
-        native_arena.allow(self)
+        translate.enable(self)
         self.blocks_used = 1
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
@@ -408,6 +346,29 @@ class Processor(State):
         i: cython.int
         return {name: self.count_interpreted[i] for name, i in KINDS.items() if self.count_interpreted[i]}
 
+    def host_code(self, linear: u64):
+        """The host code of the translated blocks at a linear address: where it lies and its bytes, `(int, bytes)` each.
+
+        What it refers to has its names in `host_code_names`.
+        """
+        i: s64
+        found = []
+        slot: s64
+        at: u64
+        physical: u64 = self.translate(linear, False, False)
+        slot = mmu.locate(self, physical)
+        if slot >= 0:
+            at = self.slots[slot].read + physical - self.slots[slot].first
+            for i in range(1, self.blocks_used):
+                if self.blocks[i].valid and self.blocks[i].at == at and self.blocks[i].native:
+                    found += [listing.host_code(self, i)]
+        return found
+
+    @property
+    def host_code_names(self):
+        """Names of addresses (routines that blocks share, functions of ours), and of displacements from RBX."""
+        return listing.places(self) | listing.functions(), listing.fields(self)
+
     # Running
 
     @property
@@ -416,52 +377,13 @@ class Processor(State):
         return self.info
 
     def update_intercepts(self) -> None:
-        """Take over what `intercepts` says now."""
+        """Follow a change of `intercepts`: of what the processor keeps in a form of its own."""
         i: cython.int
         w = self.intercepts
         self.on_interrupt = EVERYTHING if w.external_interrupt else 0  # host code ANDs it with the pin
-        self.on_interrupt_if = w.interrupt_if
-        self.on_nmi = w.nmi
-        self.nmi_virtual = w.nmi_virtual
-        self.on_window = w.interrupt_window
-        self.on_nmi_window = w.nmi_window
-        self.iret_keeps_nmi_blocked = w.iret_keeps_nmi_blocked
-        self.on_hlt = w.hlt
-        self.on_io = w.io
-        self.on_cpuid = w.cpuid
-        self.on_rdtsc = w.rdtsc
-        self.on_rdpmc = w.rdpmc
-        self.on_rdmsr = w.rdmsr
-        self.on_wrmsr = w.wrmsr
-        self.on_exceptions = w.exceptions
-        self.page_fault_mask = w.page_fault_mask
-        self.page_fault_match = w.page_fault_match
-        self.cr0_mask = w.cr0_mask
-        self.cr0_shadow = w.cr0_shadow
-        self.cr4_mask = w.cr4_mask
-        self.cr4_shadow = w.cr4_shadow
-        self.on_cr_read = w.cr_read
-        self.on_cr_write = w.cr_write
-        self.on_dr_read = w.dr_read
-        self.on_dr_write = w.dr_write
-        self.dr_first = w.dr_first
-        self.on_cr0_selective = w.cr0_selective
         self.cr3_target_count = len(w.cr3_targets)
         for i in range(len(w.cr3_targets)):
             self.cr3_targets[i] = w.cr3_targets[i]
-        self.on_invd = w.invd
-        self.on_wbinvd = w.wbinvd
-        self.on_invlpg = w.invlpg
-        self.on_pause = w.pause
-        self.on_iret = w.iret
-        self.on_pushf = w.pushf
-        self.on_popf = w.popf
-        self.on_icebp = w.icebp
-        self.on_vm_instructions = w.vm_instructions
-        self.on_ferr = w.ferr
-        self.on_task_switch = w.task_switch
-        self.on_software_interrupt = w.software_interrupt
-        self.on_descriptor_table = w.descriptor_table
         self.io_bitmap_used = w.io_bitmap is not None
         if w.io_bitmap is not None and w.io_bitmap is not self.taken_ports:
             self.taken_ports = w.io_bitmap
@@ -487,7 +409,9 @@ class Processor(State):
             loop.run(self)
         self.stop_wanted = 0
         self.count_stops[self.info.kind] += 1
-        if self.info.kind == 12 or (self.info.kind == 10 and self.info.vector == 14):
+        if self.info.kind == EXIT_GUEST_PHYSICAL or (
+            self.info.kind == EXIT_EXCEPTION and self.info.vector == VEC_PF
+        ):
             self.info.instruction_bytes = self.instruction_bytes()
         return self.info.kind
 
@@ -507,19 +431,29 @@ class Processor(State):
     def skip(self, next_rip):
         """Complete the instruction that a backend executed itself: RIP moves on, its shadow ends, it counts.
 
-        Returns whether a single-step trap is due (TF).
+        Returns whether a single-step trap is due (TF) that no breakpoint's debug exception tells of.
         """
+        trap: u32 = (self.special & SPECIAL_TRAP) != 0
         self.eip = next_rip & M32
         self.icount += 1
         self.flags &= F_RF ^ M32
-        if self.watch_hit:  # an I/O breakpoint
-            system.note_debug(self, self.watch_hit)
+        if self.watch_hit:  # an I/O breakpoint, or a data breakpoint that MOV SS held back
+            system.note_debug(self, self.watch_hit | (DR6_BS if trap else 0))
             self.watch_hit = 0
             self.raise_exception(1)
+            trap = 0
         if self.shadow & 3:
             self.shadow &= 8
             self.special &= SPECIAL_SHADOW ^ M32
-        return (self.special & SPECIAL_TRAP) != 0
+        return trap != 0
+
+    def set_debug_status(self, bits) -> None:
+        """Set DR6 for a debug exception that a backend is about to inject, which does not do that by itself.
+
+        B0 to B3 are those of `bits` and of a data breakpoint that MOV SS held back; what else is set stays.
+        """
+        self.debug[6] = (self.debug[6] & (DR6_BREAKPOINTS ^ M64)) | bits | self.watch_hit
+        self.watch_hit = 0
 
     def skip_by(self, length):
         """Complete an instruction of `length` bytes that a backend executed itself: see `skip`."""
@@ -697,7 +631,7 @@ class Processor(State):
         if self.fault == FAULT_EXIT:
             self.fault = FAULT_NONE
             self.shadow = shadow
-            return 1 if self.info.kind == 12 and self.info.read else 3
+            return 1 if self.info.kind == EXIT_GUEST_PHYSICAL and self.info.read else 3
         if not self.shadow & (SHADOW_STI | SHADOW_MOV_SS):
             self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
         if self.fault == FAULT_EXCEPTION:
@@ -708,6 +642,7 @@ class Processor(State):
             self.special |= SPECIAL_RESUME
         self.fault = FAULT_NONE
         hit = self.watch_hit | (DR6_BS if trap else 0)
+        self.watch_hit = 0
         if hit:
             system.note_debug(self, hit)
             self.raise_exception(1)

@@ -3,6 +3,7 @@ from collections.abc import Buffer
 from typing import NamedTuple
 
 from hvcore.cpu.exitinfo import ExitInfo
+from hvcore.cpu.intercepts import Intercepts
 from hvcore.memory import GuestMemory
 
 COMPILED: bool
@@ -26,53 +27,6 @@ class Instruction(NamedTuple):
     rep: int
     lock: bool
     memory: bool
-
-class Intercepts:
-    external_interrupt: bool
-    interrupt_if: bool
-    nmi: bool
-    nmi_virtual: bool
-    interrupt_window: bool
-    nmi_window: bool
-    iret_keeps_nmi_blocked: bool
-    hlt: bool
-    io: bool
-    io_bitmap: bytes | None
-    cpuid: bool
-    rdtsc: bool
-    rdpmc: bool
-    rdmsr: bool
-    wrmsr: bool
-    msr_read: bytes | None
-    msr_write: bytes | None
-    exceptions: int
-    page_fault_mask: int
-    page_fault_match: int
-    cr0_mask: int
-    cr0_shadow: int
-    cr4_mask: int
-    cr4_shadow: int
-    cr3_targets: tuple[int, ...]
-    cr0_selective: bool
-    cr_read: int
-    cr_write: int
-    dr_read: int
-    dr_write: int
-    dr_first: bool
-    invd: bool
-    wbinvd: bool
-    invlpg: bool
-    pause: bool
-    task_switch: bool
-    iret: bool
-    pushf: bool
-    popf: bool
-    icebp: bool
-    vm_instructions: int
-    ferr: bool
-    software_interrupt: bool
-    descriptor_table: int
-    def clear(self) -> None: ...
 
 class Processor:
     intercepts: Intercepts
@@ -105,6 +59,9 @@ class Processor:
     def stops(self) -> dict[int, int]: ...
     @property
     def interpreted(self) -> dict[str, int]: ...
+    def host_code(self, linear: int) -> list[tuple[int, bytes]]: ...
+    @property
+    def host_code_names(self) -> tuple[dict[int, str], dict[int, str]]: ...
     @property
     def exit(self) -> ExitInfo: ...
     @property
@@ -134,6 +91,7 @@ class Processor:
     def stop(self) -> None: ...
     def raise_nmi(self) -> None: ...
     def flush_tlb(self) -> None: ...
+    def set_debug_status(self, bits: int) -> None: ...
     def skip(self, next_rip: int) -> bool: ...
     def skip_by(self, length: int) -> bool: ...
     def inject(

@@ -21,7 +21,7 @@ def read_descriptor(c, selector, vector, ext):
     if selector & 4:
         base = c.base[LDTR]
         limit = c.limit[LDTR]
-        if c.attr[LDTR] & 0x10000:
+        if c.attr[LDTR] & SEG_UNUSABLE:
             mmu.exception(c, vector, (selector & 0xFFFC) | ext)
             return 0
     if (selector | 7) > limit:
@@ -62,7 +62,7 @@ def assign(c, seg, selector, raw):
     c.limit[seg] = descriptor_limit(raw)
     c.attr[seg] = descriptor_attr(raw)
     if seg < LDTR:
-        c.attr[seg] |= 1
+        c.attr[seg] |= SEG_ACCESSED
         mmu.update_segment(c, seg)
 
 
@@ -71,7 +71,7 @@ def assign_null(c, seg, selector):
     c.sel[seg] = selector
     c.base[seg] = 0
     c.limit[seg] = 0
-    c.attr[seg] = 0x10000
+    c.attr[seg] = SEG_UNUSABLE
     if seg < LDTR:
         mmu.update_segment(c, seg)
 
@@ -104,13 +104,21 @@ def load(c, seg, selector):
     attr = descriptor_attr(raw)
     dpl = (attr >> 5) & 3
     if seg == SS:
-        if rpl != c.cpl or dpl != c.cpl or attr & 0x1A != 0x12:
+        if (
+            rpl != c.cpl
+            or dpl != c.cpl
+            or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
+        ):
             mmu.exception(c, VEC_GP, selector & 0xFFFC)
             return
-    elif not attr & 0x10 or attr & 0xA == 8 or (attr & 0xC != 0xC and (dpl < c.cpl or dpl < rpl)):
+    elif (
+        not attr & SEG_MEMORY
+        or attr & (SEG_CODE | SEG_READABLE) == SEG_CODE
+        or (attr & (SEG_CODE | SEG_CONFORMING) != SEG_CODE | SEG_CONFORMING and (dpl < c.cpl or dpl < rpl))
+    ):
         mmu.exception(c, VEC_GP, selector & 0xFFFC)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_SS if seg == SS else VEC_NP, selector & 0xFFFC)
         return
     mark_accessed(c, selector, raw)
@@ -130,9 +138,9 @@ def load_ldt(c, selector):
     raw = read_descriptor(c, selector, VEC_GP, 0)
     if c.fault:
         return
-    if descriptor_attr(raw) & 0x1F != 2:
+    if descriptor_attr(raw) & (SEG_MEMORY | SEG_TYPE) != SEG_LDT:
         mmu.exception(c, VEC_GP, selector & 0xFFFC)
-    elif not descriptor_attr(raw) & 0x80:
+    elif not descriptor_attr(raw) & SEG_PRESENT:
         mmu.exception(c, VEC_NP, selector & 0xFFFC)
     else:
         assign(c, LDTR, selector, raw)
@@ -147,16 +155,16 @@ def load_tr(c, selector):
     raw = read_descriptor(c, selector, VEC_GP, 0)
     if c.fault:
         return
-    if descriptor_attr(raw) & 0x17 != 1:
+    if descriptor_attr(raw) & ((SEG_MEMORY | SEG_TYPE) ^ SEG_TSS_32) != SEG_TSS:
         mmu.exception(c, VEC_GP, selector & 0xFFFC)
         return
-    if not descriptor_attr(raw) & 0x80:
+    if not descriptor_attr(raw) & SEG_PRESENT:
         mmu.exception(c, VEC_NP, selector & 0xFFFC)
         return
     mmu.system_write(c, c.gdt_base + (selector & 0xFFF8) + 5, ((raw >> 40) & 0xFF) | 2, 1)
     if not c.fault:
         assign(c, TR, selector, raw)
-        c.attr[TR] |= 2
+        c.attr[TR] |= SEG_TSS_BUSY
 
 
 def visible_descriptor(c, selector, for_lsl):
@@ -174,13 +182,15 @@ def visible_descriptor(c, selector, for_lsl):
         return 0
     attr = descriptor_attr(raw)
     dpl = (attr >> 5) & 3
-    if not attr & 0x10:
-        kind = attr & 15
+    if not attr & SEG_MEMORY:
+        kind = attr & SEG_TYPE
         if kind == 0 or kind == 8 or kind == 10 or kind == 13 or kind == 6 or kind == 7 or kind >= 14:
             return 0
         if for_lsl and (kind == 4 or kind == 5 or kind == 12):
             return 0
-    if attr & 0x1C != 0x1C and (dpl < c.cpl or dpl < (selector & 3)):
+    if attr & (SEG_MEMORY | SEG_CODE | SEG_CONFORMING) != SEG_MEMORY | SEG_CODE | SEG_CONFORMING and (
+        dpl < c.cpl or dpl < (selector & 3)
+    ):
         return 0
     return raw
 
@@ -189,8 +199,8 @@ def verify(c, selector, write):
     """VERR and VERW: whether a segment may be read or written."""
     raw: u64 = visible_descriptor(c, selector, 0)
     attr: u32 = descriptor_attr(raw)
-    if raw == 0 or not attr & 0x10:
+    if raw == 0 or not attr & SEG_MEMORY:
         return 0
     if write:
-        return attr & 0xA == 2
-    return attr & 0xA != 8
+        return attr & (SEG_CODE | SEG_WRITABLE) == SEG_WRITABLE
+    return attr & (SEG_CODE | SEG_READABLE) != SEG_CODE

@@ -1,7 +1,8 @@
-# The types, constants and the processor's record, for C. The values stand again in `state.py`, for the
-# uncompiled processor; tests/hvcore/cpu/test_modes.py compares the two.
+# The types, constants and the processor's record, for C. `constants.py` reads this same file for
+# the uncompiled processor; tests/hvcore/cpu/test_modes.py compares the two.
 cimport cython
 from hvcore.cpu.exitinfo cimport ExitInfo
+from hvcore.cpu.intercepts cimport Intercepts
 
 ctypedef unsigned char u8
 ctypedef unsigned short u16
@@ -65,6 +66,43 @@ cdef enum:
     CC_INC = 6
     CC_DEC = 7
     CC_SHIFT = 8
+
+cdef enum:
+    ALU_ADD = 0         # `sub` of the kinds ALU_RR to ALU_MI, and the extension in the host's opcodes 81 and 83
+    ALU_OR = 1
+    ALU_ADC = 2
+    ALU_SBB = 3
+    ALU_AND = 4
+    ALU_SUB = 5
+    ALU_XOR = 6
+    ALU_CMP = 7
+    ALU_TEST = 8
+
+cdef enum:
+    ROL = 0             # `sub` of the kinds SHIFT_RI to SHIFT_MC
+    ROR = 1
+    RCL = 2
+    RCR = 3
+    SHL = 4
+    SHR = 5
+    SAL = 6             # a second encoding of SHL
+    SAR = 7
+
+cdef enum:
+    BIT_TEST = 4        # `sub` of the kinds BT_R to BT_MI
+    BIT_SET = 5
+    BIT_RESET = 6
+    BIT_COMPLEMENT = 7
+
+cdef enum:
+    COND_Z = 4          # conditions, as Jcc numbers them: ZF is set,
+    COND_NZ = 5         # or is not
+
+cdef enum:
+    MULTIPLY = 4        # `sub` of the kinds MUL_R and MUL_M
+    MULTIPLY_SIGNED = 5
+    DIVIDE = 6
+    DIVIDE_SIGNED = 7
 
 cdef enum:
     F_CF = 0x1
@@ -187,6 +225,61 @@ cdef enum:
     EVENT_PRIVILEGED = 5
     EVENT_SOFTWARE_EXCEPTION = 6
 
+# As `ExitKind` numbers them.
+cdef enum:
+    EXIT_BUDGET = 0
+    EXIT_EXTERNAL_INTERRUPT = 1
+    EXIT_INTERRUPT_WINDOW = 2
+    EXIT_NMI_WINDOW = 3
+    EXIT_HLT = 4
+    EXIT_IO = 5
+    EXIT_CPUID = 6
+    EXIT_RDTSC = 7
+    EXIT_RDMSR = 8
+    EXIT_WRMSR = 9
+    EXIT_EXCEPTION = 10
+    EXIT_TRIPLE_FAULT = 11
+    EXIT_GUEST_PHYSICAL = 12
+    EXIT_CR_READ = 13
+    EXIT_CR_WRITE = 14
+    EXIT_DR_ACCESS = 15
+    EXIT_INVD = 16
+    EXIT_WBINVD = 17
+    EXIT_INVLPG = 18
+    EXIT_PAUSE = 19
+    EXIT_TASK_SWITCH = 20
+    EXIT_RDPMC = 21
+    EXIT_IRET = 22
+    EXIT_SOFTWARE_INTERRUPT = 23
+    EXIT_DESCRIPTOR_TABLE = 24
+    EXIT_LMSW = 25
+    EXIT_CLTS = 26
+    EXIT_NMI = 27
+    EXIT_CR0_SELECTIVE = 28
+    EXIT_PUSHF = 29
+    EXIT_POPF = 30
+    EXIT_ICEBP = 31
+    EXIT_FERR_FREEZE = 32
+    EXIT_VM_INSTRUCTION = 33
+
+# `attr` of a segment register. What bits 0 to 3, the type, mean depends on SEG_MEMORY.
+cdef enum:
+    SEG_ACCESSED = 0x1
+    SEG_WRITABLE = 0x2      # data; code with it is
+    SEG_READABLE = 0x2
+    SEG_DOWN = 0x4          # data that expands down; code with it is
+    SEG_CONFORMING = 0x4
+    SEG_CODE = 0x8
+    SEG_MEMORY = 0x10       # code or data, and not a system descriptor
+    SEG_PRESENT = 0x80
+    SEG_BIG = 0x4000        # 32 bits
+    SEG_UNUSABLE = 0x10000  # a null selector was loaded
+    SEG_TYPE = 0xF
+    SEG_LDT = 0x2           # types of system descriptors: an LDT,
+    SEG_TSS = 0x1           # a TSS,
+    SEG_TSS_BUSY = 0x2      # of the task that runs, or of one that it is nested in,
+    SEG_TSS_32 = 0x8        # of 32 bits
+
 cdef enum:
     TASK_CALL = 0       # as VMX numbers them (SDM vol. 3 table 28-2)
     TASK_IRET = 1
@@ -213,8 +306,10 @@ cdef enum:
     SPECIAL_NMI = 256       # the NMI pin went up
 
 cdef enum:
+    DR6_BREAKPOINTS = 0xF
     DR6_BD = 0x2000
     DR6_BS = 0x4000
+    DR6_BT = 0x8000
     DR7_ENABLES = 0xFF
     DR7_GD = 0x2000
 
@@ -294,23 +389,24 @@ cdef struct Block:
     u32 runs            # so far, until it is translated
     u32 native          # where its host code begins in the arena; 0: it has none
 
-cdef struct Stub:       # what the way of an access through the TLB leads to when it does not hit
-    u32 kind
-    u32 site
-    u32 limit_site      # of the segment's check, 0 if it has none
-    u32 resume
-    u32 op
-    u32 seg
-    u32 size
-    u32 value
-    u32 reg
-    u64 imm
-
 cdef struct Jump:       # where an indirect jump led the last time
     u64 eip
     u64 add             # from there to the host offset
     u64 entry           # the host code
     u64 unused          # a power of two is quicker to find
+
+# The host code (jit/arena.py).
+cdef struct Arena:
+    u8 *code
+    u32 used            # bytes so far
+    u32 start           # where blocks begin, behind the routines that all of them use:
+    u32 leave           # the way out,
+    u32 leave_stored    # the same after a call,
+    u32 store           # the general registers are stored in the record
+    u32 load            # and loaded again,
+    u32 carry           # CF comes to `cc_cf`,
+    u32 status          # or all status flags to the host's
+    u32 linked          # bytes of a block's linked entry
 
 cdef class State:
     # what host code wants most: it reaches the first 256 bytes with the shortest instructions
@@ -392,48 +488,10 @@ cdef class State:
     cdef u32 vcpu
     cdef object pins
     # intercepts
-    cdef u32 on_window
-    cdef u32 on_nmi_window
-    cdef u32 iret_keeps_nmi_blocked
-    cdef u32 on_hlt
-    cdef u32 on_io
-    cdef u32 on_cpuid
-    cdef u32 on_rdtsc
-    cdef u32 on_rdpmc
-    cdef u32 on_rdmsr
-    cdef u32 on_wrmsr
-    cdef u32 on_exceptions
-    cdef u32 page_fault_mask    # which page faults `on_exceptions` means, by their error code
-    cdef u32 page_fault_match
-    cdef u64 cr0_mask           # bits that the backend owns, and what the guest reads there
-    cdef u64 cr0_shadow
-    cdef u64 cr4_mask
-    cdef u64 cr4_shadow
-    cdef u32 on_cr_read
-    cdef u32 on_cr_write
-    cdef u32 on_dr_read
-    cdef u32 on_dr_write
-    cdef u32 dr_first           # a MOV DR stops before its own faults are looked for (SDM vol. 3 section 26.1.3)
-    cdef u32 on_cr0_selective
-    cdef u32 cr3_target_count   # MOV to CR3 of one of these does not stop
+    cdef public Intercepts intercepts
+    cdef u32 cr3_target_count
     cdef u64[4] cr3_targets
-    cdef u32 on_invd
-    cdef u32 on_wbinvd
-    cdef u32 on_invlpg
-    cdef u32 on_pause
     cdef public u32 pause_left  # PAUSEs until one stops; 0: the next one does
-    cdef u32 on_iret
-    cdef u32 on_pushf
-    cdef u32 on_popf
-    cdef u32 on_icebp
-    cdef u32 on_vm_instructions     # a bit for each of VmInstruction
-    cdef u32 on_ferr
-    cdef u32 on_nmi
-    cdef u32 nmi_virtual        # the pin is not blocked when the guest's NMIs are
-    cdef u32 on_interrupt_if    # INTR stops only where the guest could take it
-    cdef u32 on_task_switch
-    cdef u32 on_software_interrupt
-    cdef u32 on_descriptor_table    # a bit for each of DESCRIPTOR_INSTRUCTIONS
     cdef u32 msr_bitmap_used
     cdef u8[3072] msr_read      # a bit for each of MSR_RANGES: it stops
     cdef u8[3072] msr_write
@@ -474,28 +532,13 @@ cdef class State:
     cdef u32 fetch_over
     cdef u8[16] fetched
     cdef u32 gone               # the last operation went elsewhere
-    # host code (native.py)
+    # host code (jit/translate.py)
     cdef public u32 translate_after     # runs of a block; 0: translate nothing
-    cdef u8 *code
-    cdef u32 code_used
-    cdef u32 code_start         # behind the way in and out
-    cdef u32 code_leave         # the way out,
-    cdef u32 code_leave_stored  # the same after a call, and routines that have
-    cdef u32 code_store         # the general registers stored in the record
-    cdef u32 code_load          # and loaded again,
-    cdef u32 code_carry         # CF in cc_cf,
-    cdef u32 code_status        # or all status flags in the host's
-    cdef u32 linked             # bytes of a block's linked entry
+    cdef Arena arena
     cdef u32 native_done        # operations that a block did which did not come to its end
     cdef u64 native_off         # of an operand that is being modified, in its segment
     cdef u64[2] native_kept     # across a call
-    cdef Stub[160] stubs
-    cdef u32 stubs_used
     cdef Jump[1024] jumps
-    cdef u32 known              # while translating: the `cc_op` and size of the flags, and which the host has
-    cdef u32 known_size
-    cdef u32 host_flags
-    cdef u32 carry_stands       # and whether CF is in cc_cf
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied

@@ -22,7 +22,7 @@ from hvcore.cpu import uncompiled
 from hvcore.cpu.exitinfo import ExitInfo
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.native_arena import ARENA, unmap_code
+    from cython.cimports.hvcore.cpu.jit.host import ARENA, unmap_code
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.stdlib import calloc, free
 else:
@@ -55,4 +55,4 @@ class State:
             free(self.buckets)
             free(self.page_blocks)
             free(self.page_code)
-            unmap_code(self.code, ARENA)
+            unmap_code(self.arena.code, ARENA)

@@ -57,7 +57,7 @@ def one(c, o, kind):
         b = mmu.read(c, ES, di, o.size)
         if c.fault:
             return
-        flags.alu(c, 7, c.regs[RAX] & SIZE_MASK[o.size], b, o.size)
+        flags.alu(c, ALU_CMP, c.regs[RAX] & SIZE_MASK[o.size], b, o.size)
         advance(c, RDI, o)
     elif kind == CMPS:
         a = mmu.read(c, o.seg, si, o.size)
@@ -66,7 +66,7 @@ def one(c, o, kind):
         b = mmu.read(c, ES, di, o.size)
         if c.fault:
             return
-        flags.alu(c, 7, a, b, o.size)
+        flags.alu(c, ALU_CMP, a, b, o.size)
         advance(c, RSI, o)
         advance(c, RDI, o)
     elif kind == INS:  # a port that nobody intercepts is an empty bus

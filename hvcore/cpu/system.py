@@ -16,26 +16,6 @@ else:
     from hvcore.cpu.arith import set_zero_flag
     from hvcore.cpu.constants import *
 
-# ExitKind
-EXIT_HLT = cython.declare(u32, 4)
-EXIT_IO = cython.declare(u32, 5)
-EXIT_CPUID = cython.declare(u32, 6)
-EXIT_RDTSC = cython.declare(u32, 7)
-EXIT_RDMSR = cython.declare(u32, 8)
-EXIT_WRMSR = cython.declare(u32, 9)
-EXIT_CR_READ = cython.declare(u32, 13)
-EXIT_CR_WRITE = cython.declare(u32, 14)
-EXIT_DR_ACCESS = cython.declare(u32, 15)
-EXIT_INVD = cython.declare(u32, 16)
-EXIT_WBINVD = cython.declare(u32, 17)
-EXIT_INVLPG = cython.declare(u32, 18)
-EXIT_PAUSE = cython.declare(u32, 19)
-EXIT_RDPMC = cython.declare(u32, 21)
-EXIT_DESCRIPTOR_TABLE = cython.declare(u32, 24)
-EXIT_LMSW = cython.declare(u32, 25)
-EXIT_CLTS = cython.declare(u32, 26)
-EXIT_CR0_SELECTIVE = cython.declare(u32, 28)
-EXIT_VM_INSTRUCTION = cython.declare(u32, 33)
 
 MSR_RANGE_1 = cython.declare(u32, (1 << 31) + (1 << 30))  # C000_0000h
 MSR_RANGE_2 = cython.declare(u32, (1 << 31) + (1 << 30) + (1 << 16))  # C001_0000h
@@ -62,10 +42,14 @@ def time_stamp(c):
 
 
 def note_debug(c, bits):
-    """A debug exception is met: `bits` of DR6 say what it is."""
-    c.debug_before = c.debug[6]
+    """Take note of a debug exception that is about to be delivered: `bits` of DR6 say what it is.
+
+    B0 to B3 are those of this exception alone; BD, BS and BT stay until software clears them (SDM vol. 3 §18.2.3).
+    """
+    if not c.debug_bits:  # else one that is on its way already turns out to have another cause, too
+        c.debug_before = c.debug[6]
     c.debug_bits = bits
-    c.debug[6] |= bits
+    c.debug[6] = (c.debug[6] & (DR6_BREAKPOINTS ^ M64)) | bits
 
 
 # Model-specific registers
@@ -136,7 +120,7 @@ def write_msr(c, index, value):
 def msr_intercepted(c, index, write):
     """Whether the backend wants to see an access to this MSR; those in no range of the bitmap it always does."""
     i: u32
-    if not (c.on_wrmsr if write else c.on_rdmsr):
+    if not (c.intercepts.wrmsr if write else c.intercepts.rdmsr):
         return 0
     if not c.msr_bitmap_used:
         return 1
@@ -188,7 +172,7 @@ def io_allowed(c, port, n):
     bits: u64
     if not c.cr0 & CR0_PE or (c.protected and c.cpl <= ((c.flags & F_IOPL) >> 12)):
         return 1
-    if c.attr[TR] & 0x10000 or not c.attr[TR] & 8 or c.limit[TR] < 0x67:
+    if c.attr[TR] & SEG_UNUSABLE or not c.attr[TR] & SEG_TSS_32 or c.limit[TR] < 0x67:
         mmu.exception(c, VEC_GP, 0)
         return 0
     at = mmu.system_read(c, c.base[TR] + 0x66, 2)
@@ -210,7 +194,7 @@ def io_allowed(c, port, n):
 def intercepted(c, port, n):
     """Whether the backend wants to see an access to any of these ports."""
     i: u32
-    if not c.on_io:
+    if not c.intercepts.io:
         return 0
     if not c.io_bitmap_used:
         return 1
@@ -361,12 +345,12 @@ def write_owned(c, o, number, value):
     shadow: u64 = 0
     kept: u64 = 0
     if number == 0:
-        mask = c.cr0_mask
-        shadow = c.cr0_shadow
+        mask = c.intercepts.cr0_mask
+        shadow = c.intercepts.cr0_shadow
         kept = c.cr0
     elif number == 4:
-        mask = c.cr4_mask
-        shadow = c.cr4_shadow
+        mask = c.intercepts.cr4_mask
+        shadow = c.intercepts.cr4_shadow
         kept = c.cr4
     if (value ^ shadow) & mask:
         stop(c, EXIT_CR_WRITE, o)
@@ -379,13 +363,13 @@ def write_owned(c, o, number, value):
 def control_register(c, number):
     """The value of a control register; #UD if there is none."""
     if number == 0:
-        return (c.cr0 & (c.cr0_mask ^ M64)) | (c.cr0_shadow & c.cr0_mask)
+        return (c.cr0 & (c.intercepts.cr0_mask ^ M64)) | (c.intercepts.cr0_shadow & c.intercepts.cr0_mask)
     elif number == 2:
         return c.cr2
     elif number == 3:
         return c.cr3
     elif number == 4:
-        return (c.cr4 & (c.cr4_mask ^ M64)) | (c.cr4_shadow & c.cr4_mask)
+        return (c.cr4 & (c.intercepts.cr4_mask ^ M64)) | (c.intercepts.cr4_shadow & c.intercepts.cr4_mask)
     mmu.exception_plain(c, VEC_UD)
     return 0
 
@@ -421,7 +405,7 @@ def vm_instruction(c, o):
         which = o.modrm & 7
     elif o.kind == VM_INSTRUCTION:
         which = 8 + (o.modrm & 7)
-    if not (c.on_vm_instructions >> which) & 1:
+    if not (c.intercepts.vm_instructions >> which) & 1:
         mmu.exception_plain(c, VEC_UD)
         return
     if which != 1 and which != 9:  # VMCALL and VMMCALL
@@ -441,7 +425,7 @@ def vm_instruction(c, o):
 
 def descriptor_access(c, o, which):
     """Stop at a `DescriptorTable` instruction, if the backend wants that."""
-    if not (c.on_descriptor_table >> which) & 1:
+    if not (c.intercepts.descriptor_table >> which) & 1:
         return 0
     stop(c, EXIT_DESCRIPTOR_TABLE, o)
     describe_operand(c, o)
@@ -490,7 +474,7 @@ def descriptor_table(c, o):
 
 
 def selector_operand(c, o):
-    """The 16-bit operand of LLDT, LTR, VERR, VERW, LMSW, LAR and LSL."""
+    """The 16-bit operand of LLDT, LTR, VERR, VERW, LMSW, ARPL, LAR and LSL."""
     if o.isreg:
         # a destination in r/m was swapped into `reg`; LAR and LSL have their source in `rm`
         if o.kind == LAR_R or o.kind == LSL_R:
@@ -525,26 +509,26 @@ def execute(c, o):
         string_port_access(c, o)
     elif kind == HLT:
         if privileged(c):
-            if c.on_hlt:
+            if c.intercepts.hlt:
                 stop(c, EXIT_HLT, o)
             else:
                 c.activity_now = HALTED
                 c.special |= SPECIAL_STOP
     elif kind == PAUSE:
-        if c.on_pause:
+        if c.intercepts.pause:
             if c.pause_left > 1:
                 c.pause_left -= 1
             else:
                 stop(c, EXIT_PAUSE, o)
     elif kind == CPUID:
-        if c.on_cpuid:
+        if c.intercepts.cpuid:
             stop(c, EXIT_CPUID, o)
         else:
             c.regs[RAX] = c.regs[RBX] = c.regs[RCX] = c.regs[RDX] = 0
     elif kind == RDTSC:
         if c.cr4 & 4 and not privileged(c):
             return
-        if c.on_rdtsc:
+        if c.intercepts.rdtsc:
             stop(c, EXIT_RDTSC, o)
             return
         value = time_stamp(c)
@@ -553,20 +537,20 @@ def execute(c, o):
     elif kind == RDPMC:
         if c.cpl:  # and there is no CR4.PCE
             mmu.exception(c, VEC_GP, 0)
-        elif c.on_rdpmc:
+        elif c.intercepts.rdpmc:
             stop(c, EXIT_RDPMC, o)
         else:
             mmu.exception(c, VEC_GP, 0)  # there are no counters
     elif kind == RDMSR or kind == WRMSR:
         access_msr(c, o)
     elif kind == INVD or kind == WBINVD:
-        if privileged(c) and (c.on_invd if kind == INVD else c.on_wbinvd):
+        if privileged(c) and (c.intercepts.invd if kind == INVD else c.intercepts.wbinvd):
             stop(c, EXIT_INVD if kind == INVD else EXIT_WBINVD, o)
     elif kind == INVLPG:
         if not privileged(c):
             return
         value = (c.base[o.seg] + operands.address(c, o)) & M32
-        if c.on_invlpg:
+        if c.intercepts.invlpg:
             stop(c, EXIT_INVLPG, o)
             c.info.linear_address = value
         else:
@@ -575,13 +559,13 @@ def execute(c, o):
         vm_instruction(c, o)
     elif kind == CLTS:
         if privileged(c):
-            if c.on_cr_write & 1 or c.cr0_mask & c.cr0_shadow & CR0_TS:
+            if c.intercepts.cr_write & 1 or c.intercepts.cr0_mask & c.intercepts.cr0_shadow & CR0_TS:
                 stop(c, EXIT_CLTS, o)
-            elif not c.cr0_mask & CR0_TS:
+            elif not c.intercepts.cr0_mask & CR0_TS:
                 c.cr0 &= CR0_TS ^ M64
     elif kind == SGDT or kind == SIDT or kind == LGDT or kind == LIDT:
         descriptor_table(c, o)
-    elif (kind == SMSW_R or kind == SMSW_M) and c.on_cr_read & 1:
+    elif (kind == SMSW_R or kind == SMSW_M) and c.intercepts.cr_read & 1:
         stop(c, EXIT_CR_READ, o)
         c.info.number = 0
         c.info.gpr = 0
@@ -596,21 +580,21 @@ def execute(c, o):
             return
         raw = value
         value = (control_register(c, 0) & (14 ^ M64)) | (value & 15)  # LMSW can set PE but not clear it
-        if c.on_cr_write & 1 or (value ^ c.cr0_shadow) & c.cr0_mask & 15:
+        if c.intercepts.cr_write & 1 or (value ^ c.intercepts.cr0_shadow) & c.intercepts.cr0_mask & 15:
             stop(c, EXIT_LMSW, o)
             c.info.data = raw
             c.info.linear_valid = not o.isreg
             if not o.isreg:
                 c.info.linear_address = (c.base[o.seg] + operands.address(c, o)) & M32
-        elif c.on_cr0_selective:  # LMSW counts whatever it writes
+        elif c.intercepts.cr0_selective:  # LMSW counts whatever it writes
             stop(c, EXIT_CR0_SELECTIVE, o)
             c.info.gpr = 0
             c.info.mov = 0
         else:
-            write_cr0(c, (value & (c.cr0_mask ^ M64)) | (c.cr0 & c.cr0_mask))
+            write_cr0(c, (value & (c.intercepts.cr0_mask ^ M64)) | (c.cr0 & c.intercepts.cr0_mask))
     elif kind == MOV_R_CR:
         if privileged(c):
-            access_register(c, o, EXIT_CR_READ, o.reg, c.on_cr_read)
+            access_register(c, o, EXIT_CR_READ, o.reg, c.intercepts.cr_read)
             if not c.fault:
                 value = control_register(c, o.reg)
                 if not c.fault:
@@ -624,11 +608,11 @@ def execute(c, o):
                     if c.cr3_targets[n] == value:
                         write_cr(c, 3, value)
                         return
-            access_register(c, o, EXIT_CR_WRITE, o.reg, c.on_cr_write)
+            access_register(c, o, EXIT_CR_WRITE, o.reg, c.intercepts.cr_write)
             if (
                 not c.fault
                 and o.reg == 0
-                and c.on_cr0_selective
+                and c.intercepts.cr0_selective
                 and (value ^ c.cr0) & ((CR0_TS | CR0_MP) ^ M64)
             ):
                 stop(c, EXIT_CR0_SELECTIVE, o)
@@ -637,9 +621,9 @@ def execute(c, o):
             if not c.fault:
                 write_owned(c, o, o.reg, value)
     elif kind == MOV_R_DR or kind == MOV_DR_R:
-        raw = c.on_dr_read if kind == MOV_R_DR else c.on_dr_write
+        raw = c.intercepts.dr_read if kind == MOV_R_DR else c.intercepts.dr_write
         n = o.reg
-        if c.dr_first:
+        if c.intercepts.dr_first:
             access_register(c, o, EXIT_DR_ACCESS, n, cython.cast(u32, raw))
             c.info.read = kind == MOV_R_DR
         if c.fault or not privileged(c):
@@ -706,18 +690,18 @@ def execute(c, o):
             if not c.fault:
                 segments.load_tr(c, cython.cast(u32, value))
     else:  # ARPL
-        value = operands.get(c, o.reg, 0, 1) if o.isreg else 0
-        if not o.isreg:
-            value = mmu.read_to_modify(c, o.seg, operands.address(c, o), 1)
+        value = selector_operand(c, o)
+        if c.fault:
+            return
+        raw = c.regs[o.rm if o.isreg else o.reg] & 3
+        if (value & 3) >= raw:  # nothing is written, so a read-only operand is no fault
+            set_zero_flag(c, 0)
+            return
+        value = (value & 0xFFFC) | raw
+        if o.isreg:
+            operands.put(c, o.reg, 0, 1, value)
+        else:
+            mmu.write(c, o.seg, operands.address(c, o), value, 1)
             if c.fault:
                 return
-        raw = c.regs[o.rm if o.isreg else o.reg] & 3
-        if (value & 3) < raw:
-            value = (value & 0xFFFC) | raw
-            if o.isreg:
-                operands.put(c, o.reg, 0, 1, value)
-            else:
-                mmu.write(c, o.seg, operands.address(c, o), value, 1)
-            set_zero_flag(c, 1)
-        else:
-            set_zero_flag(c, 0)
+        set_zero_flag(c, 1)

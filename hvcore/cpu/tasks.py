@@ -10,15 +10,13 @@ its T bit set.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments, virtual8086
+    from cython.cimports.hvcore.cpu import flags, mmu, segments, system, virtual8086
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments, virtual8086
+    from hvcore.cpu import flags, mmu, segments, system, virtual8086
     from hvcore.cpu.constants import *
 
-TASK_SWITCH = cython.declare(u32, 20)  # ExitKind.TASK_SWITCH
 
-DR6_BT = cython.declare(u64, 0x8000)
 DR7_LOCAL = cython.declare(u64, 0x155)  # L0 to L3 and LE
 
 
@@ -30,9 +28,9 @@ def begin(c, selector, source, ext, has_error, error):
     new_tss(c, selector, source, ext)
     if c.fault:
         return
-    if c.on_task_switch:
+    if c.intercepts.task_switch:
         c.fault = FAULT_EXIT
-        c.info.kind = TASK_SWITCH
+        c.info.kind = EXIT_TASK_SWITCH
         c.info.number = selector
         c.info.source = source
         return
@@ -53,11 +51,11 @@ def new_tss(c, selector, source, ext):
     if c.fault:
         return 0
     attr = segments.descriptor_attr(raw)
-    if attr & 0x17 != (3 if back else 1):
+    if attr & ((SEG_MEMORY | SEG_TYPE) ^ SEG_TSS_32) != (SEG_TSS | SEG_TSS_BUSY if back else SEG_TSS):
         mmu.exception(c, vector, code)
-    elif not attr & 0x80:
+    elif not attr & SEG_PRESENT:
         mmu.exception(c, VEC_NP, code)
-    elif segments.descriptor_limit(raw) < (0x67 if attr & 8 else 0x2B):
+    elif segments.descriptor_limit(raw) < (0x67 if attr & SEG_TSS_32 else 0x2B):
         mmu.exception(c, VEC_TS, code)
     return raw
 
@@ -104,14 +102,14 @@ def switch(c, selector, source, ext, has_error, error):
     """Save the task that runs, load the one whose TSS `selector` names."""
     raw: u64 = new_tss(c, selector, source, ext)
     old: u32 = c.sel[TR]
-    old_wide: u32 = (c.attr[TR] & 8) != 0
+    old_wide: u32 = (c.attr[TR] & SEG_TSS_32) != 0
     wide: u32
     eflags: u64
     trap: u32 = 0
     if c.fault:
         return
     wide = (raw >> 43) & 1
-    if c.attr[TR] & 0x10000 or c.limit[TR] < (0x5F if old_wide else 0x29):
+    if c.attr[TR] & SEG_UNUSABLE or c.limit[TR] < (0x5F if old_wide else 0x29):
         mmu.exception(c, VEC_TS, (old & 0xFFFC) | ext)
         return
     # §7.3 step 5: everything that is going to be touched can be
@@ -140,7 +138,7 @@ def switch(c, selector, source, ext, has_error, error):
     if source != TASK_IRET:
         mark_busy(c, selector, 1)
     segments.assign(c, TR, selector, raw)
-    c.attr[TR] |= 2
+    c.attr[TR] |= SEG_TSS_BUSY
     c.cr0 |= CR0_TS
     c.no_trap = 1
     c.debug[7] &= DR7_LOCAL ^ M64
@@ -152,9 +150,7 @@ def switch(c, selector, source, ext, has_error, error):
     if c.fault == FAULT_EXCEPTION:
         keep_fault(c)
     elif trap and not c.fault:
-        c.debug_before = c.debug[6]
-        c.debug_bits = cython.cast(u32, DR6_BT)
-        c.debug[6] |= DR6_BT
+        system.note_debug(c, DR6_BT)
         mmu.exception_plain(c, VEC_DB)
         keep_fault(c)
 
@@ -172,7 +168,7 @@ def save(c, eflags):
     """Write the outgoing task's registers to its TSS (figures 7-2 and 7-10)."""
     base: u64 = c.base[TR]
     i: u32
-    if c.attr[TR] & 8:
+    if c.attr[TR] & SEG_TSS_32:
         mmu.system_write(c, base + 0x20, c.eip, 4)
         mmu.system_write(c, base + 0x24, eflags, 4)
         for i in range(8):
@@ -262,7 +258,7 @@ def load_ldt(c, selector, ext):
     raw = segments.read_descriptor(c, selector, VEC_TS, ext)
     if c.fault:
         return
-    if segments.descriptor_attr(raw) & 0x9F != 0x82:
+    if segments.descriptor_attr(raw) & (SEG_PRESENT | SEG_MEMORY | SEG_TYPE) != SEG_PRESENT | SEG_LDT:
         mmu.exception(c, VEC_TS, code)
         return
     segments.assign(c, LDTR, selector, raw)
@@ -280,10 +276,14 @@ def load_stack(c, selector, rpl, ext):
     if c.fault:
         return
     attr = segments.descriptor_attr(raw)
-    if attr & 0x1A != 0x12 or ((attr >> 5) & 3) != rpl or (selector & 3) != rpl:
+    if (
+        attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
+        or ((attr >> 5) & 3) != rpl
+        or (selector & 3) != rpl
+    ):
         mmu.exception(c, VEC_TS, code)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_SS, code)
         return
     segments.mark_accessed(c, selector, raw)
@@ -308,10 +308,12 @@ def load_code(c, selector, ext):
         return
     attr = segments.descriptor_attr(raw)
     dpl = (attr >> 5) & 3
-    if attr & 0x18 != 0x18 or (dpl > rpl if attr & 4 else dpl != rpl):
+    if attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE or (
+        dpl > rpl if attr & SEG_CONFORMING else dpl != rpl
+    ):
         mmu.exception(c, VEC_TS, code)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_NP, code)
         return
     segments.mark_accessed(c, selector, raw)
@@ -332,10 +334,17 @@ def load_data(c, seg, selector, ext):
         return
     attr = segments.descriptor_attr(raw)
     dpl = (attr >> 5) & 3
-    if not attr & 0x10 or attr & 0xA == 8 or (attr & 0xC != 0xC and (dpl < c.cpl or dpl < (selector & 3))):
+    if (
+        not attr & SEG_MEMORY
+        or attr & (SEG_CODE | SEG_READABLE) == SEG_CODE
+        or (
+            attr & (SEG_CODE | SEG_CONFORMING) != SEG_CODE | SEG_CONFORMING
+            and (dpl < c.cpl or dpl < (selector & 3))
+        )
+    ):
         mmu.exception(c, VEC_TS, code)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_NP, code)
         return
     segments.mark_accessed(c, selector, raw)

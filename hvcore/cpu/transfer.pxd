@@ -10,7 +10,6 @@ cdef void return_flags(State c, u64 value, u32 size, u32 cpl) noexcept nogil
 cdef void drop_outer_segments(State c) noexcept nogil
 cdef void return_outer(State c, u32 size, u32 selector, u64 raw, u64 target, u32 selector_ss, u64 sp) noexcept nogil
 cdef u64 return_descriptor(State c, u32 selector) noexcept nogil
-cdef u64 peek(State c, u64 n, u32 size) noexcept nogil
 cdef void flat_segment(State c, u32 seg, u32 selector, u32 attr) noexcept nogil
 cdef void system_enter(State c) noexcept nogil
 cdef void system_exit(State c) noexcept nogil

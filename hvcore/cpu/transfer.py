@@ -53,12 +53,14 @@ def far_jump(c, selector, target, size, call):
         return
     attr = segments.descriptor_attr(raw)
     dpl = (attr >> 5) & 3
-    kind = attr & 15
-    if attr & 0x10:
-        if not attr & 8 or (dpl > c.cpl if attr & 4 else (selector & 3) > c.cpl or dpl != c.cpl):
+    kind = attr & SEG_TYPE
+    if attr & SEG_MEMORY:
+        if not attr & SEG_CODE or (
+            dpl > c.cpl if attr & SEG_CONFORMING else (selector & 3) > c.cpl or dpl != c.cpl
+        ):
             mmu.exception(c, VEC_GP, selector & 0xFFFC)
             return
-        if not attr & 0x80:
+        if not attr & SEG_PRESENT:
             mmu.exception(c, VEC_NP, selector & 0xFFFC)
             return
         if target > segments.descriptor_limit(raw):
@@ -82,7 +84,7 @@ def far_jump(c, selector, target, size, call):
     ):
         mmu.exception(c, VEC_GP, selector & 0xFFFC)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_NP, selector & 0xFFFC)
         return
     if kind == 4 or kind == 12:
@@ -121,17 +123,21 @@ def through_gate(c, selector, gate, call):
         return
     attr = segments.descriptor_attr(raw)
     dpl = (attr >> 5) & 3
-    if attr & 0x18 != 0x18 or dpl > c.cpl or (not call and not attr & 4 and dpl != c.cpl):
+    if (
+        attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE
+        or dpl > c.cpl
+        or (not call and not attr & SEG_CONFORMING and dpl != c.cpl)
+    ):
         mmu.exception(c, VEC_GP, code & 0xFFFC)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_NP, code & 0xFFFC)
         return
     if target > segments.descriptor_limit(raw):
         mmu.exception(c, VEC_GP, 0)
         return
     if call:
-        if not attr & 4 and dpl < c.cpl:
+        if not attr & SEG_CONFORMING and dpl < c.cpl:
             events.inner_stack(c, dpl, 0)
             if not c.fault:
                 mmu.push(c, sel, size)
@@ -174,9 +180,12 @@ def drop_outer_segments(c):
         if seg == CS or seg == SS:
             continue
         attr = c.attr[seg]
-        if attr & 0x10000:
+        if attr & SEG_UNUSABLE:
             continue
-        if attr & 0x1C != 0x1C and ((attr >> 5) & 3) < c.cpl:
+        if (
+            attr & (SEG_MEMORY | SEG_CODE | SEG_CONFORMING) != SEG_MEMORY | SEG_CODE | SEG_CONFORMING
+            and ((attr >> 5) & 3) < c.cpl
+        ):
             segments.assign_null(c, seg, 0)
 
 
@@ -192,10 +201,14 @@ def return_outer(c, size, selector, raw, target, selector_ss, sp):
     if c.fault:
         return
     attr = segments.descriptor_attr(ss)
-    if (selector_ss & 3) != rpl or ((attr >> 5) & 3) != rpl or attr & 0x1A != 0x12:
+    if (
+        (selector_ss & 3) != rpl
+        or ((attr >> 5) & 3) != rpl
+        or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
+    ):
         mmu.exception(c, VEC_GP, selector_ss & 0xFFFC)
         return
-    if not attr & 0x80:
+    if not attr & SEG_PRESENT:
         mmu.exception(c, VEC_SS, selector_ss & 0xFFFC)
         return
     if not enter_code(c, selector, raw, target, rpl):
@@ -205,7 +218,7 @@ def return_outer(c, size, selector, raw, target, selector_ss, sp):
         return
     mmu.set_cpl(c, rpl)
     segments.assign(c, SS, selector_ss, ss)
-    if attr & 0x4000:
+    if attr & SEG_BIG:
         c.regs[RSP] = sp & M32
     else:
         c.regs[RSP] = (c.regs[RSP] & (0xFFFF ^ M64)) | (sp & 0xFFFF)
@@ -226,16 +239,15 @@ def return_descriptor(c, selector):
         return 0
     attr = segments.descriptor_attr(raw)
     dpl = (attr >> 5) & 3
-    if attr & 0x18 != 0x18 or rpl < c.cpl or (dpl > rpl if attr & 4 else dpl != rpl):
+    if (
+        attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE
+        or rpl < c.cpl
+        or (dpl > rpl if attr & SEG_CONFORMING else dpl != rpl)
+    ):
         mmu.exception(c, VEC_GP, selector & 0xFFFC)
-    elif not attr & 0x80:
+    elif not attr & SEG_PRESENT:
         mmu.exception(c, VEC_NP, selector & 0xFFFC)
     return raw
-
-
-def peek(c, n, size):
-    """The stack item `n` bytes above the top."""
-    return mmu.read(c, SS, (c.regs[RSP] + n) & c.sp_mask, size)
 
 
 def far_return(c, size, release):
@@ -246,10 +258,10 @@ def far_return(c, size, release):
     raw: u64
     sp: u64
     selector_ss: u32
-    target = peek(c, 0, size)
+    target = mmu.peek(c, 0, size)
     if c.fault:
         return
-    selector = peek(c, n, size) & 0xFFFF
+    selector = mmu.peek(c, n, size) & 0xFFFF
     if c.fault:
         return
     if not c.protected:
@@ -267,10 +279,10 @@ def far_return(c, size, release):
         if enter_code(c, selector, raw, target, c.cpl):
             mmu.set_sp(c, c.regs[RSP] + 2 * n + release)
         return
-    sp = peek(c, 2 * n + release, size)
+    sp = mmu.peek(c, 2 * n + release, size)
     if c.fault:
         return
-    selector_ss = peek(c, 3 * n + release, size) & 0xFFFF
+    selector_ss = mmu.peek(c, 3 * n + release, size) & 0xFFFF
     if c.fault:
         return
     return_outer(c, size, selector, raw, target, selector_ss, sp + release)
@@ -314,13 +326,13 @@ def interrupt_return(c, size):
         if not c.fault:
             tasks.begin(c, selector, TASK_IRET, 0, 0, 0)
         return
-    target = peek(c, 0, size)
+    target = mmu.peek(c, 0, size)
     if c.fault:
         return
-    selector = peek(c, n, size) & 0xFFFF
+    selector = mmu.peek(c, n, size) & 0xFFFF
     if c.fault:
         return
-    value = peek(c, 2 * n, size)
+    value = mmu.peek(c, 2 * n, size)
     if c.fault:
         return
     if not c.protected:
@@ -343,10 +355,10 @@ def interrupt_return(c, size):
             mmu.set_sp(c, c.regs[RSP] + 3 * n)
             return_flags(c, value, size, old_cpl)
         return
-    sp = peek(c, 3 * n, size)
+    sp = mmu.peek(c, 3 * n, size)
     if c.fault:
         return
-    selector_ss = peek(c, 4 * n, size) & 0xFFFF
+    selector_ss = mmu.peek(c, 4 * n, size) & 0xFFFF
     if c.fault:
         return
     return_outer(c, size, selector, raw, target, selector_ss, sp)

@@ -48,6 +48,7 @@ def allocate(c: Any) -> None:
     c.buckets = [0] * k.STATE["BLOCK_BUCKETS"]
     c.page_blocks = Sparse(int)
     c.page_code = Sparse(int)
-    c.code = c.stubs = c.jumps = None  # nothing is translated
+    c.arena = Record(k.ARENA_FIELDS)  # empty: nothing is translated
+    c.jumps = None
     c.tlb = [Record(("rd", "wr", "ex", "add")) for _ in range(2 * k.STATE["TLB_SIZE"])]
     c.slots = [Record(("first", "last", "read", "write")) for _ in range(k.STATE["MAX_SLOTS"])]

@@ -8,10 +8,10 @@ CR4.PVI gives VIF to CLI and STI of ring 3 in protected mode (§21.4).
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments, transfer
+    from cython.cimports.hvcore.cpu import flags, mmu, segments
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments, transfer
+    from hvcore.cpu import flags, mmu, segments
     from hvcore.cpu.constants import *
 
 
@@ -83,11 +83,11 @@ def interrupt_return(c, size):
     if size != 1 or not c.cr4 & CR4_VME:
         mmu.exception(c, VEC_GP, 0)
         return
-    target = transfer.peek(c, 0, 1)
+    target = mmu.peek(c, 0, 1)
     if not c.fault:
-        selector = transfer.peek(c, 2, 1) & 0xFFFF
+        selector = mmu.peek(c, 2, 1) & 0xFFFF
     if not c.fault:
-        value = transfer.peek(c, 4, 1)
+        value = mmu.peek(c, 4, 1)
     if c.fault or not may_load(c, value, 1):
         return
     mmu.set_sp(c, c.regs[RSP] + 6)
@@ -100,7 +100,7 @@ def redirected(c, vector):
     """Whether INT n goes through the program's own vector table: its bit in the TSS is clear. May raise #GP(0)."""
     at: u64
     bits: u64
-    if c.attr[TR] & 0x10000 or not c.attr[TR] & 8 or c.limit[TR] < 0x67:
+    if c.attr[TR] & SEG_UNUSABLE or not c.attr[TR] & SEG_TSS_32 or c.limit[TR] < 0x67:
         mmu.exception(c, VEC_GP, 0)
         return 0
     at = mmu.system_read(c, c.base[TR] + 0x66, 2)
@@ -161,13 +161,13 @@ def enter(c, target, selector, value):
         mmu.exception(c, VEC_GP, 0)
         return
     for i in range(6):  # all must be readable before anything changes
-        transfer.peek(c, 12 + 4 * i, 2)
+        mmu.peek(c, 12 + 4 * i, 2)
         if c.fault:
             return
-    sp = transfer.peek(c, 12, 2)
-    segs = (transfer.peek(c, 20, 2) & 0xFFFF) | (transfer.peek(c, 24, 2) & 0xFFFF) << 16
-    segs |= (transfer.peek(c, 28, 2) & 0xFFFF) << 32 | (transfer.peek(c, 32, 2) & 0xFFFF) << 48
-    i = transfer.peek(c, 16, 2) & 0xFFFF
+    sp = mmu.peek(c, 12, 2)
+    segs = (mmu.peek(c, 20, 2) & 0xFFFF) | (mmu.peek(c, 24, 2) & 0xFFFF) << 16
+    segs |= (mmu.peek(c, 28, 2) & 0xFFFF) << 32 | (mmu.peek(c, 32, 2) & 0xFFFF) << 48
+    i = mmu.peek(c, 16, 2) & 0xFFFF
     flags.set_eflags(c, value & (F_EVERY | F_VM))
     mmu.set_cpl(c, 3)
     assign(c, CS, selector)

@@ -31,8 +31,12 @@ P6: Final[dict[int, int]] = {
 }
 """What guests touch by family alone: it reads as this, and writes are dropped."""
 
-MISC_ENABLE: Final = {0x1A0: 1 | 1 << 11 | 1 << 12}
-"""Pretended from model 13 on: fast strings; no branch trace store and no PEBS."""
+MISC_ENABLE: Final = 0x1A0
+"""IA32_MISC_ENABLE, from model 13 on (SDM vol. 4 table 2-2): kept as it is written, with no other effect."""
+MISC_ENABLE_POWER_ON: Final = 1 | 1 << 11 | 1 << 12
+"""Fast strings; no branch trace store and no PEBS."""
+MISC_ENABLE_WRITABLE: Final = 1 | 1 << 3 | 1 << 10 | 1 << 16 | 1 << 18 | 1 << 20 | 1 << 22 | 1 << 23 | 1 << 34
+"""What is not read-only or reserved: a write leaves the rest as it was."""
 
 
 def _pretended(model: CpuModel) -> dict[int, int]:
@@ -40,7 +44,7 @@ def _pretended(model: CpuModel) -> dict[int, int]:
         return {P5_ADDRESS: 0, P5_TYPE: 0}
     if model.family < 6:
         return {}
-    return P6 | MISC_ENABLE if model.model >= 0xD else P6
+    return P6
 
 
 class Msr:
@@ -51,6 +55,7 @@ class Msr:
         self._backend = backend
         self._model = model
         self._pretended = _pretended(model)
+        self._has_misc_enable = model.family > 6 or (model.family == 6 and model.model >= 0xD)
         self.reset()
 
     def reset(self) -> None:
@@ -58,6 +63,7 @@ class Msr:
         self._adjust = 0
         """IA32_TSC_ADJUST: how far the guest has moved the TSC (SDM vol. 3 section 18.17.3)."""
         self._apic_base = APIC_BASE_POWER_ON
+        self._misc_enable = MISC_ENABLE_POWER_ON
         self.mtrr = Mtrr() if self._model.features & Feature.MTRR else None
         self._machine_check = MachineCheck() if self._model.features & Feature.MCA else None
 
@@ -103,6 +109,8 @@ class Msr:
             return self._adjust
         if index == APIC_BASE and self._model.family >= 6:
             return self._apic_base
+        if index == MISC_ENABLE and self._has_misc_enable:
+            return self._misc_enable
         value = self.mtrr.read(index) if self.mtrr is not None else None
         if value is None and self._machine_check is not None:
             value = self._machine_check.read(index)
@@ -111,6 +119,10 @@ class Msr:
     def _keep(self, index: int, value: int) -> bool:
         if index == APIC_BASE and self._model.family >= 6 and not value & APIC_BASE_RESERVED:
             self._apic_base = value & ~APIC_BASE_ENABLE
+            return True
+        if index == MISC_ENABLE and self._has_misc_enable:
+            kept = self._misc_enable & ~MISC_ENABLE_WRITABLE
+            self._misc_enable = kept | value & MISC_ENABLE_WRITABLE
             return True
         return (self.mtrr is not None and self.mtrr.write(index, value)) or (
             self._machine_check is not None and self._machine_check.write(index, value)

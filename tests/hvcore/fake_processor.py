@@ -6,7 +6,8 @@ from typing import Any
 import attrs
 
 from hvcore.cpu.exitinfo import Emulate, ExitInfo, ExitKind
-from hvcore.cpu.processor import Intercepts, Processor
+from hvcore.cpu.intercepts import Intercepts
+from hvcore.cpu.processor import Processor
 
 
 @attrs.define
@@ -25,6 +26,12 @@ def power_on_segments() -> list[Segment]:
 
 def _is_data(member: Any) -> bool:
     return hasattr(type(member), "__set__") and not callable(member)
+
+
+def intercepted(intercepts: Intercepts) -> set[str]:
+    """The names of what is on, or has a bit set."""
+    data = {name for name in dir(intercepts) if not name.startswith("_") and name != "clear"}
+    return {name for name in data if getattr(intercepts, name)}
 
 
 class FakeProcessor(Processor):
@@ -115,6 +122,9 @@ class FakeProcessor(Processor):
 
     def set_dr(self, i: int, value: int) -> None:
         self.debug[i] = value
+
+    def set_debug_status(self, bits: int) -> None:
+        self.debug[6] = self.debug[6] & ~0xF | bits
 
     def segment(self, i: int) -> Segment:
         return self.segments[i]

@@ -106,7 +106,7 @@ def test_a_header_with_addresses(build):
     builder.reset_map()
     assert builder.memory.read(0x200000, len(image)) == image
     assert builder.memory.read(0x200000 + len(image), 0x4000 - len(image)) == bytes(0x4000 - len(image))
-    assert builder.memory.read(0x204000, 4) != b"\xff" * 4  # where the information begins
+    assert builder.memory.read(0x205000, 4) != b"\xff" * 4  # where the information begins
     assert builder.start_state(power_on()).rip == 0x200100
 
 
@@ -114,7 +114,7 @@ def test_a_header_with_addresses_may_leave_the_ends_open(build):
     image = flat(load_end=0, bss_end=0)
     builder = build(image)
     assert builder.memory.read(0x200000, len(image)) == image
-    assert builder.start_state(power_on()).gpr[3] == 0x201000
+    assert builder.start_state(power_on()).gpr[3] == 0x202000
 
 
 def test_elf_segments_and_an_entry_point_in_virtual_memory(build):
@@ -136,7 +136,7 @@ def test_addresses_in_the_header_come_before_those_of_elf(build):
 
 def test_the_start_state(build):
     state = build(elf()).start_state(power_on())
-    assert (state.gpr[0], state.gpr[3]) == (0x2BADB002, 0x203000)
+    assert (state.gpr[0], state.gpr[3], state.gpr[4]) == (0x2BADB002, 0x204000, 0x204000)
     assert (state.cr0, state.rflags) == (0x60000011, 2)
     assert state.segments[1] == SegmentState(0x08, 0, 0xFFFF_FFFF, 0xC09B)
     assert {state.segments[i] for i in (0, 2, 3, 4, 5)} == {SegmentState(0x10, 0, 0xFFFF_FFFF, 0xC093)}
@@ -148,7 +148,7 @@ def string(memory, at):
 
 def test_the_information_structure(build):
     memory = build(elf(), append="a b").memory
-    info = struct.unpack("<22I", memory.read(0x203000, 88))
+    info = struct.unpack("<22I", memory.read(0x204000, 88))
     assert info[0] == 1 << 0 | 1 << 2 | 1 << 6 | 1 << 9
     assert (info[1], info[2]) == (639, 7 * 1024)
     assert string(memory, info[4]) == b"a b"
@@ -166,7 +166,7 @@ def test_the_information_structure(build):
 
 def test_the_ram_disk_is_the_first_module(build):
     memory = build(elf(), initrd=b"disk" * 2000).memory
-    info = struct.unpack("<22I", memory.read(0x205000, 88))
+    info = struct.unpack("<22I", memory.read(0x206000, 88))
     assert info[0] & 1 << 3
     assert info[5] == 1
     assert info[6] % 4 == 0
@@ -189,9 +189,7 @@ dd start, start, 0, 0, entry
 entry:
 cmp eax, 0x2badb002
 jne bad
-mov esp, 0x300000
-mov edi, [ebx + 24]     ; modules
-mov esi, [edi]
+call modules            ; on the stack that the loader has left: the page below the information
 mov al, [esi]
 out 0x80, al
 mov esi, [ebx + 16]     ; command line
@@ -201,6 +199,13 @@ bad:
 mov al, 7
 out 0xf4, al
 hlt
+modules:
+mov edi, [ebx + 24]
+mov esi, [edi]
+sub esp, 4000
+mov dword [esp], 0x12345678
+add esp, 4000
+ret
 """
 
 

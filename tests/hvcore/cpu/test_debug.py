@@ -315,3 +315,63 @@ def test_a_backend_that_asks_for_debug_exceptions_is_told_the_cause(
     else:
         assert p.exit.event_kind == 5
         assert p.dr(7) & GD  # nobody has delivered it yet
+
+
+# DR6 (SDM vol. 3 section 18.2.3)
+
+
+def test_a_debug_exception_sets_the_breakpoint_bits_afresh_and_leaves_bs_bd_and_bt(flat: Bench) -> None:
+    p = flat.processor
+    for code, flags, dr7, old, expected in (
+        ("40", TF, 0x400, 0x0F, BS),  # the single-step trap
+        ("40", 0, 0x408, 0x05, 2),  # an instruction breakpoint
+        ("a300600000 40", 0, 0x01010422, BS | BD | 0x0A, BS | BD | 5),  # two data breakpoints
+        ("0f23c0", 0, GD | 0x400, BT | 0x0F, BT | BD),  # general detect
+        ("f1", 0, 0x400, BS | 0x0F, BS),  # ICEBP has no bit of its own
+    ):
+        p.rflags = flags | 2
+        for number, address in enumerate((0x6000, 0x7C00, 0x6000, 0)):
+            p.set_dr(number, address)
+        p.set_dr(6, 0xFFFF0FF0 | old)
+        p.set_dr(7, dr7)
+        assert flat.run(bytes.fromhex(code)) == ExitKind.HLT
+        assert (p.rip, p.dr(6)) == (HANDLER, 0xFFFF0FF0 | expected), code
+
+
+def test_a_fault_that_is_no_debug_exception_leaves_dr6(flat: Bench) -> None:
+    flat.processor.set_dr(6, 0xFFFF0FFF)
+    assert flat.run(b"\x0f\x0b") == ExitKind.HLT
+    assert (flat.processor.rip, flat.processor.dr(6)) == (0x9000 + 16 * 6, 0xFFFF0FFF)
+
+
+@pytest.mark.parametrize(
+    ("code", "dr7", "behind", "status"),
+    [("f1 40", 0x00070402, 8, 1), ("0f23c8 40", 0x00070402 | GD, 7, BD | 1)],
+    ids=["ICEBP", "general detect"],
+)
+def test_a_data_breakpoint_held_by_mov_ss_merges_with_the_debug_exception_that_follows(
+    flat: Bench, code: str, dr7: int, behind: int, status: int
+) -> None:
+    p = flat.processor
+    flat.write(0x6000, struct.pack("<H", 0x10))
+    p.set_dr(0, 0x6000)
+    p.set_dr(7, dr7)
+    sp = p.gpr(ESP)
+    assert trap(flat, "8e1500600000" + code, 0) == (7 if behind == 8 else 6, status)
+    assert p.gpr(ESP) == sp - 12  # one exception, not two
+
+
+def test_an_io_breakpoint_and_the_single_step_trap_of_a_skipped_instruction_are_one_exception(
+    flat: Bench,
+) -> None:
+    p = flat.processor
+    p.rflags = TF | 2
+    p.set_cr(4, 8)  # DE
+    p.set_dr(1, 0x60)
+    p.set_dr(6, 0xFFFF0FFD)
+    p.set_dr(7, 0x00200408)
+    sp = p.gpr(ESP)
+    assert flat.run(bytes.fromhex("e660 40")) == ExitKind.IO
+    assert not p.skip(p.exit.next_rip)
+    assert flat.run() == ExitKind.HLT
+    assert (p.rip, p.dr(6), p.gpr(ESP)) == (HANDLER, 0xFFFF0FF2 | BS, sp - 12)

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from hvcore.cpu.constants import KINDS
+from hvcore.cpu.exitinfo import ExitKind
 from tests.hvcore.cpu.bench import Bench
 
 capstone = pytest.importorskip("capstone", reason="the oracle, Capstone, is not installed")
@@ -95,6 +96,52 @@ def test_what_is_no_instruction_is_undefined(bench: Bench, code: str, what: str)
     decoded = bench.processor.decode(bytes.fromhex(code.replace(" ", "")) + bytes(12), 32)
     assert decoded is not None
     assert decoded.kind == KINDS["UNDEFINED"], what
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["0fae00", "0fae08", "0fae10", "0fae18", "0fae38", "0faee8", "0faef0", "0faef8"],
+    ids=["FXSAVE", "FXRSTOR", "LDMXCSR", "STMXCSR", "CLFLUSH", "LFENCE", "MFENCE", "SFENCE"],
+)
+def test_a_prefix_makes_of_0f_ae_an_instruction_that_this_processor_has_not(bench: Bench, code: str) -> None:
+    """SDM vol. 2 table A-6, group 15; an EPYC refuses them all, but 66 with CLFLUSH, which is its CLFLUSHOPT."""
+    for bits, prefix, allowed in (
+        (32, "", True), (16, "", True), (32, "2e67", True), (32, "66", False), (16, "66", False),
+        (32, "f2", False), (32, "f3", False), (32, "66f3", False), (32, "f267", False),
+    ):  # fmt: skip
+        decoded = bench.processor.decode(bytes.fromhex(prefix + code) + bytes(12), bits)
+        assert decoded is not None
+        assert (decoded.kind != KINDS["UNDEFINED"]) == allowed, (bits, prefix)
+
+
+@pytest.mark.parametrize("prefix", ["66", "f2", "f3"])
+@pytest.mark.parametrize(
+    ("code", "allowed"),
+    [
+        ("0fc708", True),  # CMPXCHG8B
+        ("0f31", True),
+        ("0fa2", True),
+        ("0f0d00", True),
+        ("0f1800", True),
+        ("0f1f00", True),
+        ("0fbcc1", True),  # TZCNT came later: it is BSF
+        ("0fbdc1", True),
+        ("0f77", False),  # EMMS
+        ("0fc300", False),  # MOVNTI
+        ("0f5000", False),
+    ],
+)
+def test_what_a_prefix_means_to_the_rest_of_the_two_byte_map(code: str, allowed: bool, prefix: str) -> None:
+    """Silicon ignores it where it selects nothing, and has no such instruction where it does."""
+    bench = Bench(32)
+    p = bench.processor
+    p.set_cr(4, 0x200)
+    p.set_gpr(0, 0x6000)
+    p.intercepts.exceptions = 1 << 6
+    p.intercepts.cpuid = p.intercepts.rdtsc = False
+    p.update_intercepts()
+    kind = bench.run(bytes.fromhex(prefix + code) + b"\xf4")
+    assert (kind == ExitKind.HLT, kind == ExitKind.EXCEPTION) == (allowed, not allowed)
 
 
 def test_an_instruction_that_ends_early_is_none(bench: Bench) -> None:

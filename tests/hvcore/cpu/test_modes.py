@@ -1,6 +1,7 @@
 """The processor compiled and uncompiled is the same processor."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hvcore.cpu import constants, uncompiled
+from hvcore.cpu.exitinfo import ExitKind
 from hvcore.cpu.processor import COMPILED
 
 ROOT = Path(__file__).parents[3]
@@ -25,10 +27,10 @@ def test_every_field_of_the_record_exists_uncompiled() -> None:
 
     blank = Blank()
     uncompiled.allocate(blank)
-    elsewhere = {"pins", "*pin", "*host", "host_view", "memory"}  # the processor's own start
+    elsewhere = {"pins", "*pin", "*host", "host_view", "memory", "intercepts"}  # the processor's own start
     assert len(constants.STATE_FIELDS) == len(lines)
     assert set(constants.STATE_FIELDS) - elsewhere == {
-        f"*{name}" if name in {"ops", "blocks", "buckets", "page_blocks", "page_code", "code"} else name
+        f"*{name}" if name in {"ops", "blocks", "buckets", "page_blocks", "page_code"} else name
         for name in vars(blank)
     }
 
@@ -39,6 +41,18 @@ def test_operations_are_numbered_as_c_numbers_them() -> None:
     assert constants.KINDS["UNDEFINED"] == 0
     assert constants.STATE["F_STATUS"] == 0x8D5
     assert constants.STATE["EVENT_SOFTWARE_EXCEPTION"] == 6
+
+
+def test_exit_kinds_are_numbered_alike_in_c_and_in_python() -> None:
+    python = {f"EXIT_{name}": number for name, number in vars(ExitKind).items() if name.isupper()}
+    assert python == {name: n for name, n in constants.STATE.items() if name.startswith("EXIT_")}
+
+
+def test_every_intercept_has_a_type() -> None:
+    declared = (ROOT / "hvcore" / "cpu" / "intercepts.pxd").read_text()
+    names = set(re.findall(r"^    cdef public [a-z ]+ (\w+)$", declared, re.MULTILINE))
+    source = (ROOT / "hvcore" / "cpu" / "intercepts.py").read_text()
+    assert names == set(re.findall(r"self\.(\w+)(?:: [^=]+)? = ", source.partition("def clear")[2]))
 
 
 @pytest.mark.skipif(not COMPILED, reason="this run is the uncompiled processor's already")

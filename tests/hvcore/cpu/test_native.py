@@ -802,3 +802,34 @@ def test_linked_blocks_that_are_all_forgotten_are_not_run_again(flat: Bench, how
     flat.memory.write(0x8C02, b"\x07")  # nobody is told: it is forgotten
     assert again(flat) == (6, 42)
     assert again(flat) == (6, 42)
+
+
+def test_rdtsc_and_pause_do_not_end_their_block_and_fences_cost_nothing(flat: Bench) -> None:
+    p = flat.processor
+    p.set_gpr(ECX, 20)
+    p.set_gpr(EBX, 0)
+    # rdtsc / pause / lfence / mfence / sfence / inc ebx / dec ecx / jnz / hlt
+    assert flat.run(bytes.fromhex("0f31 f390 0faee8 0faef0 0faef8 43 49 75ef f4")) == ExitKind.HLT
+    assert (p.gpr(EBX), p.gpr(ECX), p.icount) == (20, 0, 160)
+    assert p.interpreted.keys() == {"RDTSC", "PAUSE", "HLT"}
+    assert p.statistics["blocks"] == 2
+
+
+@pytest.mark.parametrize("name", ["rdtsc", "pause"])
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_backend_is_told_of_rdtsc_and_pause_in_the_middle_of_a_block(
+    flat: Bench, name: str, after: int
+) -> None:
+    p = flat.processor
+    p.translate_after = after
+    p.intercepts.rdtsc = p.intercepts.pause = False
+    setattr(p.intercepts, name, True)
+    p.update_intercepts()
+    p.set_gpr(EBX, 0)
+    flat.load(bytes.fromhex("43 0f31 43 f390 43 ebf7"))
+    for turn in range(1, 5):
+        assert flat.run() == (ExitKind.RDTSC if name == "rdtsc" else ExitKind.PAUSE)
+        assert (p.rip, p.exit.next_rip) == ((0x7C01, 0x7C03) if name == "rdtsc" else (0x7C04, 0x7C06))
+        assert p.gpr(EBX) == 3 * turn - (2 if name == "rdtsc" else 1)
+        p.skip(p.exit.next_rip)
+        assert p.icount == 6 * (turn - 1) + (2 if name == "rdtsc" else 4)

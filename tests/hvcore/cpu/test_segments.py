@@ -357,3 +357,72 @@ def test_a_return_to_an_inner_ring_is_refused(kernel: Kernel) -> None:
     kernel.write(0x7000, struct.pack("<II", 0x8000, 8))
     kernel.processor.set_gpr(ESP, 0x7000)
     assert kernel.outcome("cb") == (GP, 8)
+
+
+@pytest.mark.parametrize(
+    ("size", "esp", "code", "after"),
+    [
+        (0x00, 0x2FFFC, "661f", 0x2FFFE),
+        (0x00, 0x2FFFC, "17", 0x20000),
+        (0x00, 0x2FFFE, "6617", 0x20000),
+        (0x40, 0x2FFFC, "17", 0x30000),
+        (0x40, 0x2FFFE, "6617", 0x30000),
+    ],
+)
+@pytest.mark.parametrize("loaded", [0x00, 0x40])
+def test_pop_ss_moves_the_stack_pointer_of_the_segment_it_pops_from(
+    kernel: Kernel, size: int, esp: int, code: str, after: int, loaded: int
+) -> None:
+    """As on silicon (test386): the size of what is loaded counts from the next instruction on."""
+    p = kernel.processor
+    kernel.put(descriptor(0, 0xFFFFF, 0x92, 8 | loaded >> 4))
+    p.set_segment(SS, 0x10, 0, 0xFFFFFFFF, 0x8093 | size << 8)
+    for at in (0xFFFC, 0xFFFE, 0x2FFFC, 0x2FFFE):
+        kernel.write(at, struct.pack("<H", SEL))
+    p.set_gpr(ESP, esp)
+    kernel.load(bytes.fromhex(code))
+    p.run(1)
+    assert p.gpr(ESP) == after
+    assert p.segment(DS if code.endswith("1f") else SS).selector == SEL
+
+
+def test_pop_ss_in_real_mode_wraps_at_64_kib() -> None:
+    bench = Bench()
+    bench.processor.set_gpr(ESP, 0x2FFFE)
+    bench.write(0xFFFE, struct.pack("<H", 0x1234))
+    bench.run(b"\x17", 1)
+    assert (bench.processor.segment(SS).selector, bench.processor.gpr(ESP)) == (0x1234, 0x20000)
+
+
+@pytest.mark.parametrize(
+    ("memory", "register", "expected", "zero"),
+    [(3, 0, None, 0), (2, 2, None, 0), (0, 1, (GP, 0), None)],
+)
+def test_arpl_writes_only_where_the_rpl_changes(
+    kernel: Kernel, memory: int, register: int, expected: tuple[int, int] | None, zero: int | None
+) -> None:
+    """A read-only operand is no fault as long as there is nothing to write (seen on AMD's processors)."""
+    p = kernel.processor
+    p.set_segment(DS, 0x10, 0, 0xFFFFFFFF, 0xC091)
+    kernel.write(0x6000, struct.pack("<H", memory))
+    p.set_gpr(EAX, register)
+    p.rflags = 2 | ZF
+    assert kernel.outcome("63 05 00600000".replace(" ", "")) == expected
+    if zero is not None:
+        assert p.rflags & ZF == zero
+    assert kernel.memory.read(0x6000, 2) == struct.pack("<H", memory)
+
+
+def test_arpl_in_a_read_only_page_faults_only_where_it_writes_and_leaves_zf(kernel: Kernel) -> None:
+    p = kernel.processor
+    for i in range(256):
+        kernel.write(0x101000 + 4 * i, struct.pack("<I", i << 12 | (5 if i == 0xA else 7)))
+    kernel.write(0x100000, struct.pack("<I", 0x101007))
+    p.set_cr(3, 0x100000)
+    p.set_cr(0, 0x80010011)
+    kernel.write(0xA000, struct.pack("<H", 1))
+    for register, expected in ((1, None), (2, (PF, 3))):
+        p.set_gpr(EAX, register)
+        p.rflags = 2
+        assert kernel.outcome("630500a00000") == expected
+        assert not p.rflags & ZF

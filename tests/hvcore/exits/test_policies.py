@@ -276,8 +276,15 @@ def test_registers_come_with_their_family(cpu, backend):
     assert known["i686"] == {0x17, 0x1B, 0x3B, 0x8B, 0x179, 0x1A0}
 
 
-def test_fast_strings_are_on(msrs):
-    assert msrs.read(0x1A0) & 1
+def test_misc_enable_keeps_what_is_written_but_what_is_read_only(msrs):
+    """SDM vol. 4 table 2-2: bits 7, 11 and 12 say what there is; RESET brings back what was there first."""
+    assert msrs.read(0x1A0) == 0x1801  # fast strings; no branch trace store, no PEBS
+    assert msrs.write(0x1A0, 0x4_0040_0000)
+    assert msrs.read(0x1A0) == 0x4_0040_1800
+    assert msrs.write(0x1A0, 0xFFFF_FFFF_FFFF_FFFF)
+    assert msrs.read(0x1A0) == 0x4_00D5_1C09
+    msrs.policy.reset()
+    assert msrs.read(0x1A0) == 0x1801
 
 
 def test_wrmsr_writes_edx_eax(cpu, backend):

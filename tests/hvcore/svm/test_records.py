@@ -8,6 +8,7 @@ from fake_processor import FakeProcessor, Handlers, io
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.svm.backend import SvmBackend
 from hvcore.svm.vmcb import Control, Intercept3, Save, Vintr
+from tests.hvcore.fake_processor import intercepted
 
 
 class Bench:
@@ -307,7 +308,7 @@ def test_an_inconsistent_block_is_vmexit_invalid(bench, rule):
 
 def test_intercepts_come_from_the_intercept_words(bench):
     bench.exit(ExitKind.BUDGET)
-    on = {name for name, value in vars(bench.cpu.intercepts).items() if value}
+    on = intercepted(bench.cpu.intercepts)
     assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io"} | {
         "nmi",
         "wbinvd",

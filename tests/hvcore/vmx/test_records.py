@@ -7,6 +7,7 @@ from hvcore.cpu.exitinfo import ExitKind
 from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.capabilities import Proc
 from hvcore.vmx.vmcs import Field
+from tests.hvcore.fake_processor import intercepted
 
 
 class Bench:
@@ -277,7 +278,7 @@ def test_an_exit_that_no_control_asks_for_crashes_the_guest_with_its_reason(benc
 
 def test_controls_become_intercepts(bench):
     bench.exit(ExitKind.BUDGET)
-    on = {name for name, value in vars(bench.cpu.intercepts).items() if value}
+    on = intercepted(bench.cpu.intercepts)
     assert on == {"external_interrupt", "hlt", "cpuid", "invd", "rdmsr", "wrmsr", "io", "task_switch"} | {
         "nmi",
         "nmi_virtual",

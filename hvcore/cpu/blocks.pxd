@@ -1,0 +1,5 @@
+from hvcore.cpu.state cimport Op, State, s64, u64
+
+cdef void fuse(Op *o, Op *jump) noexcept nogil
+cdef s64 build(State c, u64 eip) noexcept nogil
+cdef s64 single(State c, u64 eip) noexcept nogil

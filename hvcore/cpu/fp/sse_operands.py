@@ -1,0 +1,68 @@
+"""Operands of MMX and SSE instructions: registers and memory (SDM vol. 1 §9.2, §10.2).
+
+The source operand is brought into `src`, the destination's old value into `dst`; what an instruction makes of
+them goes back only when its exceptions are masked.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import mmu, operands
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu import mmu, operands
+    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import enums
+
+    globals().update(enums("fp/sse_operands.pxd"))
+
+
+def enter_mmx(c):
+    """An MMX register is used: the x87's stack is full, and its top is 0."""
+    c.fp_top = 0
+    c.fp_used = 0xFF
+    return 1
+
+
+def set_mm(c, i, value):
+    """Set an MMX register; the exponent over it becomes all ones."""
+    c.fp_sig[i] = value
+    c.fp_se[i] = 0xFFFF
+
+
+def fetch(c, o, size, aligned):
+    """Bring the source, an XMM register or memory of 4 << `size` bytes, into `src`; 0 if it cannot be."""
+    off: u64
+    if o.isreg:
+        c.src[0] = c.xmm[2 * o.rm]
+        c.src[1] = c.xmm[2 * o.rm + 1]
+        return 1
+    off = operands.address(c, o)
+    c.src[1] = 0
+    if size < 2:
+        c.src[0] = mmu.read(c, o.seg, off, size + 2)
+        return c.fault == FAULT_NONE
+    if aligned and (c.base[o.seg] + off) & 15:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    c.src[0] = mmu.read(c, o.seg, off, 3)
+    if c.fault:
+        return 0
+    c.src[1] = mmu.read(c, o.seg, (off + 8) & SIZE_MASK[o.addr], 3)
+    return c.fault == FAULT_NONE
+
+
+def store(c, o, size, aligned):
+    """Put `dst` into memory, 4 << `size` bytes."""
+    off: u64 = operands.address(c, o)
+    if size < 2:
+        mmu.write(c, o.seg, off, c.dst[0] & SIZE_MASK[size + 2], size + 2)
+        return
+    if aligned and (c.base[o.seg] + off) & 15:
+        mmu.exception(c, VEC_GP, 0)
+        return
+    if not mmu.check_write(c, o.seg, off, 16):
+        return
+    mmu.write(c, o.seg, off, c.dst[0], 3)
+    if not c.fault:
+        mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], c.dst[1], 3)

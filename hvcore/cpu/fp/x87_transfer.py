@@ -1,0 +1,212 @@
+"""Loads, stores and constants of the x87: FLD, FILD, FBLD, FST, FIST, FBSTP, FLD1, FCMOV (SDM vol. 1 §8.3.3, §8.3.4).
+
+Nothing changes before the memory operand is known to be good.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import flags, mmu, operands
+    from cython.cimports.hvcore.cpu.fp import softfloat, x87_registers
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu import flags, mmu, operands
+    from hvcore.cpu.constants import *
+    from hvcore.cpu.fp import softfloat, x87_registers
+
+    PI_SIG = 0xC90F_DAA2_2168_C235
+    L2T_SIG = 0xD49A_784B_CD1B_8AFE
+    L2E_SIG = 0xB8AA_3B29_5C17_F0BC
+    LG2_SIG = 0x9A20_9A84_FBCF_F799
+    LN2_SIG = 0xB172_17F7_D1CF_79AC
+    BCD_LIMIT = 10**18 - 1
+    BCD_INDEFINITE = 0xC000_0000_0000_0000
+
+
+# Loads
+
+
+def read_operand(c, o, form):
+    """Unpack the memory operand as operand 1: form 0 single, 1 32-bit integer, 2 double, 3 16-bit integer.
+
+    Returns 0 when that failed.
+    """
+    size: u32 = 2
+    value: u64
+    sign: u32
+    if form == 2:
+        size = 3
+    elif form == 3:
+        size = 1
+    value = mmu.read(c, o.seg, operands.address(c, o), size)
+    if c.fault:
+        return 0
+    if form == 0:
+        softfloat.load32(c, 1, value)
+    elif form == 2:
+        softfloat.load64(c, 1, value)
+    else:
+        sign = (value & SIZE_SIGN[size]) != 0
+        softfloat.load_integer(c, 1, sign, (0 - value) & SIZE_MASK[size] if sign else value)
+    return 1
+
+
+def load_decimal(c, o):
+    """FBLD."""
+    off: u64 = operands.address(c, o)
+    digits: u64 = mmu.read(c, o.seg, off, 3)
+    top: u64
+    value: u64 = 0
+    i: u32
+    if c.fault:
+        return
+    top = mmu.read(c, o.seg, (off + 8) & SIZE_MASK[o.addr], 1)
+    if c.fault:
+        return
+    value = ((top >> 4) & 15) * 10 + (top & 15)
+    for i in range(16):
+        value = value * 10 + ((digits >> (60 - 4 * i)) & 15)
+    softfloat.load_integer(c, 0, (top >> 15) & 1, value & M64)
+    x87_registers.push_operand(c)
+
+
+def constant(c, which):
+    """FLD1 and its like; the irrational ones obey the rounding control."""
+    exp: s64 = softfloat.BIAS
+    sig: u64 = softfloat.TOP
+    below: u32 = c.f_round == softfloat.DOWN or c.f_round == softfloat.CHOP
+    if which == 1:
+        exp = softfloat.BIAS + 1
+        sig = L2T_SIG + (c.f_round == softfloat.UP)
+    elif which == 2:
+        sig = L2E_SIG - below
+    elif which == 3:
+        exp = softfloat.BIAS + 1
+        sig = PI_SIG - below
+    elif which == 4:
+        exp = softfloat.BIAS - 2
+        sig = LG2_SIG - below
+    elif which == 5:
+        exp = softfloat.BIAS - 1
+        sig = LN2_SIG - below
+    elif which == 6:
+        exp = 0
+        sig = 0
+    if not x87_registers.stack_overflow(c):
+        softfloat.give(c, 0, exp, sig)
+    x87_registers.push_answer(c)
+
+
+def conditional_move(c, code, i):
+    """FCMOVcc."""
+    n: u32 = (c.fp_top + i) & 7
+    if not x87_registers.full(c, 0) or not x87_registers.full(c, i):
+        x87_registers.stack_underflow(c)
+        x87_registers.answer(c, 0)
+        return
+    if flags.condition(c, code):
+        x87_registers.set_register(c, 0, c.fp_se[n], c.fp_sig[n])
+
+
+# Stores
+
+
+def store_real(c, o, size, pops):
+    """FST and FSTP to single or double precision."""
+    value: u64
+    if x87_registers.load_top(c) and not x87_registers.one_nan(c):
+        softfloat.give_operand(c, 0)
+        if c.v_kind[0] == softfloat.FINITE:
+            if size == 2:
+                softfloat.finish(c, 24, softfloat.MIN32, softfloat.MAX32)
+            else:
+                softfloat.finish(c, 53, softfloat.MIN64, softfloat.MAX64)
+    if not c.f_flags & (softfloat.IE | softfloat.OE | softfloat.UE) & (c.f_masks ^ 0x3F):
+        value = softfloat.pack32(c) if size == 2 else softfloat.pack64(c)
+        mmu.write(c, o.seg, operands.address(c, o), value, size)
+        if c.fault:
+            return
+        x87_registers.conclude(c)
+        if pops:
+            x87_registers.pop(c)
+        return
+    if c.f_flags & (softfloat.OE | softfloat.UE):  # not stored, so not rounded
+        c.f_up = 0
+        c.f_flags &= softfloat.PE ^ 0x7F
+    x87_registers.conclude(c)
+
+
+def store_integer(c, o, size, pops):
+    """FIST and FISTP: the integer indefinite for what is none."""
+    limit: u64 = SIZE_SIGN[size]
+    value: u64
+    if x87_registers.load_top(c) and (
+        c.v_kind[0] >= softfloat.INFINITE or not softfloat.to_integer(c) or c.x_hi > limit - 1 + c.x_sign
+    ):
+        c.f_flags = softfloat.IE
+        c.f_up = 0
+    value = limit
+    if not c.f_flags & softfloat.IE:
+        value = (0 - c.x_hi) & M64 if c.x_sign else c.x_hi
+    if not c.f_flags & softfloat.IE & (c.f_masks ^ 0x3F):
+        mmu.write(c, o.seg, operands.address(c, o), value & SIZE_MASK[size], size)
+        if c.fault:
+            return
+        x87_registers.conclude(c)
+        if pops:
+            x87_registers.pop(c)
+        return
+    x87_registers.conclude(c)
+
+
+def store_ten_bytes(c, o, off, low, high):
+    """Store what FSTP and FBSTP have made of the top, all or nothing, and pop it."""
+    if not mmu.check_write(c, o.seg, off, 10):
+        return
+    mmu.write(c, o.seg, off, low, 3)
+    if c.fault:
+        return
+    mmu.write(c, o.seg, (off + 8) & SIZE_MASK[o.addr], high, 1)
+    if c.fault:
+        return
+    x87_registers.conclude(c)
+    x87_registers.pop(c)
+
+
+def store_extended(c, o):
+    """FSTP to 80 bits."""
+    off: u64 = operands.address(c, o)
+    se: u32 = c.fp_se[c.fp_top]
+    sig: u64 = c.fp_sig[c.fp_top]
+    if not x87_registers.full(c, 0):
+        x87_registers.stack_underflow(c)
+        se = 0xFFFF
+        sig = softfloat.DEFAULT_NAN
+        if not c.f_masks & softfloat.IE:
+            x87_registers.conclude(c)
+            return
+    store_ten_bytes(c, o, off, sig, se)
+
+
+def store_decimal(c, o):
+    """FBSTP."""
+    off: u64 = operands.address(c, o)
+    low: u64 = BCD_INDEFINITE
+    high: u64 = 0xFFFF
+    value: u64
+    i: u32
+    if x87_registers.load_top(c):
+        if c.v_kind[0] >= softfloat.INFINITE or not softfloat.to_integer(c) or c.x_hi > BCD_LIMIT:
+            c.f_flags = softfloat.IE
+            c.f_up = 0
+        else:
+            value = c.x_hi
+            low = 0
+            for i in range(16):
+                low |= (value % 10) << (4 * i)
+                value = value // 10
+            high = (value % 10) | ((value // 10) << 4) | (0x8000 if c.x_sign else 0)
+    if c.f_flags & softfloat.IE & (c.f_masks ^ 0x3F):
+        x87_registers.conclude(c)
+        return
+    store_ten_bytes(c, o, off, low, high)

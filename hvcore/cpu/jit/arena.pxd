@@ -1,0 +1,29 @@
+from hvcore.cpu.state cimport State, s64, u32, u64
+
+cdef enum:
+    WAY_IN = 16             # where it begins
+    ROOM = 0x8000           # that a block may take
+    PARTIAL = 1             # what a block returns that did not come to its end
+
+cdef enum:
+    TLB_READ = 0            # offsets in a `Tlb`
+    TLB_WRITE = 8
+    TLB_FETCH = 16
+    TLB_ADD = 24
+
+cdef u32 allow(State c) noexcept nogil
+cdef void begin(State c) noexcept nogil
+cdef void emit_way_in(State c) noexcept nogil
+cdef void emit_way_out(State c) noexcept nogil
+cdef u64 enter(State c, u64 at) noexcept nogil
+cdef void forget_all(State c) noexcept nogil
+cdef u32 full(State c) noexcept nogil
+cdef void unlink(State c, s64 block) noexcept nogil
+cdef void emit_leave(State c) noexcept nogil
+cdef void emit_finish(State c, u32 count) noexcept nogil
+cdef void emit_jump_through(State c, u32 count) noexcept nogil
+cdef void remember_jump(State c, u64 eip, s64 block) noexcept nogil
+cdef void emit_leave_to(State c, u64 delta, u32 count) noexcept nogil
+cdef void emit_leave_early(State c, u32 done) noexcept nogil
+cdef void emit_linked_entry(State c, s64 block, u32 count) noexcept nogil
+cdef void link(State c, u32 site, s64 block, u64 eip, u64 from_eip) noexcept nogil

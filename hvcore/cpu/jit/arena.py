@@ -1,0 +1,233 @@
+"""The arena of host code: the way in and out, and how translated blocks are linked (docs/translator.md).
+
+A block's end leaves for the loop with the place of a jump, which `link` aims at the block that came next, if it is
+translated; where a jump goes that is found in a register or in memory, a table remembers.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit import host, registers
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu.constants import *
+
+CALLEE_SAVED = cython.declare(u32, 0xF028)  # RBX, RBP, R12 to R15: what System V's calls keep
+
+
+def allow(c):
+    """Get an arena for host code, and write the way in and out; 0 if this host gives none."""
+    if cython.compiled:
+        if not host.HOST_IS_X86_64:
+            return 0
+        c.arena.code = host.map_code(host.ARENA)
+        if not c.arena.code:
+            return 0
+        c.arena.used = WAY_IN
+        emit_way_in(c)
+        emit_way_out(c)
+        return 1
+    else:
+        return 0
+
+
+def begin(c):
+    """Put blocks behind what there is now, which are the routines that all of them use."""
+    c.arena.start = c.arena.used
+    emit_linked_entry(c, 0, 0)
+    c.arena.used = c.arena.start
+
+
+def emit_way_in(c):
+    """From C with the record in RDI, to the block in RSI: save what is C's, and load what blocks expect."""
+    i: u32
+    for i in range(16):
+        if (CALLEE_SAVED >> i) & 1:
+            asm.emit_push(c, i)
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, -8)  # lea rsp, [rsp - 8]: aligned for calls
+    asm.emit_mem64(c, asm.LEA, asm.BX, asm.DI, NO_REG, 0, asm.RECORD_BIAS)  # lea rbx, [rdi + bias]
+    asm.emit_move64(c, asm.DX, asm.SI)
+    asm.emit_load64(c, asm.R12, cython.address(c.host))
+    asm.emit_load64(c, asm.AX, cython.address(c.tlb_half))
+    asm.emit_shift64(c, SHL, asm.AX, 5)
+    asm.emit_mem64(c, asm.LEA, asm.R13, asm.BX, asm.AX, 0, asm.field(c, cython.address(c.tlb[0])))
+    registers.emit_load_homes(c)
+    asm.emit_jump_to_register(c, asm.DX)
+
+
+def emit_way_out(c):
+    """Back to C, with the general registers in the record; and the routines that bring them there and home."""
+    i: u32
+    c.arena.leave = c.arena.used
+    registers.emit_store_homes(c)
+    c.arena.leave_stored = c.arena.used
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, 8)
+    for i in range(16):
+        if (CALLEE_SAVED >> (15 - i)) & 1:
+            asm.emit_pop(c, 15 - i)
+    asm.emit_return(c)
+    c.arena.store = c.arena.used
+    registers.emit_store_homes(c)
+    asm.emit_return(c)
+    c.arena.load = c.arena.used
+    registers.emit_load_homes(c)
+    asm.emit_return(c)
+
+
+def enter(c, at):
+    """Run the host code at `at`."""
+    return host.enter_code(
+        cython.cast(cython.p_void, c.arena.code + WAY_IN),
+        cython.cast(cython.p_void, c),
+        cython.cast(cython.p_void, c.arena.code + at),
+    )
+
+
+def forget_all(c):
+    """Every block is forgotten; none runs."""
+    i: u32
+    if cython.compiled:
+        c.arena.used = c.arena.start
+        for i in range(JUMPS):
+            c.jumps[i].eip = NO_PAGE
+
+
+def full(c):
+    """Whether it is time to forget everything, host code with it."""
+    if cython.compiled:
+        return c.arena.used + 2 * ROOM > host.ARENA
+    else:
+        return 0
+
+
+def unlink(c, block):
+    """Jumps from other blocks must no longer come to `block`: they leave for the loop instead."""
+    at: u32 = c.blocks[block].native
+    used: u32 = c.arena.used
+    if at:
+        c.arena.used = at - c.arena.linked
+        emit_leave(c)
+        c.arena.used = used
+
+
+def emit_leave(c):
+    """Leave for the loop, at the EIP in RAX, with nothing to link."""
+    asm.emit_store64(c, asm.AX, cython.address(c.eip))
+    asm.emit_reg(c, asm.XOR, asm.AX, asm.AX)
+    asm.emit_jump_to(c, c.arena.leave)
+
+
+def emit_finish(c, count):
+    """End a block whose EIP an interpreted operation has set already; the general registers are in the record."""
+    asm.emit_add_to_field64(c, cython.address(c.icount), count)
+    asm.emit_reg(c, asm.XOR, asm.AX, asm.AX)
+    asm.emit_jump_to(c, c.arena.leave_stored)
+
+
+def emit_jump_through(c, count):
+    """End a block that goes to the EIP in RAX: on to the block that was found there last, if it still is there.
+
+    `remember_jump` fills the table. Its entry says at which host offset that block lies, and the TLB must agree.
+    """
+    missed: u32[3]
+    i: u32
+    asm.emit_add_to_field64(c, cython.address(c.icount), count)
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_imm(c, ALU_AND, asm.CX, JUMPS - 1)  # and ecx, JUMPS - 1
+    asm.emit_shift(c, SHL, asm.CX, 5)  # shl ecx, 5
+    # lea rdx, [rbx + jumps + rcx]
+    asm.emit_mem64(c, asm.LEA, asm.DX, asm.BX, asm.CX, 0, asm.field(c, cython.address(c.jumps[0])))
+    asm.emit_mem64(c, asm.CMP, asm.AX, asm.DX, NO_REG, 0, 0)  # cmp rax, [rdx]: the same EIP
+    missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
+    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.R13, asm.CX, 0, TLB_FETCH)  # mov r14, [r13 + rcx + fetch]
+    asm.emit_reg64(c, asm.XOR, asm.R14, asm.AX)  # xor r14, rax
+    asm.emit_imm64(c, ALU_CMP, asm.R14, 4095)  # cmp r14, 4095: it may be executed
+    missed[1] = asm.emit_jump_if(c, asm.ABOVE)
+    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.R13, asm.CX, 0, TLB_ADD)  # mov r14, [r13 + rcx + add]
+    asm.emit_mem64(c, asm.CMP, asm.R14, asm.DX, NO_REG, 0, 8)  # cmp r14, [rdx + 8]: at the same host offset
+    missed[2] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_jump_to_memory(c, asm.DX, 16)  # jmp [rdx + 16]
+    for i in range(3):
+        asm.bind(c, missed[i])
+    emit_leave(c)
+
+
+def remember_jump(c, eip, block):
+    """Let indirect jumps to `eip` find the translated `block`."""
+    i: u64 = eip & (JUMPS - 1)
+    c.jumps[i].eip = eip
+    c.jumps[i].add = c.blocks[block].at - eip
+    c.jumps[i].entry = cython.cast(u64, c.arena.code) + c.blocks[block].native - c.arena.linked
+
+
+def emit_leave_to(c, delta, count):
+    """End a block of `count` operations; it goes on `delta` bytes from its start, by a jump that `link` may aim."""
+    site: u32
+    asm.emit_add_to_field64(c, cython.address(c.icount), count)
+    asm.emit_load(c, asm.AX, cython.address(c.block_eip))
+    asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, delta)  # lea eax, [rax + delta]
+    site = asm.emit_jump(c)
+    asm.bind(c, site)
+    asm.emit_store64(c, asm.AX, cython.address(c.eip))
+    asm.emit_constant(c, asm.AX, site)
+    asm.emit_jump_to(c, c.arena.leave)
+
+
+def emit_leave_early(c, done):
+    """Leave a block after `done` of its operations; the general registers are in the record."""
+    asm.emit_set_field(c, cython.address(c.native_done), done)
+    asm.emit_constant(c, asm.AX, PARTIAL)
+    asm.emit_jump_to(c, c.arena.leave_stored)
+
+
+def emit_linked_entry(c, block, count):
+    """Where other blocks jump to, with the new EIP in RAX; it goes on if the loop would, and else leaves for that."""
+    refused: u32 = c.arena.used
+    entry: u32
+    emit_leave(c)
+    entry = c.arena.used
+    asm.emit_store64(c, asm.AX, cython.address(c.block_eip))
+    asm.emit_constant(c, asm.CX, block)
+    asm.emit_store64(c, asm.CX, cython.address(c.current))
+    asm.emit_load64(c, asm.CX, cython.address(c.icount))
+    asm.emit_imm64(c, ALU_ADD, asm.CX, count)
+    asm.emit_field64(c, asm.CMP, asm.CX, cython.address(c.stop_at))
+    asm.aim(c, asm.emit_jump_if(c, asm.ABOVE), refused)
+    asm.emit_load64(c, asm.CX, cython.address(c.pin))
+    asm.emit_mem(c, asm.LOAD, asm.CX, asm.CX, NO_REG, 0, 0)  # mov ecx, [rcx]: the INTR pin
+    asm.emit_field(c, asm.AND, asm.CX, cython.address(c.on_interrupt))
+    asm.emit_field(c, asm.OR, asm.CX, cython.address(c.special))
+    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), refused)
+    c.arena.linked = c.arena.used - entry
+
+
+def link(c, site, block, eip, from_eip):
+    """Let the jump at `site`, taken from a block at `from_eip` to `eip`, go to the translated `block`."""
+    entry: u32 = c.blocks[block].native - c.arena.linked
+    i: u64
+    missed: u32[3]
+    for i in range(4):
+        if c.arena.code[site + i]:
+            return  # it is aimed already, at a block that is not there now
+    if not (eip ^ from_eip) & PAGE_BITS:
+        asm.aim(c, site, entry)
+        return
+    if c.arena.used + ROOM > host.ARENA:
+        return
+    i = ((eip >> 12) & TLB_MASK) * 32
+    asm.aim(c, site, c.arena.used)
+    asm.emit_imm(c, ALU_CMP, asm.AX, eip)  # cmp eax, eip: the block that jumps may be mapped elsewhere, too
+    missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_constant(c, asm.CX, eip & PAGE_BITS)
+    asm.emit_mem64(c, asm.CMP, asm.CX, asm.R13, NO_REG, 0, i + TLB_FETCH)
+    missed[1] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_constant(c, asm.CX, (c.blocks[block].at - eip) & M64)
+    asm.emit_mem64(c, asm.CMP, asm.CX, asm.R13, NO_REG, 0, i + TLB_ADD)
+    missed[2] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_jump_to(c, entry)
+    for i in range(3):
+        asm.aim(c, missed[i], site + 4)

@@ -1,0 +1,106 @@
+from hvcore.cpu.state cimport State, u32, u64
+
+cdef enum:
+    RECORD_BIAS = 128   # from the record's start to where RBX points
+
+cdef enum:
+    AX = 0              # the host's registers, as instructions number them
+    CX = 1
+    DX = 2
+    BX = 3
+    SP = 4
+    BP = 5
+    SI = 6
+    DI = 7
+    R8 = 8
+    R9 = 9
+    R12 = 12
+    R13 = 13
+    R14 = 14
+    R15 = 15
+
+cdef enum:
+    ADD = 0x03          # opcodes of the form `reg, reg/mem` with 32 or 64 bits
+    OR = 0x0B
+    ADC = 0x13
+    SBB = 0x1B
+    AND = 0x23
+    SUB = 0x2B
+    XOR = 0x33
+    CMP = 0x3B
+    TEST = 0x85
+    LOAD = 0x8B         # MOV
+    STORE = 0x89        # MOV the other way round: `reg/mem, reg`
+    STORE8 = 0x88
+    LEA = 0x8D
+    IMUL = 0x1AF        # 0x100 and more: after 0F
+    MOVZX8 = 0x1B6
+    MOVZX16 = 0x1B7
+    MOVSX8 = 0x1BE
+    MOVSX16 = 0x1BF
+    CMOV = 0x140        # and the condition
+    SETCC = 0x190
+
+cdef enum:
+    OPERAND_SIZE = 0x66     # prefix: 16 bits
+
+cdef enum:
+    OVERFLOW = 0            # conditions, as Jcc numbers them
+    CARRY_SET = 2
+    CARRY_CLEAR = 3
+    ZERO = 4
+    NOT_ZERO = 5
+    ABOVE = 7
+
+cdef u64 field(State c, void *where) noexcept nogil
+cdef void emit_u8(State c, u32 value) noexcept nogil
+cdef void emit_u32(State c, u64 value) noexcept nogil
+cdef void emit_u64(State c, u64 value) noexcept nogil
+cdef void emit_opcode(State c, u32 op, u32 wide, u32 reg, u32 index, u32 base) noexcept nogil
+cdef u32 fits_byte(u64 value) noexcept nogil
+cdef void emit_record_form(State c, u32 op, u32 wide, u32 reg, void *where) noexcept nogil
+cdef void emit_field(State c, u32 op, u32 reg, void *where) noexcept nogil
+cdef void emit_field64(State c, u32 op, u32 reg, void *where) noexcept nogil
+cdef void emit_load(State c, u32 reg, void *where) noexcept nogil
+cdef void emit_load64(State c, u32 reg, void *where) noexcept nogil
+cdef void emit_store64(State c, u32 reg, void *where) noexcept nogil
+cdef void emit_set_field(State c, void *where, u64 value) noexcept nogil
+cdef void emit_add_to_field64(State c, void *where, u32 value) noexcept nogil
+cdef void emit_compare_field(State c, void *where, u32 value) noexcept nogil
+cdef void emit_register_form(State c, u32 op, u32 wide, u32 reg, u32 rm) noexcept nogil
+cdef void emit_reg(State c, u32 op, u32 reg, u32 rm) noexcept nogil
+cdef void emit_reg64(State c, u32 op, u32 reg, u32 rm) noexcept nogil
+cdef void emit_sized(State c, u32 op, u32 size, u32 reg, u32 rm) noexcept nogil
+cdef void emit_move(State c, u32 to, u32 source) noexcept nogil
+cdef void emit_move64(State c, u32 to, u32 source) noexcept nogil
+cdef void emit_memory_form(State c, u32 op, u32 wide, u32 reg, u32 base, u32 index, u32 scale, u64 disp) noexcept nogil
+cdef void emit_mem(State c, u32 op, u32 reg, u32 base, u32 index, u32 scale, u64 disp) noexcept nogil
+cdef void emit_mem64(State c, u32 op, u32 reg, u32 base, u32 index, u32 scale, u64 disp) noexcept nogil
+cdef void emit_immediate_form(State c, u32 op, u32 wide, u32 rm, u64 value) noexcept nogil
+cdef void emit_imm(State c, u32 op, u32 rm, u64 value) noexcept nogil
+cdef void emit_imm64(State c, u32 op, u32 rm, u64 value) noexcept nogil
+cdef void emit_shift_form(State c, u32 op, u32 wide, u32 rm, u32 count) noexcept nogil
+cdef void emit_shift(State c, u32 op, u32 rm, u32 count) noexcept nogil
+cdef void emit_shift64(State c, u32 op, u32 rm, u32 count) noexcept nogil
+cdef void emit_shift_by_cl(State c, u32 op, u32 rm) noexcept nogil
+cdef void emit_constant(State c, u32 reg, u64 value) noexcept nogil
+cdef void emit_set(State c, u32 condition, u32 reg) noexcept nogil
+cdef void emit_not(State c, u32 reg) noexcept nogil
+cdef void emit_multiply(State c, u32 op, u32 rm) noexcept nogil
+cdef void emit_swap_bytes(State c, u32 reg) noexcept nogil
+cdef void emit_cdq(State c) noexcept nogil
+cdef void emit_cwde(State c) noexcept nogil
+cdef void emit_clear_carry(State c) noexcept nogil
+cdef void emit_flags_from_ax(State c) noexcept nogil
+cdef void emit_push(State c, u32 reg) noexcept nogil
+cdef void emit_pop(State c, u32 reg) noexcept nogil
+cdef void emit_return(State c) noexcept nogil
+cdef u32 emit_jump(State c) noexcept nogil
+cdef u32 emit_jump_if(State c, u32 condition) noexcept nogil
+cdef void emit_jump_to(State c, u64 target) noexcept nogil
+cdef void emit_jump_to_register(State c, u32 reg) noexcept nogil
+cdef void emit_jump_to_memory(State c, u32 base, u64 disp) noexcept nogil
+cdef void emit_call_near(State c, u64 target) noexcept nogil
+cdef void emit_call(State c, void *function) noexcept nogil
+cdef void bind(State c, u32 site) noexcept nogil
+cdef void aim(State c, u32 site, u64 target) noexcept nogil

@@ -1,0 +1,394 @@
+"""Host code's arithmetic and its flags, which stay lazy: `flags.py` says what is kept of them (docs/translator.md).
+
+What is wanted of an operation's flags is known (`live`): all, nothing, or only CF, which an INC or DEC behind it
+leaves alone. As long as the host's own flags say what the guest's do, conditions are taken from there (`host_flags`).
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import arith
+    from cython.cimports.hvcore.cpu import flags as lazy
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit import registers
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu.constants import *
+
+STATUS_FLAGS = cython.declare(u32, 0x8D5)  # OF SF ZF AF PF CF
+
+
+def forget(t):
+    """Nothing is known of the flags: a block begins, or a function that may have changed them was called."""
+    t.known = UNKNOWN
+    t.carry_stands = 0
+    t.host_flags = 0
+
+
+def emit_routines(c):
+    """What a block calls for the flags of the one that ran before it; RDX and the host's flags are lost."""
+    emit_carry_routine(c)
+    emit_status_routine(c)
+
+
+def emit_carry_routine(c):
+    """A routine that brings CF to `cc_cf`."""
+    stands: u32
+    other: u32
+    c.arena.carry = c.arena.used
+    asm.emit_field(c, asm.MOVZX16, asm.DX, cython.address(c.cc_op))
+    asm.emit_imm(c, ALU_CMP, asm.DX, CC_INC)
+    stands = asm.emit_jump_if(c, asm.CARRY_CLEAR)  # INC, DEC, SHIFT
+    asm.emit_imm(c, ALU_CMP, asm.DX, CC_SUB)
+    other = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_load64(c, asm.DX, cython.address(c.cc_a))  # mov rdx, cc_a
+    asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))  # cmp rdx, cc_b
+    emit_keep_carry(c, CARRY, asm.CARRY_SET)
+    asm.emit_return(c)
+    asm.bind(c, other)
+    asm.emit_imm(c, ALU_CMP, asm.DX, CC_LOGIC)
+    other = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_set_field(c, cython.address(c.cc_cf), 0)
+    asm.emit_return(c)
+    asm.bind(c, other)
+    emit_ask(c, cython.cast(cython.p_void, lazy.carry))
+    asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.cc_cf))
+    emit_answered(c)
+    asm.bind(c, stands)
+    asm.emit_return(c)
+
+
+def emit_status_routine(c):
+    """A routine that brings the status flags to the host's, all but AF."""
+    other: u32
+    size: u32
+    c.arena.status = c.arena.used
+    asm.emit_load(c, asm.DX, cython.address(c.cc_op))  # cc_size lies behind it
+    for size in range(3):
+        asm.emit_imm(c, ALU_CMP, asm.DX, CC_SUB | ((2 - size) << 16))
+        other = asm.emit_jump_if(c, asm.NOT_ZERO)
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_a))  # mov rdx, cc_a
+        if size == 1:
+            asm.emit_u8(c, asm.OPERAND_SIZE)
+        asm.emit_field(c, asm.CMP if size < 2 else asm.CMP - 1, asm.DX, cython.address(c.cc_b))
+        asm.emit_return(c)
+        asm.bind(c, other)
+        asm.emit_imm(c, ALU_CMP, asm.DX, CC_LOGIC | ((2 - size) << 16))
+        other = asm.emit_jump_if(c, asm.NOT_ZERO)
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_res))  # mov rdx, cc_res
+        asm.emit_sized(c, asm.TEST, 2 - size, asm.DX, asm.DX)
+        asm.emit_return(c)
+        asm.bind(c, other)
+    emit_ask(c, cython.cast(cython.p_void, lazy.status))
+    asm.emit_imm(c, ALU_AND, asm.AX, STATUS_FLAGS)
+    asm.emit_flags_from_ax(c)
+    emit_answered(c)
+    asm.emit_return(c)
+
+
+def emit_ask(c, function):
+    """Call a function of ours from a routine; `emit_answered` brings RAX and RCX back, and keeps the host's flags."""
+    asm.emit_store64(c, asm.AX, cython.address(c.native_kept[0]))
+    asm.emit_store64(c, asm.CX, cython.address(c.native_kept[1]))
+    registers.emit_store_registers(c)
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, -8)  # aligned again, behind the return address
+    registers.emit_call_out(c, function)
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, 8)
+    registers.emit_load_registers(c)
+
+
+def emit_answered(c):
+    """Take RAX and RCX back behind `emit_ask`."""
+    asm.emit_load64(c, asm.AX, cython.address(c.native_kept[0]))
+    asm.emit_load64(c, asm.CX, cython.address(c.native_kept[1]))
+
+
+def emit_remember(c, t, live, op, size, reg):
+    """From here on the flags come from the result in `reg`, and from the operands that were stored before."""
+    if live == ALL:
+        asm.emit_store64(c, reg, cython.address(c.cc_res))
+        asm.emit_set_field(c, cython.address(c.cc_op), op | (size << 16))  # cc_size lies behind it
+    t.known = op
+    t.known_size = size
+    t.carry_stands = op == CC_INC or op == CC_DEC or op == CC_SHIFT or live == CARRY
+
+
+def emit_keep_carry(c, live, condition):
+    """Keep CF in `cc_cf` where only it is wanted: it is the host's `condition`, which is OF after a multiplication."""
+    if live == CARRY:
+        asm.emit_field(c, asm.SETCC + condition, 0, cython.address(c.cc_cf))  # whose other bytes are 0
+
+
+def emit_keep_operands(c, live):
+    """Keep EAX and ECX, the operands that the flags come from."""
+    if live == ALL:
+        asm.emit_store64(c, asm.AX, cython.address(c.cc_a))
+        asm.emit_store64(c, asm.CX, cython.address(c.cc_b))
+
+
+def emit_carry_to_host(c, t):
+    """Bring CF to the host's; EDX is lost, EAX and ECX are kept."""
+    if t.host_flags & HOST_CF:
+        return
+    if t.carry_stands:
+        asm.emit_field(c, asm.MOVZX8, asm.DX, cython.address(c.cc_cf))  # a byte: it may just have been stored
+        asm.emit_shift(c, SHR, asm.DX, 1)  # shr edx, 1: what was bit 0 is CF
+    elif t.known == CC_SUB:
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_a))  # mov rdx, cc_a
+        asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_b))  # cmp rdx, cc_b
+    elif t.known == CC_ADD:
+        asm.emit_load64(c, asm.DX, cython.address(c.cc_res))  # mov rdx, cc_res
+        asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.cc_a))  # cmp rdx, cc_a
+    elif t.known == CC_LOGIC:
+        asm.emit_clear_carry(c)
+    else:
+        asm.emit_call_near(c, c.arena.carry)
+        t.carry_stands = 1
+        emit_carry_to_host(c, t)
+    t.host_flags = HOST_CF
+
+
+def emit_condition(c, t, code):
+    """Make condition `code` one of the host's, and return which."""
+    k: u32 = code >> 1
+    need: u32 = HOST_ZF
+    if k == 0:
+        need = HOST_OF
+    elif k == 1:
+        need = HOST_CF
+    elif k == 3:
+        need = HOST_CF | HOST_ZF
+    elif k >= 6:
+        need = HOST_ZF | HOST_OF
+    if need & t.host_flags == need:
+        return code
+    if t.known == CC_SUB or t.known == CC_ADD:
+        asm.emit_load64(c, asm.AX, cython.address(c.cc_a))
+        asm.emit_load64(c, asm.CX, cython.address(c.cc_b))
+        asm.emit_sized(c, asm.CMP if t.known == CC_SUB else asm.ADD, t.known_size, asm.AX, asm.CX)
+        t.host_flags = HOST_ALL
+    elif t.known == CC_LOGIC or (need == HOST_ZF and t.known != UNKNOWN and t.known != CC_FLAGS):
+        asm.emit_load64(c, asm.AX, cython.address(c.cc_res))
+        asm.emit_sized(c, asm.TEST, t.known_size, asm.AX, asm.AX)  # test eax, eax
+        t.host_flags = HOST_ALL if t.known == CC_LOGIC else HOST_ZF
+    else:
+        asm.emit_call_near(c, c.arena.status)
+        t.host_flags = HOST_ALL
+    return code
+
+
+def emit_arithmetic(c, t, sub, live, size):
+    """`op eax, ecx` with its flags, for `sub` from ALU_ADD to ALU_TEST; of CMP and TEST too EAX becomes the result."""
+    op: u32 = CC_LOGIC
+    if sub == ALU_ADC or sub == ALU_SBB:
+        emit_carry_to_host(c, t)
+        emit_keep_operands(c, live)
+        asm.emit_sized(c, asm.ADC if sub == ALU_ADC else asm.SBB, size, asm.AX, asm.CX)
+        op = CC_ADC if sub == ALU_ADC else CC_SBB
+    elif sub == ALU_ADD:
+        emit_keep_operands(c, live)
+        asm.emit_sized(c, asm.ADD, size, asm.AX, asm.CX)
+        op = CC_ADD
+    elif sub == ALU_SUB or sub == ALU_CMP:
+        emit_keep_operands(c, live)
+        asm.emit_sized(c, asm.SUB, size, asm.AX, asm.CX)
+        op = CC_SUB
+    elif sub == ALU_OR:
+        asm.emit_sized(c, asm.OR, size, asm.AX, asm.CX)
+    elif sub == ALU_XOR:
+        asm.emit_sized(c, asm.XOR, size, asm.AX, asm.CX)
+    else:
+        asm.emit_sized(c, asm.AND, size, asm.AX, asm.CX)
+    t.host_flags = HOST_ALL
+    emit_keep_carry(c, live, asm.CARRY_SET)
+    if live == ALL and size == 0:
+        asm.emit_reg(c, asm.MOVZX8, asm.AX, asm.AX)  # movzx eax, al
+    elif live == ALL and size == 1:
+        asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
+    emit_remember(c, t, live, op, size, asm.AX)
+
+
+def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
+    """The same of two 32-bit registers, or of one and an immediate, without a copy; not ADC and SBB."""
+    op: u32 = CC_LOGIC
+    code: u32 = asm.AND
+    reg: u32 = registers.home(o.reg)
+    rm: u32 = asm.CX
+    writes: u32 = sub < ALU_CMP
+    if not immediate:
+        rm = registers.home(o.rm)
+    elif live == ALL or sub >= ALU_TEST:
+        asm.emit_constant(c, asm.CX, o.imm & M32)
+        immediate = 0
+    if sub == ALU_ADD:
+        op = CC_ADD
+        code = asm.ADD
+    elif sub == ALU_SUB or sub == ALU_CMP:
+        op = CC_SUB
+        code = asm.SUB
+    elif sub == ALU_OR:
+        code = asm.OR
+    elif sub == ALU_XOR:
+        code = asm.XOR
+    if live == ALL:
+        if op != CC_LOGIC:
+            asm.emit_store64(c, reg, cython.address(c.cc_a))
+            asm.emit_store64(c, rm, cython.address(c.cc_b))
+        # TEST of a register with itself leaves its result there already; other results of CMP and TEST go to EAX.
+        if not writes and not (sub == ALU_TEST and reg == rm):
+            asm.emit_move(c, asm.AX, reg)
+            reg = asm.AX
+        asm.emit_reg(c, asm.TEST if sub == ALU_TEST and reg == rm else code, reg, rm)
+    elif not writes:
+        if immediate:
+            asm.emit_imm(c, ALU_CMP, reg, o.imm & M32)
+        else:
+            asm.emit_reg(c, asm.CMP if sub == ALU_CMP else asm.TEST, reg, rm)
+    elif immediate:
+        asm.emit_imm(c, sub, reg, o.imm & M32)
+    else:
+        asm.emit_reg(c, code, reg, rm)
+    t.host_flags = HOST_ALL
+    emit_keep_carry(c, live, asm.CARRY_SET)
+    emit_remember(c, t, live, op, 2, reg)
+
+
+def emit_stand_carry(c, t, live):
+    """Bring CF to `cc_cf`, where INC and DEC leave it."""
+    if live and not t.carry_stands and t.known == UNKNOWN and not t.host_flags & HOST_CF:
+        asm.emit_call_near(c, c.arena.carry)
+        t.carry_stands = 1
+    elif live and not t.carry_stands:
+        emit_carry_to_host(c, t)
+        emit_keep_carry(c, CARRY, asm.CARRY_SET)
+        t.carry_stands = 1
+
+
+def emit_step(c, t, live, down, reg):
+    """Add 1 to `reg`, or subtract it, with the flags of INC and DEC, which leave CF alone."""
+    asm.emit_imm(c, ALU_SUB if down else ALU_ADD, reg, 1)
+    t.host_flags = HOST_ZF | HOST_OF
+    if live:
+        emit_remember(c, t, live, CC_DEC if down else CC_INC, 2, reg)
+
+
+def emit_shifted(c, t, live, op, count, reg):
+    """Shift `reg` by a constant: SHL, SHR or SAR (`op`), with flags as `flags.shift` defines them."""
+    if live == ALL:
+        asm.emit_move(c, asm.DX, reg)  # mov edx, reg
+    asm.emit_shift(c, op, reg, count)
+    t.host_flags = HOST_CF | HOST_ZF
+    emit_keep_carry(c, live, asm.CARRY_SET)
+    if live == ALL:
+        emit_keep_carry(c, CARRY, asm.CARRY_SET)
+        if op == SHL:  # OF is the result's sign against CF
+            asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
+            asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
+            asm.emit_move(c, asm.DX, reg)  # mov edx, reg
+            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)  # xor edx, ecx
+        elif op == SHR and count == 1:  # the operand's sign
+            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
+        else:
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)  # xor edx, edx
+        asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
+        t.host_flags = 0
+    emit_remember(c, t, live, CC_SHIFT, 2, reg)
+
+
+def emit_rotate(c, t, o, live):
+    """ROL or ROR of a 32-bit register by a constant; if CF or OF is wanted, a function does it."""
+    if live:
+        emit_call_shift(c, t, o)
+        return
+    registers.emit_get(c, o.reg, asm.AX)
+    asm.emit_shift(c, ROR if o.kind == ROR32_I else ROL, asm.AX, o.imm & 31)
+    registers.emit_put(c, o.reg, asm.AX)
+    t.host_flags = 0
+
+
+def emit_shift_by_cl(c, t, o, live):
+    """SHL, SHR or SAR of a 32-bit register by CL; a count of 0 changes nothing, not even the flags."""
+    none: u32
+    registers.emit_get(c, RCX, asm.CX)
+    asm.emit_imm(c, ALU_AND, asm.CX, 31)  # and ecx, 31
+    none = asm.emit_jump_if(c, asm.ZERO)
+    registers.emit_get(c, o.reg, asm.AX)
+    asm.emit_shift_by_cl(c, o.sub, asm.AX)
+    if live:
+        asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
+        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
+        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))  # mov cc_cf, ecx
+        asm.emit_move(c, asm.DX, asm.AX)  # mov edx, eax
+        if o.sub == SHR:  # OF is what was bit 31 before the last step
+            asm.emit_shift(c, SHR, asm.DX, 30)  # shr edx, 30
+        elif o.sub == SAR:
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)  # xor edx, edx
+        else:
+            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
+            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)  # xor edx, ecx
+        asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
+        emit_remember(c, t, ALL, CC_SHIFT, 2, asm.AX)
+    registers.emit_put(c, o.reg, asm.AX)
+    asm.bind(c, none)
+    forget(t)
+
+
+def emit_count(c, t, o):
+    """Bring the count of a shift, a constant or CL, to ECX."""
+    if o.kind == SHIFT_RC or o.kind == SHLD_RC or o.kind == SHRD_RC:
+        registers.emit_get_byte(c, t, RCX, 0, asm.CX)
+    else:
+        asm.emit_constant(c, asm.CX, o.imm & 0xFF)
+
+
+def emit_put_result(c, t, o):
+    """Set the register of `o` to EAX, what a function came to; of the flags nothing is known any more."""
+    registers.emit_put_sized(c, o, o.reg, o.rsh)
+    forget(t)
+
+
+def emit_call_shift(c, t, o):
+    """Have `flags.shift` do a shift or rotation that is too rare for code of its own."""
+    emit_count(c, t, o)
+    registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.DX)
+    registers.emit_store_registers(c)
+    asm.emit_constant(c, asm.SI, o.sub)
+    asm.emit_constant(c, asm.R8, o.size)
+    registers.emit_call_out(c, cython.cast(cython.p_void, lazy.shift))
+    registers.emit_load_registers(c)
+    emit_put_result(c, t, o)
+
+
+def emit_call_double_shift(c, t, o):
+    """Have `arith.double_shift` do SHLD or SHRD of registers."""
+    emit_count(c, t, o)
+    asm.emit_move(c, asm.AX, asm.CX)
+    registers.emit_get(c, o.reg, asm.DX)
+    registers.emit_get(c, o.rm, asm.CX)
+    registers.emit_store_registers(c)
+    asm.emit_move(c, asm.R8, asm.AX)
+    asm.emit_constant(c, asm.SI, o.kind == SHRD_RI or o.kind == SHRD_RC)
+    asm.emit_constant(c, asm.R9, 2)
+    registers.emit_call_out(c, cython.cast(cython.p_void, arith.double_shift))
+    registers.emit_load_registers(c)
+    emit_put_result(c, t, o)
+
+
+def emit_multiplied(c, t, live, reg, rm):
+    """`imul reg, rm`, with its flags."""
+    asm.emit_reg(c, asm.IMUL, reg, rm)
+    emit_keep_product_flags(c, t, live, reg)
+
+
+def emit_keep_product_flags(c, t, live, reg):
+    """Keep the flags of a multiplication whose low half is in `reg`, as `arith.multiplied` does."""
+    t.host_flags = 0
+    emit_keep_carry(c, live, asm.OVERFLOW)
+    if live == ALL:
+        asm.emit_set(c, asm.OVERFLOW, asm.CX)  # seto cl
+        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
+        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))  # mov cc_cf, ecx
+        asm.emit_store64(c, asm.CX, cython.address(c.cc_a))
+    emit_remember(c, t, live, CC_SHIFT, 2, reg)

@@ -1,0 +1,96 @@
+"""What there is to see of host code: its bytes, and names for what they refer to (docs/translator.md).
+
+Only tests and the tool that lists blocks (`python -m tests.hvcore.cpu.listing`) ask; nothing here is needed to run.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import arith, flags, mmu
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit import memory, translate
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu.constants import *
+
+
+def host_code(c, block):
+    """Where the host code of a block lies, and its bytes, from its linked entry on.
+
+    Behind it may lie what `arena.link` put there later.
+    """
+    i: u32
+    end: u32
+    begin: u32
+    if not cython.compiled or not c.blocks[block].native:
+        return 0, b""
+    begin = c.blocks[block].native - c.arena.linked
+    end = c.arena.used
+    for i in range(1, c.blocks_used):
+        if begin < c.blocks[i].native < end and i != block:
+            end = c.blocks[i].native - c.arena.linked
+    return cython.cast(u64, c.arena.code) + begin, bytes([c.arena.code[at] for at in range(begin, end)])
+
+
+def places(c):
+    """The routines that all blocks use, by their address."""
+    if not cython.compiled or not c.arena.code:
+        return {}
+    base = cython.cast(u64, c.arena.code)
+    return {
+        base + c.arena.leave: "leave",
+        base + c.arena.leave_stored: "leave_stored",
+        base + c.arena.store: "store_registers",
+        base + c.arena.load: "load_registers",
+        base + c.arena.carry: "carry",
+        base + c.arena.status: "status",
+    }
+
+
+def fields(c):
+    """The fields of the record that host code uses, by their displacement from RBX."""
+    if not cython.compiled:
+        return {}
+    i: u32
+    found = {
+        asm.field(c, cython.address(c.eip)): "eip",
+        asm.field(c, cython.address(c.flags)): "flags",
+        asm.field(c, cython.address(c.cc_op)): "cc_op",
+        asm.field(c, cython.address(c.cc_cf)): "cc_cf",
+        asm.field(c, cython.address(c.cc_a)): "cc_a",
+        asm.field(c, cython.address(c.cc_b)): "cc_b",
+        asm.field(c, cython.address(c.cc_res)): "cc_res",
+        asm.field(c, cython.address(c.special)): "special",
+        asm.field(c, cython.address(c.on_interrupt)): "on_interrupt",
+        asm.field(c, cython.address(c.pin)): "pin",
+        asm.field(c, cython.address(c.icount)): "icount",
+        asm.field(c, cython.address(c.stop_at)): "stop_at",
+        asm.field(c, cython.address(c.block_eip)): "block_eip",
+        asm.field(c, cython.address(c.current)): "current",
+        asm.field(c, cython.address(c.fault)): "fault",
+        asm.field(c, cython.address(c.native_done)): "native_done",
+        asm.field(c, cython.address(c.native_off)): "native_off",
+        asm.field(c, cython.address(c.jumps[0])): "jumps",
+    }
+    for i in range(8):
+        found[asm.field(c, cython.address(c.regs[i]))] = f"regs[{i}]"
+        found[asm.field(c, cython.address(c.base[i]))] = f"base[{i}]"
+        found[asm.field(c, cython.address(c.rd_size[i]))] = f"rd_size[{i}]"
+        found[asm.field(c, cython.address(c.wr_size[i]))] = f"wr_size[{i}]"
+    return {int(where) - ((int(where) >> 63) << 64): name for where, name in found.items()}  # signed
+
+
+def functions():
+    """The functions of ours that host code calls, by their address."""
+    if not cython.compiled:
+        return {}
+    return {
+        cython.cast(u64, cython.cast(cython.p_void, mmu.read)): "mmu.read",
+        cython.cast(u64, cython.cast(cython.p_void, mmu.read_to_modify)): "mmu.read_to_modify",
+        cython.cast(u64, cython.cast(cython.p_void, memory.store_slowly)): "memory.store_slowly",
+        cython.cast(u64, cython.cast(cython.p_void, translate.interpret)): "translate.interpret",
+        cython.cast(u64, cython.cast(cython.p_void, flags.carry)): "flags.carry",
+        cython.cast(u64, cython.cast(cython.p_void, flags.status)): "flags.status",
+        cython.cast(u64, cython.cast(cython.p_void, flags.shift)): "flags.shift",
+        cython.cast(u64, cython.cast(cython.p_void, arith.double_shift)): "arith.double_shift",
+    }

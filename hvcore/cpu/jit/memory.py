@@ -1,0 +1,284 @@
+"""Host code's accesses to memory: through the TLB, and the long way behind it (docs/translator.md).
+
+The hit path is inline. Where it does not hit, a jump leads to a *stub* behind the block, which calls the
+interpreter's own functions and comes back, or leaves the block if they fault.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import mmu
+    from cython.cimports.hvcore.cpu.jit import arena, registers
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit.translation import Stub
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu.constants import *
+
+
+def store_slowly(c, seg, off, value, size):
+    """A store that missed the TLB: 0 it is done, 1 it faulted, 2 done, and the block that runs was written over."""
+    mmu.write(c, seg, off, value, size)
+    if c.fault:
+        return 1
+    return 0 if c.blocks[c.current].valid else 2
+
+
+def new_stub(c, t, kind, j, o):
+    """Begin a stub for operation `j`; `emit_stub` writes it behind the block."""
+    s: cython.pointer(Stub) = cython.address(t.stubs[t.stubs_used])
+    t.stubs_used += 1
+    s.kind = kind
+    s.op = j
+    s.seg = o.seg
+    s.size = o.size
+    s.limit_site = 0
+    s.reg = asm.AX
+    s.value = VALUE_REG
+    return s
+
+
+def emit_effective_address(c, o):
+    """Compute the offset of the memory operand in EAX."""
+    base: u32 = NO_REG
+    index: u32 = NO_REG
+    if o.base != NO_REG:
+        base = registers.home(o.base)
+    if o.index != NO_REG:
+        index = registers.home(o.index)
+    if base == NO_REG and index == NO_REG:
+        asm.emit_constant(c, asm.AX, o.disp & M32)  # mov eax, disp
+    elif index == NO_REG and not o.disp:
+        asm.emit_move(c, asm.AX, base)  # mov eax, base
+    else:
+        asm.emit_mem(
+            c, asm.LEA, asm.AX, base, index, o.scale, o.disp & M32
+        )  # lea eax, [base + index * n + disp]
+
+
+def checked(seg):
+    """Whether accesses look at this segment's base and limit; in a flat address space ES, SS and DS need no look."""
+    return seg >= FS or seg == CS  # CS may not be written, and perhaps not be read
+
+
+def emit_look_up(c, t, s, tag):
+    """Turn the offset in EAX into a host offset in RAX by the TLB; without a hit in `tag`, a jump leads to the stub."""
+    n: u32 = 1 << s.size
+    if checked(s.seg):
+        asm.emit_move(c, asm.R14, asm.AX)  # mov r14d, eax
+        asm.emit_mem64(c, asm.LEA, asm.DX, asm.AX, NO_REG, 0, n)  # lea rdx, [rax + n]
+        if tag == arena.TLB_READ:
+            asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.rd_size[s.seg]))
+        else:
+            asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.wr_size[s.seg]))
+        s.limit_site = asm.emit_jump_if(c, asm.ABOVE)
+        asm.emit_field64(c, asm.ADD, asm.AX, cython.address(c.base[s.seg]))
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of this page
+    asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
+    asm.emit_mem64(c, asm.XOR, asm.DX, asm.R13, asm.CX, 0, tag)  # xor rdx, [r13 + rcx + tag]
+    asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - n)  # cmp rdx, 4096 - n: another page, or over its end
+    s.site = asm.emit_jump_if(c, asm.ABOVE)  # ja stub
+    asm.emit_mem64(c, asm.ADD, asm.AX, asm.R13, asm.CX, 0, arena.TLB_ADD)  # add rax, [r13 + rcx + add]
+    t.host_flags = 0
+
+
+def emit_read_host(c, size, reg):
+    """`mov reg, [r12 + rax]`, zero-extended."""
+    if size == 0:
+        asm.emit_mem(c, asm.MOVZX8, reg, asm.R12, asm.AX, 0, 0)
+    elif size == 1:
+        asm.emit_mem(c, asm.MOVZX16, reg, asm.R12, asm.AX, 0, 0)
+    else:
+        asm.emit_mem(c, asm.LOAD, reg, asm.R12, asm.AX, 0, 0)
+
+
+def emit_load_operand(c, t, j, o, size, reg):
+    """Load the memory operand of operation `j` to `reg`."""
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
+    s.size = size
+    s.reg = reg
+    emit_effective_address(c, o)
+    emit_look_up(c, t, s, arena.TLB_READ)
+    emit_read_host(c, size, reg)
+    s.resume = c.arena.used
+
+
+def emit_value(c, s, reg):
+    """Bring the value that a store stores to a host register."""
+    if s.value == VALUE_REG:
+        registers.emit_get(c, s.reg, reg)
+    elif s.value == VALUE_BYTE:
+        registers.emit_get(c, s.reg, reg)
+        if s.imm:
+            asm.emit_shift(c, SHR, reg, 8)
+        asm.emit_reg(c, asm.MOVZX8, reg, reg)
+    elif s.value == VALUE_IMM:
+        asm.emit_constant(c, reg, s.imm)
+    elif s.value == VALUE_RETURN:
+        asm.emit_load(c, reg, cython.address(c.block_eip))  # mov reg, block_eip
+        asm.emit_mem(c, asm.LEA, reg, reg, NO_REG, 0, s.imm)  # lea reg, [reg + offset behind the CALL]
+    else:
+        asm.emit_move(c, reg, asm.R14)
+
+
+def emit_write_host(c, s):
+    """`mov [r12 + rax], value`."""
+    reg: u32 = asm.CX
+    if s.value == VALUE_REG or (s.value == VALUE_BYTE and not s.imm):
+        reg = registers.home(s.reg)
+    elif s.value == VALUE_R14:
+        reg = asm.R14
+    else:
+        emit_value(c, s, asm.CX)
+    if s.size == 1:
+        asm.emit_u8(c, asm.OPERAND_SIZE)
+    asm.emit_mem(c, asm.STORE if s.size else asm.STORE8, reg, asm.R12, asm.AX, 0, 0)
+    s.resume = c.arena.used
+
+
+def emit_store_operand(c, t, j, o, value, reg, imm):
+    """Store to the memory operand of operation `j`."""
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_STORE, j, o)
+    s.value = value
+    s.reg = reg
+    s.imm = imm
+    emit_effective_address(c, o)
+    emit_look_up(c, t, s, arena.TLB_WRITE)
+    emit_write_host(c, s)
+
+
+def emit_push(c, t, j, o, value, reg, imm):
+    """Push 32 bits."""
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_PUSH, j, o)
+    s.value = value
+    s.reg = reg
+    s.imm = imm
+    s.seg = SS
+    s.size = 2
+    asm.emit_mem(c, asm.LEA, asm.AX, asm.R15, NO_REG, 0, -4)  # lea eax, [esp - 4]
+    emit_look_up(c, t, s, arena.TLB_WRITE)
+    emit_write_host(c, s)
+    emit_move_stack(c, -4)
+
+
+def emit_load_stack(c, t, j, o, number):
+    """Load 32 bits of the stack, at ESP or EBP, to EAX."""
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
+    s.seg = SS
+    s.size = 2
+    registers.emit_get(c, number, asm.AX)
+    emit_look_up(c, t, s, arena.TLB_READ)
+    emit_read_host(c, 2, asm.AX)
+    s.resume = c.arena.used
+
+
+def emit_load_string(c, t, j, o, seg, number, reg):
+    """Load what ESI or EDI points at to `reg`, for a string instruction, and move that on as DF says."""
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
+    s.seg = seg
+    s.reg = reg
+    registers.emit_get(c, number, asm.AX)
+    emit_look_up(c, t, s, arena.TLB_READ)
+    emit_read_host(c, o.size, reg)
+    s.resume = c.arena.used
+    asm.emit_load(c, asm.DX, cython.address(c.flags))  # mov edx, flags
+    asm.emit_imm(c, ALU_AND, asm.DX, F_DF)  # and edx, DF
+    asm.emit_shift(c, SHR, asm.DX, 9 - o.size)  # shr edx, n: twice the item's size if it goes down, else 0
+    asm.emit_reg(c, asm.SUB, registers.home(number), asm.DX)  # sub home, edx
+    asm.emit_imm(c, ALU_ADD, registers.home(number), cython.cast(u64, 1) << o.size)  # add home, size
+
+
+def emit_move_stack(c, bytes_):
+    """`lea esp, [esp + bytes_]`, which leaves the host's flags."""
+    asm.emit_mem(c, asm.LEA, asm.R15, asm.R15, NO_REG, 0, bytes_)
+
+
+def emit_load_to_modify(c, t, j, o):
+    """Load a memory operand that will be written back to EAX.
+
+    R14 becomes where it lies on the host, or 0 if `emit_write_back` must go the long way.
+    """
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_MODIFY, j, o)
+    emit_effective_address(c, o)
+    emit_look_up(c, t, s, arena.TLB_WRITE)
+    asm.emit_mem64(c, asm.LEA, asm.R14, asm.R12, asm.AX, 0, 0)  # lea r14, [r12 + rax]
+    emit_read_host(c, o.size, asm.AX)
+    s.resume = c.arena.used
+
+
+def emit_write_back(c, t, j, o):
+    """Store EAX to the operand that `emit_load_to_modify` found."""
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_WRITE_BACK, j, o)
+    asm.emit_reg64(c, asm.TEST, asm.R14, asm.R14)  # test r14, r14
+    s.site = asm.emit_jump_if(c, asm.ZERO)
+    if o.size == 1:
+        asm.emit_u8(c, asm.OPERAND_SIZE)
+    asm.emit_mem(c, asm.STORE if o.size else asm.STORE8, asm.AX, asm.R14, NO_REG, 0, 0)
+    s.resume = c.arena.used
+    t.host_flags = 0
+
+
+def emit_arguments(c, s):
+    """Bring segment, offset, value and size to where `mmu.read`, `mmu.read_to_modify` or `store_slowly` want them."""
+    if s.kind == STUB_WRITE_BACK:
+        asm.emit_load64(c, asm.DX, cython.address(c.native_off))
+        asm.emit_move(c, asm.CX, asm.AX)
+        if s.size == 0:
+            asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
+    else:
+        asm.emit_move(c, asm.DX, asm.R14 if checked(s.seg) else asm.AX)
+        if s.kind == STUB_MODIFY:
+            asm.emit_store64(c, asm.DX, cython.address(c.native_off))
+        if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
+            asm.emit_constant(c, asm.CX, s.size)
+        else:
+            emit_value(c, s, asm.CX)
+    asm.emit_constant(c, asm.SI, s.seg)
+    asm.emit_constant(c, asm.R8, s.size)
+
+
+def emit_stub(c, s):
+    """The long way of an access: a call of the interpreter's own functions, and back, or out of the block."""
+    failed: u32
+    fault: u32
+    asm.bind(c, s.site)
+    if s.limit_site:
+        asm.bind(c, s.limit_site)
+    registers.emit_store_registers(c)
+    emit_arguments(c, s)
+    if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
+        if s.kind == STUB_LOAD:
+            registers.emit_call_out(c, cython.cast(cython.p_void, mmu.read))
+        else:
+            registers.emit_call_out(c, cython.cast(cython.p_void, mmu.read_to_modify))
+            asm.emit_reg(c, asm.XOR, asm.R14, asm.R14)  # xor r14d, r14d
+        asm.emit_compare_field(c, cython.address(c.fault), 0)
+        failed = asm.emit_jump_if(c, asm.NOT_ZERO)
+        registers.emit_load_registers(c)
+        if s.kind == STUB_LOAD and s.reg != asm.AX:
+            asm.emit_move(c, s.reg, asm.AX)
+        asm.emit_jump_to(c, s.resume)
+        asm.bind(c, failed)
+        arena.emit_leave_early(c, s.op)
+        return
+    registers.emit_call_out(c, cython.cast(cython.p_void, store_slowly))
+    asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+    failed = asm.emit_jump_if(c, asm.NOT_ZERO)
+    registers.emit_load_registers(c)
+    asm.emit_jump_to(c, s.resume)
+    asm.bind(c, failed)
+    asm.emit_imm(c, ALU_CMP, asm.AX, 2)
+    fault = asm.emit_jump_if(c, asm.NOT_ZERO)
+    if (
+        s.value == VALUE_RETURN
+    ):  # a CALL ends its block, so that it need not be left because it was written over
+        registers.emit_load_registers(c)
+        asm.emit_jump_to(c, s.resume)
+    if s.kind == STUB_PUSH:
+        emit_move_stack(c, -4)
+        asm.emit_store64(c, asm.R15, cython.address(c.regs[RSP]))
+    arena.emit_leave_early(c, s.op + 1)
+    asm.bind(c, fault)
+    arena.emit_leave_early(c, s.op)

@@ -1,0 +1,457 @@
+"""Blocks that run often, translated to host code; docs/translator.md explains it whole.
+
+A block that has run `translate_after` times in a flat address space (MODE_FLAT) is translated once, an operation at a
+time, each to what `execute.perform` would do: memory goes through the same TLB, and the flags stay lazy. Whatever has
+no translation in `traits.py`, and every access that misses the TLB, calls the interpreter's own functions, so that the
+two agree by construction wherever it is hard to.
+
+What is known when a block is translated makes the difference. Flags that a later operation overwrites are not written
+down, a condition behind its comparison uses the host's flags, and a branch to a translated block becomes a jump.
+
+Compiled only; where memory may not be executed, or on another host, every block is interpreted.
+"""
+
+import cython
+
+from hvcore.cpu.jit import traits as table
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import execute
+    from cython.cimports.hvcore.cpu.jit import arena, flags, host, memory, registers
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit.translation import Translation
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu.constants import *
+    from hvcore.cpu.jit import arena
+
+    traits_of = [0] * 320
+    sizes_of = [0] * 320
+
+
+def load_traits() -> None:
+    """Copy the table of traits into the arrays that `traits` reads; what is in no row has no size."""
+    for kind, (row, sizes) in table.BY_KIND.items():
+        traits_of[kind] = row
+        sizes_of[kind] = sizes
+
+
+load_traits()
+
+
+def interpret(c, j):
+    """Have operation `j` interpreted: 0 go on, 1 it faulted, 2 it went elsewhere, 3 its block was written over."""
+    c.count_interpreted[c.ops[j].kind] += 1
+    if execute.perform(c, j, j + 1) == j and not c.gone:
+        return 1
+    if c.gone:
+        c.gone = 0
+        return 2
+    return 0 if c.blocks[c.current].valid else 3
+
+
+def traits(o):
+    """What an operation does with flags, and whether it may leave its block: SETS and so on."""
+    kind: u32 = o.kind
+    does: u32 = traits_of[kind]
+    if (not o.isreg and o.addr != 2) or o.rep or o.lock or not (sizes_of[kind] >> o.size) & 1:
+        return UNTRANSLATED
+    if ALU_RR <= kind <= ALU_MI or ALU8_RR <= kind <= ALU8_RM:
+        if o.sub == ALU_ADC or o.sub == ALU_SBB:
+            does |= READS
+        elif o.sub >= ALU_CMP:
+            does &= MODIFIES ^ M32
+    elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
+        return TOUCHES
+    elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
+        return UNTRANSLATED
+    return does
+
+
+def enable(c) -> None:
+    """Translate from now on, if this host can execute what is made."""
+    if arena.allow(c):
+        flags.emit_routines(c)
+        arena.begin(c)
+        c.translate_after = 16
+
+
+def translate(c, block):
+    """Translate a block; it stays interpreted if there is no arena, or no room in it."""
+    if cython.compiled and c.arena.code and c.arena.used + arena.ROOM <= host.ARENA:
+        emit_block(c, block)
+
+
+def emit_block(c, block):
+    """The host code of a block: its linked entry, its operations, and the stubs that they may lead to."""
+    translation: Translation
+    t: cython.pointer(Translation) = cython.address(translation)
+    first: u32 = c.blocks[block].ops
+    count: u32 = c.blocks[block].count
+    entry: u32
+    j: u32 = 0
+    find_live_flags(c, t, first, count)
+    t.stubs_used = 0
+    flags.forget(t)
+    c.count_translated += 1
+    arena.emit_linked_entry(c, block, count)
+    entry = c.arena.used
+    while j < count:
+        j = emit_operation(c, t, cython.address(c.ops[first + j]), first, j, count)
+    for j in range(t.stubs_used):
+        memory.emit_stub(c, cython.address(t.stubs[j]))
+    c.blocks[block].native = entry
+
+
+def find_live_flags(c, t, first, count):
+    """Find out, from the last operation of a block to the first, whose flags something behind it looks at."""
+    flags_live: u32 = 1  # all but CF
+    carry_live: u32 = 1
+    does: u32
+    j: u32 = count
+    while j:
+        j -= 1
+        does = traits(cython.address(c.ops[first + j]))
+        if does & TOUCHES:
+            flags_live |= carry_live
+        t.live[j] = 0
+        if flags_live or does & MODIFIES:
+            t.live[j] = flags.ALL
+        elif carry_live and not does & KEEPS_CARRY:
+            t.live[j] = flags.CARRY
+        if does & KEEPS_CARRY:
+            carry_live |= flags_live
+            flags_live = 0
+        if does & SETS:
+            flags_live = carry_live = 0
+        if does & (READS | EXITS):
+            flags_live = carry_live = 1
+
+
+def emit_operation(c, t, o, first, j, count):
+    """Translate operation `j` of a block; returns the number of the next."""
+    kind: u32 = o.kind
+    live: u32 = t.live[j]
+    last: u32 = j + 1 == count
+    taken: u32
+    reg: u32
+    if traits(o) & CALLS:
+        emit_call_interpreter(c, t, o, first, j, count)
+    elif kind == MOV32_RR:
+        asm.emit_move(c, registers.home(o.reg), registers.home(o.rm))
+    elif kind == MOV32_RI:
+        asm.emit_constant(c, registers.home(o.reg), o.imm & M32)
+    elif kind == LOAD32:
+        memory.emit_load_operand(c, t, j, o, 2, registers.home(o.reg))
+    elif kind == STORE32:
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_REG, o.reg, 0)
+    elif kind == STORE32_I or kind == MOV_MI:
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_IMM, 0, o.imm)
+    elif kind == LOAD8:
+        memory.emit_load_operand(c, t, j, o, 0, asm.AX)
+        registers.emit_put_byte(c, o.reg, o.rsh)
+    elif kind == STORE8:
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_BYTE, o.reg, o.rsh)
+    elif kind == LOAD16:
+        memory.emit_load_operand(c, t, j, o, 1, asm.AX)
+        registers.emit_put_word(c, o.reg, asm.AX)
+    elif kind == STORE16:
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_REG, o.reg, 0)
+    elif kind == MOVZX8_M or kind == MOVZX16_M:
+        memory.emit_load_operand(c, t, j, o, 0 if kind == MOVZX8_M else 1, registers.home(o.reg))
+    elif kind == MOVSX_M:
+        memory.emit_load_operand(c, t, j, o, o.sub, asm.AX)
+        asm.emit_reg(c, asm.MOVSX16 if o.sub else asm.MOVSX8, asm.AX, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == MOVZX8_R:
+        registers.emit_get_byte(c, t, o.rm, o.msh, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == MOVZX_R or kind == MOVSX_R:
+        registers.emit_get(c, o.rm, asm.AX)
+        if o.msh:
+            asm.emit_shift(c, SHR, asm.AX, 8)
+            t.host_flags = 0
+        taken = asm.MOVZX8 if kind == MOVZX_R else asm.MOVSX8
+        asm.emit_reg(c, taken + o.sub, asm.AX, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == MOV_RR:
+        registers.emit_get_byte(c, t, o.rm, o.msh, asm.AX)
+        registers.emit_put_byte(c, o.reg, o.rsh)
+    elif kind == MOV_RI:
+        asm.emit_constant(c, asm.AX, o.imm)
+        registers.emit_put_byte(c, o.reg, o.rsh)
+    elif kind == LEA32:
+        memory.emit_effective_address(c, o)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == NOP:
+        pass
+    elif kind == NOT_R:
+        registers.emit_get(c, o.reg, asm.AX)
+        asm.emit_not(c, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == XCHG_RR:
+        registers.emit_get(c, o.reg, asm.AX)
+        registers.emit_get(c, o.rm, asm.CX)
+        registers.emit_put(c, o.rm, asm.AX)
+        registers.emit_put(c, o.reg, asm.CX)
+    elif kind == CWD:
+        registers.emit_get(c, RAX, asm.AX)
+        asm.emit_cdq(c)
+        registers.emit_put(c, RDX, asm.DX)
+    elif kind == CBW:
+        registers.emit_get(c, RAX, asm.AX)
+        asm.emit_cwde(c)
+        registers.emit_put(c, RAX, asm.AX)
+    elif kind == PUSH32:
+        memory.emit_push(c, t, j, o, memory.VALUE_REG, o.reg, 0)
+    elif kind == PUSH32_I:
+        memory.emit_push(c, t, j, o, memory.VALUE_IMM, 0, o.imm)
+    elif kind == PUSH_M:
+        memory.emit_load_operand(c, t, j, o, 2, asm.R14)
+        memory.emit_push(c, t, j, o, memory.VALUE_R14, 0, 0)
+    elif kind == POP32:
+        memory.emit_load_stack(c, t, j, o, RSP)
+        memory.emit_move_stack(c, 4)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
+        emit_two_registers(c, t, o, ALU_TEST if kind == TESTJ32_RR else ALU_CMP, flags.ALL, kind == CMPJ32_RI)
+    elif kind == INC32 or kind == DEC32:
+        flags.emit_stand_carry(c, t, live)
+        flags.emit_step(c, t, live, kind == DEC32, registers.home(o.reg))
+    elif kind == INC32_M or kind == DEC32_M:
+        flags.emit_stand_carry(c, t, live)
+        memory.emit_load_to_modify(c, t, j, o)
+        flags.emit_step(c, t, live, kind == DEC32_M, asm.AX)
+        memory.emit_write_back(c, t, j, o)
+    elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
+        taken = SHL if kind == SHL32_I else SHR if kind == SHR32_I else SAR
+        flags.emit_shifted(c, t, live, taken, o.imm & 31, registers.home(o.reg))
+    elif kind == IMUL32_RR:
+        flags.emit_multiplied(c, t, live, registers.home(o.reg), registers.home(o.rm))
+    elif kind == IMUL32_RM:
+        memory.emit_load_operand(c, t, j, o, 2, asm.AX)
+        flags.emit_multiplied(c, t, live, registers.home(o.reg), asm.AX)
+    elif kind == IMUL_RI or kind == IMUL_MI:
+        if kind == IMUL_MI:
+            memory.emit_load_operand(c, t, j, o, 2, asm.AX)
+        else:
+            registers.emit_get(c, o.rm, asm.AX)
+        asm.emit_constant(c, asm.CX, o.imm)
+        flags.emit_multiplied(c, t, live, asm.AX, asm.CX)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == MUL_R or kind == MUL_M:
+        if kind == MUL_M:
+            memory.emit_load_operand(c, t, j, o, 2, asm.CX)
+        else:
+            registers.emit_get(c, o.reg, asm.CX)
+        registers.emit_get(c, RAX, asm.AX)
+        asm.emit_multiply(c, o.sub, asm.CX)
+        registers.emit_put(c, RAX, asm.AX)
+        registers.emit_put(c, RDX, asm.DX)
+        flags.emit_keep_product_flags(c, t, live, asm.AX)
+    elif kind == NEG_R:
+        registers.emit_get(c, o.reg, asm.CX)
+        asm.emit_constant(c, asm.AX, 0)
+        flags.emit_arithmetic(c, t, ALU_SUB, live, 2)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == SETCC_R:
+        taken = flags.emit_condition(c, t, o.sub)
+        asm.emit_reg(c, asm.SETCC + taken, 0, asm.AX)
+        registers.emit_put_byte(c, o.reg, o.rsh)
+    elif kind == CMOV_R:
+        taken = flags.emit_condition(c, t, o.sub)
+        asm.emit_reg(c, asm.CMOV + taken, registers.home(o.reg), registers.home(o.rm))
+    elif kind == CMOV_M:  # memory is read whether or not
+        memory.emit_load_operand(c, t, j, o, 2, asm.R14)
+        taken = flags.emit_condition(c, t, o.sub)
+        asm.emit_reg(c, asm.CMOV + taken, registers.home(o.reg), asm.R14)
+    elif kind == LODS:
+        memory.emit_load_string(c, t, j, o, o.seg, RSI, asm.AX)
+        registers.emit_put_sized(c, o, RAX, 0)
+    elif kind == SCAS:
+        memory.emit_load_string(c, t, j, o, ES, RDI, asm.CX)
+        registers.emit_get_sized(c, t, o, RAX, 0, asm.AX)
+        flags.emit_arithmetic(c, t, ALU_CMP, live, o.size)
+    elif kind == LEAVE_FRAME:
+        memory.emit_load_stack(c, t, j, o, RBP)
+        asm.emit_mem(c, asm.LEA, asm.R15, asm.BP, NO_REG, 0, 4)
+        registers.emit_put(c, RBP, asm.AX)
+    elif kind == BSWAP:
+        registers.emit_get(c, o.reg, asm.AX)
+        asm.emit_swap_bytes(c, asm.AX)
+        registers.emit_put(c, o.reg, asm.AX)
+    elif kind == ROL32_I or kind == ROR32_I:
+        flags.emit_rotate(c, t, o, live)
+    elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
+        flags.emit_shift_by_cl(c, t, o, live)
+    elif kind == SHIFT_RI or kind == SHIFT_RC:
+        flags.emit_call_shift(c, t, o)
+    elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
+        flags.emit_call_double_shift(c, t, o)
+    elif kind == JMP:
+        arena.emit_leave_to(c, o.off + o.imm, count)
+        return count
+    elif kind == JZ or kind == JNZ or kind == JCC:
+        taken = flags.emit_condition(c, t, o.sub)
+        taken = asm.emit_jump_if(c, taken)
+        arena.emit_leave_to(c, o.off, count)
+        asm.bind(c, taken)
+        arena.emit_leave_to(c, o.off + o.imm, count)
+        return count
+    elif kind == CALL32:
+        memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, o.off)
+        arena.emit_leave_to(c, o.off + o.imm, count)
+        return count
+    elif kind == RET32:
+        memory.emit_load_stack(c, t, j, o, RSP)
+        memory.emit_move_stack(c, 4 + o.imm)
+        arena.emit_jump_through(c, count)
+        return count
+    elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
+        if kind == JMP_R or kind == CALL_R:
+            registers.emit_get(c, o.reg, asm.AX)
+        else:
+            memory.emit_load_operand(c, t, j, o, 2, asm.AX)
+        if kind == CALL_R or kind == CALL_M:
+            asm.emit_move(c, asm.R14, asm.AX)
+            memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, o.off)
+            asm.emit_move(c, asm.AX, asm.R14)
+        arena.emit_jump_through(c, count)
+        return count
+    else:
+        emit_two_operands(c, t, o, j, live)
+    if last:
+        arena.emit_leave_to(c, o.off, count)
+    return j + 1
+
+
+def emit_two_operands(c, t, o, j, live):
+    """ADD OR ADC SBB AND SUB XOR CMP TEST in all their forms."""
+    kind: u32 = o.kind
+    sub: u32 = o.sub
+    size: u32 = o.size
+    if size == 0 and not (kind == ALU_MR or kind == ALU_MI):
+        if kind == CMP8_RM or kind == ALU8_RM:
+            memory.emit_load_operand(c, t, j, o, 0, asm.CX)
+            registers.emit_get_byte(c, t, o.reg, o.rsh, asm.AX)
+        elif kind == CMP8_MI:
+            memory.emit_load_operand(c, t, j, o, 0, asm.AX)
+            asm.emit_constant(c, asm.CX, o.imm)
+        else:
+            registers.emit_get_byte(c, t, o.reg, o.rsh, asm.AX)
+            if kind == CMP8_RI or kind == TEST8_RI or kind == ALU8_RI:
+                asm.emit_constant(c, asm.CX, o.imm)
+            else:
+                registers.emit_get_byte(c, t, o.rm, o.msh, asm.CX)
+        flags.emit_arithmetic(c, t, sub, live, 0)
+        if sub < ALU_CMP:
+            registers.emit_put_byte(c, o.reg, o.rsh)
+        return
+    if (
+        kind == ALU_MR
+        or kind == ALU_MI
+        or kind == ADD32_MR
+        or kind == ADD32_MI
+        or kind == CMP32_MR
+        or kind == CMP32_MI
+    ):
+        if sub >= ALU_CMP:
+            memory.emit_load_operand(c, t, j, o, size, asm.AX)
+        else:
+            memory.emit_load_to_modify(c, t, j, o)
+        if kind == ALU_MI or kind == ADD32_MI or kind == CMP32_MI:
+            asm.emit_constant(c, asm.CX, o.imm & SIZE_MASK[size])
+        else:
+            registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.CX)
+        flags.emit_arithmetic(c, t, sub, live, size)
+        if sub < ALU_CMP:
+            memory.emit_write_back(c, t, j, o)
+        return
+    if (
+        kind == ALU_RM
+        or kind == ADD32_RM
+        or kind == OR32_RM
+        or kind == AND32_RM
+        or kind == SUB32_RM
+        or kind == XOR32_RM
+        or kind == CMP32_RM
+    ):
+        memory.emit_load_operand(c, t, j, o, size, asm.CX)
+        registers.emit_get_sized(c, t, o, o.reg, 0, asm.AX)
+        flags.emit_arithmetic(c, t, sub, live, size)
+        if sub < ALU_CMP:
+            registers.emit_put_sized(c, o, o.reg, 0)
+        return
+    emit_two_registers(
+        c,
+        t,
+        o,
+        sub,
+        live,
+        kind == ALU_RI
+        or kind == ADD32_RI
+        or kind == OR32_RI
+        or kind == AND32_RI
+        or kind == SUB32_RI
+        or kind == XOR32_RI
+        or kind == CMP32_RI
+        or kind == TEST32_RI,
+    )
+
+
+def emit_two_registers(c, t, o, sub, live, immediate):
+    """The same of a register of 16 or 32 bits and a second, or an immediate."""
+    if sub != 2 and sub != 3 and o.size == 2:
+        flags.emit_arithmetic_in_place(c, t, o, sub, live, immediate)
+        return
+    registers.emit_get_sized(c, t, o, o.reg, 0, asm.AX)
+    if immediate:
+        asm.emit_constant(c, asm.CX, o.imm & SIZE_MASK[o.size])
+    else:
+        registers.emit_get_sized(c, t, o, o.rm, 0, asm.CX)
+    flags.emit_arithmetic(c, t, sub, live, o.size)
+    if sub < ALU_CMP:
+        registers.emit_put_sized(c, o, o.reg, 0)
+
+
+def emit_call_interpreter(c, t, o, first, j, count):
+    """Have the interpreter do operation `j`."""
+    went_on: u32
+    fault: u32
+    registers.emit_store_registers(c)
+    asm.emit_constant(c, asm.SI, first + j)
+    registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
+    flags.forget(t)
+    if j + 1 == count:
+        asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+        fault = asm.emit_jump_if(c, asm.ZERO)
+        if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
+            arena.emit_finish(c, count)
+        else:
+            registers.emit_load_registers(c)
+            arena.emit_leave_to(c, o.off, count)
+        asm.bind(c, fault)
+        arena.emit_leave_early(c, j)
+        return
+    if changes_segments(o.kind):
+        asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+        fault = asm.emit_jump_if(c, asm.ZERO)
+        arena.emit_leave_early(c, j + 1)
+        asm.bind(c, fault)
+        arena.emit_leave_early(c, j)
+        return
+    asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+    went_on = asm.emit_jump_if(c, asm.ZERO)
+    asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+    fault = asm.emit_jump_if(c, asm.ZERO)
+    arena.emit_leave_early(c, j + 1)
+    asm.bind(c, fault)
+    arena.emit_leave_early(c, j)
+    asm.bind(c, went_on)
+    registers.emit_load_registers(c)
+
+
+def changes_segments(kind):
+    """Whether the address space may no longer be flat after an operation."""
+    return kind == MOV_SEG_R or kind == MOV_SEG_M or kind == POP_SEG or kind == LOAD_FAR

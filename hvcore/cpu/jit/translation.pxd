@@ -1,0 +1,23 @@
+# What a translation needs while it runs, and nobody afterwards.
+from hvcore.cpu.state cimport u32, u64
+
+cdef struct Stub:           # what an access through the TLB leads to when it does not hit
+    u32 kind                # STUB_LOAD and so on (memory.pxd)
+    u32 site                # the jump that leads here,
+    u32 limit_site          # that of the segment's check, 0 if it has none,
+    u32 resume              # and where it goes on
+    u32 op
+    u32 seg
+    u32 size
+    u32 value               # VALUE_REG and so on: what is stored
+    u32 reg
+    u64 imm
+
+cdef struct Translation:
+    u32 known               # the `cc_op` that the flags have at this point, or UNKNOWN,
+    u32 known_size          # and its operands' size
+    u32 host_flags          # which flags the host has: HOST_CF and so on (flags.pxd)
+    u32 carry_stands        # whether CF is in `cc_cf`
+    u32[32] live            # by operation, which of its flags are wanted: ALL, CARRY, or 0
+    u32 stubs_used
+    Stub[160] stubs
