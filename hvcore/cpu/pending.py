@@ -55,6 +55,7 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.fault_address = NO_PAGE
             if vector == VEC_DB:
                 c.info.debug_status = c.debug_bits
+                c.info.data = c.debug_before
                 c.debug_bits = 0
             return 1
         c.fault = FAULT_NONE
@@ -173,9 +174,8 @@ def handle_fault(c):
         c.fault = FAULT_NONE
         return 1
     if c.fault_kind >= EVENT_SOFTWARE:
-        if (
-            c.fault_kind == EVENT_PRIVILEGED
-        ):  # one #DB tells of INT1 and of a data breakpoint that MOV SS held back
+        if c.fault_kind == EVENT_PRIVILEGED:
+            # One #DB tells of INT1 and of a data breakpoint that MOV SS held back.
             system.note_debug(c, c.watch_hit)
             c.watch_hit = 0
         if raise_event(c, c.fault_vector, c.fault_kind, c.fault_error, c.fault_has_error, c.fault_length):

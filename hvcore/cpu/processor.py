@@ -431,19 +431,29 @@ class Processor(State):
     def skip(self, next_rip):
         """Complete the instruction that a backend executed itself: RIP moves on, its shadow ends, it counts.
 
-        Returns whether a single-step trap is due (TF).
+        Returns whether a single-step trap is due (TF) that no breakpoint's debug exception tells of.
         """
+        trap: u32 = (self.special & SPECIAL_TRAP) != 0
         self.eip = next_rip & M32
         self.icount += 1
         self.flags &= F_RF ^ M32
-        if self.watch_hit:  # an I/O breakpoint
-            system.note_debug(self, self.watch_hit)
+        if self.watch_hit:  # an I/O breakpoint, or a data breakpoint that MOV SS held back
+            system.note_debug(self, self.watch_hit | (DR6_BS if trap else 0))
             self.watch_hit = 0
             self.raise_exception(1)
+            trap = 0
         if self.shadow & 3:
             self.shadow &= 8
             self.special &= SPECIAL_SHADOW ^ M32
-        return (self.special & SPECIAL_TRAP) != 0
+        return trap != 0
+
+    def set_debug_status(self, bits) -> None:
+        """Set DR6 for a debug exception that a backend is about to inject, which does not do that by itself.
+
+        B0 to B3 are those of `bits` and of a data breakpoint that MOV SS held back; what else is set stays.
+        """
+        self.debug[6] = (self.debug[6] & (DR6_BREAKPOINTS ^ M64)) | bits | self.watch_hit
+        self.watch_hit = 0
 
     def skip_by(self, length):
         """Complete an instruction of `length` bytes that a backend executed itself: see `skip`."""

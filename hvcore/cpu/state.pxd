@@ -480,7 +480,8 @@ cdef class State:
     cdef u32 inject_has_error
     cdef u32 inject_length
     cdef u32 injecting          # the event being raised is the backend's own: it does not stop
-    cdef u32 debug_bits         # what the debug exception on its way set in DR6
+    cdef u32 debug_bits         # what the debug exception on its way set in DR6, and DR6 before
+    cdef u64 debug_before
     # running
     cdef u32 stop_wanted
     cdef ExitInfo info

@@ -46,6 +46,8 @@ def note_debug(c, bits):
 
     B0 to B3 are those of this exception alone; BD, BS and BT stay until software clears them (SDM vol. 3 §18.2.3).
     """
+    if not c.debug_bits:  # else one that is on its way already turns out to have another cause, too
+        c.debug_before = c.debug[6]
     c.debug_bits = bits
     c.debug[6] = (c.debug[6] & (DR6_BREAKPOINTS ^ M64)) | bits
 

@@ -166,7 +166,7 @@ class SvmBackend:
         """Move RIP on, end the interrupt shadow, and inject the single-step trap if TF is set."""
         processor = self.processor
         if processor.skip(next_rip):
-            processor.set_dr(6, processor.dr(6) | DR6_BS)
+            processor.set_debug_status(DR6_BS)
             self.inject(EventKind.HARDWARE_EXCEPTION, Vector.DB, None, 0)
 
     def inject(self, kind: int, vector: int, error: int | None, length: int) -> None:

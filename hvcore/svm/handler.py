@@ -162,6 +162,7 @@ class FirstLevel:
         )
 
     def _on_icebp(self) -> None:
+        self._processor.set_debug_status(0)
         self._backend.inject(EventKind.PRIVILEGED_SOFTWARE_EXCEPTION, Vector.DB, None, self._length())
 
     def _on_vm_instruction(self) -> None:

@@ -230,7 +230,7 @@ class VmEntry:
         self._values[_PENDING_DEBUG] = 0
         if not pending & (DR6_BS | checks.PENDING_DEBUG_ENABLED):
             return  # breakpoints that DR7 does not enable
-        processor.set_dr(6, processor.dr(6) | pending & (DR6_BS | 0xF))
+        processor.set_debug_status(pending & (DR6_BS | 0xF))
         processor.inject(EventKind.HARDWARE_EXCEPTION, Vector.DB, None, 0)
 
     # What only some controls want

@@ -138,7 +138,7 @@ class FirstLevel:
         if vector == Vector.PF:
             processor.set_cr(2, values[_QUALIFICATION])
         elif vector == Vector.DB:
-            processor.set_dr(6, processor.dr(6) | values[_QUALIFICATION])
+            processor.set_debug_status(values[_QUALIFICATION])
         if info & INFO_NMI_UNBLOCKING:  # the IRET is to be executed again, in the NMI handler
             processor.interruptibility |= Shadow.NMI
         error = values[Field.EXIT_INTERRUPTION_ERROR] if info & INFO_ERROR_VALID else None

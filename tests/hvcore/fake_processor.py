@@ -123,6 +123,9 @@ class FakeProcessor(Processor):
     def set_dr(self, i: int, value: int) -> None:
         self.debug[i] = value
 
+    def set_debug_status(self, bits: int) -> None:
+        self.debug[6] = self.debug[6] & ~0xF | bits
+
     def segment(self, i: int) -> Segment:
         return self.segments[i]
 

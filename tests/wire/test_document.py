@@ -21,7 +21,8 @@ OPS = {
 
 
 def fields(kind: type[msgspec.Struct]) -> set[str]:
-    return {field.encode_name for field in msgspec.structs.fields(kind)}
+    """Its own fields; `serial` is every op's and described once."""
+    return {field.encode_name for field in msgspec.structs.fields(kind)} - {"serial"}
 
 
 def named(text: str) -> set[str]:

@@ -359,3 +359,19 @@ def test_a_data_breakpoint_held_by_mov_ss_merges_with_the_debug_exception_that_f
     sp = p.gpr(ESP)
     assert trap(flat, "8e1500600000" + code, 0) == (7 if behind == 8 else 6, status)
     assert p.gpr(ESP) == sp - 12  # one exception, not two
+
+
+def test_an_io_breakpoint_and_the_single_step_trap_of_a_skipped_instruction_are_one_exception(
+    flat: Bench,
+) -> None:
+    p = flat.processor
+    p.rflags = TF | 2
+    p.set_cr(4, 8)  # DE
+    p.set_dr(1, 0x60)
+    p.set_dr(6, 0xFFFF0FFD)
+    p.set_dr(7, 0x00200408)
+    sp = p.gpr(ESP)
+    assert flat.run(bytes.fromhex("e660 40")) == ExitKind.IO
+    assert not p.skip(p.exit.next_rip)
+    assert flat.run() == ExitKind.HLT
+    assert (p.rip, p.dr(6), p.gpr(ESP)) == (HANDLER, 0xFFFF0FF2 | BS, sp - 12)

@@ -453,6 +453,28 @@ def test_int1_exits_and_returns_behind_itself(guest: Guest, on: bool) -> None:
     assert guest.bench.read32(guest.cpu.gpr(4)) == 0x7C01
 
 
+@pytest.mark.parametrize("on", [True, False], ids=["intercepted", "not"])
+def test_icebp_behind_mov_ss_is_one_debug_exception_with_the_held_breakpoint(guest: Guest, on: bool) -> None:
+    """Whoever injects a #DB sets DR6 as the processor would have: B0 to B3 afresh."""
+    guest.gates()
+    guest.put(Control.INTERCEPT_4, Intercept4.ICEBP, on)
+    guest.bench.write(0x6000, b"\x10\0")
+    guest.cpu.set_dr(0, 0x6000)
+    guest.cpu.set_dr(6, 0xFFFF_4FFA)
+    guest.cpu.set_dr(7, 0x0007_0402)
+    stack = guest.cpu.gpr(4)
+    if on:
+        assert code(guest, "8e1500600000 f1 40 f4") == 0x88
+        guest.backend.handle()
+        guest.enter()
+    else:
+        guest.enter("8e1500600000 f1 40 f4")
+    assert (guest.read(Control.EXITCODE), guest.cpu.rip) == (HLT, HANDLERS + 16)
+    assert guest.cpu.dr(6) == 0xFFFF_4FF1
+    assert guest.cpu.gpr(4) == stack - 12
+    assert guest.bench.read32(stack - 12) == 0x7C07
+
+
 @shows(Control.INTERCEPT_4, Intercept4.WBINVD)
 def test_wbinvd_exits_without_invd(guest: Guest, on: bool) -> None:
     guest.put(Control.INTERCEPT_4, Intercept4.WBINVD, on)

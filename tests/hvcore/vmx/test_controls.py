@@ -726,23 +726,44 @@ def test_a_debug_exception_that_exits_leaves_dr6_and_names_its_cause(guest: Gues
     guest.gates()
     guest.set(Field.EXCEPTION_BITMAP, 1 << 1)
     guest.cpu.rflags = 0x102
+    guest.cpu.set_dr(6, 0xFFFF_AFF5)  # BT, BD and two breakpoints of earlier ones
     assert reason(guest, "90 f4") == EXCEPTION
     assert guest.field(Field.EXIT_QUALIFICATION) == 0x4000
     assert guest.field(Field.EXIT_INTERRUPTION_INFO) == 0x8000_0301
-    assert guest.cpu.dr(6) & 0x4000 == 0
+    assert guest.cpu.dr(6) == 0xFFFF_AFF5
     guest.backend.handle()
-    assert guest.cpu.dr(6) & 0x4000
+    assert guest.cpu.dr(6) == 0xFFFF_EFF0  # B0 to B3 are afresh (SDM vol. 3 section 18.2.3)
     guest.cpu.rflags = 2
     guest.cpu.set_dr(6, 0xFFFF_0FF0)
     guest.cpu.set_dr(7, 0x2400)  # general detect
     guest.backend.vmcs.values[Field.ENTRY_INTERRUPTION_INFO] = 0
     assert reason(guest, "0f21c0 f4") == EXCEPTION
     assert guest.field(Field.EXIT_QUALIFICATION) == 0x2000
-    assert guest.cpu.dr(7) == 0x2400
+    assert (guest.cpu.dr(7), guest.cpu.dr(6)) == (0x2400, 0xFFFF_0FF0)
     guest.backend.handle()
     guest.enter()
     assert guest.cpu.rip == HANDLERS + 16
     assert (guest.cpu.dr(7), guest.cpu.dr(6) & 0x2000) == (0x400, 0x2000)
+
+
+@pytest.mark.parametrize(("instruction", "cause"), [("f1", 1), ("0f21c0", 0x2001)], ids=["ICEBP", "MOV DR"])
+def test_a_debug_exception_behind_mov_ss_exits_with_the_held_breakpoint_and_leaves_dr6(
+    guest: Guest, instruction: str, cause: int
+) -> None:
+    """One exit tells of both; DR6 is the guest's old one until the exception is delivered (SDM section 28.1)."""
+    guest.gates()
+    guest.set(Field.EXCEPTION_BITMAP, 1 << 1)
+    guest.bench.write(0x6000, b"\x10\0")
+    guest.cpu.set_dr(0, 0x6000)
+    guest.cpu.set_dr(6, 0xFFFF_4FFA)
+    guest.cpu.set_dr(7, 0x0007_0402 | (0x2000 if cause & 0x2000 else 0))
+    assert reason(guest, "8e1500600000" + instruction + "f4") == EXCEPTION
+    assert guest.field(Field.EXIT_QUALIFICATION) == cause
+    assert guest.cpu.dr(6) == 0xFFFF_4FFA
+    guest.backend.handle()
+    guest.enter()
+    assert (guest.field(Field.EXIT_REASON), guest.cpu.rip) == (HLT, HANDLERS + 16)
+    assert guest.cpu.dr(6) == 0xFFFF_4FF0 | cause
 
 
 def test_mov_dr_exits_before_its_own_faults(guest: Guest) -> None:

@@ -310,13 +310,13 @@ def test_an_injected_event_leaves_no_debug_exception_pending(backend):
 )
 def test_a_pending_debug_exception_is_delivered_if_valid_and_nothing_blocks_it(backend, pending, shadow, dr6):
     enter(backend)
-    backend.processor.debug[6] = 0
+    backend.processor.debug[6] = 0x200D  # B0, B2, B3 of an earlier one, and BD
     backend.processor.rflags = 0x102
     backend.vmcs.values[Field.GUEST_PENDING_DEBUG] = pending
     backend.processor.interruptibility = shadow
     enter(backend)
     assert backend.processor.injected == ([] if dr6 is None else [(3, 1, None, 0)])
-    assert backend.processor.debug[6] == (dr6 or 0)
+    assert backend.processor.debug[6] == (0x200D if dr6 is None else 0x2000 | dr6)
     assert bool(backend.vmcs.values[Field.GUEST_PENDING_DEBUG]) == bool(shadow)
 
 
