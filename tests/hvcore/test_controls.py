@@ -249,9 +249,16 @@ def lost(guest):
     guest.paging()
     guest.bench.write(DIRECTORY + 4, (NOTHING | 3).to_bytes(4, "little"))
     guest.handlers.mmio = Mmio(
-        guest.cpu, guest.bench.memory, None, guest.backend, guest.handlers.calls.append
+        guest.cpu, guest.bench.memory, NoDevice(), guest.backend, guest.handlers.calls.append
     ).access
     return guest
+
+
+class NoDevice:
+    """Requests that are not to be made; that there is nobody to wait for may be asked."""
+
+    def before_memory(self, address, size):
+        pass
 
 
 @pytest.mark.parametrize(
