@@ -124,24 +124,43 @@ def measure(add: Callable[[Figure], None], *, quick: bool) -> None:
             if peer is not None:
                 add(Figure(f"{loop.name} loop, QEMU TCG", peer, "MIPS"))
 
+    def micros(loop: guest.Loop, command: machines.Command) -> float:
+        return 1e6 / median(lambda: machines.turns_a_second(loop, command, seconds, turns=20_000, wall=True))
+
     bell = median(lambda: transport.eventfd_ping_pong(seconds))
     add(Figure("eventfd ping-pong between two processes", bell, "µs"))
     value = median(lambda: transport.ioreq_round_trip(seconds))
     add(Figure("ioreq round trip, no processor", value, "µs", "eventfd", value / bell))
-    value = 1e6 / median(
-        lambda: machines.turns_a_second(guest.PORT, machines.devmodel, seconds, turns=20_000, wall=True)
-    )
-    add(Figure("port read by a guest, across processes", value, "µs", "eventfd", value / bell))
+    for loop, name in (
+        (guest.PORT, "port read by a guest, across processes"),
+        (guest.MIRRORED, "port read by a guest, mirrored"),
+        (guest.POSTED, "port write by a guest, posted"),
+    ):
+        value = micros(loop, machines.devmodel)
+        add(Figure(name, value, "µs", "eventfd", value / bell))
     if qemu:
-        value = 1e6 / median(
-            lambda: machines.turns_a_second(guest.PORT, machines.qemu, seconds, turns=200_000, wall=True)
-        )
+        value = micros(guest.PORT, machines.qemu)
         add(Figure("port read by a guest, QEMU in one process", value, "µs", "eventfd", value / bell))
+    measure_latencies(add, quick=quick)
     add(Figure("demo guest, command to exit", median(machines.time_to_self_test), "s"))
     if machines.can_boot_grub():
         add(
             Figure("SeaBIOS and GRUB, command to grub>", median(lambda: trio.run(machines.time_to_grub)), "s")
         )
+
+
+def measure_latencies(add: Callable[[Figure], None], *, quick: bool) -> None:
+    """Time single port reads, on the host as it is and with a busy process beside."""
+    samples = 2_000 if quick else 100_000
+    for processes, beside in ((0, ""), (1, ", one process beside")):
+        with machines.busy(processes):
+            bell = transport.eventfd_ping_pong(0.1 if quick else 1.0)
+            times = sorted(machines.port_latencies(0x61, samples))
+        if processes:
+            add(Figure(f"eventfd ping-pong{beside}", bell, "µs"))
+        for name, part in (("median", 0.5), ("99th percentile", 0.99)):
+            value = times[int(part * len(times))] / 1000
+            add(Figure(f"one port read{beside}: {name}", value, "µs", "eventfd", value / bell))
 
 
 def profile_loops(*, quick: bool) -> dict[str, dict[str, Any]]:
@@ -163,12 +182,13 @@ def boot_linux(add: Callable[[Figure], None], *, quick: bool) -> dict[str, dict[
     """
     vendors = ("vmx",) if quick else ("vmx", "svm")
     boots: dict[str, list[linux.Boot]] = {name: [] for name in (*vendors, "QEMU")}
+    pairs_each = 5
     with linux.files() as files:
         measured = trio.run(lambda: linux.devmodel(files, "vmx", measured=True))
         if quick:
             boots["vmx"].append(measured)
             boots["QEMU"].append(linux.qemu(files))
-        for _ in range(0 if quick else 3):
+        for _ in range(0 if quick else pairs_each):
             for vendor in vendors:
                 boots[vendor].append(trio.run(lambda: linux.devmodel(files, vendor)))  # noqa: B023
                 boots["QEMU"].append(linux.qemu(files))
@@ -182,8 +202,20 @@ def boot_linux(add: Callable[[Figure], None], *, quick: bool) -> dict[str, dict[
     median = _medians(boots["QEMU"])
     add(Figure("Linux to userspace, QEMU TCG", median.wall, "s"))
     add(Figure("Linux to userspace, QEMU TCG: processor time", median.core, "s"))
+    for processes in () if quick else (1, 2):
+        _boot_beside(add, processes)
     assert measured.statistics is not None
     return {"Linux": breakdown.derive(measured.statistics)}
+
+
+def _boot_beside(add: Callable[[Figure], None], processes: int) -> None:
+    """Boot by turns while other processes keep processors busy."""
+    with machines.busy(processes), linux.files() as files:
+        pairs = [(trio.run(lambda: linux.devmodel(files, "vmx")), linux.qemu(files)) for _ in range(3)]
+    ratio = statistics.median(ours.wall / theirs.wall for ours, theirs in pairs)
+    wall = statistics.median(ours.wall for ours, _ in pairs)
+    beside = "one busy process" if processes == 1 else f"{processes} busy processes"
+    add(Figure(f"Linux to userspace, vmx, {beside} beside", wall, "s", "QEMU TCG", ratio))
 
 
 def _medians(boots: list[linux.Boot]) -> linux.Boot:

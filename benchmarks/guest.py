@@ -73,17 +73,55 @@ MEMORY: Final = Loop(
 )
 PORT: Final = Loop(
     "port",
+    bytes.fromhex("ba61000000"),  #  mov edx, 61h: it shows refresh cycles, so only the device model knows it
+    bytes.fromhex("ec"),  #  in al, dx
+    3,
+)
+MIRRORED: Final = Loop(
+    "mirrored register",
     bytes.fromhex("bafd030000"),  #  mov edx, 3FDh: the UART's line status
     bytes.fromhex("ec"),  #  in al, dx
     3,
 )
+POSTED: Final = Loop(
+    "posted write",
+    bytes.fromhex("ba80000000"),  #  mov edx, 80h: POST codes
+    bytes.fromhex("ee"),  #  out dx, al
+    3,
+)
+TABLE: Final = 0x100000
+"""Where the guest of `latencies` keeps what it measured."""
 
 
 def image(loop: Loop, turns: int) -> bytes:
     """Return firmware that runs `turns` turns of `loop`, at least one."""
-    body = loop.body + b"\x49"  # dec ecx
-    back = struct.pack("<Bb", 0x75, -len(body) - 2)  # jnz
-    code = _FLAT + b"\xb9" + struct.pack("<I", turns) + loop.before + body + back + _END
+    return _firmware(_turns(loop.body, turns, loop.before))
+
+
+def latencies(port: int, samples: int) -> bytes:
+    """Return firmware that reads a byte from `port` so often, and says how long each read took.
+
+    The time-stamp counter is read before and behind; 32-bit words of nanoseconds, the core's unit, go to port E9h.
+    """
+    body = bytes.fromhex("0f31 89c3")  #  rdtsc; mov ebx, eax
+    body += b"\xba" + struct.pack("<I", port)  #  mov edx, port
+    body += bytes.fromhex(
+        "ec 0f31 29d8 8907 83c704"
+    )  # in al, dx; rdtsc; sub eax, ebx; mov [edi], eax; add edi, 4
+    said = b"\xbe" + struct.pack("<I", TABLE) + b"\xb9" + struct.pack("<I", 4 * samples)  # mov esi; mov ecx
+    said += bytes.fromhex("bae9000000 fc f36e")  #  mov edx, 0E9h; cld; rep outsb
+    return _firmware(_turns(body, samples, b"\xbf" + struct.pack("<I", TABLE)) + said)
+
+
+def _turns(body: bytes, turns: int, before: bytes) -> bytes:
+    body += b"\x49"  # dec ecx
+    return (
+        b"\xb9" + struct.pack("<I", turns) + before + body + struct.pack("<Bb", 0x75, -len(body) - 2)
+    )  # jnz
+
+
+def _firmware(work: bytes) -> bytes:
+    code = _FLAT + work + _END
     data = bytearray(SIZE)
     for at, what in (
         (0, _REAL),

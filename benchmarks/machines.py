@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import breakdown
-from benchmarks.guest import Loop, image
+from benchmarks.guest import Loop, image, latencies
 from devmodel.testing import Machine
 from tests.guests.images import GRUB, SEABIOS, SERIAL, VGABIOS, make_image
 
@@ -82,6 +82,37 @@ def turns_a_second(
         while (taken := run(turns) - start) < seconds:
             turns = min(int(turns * min(max(1.3 * seconds / max(taken, 0.01), 2), 50)), 0xFFFF_FFFF)
         return turns / taken
+
+
+def port_latencies(port: int, samples: int) -> list[int]:
+    """Return how many ns each of so many reads of `port` takes, from guest instruction to guest instruction."""
+    with tempfile.TemporaryDirectory() as folder:
+        firmware, said = Path(folder, "latency.bin"), Path(folder, "said")
+        firmware.write_bytes(latencies(port, samples))
+        done = subprocess.run(
+            [*devmodel(firmware), "--debug-console", str(said)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode != DEBUG_EXIT:
+            raise RuntimeError(f"devmodel ended with {done.returncode}: {done.stderr!r}")
+        return list(memoryview(said.read_bytes()).cast("I"))
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """Keep so many processors busy meanwhile."""
+    children = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"], cwd=ROOT) for _ in range(processes)
+    ]
+    try:
+        yield
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
 
 
 def profile(loop: Loop, turns: int) -> breakdown.Statistics:
