@@ -22,9 +22,11 @@ from devmodel.consoles.client import console
 from devmodel.service import monitor, stats, trace
 from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.session import BoardFactory, NobodyThere, join, opened, serve
-from ioreq import IoreqError, VersionMismatch
+from ioreq import IoreqError, VersionMismatch, patience
 
 DEMO: Final = "machine.toml"
+MOST_POLLING: Final = 1_000_000
+"""Microseconds."""
 PAUSE: Final = 0.1
 """Seconds before the next domain after one that failed."""
 CLEAR: Final = "\033[H\033[J"
@@ -40,6 +42,7 @@ CORE_OPTIONS: Final = {
     "kernel": ("FILE", "Linux (bzImage) or multiboot kernel, started without firmware"),
     "initrd": ("FILE", "its initial RAM disk, or first module"),
     "append": ("TEXT", "its command line"),
+    "poll": ("MICROSECONDS", "how long both sides poll before they sleep, at most (200; 0: not at all)"),
 }
 """Options of `devmodel run` that are handed to `hvcore run` as they are."""
 CORE_SWITCHES: Final = {
@@ -59,9 +62,12 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 2 is bad input, 1 is a failure, each with one line."""
     options = _parser().parse_args(argv)
+    poll = getattr(options, "poll", None)
     log.configure(getattr(options, "log_format", "console"), getattr(options, "log_level", "warning"))
     command: Callable[[argparse.Namespace], int] = options.perform
     try:
+        if poll is not None:
+            patience.set_window(_microseconds(poll))
         return command(options)
     except (ConfigError, VersionMismatch) as error:
         log.say(f"devmodel: {error}")
@@ -75,6 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.say(f"devmodel: internal error: {log.origin(error)}")
         structlog.get_logger().debug("devmodel.traceback", exc_info=error)
         return FAILED
+
+
+def _microseconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > MOST_POLLING:
+        raise ConfigError(f"--poll {text!r}: a number of microseconds from 0 to {MOST_POLLING}")
+    return int(text)
 
 
 def board_factory() -> BoardFactory:
@@ -118,6 +130,8 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
+    if options.poll is not None:
+        arguments.append(f"--poll={options.poll}")
     return arguments
 
 
@@ -357,6 +371,7 @@ def _parser() -> _Parser:
         action="store_true",
         help="when the domain has ended, or its core has died, wait for the next one",
     )
+    serving.add_argument("--poll", metavar=CORE_OPTIONS["poll"][0], help=CORE_OPTIONS["poll"][1])
     serving.add_argument(
         "--only",
         metavar="PARTS",

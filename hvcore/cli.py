@@ -17,11 +17,13 @@ from hvcore import config
 from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.domain import Domain
 from hvcore.errors import ConfigError
+from ioreq import patience
 from ioreq.lines import Limiter, clean, printable
 from ioreq.messages import SHUTDOWN_POWEROFF
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
+MOST_POLLING: Final = 1_000_000
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 log = structlog.get_logger("hvcore")
@@ -58,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.statistics and LEVELS.index(level) > LEVELS.index("info"):
         level = "info"
     configure_logging(options.log_format, level)
+    if options.poll is not None:
+        patience.set_window(options.poll)
     try:
         machine = config.load(
             options.machine,
@@ -171,6 +175,12 @@ def _parser() -> _Parser:
         help="measure where the time goes, and log it at the end (vcpu.statistics; --log-level info at least)",
     )
     run.add_argument(
+        "--poll",
+        type=_microseconds,
+        metavar="MICROSECONDS",
+        help=f"how long to poll for an answer before sleeping, at most ({patience.WINDOW}; 0: not at all)",
+    )
+    run.add_argument(
         "--lifeline",
         type=_descriptor,
         metavar="FD",
@@ -179,6 +189,12 @@ def _parser() -> _Parser:
     run.add_argument("--log-format", choices=("console", "json"), default="console")
     run.add_argument("--log-level", choices=LEVELS, default="warning")
     return parser
+
+
+def _microseconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > MOST_POLLING:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of microseconds from 0 to {MOST_POLLING}")
+    return int(text)
 
 
 def _descriptor(text: str) -> int:

@@ -4,10 +4,22 @@
 import os
 from typing import Final
 
+LOOKS_A_MICROSECOND: Final = 16
+WINDOW: Final = 200
+"""Microseconds of polling before sleep, at most: what a sleep and a wake cost at worst."""
+
+_window = WINDOW
+
+
+def set_window(microseconds: int) -> None:
+    """Let channels that are made from now on poll so long at most; 0: not at all."""
+    global _window  # noqa: PLW0603  (a setting of the process)
+    _window = microseconds
+
 
 def can_poll() -> bool:
     """Whether polling makes sense: on one processor it only keeps the other side from running."""
-    return len(os.sched_getaffinity(0)) > 1
+    return _window > 0 and len(os.sched_getaffinity(0)) > 1
 
 
 class Patience:
@@ -22,7 +34,7 @@ class Patience:
     """
 
     FIRST: Final = 400
-    MOST: Final = 3200  # about 200 microseconds, what a sleep and a wake cost at worst
+    MOST: Final = WINDOW * LOOKS_A_MICROSECOND
     SHORT_SLEEP_NS: Final = 500_000
     FAILED: Final = 2
     ENOUGH: Final = 32
@@ -32,7 +44,7 @@ class Patience:
     __slots__ = ("_pause", "_rest", "_trying", "looks", "most", "score")
 
     def __init__(self) -> None:
-        self.most = self.MOST if can_poll() else 0
+        self.most = _window * LOOKS_A_MICROSECOND if can_poll() else 0
         self.looks = self.most
         self.score = 0
         """Of failed polls; 0 while they succeed. Whoever's poll succeeds says so (`found`) if it is not."""

@@ -349,3 +349,10 @@ def test_serve_says_that_the_core_vanished(environment, tmp_path):
     core.wait(20)
     assert server.returncode == 1
     assert server.stderr.decode().splitlines()[-1] == f"devmodel: the core on {domain} is gone"
+
+
+@pytest.mark.parametrize("value", ["q", "-1", "1000001", "", "1.5"])
+def test_a_polling_window_that_is_none_is_one_line(capfd, value):
+    assert main(["serve", "--domain", "nowhere", f"--poll={value}"]) == 2
+    expected = f"devmodel: --poll {value!r}: a number of microseconds from 0 to 1000000\n"
+    assert capfd.readouterr().err == expected

@@ -16,7 +16,7 @@ from ioreq.buffered import RingConsumer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import FLAGS_SHIFT, SIZE_SHIFT, TYPE_COPY, TYPE_INTACK, TYPE_PIO, TYPE_SHIFT
-from ioreq.patience import Patience
+from ioreq.patience import LOOKS_A_MICROSECOND, WINDOW, Patience, set_window
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint
 
@@ -453,3 +453,20 @@ class StatesAgainstAModel(RuleBasedStateMachine):
 
 
 TestStates = StatesAgainstAModel.TestCase
+
+
+def test_the_polling_window_is_a_setting_and_0_turns_polling_off(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    try:
+        set_window(50)
+        assert Patience().most == 50 * LOOKS_A_MICROSECOND
+        set_window(0)
+        assert Patience().most == 0
+    finally:
+        set_window(WINDOW)
+    assert Patience().most == Patience.MOST
+
+
+def test_on_one_processor_nobody_polls(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    assert Patience().most == 0
