@@ -1,7 +1,8 @@
 # The two commands of the README are `make demo` and `make test`; everything happens in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-SOURCES := pyproject.toml setup.py constraints.txt $(wildcard hvcore/cpu/*.py hvcore/cpu/*.pxd hvcore/cpu/*/*.py hvcore/cpu/*/*.pxd ioreq/*.py ioreq/*.pxd)
+COMPILED := hvcore/cpu hvcore/cpu/jit hvcore/cpu/fp hvcore/vmx hvcore/svm hvcore/exits hvcore ioreq devmodel/board
+SOURCES := pyproject.toml setup.py constraints.txt $(foreach folder,$(COMPILED),$(wildcard $(folder)/*.py $(folder)/*.pxd))
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 
 .PHONY: demo test bench lint guest guests clean
@@ -48,4 +49,4 @@ guests:
 	@touch .venv/demo.stamp $@
 
 clean:
-	rm -rf .venv .guests build *.egg-info hvcore/cpu/*.so hvcore/cpu/*.c hvcore/cpu/*/*.so hvcore/cpu/*/*.c ioreq/*.so ioreq/*.c
+	rm -rf .venv .guests build *.egg-info $(foreach folder,$(COMPILED),$(wildcard $(folder)/*.so $(folder)/*.c))

@@ -21,7 +21,7 @@ HOT = (
     "devmodel/board/bus",
     "devmodel/board/mirror",
 )
-"""What else an access passes on its way."""
+"""What else an access passes on its way. It is checked as Python is: most of it is no inner loop."""
 FLAGS = ["-fno-strict-aliasing", "-fwrapv", "-g0", "-w"]  # -w: the C is Cython's, not ours to mend
 FACES = {"exitinfo", "processor", *WIRE}
 """What mostly calls Python: -O1 halves the compiler's time for it, and no benchmark shows the difference."""
@@ -66,8 +66,9 @@ class BuildAllOrNothing(build_ext):
             return
         for extension in self.extensions:
             Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
-        for left in [*Path("hvcore/cpu").rglob("*.so"), *Path("ioreq").glob("*.so")]:
-            left.unlink()  # from an earlier build
+        for folder in ("hvcore", "ioreq", "devmodel"):
+            for left in Path(folder).rglob("*.so"):
+                left.unlink()  # from an earlier build
         print(f"devmodel: the processor will run uncompiled ({self.reason})", file=sys.stderr)
 
 

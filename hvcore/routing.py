@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """Which ioreq server answers which access (Xen's `hvm_select_ioreq_server`).
 
 Newest server first, disabled ones skipped, and the whole access must lie in what one server has claimed: in one

@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """The two address spaces of a PC, and who answers where.
 
 A `Space` is a table of mappings that never overlap. The access is the hot path: one lookup, one call. What is

@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """Registers that reading does not change, shown where the core can see them without asking (`ioreq.mirror`).
 
 A chip has a `Mirror` in its wiring. Whenever its state has changed, and before it drives a line, it shows the registers

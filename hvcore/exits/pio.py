@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """The I/O exit handler: IN, OUT, INS, OUTS (SDM vol. 1 chapter 19).
 
 A repeated string instruction becomes as few requests as the ABI allows: all items that share a page of RAM go

@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """I/O request notification: an access becomes an ioreq to the server that claims it, and comes back answered.
 
 One `Requests` a vCPU, used by its thread alone. A request that nobody claims reads ones, and a write is

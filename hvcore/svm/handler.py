@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """The hypervisor's half of a #VMEXIT: decode the record in the VMCB, and call the common layer.
 
 Nothing here sees the processor's raw exit: only the control area's exit fields (APM vol. 2 chapter 15).

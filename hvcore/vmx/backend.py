@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """One vCPU under VMX, joined from its parts: `entry.py`, `record.py`, `handler.py`, `guest.py`.
 
 The halves meet only in the VMCS. `VmEntry` and `Recorder` are the hardware: they take a VMCS in and the

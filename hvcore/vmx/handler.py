@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """The hypervisor's half of a VM exit: decode the record in the VMCS, and call the common layer.
 
 Nothing here sees the processor's raw exit: only the exit-information fields (SDM vol. 3 section 28.2).

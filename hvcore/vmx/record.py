@@ -1,4 +1,4 @@
-# cython: annotation_typing=False
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """The hardware's half of a VM exit: from the processor's raw facts to the exit-information fields.
 
 SDM vol. 3 section 28.2. `exits.py` has the formats; nobody reads `ExitInfo` after this.
