@@ -11,6 +11,7 @@ cdef class Mapping:
     cdef public object read
     cdef public object write
     cdef readonly object mirror
+    cdef readonly object strings
 
 cdef class Space:
     cdef readonly object name

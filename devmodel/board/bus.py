@@ -14,7 +14,7 @@ import attrs
 import structlog
 
 from devmodel import ConfigError
-from devmodel.board.device import ONES, Device
+from devmodel.board.device import ONES, Device, StringDevice
 from devmodel.board.mirror import Mirror
 
 log = structlog.get_logger()
@@ -27,10 +27,10 @@ class Mapping:
 
     `width` is the widest access in bytes that the device takes in one go. Writes are posted, and the guest runs on;
     `waits` says why it must not where a write acts on the core before the next instruction. `mirror` shows the core
-    registers that it need not ask for.
+    registers that it need not ask for. `strings` is the device if it takes string instructions in one go.
     """
 
-    __slots__ = ("first", "last", "mirror", "name", "read", "waits", "width", "write")
+    __slots__ = ("first", "last", "mirror", "name", "read", "strings", "waits", "width", "write")
 
     def __init__(
         self, first: int, last: int, name: str, width: int, waits: str, device: Device, mirror: Mirror | None
@@ -43,6 +43,7 @@ class Mapping:
         self.read = device.read
         self.write = device.write
         self.mirror = mirror
+        self.strings = device if isinstance(device, StringDevice) else None
 
 
 @attrs.frozen
@@ -145,6 +146,13 @@ class Space:
             m.write(address - m.first, size, value)
         else:
             self._write_in_units(address, size, value)
+
+    def strings(self, address: int, size: int) -> tuple[StringDevice, int] | None:
+        """Return who takes string instructions at `address` in one go, and the offset there."""
+        m = self._found.get(address) or self._find(address)
+        if m is None or m.strings is None or size > m.width or address + size - 1 > m.last:
+            return None
+        return m.strings, address - m.first
 
     def find(self, address: int) -> Mapping | None:
         """Return the mapping that answers `address`."""

@@ -11,7 +11,7 @@ Protocol cannot say:
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import attrs
 
@@ -28,6 +28,19 @@ class Device(Protocol):
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Take a write of `size` bytes at `offset`; bits of `value` beyond the size are zero."""
+        ...
+
+
+@runtime_checkable
+class StringDevice(Device, Protocol):
+    """A device that takes a whole string instruction at one of its ports in one go."""
+
+    def read_string(self, offset: int, size: int, count: int) -> bytes:
+        """Answer `count` reads of `size` bytes at `offset`."""
+        ...
+
+    def write_string(self, offset: int, size: int, data: bytes) -> None:
+        """Take `data` in units of `size` bytes at `offset`."""
         ...
 
 

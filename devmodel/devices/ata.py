@@ -74,12 +74,18 @@ class AtaDisk:
             self._block_read()
         return value
 
-    def read_string(self, length: int) -> bytes:
-        """Take `length` bytes, from as many DRQ blocks as are ready; ones when no more is."""
-        parts = []
+    def read_string(self, size: int, count: int) -> bytes:
+        """Take `count` units of `size` bytes, from as many DRQ blocks as are ready; ones when no more is."""
+        parts: list[bytes | bytearray] = []
         s = self.state
+        length = size * count
         while length and s.status & DRQ and s.job != Job.WRITE:
             begin = s.position
+            if (s.block_end - begin) % size:
+                # Somebody has read bytes; and a unit does not reach into the next block.
+                parts.append(self.read_data(size).to_bytes(size, "little"))
+                length -= size
+                continue
             end = s.position = min(begin + length, s.block_end)
             parts.append(s.buffer[begin:end])
             length -= end - begin
@@ -97,6 +103,21 @@ class AtaDisk:
         if len(s.buffer) >= s.block_end:
             del s.buffer[s.block_end :]
             self._block_written()
+
+    def write_string(self, size: int, data: bytes) -> None:
+        """Put units of `size` bytes into as many DRQ blocks as are asked for."""
+        s = self.state
+        while data and s.status & DRQ and s.job == Job.WRITE:
+            assert isinstance(s.buffer, bytearray)
+            room = s.block_end - len(s.buffer)
+            if room % size:
+                self.write_data(size, int.from_bytes(data[:size], "little"))
+                data = data[size:]
+                continue
+            s.buffer += data[:room]
+            data = data[room:]
+            if len(s.buffer) >= s.block_end:
+                self._block_written()
 
     def _block_read(self) -> None:
         s = self.state

@@ -132,15 +132,22 @@ class IdeChannel:
         for i in range(size):
             self._write_register(offset + i & 7, value >> 8 * i & 0xFF)
 
-    def read_string(self, size: int, count: int) -> bytes:
-        """Read the data port `count` times `size` bytes: what REP INS does, in one go."""
+    def read_string(self, offset: int, size: int, count: int) -> bytes:
+        """Read a port `count` times `size` bytes: what REP INS does, in one go."""
+        if offset:
+            return b"".join(self.read(offset, size).to_bytes(size, "little") for _ in range(count))
         drive = self._selected()
-        return b"\xff" * (size * count) if drive is None else drive.read_string(size * count)
+        return b"\xff" * (size * count) if drive is None else drive.read_string(size, count)
 
-    def write_string(self, size: int, data: bytes) -> None:
-        """Write `data` to the data port in units of `size` bytes: what REP OUTS does."""
-        for i in range(0, len(data), size):
-            self.write(0, size, int.from_bytes(data[i : i + size], "little"))
+    def write_string(self, offset: int, size: int, data: bytes) -> None:
+        """Write `data` to a port in units of `size` bytes: what REP OUTS does."""
+        if offset:
+            for i in range(0, len(data), size):
+                self.write(offset, size, int.from_bytes(data[i : i + size], "little"))
+            return
+        drive = self._selected()
+        if drive is not None:
+            drive.write_string(size, data)
 
     def status(self) -> int:
         """Return the alternate status. An absent drive's is 0, so that nobody waits for it."""

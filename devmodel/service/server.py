@@ -15,7 +15,7 @@ import trio
 
 from devmodel import DevmodelError
 from devmodel.board.bus import Bus, Claim, Space
-from devmodel.board.device import ONES, Device, Timed
+from devmodel.board.device import ONES, Device, StringDevice, Timed
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.pacer import Pacer
@@ -319,6 +319,10 @@ class Server:
     def _repeat(self, request: Request) -> int:
         """Do a string instruction's items. In memory the address steps, in ports not; a data pointer does."""
         size, count = request.size, request.count
+        if request.type == TYPE_PIO and request.data_is_ptr and not request.descending:
+            device = self.board.bus.pio.strings(request.address, size)
+            if device is not None:
+                return self._string(request, *device)
         step = -size if request.descending else size
         space = self.board.bus.pio if request.type == TYPE_PIO else self.board.bus.memory
         address_step = 0 if request.type == TYPE_PIO else step
@@ -339,6 +343,15 @@ class Server:
             values = [request.data & ONES[size]] * count
         for address, value in zip(addresses, values, strict=True):
             space.write(address, size, value)
+        return request.data
+
+    def _string(self, request: Request, device: StringDevice, offset: int) -> int:
+        """Move a string between RAM and a device that takes it in one go."""
+        size, count = request.size, request.count
+        if request.read:
+            self.domain.ram.store(request.data, device.read_string(offset, size, count))
+        else:
+            device.write_string(offset, size, self.domain.ram.load(request.data, size * count))
         return request.data
 
     async def _hear(self) -> Shutdown | None:

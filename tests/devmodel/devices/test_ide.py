@@ -5,6 +5,8 @@ import struct
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.board.lines import Line
@@ -181,12 +183,12 @@ def test_reading_is_busy_until_the_medium_answers_and_interrupts_a_sector(bench:
 def test_strings_go_through_in_one_piece(bench: Bench) -> None:
     bench.command(0x20, lba=40, count=3)
     bench.disk.work()
-    assert bench.ide.read_string(2, 384) == bench.disk.sector(40) + bench.disk.sector(41)[:256]
-    rest = bench.ide.read_string(4, 256)
+    assert bench.ide.read_string(0, 2, 384) == bench.disk.sector(40) + bench.disk.sector(41)[:256]
+    rest = bench.ide.read_string(0, 4, 256)
     assert rest == bench.disk.sector(41)[256:] + bench.disk.sector(42) + b"\xff" * 256
     assert bench.into(Reg.COMMAND) == 0x50
     bench.command(0x30, lba=50, count=2)
-    bench.ide.write_string(4, b"s" * 1024)
+    bench.ide.write_string(0, 4, b"s" * 1024)
     bench.disk.work()
     assert bench.disk.written == {50: b"s" * SECTOR, 51: b"s" * SECTOR}
 
@@ -396,3 +398,33 @@ def test_a_state_saved_while_the_medium_works_goes_on_after_restoring(bench: Ben
     assert disk.written == {9: b"z" * SECTOR}
     assert line.level
     assert again.read(Reg.COMMAND, 1) == 0x50
+
+
+STRINGS = st.lists(
+    st.tuples(st.sampled_from([1, 2, 4]), st.integers(1, 700), st.booleans()), min_size=1, max_size=8
+)
+
+
+@pytest.mark.parametrize("code", [0x20, 0x30])
+@given(strings=STRINGS)
+def test_a_string_instruction_does_what_its_units_would_do_one_by_one(code, strings):
+    """Also where somebody has moved single bytes, so that a unit does not fit the end of a block."""
+    benches = Bench(), Bench()
+    for bench in benches:
+        bench.command(code, lba=40, count=4)
+        bench.disk.work()
+    for size, count, medium in strings:
+        data = bytes(n * size & 0xFF for n in range(size * count))
+        if code == 0x20:
+            got = [benches[0].ide.read_string(0, size, count)]
+            got.append(b"".join(benches[1].ide.read(0, size).to_bytes(size, "little") for _ in range(count)))
+            assert got[0] == got[1]
+        else:
+            benches[0].ide.write_string(0, size, data)
+            for at in range(0, len(data), size):
+                benches[1].ide.write(0, size, int.from_bytes(data[at : at + size], "little"))
+        if medium:
+            for bench in benches:
+                bench.disk.work()
+        assert benches[0].ide.state == benches[1].ide.state
+    assert benches[0].disk.written == benches[1].disk.written
