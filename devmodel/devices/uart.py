@@ -3,8 +3,9 @@
 The chip is `Uart` and does no I/O: a console joins one to a stream. Sent bytes go to `transmit` at once,
 so the transmitter is always idle again; received ones come by `receive` as far as there is `room`, and
 `drained` says when the guest has read all it had. On a PC OUT2 enables the interrupt line.
-Not modelled: parity, framing and break errors, DMA mode, transmission at the baud rate (the rate times
-the receiver's character timeout).
+Not modelled: words of five bits before LCR is first written (small kernels rely on emulators there), DMA mode,
+transmission at the baud rate (the rate times the receiver's character timeout), OUT2's pin in loopback: it stays
+connected, so that a guest can test its interrupt there.
 """
 
 from collections import deque
@@ -48,6 +49,8 @@ IIR_MODEM: Final = 0x00
 IIR_FIFOS: Final = 0xC0
 FCR_ENABLE: Final = 0x01
 FCR_CLEAR_RX: Final = 0x02
+LCR_WORD: Final = 0x03  # the length of a word, less five bits
+LCR_BREAK: Final = 0x40
 LCR_DLAB: Final = 0x80
 MCR_DTR: Final = 0x01
 MCR_RTS: Final = 0x02
@@ -56,6 +59,11 @@ MCR_OUT2: Final = 0x08
 MCR_LOOP: Final = 0x10
 LSR_DR: Final = 0x01
 LSR_OE: Final = 0x02
+LSR_PE: Final = 0x04
+LSR_FE: Final = 0x08
+LSR_BI: Final = 0x10
+LSR_FIFO_ERROR: Final = 0x80
+LSR_OF_BYTE: Final = LSR_PE | LSR_FE | LSR_BI
 LSR_IDLE: Final = 0x60  # THRE and TEMT
 BUT_BY_SENDING: Final = BY_ITSELF & ~(1 << Reg.DATA)
 MSR_PRESENT: Final = 0xB0  # DCD, DSR and CTS: a terminal is there
@@ -67,8 +75,9 @@ class UartState:
     """Everything the chip remembers."""
 
     ier: int = 0
-    fcr: int = 0  # ENABLE and the trigger
+    fcr: int = 0  # ENABLE and the trigger, which outlasts it
     lcr: int = 0
+    lcr_written: bool = False
     mcr: int = 0
     scr: int = 0
     divisor: int = 12  # 9600 baud; the data sheet leaves it undefined
@@ -76,7 +85,9 @@ class UartState:
     modem_deltas: int = 0  # MSR3-0
     overrun: bool = False
     thre_pending: bool = False
-    received: deque[int] = attrs.field(factory=deque[int])
+    received: deque[int] = attrs.field(
+        factory=deque[int]
+    )  # each with its errors, LSR's bits, in bits 15 to 8
     rbr: int = 0  # without FIFOs the last byte stays to be read again
     timeout_at: int | None = None  # guest time in ns
     timeout_pending: bool = False
@@ -119,23 +130,31 @@ class Uart:
             return 0
         return (FIFO_SIZE if s.fcr & FCR_ENABLE else 1) - len(s.received)
 
-    def receive(self, byte: int) -> None:
-        """Take a byte from the line; without room it is an overrun."""
+    def receive(self, byte: int, errors: int = 0) -> None:
+        """Take a byte from the line, with errors as in LSR: a break is 0 with LSR_BI. Without room: an overrun."""
         if not self.state.mcr & MCR_LOOP:
-            self._received(byte)
+            self._received(byte, errors)
             self._drive()
 
-    def _received(self, byte: int) -> None:
+    def _received(self, byte: int, errors: int = 0) -> None:
         s = self.state
+        byte = self._word(byte) | (errors & LSR_OF_BYTE) << 8
         if not s.fcr & FCR_ENABLE:
             s.overrun = s.overrun or bool(s.received)
             s.received.clear()
-            s.rbr = byte  # the newest overwrites
+            s.rbr = byte & 0xFF  # the newest overwrites
         elif len(s.received) >= FIFO_SIZE:
             s.overrun = True  # the FIFO keeps what it has, the shift register is overwritten
             return
         s.received.append(byte)
-        self._restart_timeout()
+        if not s.timeout_pending:
+            self._restart_timeout()  # one that has struck is over when RBR is read, not before (8.4.1 C)
+
+    def _word(self, byte: int) -> int:
+        """Cut a byte to the length of a word: 5 to 8 bits (LCR1-0). Who never wrote LCR gets whole bytes."""
+        if not self.state.lcr_written:
+            return byte
+        return byte & (0x20 << (self.state.lcr & LCR_WORD)) - 1
 
     def _restart_timeout(self) -> None:
         """Interrupt after four character times without a byte going in or out (data sheet 8.4)."""
@@ -167,10 +186,11 @@ class Uart:
         s = self.state
         match offset & 7:
             case Reg.LSR:
-                value = LSR_IDLE | (LSR_DR if s.received else 0)
-                if s.overrun:
-                    value |= LSR_OE
+                value = self._line_status()
+                if self._line_errors():
                     s.overrun = False
+                    if s.received:
+                        s.received[0] &= 0xFF
                     self._drive()
                 return value
             case Reg.DATA if s.lcr & LCR_DLAB:
@@ -201,7 +221,7 @@ class Uart:
         s = self.state
         if not s.received:
             return 0 if s.fcr & FCR_ENABLE else s.rbr
-        value = s.received.popleft()
+        value = s.received.popleft() & 0xFF
         self._restart_timeout()
         self._drive()
         if not s.received:
@@ -216,7 +236,10 @@ class Uart:
             case Reg.DATA if s.lcr & LCR_DLAB:
                 s.divisor = s.divisor & 0xFF00 | value
             case Reg.DATA:
-                s.thre_pending = True  # the holding register is empty again at once
+                s.thre_pending = False  # the write resets the interrupt (table IV),
+                self._drive()
+                s.thre_pending = True  # and the holding register is empty again at once
+                value = self._word(value)
                 if s.mcr & MCR_LOOP:
                     self._received(value)
                 else:
@@ -230,7 +253,10 @@ class Uart:
             case Reg.IIR:
                 self._write_fcr(value)
             case Reg.LCR:
-                s.lcr = value
+                breaks = value & ~s.lcr & LCR_BREAK
+                s.lcr, s.lcr_written = value, True
+                if breaks and s.mcr & MCR_LOOP:
+                    self._received(0, LSR_BI)  # one zero, however long the line is held low (8.6.4)
             case Reg.MCR:
                 self._write_mcr(value & 0x1F)
             case Reg.SCR:
@@ -241,11 +267,16 @@ class Uart:
 
     def _write_fcr(self, value: int) -> None:
         s = self.state
-        if (value ^ s.fcr) & FCR_ENABLE or value & FCR_CLEAR_RX:
+        changed = bool((value ^ s.fcr) & FCR_ENABLE)
+        if not value & FCR_ENABLE:
+            value = 0  # without bit 0 the others are not programmed (8.5)
+        if changed:
+            s.thre_pending = True  # the first transmitter interrupt behind a change is immediate (8.4.2)
+        if changed or value & FCR_CLEAR_RX:
             s.received.clear()
             self._restart_timeout()
             self.drained()
-        s.fcr = value & 0xC1 if value & FCR_ENABLE else 0
+        s.fcr = value & 0xC1 if value else s.fcr & ~FCR_ENABLE
 
     def _write_mcr(self, value: int) -> None:
         s = self.state
@@ -264,17 +295,29 @@ class Uart:
 
     # -- interrupts ---------------------------------------------------------------------------------------
 
+    def _line_errors(self) -> int:
+        """Return LSR's errors: the overrun, and those of the byte that is read next."""
+        s = self.state
+        return (LSR_OE if s.overrun else 0) | (s.received[0] >> 8 if s.received else 0)
+
+    def _line_status(self) -> int:
+        s = self.state
+        status = LSR_IDLE | (LSR_DR if s.received else 0) | self._line_errors()
+        if s.fcr & FCR_ENABLE and any(byte > 0xFF for byte in s.received):
+            status |= LSR_FIFO_ERROR
+        return status
+
     def _cause(self) -> int:
         """Return the enabled cause of highest priority (data sheet table IV)."""
         s = self.state
         ier = s.ier
-        if s.overrun and ier & IER_LINE:
+        if ier & IER_LINE and self._line_errors():
             return IIR_LINE
         if s.received and ier & IER_RECEIVED:
-            if not s.fcr & FCR_ENABLE or len(s.received) >= TRIGGERS[s.fcr >> 6]:
-                return IIR_RECEIVED
             if s.timeout_pending:
                 return IIR_TIMEOUT
+            if not s.fcr & FCR_ENABLE or len(s.received) >= TRIGGERS[s.fcr >> 6]:
+                return IIR_RECEIVED
         if s.thre_pending and ier & IER_THRE:
             return IIR_THRE
         if s.modem_deltas and ier & IER_MODEM:
@@ -290,12 +333,12 @@ class Uart:
     def _show(self, cause: int) -> None:
         """Show what can be read without an effect. What is sent changes nothing of LSR but in loopback."""
         s, mirror = self.state, self.mirror
-        if s.overrun:
+        if self._line_errors():
             mirror.hide(Reg.LSR)
         else:
             mirror.show(
                 Reg.LSR,
-                LSR_IDLE | (LSR_DR if s.received else 0),
+                self._line_status(),
                 BY_ITSELF if s.mcr & MCR_LOOP else BUT_BY_SENDING,
             )
         if cause == IIR_THRE:

@@ -246,3 +246,91 @@ def test_input_fed_as_room_allows_arrives_whole(data: list[int], fifo: bool) -> 
         while bench.into(Reg.LSR) & 1:
             got.append(bench.into(Reg.DATA))
     assert got == data
+
+
+def test_a_write_to_the_transmitter_makes_a_new_edge_although_nobody_read_iir(bench: Bench) -> None:
+    """Table IV: a write to THR resets the interrupt, and the transmitter, empty at once, raises it again."""
+    bench.setup(ier=2)
+    edges: list[bool] = []
+    bench.line.listeners.append(edges.append)
+    assert bench.line.level
+    bench.out(Reg.DATA, 0x41)
+    assert edges == [False, True]
+    assert bench.into(Reg.IIR) == 0x02
+
+
+def test_a_timeout_that_has_struck_stays_until_the_receiver_is_read(bench: Bench) -> None:
+    """Section 8.4.1: another byte does not take it back, or the line would fall and leave a spurious interrupt."""
+    bench.setup(ier=1, fcr=0xC1)
+    bench.type(b"a")
+    bench.clock.advance(10_000_000)
+    bench.uart.tick()
+    assert bench.into(Reg.IIR) == 0xCC
+    edges: list[bool] = []
+    bench.line.listeners.append(edges.append)
+    bench.type(b"b")
+    assert (bench.into(Reg.IIR), edges) == (0xCC, [])
+    assert bench.into(Reg.DATA) == ord("a")
+    assert bench.into(Reg.IIR) == 0xC1
+    bench.clock.advance(10_000_000)
+    bench.uart.tick()
+    assert bench.into(Reg.IIR) == 0xCC  # the second byte has a timeout of its own
+
+
+def test_switching_the_fifos_makes_the_next_transmitter_interrupt_immediate(bench: Bench) -> None:
+    """Section 8.4.2."""
+    bench.setup(ier=2)
+    assert bench.into(Reg.IIR) == 0x02
+    assert bench.into(Reg.IIR) == 0x01
+    bench.out(Reg.IIR, 0x01)
+    assert bench.into(Reg.IIR) == 0xC2
+
+
+def test_a_break_in_loopback_is_one_zero_with_the_break_indicator(bench: Bench) -> None:
+    """Sections 8.3 and 8.6.4: LCR bit 6 forces the line low, and BI goes with one zero, however long that lasts."""
+    bench.setup(fcr=1)
+    bench.out(Reg.MCR, 0x10)
+    bench.out(Reg.LCR, 0x43)
+    assert bench.into(Reg.LSR) == 0xF1  # BI, an error in the FIFO, a byte, the transmitter idle
+    assert bench.into(Reg.LSR) == 0x61  # reading it clears the error, not the byte
+    assert bench.into(Reg.DATA) == 0
+    bench.out(Reg.LCR, 0x43)
+    assert bench.into(Reg.LSR) == 0x60
+
+
+@pytest.mark.parametrize("error", [0x04, 0x08, 0x10])
+def test_an_error_is_told_when_its_byte_is_the_next_to_be_read(bench: Bench, error: int) -> None:
+    """Section 8.6.4: in FIFO mode an error belongs to its byte; bit 7 says that there is one further behind."""
+    bench.setup(ier=4, fcr=1)
+    bench.uart.receive(ord("a"))
+    bench.uart.receive(ord("b"), error)
+    assert bench.into(Reg.LSR) == 0xE1
+    assert bench.into(Reg.IIR) == 0xC1
+    assert bench.into(Reg.DATA) == ord("a")
+    assert bench.into(Reg.IIR) == 0xC6
+    assert bench.line.level
+    assert bench.into(Reg.LSR) == 0xE1 | error
+    assert not bench.line.level
+    assert bench.into(Reg.LSR) == 0x61
+    assert bench.into(Reg.DATA) == ord("b")
+
+
+@pytest.mark.parametrize(("lcr", "mask"), [(0, 0x1F), (1, 0x3F), (2, 0x7F), (3, 0xFF)])
+def test_bits_beyond_the_word_are_cut(bench: Bench, lcr: int, mask: int) -> None:
+    """Table III, LCR bits 0 and 1: both ways."""
+    bench.out(Reg.LCR, lcr)
+    bench.out(Reg.DATA, 0xFF)
+    assert bench.sent == bytes([mask])
+    bench.uart.receive(0xFF)
+    assert bench.into(Reg.DATA) == mask
+
+
+def test_without_bit_0_the_other_bits_of_fcr_are_not_programmed(bench: Bench) -> None:
+    """Section 8.5: the trigger stays, and nothing is cleared but by the change of bit 0 itself."""
+    bench.setup(ier=1, fcr=0x81)
+    bench.out(Reg.IIR, 0xC0)
+    bench.type(b"x")
+    bench.out(Reg.IIR, 0x02)
+    assert bench.into(Reg.LSR) & 1
+    assert bench.uart.state.fcr == 0x80
+    assert bench.into(Reg.IIR) == 0x04  # one byte is enough without FIFOs
