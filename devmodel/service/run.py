@@ -197,6 +197,7 @@ async def _run(
                     except ServerFailed as error:
                         log.say(f"devmodel: {error}")
                         left = error.status or FAILED
+                        await core.stop()  # first: to a core that goes on we would be one more server that died
                         scope.cancel()
 
                 nursery.start_soon(on_signal)
