@@ -197,7 +197,8 @@ async def _run(
                     except ServerFailed as error:
                         log.say(f"devmodel: {error}")
                         left = error.status or FAILED
-                        await core.stop()  # first: to a core that goes on we would be one more server that died
+                        # First: to a core that goes on we would be one more server that died.
+                        await core.stop()
                         scope.cancel()
 
                 nursery.start_soon(on_signal)
