@@ -98,7 +98,6 @@ class AtaDisk:
         s = self.state
         if not s.status & DRQ or s.job != Job.WRITE:
             return
-        assert isinstance(s.buffer, bytearray)
         s.buffer += value.to_bytes(size, "little")
         if len(s.buffer) >= s.block_end:
             del s.buffer[s.block_end :]
@@ -108,7 +107,6 @@ class AtaDisk:
         """Put units of `size` bytes into as many DRQ blocks as are asked for."""
         s = self.state
         while data and s.status & DRQ and s.job == Job.WRITE:
-            assert isinstance(s.buffer, bytearray)
             room = s.block_end - len(s.buffer)
             if room % size:
                 self.write_data(size, int.from_bytes(data[:size], "little"))
@@ -280,7 +278,7 @@ class AtaDisk:
     def _offer(self, data: bytes) -> None:
         """Show the guest the first DRQ block of `data`."""
         s = self.state
-        s.buffer = data
+        s.buffer = bytearray(data)
         s.position = 0
         s.block_end = min(s.block * SECTOR, len(data))
         s.status = READY | DRQ
@@ -300,7 +298,7 @@ class AtaDisk:
             s.set_address(s.lba - 1)
             s.count = 0
         s.job = Job.NONE
-        s.buffer = b""
+        s.buffer = bytearray()
         s.lba = 0
         s.status = READY
         if interrupt:
@@ -313,7 +311,7 @@ class AtaDisk:
             s.set_address(lba)
             s.count = s.remaining & 0xFF
         s.job = Job.NONE
-        s.buffer = b""
+        s.buffer = bytearray()
         s.status = READY | ERR | status
         s.error = error
         s.interrupt = True

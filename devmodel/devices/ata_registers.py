@@ -107,7 +107,7 @@ class AtaState:
     lba: int = 0
     remaining: int = 0  # sectors the medium has not seen yet
     block: int = 1  # sectors a DRQ block
-    buffer: bytes | bytearray = b""
+    buffer: bytearray = attrs.field(factory=bytearray)
     position: int = 0
     block_end: int = 0
 
