@@ -21,7 +21,7 @@ from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
 from devmodel.service import monitor, stats, trace
 from devmodel.service.run import BAD_INPUT, FAILED, run
-from devmodel.service.session import BoardFactory, NobodyThere, join, opened, serve
+from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
 
 DEMO: Final = "machine.toml"
@@ -138,14 +138,21 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
 def _serve(options: argparse.Namespace) -> int:
     config = _config(options.machine, options)
     path, wait, persist = options.domain, options.wait, options.persist
-    return trio.run(_until_signal, lambda: _serve_domains(config, path, wait, persist=persist))
+    departure = Departure()
+
+    async def work() -> int:
+        return await _serve_domains(config, path, wait, departure, persist=persist)
+
+    return trio.run(lambda: _until_signal(work, departure.leave))
 
 
-async def _serve_domains(config: Config, path: str, wait: float, *, persist: bool) -> int:
+async def _serve_domains(
+    config: Config, path: str, wait: float, departure: Departure, *, persist: bool
+) -> int:
     """Serve one domain; or, if `persist`, one after the other, and whatever ends one only delays the next."""
     while True:
         try:
-            status = await _serve_domain(config, path, wait)
+            status = await _serve_domain(config, path, wait, departure)
         except (ConfigError, VersionMismatch, NobodyThere):
             raise
         except (DevmodelError, IoreqError) as error:
@@ -153,7 +160,7 @@ async def _serve_domains(config: Config, path: str, wait: float, *, persist: boo
                 raise
             log.say(f"devmodel: {error}")
         else:
-            if not persist:
+            if not persist or departure.done:
                 return status
         await trio.sleep(
             PAUSE
@@ -161,29 +168,43 @@ async def _serve_domains(config: Config, path: str, wait: float, *, persist: boo
         gc.collect()  # pages that a domain's objects hold in cycles, and the descriptors of their mappings
 
 
-async def _serve_domain(config: Config, path: str, wait: float) -> int:
+async def _serve_domain(config: Config, path: str, wait: float, departure: Departure) -> int:
     async with opened(config) as outside:
         if outside.serial_address is not None:
             log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
         client = await join(path, wait)
         try:
-            return (await serve(outside, client, board_factory())).code
+            shutdown = await serve(outside, client, board_factory(), departure=departure)
+            return 0 if shutdown is None else shutdown.code
         finally:
             client.close()
 
 
-async def _until_signal(work: Callable[[], Awaitable[int]]) -> int:
-    """Do the work, but end at once on SIGINT and SIGTERM, with a shell's exit status for that."""
+async def _nothing() -> None:
+    """Leave nothing behind."""
+
+
+async def _until_signal(
+    work: Callable[[], Awaitable[int]], leave: Callable[[], Awaitable[None]] = _nothing
+) -> int:
+    """Do the work; on SIGINT and SIGTERM `leave` and end, on a second one at once, with a shell's status for that."""
     status = FAILED
+    killed: int | None = None
     failure: DevmodelError | IoreqError | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def listen() -> None:
-                nonlocal status
+                nonlocal killed
                 async for number in signals:
-                    status = 128 + number
-                    nursery.cancel_scope.cancel()
+                    if killed is not None:
+                        nursery.cancel_scope.cancel()
+                    killed = 128 + number
+                    nursery.start_soon(go)
+
+            async def go() -> None:
+                await leave()
+                nursery.cancel_scope.cancel()
 
             nursery.start_soon(listen)
             try:
@@ -193,7 +214,7 @@ async def _until_signal(work: Callable[[], Awaitable[int]]) -> int:
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    return status
+    return status if killed is None else killed
 
 
 def _console(options: argparse.Namespace) -> int:

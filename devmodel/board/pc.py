@@ -6,12 +6,12 @@ Two lists, what is mapped where and which line goes where, and the ports left al
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
 import attrs
 
 from devmodel.board.bus import Bus
-from devmodel.board.clock import Clock
+from devmodel.board.clock import Clock, ManualClock
 from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
 from devmodel.board.lines import Line, WiredOr
 from devmodel.board.parts import ALL, chips_of, functions_of, part_of_mapping
@@ -36,7 +36,6 @@ from devmodel.devices.uart import Uart
 from devmodel.devices.vga import Vga
 from devmodel.devices.vga_screen import TextScreen
 
-STATE_VERSION: Final = 1
 E820_RAM: Final = 1
 PM_BASES: Final = (0x600, 0xB000)  # where SeaBIOS puts the PM block, and where it used to
 
@@ -93,6 +92,13 @@ class Fittings:
     """What the clock shows at first, in seconds since 1970."""
 
 
+@attrs.define
+class Levels:
+    """The levels of the lines that other servers drive."""
+
+    isa: list[bool] = attrs.field(factory=lambda: [False] * 16)
+
+
 @attrs.frozen
 class SerialPort:
     """The first serial port, as the line at its far end sees it."""
@@ -125,6 +131,19 @@ class SerialLine(Protocol):
         ...
 
 
+class _Nothing:
+    """The outside of a board that nobody uses."""
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def state_types() -> dict[str, type]:
+    """Return the class of each record that `Board.states` has."""
+    board = Board.build(ManualClock(), cast("Core", _Nothing()), Fittings(memory=[]))
+    return {name: type(state) for name, state in board.states().items()}
+
+
 @attrs.frozen
 class Piece:
     """A device mapped in pieces: this one begins at `base`."""
@@ -152,6 +171,7 @@ class Board:
     uart: Uart
     vga: Vga
     keyboard: Keyboard
+    ide: list[IdeChannel]
     pci: PciBus
     isa_lines: list[Line]  # for interrupts from elsewhere
     pci_lines: list[WiredOr]  # PIRQA# to PIRQD#
@@ -288,6 +308,12 @@ class Board:
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
         bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
 
+        # Lines from elsewhere are as they were; who drives them says what has changed.
+        isa_lines = [line.driver() for line in isa]
+        if saved is not None and "lines" in saved:
+            for line, level in zip(isa_lines, saved["lines"].isa, strict=True):
+                line.level = level
+
         chips: dict[str, Resettable] = {
             "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
             "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
@@ -312,8 +338,9 @@ class Board:
             uart=uart,
             vga=vga,
             keyboard=kbc.keyboard,
+            ide=ide,
             pci=pci,
-            isa_lines=[line.driver() for line in isa],
+            isa_lines=isa_lines,
             pci_lines=pirqs,
             parts=fittings.parts,
         )
@@ -365,10 +392,26 @@ class Board:
         self.uart.drained = line.drained
         line.connect(SerialPort(self))
 
+    def states(self) -> dict[str, Any]:
+        """Return the record of every chip, by name, and of the lines from elsewhere; they are the chips' own."""
+        states = {name: chip.state for name, chip in self.chips.items()}
+        return states | {"lines": Levels([line.level for line in self.isa_lines])}
+
     def save(self) -> dict[str, Any]:
-        """Return the state of every chip, by name, with `version`. It shares nothing with the chips."""
-        states = {name: copy.deepcopy(chip.state) for name, chip in self.chips.items()}
-        return states | {"version": STATE_VERSION}
+        """Return a copy of `states`."""
+        return copy.deepcopy(self.states())
+
+    def recover(self, *, complete: bool) -> None:
+        """Make a board go on whose state is a little older than the guest.
+
+        It is that of a server that was killed, and lacks what has been read since; and, if it is not `complete`, some
+        of what has been written. What a chip waits for the guest to notice is asked for again: a request too many does
+        a guest no harm, one too few stops it. Drives give up what they were doing, for the guest to ask again.
+        """
+        for channel in self.ide:
+            channel.recover(complete=complete)
+        self.pic.recover()
+        self.rearm()
 
     def screen(self) -> TextScreen | None:
         """Return what stands on the screen, None in a graphics mode."""

@@ -20,6 +20,7 @@ from devmodel.devices.ata_registers import (
     DF,
     DRQ,
     ERR,
+    ICRC,
     IDNF,
     OLD_POWER,
     READY,
@@ -59,6 +60,19 @@ class AtaDisk:
         multiple, power = self.state.multiple, self.state.power
         self.reset()
         self.state.multiple, self.state.power = multiple, power
+
+    def recover(self, *, complete: bool) -> None:
+        """Give up the command under way: the guest may be further on with it, and must ask again.
+
+        An interface error says so. If what the guest has written since is not `complete`, the next command is refused
+        likewise, since its registers may be of two.
+        """
+        s = self.state
+        s.doubtful = not complete
+        if s.status & (BSY | DRQ) or (s.status & ERR and s.error == UNC):
+            self._token = None
+            s.waiting = False
+            self._fail(ICRC | ABRT)
 
     # -- the data port ------------------------------------------------------------------------------------
 
@@ -202,6 +216,10 @@ class AtaDisk:
         s.status = READY
         s.error = 0
         s.lba = 0
+        if s.doubtful:
+            s.doubtful = False
+            self._fail(ICRC | ABRT)
+            return
         code = OLD_POWER.get(code, code)
         match code:
             case Command.READ_SECTORS | Command.READ_SECTORS_NORETRY | Command.READ_SECTORS_EXT:

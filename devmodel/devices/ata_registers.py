@@ -17,6 +17,7 @@ READY: Final = DRDY | DSC
 ABRT: Final = 0x04
 IDNF: Final = 0x10
 UNC: Final = 0x40
+ICRC: Final = 0x80  # an error on the interface: what was asked for is worth asking for again
 
 DEV_LBA: Final = 0x40
 DEV_HEAD: Final = 0x0F
@@ -101,6 +102,7 @@ class AtaState:
     multiple: int = 0
     write_cache: bool = True
     power: int = 0xFF
+    doubtful: bool = False  # registers may not be what the guest has written: the next command is refused
     # The command in progress
     job: int = Job.NONE
     waiting: bool = False  # for the medium

@@ -102,6 +102,19 @@ class IdeChannel:
         self._device = 0xA0
         self._drive()
 
+    def recover(self, *, complete: bool) -> None:
+        """Go on with a state that is older than the guest: see `AtaDisk.recover`.
+
+        The guest may wait for an interrupt that it has lost; one that it does not expect only makes it look.
+        """
+        for drive in self._drives:
+            if drive is not None:
+                drive.recover(complete=complete)
+        selected = self._selected()
+        if selected is not None:
+            selected.state.interrupt = True
+        self._drive()
+
     def _selected(self) -> AtaDisk | None:
         return self._drives[self._device >> 4 & 1]
 

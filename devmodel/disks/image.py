@@ -60,6 +60,8 @@ class Image:
         self.name = name
         self.sectors: int = os.fstat(fd).st_size // SECTOR
         self.readonly: bool = readonly
+        self.offline = False
+        """Requests fail at once, without a word."""
         self._queue: deque[Request] = deque()
         self._wake = trio.Event()
 
@@ -95,6 +97,9 @@ class Image:
 
     def submit(self, request: Request) -> None:
         """Queue a request; its `done` is called in the event loop."""
+        if self.offline:
+            _fail(request)
+            return
         if len(self._queue) >= MAX_QUEUED:
             log.error("disk.queue_full", disk=self.name)
             _fail(request)

@@ -48,10 +48,12 @@ class Ram:
             data[start : start + count] = self._memory[offset : offset + count]
         return bytes(data)
 
-    def store(self, address: int, data: bytes) -> None:
-        """Store; what falls outside RAM is dropped."""
-        for start, offset, count in self._parts(address, len(data)):
+    def store(self, address: int, data: bytes) -> list[tuple[int, int]]:
+        """Store; what falls outside RAM is dropped. Return address and length of what does not."""
+        parts = self._parts(address, len(data))
+        for start, offset, count in parts:
             self._memory[offset : offset + count] = data[start : start + count]
+        return [(address + start, count) for start, _, count in parts]
 
     def holds(self, address: int, length: int) -> bool:
         """Tell whether all of these bytes are RAM."""
@@ -96,9 +98,8 @@ class Domain:
 
     def write(self, address: int, data: bytes) -> None:
         """Write guest RAM, as a bus master; the core hears of it before the guest runs on."""
-        self.ram.store(address, data)
-        if data:
-            self._queue(ModifiedMemory(address, address + len(data) - 1))
+        for first, length in self.ram.store(address, data):
+            self._queue(ModifiedMemory(first, first + length - 1))
 
     def holds(self, address: int, length: int) -> bool:
         """Tell whether all of these bytes are RAM."""

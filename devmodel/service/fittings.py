@@ -3,7 +3,7 @@
 import os
 from datetime import UTC, datetime
 
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.pc import Board, Fittings, state_types
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.session import Outside
@@ -16,6 +16,7 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
 
     Raises:
         ConfigError: two devices want the same addresses.
+        DevmodelError: a predecessor's state is of another version.
 
     """
     config = outside.config
@@ -36,6 +37,7 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
             files=files,
             time=start_time(config.rtc.base, datetime.now(UTC)),
         ),
+        None if outside.saved is None else outside.saved.states(state_types()),
     )
 
 

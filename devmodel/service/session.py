@@ -8,7 +8,7 @@ import contextlib
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Final, Protocol, TextIO
 
@@ -18,6 +18,7 @@ import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import in_order
+from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
@@ -26,6 +27,7 @@ from devmodel.display.render import TextScreen
 from devmodel.service import monitor, trace
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
+from devmodel.service.keeper import Keeper, Saves
 from devmodel.service.server import Attachment, Board, Server
 from devmodel.service.stats import ServerStatistics
 from devmodel.service.traced import TracedServer
@@ -57,10 +59,14 @@ class DebugConsole:
     stream: TextIO | None = None
     terminal: bool = False
     """The stream is shown to a person, so control characters must not reach it."""
+    muted: bool = False
+    """What comes now has been shown before."""
     _line: bytearray = attrs.field(factory=bytearray)
 
     def put(self, byte: int) -> None:
         """Take a byte from the guest."""
+        if self.muted:
+            return
         if self.stream is not None:
             character = chr(byte)
             if self.terminal and character not in "\r\n\t":
@@ -86,6 +92,8 @@ class Outside:
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
+    saved: Saved | None = None
+    """What a predecessor has left: the board is built to go on from there."""
 
     @property
     def serial_address(self) -> str | None:
@@ -205,20 +213,22 @@ async def serve(
     board_factory: BoardFactory,
     *,
     on_ready: Callable[[Machine], None] = lambda _: None,
-) -> Shutdown:
-    """Serve a core until its domain ends, and say how it was.
+    departure: "Departure | None" = None,
+) -> Shutdown | None:
+    """Serve a core until its domain ends, and say how it was; None if it was left to a successor, on `departure`.
 
     Raises:
         DomainGone: the core is gone without a word.
 
     """
+    departure = departure or Departure()
     shutdown: Shutdown | None = None
     failure: IoreqError | DevmodelError | None = None
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(client.run)
             try:
-                shutdown = await _serve(outside, client, board_factory, on_ready, nursery)
+                shutdown = await _serve(outside, client, board_factory, on_ready, departure, nursery)
             except (IoreqError, DevmodelError) as error:
                 failure = error  # not out of the nursery, which would wrap it
             nursery.cancel_scope.cancel()
@@ -228,9 +238,32 @@ async def serve(
             raise
     if failure is not None:
         raise failure
-    if shutdown is None:
+    if shutdown is None and not departure.done:
         raise DomainGone(f"the core on {client.path} is gone")
     return shutdown
+
+
+class Departure:
+    """A server's leaving before its domain ends: asked for from outside, done when its state is whole."""
+
+    def __init__(self) -> None:
+        self.done = False
+        """The guest has been left to a successor."""
+        self._server: Server | None = None
+
+    async def leave(self) -> None:
+        """Leave the guest to a successor, if one is served now and the core lets us."""
+        if self._server is not None and not self.done:
+            self.done = await self._server.hand_over()
+
+    @contextlib.contextmanager
+    def of(self, server: Server) -> Iterator[None]:
+        """Say which server serves, for the length of the block."""
+        self._server = server
+        try:
+            yield
+        finally:
+            self._server = None
 
 
 def foreseen(error: BaseException) -> IoreqError | DevmodelError | None:
@@ -246,37 +279,53 @@ async def _serve(
     client: ControlClient,
     board_factory: BoardFactory,
     on_ready: Callable[[Machine], None],
+    departure: Departure,
     nursery: trio.Nursery,
-) -> Shutdown:
+) -> Shutdown | None:
     parts = outside.config.parts
     path = monitor.path_of(client.path, parts)
     listener = monitor.listen(path)
     attachment: Attachment | None = None
     try:
         tracing = outside.trace
-        attachment = await Attachment.create(client, mirror=tracing is None)
-        clock = TrioClock.start()
+        attachment = await Attachment.create(client, mirror=tracing is None, key=",".join(in_order(parts)))
+        estate = attachment.estate
+        clock = TrioClock.start(0 if estate is None else _guest_time(estate.saved))
+        outside.saved = None if estate is None else estate.saved
+        interrupted = estate is not None and not estate.saved.whole
         try:
-            board = board_factory(outside, attachment.domain, clock)
+            with _detached(outside, interrupted):
+                board = board_factory(outside, attachment.domain, clock)
         except (ArithmeticError, LookupError, ValueError, struct.error, MemoryError) as error:
             raise DevmodelError(
                 f"no machine can be built of what the core on {client.path} says: {error}"
             ) from error
-        if "serial" in parts:
-            board.connect_serial(outside.serial)
         for image in outside.disks:
             if isinstance(image, Image):
                 nursery.start_soon(image.run)
         if outside.listeners:
             nursery.start_soon(TcpConsole(outside.serial).serve, outside.listeners)
+        keeper = None
+        if attachment.area is not None and isinstance(board, Saves):
+            keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring)
         with contextlib.ExitStack() as stack:
             if tracing is None:
-                server = Server(board, attachment, clock)
+                server = Server(board, attachment, clock, keeper)
             else:
                 header = trace.Header(client.domain.name, time.time(), trace.ranges_of(board.bus))
                 recorder = stack.enter_context(contextlib.closing(trace.Recorder(tracing, header)))
                 nursery.start_soon(recorder.keep_flushed)
-                server = TracedServer(board, attachment, clock, recorder)
+                server = TracedServer(board, attachment, clock, recorder, keeper)
+            if estate is not None and interrupted:
+                with _detached(outside, interrupted):
+                    server.replay(estate.performed)
+                if isinstance(board, Saves):
+                    board.recover(complete=estate.complete)
+            if "serial" in parts:
+                board.connect_serial(outside.serial)
+            if estate is not None and interrupted:
+                server.replay(estate.posted)
+            stack.enter_context(departure.of(server))
             nursery.start_soon(monitor.Monitor(_Watched(client, board, parts, server)).serve, listener)
             on_ready(board)
             try:
@@ -286,10 +335,30 @@ async def _serve(
                     await outside.serial.caught_up()
     finally:
         if attachment is not None:
-            await attachment.leave()
+            await attachment.leave()  # if it was handed over, that is the end of our part
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(path)
+
+
+def _guest_time(state: Saved) -> int:
+    """Return what time it is for a guest now; the time that it stood still counts."""
+    return state.time + max(time.monotonic_ns() - state.host_time, 0)
+
+
+@contextlib.contextmanager
+def _detached(outside: Outside, detached: bool) -> Iterator[None]:
+    """Keep what a board does from the outside, for the length of the block: it has been done before."""
+    images = [image for image in outside.disks if isinstance(image, Image)]
+    for image in images:
+        image.offline = detached
+    outside.debug.muted = detached
+    try:
+        yield
+    finally:
+        for image in images:
+            image.offline = False
+        outside.debug.muted = False
 
 
 @attrs.frozen
