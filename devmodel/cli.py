@@ -1,4 +1,4 @@
-"""The command line: run, serve, console, screen, key, stats, trace."""
+"""The command line: run, serve, upgrade, console, screen, key, stats, trace."""
 
 import argparse
 import gc
@@ -19,7 +19,7 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
-from devmodel.service import monitor, stats, trace
+from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
@@ -138,21 +138,31 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
 def _serve(options: argparse.Namespace) -> int:
     config = _config(options.machine, options)
     path, wait, persist = options.domain, options.wait, options.persist
-    departure = Departure()
+    departure = Departure(upgrades=True)
+    inheritance = upgrade.inherited()
 
     async def work() -> int:
-        return await _serve_domains(config, path, wait, departure, persist=persist)
+        return await _serve_domains(config, path, wait, departure, inheritance, persist=persist)
 
-    return trio.run(lambda: _until_signal(work, departure.leave))
+    status = trio.run(lambda: _until_signal(work, departure.leave))
+    if departure.inheritance is not None:
+        upgrade.execute(departure.inheritance)
+    return status
 
 
 async def _serve_domains(
-    config: Config, path: str, wait: float, departure: Departure, *, persist: bool
+    config: Config,
+    path: str,
+    wait: float,
+    departure: Departure,
+    inheritance: upgrade.Inheritance | None,
+    *,
+    persist: bool,
 ) -> int:
     """Serve one domain; or, if `persist`, one after the other, and whatever ends one only delays the next."""
     while True:
         try:
-            status = await _serve_domain(config, path, wait, departure)
+            status = await _serve_domain(config, path, wait, departure, inheritance)
         except (ConfigError, VersionMismatch, NobodyThere):
             raise
         except (DevmodelError, IoreqError) as error:
@@ -162,15 +172,18 @@ async def _serve_domains(
         else:
             if not persist or departure.done:
                 return status
+        inheritance = None
         await trio.sleep(
             PAUSE
         )  # the error, with all frames in its traceback, is held until this task next waits
         gc.collect()  # pages that a domain's objects hold in cycles, and the descriptors of their mappings
 
 
-async def _serve_domain(config: Config, path: str, wait: float, departure: Departure) -> int:
-    async with opened(config) as outside:
-        if outside.serial_address is not None:
+async def _serve_domain(
+    config: Config, path: str, wait: float, departure: Departure, inheritance: upgrade.Inheritance | None
+) -> int:
+    async with opened(config, inheritance) as outside:
+        if outside.serial_address is not None and not outside.inheritance.listeners:
             log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
         client = await join(path, wait)
         try:
@@ -244,6 +257,12 @@ def _screen(options: argparse.Namespace) -> int:
 
 def _key(options: argparse.Namespace) -> int:
     monitor.ask(options.domain or monitor.find(), monitor.Key(keys=options.keys))
+    return 0
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    for answer in monitor.upgrade(options.domain, upgrade.PATIENCE):
+        log.say(f"devmodel: upgraded to {answer.program}: {', '.join(answer.parts)}")
     return 0
 
 
@@ -411,6 +430,15 @@ def _parser() -> _Parser:
     )
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
     looking.set_defaults(perform=_screen)
+
+    upgrading = commands.add_parser(
+        "upgrade",
+        help="restart a server under its running guest",
+        description="Have each `devmodel serve` of a machine become the program that is installed now. The guest "
+        "stands still for a moment; chips, disks and the clients of the console go on.",
+    )
+    upgrading.add_argument("domain", metavar="SOCKET", help="domain socket")
+    upgrading.set_defaults(perform=_upgrade)
 
     counting = commands.add_parser(
         "stats",

@@ -148,7 +148,12 @@ class Domain:
         self._greeted: set[Connection] = set()
         self._started = False
         self._succession = Succession(self._free)
-        self._standstill = Standstill(self._changed, VCPUS, lambda: self._outcome is not None)
+        self._standstill = Standstill(
+            self._changed,
+            VCPUS,
+            ended=lambda: self._outcome is not None,
+            in_vain=self._succession.waited_in_vain,
+        )
 
         self._doorbells = [VcpuDoorbell(make_doorbell()) for _ in range(VCPUS)]
         vcpu_type, self._requests_type = (MeasuredVcpu, MeasuredRequests) if statistics else (Vcpu, Requests)
@@ -442,7 +447,7 @@ class Domain:
         return server
 
     def _leave(self, server: IoreqServer, *, died: bool = False) -> None:
-        """Let a server go. One that died and kept its state is a dead one until its successor is there."""
+        """Let a server go. One whose state is kept is a dead one until its successor is there."""
         self._release_interrupts(server)
         del self._servers[server.id]
         if self._succession.left(server, died=died):

@@ -41,8 +41,10 @@ class Estate:
     holder: "IoreqServer | None" = None
     handed_over: bool = False
     """Its last holder has left the guest to a successor, or will when no vCPU runs."""
+    waited_in_vain: bool = False
+    """But none came in time, and the guest went on."""
     dead: "IoreqServer | None" = None
-    """Its last holder, if that died."""
+    """Its last holder, if that died or handed over."""
 
     @property
     def inherited(self) -> bool:
@@ -98,27 +100,30 @@ class Succession:
         estate = self.of(server)
         if estate is None or not estate.inherited:
             return None
-        estate.handed_over = False
+        estate.handed_over = estate.waited_in_vain = False
         if estate.dead is not None:
             self._free(estate.dead)
             estate.dead = None
         return estate
 
     def left(self, server: "IoreqServer", *, died: bool) -> bool:
-        """Take note that a server has left; whether it must be kept, as one that died."""
+        """Take note that a server has left; whether what is posted to it must be kept for a successor."""
         estate = self.of(server)
         if estate is None:
             return False
         estate.holder = None
-        if not server.was_enabled or estate.handed_over:
-            if not estate.inherited:
-                self._drop(estate.key)
-            return False
-        if not died:
+        if server.was_enabled and (died or estate.handed_over):
+            estate.dead = server
+            return True
+        if not estate.inherited or server.was_enabled:
             self._drop(estate.key)
-            return False
-        estate.dead = server
-        return True
+        return False
+
+    def waited_in_vain(self, key: str) -> None:
+        """Take note that the guest goes on without a successor. In a vCPU's thread."""
+        estate = self._estates.get(key)
+        if estate is not None:
+            estate.waited_in_vain = True
 
     def forget_all(self) -> None:
         """Forget what has no holder now: the machine has been reset meanwhile. From any thread."""
@@ -145,20 +150,30 @@ class Succession:
 
 def kept(estate: Estate) -> tuple[KeptState, list[int]]:
     """Return the answer to `keep_state`, with the descriptors that go with it."""
+    exact = estate.handed_over and not estate.waited_in_vain
     if estate.dead is None:
-        return KeptState(), [estate.area]
+        return KeptState(exact=exact), [estate.area]
     endpoint = estate.dead.endpoint
     try:
         posted, in_flight = endpoint.posted()
     except ProtocolError:  # it broke its ring, so there is nothing to be had from there
         return KeptState(), [estate.area]
-    return KeptState(posted=posted, in_flight=in_flight), [estate.area, endpoint.ring_descriptor]
+    return KeptState(exact=exact, posted=posted, in_flight=in_flight), [estate.area, endpoint.ring_descriptor]
 
 
 class Standstill:
     """Holds the vCPUs between two entries. `changed` guards everything here."""
 
-    def __init__(self, changed: threading.Condition, vcpus: int, ended: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        changed: threading.Condition,
+        vcpus: int,
+        *,
+        ended: Callable[[], bool],
+        in_vain: Callable[[str], None],
+    ) -> None:
+        """Ask `ended` whether the domain is at its end; tell `in_vain` the key that no successor came for."""
+        self._in_vain = in_vain
         self._changed = changed
         self._vcpus = vcpus
         self._ended = ended
@@ -197,6 +212,7 @@ class Standstill:
                 now = time.monotonic()
                 for key in [key for key, due in self._due.items() if due <= now]:
                     del self._due[key]
+                    self._in_vain(key)
                     log.warning("server.no_successor", key=key, seconds=PATIENCE)
                 if self._due:
                     self._changed.wait(min(self._due.values()) - now)

@@ -94,9 +94,9 @@ class Fittings:
 
 @attrs.define
 class Levels:
-    """The levels of the lines that other servers drive."""
+    """Which drivers of interrupt requests are high: a pulse that falls due while a board is saved must be seen."""
 
-    isa: list[bool] = attrs.field(factory=lambda: [False] * 16)
+    high: list[str] = attrs.field(factory=list[str])
 
 
 @attrs.frozen
@@ -174,6 +174,7 @@ class Board:
     ide: list[IdeChannel]
     pci: PciBus
     isa_lines: list[Line]  # for interrupts from elsewhere
+    drivers: dict[str, Line]  # of interrupt requests, from here and elsewhere
     pci_lines: list[WiredOr]  # PIRQA# to PIRQD#
     parts: frozenset[str] = ALL
     _intx: dict[tuple[int, int], Line] = attrs.field(init=False, factory=dict[tuple[int, int], Line])
@@ -207,12 +208,23 @@ class Board:
         # Wires: who drives which interrupt request, and A20.
         pic = PicPair(intr=Line([core.intr]), vector_shown=core.intr_vector, **kept("pic"))
         isa_irq = pic.set_irq if "pic" in fittings.parts else core.isa_irq
+        drivers: dict[str, Line] = {}
+        high = saved["lines"].high if saved is not None and "lines" in saved else []
         isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
         a20 = Line([core.a20] if "kbc" in fittings.parts else [], level=True)
 
         def irq(number: int, part: str) -> Line:
             """Return a new driver of an interrupt request; of a chip that is elsewhere, one that leads nowhere."""
-            return isa[number].driver() if part in fittings.parts else Line()
+            if part not in fittings.parts:
+                return Line()
+            return drive(number, part)
+
+        def drive(number: int, who: str) -> Line:
+            name = f"irq {number} of {who}"
+            level = name in high
+            drivers[name] = isa[number].driver(level=level)
+            isa[number].output.level |= level
+            return drivers[name]
 
         pit = Pit(clock=clock, irq=irq(0, "pit"), **kept("pit"))
         kbc = Kbc(clock=clock, irq=irq(1, "kbc"), a20=a20, reset_processor=core.reset, **kept("kbc"))
@@ -308,11 +320,10 @@ class Board:
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
         bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
 
-        # Lines from elsewhere are as they were; who drives them says what has changed.
-        isa_lines = [line.driver() for line in isa]
-        if saved is not None and "lines" in saved:
-            for line, level in zip(isa_lines, saved["lines"].isa, strict=True):
-                line.level = level
+        # Lines from elsewhere are as they were; who drives them says what has changed. PCI's are only told of if high.
+        isa_lines = [drive(n, "another server") for n in range(16)]
+        for n, pirq in enumerate(pirqs):
+            piix3.set_pirq(n, pirq.output.level)
 
         chips: dict[str, Resettable] = {
             "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
@@ -341,6 +352,7 @@ class Board:
             ide=ide,
             pci=pci,
             isa_lines=isa_lines,
+            drivers=drivers,
             pci_lines=pirqs,
             parts=fittings.parts,
         )
@@ -395,7 +407,7 @@ class Board:
     def states(self) -> dict[str, Any]:
         """Return the record of every chip, by name, and of the lines from elsewhere; they are the chips' own."""
         states = {name: chip.state for name, chip in self.chips.items()}
-        return states | {"lines": Levels([line.level for line in self.isa_lines])}
+        return states | {"lines": Levels([name for name, line in self.drivers.items() if line.level])}
 
     def save(self) -> dict[str, Any]:
         """Return a copy of `states`."""

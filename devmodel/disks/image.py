@@ -83,8 +83,10 @@ class Image:
         return cls(fd, path, readonly=readonly)
 
     @classmethod
-    def scratch(cls, size: int) -> Self:
-        """Make a zeroed disk of `size` bytes that is gone when closed."""
+    def scratch(cls, size: int, fd: int | None = None) -> Self:
+        """Make a zeroed disk of `size` bytes that is gone when closed; or go on with the one that is open as `fd`."""
+        if fd is not None:
+            return cls(fd, "scratch", readonly=False)
         fd = os.memfd_create("scratch-disk", os.MFD_CLOEXEC)
         os.ftruncate(fd, -(-size // SECTOR) * SECTOR)
         return cls(fd, "scratch", readonly=False)

@@ -134,6 +134,8 @@ class Estate:
     """What a predecessor has left: the state of its board, and what the guest has posted since that was saved."""
 
     saved: saved.Saved
+    exact: bool
+    """Nothing has happened since."""
     performed: Sequence[Request] = ()
     """What it performed after it had saved: to be done again, but for its effects outside."""
     posted: Sequence[Request] = ()
@@ -260,13 +262,14 @@ class Attachment:
 
 
 def _estate(state: saved.Saved, kept: KeptState, ring: mmap.mmap | None) -> Estate:
-    if ring is None or state.whole:
-        return Estate(state)
+    exact = state.whole and kept.exact
+    if ring is None or exact:
+        return Estate(state, exact)
     since = max(kept.posted - state.performed, 0)
     writes = newest(ring, kept.posted, since)
     performed = [write for slot, write in writes if slot < kept.posted - kept.in_flight]
     complete = since <= BUFFERED_SLOTS
-    return Estate(state, performed, [write for _, write in writes[len(performed) :]], complete)
+    return Estate(state, exact, performed, [write for _, write in writes[len(performed) :]], complete)
 
 
 class Server:

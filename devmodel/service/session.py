@@ -24,13 +24,14 @@ from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.disks.image import SECTOR, Elsewhere, Image
 from devmodel.display.render import TextScreen
-from devmodel.service import monitor, trace
+from devmodel.service import monitor, trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.keeper import Keeper, Saves
 from devmodel.service.server import Attachment, Board, Server
 from devmodel.service.stats import ServerStatistics
 from devmodel.service.traced import TracedServer
+from devmodel.service.upgrade import Inheritance
 from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
 from ioreq.lines import printable
@@ -40,6 +41,8 @@ logger = structlog.get_logger()
 
 PROGRAM: Final = f"devmodel {VERSION}"
 MAX_ROM: Final = 1 << 20
+ANSWERED: Final = 0.05
+"""Seconds for the monitor to answer, before there is none."""
 LAST_WORDS: Final = 0.3
 """Seconds that the consoles get to show what the guest said at its end."""
 
@@ -94,6 +97,10 @@ class Outside:
     trace: BinaryIO | None = None
     saved: Saved | None = None
     """What a predecessor has left: the board is built to go on from there."""
+    console: TcpConsole | None = None
+    """Of the serial line, if it listens."""
+    inheritance: Inheritance = attrs.field(factory=Inheritance)
+    """What this process has from before `devmodel upgrade`."""
 
     @property
     def serial_address(self) -> str | None:
@@ -108,8 +115,8 @@ BoardFactory = Callable[[Outside, Domain, TrioClock], Machine]
 
 
 @asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[Outside]:
-    """Open what a configuration names, and close it after the block.
+async def opened(config: Config, inheritance: Inheritance | None = None) -> AsyncIterator[Outside]:
+    """Open what a configuration names, and close it after the block. What is inherited is open already.
 
     Raises:
         ConfigError: with the one line to show.
@@ -119,8 +126,12 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
     listeners: list[trio.SocketListener] = []
     stream: TextIO | None = None
     record: BinaryIO | None = None
+    inheritance = inheritance or Inheritance()
     try:
-        disks.extend(_disk(disk, here="ide" in config.parts) for disk in config.disks)
+        disks.extend(
+            _disk(disk, here="ide" in config.parts, fd=inheritance.scratch.get(number))
+            for number, disk in enumerate(config.disks)
+        )
         bios = None if config.video.bios is None else _rom(config.video.bios)
         if "debug" not in config.parts:
             stream = None
@@ -131,12 +142,18 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
         if config.trace is not None:
             record = trace.create(config.trace)
         address = config.serial.address()
-        if address is not None and "serial" in config.parts:
+        if inheritance.listeners:
+            listeners = upgrade.listeners_of(inheritance)
+        elif address is not None and "serial" in config.parts:
             listeners = await listen(*address)
+        serial = SerialLine(config.serial.history)
+        serial.transcript.restore(inheritance.transcript, inheritance.transcript_end)
         yield Outside(
             config=config,
-            serial=SerialLine(config.serial.history),
+            serial=serial,
             listeners=listeners,
+            console=TcpConsole(serial) if listeners else None,
+            inheritance=inheritance,
             disks=disks,
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
@@ -155,12 +172,12 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
                 await listener.aclose()
 
 
-def _disk(disk: Disk, *, here: bool) -> Image | Elsewhere:
+def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere:
     """Open a disk; or learn how large it is, if another server has it, for what the clock chip's memory says."""
     if disk.path is not None:
         return Image.open(disk.path, readonly=disk.readonly) if here else Elsewhere.at(disk.path)
     size = disk.scratch_bytes()
-    return Image.scratch(size) if here else Elsewhere(-(-size // SECTOR))
+    return Image.scratch(size, fd) if here else Elsewhere(-(-size // SECTOR))
 
 
 def _rom(path: str) -> bytes:
@@ -246,15 +263,33 @@ async def serve(
 class Departure:
     """A server's leaving before its domain ends: asked for from outside, done when its state is whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, upgrades: bool = False) -> None:
+        """`upgrades` says that this process may become another program: nothing else is in it."""
+        self.upgrades = upgrades
         self.done = False
         """The guest has been left to a successor."""
+        self.inheritance: Inheritance | None = None
+        """That is what we become, with this."""
+        self._upgrading = False
         self._server: Server | None = None
 
-    async def leave(self) -> None:
-        """Leave the guest to a successor, if one is served now and the core lets us."""
+    async def leave(self, *, upgrade: bool = False) -> None:
+        """Leave the guest, if one is served and the core lets us, to a successor; or to ourselves, by an `upgrade`."""
         if self._server is not None and not self.done:
+            self._upgrading = upgrade
             self.done = await self._server.hand_over()
+
+    def collect(self, outside: Outside) -> None:
+        """Keep what is needed of the outside, if we are to be upgraded."""
+        if self.done and self._upgrading:
+            scratch = {
+                number: image
+                for number, image in enumerate(outside.disks)
+                if isinstance(image, Image) and outside.config.disks[number].path is None
+            }
+            self.inheritance = upgrade.collect(
+                outside.inheritance.upgrades, outside.listeners, outside.console, outside.serial, scratch
+            )
 
     @contextlib.contextmanager
     def of(self, server: Server) -> Iterator[None]:
@@ -292,7 +327,7 @@ async def _serve(
         estate = attachment.estate
         clock = TrioClock.start(0 if estate is None else _guest_time(estate.saved))
         outside.saved = None if estate is None else estate.saved
-        interrupted = estate is not None and not estate.saved.whole
+        interrupted = estate is not None and not estate.exact
         try:
             with _detached(outside, interrupted):
                 board = board_factory(outside, attachment.domain, clock)
@@ -303,8 +338,12 @@ async def _serve(
         for image in outside.disks:
             if isinstance(image, Image):
                 nursery.start_soon(image.run)
-        if outside.listeners:
-            nursery.start_soon(TcpConsole(outside.serial).serve, outside.listeners)
+        if outside.console is not None:
+            for stream, telnet, position in upgrade.clients_of(outside.inheritance):
+                nursery.start_soon(outside.console.client, stream, telnet, position)
+            nursery.start_soon(outside.console.serve, outside.listeners)
+        if outside.inheritance.untyped:
+            nursery.start_soon(outside.serial.type, outside.inheritance.untyped)
         keeper = None
         if attachment.area is not None and isinstance(board, Saves):
             keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring)
@@ -326,10 +365,13 @@ async def _serve(
             if estate is not None and interrupted:
                 server.replay(estate.posted)
             stack.enter_context(departure.of(server))
-            nursery.start_soon(monitor.Monitor(_Watched(client, board, parts, server)).serve, listener)
+            watched = _Watched(client, board, parts, server, outside, departure, nursery)
+            nursery.start_soon(monitor.Monitor(watched).serve, listener)
             on_ready(board)
             try:
-                return await server.run()
+                shutdown = await server.run()
+                departure.collect(outside)
+                return shutdown
             finally:
                 with trio.move_on_after(LAST_WORDS):
                     await outside.serial.caught_up()
@@ -369,6 +411,27 @@ class _Watched:
     board: Machine
     parts: frozenset[str]
     server: Server
+    outside: Outside
+    departure: Departure
+    nursery: trio.Nursery
+
+    @property
+    def upgrades(self) -> int:
+        return self.outside.inheritance.upgrades
+
+    def upgrade(self) -> str:
+        if not self.departure.upgrades:
+            return "only a `devmodel serve` can be upgraded: this server is part of `devmodel run`"
+        if self.server.keeper is None:
+            return "neither this board nor the core keeps a state that could be handed over"
+        if self.outside.trace is not None:
+            return "a server that records a trace cannot be upgraded"
+        self.nursery.start_soon(self._leave)
+        return ""
+
+    async def _leave(self) -> None:
+        await trio.sleep(ANSWERED)
+        await self.departure.leave(upgrade=True)
 
     @property
     def name(self) -> str:
