@@ -213,7 +213,7 @@ class Board:
         drivers: dict[str, Line] = {}
         high = saved["lines"].high if saved is not None and "lines" in saved else []
         isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
-        a20 = Line([core.a20] if "kbc" in fittings.parts else [], level=True)
+        a20 = WiredOr(Line([core.a20] if "kbc" in fittings.parts else [], level=True))
 
         def irq(number: int, part: str) -> Line:
             """Return a new driver of an interrupt request; of a chip that is elsewhere, one that leads nowhere."""
@@ -229,7 +229,13 @@ class Board:
             return drivers[name]
 
         pit = Pit(clock=clock, irq=irq(0, "pit"), **kept("pit"))
-        kbc = Kbc(clock=clock, irq=irq(1, "kbc"), a20=a20, reset_processor=core.reset, **kept("kbc"))
+        kbc = Kbc(
+            clock=clock,
+            irq=irq(1, "kbc"),
+            a20=a20.driver(level=True),
+            reset_processor=core.reset,
+            **kept("kbc"),
+        )
         uart = Uart(clock=clock, irq=irq(4, "serial"), **kept("uart"))
         rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
         pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
@@ -248,7 +254,7 @@ class Board:
         pci = PciBus({at: function for at, function in slots.items() if at in functions})
         pci_ports = PciPorts(bus=pci, reset_control=piix3, **kept("pci"))
         port61 = Port61(clock=clock, timer=pit, **kept("port61"))
-        port92 = Port92(a20=a20, reset_processor=core.reset, **kept("port92"))
+        port92 = Port92(a20=a20.driver(), reset_processor=core.reset, **kept("port92"))
         vga = Vga(clock=clock, **kept("vga"))
         fw_cfg = FwCfg(items=items, ram=core, clock=clock, **kept("fw_cfg"))
         dma1, dma2 = Dma8237(shift=0, **kept("dma1")), Dma8237(shift=1, **kept("dma2"))

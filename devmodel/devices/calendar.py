@@ -1,6 +1,7 @@
-"""The MC146818's time registers from and to seconds: Gregorian, BCD or binary, 12 or 24 hours.
+"""The MC146818's time registers, from seconds and as they count: Gregorian, BCD or binary, 12 or 24 hours.
 
-Nothing a guest writes is refused: the 35th of the 14th month is a day some time later.
+The registers are bytes of their own: nothing that a guest writes is refused or made something else, and each counts on
+from what is in it. A value that is too large is the last of its kind, so that the next one is the first again.
 """
 
 from typing import Final
@@ -11,14 +12,14 @@ EPOCH: Final = 719_468  # days from 0000-03-01 to 1970-01-01
 PM: Final = 0x80
 
 
-def to_registers(seconds: int, weekday_shift: int, *, binary: bool, hours24: bool) -> bytes:
+def to_registers(seconds: int, *, binary: bool, hours24: bool) -> bytes:
     """Return seconds, minutes, hours, weekday (Sunday is 1), day, month, year, century."""
     days, rest = divmod(seconds, DAY)
     year, month, day = _date(days)
     hour = rest // 3600
     shown = hour if hours24 else (hour + 11) % 12 + 1
     fields = (
-        rest % 60, rest // 60 % 60, shown, (days + 4 + weekday_shift) % 7 + 1, day, month,
+        rest % 60, rest // 60 % 60, shown, (days + 4) % 7 + 1, day, month,
         year % 100, year // 100 % 100,
     )  # fmt: skip
     registers = bytearray(fields if binary else (value // 10 << 4 | value % 10 for value in fields))
@@ -27,18 +28,110 @@ def to_registers(seconds: int, weekday_shift: int, *, binary: bool, hours24: boo
     return bytes(registers)
 
 
-def from_registers(registers: bytes, *, binary: bool, hours24: bool) -> tuple[int, int]:
-    """Return seconds since 1970-01-01 and the shift of the week that makes the weekday come out."""
-    afternoon = not hours24 and registers[2] & PM
+def advance(registers: bytes, seconds: int, *, binary: bool, hours24: bool) -> bytes:
+    """Return the registers `seconds` updates later."""
+    if seconds <= 0:
+        return registers
     raw = bytearray(registers)
-    if not hours24:
-        raw[2] &= ~PM & 0xFF
-    fields = list(raw) if binary else [(value >> 4) * 10 + (value & 15) for value in raw]
-    second, minute, hour, weekday, day, month, year, century = fields
-    if not hours24:
-        hour = hour % 12 + (12 if afternoon else 0)
-    days = _days(century * 100 + year, month, day)
-    return days * DAY + hour * 3600 + minute * 60 + second, (weekday - 1 - (days + 4)) % 7
+    days = 0
+    while seconds and _second_of_day(raw, binary=binary, hours24=hours24) is None:
+        days += _count_second(raw, binary=binary, hours24=hours24)
+        seconds -= 1
+    of_day = _second_of_day(raw, binary=binary, hours24=hours24)
+    if of_day is not None:
+        more, of_day = divmod(of_day + seconds, DAY)
+        days += more
+        raw[:3] = to_registers(of_day, binary=binary, hours24=hours24)[:3]
+    while days and (date := _day_number(raw, binary=binary)) is None:
+        _count_day(raw, binary=binary)
+        days -= 1
+    if days and date is not None:
+        weekday = raw[3]
+        raw[3:] = to_registers((date + days) * DAY, binary=binary, hours24=hours24)[3:]
+        raw[3] = (weekday - 1 + days) % 7 + 1
+    return bytes(raw)
+
+
+def second_of_day(registers: bytes, *, binary: bool, hours24: bool) -> int | None:
+    """Return how many seconds after midnight the registers show; None if that is no time."""
+    return _second_of_day(bytearray(registers), binary=binary, hours24=hours24)
+
+
+def _number(value: int, *, binary: bool) -> int | None:
+    """Return what a register holds; None if that is no number of two digits."""
+    if binary:
+        return value
+    return (value >> 4) * 10 + (value & 15) if value & 15 < 10 and value >> 4 < 10 else None
+
+
+def _second_of_day(raw: bytearray, *, binary: bool, hours24: bool) -> int | None:
+    second, minute = _number(raw[0], binary=binary), _number(raw[1], binary=binary)
+    hour = _number(raw[2] if hours24 else raw[2] & ~PM, binary=binary)
+    if second is None or second > 59 or minute is None or minute > 59 or hour is None:
+        return None
+    if hours24:
+        if hour > 23:
+            return None
+    else:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if raw[2] & PM else 0)
+    return hour * 3600 + minute * 60 + second
+
+
+def _day_number(raw: bytearray, *, binary: bool) -> int | None:
+    """Return the days from 1970-01-01 to the date that the registers show; None if there is no such date."""
+    day, month, year, century = (_number(value, binary=binary) for value in raw[4:])
+    if day is None or month is None or year is None or century is None:
+        return None
+    if not (1 <= raw[3] <= 7 and 1 <= month <= 12 and year <= 99 and century <= 99):
+        return None
+    return _days(century * 100 + year, month, day) if 1 <= day <= _length(raw, binary=binary) else None
+
+
+def _length(raw: bytearray, *, binary: bool) -> int:
+    """Return the days of the month that the registers show; of one that there is not, 31."""
+    month, year, century = (_number(value, binary=binary) for value in raw[5:])
+    if month == 2:
+        whole = (century or 0) * 100 + (year or 0)
+        return 29 if whole % 4 == 0 and (whole % 100 != 0 or whole % 400 == 0) else 28
+    return 30 if month in {4, 6, 9, 11} else 31
+
+
+def _count(raw: bytearray, at: int, first: int, last: int, *, binary: bool) -> bool:
+    """Count one register on; whether it has begun again at its first value."""
+    value = raw[at]
+    if value >= (last if binary else last // 10 << 4 | last % 10):
+        raw[at] = first
+        return True
+    raw[at] = value + 7 if not binary and value & 15 == 9 else value + 1
+    return False
+
+
+def _count_second(raw: bytearray, *, binary: bool, hours24: bool) -> bool:
+    """Count a second on; whether a new day has begun, which is not counted here."""
+    if not _count(raw, 0, 0, 59, binary=binary) or not _count(raw, 1, 0, 59, binary=binary):
+        return False
+    if hours24:
+        return _count(raw, 2, 0, 23, binary=binary)
+    half = raw[2] & PM
+    raw[2] &= ~PM & 0xFF
+    eleven, twelve = (11, 12) if binary else (0x11, 0x12)
+    turned = raw[2] == eleven
+    _count(raw, 2, 1, 12, binary=binary)
+    if turned:
+        raw[2] = twelve
+        half ^= PM
+    raw[2] |= half
+    return turned and not half
+
+
+def _count_day(raw: bytearray, *, binary: bool) -> None:
+    _count(raw, 3, 1, 7, binary=True)
+    if not _count(raw, 4, 1, _length(raw, binary=binary), binary=binary):
+        return
+    if _count(raw, 5, 1, 12, binary=binary) and _count(raw, 6, 0, 99, binary=binary):
+        _count(raw, 7, 0, 99, binary=binary)
 
 
 def _days(year: int, month: int, day: int) -> int:

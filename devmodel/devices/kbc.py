@@ -85,13 +85,14 @@ class KbcState:
     was_command: bool = False  # the last write was to port 0x64
     argument_of: int = 0
     breaking: bool = False  # translation has swallowed a break prefix
+    a20: bool = True  # bit 1 of the output port
     wire_free_at: int = 0  # guest time in ns
     keyboard: KeyboardState = attrs.field(factory=KeyboardState)
 
 
 @attrs.define(kw_only=True)
 class Kbc:
-    """The controller; `keyboard` is plugged in. `a20` is shared with port 0x92."""
+    """The controller; `keyboard` is plugged in. `a20` is its end of that line."""
 
     clock: Clock
     irq: IrqLine
@@ -203,7 +204,7 @@ class Kbc:
                 self._put(0x80)  # the keyboard is not locked
             case Command.READ_OUTPUT:
                 irq = s.full and bool(s.ram[0] & MODE_IRQ1)
-                self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if self.a20.level else 0) | irq << 4)
+                self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if s.a20 else 0) | irq << 4)
             case (
                 Command.WRITE_OUTPUT
                 | Command.WRITE_KEYBOARD_BUFFER
@@ -212,7 +213,7 @@ class Kbc:
             ):
                 s.argument_of = value
             case Command.DISABLE_A20 | Command.ENABLE_A20:
-                self.a20.set(value == Command.ENABLE_A20)
+                s.a20 = value == Command.ENABLE_A20
             case Command.READ_TEST:
                 self._put(0)
             case _ if value >= Command.PULSE and not value & OUTPUT_RUN:
@@ -228,7 +229,8 @@ class Kbc:
             case _ if command & 0xE0 == Command.WRITE_RAM:
                 s.ram[command & 0x1F] = value
             case Command.WRITE_OUTPUT:
-                self.a20.set(bool(value & OUTPUT_A20))
+                s.a20 = bool(value & OUTPUT_A20)
+                self._drive()  # before a reset that the same byte asks for
                 if not value & OUTPUT_RUN:
                     self.reset_processor()
             case Command.WRITE_KEYBOARD_BUFFER:
@@ -248,4 +250,5 @@ class Kbc:
     def _drive(self) -> None:
         s = self.state
         self.mirror.show(0, self._status(), BY_ANYONE)
+        self.a20.set(s.a20)
         self.irq.set(s.full and not s.aux and bool(s.ram[0] & MODE_IRQ1))

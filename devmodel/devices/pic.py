@@ -1,7 +1,8 @@
 """Intel 8259A programmable interrupt controller (data sheet 231468-003), and the pair of a PC with ELCR.
 
 `Pic` is one chip, `PicPair` the two in cascade on IR2 (ports 0x20, 0xA0) with the edge/level control
-registers of PIIX (0x4D0, 0x4D1). Lines are levels up to here: an edge-sensitive request is latched when
+registers of PIIX (0x4D0, 0x4D1), which take the place of ICW1's LTIM there (82371SB data sheet, ICW1).
+Lines are levels up to here: an edge-sensitive request is latched when
 the line rises and withdrawn when it falls before it is acknowledged (then INTA finds the spurious level 7).
 Before its first ICW1 a chip asserts nothing.
 Not modelled: MCS-80 mode (vectors are those of 8086 mode), buffered mode.
@@ -92,6 +93,8 @@ class Pic:
 
     output: IrqLine
     master: bool
+    ltim: bool = True
+    """Whether ICW1 can make all pins level-sensitive; with ELCR that decides alone."""
     mirror: Mirror = attrs.field(factory=lambda: Mirror(2))
     changed: Callable[[], None] = lambda: None
     """Hears of every change before INT rises for it."""
@@ -237,7 +240,7 @@ class Pic:
 
     def _irr(self) -> int:
         s = self.state
-        by_level = 0xFF if s.icw1 & ICW1_LTIM else s.elcr
+        by_level = 0xFF if self.ltim and s.icw1 & ICW1_LTIM else s.elcr
         return s.levels & by_level | s.edges & ~by_level
 
     def _highest(self, pins: int) -> int:
@@ -330,9 +333,9 @@ class PicPair:
     elcr: Device = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.master = Pic(output=self.intr, master=True, state=self._initial.master)
+        self.master = Pic(output=self.intr, master=True, ltim=False, state=self._initial.master)
         cascade = Line([lambda level: self.master.set_ir(2, level)])
-        self.slave = Pic(output=cascade, master=False, state=self._initial.slave)
+        self.slave = Pic(output=cascade, master=False, ltim=False, state=self._initial.slave)
         self.master.changed = self.slave.changed = self._show_vector
         self._show_vector()
         self.elcr = Elcr(self)

@@ -128,6 +128,8 @@ class Counter:
                 elif not gate:
                     s.held = tick - s.start
                 elif s.held is not None:
+                    if self._strobes(s.held):
+                        s.held = max(s.held, s.period + 1)  # it does so once
                     s.start = tick - s.held
                     s.held = None
             case _ if gate:
@@ -196,7 +198,7 @@ class Counter:
     def _last_rise(self, tick: int) -> int:
         """Return the last pulse up to `tick` at which counting made OUT rise, or -1."""
         s = self.state
-        if not s.loaded or s.held is not None:
+        if not s.loaded or (s.held is not None and not self._strobes(s.held)):
             return -1
         elapsed = tick - s.start
         match self.mode():
@@ -220,7 +222,7 @@ class Counter:
         silent = not s.loaded or (mode == Mode.SOFTWARE_STROBE and self.out(tick))
         if due is not None and silent and mode & 3 != 1:
             return self._first_change(mode, due) if s.gate else None
-        if not s.loaded or s.held is not None:
+        if not s.loaded or (s.held is not None and not self._strobes(s.held)):
             return due
         elapsed = tick - s.start
         change: int | None = None
@@ -262,7 +264,7 @@ class Counter:
         mode = self.mode()
         if not s.loaded:
             return mode != Mode.TERMINAL_COUNT
-        elapsed = tick - s.start if s.held is None else s.held
+        elapsed = tick - s.start if s.held is None or self._strobes(s.held) else s.held
         match mode:
             case Mode.RATE:
                 return s.period == 1 or elapsed % s.period != s.period - 1
@@ -272,6 +274,13 @@ class Counter:
                 return elapsed != s.period
             case _:
                 return elapsed >= s.period
+
+    def _strobes(self, counted: int) -> bool:
+        """Whether mode 4 has come to its strobe, which lasts one pulse of CLK whatever GATE does.
+
+        Data sheet 231164-005, mode 4: GATE "has no effect on OUT", it only enables counting.
+        """
+        return self.mode() == Mode.SOFTWARE_STROBE and counted >= self.state.period
 
     def count(self, tick: int) -> int:
         """Return the counting element as it reads (BCD or binary)."""

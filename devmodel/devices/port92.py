@@ -1,6 +1,6 @@
 """System control port A at 0x92 (IBM PS/2 TR): fast A20 and fast reset.
 
-A20 is one latch that this port and the keyboard controller both write: who wrote last wins.
+Address line 20 is open while this port or the keyboard controller says so; each reads back what it said itself.
 Not modelled: the security lock and the activity lights.
 """
 
@@ -17,31 +17,27 @@ A20: Final = 0x02
 
 @attrs.define
 class Port92State:
-    """What the port remembers, with the A20 latch."""
+    """What the port remembers."""
 
-    a20: bool = True
+    a20: bool = False
     reset_bit: bool = False
 
 
 @attrs.define(kw_only=True)
 class Port92:
-    """One port; `a20` is shared with the keyboard controller."""
+    """One port; `a20` is its end of the line."""
 
     a20: Line
     reset_processor: Callable[[], None]
     state: Port92State = attrs.field(factory=Port92State)
 
     def __attrs_post_init__(self) -> None:
-        self.a20.listeners.append(self._a20_changed)
         self._drive()
 
     def reset(self) -> None:
-        """Power on: A20 is open."""
+        """Power on: A20 is left to the keyboard controller."""
         self.state = Port92State()
         self._drive()
-
-    def _a20_changed(self, level: bool) -> None:
-        self.state.a20 = level
 
     def read(self, _offset: int, _size: int) -> int:
         """Read both bits back."""

@@ -1,7 +1,8 @@
 """Motorola MC146818 real-time clock with 128 bytes of CMOS RAM, at ports 0x70 and 0x71.
 
-Time is guest time plus `offset`, in ns since 1970-01-01 as the clock shows it; registers are computed when
-somebody looks. `cmos` has what a PC keeps in the RAM. The battery outlives `reset`.
+Each whole second of the clock's own time, which is guest time plus `offset`, is an update cycle, which counts the time
+registers on from what is in them. They are bytes of their own, and brought up to date when somebody looks. `cmos` has
+what a PC keeps in the RAM. The battery outlives `reset`.
 Not modelled: the square wave, daylight saving, time bases other than 32768 Hz, NMI mask (port 0x70 bit 7).
 """
 
@@ -11,7 +12,7 @@ import attrs
 
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.lines import IrqLine
-from devmodel.devices.calendar import from_registers, to_registers
+from devmodel.devices.calendar import advance, second_of_day, to_registers
 
 CRYSTAL: Final = 32_768  # Hz
 UPDATE: Final = (244 + 1984) * 1000  # ns from UIP to the end of the update (t BUC + t UC)
@@ -66,9 +67,9 @@ class RtcState:
 
     ram: bytearray = attrs.field(factory=_ram)
     index: int = 0
-    offset: int = 0  # ns: the clock shows guest time plus this
-    weekday_shift: int = 0  # days by which the guest's week is off
-    frozen: bytes | None = None  # the time registers while SET or the divider's reset stops the clock
+    offset: int = 0  # ns: the clock's own time is guest time plus this
+    registers: bytes = bytes((0, 0, 0, 5, 1, 1, 0x70, 0x19))  # seconds to century, as they were after …
+    counted: int = 0  # … this second of the clock's own time
     flags: int = 0  # register C
     seen: int = 0  # the clock's time up to which flags are set
 
@@ -99,6 +100,8 @@ class Rtc:
         s = self.state
         s.offset = seconds * NS_PER_S - self.clock.now()
         s.seen = seconds * NS_PER_S
+        s.counted = seconds
+        s.registers = to_registers(seconds, **self._format())
         self._drive()
 
     def deadline(self) -> int | None:
@@ -157,32 +160,24 @@ class Rtc:
         s = self.state
         registers = bytearray(self._registers())
         registers[field] = value
-        if s.frozen is None:
-            self._set_registers(bytes(registers))
-        else:
-            s.frozen = bytes(registers)
+        s.registers = bytes(registers)
 
     def _write_control(self, index: int, value: int) -> None:
         s = self.state
         was_held = s.ram[Reg.A] & A_HELD == A_HELD
-        shown = self._registers() if s.frozen is None else None
+        self._registers()  # in the old format, and until now
         if index == Reg.A:
             s.ram[Reg.A] = value & 0x7F
         else:
             s.ram[Reg.B] = value & ~B_UIE if value & B_SET else value
         held = s.ram[Reg.A] & A_HELD == A_HELD
-        if held or s.ram[Reg.B] & B_SET:
-            if shown is not None:
-                s.frozen = shown
-        elif s.frozen is not None:
-            frozen, s.frozen = s.frozen, None
-            self._set_registers(frozen)
         if was_held and not held:
             # The first update comes half a second after the divider is let go.
             half = NS_PER_S // 2
             now = s.offset + self.clock.now()
             s.offset += half - now % NS_PER_S
             s.seen = s.offset + self.clock.now()
+            s.counted = s.seen // NS_PER_S
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -190,32 +185,27 @@ class Rtc:
         """Return the clock's own time in ns."""
         return self.state.offset + self.clock.now()
 
-    def _registers(self) -> bytes:
-        """Return the time registers in the guest's format."""
-        s = self.state
-        if s.frozen is not None:
-            return s.frozen
-        mode = s.ram[Reg.B]
-        return to_registers(
-            self._now() // NS_PER_S,
-            s.weekday_shift,
-            binary=bool(mode & B_BINARY),
-            hours24=bool(mode & B_24H),
-        )
+    def _format(self) -> dict[str, bool]:
+        mode = self.state.ram[Reg.B]
+        return {"binary": bool(mode & B_BINARY), "hours24": bool(mode & B_24H)}
 
-    def _set_registers(self, registers: bytes) -> None:
-        """Set the clock from registers, keeping the fraction of the second."""
+    def _stopped(self) -> bool:
+        """Whether SET, or the divider's reset, keeps the registers from counting."""
         s = self.state
-        mode = s.ram[Reg.B]
-        seconds, s.weekday_shift = from_registers(
-            registers, binary=bool(mode & B_BINARY), hours24=bool(mode & B_24H)
-        )
-        now = self.clock.now()
-        s.offset = seconds * NS_PER_S + (s.offset + now) % NS_PER_S - now
-        s.seen = s.offset + now
+        return bool(s.ram[Reg.B] & B_SET) or s.ram[Reg.A] & A_HELD == A_HELD
+
+    def _registers(self) -> bytes:
+        """Return the time registers, brought up to date."""
+        s = self.state
+        second = self._now() // NS_PER_S
+        if second > s.counted:
+            if not self._stopped():
+                s.registers = advance(s.registers, second - s.counted, **self._format())
+            s.counted = second
+        return s.registers
 
     def _updating(self) -> bool:
-        return self.state.frozen is None and self._now() % NS_PER_S >= NS_PER_S - UPDATE
+        return not self._stopped() and self._now() % NS_PER_S >= NS_PER_S - UPDATE
 
     def _period(self) -> int:
         """Return the periodic interrupt's period in crystal pulses, or 0 for none."""
@@ -236,20 +226,24 @@ class Rtc:
             step = period * NS_PER_S
             if now * CRYSTAL // step != s.seen * CRYSTAL // step:
                 s.flags |= B_PIE
-        if s.frozen is None and now // NS_PER_S != s.seen // NS_PER_S:
+        if not self._stopped() and now // NS_PER_S != s.seen // NS_PER_S:
             s.flags |= B_UIE
-            alarm = self._next_alarm(s.seen // NS_PER_S)
+            alarm = self._next_alarm()  # as the registers were when we last looked
             if alarm is not None and alarm <= now // NS_PER_S:
                 s.flags |= B_AIE
         s.seen = now
+        self._registers()
 
-    def _next_alarm(self, after: int) -> int | None:
-        """Return the first second after `after` that matches the alarm, or None."""
+    def _next_alarm(self) -> int | None:
+        """Return the first second after `counted` that matches the alarm, or None."""
+        s = self.state
         hours, minutes, seconds = (self._matches(field) for field in range(2, -1, -1))
+        first = second_of_day(s.registers, **self._format())
+        if first is None:
+            return self._next_odd_alarm()
         if not (hours and minutes and seconds):
             return None
-        midnight = after // DAY * DAY
-        first = after - midnight
+        midnight = s.counted - first
         for hour in hours:
             if hour * 3600 + 3599 <= first:
                 continue
@@ -262,6 +256,19 @@ class Rtc:
                         return midnight + begin + second
         return midnight + DAY + hours[0] * 3600 + minutes[0] * 60 + seconds[0]
 
+    def _next_odd_alarm(self) -> int | None:
+        """Look for it second by second, while the registers show no time; that ends within an hour."""
+        s = self.state
+        registers = s.registers
+        for after in range(1, 3601):
+            registers = advance(registers, 1, **self._format())
+            if all(
+                s.ram[2 * field + 1] >= DONT_CARE or s.ram[2 * field + 1] == registers[field]
+                for field in range(3)
+            ):
+                return s.counted + after
+        return None
+
     def _matches(self, field: int) -> list[int]:
         """Return the seconds, minutes or hours (field 0, 1, 2) that the alarm register names."""
         s = self.state
@@ -269,12 +276,9 @@ class Rtc:
         count = (60, 60, 24)[field]
         if value >= DONT_CARE and not (field == 2 and value & 0x3F and not s.ram[Reg.B] & B_24H):
             return list(range(count))
-        mode = s.ram[Reg.B]
         unit = (1, 60, 3600)[field]
         for candidate in range(count):
-            shown = to_registers(
-                candidate * unit, 0, binary=bool(mode & B_BINARY), hours24=bool(mode & B_24H)
-            )
+            shown = to_registers(candidate * unit, **self._format())
             if shown[field] == value:
                 return [candidate]
         return []
@@ -296,11 +300,10 @@ class Rtc:
         if enabled & B_PIE and period:
             step = period * NS_PER_S
             events.append(-(-(s.seen * CRYSTAL // step + 1) * step // CRYSTAL))
-        if s.frozen is None:
-            second = s.seen // NS_PER_S
+        if not self._stopped():
             if enabled & B_UIE:
-                events.append((second + 1) * NS_PER_S)
-            alarm = self._next_alarm(second) if enabled & B_AIE else None
+                events.append((s.seen // NS_PER_S + 1) * NS_PER_S)
+            alarm = self._next_alarm() if enabled & B_AIE else None
             if alarm is not None:
                 events.append(alarm * NS_PER_S)
         return min(events) - s.offset if events else None

@@ -219,7 +219,7 @@ def test_the_16550a_answers_alike(both: Both, fifo: int) -> None:
                 both.same(rng.choice([0x3F8, 0x3F9, 0x3FA, 0x3FB, 0x3FC, 0x3FF]))
 
 
-@pytest.mark.parametrize("mode", [0x02, 0x06, 0x00, 0x04])
+@pytest.mark.parametrize("mode", [0x02, 0x00])
 def test_the_mc146818_shows_the_same_time(both: Both, mode: int) -> None:
     rtc = Rtc(clock=both.clock, irq=Line())
     rtc.set_time(BASE)
@@ -229,15 +229,20 @@ def test_the_mc146818_shows_the_same_time(both: Both, mode: int) -> None:
         both.out(0x70, index)
         return both.same(0x71)
 
-    both.out(0x70, 0x0B)
-    both.out(0x71, mode)
     for index in (0x00, 0x02, 0x04, 0x06, 0x07, 0x08, 0x09, 0x0B, 0x0D, 0x32):
         get(index)
-    settings = ((0x0B, 0x80 | mode), (0x00, 0x07), (0x04, 0x09), (0x07, 0x15), (0x08, 0x08), (0x09, 0x23))
-    for index, value in (*settings, (0x0B, mode)):
+    # QEMU makes the registers anew from its time when the format changes; the data sheet leaves them to the guest. So
+    # binary registers are not compared, and all are written first, with what is a time in either kind of hours.
+    fields = ((0x00, 0x07), (0x02, 0x04), (0x04, 0x09), (0x07, 0x05), (0x08, 0x08), (0x09, 0x06))
+    both.out(0x70, 0x0B)
+    both.out(0x71, 0x80 | mode)
+    for index, value in fields:
         both.out(0x70, index)
         both.out(0x71, value)
-        for other in (0x00, 0x02, 0x04, 0x07, 0x08, 0x09, 0x0B, 0x32):
+    for index, value in (*fields, (0x0B, mode)):
+        both.out(0x70, index)
+        both.out(0x71, value)
+        for other in (0x00, 0x02, 0x04, 0x07, 0x08, 0x09, 0x0B):
             get(other)
     for index in (0x01, 0x03, 0x05, 0x40, 0x7F):
         both.out(0x70, index)

@@ -138,13 +138,22 @@ def make_ide_function(_: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int
 
 
 def make_pci(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
-    bridge = Piix3(irqs=[Line() for _ in range(16)], reset_machine=w.hear("reset"))
-    ports = PciPorts(bus=PciBus({}), reset_control=bridge, **kept)
+    ports = PciPorts(bus=PciBus({}), reset_control=Nothing(), **kept)  # the bridge has a state of its own
     return ports, [(ports, 8), (ports.bus.config, 8)]
 
 
+class Nothing:
+    """A device that remembers nothing."""
+
+    def read(self, _offset: int, _size: int) -> int:
+        return 0
+
+    def write(self, _offset: int, _size: int, _value: int) -> None:
+        pass
+
+
 def make_port92(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
-    a20 = Line([w.hear("a20")], kept["state"].a20 if kept else True)
+    a20 = Line([w.hear("a20")], kept["state"].a20 if kept else False)
     return simple(Port92(a20=a20, reset_processor=w.hear("reset"), **kept), 1)
 
 

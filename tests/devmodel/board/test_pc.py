@@ -117,11 +117,16 @@ def test_firmware_finds_memory_and_disks(bench: Bench) -> None:
     assert bench.into(0xCFE, 2) == 0x1237
 
 
-def test_a20_has_two_masters(bench: Bench) -> None:
-    bench.out(0x92, 0)
-    bench.out(0x64, 0xDF)
-    assert bench.core.told == [("a20", False), ("a20", True)]
+def test_a20_is_open_while_either_of_its_two_masters_says_so(bench: Bench) -> None:
+    """ISA System Architecture, A20 gate: the keyboard controller's output port OR port 92h bit 1."""
+    levels = []
+    for port, value in ((0x92, 2), (0x64, 0xDD), (0x92, 0), (0x64, 0xDF), (0x92, 0), (0x64, 0xDD), (0x92, 2)):
+        bench.out(port, value)
+        levels.append(bench.core.told[-1][1] if bench.core.told else True)
+    assert levels == [True, True, False, True, True, False, True]
     assert bench.into(0x92) == 2
+    bench.out(0x64, 0xD0)  # read the output port: its own bit
+    assert not bench.into(0x60) & 2
 
 
 def test_every_way_to_reset_and_to_leave(bench: Bench) -> None:
@@ -143,10 +148,10 @@ def test_reset_undoes_what_the_guest_did(bench: Bench) -> None:
     bench.init_pics()
     bench.out(0xCF8, 0x8000_0058, 4)
     bench.out(0xCFD, 0x30)
-    bench.out(0x92, 0)
+    bench.out(0x64, 0xDD)
     bench.core.told.clear()
     bench.board.reset()
-    assert bench.core.told == [("memory_type", (0xF0000, 0xFFFFF, "rom")), ("a20", True)]
+    assert bench.core.told == [("a20", True), ("memory_type", (0xF0000, 0xFFFFF, "rom"))]
 
 
 def test_what_is_not_there_reads_ones(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devmodel.board.lines import Line
-from devmodel.devices.pic import PicPair, Reg
+from devmodel.devices.pic import Pic, PicPair, Reg
 
 
 @attrs.define
@@ -241,12 +241,28 @@ def test_level_sensitive_by_elcr(bench: Bench) -> None:
     assert not bench.intr.level
 
 
-def test_level_sensitive_by_icw1(bench: Bench) -> None:
+def test_icw1_does_not_make_a_piix3_level_sensitive(bench: Bench) -> None:
+    """82371SB data sheet, ICW1: LTIM "is disabled. Its function is replaced by the edge/level control registers"."""
     bench.irq(3)
     bench.init(icw1=0x19)
+    assert not bench.intr.level  # initialisation has forgotten the edge
+    bench.irq(3, False)
+    bench.irq(3)
     assert bench.pair.acknowledge() == 0x23
     bench.command(0x63)
-    assert bench.intr.level
+    assert not bench.intr.level  # one edge, one interrupt
+
+
+def test_a_chip_without_elcr_is_level_sensitive_by_icw1() -> None:
+    """8259A data sheet: LTIM = 1, "then the 8259A will operate in the level interrupt mode"."""
+    output = Line()
+    pic = Pic(output=output, master=True)
+    pic.set_ir(3, True)
+    for offset, value in ((0, 0x1B), (1, 0x20), (1, 0x01)):
+        pic.write(offset, 1, value)
+    assert pic.acknowledge() == 3
+    pic.write(0, 1, 0x63)
+    assert output.level
 
 
 def test_icw4_is_not_waited_for_when_icw1_says_so(bench: Bench) -> None:

@@ -189,6 +189,19 @@ def test_strobes_are_one_pulse_low_one_pulse_after_the_count(bench: Bench, contr
     assert bench.levels(7, 2) == [1, 1, 1, 0, 1, 1, 1]
 
 
+@pytest.mark.parametrize("held", [0, 1, 3])
+def test_mode_4_strobes_for_one_pulse_whatever_its_gate_does(bench: Bench, held: int) -> None:
+    """8254 data sheet, mode 4: "GATE has no effect on OUT"; the strobe is one CLK pulse."""
+    bench.out(Reg.CONTROL, 0xB8)
+    bench.pit.set_gate(2, True)
+    bench.out(Reg.COUNTER2, 3, 0)
+    assert bench.levels(4, 2) == [1, 1, 1, 0]
+    bench.pit.set_gate(2, False)
+    assert bench.levels(held, 2) == [1] * held
+    bench.pit.set_gate(2, True)
+    assert bench.levels(5, 2) == [1] * 5
+
+
 def test_mode_4_interrupts_once(bench: Bench) -> None:
     bench.out(Reg.CONTROL, 0x38)
     bench.out(Reg.COUNTER0, 100, 0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
-from devmodel.devices.calendar import from_registers, to_registers
+from devmodel.devices.calendar import advance, second_of_day, to_registers
 from devmodel.devices.cmos import fill_cmos
 from devmodel.devices.rtc import Rtc
 
@@ -61,10 +61,14 @@ def test_the_date_is_shown_in_bcd_and_24_hours(bench: Bench) -> None:
 
 
 def test_binary_and_12_hours(bench: Bench) -> None:
+    bench.set(0x0B, 0x84)
+    for index, value in zip((0x32, 9, 8, 7, 6, 4, 2, 0), (20, 24, 2, 29, 5, 0x80 | 11, 59, 58), strict=True):
+        bench.set(index, value)
     bench.set(0x0B, 0x04)
-    assert bench.shown() == [20, 24, 2, 29, 5, 0x80 | 11, 59, 58]
     bench.clock.time = 2 * SECOND
-    assert bench.get(4) == 12  # midnight
+    assert bench.shown() == [20, 24, 3, 1, 6, 12, 0, 0]  # midnight
+    bench.clock.time += 43_200 * SECOND
+    assert bench.get(4) == 0x80 | 12  # noon
 
 
 def test_the_clock_can_be_set_while_set_holds_it(bench: Bench) -> None:
@@ -165,24 +169,85 @@ def test_qemus_firmware_finds_the_memory() -> None:
     assert ram[0x1B:0x24] == bytes([0x20, 0x08, 16, 0xFF, 0xFF, 0xC8, 0x20, 0x08, 63])
 
 
-@given(st.integers(-(10**10), 10**11), st.booleans(), st.booleans())
-def test_the_calendar_agrees_with_python(seconds: int, binary: bool, hours24: bool) -> None:
-    registers = to_registers(seconds, 0, binary=binary, hours24=hours24)
-    again, shift = from_registers(registers, binary=binary, hours24=hours24)
-    try:
-        moment = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)  # noqa: DTZ001 - no zone
-    except OverflowError:
-        return
-    if moment.year < 10000:
-        assert (again, shift) == (seconds, 0)
+YEAR_1, YEAR_9999 = -62135596800, 253402300799  # in seconds since 1970
+
+
+@given(st.integers(YEAR_1, YEAR_9999), st.integers(0, 10**9), st.booleans(), st.booleans())
+def test_the_calendar_counts_as_python_does(seconds: int, later: int, binary: bool, hours24: bool) -> None:
+    later = min(later, YEAR_9999 - seconds)
+    registers = to_registers(seconds, binary=binary, hours24=hours24)
+    assert advance(registers, later, binary=binary, hours24=hours24) == to_registers(
+        seconds + later, binary=binary, hours24=hours24
+    )
     if binary and hours24:
+        moment = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds)  # noqa: DTZ001 - no zone
         assert list(registers) == [
             moment.second, moment.minute, moment.hour, moment.isoweekday() % 7 + 1, moment.day,
             moment.month, moment.year % 100, moment.year // 100,
         ]  # fmt: skip
 
 
+@given(st.binary(min_size=8, max_size=8), st.integers(0, 300), st.booleans(), st.booleans())
+def test_nonsense_counts_on_and_in_one_go_as_in_many(
+    registers: bytes, later: int, binary: bool, hours24: bool
+) -> None:
+    stepped = registers
+    for _ in range(later):
+        stepped = advance(stepped, 1, binary=binary, hours24=hours24)
+    assert advance(registers, later, binary=binary, hours24=hours24) == stepped
+
+
 @given(st.binary(min_size=8, max_size=8), st.booleans(), st.booleans())
-def test_nonsense_in_the_registers_is_some_time(registers: bytes, binary: bool, hours24: bool) -> None:
-    seconds, shift = from_registers(registers, binary=binary, hours24=hours24)
-    assert len(to_registers(seconds, shift, binary=binary, hours24=hours24)) == 8
+def test_nonsense_becomes_a_time_within_two_years(registers: bytes, binary: bool, hours24: bool) -> None:
+    later = advance(registers, 2 * 366 * 86_400, binary=binary, hours24=hours24)
+    assert second_of_day(later, binary=binary, hours24=hours24) is not None
+
+
+def test_the_date_is_set_register_by_register_while_the_clock_runs(bench: Bench) -> None:
+    """MC146818A, "Time, calendar, and alarm locations": each is a byte. SeaBIOS's INT 1Ah AH=05h sets no SET."""
+    bench.rtc.set_time(int(dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC).timestamp()))
+    bench.set(0x07, 0x28)
+    bench.set(0x08, 0x02)
+    assert [bench.get(register) for register in (0x07, 0x08, 0x09, 0x32)] == [0x28, 0x02, 0x26, 0x20]
+    bench.set(0x07, 0x31)  # there is no such day, but that is what is in the register
+    assert [bench.get(register) for register in (0x07, 0x08)] == [0x31, 0x02]
+
+
+def test_a_minute_that_is_none_changes_no_hour(bench: Bench) -> None:
+    bench.rtc.set_time(12 * 3600)
+    bench.set(0x02, 0x75)
+    assert [bench.get(register) for register in (0x00, 0x02, 0x04)] == [0x00, 0x75, 0x12]
+
+
+def test_formats_are_the_guests_business(bench: Bench) -> None:
+    """MC146818A, register B: "the DM bit … cannot be changed without reinitializing the ten data bytes"."""
+    bench.rtc.set_time(23 * 3600 + 45 * 60 + 10)
+    before = [bench.get(register) for register in (0x00, 0x02, 0x04)]
+    assert before == [0x10, 0x45, 0x23]
+    bench.set(0x0B, 0x06)  # binary
+    assert [bench.get(register) for register in (0x00, 0x02, 0x04)] == before
+    bench.clock.advance(10**9)
+    assert bench.get(0x00) == 0x11
+    bench.set(0x0B, 0x00)  # BCD, 12 hours
+    assert [bench.get(register) for register in (0x00, 0x02, 0x04)] == [0x11, 0x45, 0x23]
+
+
+@pytest.mark.parametrize(
+    ("year", "century", "day", "month"),
+    [(0x00, 0x20, 0x29, 0x02), (0x00, 0x21, 0x01, 0x03), (0x24, 0x20, 0x29, 0x02), (0x26, 0x20, 0x01, 0x03)],
+)
+def test_the_day_after_28_february(bench: Bench, year: int, century: int, day: int, month: int) -> None:
+    bench.set(0x0B, 0x82)
+    for register, value in (
+        (0, 0x59),
+        (2, 0x59),
+        (4, 0x23),
+        (7, 0x28),
+        (8, 0x02),
+        (9, year),
+        (0x32, century),
+    ):
+        bench.set(register, value)
+    bench.set(0x0B, 0x02)
+    bench.clock.advance(10**9)
+    assert [bench.get(register) for register in (0x00, 0x02, 0x04, 0x07, 0x08)] == [0, 0, 0, day, month]
