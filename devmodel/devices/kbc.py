@@ -18,6 +18,7 @@ from devmodel.devices.keys import TRANSLATION
 
 FRAME: Final = 800_000  # ns for the 11 bits of a byte on the keyboard's wire
 BREAK: Final = 0xF0
+LAST_CODE: Final = 0x84  # of scan code set 2; what is above is a prefix or a reply
 
 
 class Port:
@@ -117,14 +118,14 @@ class Kbc:
     def deadline(self) -> int | None:
         """Return when the next byte arrives from the keyboard."""
         s = self.state
-        if s.full or not s.keyboard.queue or s.ram[0] & MODE_NO_KEYBOARD:
+        if s.full or not self.keyboard.sends or s.ram[0] & MODE_NO_KEYBOARD:
             return None
         return s.wire_free_at
 
     def tick(self) -> None:
         """Take a byte from the keyboard if one has arrived."""
         s = self.state
-        while not s.full and s.keyboard.queue and not s.ram[0] & MODE_NO_KEYBOARD:
+        while not s.full and self.keyboard.sends and not s.ram[0] & MODE_NO_KEYBOARD:
             now = self.clock.now()
             if now < s.wire_free_at:
                 break
@@ -138,8 +139,9 @@ class Kbc:
             if value == BREAK:
                 s.breaking = True
                 return
-            value = TRANSLATION[value] | (0x80 if s.breaking else 0)
-            s.breaking = False
+            if value <= LAST_CODE:  # a reply may come between a prefix and its code
+                value = TRANSLATION[value] | (0x80 if s.breaking else 0)
+                s.breaking = False
         self._put(value)
 
     def _put(self, value: int, *, aux: bool = False, timeout: bool = False) -> None:

@@ -1,6 +1,7 @@
 """A PS/2 keyboard (IBM PS/2 Hardware Interface TR, Keyboards: 101- and 102-key), scan code sets 1 and 2.
 
-Bytes wait in `state.queue` until the controller takes them.
+What keys send waits in `state.queue`, the keyboard's buffer of 16 bytes, and replies to commands in `state.replies`,
+which go first and take no place there. A key for which there is no room is lost, and an overrun code says so once.
 Not modelled: scan code set 3 (answered with Resend), typematic repetition (the rate is accepted), the
 time of the self-test.
 """
@@ -13,7 +14,8 @@ import attrs
 
 from devmodel.devices.keys import CHARACTERS, KEYS, codes
 
-ROOM: Final = 256  # bytes
+ROOM: Final = 16  # bytes
+OVERRUN: Final = {1: 0xFF, 2: 0x00}
 ACK: Final = 0xFA
 RESEND: Final = 0xFE
 SELF_TEST_PASSED: Final = 0xAA
@@ -42,6 +44,8 @@ class KeyboardState:
     """Everything the keyboard remembers."""
 
     queue: deque[int] = attrs.field(factory=deque[int])
+    overrun: bool = False  # keys have been lost since there was room
+    replies: deque[int] = attrs.field(factory=deque[int])
     argument_of: int = 0  # the command whose argument comes next
     scanning: bool = True
     scan_set: int = 2
@@ -92,8 +96,9 @@ class Keyboard:
                 codes(name, pressed=True)
 
     def room(self) -> int:
-        """Return how many bytes it can remember now; none while a guest has told it not to scan."""
-        return ROOM - len(self.state.queue) if self.state.scanning else 0
+        """Return how many bytes of keys it can remember now; none while a guest has told it not to scan."""
+        s = self.state
+        return ROOM - len(s.queue) if s.scanning and not s.argument_of else 0
 
     @staticmethod
     def combination(character: str) -> str:
@@ -106,17 +111,31 @@ class Keyboard:
 
     def _key(self, scan_codes: bytes) -> None:
         s = self.state
-        if s.scanning and len(s.queue) + len(scan_codes) <= ROOM:
+        if not s.scanning or s.argument_of:  # it waits for an option, and scans no keys meanwhile
+            return
+        if len(s.queue) + len(scan_codes) <= ROOM:
             s.queue.extend(scan_codes)
-            self.changed()
+        elif not s.overrun:
+            s.overrun = True
+            s.queue.append(OVERRUN[s.scan_set])
+        self.changed()
 
     # -- the controller's side ----------------------------------------------------------------------------
 
     def take(self) -> int:
         """Return the next byte; there must be one."""
         s = self.state
-        s.last = s.queue.popleft()
+        if s.replies:
+            s.last = s.replies.popleft()
+        else:
+            s.last = s.queue.popleft()
+            s.overrun = False
         return s.last
+
+    @property
+    def sends(self) -> bool:
+        """Whether there is a byte to take."""
+        return bool(self.state.replies or self.state.queue)
 
     def write(self, value: int) -> None:
         """Take a command or its argument, and answer."""
@@ -129,14 +148,18 @@ class Keyboard:
         self.changed()
 
     def _answer(self, *values: int) -> None:
-        self.state.queue.extend(values)
-        while len(self.state.queue) > ROOM:  # a guest that commands and never reads
-            self.state.queue.popleft()
+        self.state.replies.extend(values)
+        while len(self.state.replies) > ROOM:  # a guest that commands and never reads
+            self.state.replies.popleft()
 
     def _command(self, value: int) -> None:
         s = self.state
         match value:
-            case Command.LEDS | Command.SCAN_SET | Command.TYPEMATIC:
+            case Command.LEDS | Command.TYPEMATIC:
+                s.argument_of = value
+                self._answer(ACK)
+            case Command.SCAN_SET:
+                self._clear()
                 s.argument_of = value
                 self._answer(ACK)
             case Command.ECHO:
@@ -144,7 +167,7 @@ class Keyboard:
             case Command.IDENTIFY:
                 self._answer(ACK, 0xAB, 0x83)
             case Command.ENABLE:
-                s.queue.clear()
+                self._clear()
                 s.scanning = True
                 self._answer(ACK)
             case Command.DISABLE | Command.DEFAULTS:
@@ -154,12 +177,15 @@ class Keyboard:
             case Command.RESEND:
                 self._answer(s.last)
             case Command.RESET:
+                s.replies.clear()
                 self._defaults()
                 s.scanning = True
                 self._answer(ACK, SELF_TEST_PASSED)
             case _ if Command.ALL_KEYS <= value < Command.KEY_TYPE:
+                self._clear()
                 self._answer(ACK)
             case _ if Command.KEY_TYPE <= value < Command.RESEND:
+                self._clear()
                 s.argument_of = value
                 self._answer(ACK)
             case _:
@@ -185,9 +211,14 @@ class Keyboard:
                 pass
         self._answer(ACK)
 
+    def _clear(self) -> None:
+        """Forget keys that have not been sent."""
+        self.state.queue.clear()
+        self.state.overrun = False
+
     def _defaults(self) -> None:
-        s = self.state
-        s.queue.clear()
-        s.scan_set = 2
-        s.typematic = 0x2B
-        s.leds = 0
+        """Be as after power-on."""
+        self._clear()
+        self.state.scan_set = 2
+        self.state.typematic = 0x2B
+        self.state.leds = 0

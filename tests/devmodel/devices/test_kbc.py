@@ -219,4 +219,91 @@ def test_a_guest_that_never_reads_does_not_fill_the_memory(bench: Bench) -> None
     for _ in range(5000):
         bench.keyboard(0xF2)
         bench.kbc.keyboard.type("a")
-    assert len(bench.kbc.keyboard.state.queue) <= 256
+    assert len(bench.kbc.keyboard.state.queue) <= 17
+    assert len(bench.kbc.keyboard.state.replies) <= 16
+
+
+def raw(bench: Bench) -> None:
+    """Let scan codes through as the keyboard sends them (set 2)."""
+    bench.command(0x60, 0x01)
+
+
+def test_a_reply_does_not_stand_behind_keys(bench: Bench) -> None:
+    """PS/2 TR, keyboard: a command is answered within 20 ms, whatever waits in the key buffer."""
+    raw(bench)
+    bench.kbc.keyboard.type("a")
+    bench.clock.time += 10**7
+    bench.kbc.tick()
+    assert bench.kbc.read(DATA, 1) == 0x1C
+    bench.keyboard(0xED)
+    assert bench.answers() == [0xFA, 0xF0, 0x1C]
+
+
+def test_a_reply_between_a_prefix_and_its_code_breaks_no_key(bench: Bench) -> None:
+    bench.command(0x60, 0x41)  # translated
+    bench.kbc.keyboard.type("a")
+    bench.clock.time += 10**7
+    bench.kbc.tick()
+    assert bench.kbc.read(DATA, 1) == 0x1E
+    bench.clock.time += 10**7
+    bench.kbc.tick()  # takes the prefix F0
+    bench.keyboard(0xEE)
+    assert bench.answers() == [0xEE, 0x9E]
+
+
+def test_the_key_buffer_has_sixteen_bytes_and_says_when_keys_were_lost(bench: Bench) -> None:
+    """PS/2 TR: the buffer holds 16 bytes; the 17th is an overrun code, 00h in set 2 and FFh in set 1."""
+    raw(bench)
+    bench.command(0xAD)
+    for key in "abcdefgh":
+        bench.kbc.keyboard.press(key)
+        bench.kbc.keyboard.release(key)  # three bytes each
+    bench.command(0xAE)
+    codes = bench.answers()
+    assert codes == [
+        0x1C,
+        0xF0,
+        0x1C,
+        0x32,
+        0xF0,
+        0x32,
+        0x21,
+        0xF0,
+        0x21,
+        0x23,
+        0xF0,
+        0x23,
+        0x24,
+        0xF0,
+        0x24,
+        0x2B,
+        0x00,
+    ]
+    bench.kbc.keyboard.press("a")
+    assert bench.answers() == [0x1C]
+
+
+def test_no_key_is_scanned_while_a_command_waits_for_its_option(bench: Bench) -> None:
+    """PS/2 TR, ED: "discontinues scanning, and waits for the option byte"."""
+    raw(bench)
+    bench.keyboard(0xED)
+    bench.kbc.keyboard.press("a")
+    bench.keyboard(0x02)
+    bench.kbc.keyboard.press("b")
+    assert bench.answers() == [0xFA, 0xFA, 0x32]
+    assert bench.kbc.keyboard.state.leds == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "left"),
+    [(0xEE, True), (0xED, True), (0xF2, True), (0xF3, True), (0xF4, False), (0xF5, False), (0xF6, False)]
+    + [(command, False) for command in (0xF0, 0xF7, 0xFA, 0xFB, 0xFD, 0xFF)],
+)
+def test_which_commands_clear_the_key_buffer(bench: Bench, command: int, left: bool) -> None:
+    """PS/2 TR, "clears its output buffer": F0, F4 to FD and FF."""
+    raw(bench)
+    bench.command(0xAD)
+    bench.kbc.keyboard.press("a")
+    bench.keyboard(command)
+    bench.command(0xAE)
+    assert (0x1C in bench.answers()) == left
