@@ -81,6 +81,8 @@ RESET_SLOW: Final = 2.0
 RESET_PATIENCE: Final = 60.0
 """Seconds after which it is given up. One that died is known at once, by its connection's end; one that is stopped, or
 that waits for a slow host, is waited for, as it is with every request."""
+COPROCESSOR: Final = 13
+"""The interrupt request that FERR# is on a PC."""
 MAX_LINES: Final = 64
 """Interrupt lines that one device model may drive."""
 STOP_PATIENCE: Final = 0.7
@@ -144,6 +146,7 @@ class Domain:
         """Device models whose end has been spoken of."""
         self._isa: Lines[Connection, int] = Lines()
         self._intx: Lines[Connection, tuple[int, int, int]] = Lines()
+        self._coprocessor_error = False
         self._resetting: set[Connection] = set()
         self._greeted: set[Connection] = set()
         self._started = False
@@ -258,6 +261,13 @@ class Domain:
         """End with status 1."""
         log.error("domain.crashed", why=text)
         self.end(SHUTDOWN_CRASH, 1)
+
+    def coprocessor_error(self, level: bool) -> None:
+        """Drive interrupt request 13; in a vCPU's thread."""
+        self._coprocessor_error = level
+        owner = self._interrupt_owner()
+        if owner is not None:
+            owner.connection.send(IsaIrqLevel(COPROCESSOR, level))
 
     def failed(self, error: BaseException) -> None:
         """End with the exception, in the main thread."""
@@ -580,9 +590,10 @@ class Domain:
         if not server.enabled:
             return
         if self._interrupt_owner() is server:
-            for irq in sorted(set(range(16)) - set(self._isa.high())) if low else ():
+            high = {*self._isa.high(), *([COPROCESSOR] if self._coprocessor_error else [])}
+            for irq in sorted(set(range(16)) - high) if low else ():
                 self._tell(server, IsaIrqLevel(irq, False))
-            for irq in self._isa.high():
+            for irq in sorted(high):
                 self._tell(server, IsaIrqLevel(irq, True))
         if self._bridge_owner() is server:
             for bus, device, intx in self._intx.high():

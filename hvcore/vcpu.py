@@ -50,6 +50,9 @@ class Platform(Protocol):
     def crash(self, text: str) -> None:
         """End the domain: the guest cannot go on."""
 
+    def coprocessor_error(self, level: bool) -> None:
+        """Drive interrupt request 13, which a PC makes of FERR#."""
+
     def failed(self, error: BaseException) -> None:
         """End the domain: the core itself cannot go on, which is a bug."""
 
@@ -80,6 +83,8 @@ class Vcpu:
         self.requests = requests(self.processor)
         self.doorbell = doorbell
         self.halted = False
+        self._error_latched = False
+        """FERR# has been made an interrupt request, which port F0h has not cleared yet."""
         self._platform = platform
         self._pins = pins
         self._pin = PIN_INTR_OFFSET // 4 + number
@@ -97,6 +102,7 @@ class Vcpu:
     def _attach(self, memory: GuestMemory) -> None:
         processor, backend = self.processor, self.backend
         ports = PortIo(processor, memory, self.requests)
+        ports.clear_error = self._clear_error
         mmio = Mmio(processor, memory, self.requests, backend, self._crash)
         self._msr = msr = Msr(processor, backend, self._model)
         backend.attach(
@@ -160,6 +166,24 @@ class Vcpu:
         self.backend.load(start_state(self.backend.save()))
         self.processor.memory_changed()
         self.halted = False
+        if self._error_latched:
+            self._latch_error(False)
+
+    def look_at_ferr(self) -> None:
+        """Make an interrupt request of FERR#, as the PC's chip set does (82371SB data sheet, FERR#)."""
+        processor = self.processor
+        if processor.ferr and not processor.ignne and not self._error_latched:
+            self._latch_error(True)
+
+    def _clear_error(self) -> None:
+        """Do what a write to port F0h does: the request falls, and IGNNE# lets the x87 go on in spite of its error."""
+        if self._error_latched:
+            self._latch_error(False)
+            self.processor.ignne = self.processor.ferr
+
+    def _latch_error(self, latched: bool) -> None:
+        self._error_latched = latched
+        self._platform.coprocessor_error(latched)
 
     def intr(self) -> int:
         """Return the level of the INTR pin."""
@@ -190,6 +214,8 @@ class Vcpu:
                 self._sleep()
                 continue
             enter(BUDGET)
+            if self.processor.ferr:
+                self.look_at_ferr()
             left -= 1
             try:
                 if left:

@@ -36,6 +36,8 @@ from ioreq.mirror import HELD
 from ioreq.request import Request
 
 NS_AN_INSTRUCTION: Final = 20
+PATIENCE: Final = 1000
+"""Entries in which an x87 instruction may wait for somebody to take notice of its error."""
 SECTOR: Final = 512
 SLICE: Final = 100_000
 """Instructions between two looks at the time, where no chip wants one before."""
@@ -212,6 +214,10 @@ class Machine:
     def crash(self, text: str) -> None:
         self.crashed, self.status = text, -2
 
+    def coprocessor_error(self, level: bool) -> None:
+        self.server.drain(self.ring)  # as a server does before it acts on what the core says
+        self.board.isa_irq(13, level)
+
     def failed(self, error: BaseException) -> None:
         raise error
 
@@ -221,9 +227,11 @@ class Machine:
     # Time
 
     def run(self, instructions: int) -> None:
-        """Run to the guest's end, or for so many instructions."""
+        """Run to the guest's end, or for so many instructions, or until an x87 instruction waits in vain."""
         backend, vcpu, processor = self.vcpu.backend, self.vcpu, self.processor
-        while self.status is None and processor.icount < instructions:
+        waited = 0
+        while self.status is None and processor.icount < instructions and waited < PATIENCE:
+            before = int(processor.icount)
             deadline = self.server.pacer.earliest()
             if vcpu.halted:
                 if vcpu.intr():
@@ -235,9 +243,12 @@ class Machine:
             else:
                 left = SLICE if deadline is None else -((self.now() - deadline) // NS_AN_INSTRUCTION)
                 backend.enter(max(1, min(SLICE, left, self.lag or SLICE)))
+                vcpu.look_at_ferr()
                 with contextlib.suppress(Interrupted):
                     backend.handle()
-            if self.ring.waiting() and (vcpu.halted or processor.icount >= self._due):
+            waiting = bool(processor.ferr) and processor.icount == before
+            waited = waited + 1 if waiting else 0
+            if self.ring.waiting() and (vcpu.halted or waiting or processor.icount >= self._due):
                 self.server.drain(self.ring)
             if not self.ring.waiting():
                 self._due = int(processor.icount) + (self.lag or 0)

@@ -314,7 +314,7 @@ class Board:
 
         # Left alone on purpose; all of it reads ones.
         bus.ignore("pio", 0x0ED, 0x0ED, "delays are made by writing here")
-        bus.ignore("pio", 0x0F0, 0x0F1, "the coprocessor reports errors inside the processor")
+        bus.ignore("pio", 0x0F0, 0x0F1, "the core's: it clears the coprocessor's error")
         bus.ignore("pio", 0x1CE, 0x1D1, "no Bochs VBE: the VGA BIOS falls back to plain VGA")
         bus.ignore("pio", 0x200, 0x207, "no game port")
         bus.ignore("pio", 0x278, 0x27F, "no second parallel port; ISA plug and play's address")

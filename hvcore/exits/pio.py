@@ -7,6 +7,8 @@ that interrupts get in and a fault in the middle leaves counts and indexes exact
 """
 
 import contextlib
+from collections.abc import Callable
+from typing import Final
 
 import cython
 
@@ -18,6 +20,9 @@ from hvcore.hvm import RFLAGS_DF, Register
 from hvcore.memory import GuestMemory
 from hvcore.routing import CONFIG_ADDRESS, CONFIG_LAST
 
+CLEAR_ERROR: Final = 0xF0
+"""The coprocessor error register (82371SB data sheet): a write clears IRQ 13 and asserts IGNNE#."""
+_CLEAR_ERROR = cython.declare(cython.ulonglong, CLEAR_ERROR)
 _RAX = cython.declare(cython.int, Register.RAX)  # C numbers where this is compiled
 _ALL = cython.declare(cython.ulonglong, 0xFFFF_FFFF_FFFF_FFFF)
 
@@ -29,6 +34,8 @@ class PortIo:
         self._processor = processor
         self._memory = memory
         self._requests = requests
+        self.clear_error: Callable[[], None] = lambda: None
+        """What a write to port F0h does beside going to whoever has claimed it."""
 
     def read(self, port: int, size: int) -> None:
         """IN to AL, AX or EAX (which clears the high half of RAX)."""
@@ -39,6 +46,8 @@ class PortIo:
 
     def write(self, port: int, size: int) -> None:
         """OUT from AL, AX or EAX."""
+        if port == _CLEAR_ERROR:
+            self.clear_error()
         self._requests.write_port(port, size, self._processor.gpr(_RAX) & _ALL >> 64 - 8 * size)
 
     def string(self, port: int, size: int, read: bool, rep: bool, segment: int, address_size: int) -> bool:

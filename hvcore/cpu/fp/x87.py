@@ -188,7 +188,7 @@ def register_form(c, o):
     elif sub == 3 and reg == 4 and i < 5:
         if i == 2:  # FNCLEX
             c.fp_status &= x87_registers.CONDITIONS
-            c.ferr = 0
+            c.ferr = c.ignne = 0
         elif i == 3:
             x87_registers.initialise(c)
     elif (sub == 5 or sub == 7) and reg == 0:  # FFREE, FFREEP

@@ -4,9 +4,8 @@ An instruction loads its operands into `v_*`, lets `softfloat` or `transcendenta
 the exceptions go into the status word, and whether an unmasked one forbids the result is the answer.
 
 An unmasked exception waits in the status word (ES) until the next waiting instruction. With CR0.NE that
-raises #MF. Without, it pulls FERR# (`State.ferr`), stops for the backend and does not complete: the board may
-make an IRQ 13 of it and answer with IGNNE# (`State.ignne`), upon which the instruction goes on. Nothing does
-so yet, so such a guest stands still there, as a PC does whose FERR# leads nowhere.
+raises #MF. Without, it pulls FERR# (`State.ferr`), stops for the backend and does not complete: a PC makes an
+IRQ 13 of it, and of a write to port F0h IGNNE# (`State.ignne`, until FERR# is let go), upon which it goes on.
 """
 
 import cython
@@ -52,7 +51,7 @@ def initialise(c):
     c.fp_cs = 0
     c.fp_dp = 0
     c.fp_ds = 0
-    c.ferr = 0
+    c.ferr = c.ignne = 0
 
 
 def summarise(c):
@@ -61,7 +60,7 @@ def summarise(c):
         c.fp_status |= SUMMARY | BUSY
     else:
         c.fp_status &= (SUMMARY | BUSY) ^ 0xFFFF
-        c.ferr = 0
+        c.ferr = c.ignne = 0
 
 
 def pending(c):
