@@ -1,8 +1,8 @@
 """The power management function of the Intel 82371AB (PIIX4, 290562-001), as QEMU's pc machine has it.
 
 The PM timer at 3579545 Hz, PM1 event and control blocks with soft-off (SLP_TYP 0 is S5, as on QEMU), and the
-APM ports. Its I/O block answers where PMBASE says, of the places that the board maps.
-Not modelled: SMI and SMM (firmware finds them already initialised), SMBus, sleep states but S5, GPEs.
+APM ports. Its I/O block of 64 ports answers where PMBASE says, while PMREGMISC enables it.
+Not modelled: SMI and SMM (firmware finds them already initialised), SMBus, sleep states but S5, GPEs, device monitors.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,13 @@ import attrs
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.device import ONES
 from devmodel.board.lines import IrqLine
-from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header
+from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header, Window, window
 
 DEVICE_PM: Final = 0x7113
 FREQUENCY: Final = 3_579_545  # Hz
 PMBASE: Final = 0x40
 PMREGMISC: Final = 0x80
+BLOCK: Final = 64  # ports
 HALF: Final = 1 << 23  # TMR_STS is set each time bit 23 changes
 
 
@@ -45,12 +46,17 @@ def _space() -> ConfigSpace:
     space.set(Header.STATUS, 2, 0x0280)
     space.set(Header.INTERRUPT_PIN, 1, 1)
     space.set(PMBASE, 4, 0x0001, writable=0xFFC0)
+    for register in (0x44, 0x48, 0x4C, 0x50, 0x54):  # CNTA, CNTB, GPICTL, DEVRESD, DEVACTA
+        space.set(register, 4, 0, writable=0xFFFF_FFFF)
     # DEVACTB bit 25, APMC enable: says to firmware that SMM is set up, for there is none.
     space.set(0x58, 4, 0x0200_0000, writable=0xFFFF_FFFF)
-    space.set(0x5C, 4, 0, writable=0xFFFF_FFFF)
+    for register in range(0x5C, 0x80, 4):  # DEVRESA to DEVRESJ
+        space.set(register, 4, 0, writable=0xFFFF_FFFF)
     space.set(PMREGMISC, 1, 0, writable=0x01)
     space.set(0x90, 4, 0x0001, writable=0xFFF0)  # SMBus base
-    space.set(0xD2, 1, 0, writable=0x0F)
+    space.set(0xD2, 1, 0, writable=0x0F)  # SMBus: configuration, and its slave's addresses
+    space.set(0xD3, 1, 0, writable=0xFF)
+    space.set(0xD4, 2, 0, writable=0xFFFF)
     return space
 
 
@@ -64,25 +70,6 @@ class Piix4PmState:
     control: int = 0
     halves: int = 0  # changes of the timer's bit 23 that TMR_STS has seen
     apm: bytearray = attrs.field(factory=lambda: bytearray(2))
-
-
-@attrs.define
-class Block:
-    """The I/O block at one of the places it may be at."""
-
-    pm: "Piix4Pm"
-    base: int
-
-    def read(self, offset: int, size: int) -> int:
-        """Read a register, if the block is here."""
-        if not self.pm.decodes(self.base):
-            return ONES.get(size, 0)
-        return self.pm.read(offset, size)
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """Write a register, if the block is here."""
-        if self.pm.decodes(self.base):
-            self.pm.write(offset, size, value)
 
 
 @attrs.define
@@ -127,16 +114,14 @@ class Piix4Pm:
         """Write configuration space."""
         self.state.config.write(offset, size, value)
 
-    # -- the I/O block ------------------------------------------------------------------------------------
-
-    def block(self, base: int) -> Block:
-        """Return the block as it stands at ports `base` to `base` + 63."""
-        return Block(self, base)
-
-    def decodes(self, base: int) -> bool:
-        """Tell whether the block is enabled, and at `base`."""
+    def windows(self) -> list[Window]:
+        """Return where the I/O block is."""
         config = self.state.config
-        return bool(config.data[PMREGMISC] & 1) and config.get(PMBASE, 2) & 0xFFC0 == base
+        if not config.data[PMREGMISC] & 1:
+            return []
+        return window("pio", config.get(PMBASE, 2) & 0xFFC0, BLOCK, self, "pm", waits="power-off")
+
+    # -- the I/O block ------------------------------------------------------------------------------------
 
     def read(self, offset: int, size: int) -> int:
         """Read registers."""

@@ -128,6 +128,10 @@ class Domain:
         """Change what lies at `first` to `last` inclusive."""
         self._queue(SetMemType(first, last, type_))
 
+    def ask(self, op: Op) -> None:
+        """Ask for an op of the server's own."""
+        self._queue(op)
+
     def reset(self) -> None:
         """Reset the machine."""
         self._queue(RemoteShutdown(SHUTDOWN_REBOOT))

@@ -3,6 +3,7 @@
 import attrs
 import pytest
 
+from devmodel.board.bus import Bus
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
@@ -14,6 +15,7 @@ from devmodel.devices.piix4pm import FREQUENCY, Piix4Pm
 from devmodel.devices.pit import Pit
 from devmodel.devices.port61 import Port61
 from devmodel.devices.port92 import Port92
+from tests.devmodel.recording_core import Core
 
 
 @attrs.define
@@ -26,13 +28,19 @@ class Bench:
     sci: Line = attrs.field(factory=Line)
     piix3: Piix3 = attrs.field(init=False)
     pm: Piix4Pm = attrs.field(init=False)
+    ide: Piix3Ide = attrs.field(init=False)
+    bus: Bus = attrs.field(factory=Bus)
     ports: PciPorts = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.piix3 = Piix3(irqs=self.irqs, reset_machine=lambda: self.resets.append(1))
         self.pm = Piix4Pm(clock=self.clock, irq=self.sci, shutdown=self.off.append)
         bridge = I440fx(memory_type=lambda first, last, kind: self.types.append((first, last, kind)))
-        bus = PciBus({(0, 0): bridge, (1, 0): self.piix3, (1, 1): Piix3Ide(), (1, 3): self.pm})
+        self.ide = Piix3Ide(ram=Core())
+        bus = PciBus(
+            {(0, 0): bridge, (1, 0): self.piix3, (1, 1): self.ide, (1, 3): self.pm},
+            {"pio": self.bus.pio, "memory": self.bus.memory},
+        )
         self.ports = PciPorts(bus=bus, reset_control=self.piix3)
 
     def select(self, slot: int, function: int, register: int) -> None:
@@ -58,7 +66,7 @@ def test_firmware_recognises_the_machine(bench: Bench) -> None:
     assert bench.get(1, 0, 0) == 0x7000_8086
     assert bench.get(1, 0, 0x0E, 1) == 0x80
     assert bench.get(1, 1, 0) == 0x7010_8086
-    assert bench.get(1, 1, 0x08) == 0x0101_0000
+    assert bench.get(1, 1, 0x08) == 0x0101_8000
     assert bench.get(1, 3, 0) == 0x7113_8086
     assert bench.get(1, 3, 0x08) == 0x0680_0003
 
@@ -155,16 +163,27 @@ def test_port_cf9_resets(bench: Bench) -> None:
 
 
 def test_the_pm_timer_counts(bench: Bench) -> None:
-    block = bench.pm.block(0x600)
-    assert block.read(8, 4) == 0xFFFF_FFFF
     bench.set(1, 3, 0x40, 0x601, 4)
     bench.set(1, 3, 0x80, 1)
-    assert bench.get(1, 3, 0x40, 4) == 0x601
     bench.clock.time = 10**9
-    assert block.read(8, 4) == FREQUENCY
+    assert bench.bus.read("pio", 0x608, 4) == FREQUENCY
     bench.clock.time = 5 * 10**9
-    assert block.read(8, 4) == 5 * FREQUENCY & 0xFF_FFFF
-    assert bench.pm.block(0xB000).read(8, 4) == 0xFFFF_FFFF
+    assert bench.bus.read("pio", 0x608, 4) == 5 * FREQUENCY & 0xFF_FFFF
+
+
+@pytest.mark.parametrize("base", [0x40, 0x600, 0xB000, 0x1240, 0xFF80])
+def test_the_pm_block_is_where_pmbase_says(bench: Bench, base: int) -> None:
+    bench.clock.time = 10**9
+    bench.set(1, 3, 0x40, 0xFFFF_0000 | base, 4)
+    assert bench.get(1, 3, 0x40, 4) == base | 1
+    assert bench.bus.read("pio", base + 8, 4) == 0xFFFF_FFFF  # not enabled
+    bench.set(1, 3, 0x80, 1)
+    assert bench.bus.read("pio", base + 8, 4) == FREQUENCY
+    bench.set(1, 3, 0x41, 0x22)
+    assert bench.bus.read("pio", base + 8, 4) == 0xFFFF_FFFF
+    assert bench.bus.read("pio", (base & 0xC0 | 0x2200) + 8, 4) == FREQUENCY
+    bench.set(1, 3, 0x80, 0)
+    assert bench.bus.read("pio", (base & 0xC0 | 0x2200) + 8, 4) == 0xFFFF_FFFF
 
 
 def test_the_timers_carry_interrupts_when_enabled(bench: Bench) -> None:

@@ -35,7 +35,10 @@ from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
 
 @pytest.fixture
 def bus() -> Bus:
-    return Board.build(ManualClock(), Core(), Fittings(memory=[(0, 1 << 24, 1)], parts=ALL)).bus
+    board = Board.build(ManualClock(), Core(), Fittings(memory=[(0, 1 << 24, 1)], parts=ALL))
+    for function, register, value in ((3, 0x40, 0x601), (3, 0x80, 1), (1, 0x20, 0xC001), (1, 4, 5)):
+        board.pci_config.write((1 << 3 | function) << 32 | register, 4, value)
+    return board.bus
 
 
 class Kept(io.BytesIO):
