@@ -143,7 +143,8 @@ def _ide_space() -> ConfigSpace:
     space.set(Header.COMMAND, 2, COMMAND_IO, writable=COMMAND_IO | COMMAND_MASTER)
     space.set(Header.STATUS, 2, 0x0280, cleared=STATUS_ABORTS)
     space.set(Header.LATENCY, 1, 0, writable=0xF0)
-    space.set(BUS_MASTER_BASE, 4, 0x0000_0001, writable=0x0000_FFF0)
+    # The data sheet has 16 address bits; SeaBIOS asks for the size in 32, as it finds them in QEMU.
+    space.set(BUS_MASTER_BASE, 4, 0x0000_0001, writable=0xFFFF_FFF0)
     space.set(IDE_TIMING, 4, 0x8000_8000, writable=0xF3FF_F3FF)
     space.set(0x44, 1, 0, writable=0xFF)  # SIDETIM: the second drives' timing
     return space
@@ -229,7 +230,7 @@ class Piix3Ide:
         """Return where the bus masters are: sixteen ports at BMIBA."""
         if not self.config.get(Header.COMMAND, 2) & COMMAND_IO:
             return []
-        base = self.config.get(BUS_MASTER_BASE, 2) & 0xFFF0
+        base = self.config.get(BUS_MASTER_BASE, 4) & 0xFFFF_FFF0
         return window("pio", base, 16, self.ports, "bmide")
 
     def _mastering(self) -> bool:

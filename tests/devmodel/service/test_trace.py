@@ -104,7 +104,7 @@ def test_filters_choose(bus, wanted, which):
 
 
 def test_a_device_that_is_not_there_is_one_line(bus):
-    with pytest.raises(ConfigError, match=r"^no device 'floppy' in t; allowed: apm, debug console, "):
+    with pytest.raises(ConfigError, match=r"^no device 'floppy' in t; allowed: apm, bmide, debug console, "):
         list(recorded(bus).select(Filter(device="floppy")))
 
 
