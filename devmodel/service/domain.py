@@ -16,6 +16,7 @@ from ioreq.control_client import ControlClient
 from ioreq.evtchn import SendPort
 from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
 from ioreq.messages import (
+    MORE_RANGES,
     SHUTDOWN_POWEROFF,
     SHUTDOWN_REBOOT,
     MemoryType,
@@ -175,14 +176,15 @@ class Domain:
         waiting = (
             self._ops[-1] if len(self._ops) > self._settling.locked() else None
         )  # the first is on its way
-        if (
-            isinstance(op, ModifiedMemory)
-            and isinstance(waiting, ModifiedMemory)
-            and waiting.first <= op.first <= waiting.last + 1
-        ):
-            self._ops[-1] = ModifiedMemory(waiting.first, max(waiting.last, op.last))
-        else:
+        joined = (
+            _joined(waiting, op)
+            if isinstance(op, ModifiedMemory) and isinstance(waiting, ModifiedMemory)
+            else None
+        )
+        if joined is None:
             self._ops.append(op)
+        else:
+            self._ops[-1] = joined
         self._hold_mirror(True)  # who reads a status must not learn of it before the core knows
         self._queued.set()
 
@@ -194,3 +196,15 @@ class Domain:
             self._pins[PIN_INTR_OFFSET // 4] = now
             if not before:
                 self._wake_vcpu.send()
+
+
+def _joined(before: ModifiedMemory, op: ModifiedMemory) -> ModifiedMemory | None:
+    """Return two messages in one, if they fit."""
+    *ranges, (first, last) = (before.first, before.last), *before.more
+    if first <= op.first <= last + 1:
+        ranges.append((first, max(last, op.last)))
+    elif len(ranges) < MORE_RANGES:
+        ranges += [(first, last), (op.first, op.last)]
+    else:
+        return None
+    return ModifiedMemory(*ranges[0], more=tuple(ranges[1:]))
