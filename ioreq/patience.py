@@ -22,6 +22,21 @@ def can_poll() -> bool:
     return _window > 0 and len(os.sched_getaffinity(0)) > 1
 
 
+class Expected:
+    """What other tasks of this process wait for that is to come within microseconds: a timer, or a disk's thread.
+
+    While there is any, who polls for requests lets them run after every round, not after every turn.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+expected: Final = Expected()
+
+
 class Patience:
     """How many looks are worth it before sleeping.
 

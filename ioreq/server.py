@@ -47,7 +47,7 @@ from ioreq.layout import (
 )
 from ioreq.mirror import HELD
 from ioreq.page import Slot
-from ioreq.patience import Patience, can_poll
+from ioreq.patience import Patience, can_poll, expected
 from ioreq.request import Request
 
 if cython.compiled:
@@ -206,7 +206,7 @@ class VcpuChannel:
                 looked = 0
             else:
                 self._turn -= LOOKS_A_ROUND
-                if self._turn <= 0:
+                if self._turn <= 0 or expected.count:
                     await self._let_others_run()
 
     def pending_request(self) -> Request | None:

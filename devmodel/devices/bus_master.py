@@ -128,7 +128,7 @@ class BusMaster:
         """Move the drive's data to memory; return how many bytes the table had room for."""
         done = 0
         while done < len(data) and (count := self._region(len(data) - done)):
-            self.ram.write(self.state.base, bytes(data[done : done + count]))
+            self.ram.write(self.state.base, data[done : done + count])
             done += count
             self._advance(count)
         return done

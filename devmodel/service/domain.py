@@ -49,13 +49,22 @@ class Ram:
             data[start : start + count] = self._memory[offset : offset + count]
         return bytes(data)
 
-    def store(self, address: int, data: bytes) -> None:
+    def store(self, address: int, data: bytes | memoryview) -> None:
         """Store; what falls outside RAM is dropped."""
+        length = len(data)
+        for region in self._regions:
+            at = address - region.start
+            if at >= 0 and at + length <= region.length:
+                self._memory[region.offset + at : region.offset + at + length] = data
+                return
         for start, offset, count in self._parts(address, len(data)):
             self._memory[offset : offset + count] = data[start : start + count]
 
     def holds(self, address: int, length: int) -> bool:
         """Tell whether all of these bytes are RAM."""
+        for region in self._regions:
+            if region.start <= address and address + length <= region.start + region.length:
+                return True
         return sum(count for _, _, count in self._parts(address, length)) == length
 
     def _parts(self, address: int, length: int) -> list[tuple[int, int, int]]:
@@ -67,6 +76,31 @@ class Ram:
             if first < end:
                 parts.append((first - address, region.offset + first - region.start, end - first))
         return parts
+
+
+class _Written:
+    """Ranges of guest RAM that a device has written piece by piece, to be told in one message."""
+
+    def __init__(self, ranges: list[tuple[int, int]]) -> None:
+        self.ranges = ranges
+
+    def __repr__(self) -> str:
+        return repr(self.message())
+
+    def add(self, first: int, last: int) -> bool:
+        """Add a range, if there is room for it."""
+        begin, end = self.ranges[-1]
+        if begin <= first <= end + 1:
+            self.ranges[-1] = begin, max(end, last)
+        elif len(self.ranges) <= MORE_RANGES:
+            self.ranges.append((first, last))
+        else:
+            return False
+        return True
+
+    def message(self) -> ModifiedMemory:
+        (first, last), *more = self.ranges
+        return ModifiedMemory(first, last, more=tuple(more))
 
 
 class Domain:
@@ -85,7 +119,7 @@ class Domain:
         self._hold_mirror = hold_mirror
         self._intr: bool | None = None  # not ours to drive, until a chip of ours does
         self._vector = 0
-        self._ops: deque[Op] = deque()
+        self._ops: deque[Op | _Written] = deque()
         self._settling = trio.Lock()
         self._queued = trio.Event()
 
@@ -95,11 +129,15 @@ class Domain:
         """Read guest RAM, as a bus master."""
         return self.ram.load(address, length)
 
-    def write(self, address: int, data: bytes) -> None:
+    def write(self, address: int, data: bytes | memoryview) -> None:
         """Write guest RAM, as a bus master; the core hears of it before the guest runs on."""
         self.ram.store(address, data)
-        if data:
-            self._queue(ModifiedMemory(address, address + len(data) - 1))
+        if not data:
+            return
+        last = address + len(data) - 1
+        waiting = self._ops[-1] if len(self._ops) > self._settling.locked() else None
+        if not isinstance(waiting, _Written) or not waiting.add(address, last):
+            self._queue(_Written([(address, last)]))
 
     def holds(self, address: int, length: int) -> bool:
         """Tell whether all of these bytes are RAM."""
@@ -153,7 +191,8 @@ class Domain:
         async with self._settling:
             while self._ops:
                 try:
-                    await self.client.call(self._ops[0])
+                    op = self._ops[0]
+                    await self.client.call(op.message() if isinstance(op, _Written) else op)
                 except ControlError as error:
                     log.warning("domain.refused", op=repr(self._ops[0]), why=error.text)
                 except IoreqError as error:  # the core is gone; whoever follows its events ends us
@@ -171,20 +210,9 @@ class Domain:
             self._queued = trio.Event()
             await self.settle()
 
-    def _queue(self, op: Op) -> None:
-        """Ask for it after what was asked for before; what is written piece by piece is said in one."""
-        waiting = (
-            self._ops[-1] if len(self._ops) > self._settling.locked() else None
-        )  # the first is on its way
-        joined = (
-            _joined(waiting, op)
-            if isinstance(op, ModifiedMemory) and isinstance(waiting, ModifiedMemory)
-            else None
-        )
-        if joined is None:
-            self._ops.append(op)
-        else:
-            self._ops[-1] = joined
+    def _queue(self, op: "Op | _Written") -> None:
+        """Ask for it after what was asked for before."""
+        self._ops.append(op)
         self._hold_mirror(True)  # who reads a status must not learn of it before the core knows
         self._queued.set()
 
@@ -196,15 +224,3 @@ class Domain:
             self._pins[PIN_INTR_OFFSET // 4] = now
             if not before:
                 self._wake_vcpu.send()
-
-
-def _joined(before: ModifiedMemory, op: ModifiedMemory) -> ModifiedMemory | None:
-    """Return two messages in one, if they fit."""
-    *ranges, (first, last) = (before.first, before.last), *before.more
-    if first <= op.first <= last + 1:
-        ranges.append((first, max(last, op.last)))
-    elif len(ranges) < MORE_RANGES:
-        ranges += [(first, last), (op.first, op.last)]
-    else:
-        return None
-    return ModifiedMemory(*ranges[0], more=tuple(ranges[1:]))
