@@ -9,6 +9,7 @@ Not modelled: regions and tables that cross 64 KiB, which must not be (they are 
 """
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -35,6 +36,8 @@ STATUS_ERROR: Final = 0x02
 STATUS_INTERRUPT: Final = 0x04
 STATUS_CAPABLE: Final = 0x60  # drives 0 and 1, as software says
 END_OF_TABLE: Final = 0x8000_0000
+FETCHED: Final = 32
+"""Descriptors that are read at a time."""
 
 
 @attrs.define
@@ -62,6 +65,8 @@ class BusMaster:
     started: Callable[[], None] = lambda: None
     """Hears that it is ready for data."""
     state: BusMasterState = attrs.field(factory=BusMasterState)
+    _ahead: deque[tuple[int, ...]] = attrs.field(factory=deque, init=False)
+    """Descriptors from `state.next` on, within one transfer."""
 
     def reset(self) -> None:
         """Power on; the drive's line keeps its level."""
@@ -127,6 +132,7 @@ class BusMaster:
     def store(self, data: memoryview) -> int:
         """Move the drive's data to memory; return how many bytes the table had room for."""
         done = 0
+        self._ahead.clear()
         while done < len(data) and (count := self._region(len(data) - done)):
             self.ram.write(self.state.base, data[done : done + count])
             done += count
@@ -136,6 +142,7 @@ class BusMaster:
     def load(self, length: int) -> bytes:
         """Move data from memory to the drive; at most `length` bytes, fewer if the table has fewer."""
         parts = []
+        self._ahead.clear()
         while length and (count := self._region(length)):
             parts.append(self.ram.read(self.state.base, count))
             length -= count
@@ -148,10 +155,9 @@ class BusMaster:
         if not s.status & STATUS_ACTIVE:
             return 0
         if not s.left:
-            if not self.ram.holds(s.next, 8):
-                self._abort(s.next)
+            if not self._ahead and not self._fetch():
                 return 0
-            base, count = struct.unpack("<II", self.ram.read(s.next, 8))
+            base, count = self._ahead.popleft()
             s.next = s.next + 8 & 0xFFFF_FFFF
             s.base, s.left, s.last = base & ~1, count & 0xFFFE or 0x1_0000, bool(count & END_OF_TABLE)
         count = min(wanted, s.left)
@@ -159,6 +165,16 @@ class BusMaster:
             self._abort(s.base)
             return 0
         return count
+
+    def _fetch(self) -> bool:
+        """Fetch the next descriptors, several at a time where there are; False if nobody answers."""
+        address = self.state.next
+        count = FETCHED if self.ram.holds(address, 8 * FETCHED) else 1
+        if not self.ram.holds(address, 8 * count):
+            self._abort(address)
+            return False
+        self._ahead.extend(struct.iter_unpack("<II", self.ram.read(address, 8 * count)))
+        return True
 
     def _advance(self, count: int) -> None:
         s = self.state

@@ -27,6 +27,7 @@ from ioreq.messages import (
     SetIsaIrqLevel,
     SetMemType,
 )
+from ioreq.patience import expected
 
 log = structlog.get_logger()
 
@@ -189,19 +190,29 @@ class Domain:
     async def settle(self) -> None:
         """Have done what was asked for, in order."""
         async with self._settling:
-            while self._ops:
-                try:
-                    op = self._ops[0]
-                    await self.client.call(op.message() if isinstance(op, _Written) else op)
-                except ControlError as error:
-                    log.warning("domain.refused", op=repr(self._ops[0]), why=error.text)
-                except IoreqError as error:  # the core is gone; whoever follows its events ends us
-                    log.debug("domain.unsettled", ops=len(self._ops), why=str(error))
-                    self._ops.clear()
+            expected.count += 1
+            try:
+                if not await self._do_all():
                     return
-                self._ops.popleft()
+            finally:
+                expected.count -= 1
             self._hold_mirror(False)
             self._drive()
+
+    async def _do_all(self) -> bool:
+        """Have done what was asked for; False if the core is gone."""
+        while self._ops:
+            op = self._ops[0]
+            try:
+                await self.client.call(op.message() if isinstance(op, _Written) else op)
+            except ControlError as error:
+                log.warning("domain.refused", op=repr(op), why=error.text)
+            except IoreqError as error:  # whoever follows the core's events ends us
+                log.debug("domain.unsettled", ops=len(self._ops), why=str(error))
+                self._ops.clear()
+                return False
+            self._ops.popleft()
+        return True
 
     async def run(self) -> None:
         """Settle what chips ask for outside of an access: from a timer, or when a disk is done."""
