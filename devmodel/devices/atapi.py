@@ -221,10 +221,10 @@ class AtapiDrive:
 
     def insert(self, disc: Disk) -> None:
         """Put a disc in, and close the tray."""
-        s = self.state
         self.tray.disc = disc
-        s.opened = False
+        self.state.opened = False
         self._disc_changed()
+        self._give_up()
 
     def eject(self, force: bool) -> bool:
         """Open the tray and take the disc out, if the guest lets us or `force` is used; else ask the guest to."""
@@ -236,7 +236,13 @@ class AtapiDrive:
         s.locked = False
         self.tray.disc = None
         s.event = Event.MEDIA_REMOVAL
+        self._give_up()
         return True
+
+    def _give_up(self) -> None:
+        """End a command that waits for a disc that is no longer there."""
+        if self.state.waiting:
+            self._fetched(self._token, 1, None)
 
     def _disc_changed(self) -> None:
         s = self.state

@@ -22,6 +22,7 @@ from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.disks.image import SECTOR, Elsewhere, Image
+from devmodel.disks.tray import Disc
 from devmodel.display.render import TextScreen
 from devmodel.service import monitor, trace
 from devmodel.service.clock import TrioClock
@@ -83,6 +84,8 @@ class Outside:
     serial: SerialLine
     listeners: list[trio.SocketListener]
     disks: list[Image | Elsewhere]
+    discs: list[Disc] = attrs.field(factory=list[Disc])
+    """Of the CD-ROM drives, if they are this server's."""
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
@@ -108,11 +111,14 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
 
     """
     disks: list[Image | Elsewhere] = []
+    discs: list[Disc] = []
     listeners: list[trio.SocketListener] = []
     stream: TextIO | None = None
     record: BinaryIO | None = None
     try:
         disks.extend(_disk(disk, here="ide" in config.parts) for disk in config.disks)
+        if "ide" in config.parts:
+            discs.extend(Disc(cdrom.path) for cdrom in config.cdroms)
         bios = None if config.video.bios is None else _rom(config.video.bios)
         if "debug" not in config.parts:
             stream = None
@@ -130,6 +136,7 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
             serial=SerialLine(config.serial.history),
             listeners=listeners,
             disks=disks,
+            discs=discs,
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
             trace=record,
@@ -138,6 +145,8 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
         for image in disks:
             if isinstance(image, Image):
                 image.close()
+        for disc in discs:
+            disc.close()
         if stream is not None and stream is not sys.stderr:
             stream.close()
         if record is not None:
@@ -267,6 +276,8 @@ async def _serve(
         for image in outside.disks:
             if isinstance(image, Image):
                 nursery.start_soon(image.run)
+        for disc in outside.discs:
+            nursery.start_soon(disc.run)
         if outside.listeners:
             nursery.start_soon(TcpConsole(outside.serial).serve, outside.listeners)
         with contextlib.ExitStack() as stack:
@@ -277,7 +288,9 @@ async def _serve(
                 recorder = stack.enter_context(contextlib.closing(trace.Recorder(tracing, header)))
                 nursery.start_soon(recorder.keep_flushed)
                 server = TracedServer(board, attachment, clock, recorder)
-            nursery.start_soon(monitor.Monitor(_Watched(client, board, parts, server)).serve, listener)
+            nursery.start_soon(
+                monitor.Monitor(_Watched(client, board, parts, server, outside.discs)).serve, listener
+            )
             on_ready(board)
             try:
                 return await server.run()
@@ -300,6 +313,7 @@ class _Watched:
     board: Machine
     parts: frozenset[str]
     server: Server
+    discs: list[Disc]
 
     @property
     def name(self) -> str:
@@ -310,6 +324,21 @@ class _Watched:
 
     def press(self, keys: list[str]) -> None:
         self.board.press(keys)
+
+    def insert(self, drive: int, path: str) -> None:
+        self._disc(drive).insert(path)
+
+    def eject(self, drive: int, *, force: bool) -> None:
+        self._disc(drive).eject(force=force)
+
+    def _disc(self, drive: int) -> Disc:
+        if not 0 <= drive < len(self.discs):
+            count = len(self.discs)
+            raise DevmodelError(
+                f"there is no CD-ROM drive {drive}; "
+                + (f"the last is {count - 1}" if count else "there is none")
+            )
+        return self.discs[drive]
 
     async def statistics(self) -> ServerStatistics:
         core = await self.client.call(GetStatistics())
