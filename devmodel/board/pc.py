@@ -346,6 +346,8 @@ class Board:
             ConfigError: the slot is taken, or there is none such.
 
         """
+        if function.name in self.chips:
+            raise ConfigError(f"{function.name}: there is a chip of this name")
         if not 0 <= slot < 32 or (slot, 0) in self.pci.functions:
             raise ConfigError(f"{function.name}: PCI slot {slot} is taken, or is none (0 to 31)")
         if function.pin:
@@ -353,6 +355,7 @@ class Board:
             line.set(function.line.level if isinstance(function.line, Line) else False)
             function.line = line
         self.pci.functions[slot, 0] = function
+        self.chips[function.name] = function
         self.pci.update()
 
     @property
