@@ -131,7 +131,7 @@ class AtaDisk:
         )
         if not old.keep_settings:
             new.write_cache = new.look_ahead = True
-            new.multiple = 0
+            new.multiple = MAX_MULTIPLE
         self._start_with(new)
         self.transport.busy()
 

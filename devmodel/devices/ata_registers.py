@@ -4,6 +4,8 @@ from typing import Final
 
 import attrs
 
+from devmodel.devices.ata_identify import MAX_MULTIPLE
+
 SECTOR: Final = 512  # bytes
 
 BSY: Final = 0x80
@@ -146,7 +148,7 @@ class AtaState(TaskFile):
 
     heads: int = 16
     track: int = 63
-    multiple: int = 0
+    multiple: int = MAX_MULTIPLE  # sectors a block of READ and WRITE MULTIPLE; 0: those are disabled
     write_cache: bool = True
     look_ahead: bool = True
     keep_settings: bool = False  # over a software reset (SET FEATURES 66h)

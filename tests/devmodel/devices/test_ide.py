@@ -277,8 +277,11 @@ def test_a_long_write_is_stored_in_chunks(bench: Bench) -> None:
 
 
 def test_multiple_interrupts_once_a_block(bench: Bench) -> None:
+    assert bench.identify()[59] == 0x0110  # the most there is, from power-on
+    bench.command(0xC6, count=0)
+    assert bench.identify()[59] == 0
     bench.command(0xC4, count=6)
-    assert bench.into(Reg.COMMAND) == 0x51  # not set yet
+    assert bench.into(Reg.COMMAND) == 0x51
     bench.command(0xC6, count=4)
     assert bench.into(Reg.COMMAND) == 0x50
     bench.command(0xC4, lba=10, count=6)
