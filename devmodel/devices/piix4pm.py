@@ -30,6 +30,15 @@ class Reg:
     PM1_ENABLE: Final = 2
     PM1_CONTROL: Final = 4
     TIMER: Final = 8
+    GP_STATUS: Final = 0x0C
+    GP_ENABLE: Final = 0x0E
+    PROCESSOR: Final = 0x10  # PCNTRL
+    GLOBAL_STATUS: Final = 0x18
+    DEVICE_STATUS: Final = 0x1C
+    GLOBAL_ENABLE: Final = 0x20
+    GLOBAL_CONTROL: Final = 0x28
+    DEVICE_CONTROL: Final = 0x2C
+    GP_OUTPUT: Final = 0x34  # GPOREG
 
 
 PM1_TIMER: Final = 0x0001  # TMR_STS and TMR_EN
@@ -60,6 +69,21 @@ def _space() -> ConfigSpace:
     return space
 
 
+def _rest() -> ConfigSpace:
+    """Return what is behind the timer in the I/O block (290562-001, 7.2)."""
+    rest = ConfigSpace(bytearray(256), bytearray(256))
+    rest.set(Reg.GP_STATUS, 2, 0, cleared=0x0F81)
+    rest.set(Reg.GP_ENABLE, 2, 0, writable=0x0F01)
+    rest.set(Reg.PROCESSOR, 4, 0, writable=0x0002_3E1E)
+    rest.set(Reg.GLOBAL_STATUS, 2, 0, cleared=0x08E7)
+    rest.set(Reg.DEVICE_STATUS, 4, 0, cleared=0x3FFF_0FFF)
+    rest.set(Reg.GLOBAL_ENABLE, 2, 0, writable=0x8D87)
+    rest.set(Reg.GLOBAL_CONTROL, 4, 0, writable=0x0701_FF07)
+    rest.set(Reg.DEVICE_CONTROL, 4, 0, writable=0x1FFF_FFFF)
+    rest.set(Reg.GP_OUTPUT, 4, 0x7FFF_BFFF, writable=0x7FFF_FFFF)
+    return rest
+
+
 @attrs.define
 class Piix4PmState:
     """Everything the function remembers."""
@@ -68,6 +92,7 @@ class Piix4PmState:
     status: int = 0
     enable: int = 0
     control: int = 0
+    rest: ConfigSpace = attrs.field(factory=_rest)
     halves: int = 0  # changes of the timer's bit 23 that TMR_STS has seen
     apm: bytearray = attrs.field(factory=lambda: bytearray(2))
 
@@ -129,7 +154,10 @@ class Piix4Pm:
             return self._timer() & 0xFF_FFFF
         self._catch_up()
         s = self.state
+        if offset >= Reg.GP_STATUS:
+            return s.rest.get(offset, size)
         low = s.status | s.enable << 16 | s.control << 32 | (self._timer() & 0xFF_FFFF) << 64
+        low |= s.rest.get(Reg.GP_STATUS, 4) << 96
         return low >> 8 * offset & ONES.get(size, 0)
 
     def write(self, offset: int, size: int, value: int) -> None:
@@ -146,6 +174,8 @@ class Piix4Pm:
                     s.enable = (s.enable & ~(0xFF << shift) | byte << shift) & PM1_ENABLE_BITS
                 case Reg.PM1_CONTROL:
                     s.control = s.control & ~(0xFF << shift) | byte << shift
+                case _ if i >= Reg.GP_STATUS:
+                    s.rest.write(i, 1, byte)
                 case _:
                     pass
         if s.control & CONTROL_SLEEP:
