@@ -22,7 +22,7 @@ KEYS: Final = (
     *("firmware", "image", "image-address", "kernel", "initrd", "append"),
     "servers",
 )
-DEVICE_TABLES: Final = ("serial", "disk", "video", "fw_cfg", "rtc", "debug", "server")
+DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server")
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30
