@@ -70,7 +70,10 @@ console = "out.txt"
         ),
         (
             "[modem]",
-            "machine.toml: unknown table [modem]; allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg",
+            (
+                "machine.toml: unknown table [modem]; "
+                "allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg"
+            ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
         ("[serial]\nhistory = -1", "machine.toml: history in [serial]: Expected `int` >= 0"),
