@@ -386,8 +386,13 @@ class AtaDisk:
         s.extended = extended
         s.remaining = count or (0x1_0000 if extended else 0x100)
         s.lba = s.address(extended=extended)
-        if s.lba < 0 or s.lba + s.remaining > self.sectors:
-            self._fail(IDNF, max(s.lba, self.sectors) if s.lba >= 0 else None)
+        if s.lba < 0:
+            self._fail(IDNF)
+            return
+        if s.lba + s.remaining > self.sectors:
+            first = max(s.lba, self.sectors)  # that is not there
+            s.remaining -= first - s.lba
+            self._fail(IDNF, first)
             return
         s.power = Power.ACTIVE
         s.job = job

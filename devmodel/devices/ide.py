@@ -360,7 +360,9 @@ class IdeChannel:
         if not self._pumping and self.bus_master is not None:
             self._pumping = True
             for drive in self._drives:
-                while drive is not None and drive.transport.requesting and self._pump(self.bus_master, drive):
+                if drive is None or not drive.state.dma:
+                    continue
+                while drive.transport.requesting and self._pump(self.bus_master, drive):
                     pass
             self._pumping = False
         self._drive()

@@ -340,7 +340,7 @@ def test_lba48_takes_two_writes_and_hob_reads_the_first(bench: Bench) -> None:
 def test_an_address_beyond_the_end_is_not_found(bench: Bench) -> None:
     bench.command(0x20, lba=19999, count=2)
     assert bench.line.level
-    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x10, 0x51)
+    assert bench.registers() == (0x10, 1, 20000 & 0xFF, 20000 >> 8, 0, 0xE0, 0x51)
     assert bench.disk.queue == []
 
 
