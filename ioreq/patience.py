@@ -23,15 +23,18 @@ def can_poll() -> bool:
 
 
 class Expected:
-    """What other tasks of this process wait for that is to come within microseconds: a timer, or a disk's thread.
+    """What other tasks of this process wait for, and who polls for requests would keep from coming.
 
-    While there is any, who polls for requests lets them run after every round, not after every turn.
+    `timers` are due within microseconds: while there are any, who polls lets others run after every round, not after
+    every turn. `answers` are a thread's of this process, which wants the interpreter, or another process's, which wants
+    the processor: while there are any, who finds no request sleeps at once.
     """
 
-    __slots__ = ("count",)
+    __slots__ = ("answers", "timers")
 
     def __init__(self) -> None:
-        self.count = 0
+        self.answers = 0
+        self.timers = 0
 
 
 expected: Final = Expected()

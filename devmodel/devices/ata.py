@@ -234,7 +234,8 @@ class AtaDisk:
             self.disk.submit(DiskFlush(lambda ok: self._stored(token, 0, ok)))
         elif s.job == Job.WRITE:
             length = SECTOR if s.single else len(s.buffer) - s.position
-            data = bytes(s.buffer[s.position : s.position + length])
+            with memoryview(s.buffer) as view:
+                data = bytes(view[s.position : s.position + length])
             count = length // SECTOR
             self.disk.submit(DiskWrite(s.lba, data, lambda ok: self._stored(token, count, ok)))
         else:
@@ -257,7 +258,10 @@ class AtaDisk:
         s.lba += count
         s.remaining -= count
         if s.job == Job.READ:
-            s.buffer += data
+            if s.buffer:
+                s.buffer += data
+            else:
+                s.buffer = bytearray(data)
             if s.single and s.remaining and not s.dma and len(s.buffer) < s.block * SECTOR:
                 self._ask()  # for the rest of a DRQ block
                 return

@@ -138,10 +138,13 @@ class Transport:
         if s.position == s.block_end:
             self.block_done()
 
-    def dma_out(self, data: bytes) -> None:
-        """Take what the host gives by DMA."""
+    def dma_out(self, data: bytearray) -> None:
+        """Take what the host gives by DMA; it is the drive's then."""
         s = self.state
-        s.buffer += data
+        if s.buffer:
+            s.buffer += data
+        else:
+            s.buffer = data
         s.position = len(s.buffer)
         if s.position == s.block_end:
             self.block_done()

@@ -139,7 +139,7 @@ class BusMaster:
             self._advance(count)
         return done
 
-    def load(self, length: int) -> bytes:
+    def load(self, length: int) -> bytearray:
         """Move data from memory to the drive; at most `length` bytes, fewer if the table has fewer."""
         parts = []
         self._ahead.clear()
@@ -147,7 +147,7 @@ class BusMaster:
             parts.append(self.ram.read(self.state.base, count))
             length -= count
             self._advance(count)
-        return b"".join(parts)
+        return bytearray().join(parts)
 
     def _region(self, wanted: int) -> int:
         """Return how many bytes can be moved at `base`, of those that are wanted; 0 at the end, or on an error."""

@@ -157,11 +157,11 @@ class Image:
 
 async def _in_thread(work: Callable[[Unpack[_Arguments]], _T], *arguments: *_Arguments) -> _T:
     """Do the work in a thread, and have the event loop look for its end."""
-    expected.count += 1
+    expected.answers += 1
     try:
         return await trio.to_thread.run_sync(work, *arguments)
     finally:
-        expected.count -= 1
+        expected.answers -= 1
 
 
 def _lock(fd: int, *, readonly: bool) -> str | None:

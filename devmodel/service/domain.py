@@ -190,12 +190,12 @@ class Domain:
     async def settle(self) -> None:
         """Have done what was asked for, in order."""
         async with self._settling:
-            expected.count += 1
+            expected.answers += 1
             try:
                 if not await self._do_all():
                     return
             finally:
-                expected.count -= 1
+                expected.answers -= 1
             self._hold_mirror(False)
             self._drive()
 

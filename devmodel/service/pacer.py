@@ -67,7 +67,7 @@ class Pacer:
                     await trio.sleep_forever()
                 self.tick()
         finally:
-            expected.count -= self._soon
+            expected.timers -= self._soon
             self._soon = False
 
     def _when(self) -> float:
@@ -75,5 +75,5 @@ class Pacer:
         soon = deadline is not None and deadline - self.clock.now() < SOON * NS_PER_S
         if soon != self._soon:
             self._soon = soon
-            expected.count += 1 if soon else -1
+            expected.timers += 1 if soon else -1
         return NEVER if deadline is None else self.clock.trio_time(deadline)
