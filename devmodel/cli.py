@@ -1,4 +1,4 @@
-"""The command line: run, serve, console, screen, key, eject, insert, stats, trace."""
+"""The command line: run, serve, upgrade, console, screen, key, eject, insert, stats, trace."""
 
 import argparse
 import gc
@@ -19,9 +19,9 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
-from devmodel.service import monitor, stats, trace
+from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
-from devmodel.service.session import BoardFactory, NobodyThere, join, opened, serve
+from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
 
 DEMO: Final = "machine.toml"
@@ -139,14 +139,31 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
 def _serve(options: argparse.Namespace) -> int:
     config = _config(options.machine, options)
     path, wait, persist = options.domain, options.wait, options.persist
-    return trio.run(_until_signal, lambda: _serve_domains(config, path, wait, persist=persist))
+    departure = Departure(upgrades=True)
+    inheritance = upgrade.inherited()
+
+    async def work() -> int:
+        return await _serve_domains(config, path, wait, departure, inheritance, persist=persist)
+
+    status = trio.run(lambda: _until_signal(work, departure.leave))
+    if departure.inheritance is not None:
+        upgrade.execute(departure.inheritance)
+    return status
 
 
-async def _serve_domains(config: Config, path: str, wait: float, *, persist: bool) -> int:
+async def _serve_domains(
+    config: Config,
+    path: str,
+    wait: float,
+    departure: Departure,
+    inheritance: upgrade.Inheritance | None,
+    *,
+    persist: bool,
+) -> int:
     """Serve one domain; or, if `persist`, one after the other, and whatever ends one only delays the next."""
     while True:
         try:
-            status = await _serve_domain(config, path, wait)
+            status = await _serve_domain(config, path, wait, departure, inheritance)
         except (ConfigError, VersionMismatch, NobodyThere):
             raise
         except (DevmodelError, IoreqError) as error:
@@ -154,37 +171,54 @@ async def _serve_domains(config: Config, path: str, wait: float, *, persist: boo
                 raise
             log.say(f"devmodel: {error}")
         else:
-            if not persist:
+            if not persist or departure.done:
                 return status
+        inheritance = None
         await trio.sleep(
             PAUSE
         )  # the error, with all frames in its traceback, is held until this task next waits
         gc.collect()  # pages that a domain's objects hold in cycles, and the descriptors of their mappings
 
 
-async def _serve_domain(config: Config, path: str, wait: float) -> int:
-    async with opened(config) as outside:
-        if outside.serial_address is not None:
+async def _serve_domain(
+    config: Config, path: str, wait: float, departure: Departure, inheritance: upgrade.Inheritance | None
+) -> int:
+    async with opened(config, inheritance) as outside:
+        if outside.serial_address is not None and not outside.inheritance.listeners:
             log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
         client = await join(path, wait)
         try:
-            return (await serve(outside, client, board_factory())).code
+            shutdown = await serve(outside, client, board_factory(), departure=departure)
+            return 0 if shutdown is None else shutdown.code
         finally:
             client.close()
 
 
-async def _until_signal(work: Callable[[], Awaitable[int]]) -> int:
-    """Do the work, but end at once on SIGINT and SIGTERM, with a shell's exit status for that."""
+async def _nothing() -> None:
+    """Leave nothing behind."""
+
+
+async def _until_signal(
+    work: Callable[[], Awaitable[int]], leave: Callable[[], Awaitable[None]] = _nothing
+) -> int:
+    """Do the work; on SIGINT and SIGTERM `leave` and end, on a second one at once, with a shell's status for that."""
     status = FAILED
+    killed: int | None = None
     failure: DevmodelError | IoreqError | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def listen() -> None:
-                nonlocal status
+                nonlocal killed
                 async for number in signals:
-                    status = 128 + number
-                    nursery.cancel_scope.cancel()
+                    if killed is not None:
+                        nursery.cancel_scope.cancel()
+                    killed = 128 + number
+                    nursery.start_soon(go)
+
+            async def go() -> None:
+                await leave()
+                nursery.cancel_scope.cancel()
 
             nursery.start_soon(listen)
             try:
@@ -194,7 +228,7 @@ async def _until_signal(work: Callable[[], Awaitable[int]]) -> int:
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
-    return status
+    return status if killed is None else killed
 
 
 def _console(options: argparse.Namespace) -> int:
@@ -235,6 +269,12 @@ def _eject(options: argparse.Namespace) -> int:
 def _insert(options: argparse.Namespace) -> int:
     command = monitor.Insert(path=os.path.abspath(options.image), drive=options.drive)
     monitor.ask(options.domain or monitor.find(), command)
+    return 0
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    for answer in monitor.upgrade(options.domain, upgrade.PATIENCE):
+        log.say(f"devmodel: upgraded to {answer.program}: {', '.join(answer.parts)}")
     return 0
 
 
@@ -403,6 +443,15 @@ def _parser() -> _Parser:
     )
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
     looking.set_defaults(perform=_screen)
+
+    upgrading = commands.add_parser(
+        "upgrade",
+        help="restart a server under its running guest",
+        description="Have each `devmodel serve` of a machine become the program that is installed now. The guest "
+        "stands still for a moment; chips, disks and the clients of the console go on.",
+    )
+    upgrading.add_argument("domain", metavar="SOCKET", help="domain socket")
+    upgrading.set_defaults(perform=_upgrade)
 
     counting = commands.add_parser(
         "stats",

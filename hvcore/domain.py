@@ -30,9 +30,10 @@ from hvcore.lines import Lines
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
 from hvcore.memory import Written
 from hvcore.routing import CONFIG_ADDRESS, MAX_SERVERS, Range, RangeError, Routing
+from hvcore.succession import Standstill, Succession, done, kept
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
-from ioreq.control_core import Answer, Connection, ControlServer
+from ioreq.control_core import Answer, Connection, ControlServer, Later
 from ioreq.core import CoreChannel, CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET
@@ -47,8 +48,10 @@ from ioreq.messages import (
     DomainInfo,
     GetIoreqServerInfo,
     GetStatistics,
+    HandOver,
     Hello,
     IsaIrqLevel,
+    KeepState,
     MapIoRange,
     ModifiedMemory,
     NrVcpus,
@@ -144,6 +147,13 @@ class Domain:
         self._resetting: set[Connection] = set()
         self._greeted: set[Connection] = set()
         self._started = False
+        self._succession = Succession(self._free)
+        self._standstill = Standstill(
+            self._changed,
+            VCPUS,
+            ended=lambda: self._outcome is not None,
+            in_vain=self._succession.waited_in_vain,
+        )
 
         self._doorbells = [VcpuDoorbell(make_doorbell()) for _ in range(VCPUS)]
         vcpu_type, self._requests_type = (MeasuredVcpu, MeasuredRequests) if statistics else (Vcpu, Requests)
@@ -223,6 +233,8 @@ class Domain:
         self._control.close()
         if stuck:
             return  # the process ends, and takes with it what the thread may be using
+        self._started = False  # no vCPU uses anything any more
+        self._succession.close()
         for server in self._servers.values():
             server.endpoint.close()
         for bell in self._doorbells:
@@ -266,6 +278,7 @@ class Domain:
         self._reset_device_models()
         if self._outcome is not None:
             return
+        self._succession.forget_all()
         self.config_address.value = 0
         self.pins[PIN_A20_OFFSET // 4] = 1
         with self._lock:
@@ -333,12 +346,13 @@ class Domain:
         """Destroy the servers of a device model that died or left; whoever waits for it goes on."""
         servers = [server for server in self._servers.values() if server.connection is connection]
         known = connection in self._given_up or self._outcome is not None
+        known = known or all(self._succession.handed_over(server) for server in servers)
         if servers and not known:
             log.warning("server.gone", program=connection.program, servers=[server.id for server in servers])
         else:
             log.info("server.detached", program=connection.program)
         for server in servers:
-            self._destroy(server)
+            self._leave(server, died=True)
         with self._changed:
             self._given_up.discard(connection)
             self._greeted.discard(connection)
@@ -362,10 +376,16 @@ class Domain:
                 server.enabled = op.enabled
                 server.was_enabled = server.was_enabled or op.enabled
                 self.routing.enable(op.id, op.enabled)
-                self._tell_lines(self._servers[op.id])
+                self._tell_lines(server)
+                if op.enabled:
+                    self._succeed(server)
                 self._start_when_ready()
             case DestroyIoreqServer(id=id_):
-                self._destroy(self._owned(connection, id_))
+                self._leave(self._owned(connection, id_))
+            case KeepState(id=id_, key=key):
+                return self._keep_state(self._owned(connection, id_), key)
+            case HandOver(id=id_):
+                return self._hand_over(self._owned(connection, id_))
             case ClaimInterruptAcknowledge(id=id_):
                 self._claim_interrupts(self._owned(connection, id_))
                 self._tell_lines(self._servers[id_])
@@ -426,20 +446,67 @@ class Domain:
             raise ControlError(errno.EPERM, f"ioreq server {id_} belongs to another device model")
         return server
 
-    def _destroy(self, server: IoreqServer) -> None:
-        """Free its ranges, then complete its request in flight; the vCPU closes what it may be using."""
+    def _leave(self, server: IoreqServer, *, died: bool = False) -> None:
+        """Let a server go. One whose state is kept is a dead one until its successor is there."""
         self._release_interrupts(server)
-        self.routing.remove(server.id)
         del self._servers[server.id]
-        server.endpoint.kill()
+        if self._succession.left(server, died=died):
+            server.endpoint.bequeath()
+            if self._started:
+                self.vcpus[0].post(server.endpoint.close_all_but_ring)
+        else:
+            self._free(server)
         if all(other.connection is not server.connection for other in self._servers.values()):
             self._release_lines(server.connection)
+
+    def _free(self, server: IoreqServer) -> None:
+        """Free its ranges, then complete its request in flight; the vCPU closes what it may be using."""
+        self.routing.remove(server.id)
+        server.endpoint.kill()
         if self._started and server.was_enabled:
             with self._lock:
                 self._closing += 1
             self.vcpus[0].post(partial(self._close_endpoint, server.endpoint))
         else:
             server.endpoint.close()
+
+    def _keep_state(self, server: IoreqServer, key: str) -> Answer:
+        """Give a server an area for its state; if there is a predecessor's in it, when no vCPU runs."""
+        estate = self._succession.take(server, key)
+        if not (self._started and estate.inherited):
+            return kept(estate)
+        later = Later()
+        self._stand_still(key, lambda: later.answer(*kept(estate)))
+        return later
+
+    def _hand_over(self, server: IoreqServer) -> Answer:
+        """Stop the vCPUs for a server's successor."""
+        estate = self._succession.of(server)
+        if estate is None:
+            raise ControlError(
+                errno.EINVAL, f"ioreq server {server.id} keeps no state that could be handed over"
+            )
+        log.info("server.hands_over", program=server.connection.program, server=server.id)
+        estate.handed_over = True
+        if not self._started:
+            return Ok()
+        later = Later()
+        self._stand_still(estate.key, done(later))
+        return later
+
+    def _stand_still(self, key: str, told: Callable[[], None]) -> None:
+        self._standstill.begin(key, told)
+        for vcpu in self.vcpus:
+            vcpu.post(self._standstill.stand)
+
+    def _succeed(self, server: IoreqServer) -> None:
+        """Let a server take the place of the one whose state it has, and the vCPUs run on."""
+        estate = self._succession.enabled(server)
+        if estate is None:
+            return
+        log.info("server.succeeded", program=server.connection.program, server=server.id)
+        self._tell_lines(server, low=True)
+        self._standstill.end(estate.key)
 
     def _close_endpoint(self, endpoint: CoreEndpoint) -> None:
         """In the vCPU's thread, which now is not in the midst of a request there."""
@@ -505,11 +572,16 @@ class Domain:
         for bus, device, intx in self._intx.let_go(connection):
             self._tell(self._bridge_owner(), PciIntxLevel(bus, device, intx, False))
 
-    def _tell_lines(self, server: IoreqServer) -> None:
-        """Tell a server which lines that end at it are high; others drove them before it was there."""
+    def _tell_lines(self, server: IoreqServer, *, low: bool = False) -> None:
+        """Tell a server which lines that end at it are high; others drove them before it was there.
+
+        A successor is told of the `low` ones too: they may have fallen since its predecessor left.
+        """
         if not server.enabled:
             return
         if self._interrupt_owner() is server:
+            for irq in sorted(set(range(16)) - set(self._isa.high())) if low else ():
+                self._tell(server, IsaIrqLevel(irq, False))
             for irq in self._isa.high():
                 self._tell(server, IsaIrqLevel(irq, True))
         if self._bridge_owner() is server:

@@ -23,6 +23,7 @@ cdef class RingConsumer:
     cdef uint64_t[::1] _slots
     cdef readonly uint32_t position
     cdef public uint64_t refused
+    cdef readonly uint64_t taken
     cpdef bint waiting(self)
     @cython.locals(found=cython.bint)
     cpdef bint linger(self, int looks)

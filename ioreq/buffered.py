@@ -123,17 +123,40 @@ class RingProducer:
         return True
 
 
+def newest(page: SharedBuffer, posted: int, count: int) -> list[tuple[int, Request]]:
+    """Return what stands in the newest `count` slots of a ring that nobody writes or reads any more, oldest first.
+
+    Of its slots `posted` have been filled ever; each write comes with its own number among these, from 0. What is
+    older than the ring is long is gone, and what can be no write is left out.
+    """
+    copy = bytearray(memoryview(page)[:PAGE_SIZE])  # the page itself stays as it was left
+    count = min(count, posted, BUFFERED_SLOTS)
+    pointers = memoryview(copy).cast("I")
+    pointers[_READ_POINTER] = (posted - count) % BUFFERED_MODULUS
+    pointers[_WRITE_POINTER] = posted % BUFFERED_MODULUS
+    consumer = RingConsumer(copy, pointers[_READ_POINTER])
+    found: list[tuple[int, Request]] = []
+    while True:
+        request = Request()
+        before = consumer.taken
+        if not consumer.take(request):
+            return found
+        found.append((posted - count + before, request))
+
+
 class RingConsumer:
     """The device model's end. `refused` counts entries that cannot be, and were dropped."""
 
-    __slots__ = ("_pointers", "_slots", "position", "refused")
+    __slots__ = ("_pointers", "_slots", "position", "refused", "taken")
 
-    def __init__(self, page: SharedBuffer) -> None:
+    def __init__(self, page: SharedBuffer, position: int = 0) -> None:
         octets = memoryview(page)[:PAGE_SIZE]
         self._pointers: memoryview = octets.cast("I")
         self._slots: memoryview = octets.cast("Q")
-        self.position = 0
+        self.position = position
         self.refused = 0
+        self.taken = 0
+        """Slots that have been taken since the beginning."""
 
     def waiting(self) -> bool:
         """Whether the producer has written anything that has not been taken."""
@@ -182,6 +205,7 @@ class RingConsumer:
                 data |= self._slots[_FIRST_SLOT + (read + 1) % _SLOTS] >> 32 << 32
                 step = 2
             self.position = (read + step) % _MODULUS
+            self.taken += step
             type_ = entry & 0xFF
             if entry & _DIR or not (
                 type_ == TYPE_COPY

@@ -38,7 +38,35 @@ ACCEPT_PAUSE: Final = 0.5
 """Seconds without accepting after the host had no descriptor left: the listener stays readable meanwhile."""
 JOIN_PATIENCE: Final = 5.0
 
-Answer: TypeAlias = Reply | tuple[Reply, Sequence[int]]
+
+class Later:
+    """The reply to an op that takes longer: it comes when something has happened, in whatever thread that is."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answer: tuple[Reply, Sequence[int]] | None = None
+        self._to: tuple[Connection, Serial] | None = None
+
+    def answer(self, reply: Reply, fds: Sequence[int] = ()) -> None:
+        """Reply, with descriptors that live on. Only the first call counts."""
+        with self._lock:
+            if self._answer is None:
+                self._answer = (reply, fds)
+                self._send()
+
+    def bind(self, connection: "Connection", serial: Serial) -> None:
+        """Say who asked; the control thread does, when the handler has returned."""
+        with self._lock:
+            self._to = (connection, serial)
+            self._send()
+
+    def _send(self) -> None:
+        if self._answer is not None and self._to is not None:
+            (reply, fds), (connection, serial) = self._answer, self._to
+            connection.send(msgspec.structs.replace(reply, serial=serial), fds)
+
+
+Answer: TypeAlias = Reply | tuple[Reply, Sequence[int]] | Later
 """What a handler returns: a reply, with the descriptors that go with it if any."""
 
 _encode = msgspec.json.Encoder().encode
@@ -371,6 +399,9 @@ class ControlServer:
             text = f"the host refuses: {error.strerror or error}"
             connection.send(Error(error.errno or errno.EIO, text, serial=op.serial))
         else:
+            if isinstance(answer, Later):
+                answer.bind(connection, op.serial)
+                return
             reply, fds = answer if isinstance(answer, tuple) else (answer, ())
             connection.send(msgspec.structs.replace(reply, serial=op.serial), fds)
 

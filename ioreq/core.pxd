@@ -34,6 +34,7 @@ cdef class CoreEndpoint:
     cdef MirrorReader _mirror
     cdef int _pages
     cdef public bint dead
+    cdef bint _posts_on
     @cython.locals(posted=cython.bint)
     cpdef bint post(self, uint64_t address, uint64_t size, uint64_t data, uint64_t type_) except -1
     cpdef bint idle(self) except -1

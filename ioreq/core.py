@@ -22,6 +22,7 @@ from ioreq.control import close_all
 from ioreq.evtchn import EventPage, ReceivePort, SendPort, drain_doorbell, make_doorbell, ring_doorbell
 from ioreq.fence import ORDERS
 from ioreq.layout import (
+    BUFFERED_ADDRESS_MAX,
     ENDPOINT_PAGES,
     FLAG_DATA_IS_PTR,
     FLAG_DESCENDING,
@@ -290,15 +291,20 @@ class CoreEndpoint:
         self._mirror = MirrorReader(pages[len(ENDPOINT_PAGES)], self._ring) if mirror else None
         self._pages = len(names)
         self.dead = False
+        self._posts_on = False
 
     def post(self, address: int, size: int, data: int, type_: int) -> bool:
         """Post one write; False if it must go as a synchronous request. A dead server swallows it.
+
+        One that was `bequeathed` keeps it for its successor, as long as there is room.
 
         Raises:
             ProtocolError: the server broke the ring. The endpoint is dead from then on.
 
         """
         if self.dead:
+            if self._posts_on:
+                self._keep(address, size, data, type_)
             return True
         with self._ring_lock:
             try:
@@ -309,6 +315,38 @@ class CoreEndpoint:
             if posted:
                 self._ring_port.send()
             return posted
+
+    def _keep(self, address: int, size: int, data: int, type_: int) -> None:
+        with self._ring_lock:
+            try:
+                self._posts_on = address > BUFFERED_ADDRESS_MAX or self._ring.post(type_, address, size, data)
+            except ProtocolError:
+                self._posts_on = False
+
+    def bequeath(self) -> None:
+        """Treat the server as dead, but keep what is posted to it. From any thread."""
+        self._posts_on = True
+        self.kill()
+
+    def close_all_but_ring(self) -> None:
+        """Close the descriptors that a dead server's successor has no use for. No vCPU may be using a channel."""
+        ring = ENDPOINT_PAGES.index("buffered-ioreq")
+        close_all(self.descriptors[:ring] + self.descriptors[ring + 1 :])
+        self.descriptors = [self.descriptors[ring]]
+
+    @property
+    def ring_descriptor(self) -> int:
+        """The page of the buffered ring."""
+        return int(self.descriptors[min(ENDPOINT_PAGES.index("buffered-ioreq"), len(self.descriptors) - 1)])
+
+    def posted(self) -> tuple[int, int]:
+        """Return how many slots of the ring have been filled ever, and how many of these are not performed.
+
+        Raises:
+            ProtocolError: the server broke the ring.
+
+        """
+        return self._ring.posted, self._ring.in_flight()
 
     def idle(self) -> bool:
         """Whether everything posted has been performed.

@@ -1,7 +1,8 @@
 """The domain socket's messages: device-model ops (xen/include/public/hvm/dm_op.h), replies, and events.
 
 One JSON object a message; `op` of what a device model sends is Xen's number where Xen has one, from 0x100
-ours. Every op gets exactly one reply, in order, with the op's `serial`; a refusal (`Error`) is told by its errno.
+ours. Every op gets exactly one reply with the op's `serial`, in order but for `KeepState` and `HandOver`, which are
+answered when the vCPUs stand still; a refusal (`Error`) is told by its errno.
 Addresses are bytes, ranges inclusive of their last. What is longer or larger than the limits here is no message.
 """
 
@@ -163,6 +164,27 @@ class GetStatistics(_Op, frozen=True, tag=0x104):
     """Ask what the vCPUs have counted; reply `Statistics`."""
 
 
+class KeepState(_Op, frozen=True, tag=0x105):
+    """Have the core keep what this server remembers, in an area that outlives it (`ioreq.state_area`).
+
+    Reply `KeptState`. If a server that kept its state under the same `key` has handed it over or died, its area comes
+    with the reply, no vCPU runs then, and none does until this server is enabled, or gone.
+    """
+
+    id: Small
+    key: Annotated[Name, msgspec.Meta(min_length=1)]
+
+
+class HandOver(_Op, frozen=True, tag=0x106):
+    """Leave the guest to a successor, which will say `KeepState` with the same key.
+
+    The reply, `Ok`, comes when no vCPU runs: what the guest has posted is in the ring, and the state in the area can
+    be made whole. The vCPUs go on when the successor is enabled, or when none has come in time.
+    """
+
+    id: Small
+
+
 Op: TypeAlias = (
     CreateIoreqServer
     | GetIoreqServerInfo
@@ -180,6 +202,8 @@ Op: TypeAlias = (
     | ReleaseInterruptAcknowledge
     | ResetDone
     | GetStatistics
+    | KeepState
+    | HandOver
 )
 
 
@@ -299,6 +323,18 @@ class Statistics(_Reply, frozen=True, tag="statistics"):
     vcpus: list[VcpuStatistics]
 
 
+class KeptState(_Reply, frozen=True, tag="kept_state"):
+    """Reply to `KeepState`. Descriptors: the area, and the ring of the predecessor if there was one.
+
+    Of that ring's slots the core has filled `posted` ever; all but the last `in_flight` of these were performed.
+    `exact` says that the predecessor has handed over, and no vCPU has run since.
+    """
+
+    exact: bool = False
+    posted: Annotated[int, msgspec.Meta(ge=0)] = 0
+    in_flight: Small = 0
+
+
 class Reset(_Said, frozen=True, tag="reset"):
     """Event: the domain resets; reset the chips and say `ResetDone`."""
 
@@ -327,7 +363,7 @@ class Shutdown(_Said, frozen=True, tag="shutdown"):
 
 
 LineEvent: TypeAlias = IsaIrqLevel | PciIntxLevel
-Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics
+Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics | KeptState
 Event: TypeAlias = Reset | IsaIrqLevel | PciIntxLevel | Shutdown
 
 REPLIES: Final[dict[type, type]] = {
@@ -336,5 +372,6 @@ REPLIES: Final[dict[type, type]] = {
     GetIoreqServerInfo: Pages,
     NrVcpus: Vcpus,
     GetStatistics: Statistics,
+    KeepState: KeptState,
 }
 """What an op is answered with if it is not refused; all others with `Ok`."""

@@ -35,12 +35,12 @@ class Line:
 class WiredOr:
     """A wire that several drivers share (an ISA interrupt with PCI interrupts routed to it)."""
 
-    output: IrqLine
+    output: Line
     drivers: list[Line] = attrs.field(factory=list[Line])
 
-    def driver(self) -> Line:
-        """Return a new end of the wire."""
-        line = Line([self._changed])
+    def driver(self, *, level: bool = False) -> Line:
+        """Return a new end of the wire, which is driven to `level` already: the output is told of changes."""
+        line = Line([self._changed], level)
         self.drivers.append(line)
         return line
 

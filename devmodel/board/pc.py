@@ -6,13 +6,13 @@ Two lists, what is mapped where and which line goes where, and the ports left al
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
 import attrs
 
 from devmodel import ConfigError
 from devmodel.board.bus import Bus
-from devmodel.board.clock import Clock
+from devmodel.board.clock import Clock, ManualClock
 from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
 from devmodel.board.lines import Line, WiredOr
 from devmodel.board.parts import ALL, chips_of, functions_of, part_of_mapping
@@ -38,7 +38,6 @@ from devmodel.devices.uart import Uart
 from devmodel.devices.vga import Vga
 from devmodel.devices.vga_screen import TextScreen
 
-STATE_VERSION: Final = 1
 E820_RAM: Final = 1
 
 
@@ -94,6 +93,13 @@ class Fittings:
     """What the clock shows at first, in seconds since 1970."""
 
 
+@attrs.define
+class Levels:
+    """Which drivers of interrupt requests are high: a pulse that falls due while a board is saved must be seen."""
+
+    high: list[str] = attrs.field(factory=list[str])
+
+
 @attrs.frozen
 class SerialPort:
     """The first serial port, as the line at its far end sees it."""
@@ -126,6 +132,19 @@ class SerialLine(Protocol):
         ...
 
 
+class _Nothing:
+    """The outside of a board that nobody uses."""
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+def state_types() -> dict[str, type]:
+    """Return the class of each record that `Board.states` has."""
+    board = Board.build(ManualClock(), cast("Core", _Nothing()), Fittings(memory=[]))
+    return {name: type(state) for name, state in board.states().items()}
+
+
 @attrs.frozen
 class Piece:
     """A device mapped in pieces: this one begins at `base`."""
@@ -153,8 +172,10 @@ class Board:
     uart: Uart
     vga: Vga
     keyboard: Keyboard
+    ide: list[IdeChannel]
     pci: PciBus
     isa_lines: list[Line]  # for interrupts from elsewhere
+    drivers: dict[str, Line]  # of interrupt requests, from here and elsewhere
     pci_lines: list[WiredOr]  # PIRQA# to PIRQD#
     parts: frozenset[str] = ALL
     trays: list[Tray] = attrs.field(factory=list[Tray])  # of CD-ROM drives
@@ -189,12 +210,23 @@ class Board:
         # Wires: who drives which interrupt request, and A20.
         pic = PicPair(intr=Line([core.intr]), vector_shown=core.intr_vector, **kept("pic"))
         isa_irq = pic.set_irq if "pic" in fittings.parts else core.isa_irq
+        drivers: dict[str, Line] = {}
+        high = saved["lines"].high if saved is not None and "lines" in saved else []
         isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
         a20 = Line([core.a20] if "kbc" in fittings.parts else [], level=True)
 
         def irq(number: int, part: str) -> Line:
             """Return a new driver of an interrupt request; of a chip that is elsewhere, one that leads nowhere."""
-            return isa[number].driver() if part in fittings.parts else Line()
+            if part not in fittings.parts:
+                return Line()
+            return drive(number, part)
+
+        def drive(number: int, who: str) -> Line:
+            name = f"irq {number} of {who}"
+            level = name in high
+            drivers[name] = isa[number].driver(level=level)
+            isa[number].output.level |= level
+            return drivers[name]
 
         pit = Pit(clock=clock, irq=irq(0, "pit"), **kept("pit"))
         kbc = Kbc(clock=clock, irq=irq(1, "kbc"), a20=a20, reset_processor=core.reset, **kept("kbc"))
@@ -302,6 +334,11 @@ class Board:
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
         bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
 
+        # Lines from elsewhere are as they were; who drives them says what has changed. PCI's are only told of if high.
+        isa_lines = [drive(n, "another server") for n in range(16)]
+        for n, pirq in enumerate(pirqs):
+            piix3.set_pirq(n, pirq.output.level)
+
         chips: dict[str, Resettable] = {
             "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
             "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
@@ -329,8 +366,10 @@ class Board:
             uart=uart,
             vga=vga,
             keyboard=kbc.keyboard,
+            ide=ide,
             pci=pci,
-            isa_lines=[line.driver() for line in isa],
+            isa_lines=isa_lines,
+            drivers=drivers,
             pci_lines=pirqs,
             parts=fittings.parts,
             trays=[disk for disk in disks if isinstance(disk, Tray)],
@@ -406,10 +445,26 @@ class Board:
         self.uart.drained = line.drained
         line.connect(SerialPort(self))
 
+    def states(self) -> dict[str, Any]:
+        """Return the record of every chip, by name, and of the lines from elsewhere; they are the chips' own."""
+        states = {name: chip.state for name, chip in self.chips.items()}
+        return states | {"lines": Levels([name for name, line in self.drivers.items() if line.level])}
+
     def save(self) -> dict[str, Any]:
-        """Return the state of every chip, by name, with `version`. It shares nothing with the chips."""
-        states = {name: copy.deepcopy(chip.state) for name, chip in self.chips.items()}
-        return states | {"version": STATE_VERSION}
+        """Return a copy of `states`."""
+        return copy.deepcopy(self.states())
+
+    def recover(self, *, complete: bool) -> None:
+        """Make a board go on whose state is a little older than the guest.
+
+        It is that of a server that was killed, and lacks what has been read since; and, if it is not `complete`, some
+        of what has been written. What a chip waits for the guest to notice is asked for again: a request too many does
+        a guest no harm, one too few stops it. Drives give up what they were doing, for the guest to ask again.
+        """
+        for channel in self.ide:
+            channel.recover(complete=complete)
+        self.pic.recover()
+        self.rearm()
 
     def screen(self) -> TextScreen | None:
         """Return what stands on the screen, None in a graphics mode."""

@@ -6,6 +6,7 @@ guest.
 """
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator
 from typing import Final, Protocol
 
@@ -32,11 +33,12 @@ class Receiver(Protocol):
 
 
 class Listener:
-    """One who follows a line, from its recent history on."""
+    """One who follows a line, from its recent history on, or from a place where somebody has left off."""
 
-    def __init__(self, line: "SerialLine") -> None:
+    def __init__(self, line: "SerialLine", position: int | None = None) -> None:
         self._line = line
-        self._taken = self.shown = max(line.transcript.end - line.history, 0)
+        start = max(line.transcript.end - line.history, 0) if position is None else position
+        self._taken = self.shown = start
 
     async def output(self) -> bytes:
         """Wait for what the guest says next; what was returned before counts as shown now."""
@@ -63,6 +65,7 @@ class SerialLine:
         self._following: set[Listener] = set()
         self._typists = trio.lowlevel.ParkingLot()
         self._typing = trio.Lock()
+        self._untyped: list[deque[int]] = []
         self._chip: Receiver | None = None
 
     def connect(self, chip: Receiver) -> None:
@@ -86,9 +89,9 @@ class SerialLine:
     # -- the listeners' side ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[Listener]:
-        """Give somebody new a place to listen from, for the length of the block."""
-        listener = Listener(self)
+    def listening(self, position: int | None = None) -> Iterator[Listener]:
+        """Give somebody a place to listen from, for the length of the block."""
+        listener = Listener(self, position)
         self._following.add(listener)
         try:
             yield listener
@@ -103,8 +106,17 @@ class SerialLine:
 
     async def type(self, data: bytes) -> None:
         """Send bytes to the guest, waiting until it has taken them. Several typists take turns."""
-        async with self._typing:
-            for byte in data:
-                while self._chip is None or self._chip.room() <= 0:
-                    await self._typists.park()
-                self._chip.receive(byte)
+        left = deque(data)
+        self._untyped.append(left)
+        try:
+            async with self._typing:
+                while left:
+                    while self._chip is None or self._chip.room() <= 0:
+                        await self._typists.park()
+                    self._chip.receive(left.popleft())
+        finally:
+            self._untyped.remove(left)
+
+    def untyped(self) -> bytes:
+        """Return what typists are waiting for the guest to take."""
+        return b"".join(bytes(left) for left in self._untyped)

@@ -6,7 +6,7 @@ import structlog
 import trio
 
 from devmodel import ConfigError
-from devmodel.consoles.line import SerialLine
+from devmodel.consoles.line import Listener, SerialLine
 from devmodel.consoles.telnet import Telnet
 
 log = structlog.get_logger()
@@ -34,41 +34,59 @@ class TcpConsole:
     def __init__(self, line: SerialLine) -> None:
         self.line = line
         self.clients = 0
+        self._followers: dict[trio.abc.Stream, tuple[Telnet, Listener]] = {}
+
+    def now(self) -> list[tuple[trio.SocketStream, Telnet, int]]:
+        """Return the clients there are, what they speak, and how much of the transcript each has been shown."""
+        return [
+            (stream, telnet, listener.shown)
+            for stream, (telnet, listener) in self._followers.items()
+            if isinstance(stream, trio.SocketStream)
+        ]
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Accept clients for ever. Cancel to stop; all are disconnected then."""
         await trio.serve_listeners(self.client, listeners)
 
-    async def client(self, stream: trio.abc.Stream) -> None:
-        """Serve one client until it goes."""
+    async def client(
+        self, stream: trio.abc.Stream, telnet: Telnet | None = None, position: int | None = None
+    ) -> None:
+        """Serve one client until it goes: a new one, or one that speaks `telnet` and has seen all up to `position`."""
         if self.clients >= MAX_CLIENTS:
             log.warning("console.too_many_clients", most=MAX_CLIENTS)
             await stream.aclose()
             return
         self.clients += 1
-        telnet = Telnet()
+        telnet = telnet or Telnet()
         sending = trio.Lock()
         try:
             async with stream, trio.open_nursery() as nursery:
-                nursery.start_soon(self._show, stream, telnet, sending, nursery.cancel_scope)
+                nursery.start_soon(self._show, stream, telnet, sending, nursery.cancel_scope, position)
                 await self._listen(stream, telnet, sending)
                 # It types no more, but may still read (`echo ls | nc`): `_show` ends when it no longer does.
         finally:
             self.clients -= 1
 
     async def _show(
-        self, stream: trio.abc.Stream, telnet: Telnet, sending: trio.Lock, scope: trio.CancelScope
+        self,
+        stream: trio.abc.Stream,
+        telnet: Telnet,
+        sending: trio.Lock,
+        scope: trio.CancelScope,
+        position: int | None,
     ) -> None:
         """Send the recent history, then whatever comes, as fast as this client reads."""
-        with self.line.listening() as listener:
-            while True:
-                data = await listener.output()
-                try:
+        with self.line.listening(position) as listener:
+            self._followers[stream] = telnet, listener
+            try:
+                while True:
+                    data = await listener.output()
                     async with sending:
                         await stream.send_all(telnet.escape(data))
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    scope.cancel()
-                    return
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                scope.cancel()
+            finally:
+                del self._followers[stream]
 
     async def _listen(self, stream: trio.abc.Stream, telnet: Telnet, sending: trio.Lock) -> None:
         """Pass on what is typed; not faster than the guest takes it."""

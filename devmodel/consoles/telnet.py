@@ -6,7 +6,7 @@ refused.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 IAC: Final = 255
 DONT: Final = 254
@@ -38,6 +38,17 @@ class Telnet:
         self._agreed: set[tuple[int, int]] = set()
         self._typed = bytearray()
         self._reply = bytearray()
+
+    def spoken(self) -> tuple[bool, bool, list[tuple[int, int]]]:
+        """Return whether the client has begun, whether it speaks telnet, and what has been agreed on."""
+        return self._begun, self.active, sorted(self._agreed)
+
+    @classmethod
+    def speaking(cls, begun: bool, active: bool, agreed: list[tuple[int, int]]) -> Self:
+        """Go on with what `spoken` returned."""
+        telnet = cls()
+        telnet._begun, telnet.active, telnet._agreed = begun, active, set(agreed)
+        return telnet
 
     def receive(self, data: bytes) -> tuple[bytes, bytes]:
         """Take what the client sent; return what it typed, and what to answer it."""

@@ -17,6 +17,11 @@ class Transcript:
         """How many bytes there have ever been."""
         return self._start + len(self._data)
 
+    def restore(self, data: bytes, end: int) -> None:
+        """Remember what another transcript had: its last bytes, of which the last was number `end`."""
+        self._data[:] = data
+        self._start = end - len(data)
+
     def append(self, byte: int) -> None:
         """Remember one byte."""
         data = self._data

@@ -159,7 +159,7 @@ class AtaDisk:
         """
         s = self.state
         s.doubtful = not complete
-        if s.status & (BSY | DRQ) or (s.status & ERR and s.error == UNC):
+        if s.status & (BSY | DRQ | DF) or (s.status & ERR and s.error == UNC):
             self._token = None
             s.waiting = False
             self._fail(ICRC | ABRT)

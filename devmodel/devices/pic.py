@@ -38,6 +38,10 @@ OCW3_SMM: Final = 0x20
 OCW3_ESMM: Final = 0x40
 
 
+TIMER: Final = 0x01
+"""The pin of a PC's master that the timer has."""
+
+
 class Eoi:
     """OCW2 bits R, SL, EOI."""
 
@@ -114,6 +118,11 @@ class Pic:
         else:
             s.levels &= ~bit
             s.edges &= ~bit
+        self._drive()
+
+    def latch(self, pins: int) -> None:
+        """Latch these pins, and all that are high, as if each had just risen."""
+        self.state.edges |= self.state.levels | pins
         self._drive()
 
     def set_elcr(self, value: int) -> None:
@@ -322,10 +331,10 @@ class PicPair:
 
     def __attrs_post_init__(self) -> None:
         self.master = Pic(output=self.intr, master=True, state=self._initial.master)
-        self.master.changed = self._show_vector
         cascade = Line([lambda level: self.master.set_ir(2, level)])
         self.slave = Pic(output=cascade, master=False, state=self._initial.slave)
-        self.slave.changed = self._show_vector
+        self.master.changed = self.slave.changed = self._show_vector
+        self._show_vector()
         self.elcr = Elcr(self)
 
     @property
@@ -337,6 +346,14 @@ class PicPair:
         """Power on."""
         self.master.reset()
         self.slave.reset()
+
+    def recover(self) -> None:
+        """Request again what a guest may be waiting for, after what it did last with the chips has been lost.
+
+        That is each interrupt whose line is high, and the timer's, whose pulse may have been missed.
+        """
+        self.slave.latch(0)
+        self.master.latch(TIMER)
 
     def set_irq(self, irq: int, level: bool) -> None:
         """Drive ISA interrupt request 0-15. IRQ2 has no pin: the slave is there."""

@@ -65,6 +65,8 @@ class Image:
         self.name = name
         self.sectors: int = os.fstat(fd).st_size // SECTOR
         self.readonly: bool = readonly
+        self.offline = False
+        """Requests fail at once, without a word."""
         self._queue: deque[Request] = deque()
         self._wake = trio.Event()
 
@@ -86,8 +88,10 @@ class Image:
         return cls(fd, path, readonly=readonly)
 
     @classmethod
-    def scratch(cls, size: int) -> Self:
-        """Make a zeroed disk of `size` bytes that is gone when closed."""
+    def scratch(cls, size: int, fd: int | None = None) -> Self:
+        """Make a zeroed disk of `size` bytes that is gone when closed; or go on with the one that is open as `fd`."""
+        if fd is not None:
+            return cls(fd, "scratch", readonly=False)
         fd = os.memfd_create("scratch-disk", os.MFD_CLOEXEC)
         os.ftruncate(fd, -(-size // SECTOR) * SECTOR)
         return cls(fd, "scratch", readonly=False)
@@ -100,6 +104,9 @@ class Image:
 
     def submit(self, request: Request) -> None:
         """Queue a request; its `done` is called in the event loop."""
+        if self.offline:
+            _fail(request)
+            return
         if len(self._queue) >= MAX_QUEUED:
             log.error("disk.queue_full", disk=self.name)
             _fail(request)

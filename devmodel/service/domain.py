@@ -50,16 +50,18 @@ class Ram:
             data[start : start + count] = self._memory[offset : offset + count]
         return bytes(data)
 
-    def store(self, address: int, data: bytes | memoryview) -> None:
-        """Store; what falls outside RAM is dropped."""
+    def store(self, address: int, data: bytes | memoryview) -> list[tuple[int, int]]:
+        """Store; what falls outside RAM is dropped. Return address and length of what does not."""
         length = len(data)
         for region in self._regions:
             at = address - region.start
             if at >= 0 and at + length <= region.length:
                 self._memory[region.offset + at : region.offset + at + length] = data
-                return
-        for start, offset, count in self._parts(address, len(data)):
+                return [(address, length)]
+        parts = self._parts(address, length)
+        for start, offset, count in parts:
             self._memory[offset : offset + count] = data[start : start + count]
+        return [(address + start, count) for start, _, count in parts]
 
     def holds(self, address: int, length: int) -> bool:
         """Tell whether all of these bytes are RAM."""
@@ -132,13 +134,13 @@ class Domain:
 
     def write(self, address: int, data: bytes | memoryview) -> None:
         """Write guest RAM, as a bus master; the core hears of it before the guest runs on."""
-        self.ram.store(address, data)
-        if not data:
-            return
-        last = address + len(data) - 1
-        waiting = self._ops[-1] if len(self._ops) > self._settling.locked() else None
-        if not isinstance(waiting, _Written) or not waiting.add(address, last):
-            self._queue(_Written([(address, last)]))
+        for first, length in self.ram.store(address, data):
+            if not length:
+                continue
+            last = first + length - 1
+            waiting = self._ops[-1] if len(self._ops) > self._settling.locked() else None
+            if not isinstance(waiting, _Written) or not waiting.add(first, last):
+                self._queue(_Written([(first, last)]))
 
     def holds(self, address: int, length: int) -> bool:
         """Tell whether all of these bytes are RAM."""

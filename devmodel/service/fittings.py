@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from devmodel.board.device import Disk
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.pc import Board, Fittings, state_types
 from devmodel.devices.mmc import Tray
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
@@ -19,6 +19,7 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
 
     Raises:
         ConfigError: two devices want the same addresses.
+        DevmodelError: a predecessor's state is of another version.
 
     """
     config = outside.config
@@ -39,6 +40,7 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
             files=files,
             time=start_time(config.rtc.base, datetime.now(UTC)),
         ),
+        None if outside.saved is None else outside.saved.states(state_types()),
     )
 
 

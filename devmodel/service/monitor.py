@@ -15,6 +15,7 @@ import os
 import socket
 import stat
 import tempfile
+import time
 from typing import Annotated, Final, Protocol, TypeAlias
 
 import msgspec
@@ -75,6 +76,10 @@ class Info(msgspec.Struct, tag_field="command", tag="info", forbid_unknown_field
     """Ask what runs here."""
 
 
+class Upgrade(msgspec.Struct, tag_field="command", tag="upgrade", forbid_unknown_fields=True):
+    """Have the server start itself anew, of the program as it is installed now."""
+
+
 class Answer(msgspec.Struct, omit_defaults=True):
     """What the monitor answers; with `error`, nothing else."""
 
@@ -84,12 +89,14 @@ class Answer(msgspec.Struct, omit_defaults=True):
     text: str = ""
     png: str = ""  # base64
     program: str = ""
+    upgrades: int = 0
+    """How often this server has been upgraded."""
     machine: str = ""
     parts: list[str] = []
     stats: ServerStatistics | None = None
 
 
-Command: TypeAlias = Screen | Key | Eject | Insert | Stats | Info
+Command: TypeAlias = Screen | Key | Eject | Insert | Stats | Info | Upgrade
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -107,6 +114,15 @@ class Machine(Protocol):
     @property
     def parts(self) -> frozenset[str]:
         """What of the machine is here."""
+        ...
+
+    @property
+    def upgrades(self) -> int:
+        """How often its server has been upgraded."""
+        ...
+
+    def upgrade(self) -> str:
+        """Begin an upgrade of its server; or say why it cannot be."""
         ...
 
     def screen(self) -> TextScreen | None:
@@ -207,9 +223,16 @@ class Monitor:
                     return Answer(stats=await self.machine.statistics())
                 except IoreqError as error:
                     return Answer(error=str(error))
+            case Upgrade():
+                return Answer(error=self.machine.upgrade(), upgrades=self.machine.upgrades)
             case _:
                 parts = in_order(self.machine.parts)
-                return Answer(program=f"devmodel {VERSION}", machine=self.machine.name, parts=parts)
+                return Answer(
+                    program=f"devmodel {VERSION}",
+                    upgrades=self.machine.upgrades,
+                    machine=self.machine.name,
+                    parts=parts,
+                )
 
     def _change_disc(self, command: Eject | Insert) -> Answer:
         try:
@@ -324,6 +347,33 @@ def find() -> str:
 def png_of(answer: Answer) -> bytes:
     """Return the picture in an answer."""
     return base64.b64decode(answer.png)
+
+
+def upgrade(domain_socket: str, patience: float) -> list[Answer]:
+    """Upgrade every server of the machine at a domain socket, one after the other, and return what each is now.
+
+    Raises:
+        DevmodelError: one cannot be upgraded, or is not there again after `patience` seconds.
+
+    """
+    answers = []
+    for path in paths(domain_socket.removesuffix(SUFFIX)):
+        begun = _ask(path, Upgrade())
+        if begun.error:
+            raise DevmodelError(begun.error)
+        deadline = time.monotonic() + patience
+        while True:
+            time.sleep(0.05)
+            try:
+                answer = _ask(path, Info())
+            except DevmodelError:
+                answer = begun
+            if answer.upgrades > begun.upgrades:
+                answers.append(answer)
+                break
+            if time.monotonic() > deadline:
+                raise DevmodelError(f"the server on {path} has not come back in {patience:.0f} seconds")
+    return answers
 
 
 def ask_all(domain_socket: str, command: Command) -> list[Answer]:

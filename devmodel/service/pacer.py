@@ -1,6 +1,7 @@
 """The pacer: one task that sleeps for every timed chip, until the earliest of their deadlines."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import trio
 
@@ -14,6 +15,14 @@ SOON = 50e-6
 """Seconds that are too short to poll for requests meanwhile."""
 
 
+class Changes(Timed, Protocol):
+    """Who wants to know when chips may have changed; its own tick changes none."""
+
+    def changed(self) -> None:
+        """Hear that something has happened."""
+        ...
+
+
 class Pacer:
     """Ticks `timed` chips when they are due.
 
@@ -23,9 +32,10 @@ class Pacer:
     due: a look moves the deadline under it.
     """
 
-    def __init__(self, clock: TrioClock, timed: Sequence[Timed]) -> None:
+    def __init__(self, clock: TrioClock, timed: Sequence[Timed], changes: Changes | None = None) -> None:
         self.clock = clock
         self.timed = list(timed)
+        self.changes = changes
         self._scope = trio.CancelScope()
         self._noted = False
         self._soon = False
@@ -38,6 +48,8 @@ class Pacer:
         """Sleep until the deadlines that there are now, if any may have changed."""
         if self._noted:
             self._noted = False
+            if self.changes is not None:
+                self.changes.changed()
             self._scope.deadline = self._when()
 
     def rearm(self) -> None:
@@ -47,16 +59,23 @@ class Pacer:
 
     def earliest(self) -> int | None:
         """Return the next deadline in ns of guest time, or None."""
-        deadlines = [deadline for chip in self.timed if (deadline := chip.deadline()) is not None]
+        timed = self.timed if self.changes is None else [*self.timed, self.changes]
+        deadlines = [deadline for chip in timed if (deadline := chip.deadline()) is not None]
         return min(deadlines, default=None)
 
     def tick(self) -> None:
         """Tick what is due."""
         now = self.clock.now()
+        ticked = False
         for chip in self.timed:
             deadline = chip.deadline()
             if deadline is not None and deadline <= now:
                 chip.tick()
+                ticked = True
+        if self.changes is not None:
+            if ticked:
+                self.changes.changed()
+            self.changes.tick()
 
     async def run(self) -> None:
         """Sleep and tick for ever. Cancel to stop."""

@@ -5,23 +5,28 @@ a chip asked something of the core, and then the access itself is done already.
 """
 
 import contextlib
+import errno
+import mmap
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic_ns
 from typing import Final, Protocol
 
+import attrs
 import structlog
 import trio
 
 from devmodel import DevmodelError
+from devmodel.board import saved
 from devmodel.board.bus import Bus, Claim, Space
 from devmodel.board.device import ONES, Device, StringDevice, Timed
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
+from devmodel.service.keeper import Keeper
 from devmodel.service.pacer import Pacer
-from ioreq import ControlError, DomainGone, IoreqError
-from ioreq.buffered import RingConsumer
+from ioreq import ControlError, DomainGone, IoreqError, ProtocolError, shared
+from ioreq.buffered import RingConsumer, newest
 from ioreq.control import close_all
 from ioreq.control_client import ControlClient
 from ioreq.histogram import Histogram
@@ -43,7 +48,10 @@ from ioreq.messages import (
     CreateIoreqServer,
     DestroyIoreqServer,
     GetIoreqServerInfo,
+    HandOver,
     IsaIrqLevel,
+    KeepState,
+    KeptState,
     MapIoRange,
     PciIntxLevel,
     Reset,
@@ -58,11 +66,14 @@ from ioreq.messages import (
 from ioreq.mirror import HELD
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint, VcpuChannel
+from ioreq.state_area import AREA_SIZE, StateArea
 
 log = structlog.get_logger()
 
 FAREWELL: Final = 0.1
 """Seconds that a core may take to hear that we leave."""
+HAND_OVER: Final = 5.0
+"""Seconds that it may take to stop its vCPUs for our successor."""
 SAMPLE: Final = 61
 """One request in so many is timed: a prime, so that it is not the same one of a loop every time."""
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -120,8 +131,29 @@ class Board(Protocol):
         ...
 
 
+@attrs.frozen
+class Estate:
+    """What a predecessor has left: the state of its board, and what the guest has posted since that was saved."""
+
+    saved: saved.Saved
+    exact: bool
+    """Nothing has happened since."""
+    performed: Sequence[Request] = ()
+    """What it performed after it had saved: to be done again, but for its effects outside."""
+    posted: Sequence[Request] = ()
+    """What it did not come to."""
+    complete: bool = True
+    """Nothing is missing between the state and these."""
+
+
 class Attachment:
-    """One ioreq server of ours at a core, before it is enabled."""
+    """One ioreq server of ours at a core, before it is enabled.
+
+    `area` is where its state is kept, if it is; `estate` what a predecessor has left there.
+    """
+
+    area: StateArea | None = None
+    estate: Estate | None = None
 
     def __init__(self, client: ControlClient, id_: int, descriptors: Sequence[int], *, mirror: bool) -> None:
         self.client = client
@@ -132,24 +164,58 @@ class Attachment:
         self.domain = Domain(client, self.endpoint.channels[0].send, self.endpoint.hold)
 
     @classmethod
-    async def create(cls, client: ControlClient, *, mirror: bool = True) -> "Attachment":
+    async def create(
+        cls, client: ControlClient, *, mirror: bool = True, key: str | None = None
+    ) -> "Attachment":
         """Create an ioreq server; without `mirror` the core asks it for everything.
+
+        With `key` the core keeps its state, and it inherits that of the last server with the same key.
 
         Raises:
             IoreqError: the core refuses, or hands out what is none.
-            DevmodelError: the host has no descriptor or no memory left.
+            DevmodelError: the host has no descriptor or no memory left, or what a predecessor left cannot be read.
 
         """
         created = await client.call(CreateIoreqServer(mirror=mirror))
         assert isinstance(created, Created)  # the client has seen to that
         _, descriptors = await client.call_with_descriptors(GetIoreqServerInfo(created.id))
         try:
-            return cls(client, created.id, descriptors, mirror=mirror)
+            attachment = cls(client, created.id, descriptors, mirror=mirror)
         except BaseException as error:
             close_all(descriptors)
             if isinstance(error, OSError):
                 raise DevmodelError(f"cannot attach to {client.path}: {error.strerror or error}") from error
             raise
+        if key is not None:
+            try:
+                await attachment._keep(key)
+            except BaseException:
+                attachment.close()
+                raise
+        return attachment
+
+    async def _keep(self, key: str) -> None:
+        """Have our state kept, if the core knows how, and read what there is."""
+        try:
+            kept, descriptors = await self.client.call_with_descriptors(KeepState(self.id, key))
+        except ControlError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            log.debug("server.keeps_no_state", why=error.text)
+            return
+        assert isinstance(kept, KeptState)  # the client has seen to that
+        try:
+            if not 1 <= len(descriptors) <= 2:
+                raise ProtocolError(f"{len(descriptors)} descriptors for a state that is kept")
+            self.area = StateArea(shared.map_shared(descriptors[0], AREA_SIZE))
+            data = self.area.read()
+            if data is not None:
+                ring = shared.map_page(descriptors[1]) if len(descriptors) == 2 else None
+                self.estate = _estate(saved.unpack(data), kept, ring)
+        except OSError as error:
+            raise DevmodelError(f"cannot attach to {self.client.path}: {error.strerror or error}") from error
+        finally:
+            close_all(descriptors)
 
     async def enable(self, server: "Server") -> None:
         """Claim what the server's bus has and interrupt acknowledge, then let requests come."""
@@ -205,14 +271,30 @@ class Attachment:
             self._drain_to.drain(ring)
 
 
-class Server:
-    """Serves a board to a core."""
+def _estate(state: saved.Saved, kept: KeptState, ring: mmap.mmap | None) -> Estate:
+    exact = state.whole and kept.exact
+    if ring is None or exact:
+        return Estate(state, exact)
+    since = max(kept.posted - state.performed, 0)
+    writes = newest(ring, kept.posted, since)
+    performed = [write for slot, write in writes if slot < kept.posted - kept.in_flight]
+    complete = since <= BUFFERED_SLOTS
+    return Estate(state, exact, performed, [write for _, write in writes[len(performed) :]], complete)
 
-    def __init__(self, board: Board, attachment: Attachment, clock: TrioClock) -> None:
+
+class Server:
+    """Serves a board to a core. With a `keeper`, its state outlives it."""
+
+    def __init__(
+        self, board: Board, attachment: Attachment, clock: TrioClock, keeper: Keeper | None = None
+    ) -> None:
         self.board = board
         self.attachment = attachment
         self.domain = attachment.domain
-        self.pacer = Pacer(clock, board.timed)
+        self.keeper = keeper
+        self.handed_over = False
+        self._scope = trio.CancelScope()
+        self.pacer = Pacer(clock, board.timed, keeper)
         board.rearm = self.pacer.rearm
         self.service_times: dict[str, Histogram] = {}
         """Of a sample of the requests, by device: how long it took to perform them."""
@@ -224,30 +306,60 @@ class Server:
         self._read_memory = board.bus.memory.read
         self._write_memory = board.bus.memory.write
 
-    async def run(self) -> Shutdown:
-        """Serve until the domain is shut down, and say how it was.
+    async def run(self) -> Shutdown | None:
+        """Serve until the domain is shut down, and say how it was; None if it was handed over.
 
         Raises:
             DomainGone: the core is gone without a word.
 
         """
         await self.attachment.enable(self)
+        self.pacer.note()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.pacer.run)
             nursery.start_soon(self.domain.run)
             nursery.start_soon(self.attachment.endpoint.buffered.serve)
             for channel in self.attachment.endpoint.channels:
                 nursery.start_soon(self.serve_vcpu, channel)
-            shutdown = await self._hear()
+            with self._scope:
+                shutdown = await self._hear()
             nursery.cancel_scope.cancel()
+        if self.handed_over:
+            return None
         if shutdown is None:
             client = self.attachment.client
             raise client.why or DomainGone(f"the core on {client.path} is gone")
         return shutdown
 
+    async def hand_over(self) -> bool:
+        """Leave the guest to a successor, which finds the state whole; `run` then ends. False if that cannot be.
+
+        We serve until no vCPU runs; then what the guest posted is performed, and nothing happens any more.
+        """
+        if self.keeper is None:
+            return False
+        try:
+            with trio.fail_after(HAND_OVER):
+                await self.attachment.client.call(HandOver(self.attachment.id))
+                self.drain(self.attachment.endpoint.ring)
+                await self.domain.settle()
+        except (IoreqError, trio.TooSlowError) as error:
+            log.warning(
+                "server.not_handed_over", why=str(error) or f"the guest did not stop for {HAND_OVER} s"
+            )
+            return False
+        self.handed_over = self.keeper.save(whole=True)
+        self._scope.cancel()
+        return self.handed_over
+
+    def replay(self, writes: Sequence[Request]) -> None:
+        """Perform what was posted to a predecessor."""
+        for write in writes:
+            self._perform_posted(write)
+
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
         """Answer one vCPU for ever. Cancel to stop."""
-        domain, perform, note = self.domain, self.perform, self.pacer.note
+        domain, perform, note, keeper = self.domain, self.perform, self.pacer.note, self.keeper
         left = SAMPLE
         while True:
             request = await vcpu.next_request()
@@ -262,6 +374,8 @@ class Server:
                 self.served(request, monotonic_ns() - before)
             if domain.unsettled:
                 await domain.settle()  # the access is done; the guest waits for what it brought about
+            if keeper is not None and not request.read:
+                keeper.soon()
             vcpu.respond(value)
             note()
 
@@ -316,15 +430,18 @@ class Server:
         for _ in range(BUFFERED_SLOTS):
             if not ring.take(request):
                 break
-            if request.type == TYPE_PIO:
-                self._write_port(request.address, request.size, request.data)
-            elif request.type == TYPE_COPY:
-                self._write_memory(request.address, request.size, request.data)
-            else:
-                self._acknowledged(request.data & 0xFF)
+            self._perform_posted(request)
         else:
             ring.finish()
         self.pacer.note()
+
+    def _perform_posted(self, request: Request) -> None:
+        if request.type == TYPE_PIO:
+            self._write_port(request.address, request.size, request.data)
+        elif request.type == TYPE_COPY:
+            self._write_memory(request.address, request.size, request.data)
+        else:
+            self._acknowledged(request.data & 0xFF)
 
     def _repeat(self, request: Request) -> int:
         """Do a string instruction's items. In memory the address steps, in ports not; a data pointer does."""

@@ -8,7 +8,7 @@ import contextlib
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO, Final, Protocol, TextIO
 
@@ -18,18 +18,21 @@ import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import in_order
+from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.disks.image import SECTOR, Elsewhere, Image
 from devmodel.disks.tray import Disc
 from devmodel.display.render import TextScreen
-from devmodel.service import monitor, trace
+from devmodel.service import monitor, trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
+from devmodel.service.keeper import Keeper, Saves
 from devmodel.service.server import Attachment, Board, Server
 from devmodel.service.stats import ServerStatistics
 from devmodel.service.traced import TracedServer
+from devmodel.service.upgrade import Inheritance
 from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
 from ioreq.lines import printable
@@ -39,6 +42,8 @@ logger = structlog.get_logger()
 
 PROGRAM: Final = f"devmodel {VERSION}"
 MAX_ROM: Final = 1 << 20
+ANSWERED: Final = 0.05
+"""Seconds for the monitor to answer, before there is none."""
 LAST_WORDS: Final = 0.3
 """Seconds that the consoles get to show what the guest said at its end."""
 
@@ -58,10 +63,14 @@ class DebugConsole:
     stream: TextIO | None = None
     terminal: bool = False
     """The stream is shown to a person, so control characters must not reach it."""
+    muted: bool = False
+    """What comes now has been shown before."""
     _line: bytearray = attrs.field(factory=bytearray)
 
     def put(self, byte: int) -> None:
         """Take a byte from the guest."""
+        if self.muted:
+            return
         if self.stream is not None:
             character = chr(byte)
             if self.terminal and character not in "\r\n\t":
@@ -89,6 +98,12 @@ class Outside:
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
+    saved: Saved | None = None
+    """What a predecessor has left: the board is built to go on from there."""
+    console: TcpConsole | None = None
+    """Of the serial line, if it listens."""
+    inheritance: Inheritance = attrs.field(factory=Inheritance)
+    """What this process has from before `devmodel upgrade`."""
 
     @property
     def serial_address(self) -> str | None:
@@ -103,8 +118,8 @@ BoardFactory = Callable[[Outside, Domain, TrioClock], Machine]
 
 
 @asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[Outside]:
-    """Open what a configuration names, and close it after the block.
+async def opened(config: Config, inheritance: Inheritance | None = None) -> AsyncIterator[Outside]:
+    """Open what a configuration names, and close it after the block. What is inherited is open already.
 
     Raises:
         ConfigError: with the one line to show.
@@ -115,8 +130,12 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
     listeners: list[trio.SocketListener] = []
     stream: TextIO | None = None
     record: BinaryIO | None = None
+    inheritance = inheritance or Inheritance()
     try:
-        disks.extend(_disk(disk, here="ide" in config.parts) for disk in config.disks)
+        disks.extend(
+            _disk(disk, here="ide" in config.parts, fd=inheritance.scratch.get(number))
+            for number, disk in enumerate(config.disks)
+        )
         if "ide" in config.parts:
             discs.extend(Disc(cdrom.path) for cdrom in config.cdroms)
         bios = None if config.video.bios is None else _rom(config.video.bios)
@@ -129,12 +148,18 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
         if config.trace is not None:
             record = trace.create(config.trace)
         address = config.serial.address()
-        if address is not None and "serial" in config.parts:
+        if inheritance.listeners:
+            listeners = upgrade.listeners_of(inheritance)
+        elif address is not None and "serial" in config.parts:
             listeners = await listen(*address)
+        serial = SerialLine(config.serial.history)
+        serial.transcript.restore(inheritance.transcript, inheritance.transcript_end)
         yield Outside(
             config=config,
-            serial=SerialLine(config.serial.history),
+            serial=serial,
             listeners=listeners,
+            console=TcpConsole(serial) if listeners else None,
+            inheritance=inheritance,
             disks=disks,
             discs=discs,
             video_bios=bios,
@@ -156,12 +181,12 @@ async def opened(config: Config) -> AsyncIterator[Outside]:
                 await listener.aclose()
 
 
-def _disk(disk: Disk, *, here: bool) -> Image | Elsewhere:
+def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere:
     """Open a disk; or learn how large it is, if another server has it, for what the clock chip's memory says."""
     if disk.path is not None:
         return Image.open(disk.path, readonly=disk.readonly) if here else Elsewhere.at(disk.path)
     size = disk.scratch_bytes()
-    return Image.scratch(size) if here else Elsewhere(-(-size // SECTOR))
+    return Image.scratch(size, fd) if here else Elsewhere(-(-size // SECTOR))
 
 
 def _rom(path: str) -> bytes:
@@ -214,20 +239,22 @@ async def serve(
     board_factory: BoardFactory,
     *,
     on_ready: Callable[[Machine], None] = lambda _: None,
-) -> Shutdown:
-    """Serve a core until its domain ends, and say how it was.
+    departure: "Departure | None" = None,
+) -> Shutdown | None:
+    """Serve a core until its domain ends, and say how it was; None if it was left to a successor, on `departure`.
 
     Raises:
         DomainGone: the core is gone without a word.
 
     """
+    departure = departure or Departure()
     shutdown: Shutdown | None = None
     failure: IoreqError | DevmodelError | None = None
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(client.run)
             try:
-                shutdown = await _serve(outside, client, board_factory, on_ready, nursery)
+                shutdown = await _serve(outside, client, board_factory, on_ready, departure, nursery)
             except (IoreqError, DevmodelError) as error:
                 failure = error  # not out of the nursery, which would wrap it
             nursery.cancel_scope.cancel()
@@ -237,9 +264,50 @@ async def serve(
             raise
     if failure is not None:
         raise failure
-    if shutdown is None:
+    if shutdown is None and not departure.done:
         raise DomainGone(f"the core on {client.path} is gone")
     return shutdown
+
+
+class Departure:
+    """A server's leaving before its domain ends: asked for from outside, done when its state is whole."""
+
+    def __init__(self, *, upgrades: bool = False) -> None:
+        """`upgrades` says that this process may become another program: nothing else is in it."""
+        self.upgrades = upgrades
+        self.done = False
+        """The guest has been left to a successor."""
+        self.inheritance: Inheritance | None = None
+        """That is what we become, with this."""
+        self._upgrading = False
+        self._server: Server | None = None
+
+    async def leave(self, *, upgrade: bool = False) -> None:
+        """Leave the guest, if one is served and the core lets us, to a successor; or to ourselves, by an `upgrade`."""
+        if self._server is not None and not self.done:
+            self._upgrading = upgrade
+            self.done = await self._server.hand_over()
+
+    def collect(self, outside: Outside) -> None:
+        """Keep what is needed of the outside, if we are to be upgraded."""
+        if self.done and self._upgrading:
+            scratch = {
+                number: image
+                for number, image in enumerate(outside.disks)
+                if isinstance(image, Image) and outside.config.disks[number].path is None
+            }
+            self.inheritance = upgrade.collect(
+                outside.inheritance.upgrades, outside.listeners, outside.console, outside.serial, scratch
+            )
+
+    @contextlib.contextmanager
+    def of(self, server: Server) -> Iterator[None]:
+        """Say which server serves, for the length of the block."""
+        self._server = server
+        try:
+            yield
+        finally:
+            self._server = None
 
 
 def foreseen(error: BaseException) -> IoreqError | DevmodelError | None:
@@ -255,54 +323,96 @@ async def _serve(
     client: ControlClient,
     board_factory: BoardFactory,
     on_ready: Callable[[Machine], None],
+    departure: Departure,
     nursery: trio.Nursery,
-) -> Shutdown:
+) -> Shutdown | None:
     parts = outside.config.parts
     path = monitor.path_of(client.path, parts)
     listener = monitor.listen(path)
     attachment: Attachment | None = None
     try:
         tracing = outside.trace
-        attachment = await Attachment.create(client, mirror=tracing is None)
-        clock = TrioClock.start()
+        attachment = await Attachment.create(client, mirror=tracing is None, key=",".join(in_order(parts)))
+        estate = attachment.estate
+        clock = TrioClock.start(0 if estate is None else _guest_time(estate.saved))
+        outside.saved = None if estate is None else estate.saved
+        interrupted = estate is not None and not estate.exact
         try:
-            board = board_factory(outside, attachment.domain, clock)
+            with _detached(outside, interrupted):
+                board = board_factory(outside, attachment.domain, clock)
         except (ArithmeticError, LookupError, ValueError, struct.error, MemoryError) as error:
             raise DevmodelError(
                 f"no machine can be built of what the core on {client.path} says: {error}"
             ) from error
-        if "serial" in parts:
-            board.connect_serial(outside.serial)
         for image in outside.disks:
             if isinstance(image, Image):
                 nursery.start_soon(image.run)
         for disc in outside.discs:
             nursery.start_soon(disc.run)
-        if outside.listeners:
-            nursery.start_soon(TcpConsole(outside.serial).serve, outside.listeners)
+        if outside.console is not None:
+            for stream, telnet, position in upgrade.clients_of(outside.inheritance):
+                nursery.start_soon(outside.console.client, stream, telnet, position)
+            nursery.start_soon(outside.console.serve, outside.listeners)
+        if outside.inheritance.untyped:
+            nursery.start_soon(outside.serial.type, outside.inheritance.untyped)
+        keeper = None
+        if attachment.area is not None and isinstance(board, Saves):
+            keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring)
         with contextlib.ExitStack() as stack:
             if tracing is None:
-                server = Server(board, attachment, clock)
+                server = Server(board, attachment, clock, keeper)
             else:
                 header = trace.Header(client.domain.name, time.time(), trace.ranges_of(board.bus))
                 recorder = stack.enter_context(contextlib.closing(trace.Recorder(tracing, header)))
                 nursery.start_soon(recorder.keep_flushed)
-                server = TracedServer(board, attachment, clock, recorder)
-            nursery.start_soon(
-                monitor.Monitor(_Watched(client, board, parts, server, outside.discs)).serve, listener
-            )
+                server = TracedServer(board, attachment, clock, recorder, keeper)
+            if estate is not None and interrupted:
+                with _detached(outside, interrupted):
+                    server.replay(estate.performed)
+                if isinstance(board, Saves):
+                    board.recover(complete=estate.complete)
+            if "serial" in parts:
+                board.connect_serial(outside.serial)
+            if estate is not None and interrupted:
+                server.replay(estate.posted)
+            stack.enter_context(departure.of(server))
+            watched = _Watched(client, board, parts, server, outside, departure, nursery)
+            nursery.start_soon(monitor.Monitor(watched).serve, listener)
             on_ready(board)
             try:
-                return await server.run()
+                shutdown = await server.run()
+                departure.collect(outside)
+                return shutdown
             finally:
                 with trio.move_on_after(LAST_WORDS):
                     await outside.serial.caught_up()
     finally:
         if attachment is not None:
-            await attachment.leave()
+            await attachment.leave()  # if it was handed over, that is the end of our part
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(path)
+
+
+def _guest_time(state: Saved) -> int:
+    """Return what time it is for a guest now; the time that it stood still counts."""
+    return state.time + max(time.monotonic_ns() - state.host_time, 0)
+
+
+@contextlib.contextmanager
+def _detached(outside: Outside, detached: bool) -> Iterator[None]:
+    """Keep what a board does from the outside, for the length of the block: it has been done before."""
+    images = [image for image in outside.disks if isinstance(image, Image)]
+    images += [disc.image for disc in outside.discs if disc.image is not None]
+    for image in images:
+        image.offline = detached
+    outside.debug.muted = detached
+    try:
+        yield
+    finally:
+        for image in images:
+            image.offline = False
+        outside.debug.muted = False
 
 
 @attrs.frozen
@@ -313,7 +423,27 @@ class _Watched:
     board: Machine
     parts: frozenset[str]
     server: Server
-    discs: list[Disc]
+    outside: Outside
+    departure: Departure
+    nursery: trio.Nursery
+
+    @property
+    def upgrades(self) -> int:
+        return self.outside.inheritance.upgrades
+
+    def upgrade(self) -> str:
+        if not self.departure.upgrades:
+            return "only a `devmodel serve` can be upgraded: this server is part of `devmodel run`"
+        if self.server.keeper is None:
+            return "neither this board nor the core keeps a state that could be handed over"
+        if self.outside.trace is not None:
+            return "a server that records a trace cannot be upgraded"
+        self.nursery.start_soon(self._leave)
+        return ""
+
+    async def _leave(self) -> None:
+        await trio.sleep(ANSWERED)
+        await self.departure.leave(upgrade=True)
 
     @property
     def name(self) -> str:
@@ -332,13 +462,13 @@ class _Watched:
         self._disc(drive).eject(force=force)
 
     def _disc(self, drive: int) -> Disc:
-        if not 0 <= drive < len(self.discs):
-            count = len(self.discs)
+        if not 0 <= drive < len(self.outside.discs):
+            count = len(self.outside.discs)
             raise DevmodelError(
                 f"there is no CD-ROM drive {drive}; "
                 + (f"the last is {count - 1}" if count else "there is none")
             )
-        return self.discs[drive]
+        return self.outside.discs[drive]
 
     async def statistics(self) -> ServerStatistics:
         core = await self.client.call(GetStatistics())

@@ -2,6 +2,7 @@
 
 from devmodel.board.device import ONES
 from devmodel.service.clock import TrioClock
+from devmodel.service.keeper import Keeper
 from devmodel.service.server import Attachment, Board, Server
 from devmodel.service.trace import DESCENDING, POINTER, POSTED, READ, Recorder
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
@@ -11,8 +12,15 @@ from ioreq.request import Request
 class TracedServer(Server):
     """Records what it answers. Its attachment must have no mirror page, or it would not see every read."""
 
-    def __init__(self, board: Board, attachment: Attachment, clock: TrioClock, recorder: Recorder) -> None:
-        super().__init__(board, attachment, clock)
+    def __init__(
+        self,
+        board: Board,
+        attachment: Attachment,
+        clock: TrioClock,
+        recorder: Recorder,
+        keeper: Keeper | None = None,
+    ) -> None:
+        super().__init__(board, attachment, clock, keeper)
         self._record = recorder.record
         self._asked = False  # whether a write belongs to a request that waits, and not to the ring
         write_port, write_memory = self._write_port, self._write_memory

@@ -1,5 +1,6 @@
 """A core that is none: it hands out pages and descriptors as `hvcore` does, and a test is its vCPU."""
 
+import errno
 import os
 import sys
 import threading
@@ -13,7 +14,7 @@ import trio
 from devmodel.board.bus import Bus
 from devmodel.config import Config
 from devmodel.service.session import Outside, join, opened, serve
-from ioreq import VERSION, shared
+from ioreq import VERSION, ControlError, shared
 from ioreq.control_core import Answer, Connection, ControlServer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
@@ -25,6 +26,7 @@ from ioreq.messages import (
     Event,
     GetIoreqServerInfo,
     Hello,
+    KeepState,
     MapIoRange,
     Ok,
     Op,
@@ -73,6 +75,8 @@ class FakeCore:
                 return Created(0)
             case GetIoreqServerInfo():
                 return Pages(0), self.endpoint.descriptors
+            case KeepState():
+                raise ControlError(errno.EINVAL, "a core that keeps no state")
             case SetIoreqServerState():
                 self.enabled.set()
         return Ok()

@@ -1,6 +1,7 @@
 """Stands in for `hvcore run`: one vCPU, whose whole program is below. FAKE_CORE says how it behaves."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from ioreq import VERSION, shared
+from ioreq import VERSION, ControlError, shared
 from ioreq.control_core import Answer, Connection, ControlServer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
@@ -19,6 +20,7 @@ from ioreq.messages import (
     DomainInfo,
     GetIoreqServerInfo,
     Hello,
+    KeepState,
     Ok,
     Op,
     Pages,
@@ -50,6 +52,8 @@ class Core:
                 return Created(0)
             case GetIoreqServerInfo():
                 return Pages(0), self.endpoint.descriptors
+            case KeepState():
+                raise ControlError(errno.EINVAL, "a core that keeps no state")
             case SetIoreqServerState():
                 self.enabled.set()
             case RemoteShutdown():

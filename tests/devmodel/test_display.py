@@ -125,6 +125,7 @@ def test_text():
 class Machine:
     name = "test"
     parts = ALL
+    upgrades = 0
 
     def __init__(self) -> None:
         self.pressed: list[list[str]] = []

@@ -8,9 +8,14 @@ import select
 import socket
 import time
 from pathlib import Path
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import msgspec
 
+from devmodel.board.clock import ManualClock
+from devmodel.board.pc import Board, Fittings
+from devmodel.board.saved import pack
 from ioreq import VERSION, messages, shared
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
@@ -23,6 +28,7 @@ from ioreq.messages import (
     GetIoreqServerInfo,
     Hello,
     IsaIrqLevel,
+    KeptState,
     NrVcpus,
     Ok,
     Op,
@@ -33,10 +39,20 @@ from ioreq.messages import (
     Shutdown,
     Vcpus,
 )
+from ioreq.state_area import AREA_SIZE
 from tests.fuzz import values
 from tests.fuzz.victim import MEMORY, PATIENCE, Finding, Victim
 
 RAM = 2 << 20
+
+
+def saved_state() -> bytes:
+    """Return what a server of the whole machine leaves."""
+    board = Board.build(ManualClock(), cast("Any", MagicMock()), Fittings(memory=[]))
+    return pack(board.states(), time=1, host_time=1, whole=False, performed=100)
+
+
+STATE = saved_state()
 SAYINGS: list[type[msgspec.Struct]] = [
     kind
     for kind in vars(messages).values()
@@ -119,6 +135,8 @@ class Core:
                 self.say(Created(0, serial=op.serial))
             case GetIoreqServerInfo():
                 self.hand_out(op.serial)
+            case messages.KeepState():
+                self.hand_out_state(op.serial)
             case NrVcpus():
                 self.say(Vcpus(1, serial=op.serial))
             case _:
@@ -155,6 +173,26 @@ class Core:
         bells = [make_doorbell(), make_doorbell()]
         self.bells += [os.dup(bell) for bell in bells]
         self.say(Pages(0, serial=serial), self.spoiled([*fds, *bells]))
+
+    def hand_out_state(self, serial: int) -> None:
+        """Give an area with the state of a predecessor, more or less, and perhaps the ring that it left."""
+        dice = self.dice
+        state = bytearray(STATE)
+        for _ in range(dice.randrange(4) if self.spoil else 0):
+            state[dice.randrange(len(state))] = dice.randrange(256)
+        fds = [shared.create("state", AREA_SIZE)]
+        with mmap.mmap(fds[0], AREA_SIZE) as area:
+            area[8:16] = (len(state) if dice.random() > self.spoil else values.number(dice)).to_bytes(
+                16, "little", signed=True
+            )[:8]
+            area[4096 : 4096 + len(state)] = bytes(state)
+            area[0:8] = dice.randrange(2).to_bytes(8, "little")
+        if dice.random() < 0.5:
+            fds.append(shared.create("ring", 4096))
+            with mmap.mmap(fds[1], 4096) as ring:
+                ring[:] = dice.randbytes(4096)
+        posted = dice.randrange(2000)
+        self.say(KeptState(posted, dice.randrange(512), serial=serial), self.spoiled(fds))
 
     def spoiled(self, fds: list[int]) -> list[int]:
         """Return descriptors, perhaps not all, or not what they should be."""

@@ -58,7 +58,8 @@ class Victim:
         ):
             if wrong in said:
                 raise Finding(f"it said {wrong!r}:\n{said[-4000:]}")
-        if self.process.poll() not in (None, 0, 1, 2, 128 + signal.SIGTERM):
+        # The last: it was at its end by itself when we told it to end.
+        if self.process.poll() not in (None, 0, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM):
             raise Finding(f"it ended with {self.process.returncode}:\n{said[-4000:]}")
 
     def descriptors(self) -> int:

@@ -1,5 +1,6 @@
 """The buffered ring, against a model: a queue of at most 511 slots."""
 
+import os
 from collections import deque
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ioreq import ProtocolError
-from ioreq.buffered import RingConsumer, RingProducer, encode
+from ioreq.buffered import RingConsumer, RingProducer, encode, newest
 from ioreq.layout import BUFFERED_MODULUS, BUFFERED_SLOTS, ONES, TYPE_COPY, TYPE_INTACK, TYPE_PIO
 from ioreq.request import Request
 
@@ -162,3 +163,44 @@ def test_a_read_pointer_that_cannot_be_is_a_protocol_error_or_a_full_ring(page, 
     with pytest.raises(ProtocolError, match="read pointer"):
         for _ in range(BUFFERED_SLOTS + 1):
             producer.post(TYPE_PIO, 0, 1, 0)
+
+
+def posted_ring(count):
+    """A ring to which `count` one-byte writes went, of which all were performed as long as there was room."""
+    page = bytearray(4096)
+    producer, consumer = RingProducer(page), RingConsumer(page)
+    request = Request()
+    for n in range(count):
+        while not producer.post(TYPE_PIO, 0x3F8, 1, n & 0xFF):
+            consumer.take(request)
+    return page, producer
+
+
+@pytest.mark.parametrize(
+    ("posted", "wanted", "found"), [(5, 3, 3), (5, 9, 5), (600, 100, 100), (3000, 3000, 511), (3, 0, 0)]
+)
+def test_what_a_dead_server_was_posted_last_is_found(posted, wanted, found):
+    page, producer = posted_ring(posted)
+    before = bytes(page)
+    writes = newest(page, producer.posted, wanted)
+    assert [number for number, _ in writes] == list(range(posted - found, posted))
+    assert [write.data for _, write in writes] == [number & 0xFF for number in range(posted - found, posted)]
+    assert page == before  # another successor may want to look as well
+
+
+def test_the_newest_writes_of_eight_bytes_take_two_slots_each():
+    page = bytearray(4096)
+    producer = RingProducer(page)
+    producer.post(TYPE_COPY, 0xA0000, 8, 0x1122334455667788)
+    producer.post(TYPE_PIO, 0x20, 1, 0x60)
+    assert [(n, w.size, w.data) for n, w in newest(page, producer.posted, 3)] == [
+        (0, 8, 0x1122334455667788),
+        (2, 1, 0x60),
+    ]
+
+
+def test_garbage_in_a_dead_servers_ring_is_no_write():
+    page = bytearray(os.urandom(4096))
+    for number, write in newest(page, 2000, 511):
+        assert 1489 <= number < 2000
+        assert write.type in {TYPE_PIO, TYPE_COPY, TYPE_INTACK}

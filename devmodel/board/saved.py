@@ -1,0 +1,123 @@
+"""A board's state as bytes, for a successor of another version or another process.
+
+Chips remember plain data in records of attrs, so that one encoder serves all. Each record is saved with its class's
+`VERSION` (1 where none is given); a chip whose record has changed its meaning counts up, and what an older or newer
+program saved is then refused by name. A new field with a default, or one that is gone, needs no new version.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import attrs
+import msgspec
+
+from devmodel import DevmodelError
+
+FORMAT: Final = 1
+
+
+class _Chip(msgspec.Struct, array_like=True):
+    version: int
+    state: Any
+
+
+_Time = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
+class _Envelope(msgspec.Struct):
+    format: int
+    time: _Time
+    host_time: _Time
+    whole: bool
+    performed: Annotated[int, msgspec.Meta(ge=0)]
+    chips: dict[str, tuple[int, msgspec.Raw]]
+
+
+@attrs.frozen
+class Saved:
+    """The state of a board at one time."""
+
+    time: int
+    """Guest time in ns."""
+    host_time: int
+    """The host's monotonic time then, in ns."""
+    whole: bool
+    """Nothing has happened since: it was handed over, and not left by one that died."""
+    performed: int
+    """How many slots of its server's ring had been performed."""
+    chips: Mapping[str, tuple[int, bytes]]
+    """By chip: the version of its record, and the record."""
+
+    def states(self, types: Mapping[str, type]) -> dict[str, Any]:
+        """Return each chip's record as one of its class.
+
+        Raises:
+            DevmodelError: one is of another version, or cannot be read; chips that `types` lacks are left out.
+
+        """
+        states: dict[str, Any] = {}
+        for name, (version, data) in self.chips.items():
+            if name not in types:
+                continue
+            known = _version(types[name])
+            if version != known:
+                raise DevmodelError(f"the state of '{name}' is of version {version}; known here: {known}")
+            try:
+                states[name] = msgspec.msgpack.decode(data, type=types[name], dec_hook=_from_plain)
+            except (msgspec.MsgspecError, ValueError) as error:
+                raise DevmodelError(f"the state of '{name}' cannot be read: {error}") from error
+        return states
+
+
+def pack(states: Mapping[str, Any], *, time: int, host_time: int, whole: bool, performed: int) -> bytes:
+    """Return the records of a board's chips as bytes: see `Saved` for what goes with them."""
+    chips = {name: _Chip(_version(type(state)), state) for name, state in states.items()}
+    return _encode(
+        {
+            "format": FORMAT,
+            "time": time,
+            "host_time": host_time,
+            "whole": whole,
+            "performed": performed,
+            "chips": chips,
+        }
+    )
+
+
+def unpack(data: bytes) -> Saved:
+    """Return what `pack` made.
+
+    Raises:
+        DevmodelError: it is something else.
+
+    """
+    try:
+        envelope = msgspec.msgpack.decode(data, type=_Envelope)
+    except msgspec.MsgspecError as error:
+        raise DevmodelError(f"the state that the core keeps cannot be read: {error}") from error
+    if envelope.format != FORMAT:
+        raise DevmodelError(
+            f"the state that the core keeps is of format {envelope.format}; known here: {FORMAT}"
+        )
+    chips = {name: (version, bytes(state)) for name, (version, state) in envelope.chips.items()}
+    return Saved(envelope.time, envelope.host_time, envelope.whole, envelope.performed, chips)
+
+
+def _version(state: type) -> int:
+    return int(getattr(state, "VERSION", 1))
+
+
+def _to_plain(value: object) -> object:
+    if isinstance(value, deque):
+        return list(value)
+    raise NotImplementedError(f"{type(value).__name__} in a chip's state")
+
+
+def _from_plain(wanted: Any, value: Any) -> Any:
+    if wanted is deque or getattr(wanted, "__origin__", None) is deque:
+        return deque(value)
+    raise NotImplementedError(f"{wanted} in a chip's state")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_to_plain).encode

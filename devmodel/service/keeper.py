@@ -1,0 +1,104 @@
+"""The keeper: leaves the board's state with the core as the server goes on, for whoever comes after it.
+
+A server that is told to leave hands its state over whole (`Keeper.save`). One that is killed leaves the last state
+that it saved by the way, at most `PERIOD` old and at most a `COST`th of the time dear, and the ring with what the guest
+has posted since: a successor performs that again.
+"""
+
+from collections.abc import Mapping
+from time import monotonic_ns
+from typing import Any, Final, Protocol, runtime_checkable
+
+import structlog
+
+from devmodel.board import saved
+from devmodel.board.clock import Clock
+from ioreq.buffered import RingConsumer
+from ioreq.layout import BUFFERED_SLOTS
+from ioreq.state_area import HALF, StateArea
+
+PERIOD: Final = 100_000_000
+"""Nanoseconds, at most, from a change to when it is saved."""
+COST: Final = 100
+"""The time between two that are saved is at least so many times what the first took."""
+SLOTS: Final = BUFFERED_SLOTS // 2
+"""Posted writes, at most if the cost allows it, from one to the next: older ones are no longer in the ring."""
+
+log = structlog.get_logger()
+
+
+@runtime_checkable
+class Saves(Protocol):
+    """A board whose state can be saved, and which goes on from a saved one."""
+
+    def states(self) -> Mapping[str, Any]:
+        """Return the records of all chips, by name, as they are now."""
+        ...
+
+    def recover(self, *, complete: bool) -> None:
+        """Make up for what is not in a state that is older than the guest; not `complete`: writes are missing too."""
+        ...
+
+
+class Keeper:
+    """Saves one board into one area. It is timed like a chip, by the pacer."""
+
+    def __init__(self, board: Saves, clock: Clock, area: StateArea, ring: RingConsumer) -> None:
+        self._board = board
+        self._clock = clock
+        self._area = area
+        self._ring = ring
+        self._changed = False
+        self._soon = False
+        self._due = 0
+        """On the host's monotonic clock: when a change is saved at the latest."""
+        self._allowed = 0
+        """And at the earliest, but for a hand-over."""
+        self._performed = 0
+        self._too_long = False
+
+    def changed(self) -> None:
+        """Take note that a chip may have changed, and save if it is time."""
+        self._changed = True
+        now = monotonic_ns()
+        if now >= self._allowed and (
+            self._soon or now >= self._due or self._ring.taken - self._performed >= SLOTS
+        ):
+            self.save()
+
+    def soon(self) -> None:
+        """Take note of a change that is not in the ring, so that only a saved state can tell of it."""
+        self._soon = True
+
+    def deadline(self) -> int | None:
+        """Return when to save what has changed, in ns of guest time."""
+        if not self._changed:
+            return None
+        return self._clock.now() + max(self._due - monotonic_ns(), 0)
+
+    def tick(self) -> None:
+        """Save what has changed, if it is time."""
+        if self._changed and monotonic_ns() >= self._due:
+            self.save()
+
+    def save(self, *, whole: bool = False) -> bool:
+        """Save, between two accesses; `whole` says that there will be none any more. False if it is too long."""
+        begin = monotonic_ns()
+        performed = self._ring.taken
+        data = saved.pack(
+            self._board.states(),
+            time=self._clock.now(),
+            host_time=begin,
+            whole=whole,
+            performed=performed,
+        )
+        kept = self._area.write(data)
+        if not kept and not self._too_long:
+            self._too_long = True
+            log.warning("keeper.too_long", bytes=len(data), most=HALF)
+        end = monotonic_ns()
+        self._performed = performed
+        self._changed = self._soon = False
+        self._allowed = end + COST * (end - begin)
+        self._due = max(end + PERIOD, self._allowed)
+        return kept

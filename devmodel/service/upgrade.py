@@ -1,0 +1,133 @@
+"""`devmodel upgrade`: a server that becomes the program that is installed now, under its running guest.
+
+The chips' state goes to the core (`Server.hand_over`). What the outside has goes through the exec by descriptors that
+stay open: the console's port and its clients, and scratch disks, which have no name by which they could be opened
+again. A memory object says which is which; the environment says where that is.
+"""
+
+import os
+import socket
+import sys
+from typing import Final, NoReturn
+
+import msgspec
+import trio
+
+from devmodel import DevmodelError
+from devmodel.consoles.line import SerialLine
+from devmodel.consoles.tcp import TcpConsole
+from devmodel.consoles.telnet import Telnet
+from devmodel.disks.image import Image
+
+VARIABLE: Final = "DEVMODEL_UPGRADE"
+"""Names the descriptor of the memory object."""
+PATIENCE: Final = 15.0
+"""Seconds that a server may take to be there again."""
+
+
+class Client(msgspec.Struct):
+    """A console's client: its socket, how far it has seen the transcript, and what it is speaking."""
+
+    fd: int
+    position: int
+    begun: bool
+    telnet: bool
+    agreed: list[tuple[int, int]]
+
+
+class Inheritance(msgspec.Struct):
+    """What a server has from the one that it was."""
+
+    upgrades: int = 0
+    listeners: list[int] = []
+    clients: list[Client] = []
+    transcript: bytes = b""
+    transcript_end: int = 0
+    untyped: bytes = b""
+    scratch: dict[int, int] = {}
+    """By the number of the disk: its descriptor."""
+
+
+def collect(
+    upgrades: int,
+    listeners: list[trio.SocketListener],
+    console: TcpConsole | None,
+    line: SerialLine,
+    disks: dict[int, Image],
+) -> Inheritance:
+    """Take what is to be kept of a server's outside: descriptors are duplicated, so that it may be closed."""
+    clients = [] if console is None else console.now()
+    transcript, end = line.transcript.read(0, line.transcript.end)
+    return Inheritance(
+        upgrades=upgrades + 1,
+        listeners=[_kept(listener.socket.fileno()) for listener in listeners],
+        clients=[
+            Client(_kept(stream.socket.fileno()), position, *telnet.spoken())
+            for stream, telnet, position in clients
+        ],
+        transcript=transcript,
+        transcript_end=end,
+        untyped=line.untyped(),
+        scratch={number: _kept(image.fd) for number, image in disks.items()},
+    )
+
+
+def execute(inheritance: Inheritance) -> NoReturn:
+    """Become the program anew.
+
+    Raises:
+        DevmodelError: it cannot be started.
+
+    """
+    fd = os.memfd_create("devmodel-upgrade")
+    os.write(fd, msgspec.msgpack.encode(inheritance))
+    os.lseek(fd, 0, os.SEEK_SET)
+    os.set_inheritable(fd, True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(  # noqa: S606  (ourselves)
+            sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {VARIABLE: str(fd)}
+        )
+    except OSError as error:
+        raise DevmodelError(f"cannot start {sys.executable}: {error.strerror or error}") from error
+
+
+def inherited() -> Inheritance:
+    """Return what there is from the server that this process was; its descriptors are ours, once."""
+    text = os.environ.pop(VARIABLE, "")
+    if not text:
+        return Inheritance()
+    with os.fdopen(int(text), "rb") as file:
+        inheritance = msgspec.msgpack.decode(file.read(), type=Inheritance)
+    for fd in [*inheritance.listeners, *(client.fd for client in inheritance.clients)]:
+        os.set_inheritable(fd, False)
+    for fd in inheritance.scratch.values():
+        os.set_inheritable(fd, False)
+    return inheritance
+
+
+def listeners_of(inheritance: Inheritance) -> list[trio.SocketListener]:
+    """Return the console's listeners."""
+    return [
+        trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd)))
+        for fd in inheritance.listeners
+    ]
+
+
+def clients_of(inheritance: Inheritance) -> list[tuple[trio.SocketStream, Telnet, int]]:
+    """Return the console's clients, with what they speak and how far they have seen the transcript."""
+    return [
+        (
+            trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=client.fd))),
+            Telnet.speaking(client.begun, client.telnet, client.agreed),
+            client.position,
+        )
+        for client in inheritance.clients
+    ]
+
+
+def _kept(fd: int) -> int:
+    copy = os.dup(fd)
+    os.set_inheritable(copy, True)
+    return copy
