@@ -365,9 +365,7 @@ class AtapiDrive:
             length = max(s.limit & ~1, 2)  # only the last block may be odd
         s.count = REASON_TO_HOST
         if not s.dma:
-            s.mid, s.high = length & 0xFF, length >> 8 & 0xFF
-            if length > MOST_BYTES:
-                s.mid, s.high = MOST_BYTES & 0xFF, MOST_BYTES >> 8
+            s.mid, s.high = length & 0xFF, length >> 8
         self.transport.offer(length, interrupt=not s.dma)
 
     def _send(self, data: bytes, allocated: int) -> None:

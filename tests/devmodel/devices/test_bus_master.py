@@ -9,6 +9,7 @@ from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
 from devmodel.devices.bus_master import BusMasterState, Reg
 from devmodel.devices.ide import IdeChannel
+from devmodel.devices.mmc import Tray
 from devmodel.devices.piix3 import Piix3Ide
 from tests.devmodel.devices.test_ide import SECTOR, SlowDisk
 from tests.devmodel.recording_core import Core
@@ -292,3 +293,47 @@ def test_a_transfer_goes_on_after_it_was_saved_anywhere(code: int, steps: int) -
 
 def test_a_fresh_bus_master_is_idle() -> None:
     assert BusMasterState() == BusMasterState(command=0, status=0, table=0)
+
+
+def test_a_cdrom_drives_data_go_by_dma_where_the_packet_says_so() -> None:
+    ram, clock, line, disc = Ram(), ManualClock(), Line(), SlowDisk(sectors=400)
+    function = Piix3Ide(ram=ram)
+    ide = IdeChannel(irq=line, clock=clock, disks=(Tray(disc), None), bus_master=function.masters[0])
+    function.config_write(4, 2, 5)
+
+    def packet(*packet: int) -> None:
+        for register, value in ((6, 0xA0), (1, 1), (4, 0), (5, 0), (7, 0xA0)):
+            ide.write(register, 1, value)
+        clock.advance(10_000)
+        ide.write_string(0, 2, bytes(packet).ljust(12, b"\0"))
+        for _ in range(10):
+            clock.advance(10_000)
+            ide.tick()
+            disc.work()
+
+    packet(0x00)  # a unit attention
+    ide.read(7, 1)
+    ram.write(TABLE, struct.pack("<IIII", 0x8000, 0x1_0000, 0x2_0000, 0x1_0000 | END))
+    function.ports.write(Reg.TABLE, 4, TABLE)
+    function.ports.write(Reg.STATUS, 1, INTERRUPT)
+    function.ports.write(Reg.COMMAND, 1, START | TO_MEMORY)
+    packet(0x28, 0, 0, 0, 0, 10, 0, 0, 40)
+    assert line.level
+    assert function.ports.read(Reg.STATUS, 1) == ACTIVE | INTERRUPT
+    assert (ide.read(2, 1), ide.read(7, 1)) == (3, 0x50)
+    wanted = b"".join(disc.sector(40 + i) for i in range(160))
+    assert ram.read(0x8000, 0x1_0000) + ram.read(0x2_0000, 0x4000) == wanted
+
+
+def test_what_goes_out_in_pieces_of_two_tables_is_put_together(bench: Bench) -> None:
+    bench.ram.write(0x8000, b"a" * 0x200)
+    bench.table((0x8000, 0x200))
+    bench.command(0xCA, 9, 2)
+    bench.start(START)
+    bench.work()
+    assert bench.status() == 0  # the first table is at its end, and the drive wants more
+    bench.ram.write(0x9000, b"b" * 0x200)
+    bench.table((0x9000, 0x200))
+    bench.start(START)
+    bench.work()
+    assert bench.disk.written == {9: b"a" * SECTOR, 10: b"b" * SECTOR}

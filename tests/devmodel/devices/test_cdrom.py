@@ -481,3 +481,115 @@ def test_a_read_goes_on_after_it_was_saved_while_the_disc_works(bench: Bench) ->
     assert line.level
     assert again.read(Reg.COMMAND, 1) == 0x58
     assert again.read_string(0, 4, 512) == b"".join(disc.sector(12 + i) for i in range(4))
+
+
+# -- what is left of the commands --------------------------------------------------------------------------------
+
+
+def test_power_modes_are_told_and_sleep_ends_with_a_reset(fresh: Bench) -> None:
+    for code, power in ((0xE0, 0x00), (0xE1, 0xFF), (0x96, 0x00), (0xE3, 0xFF)):
+        fresh.out(Reg.COMMAND, code)
+        fresh.pause()
+        fresh.out(Reg.COMMAND, 0xE5)
+        fresh.pause()
+        assert (fresh.into(Reg.COUNT), fresh.into(Reg.COMMAND)) == (power, 0x50)
+    fresh.out(Reg.COMMAND, 0xE6)
+    fresh.pause()
+    assert fresh.into(Reg.COMMAND) == 0x50
+    fresh.out(Reg.COMMAND, 0xA1)
+    fresh.pause()
+    assert (fresh.line.level, fresh.into(Reg.COMMAND)) == (False, 0x50)
+    fresh.out(Reg.COMMAND, 0x08)
+    fresh.pause()
+    fresh.out(Reg.COMMAND, 0xA1)
+    fresh.pause()
+    assert fresh.into(Reg.COMMAND) == 0x58
+
+
+@pytest.mark.parametrize(("features", "count", "status"), [(3, 0x0C, 0x50), (3, 0x46, 0x51), (2, 0, 0x51)])
+def test_set_features_knows_transfer_modes_only(fresh: Bench, features: int, count: int, status: int) -> None:
+    for register, value in ((1, features), (2, count), (7, 0xEF)):
+        fresh.out(register, value)
+    fresh.pause()
+    assert fresh.into(Reg.COMMAND) == status
+
+
+def test_the_diagnostic_shows_the_signature(bench: Bench) -> None:
+    bench.out(Reg.COMMAND, 0x90)
+    bench.pause()
+    assert bench.line.level
+    assert bench.registers() == (1, 1, 1, 0x14, 0xEB, 0xA0, 0x00)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        (0x12, 1, 0, 0, 36),  # vital product data
+        (0x12, 0, 0x80, 0, 36),
+        (0x43, 0, 3, 0, 0, 0, 0, 0, 64),  # the program memory area
+        (0x43, 0, 2, 0, 0, 0, 5, 0, 64),
+        (0x46, 3, 0, 0, 0, 0, 0, 0, 64),
+        (0x42, 0, 0x40, 2, 0, 0, 0, 0, 64),  # a catalogue number
+        (0x51, 1, 0, 0, 0, 0, 0, 0, 64),
+        (0xB9, 0, 0, 0, 2, 16, 0, 2, 15, 0x10, 0, 0),  # the end before the begin
+        (0xB9, 0, 0, 0, 0, 0, 0, 2, 15, 0x10, 0, 0),  # the lead-in
+    ],
+)
+def test_fields_that_mean_nothing_here_are_invalid(bench: Bench, packet: tuple[int, ...]) -> None:
+    assert bench.failed_after(*packet) == (5, 0x24, 0)
+
+
+def test_the_speed_is_whatever_it_is(bench: Bench) -> None:
+    assert bench.failed_after(0xBB, 0, 0xFF, 0xFF, 0xFF, 0xFF) is None
+
+
+def test_no_audio_is_played(bench: Bench) -> None:
+    assert bench.packet(0x42, 0, 0, 0, 0, 0, 0, 0, 64) == bytes((0, 0x15, 0, 0))
+
+
+def test_opening_an_open_tray_and_closing_a_closed_one_changes_nothing(bench: Bench) -> None:
+    bench.packet(0x1B, 0, 0, 0, 3)
+    assert event(bench) == (0, 2)
+    bench.packet(0x1B, 0, 0, 0, 2)
+    assert event(bench) == (3, 1)
+    bench.packet(0x1B, 0, 0, 0, 2)
+    assert event(bench) == (0, 1)
+    assert bench.packet(0x5A, 0, 0x2A, 0, 0, 0, 0, 0, 8)[2] == 0x71  # door open
+    bench.tray.disc = None
+    bench.packet(0x1B, 0, 0, 0, 3)
+    assert event(bench) == (0, 0)
+    assert bench.packet(0x5A, 0, 0x2A, 0, 0, 0, 0, 0, 8)[2] == 0x70
+
+
+def test_a_dvd_says_how_large_it_is() -> None:
+    bench = Bench()
+    bench.disc.sectors = 4 * 500_000
+    bench.ready()
+    data = bench.packet(0xAD, 0, 0, 0, 0, 0, 0, 0, 8, 4)
+    assert len(data) == 2052
+    assert struct.unpack(">II", data[8:16]) == (0x30000, 0x30000 + 499_999)
+    assert bench.packet(0xAD, 0, 0, 0, 0, 0, 0, 1, 0, 8) == bytes.fromhex("0006 0000 00000000")
+    assert bench.failed_after(0xAD, 0, 0, 0, 0, 0, 0, 4, 0, 8) == (5, 0x24, 0)
+
+
+def test_a_tray_without_a_drive_is_just_a_tray() -> None:
+    tray = Tray()
+    disc = SlowDisk()
+    tray.insert(disc)
+    assert tray.disc is disc
+    assert tray.eject(False)
+    assert tray.disc is None
+
+
+def test_a_command_under_way_is_given_up_by_a_state_that_is_too_old(bench: Bench) -> None:
+    for register, value in ((4, 0), (5, 8), (7, 0xA0)):
+        bench.out(register, value)
+    bench.pause()
+    bench.ide.recover(complete=False)
+    bench.pause()
+    assert bench.line.level
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x51)
+    bench.out(Reg.COMMAND, 0xA0)
+    bench.pause()
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x51)
+    assert bench.failed_after(0x00) is None

@@ -885,3 +885,103 @@ def test_nop_and_device_reset_are_refused_by_a_disk(bench: Bench) -> None:
     for code in (0x00, 0x08):
         bench.command(code)
         assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x04, 0x51)
+
+
+# -- what is left of the commands --------------------------------------------------------------------------
+
+
+def test_settings_are_kept_over_a_software_reset_if_that_is_asked_for(bench: Bench) -> None:
+    """SET FEATURES 66h and CCh (8.46): what a software reset reverts."""
+    for keep, wanted in ((0x66, (0x0102, 0)), (0xCC, (0x0110, 0x20))):
+        bench.command(0xC6, count=2)
+        for feature in (0x82, keep):
+            bench.out(Reg.FEATURES, feature)
+            bench.command(0xEF)
+            bench.work()
+        bench.ide.control.write(0, 1, 4)
+        bench.ide.control.write(0, 1, 0)
+        bench.pause(RESET_NS)
+        w = bench.identify()
+        assert (w[59], w[85] & 0x20) == wanted
+
+
+def test_a_write_that_a_reset_has_overtaken_changes_nothing_any_more(bench: Bench) -> None:
+    bench.command(0x30, lba=5)
+    bench.sector_out(b"x" * SECTOR)
+    bench.ide.control.write(0, 1, 4)
+    bench.ide.control.write(0, 1, 0)
+    bench.pause(RESET_NS)
+    bench.work()
+    assert bench.registers() == (1, 1, 1, 0, 0, 0xA0, 0x50)
+    assert not bench.line.level
+
+
+def test_a_seek_behind_the_end_is_not_found(bench: Bench) -> None:
+    bench.command(0x70, lba=20000)
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x10, 0x51)
+
+
+def test_standby_sets_its_timer_for_when_it_is_left(bench: Bench) -> None:
+    bench.command(0xE2, count=1)
+    bench.command(0xE5)
+    assert bench.into(Reg.COUNT) == 0x00
+    bench.command(0x40, lba=5)
+    bench.work()
+    bench.command(0xE5)
+    assert bench.into(Reg.COUNT) == 0xFF
+    bench.pause(5 * 10**9)
+    bench.command(0xE5)
+    assert bench.into(Reg.COUNT) == 0x00
+
+
+def test_set_max_refuses_passwords_and_what_is_behind_the_end(bench: Bench) -> None:
+    bench.command(0xF8)
+    bench.out(Reg.FEATURES, 1)
+    bench.command(0xF9, lba=5)
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x04, 0x51)
+    bench.out(Reg.FEATURES, 0)
+    bench.command(0xF8)
+    bench.command(0xF9, lba=20000)
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x10, 0x51)
+
+
+def test_a_translation_of_ones_own_has_as_many_cylinders_as_fit(bench: Bench) -> None:
+    bench.command(0x91, count=17, device=0xA7)
+    w = bench.identify()
+    assert w[54:57] == (20000 // (8 * 17), 8, 17)
+    assert w[57] == 20000 // (8 * 17) * 8 * 17
+
+
+def test_smart_saves_by_itself_or_when_told(bench: Bench) -> None:
+    for feature, count, status in ((0xD2, 0xF1, 0x50), (0xD2, 0, 0x50), (0xD2, 5, 0x51), (0xD3, 0, 0x50)):
+        smart(bench, feature, count=count)
+        assert bench.into(Reg.COMMAND) == status
+    for low, status in ((0, 0x50), (127, 0x50), (129, 0x51)):
+        smart(bench, 0xD4, low=low)
+        assert bench.into(Reg.COMMAND) == status
+    assert smart(bench, 0xD5, low=6)[508] == 0  # neither was a self-test
+
+
+def test_nobody_takes_what_is_written_for_an_absent_drive() -> None:
+    bench = Bench((None, SlowDisk()))
+    bench.ide.write(0, 2, 0x1234)
+    bench.ide.write_string(0, 2, b"abcd")
+    assert bench.ide.read_string(0, 2, 2) == b"\xff" * 4
+    bench.command(0x90)
+    assert not bench.line.level
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_command_under_way_is_given_up_by_a_state_that_is_too_old(bench: Bench, complete: bool) -> None:
+    """An interface error has the guest ask again; registers that may be of two commands refuse the next one too."""
+    bench.command(0x20, lba=5)
+    bench.ide.recover(complete=complete)
+    bench.work()
+    assert bench.line.level
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x51)
+    bench.command(0x20, lba=5)
+    bench.work()
+    assert bench.into(Reg.COMMAND) == (0x58 if complete else 0x51)
+    bench.command(0x20, lba=5)
+    bench.work()
+    assert bench.into(Reg.COMMAND) == 0x58
