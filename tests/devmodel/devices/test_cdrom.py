@@ -593,3 +593,19 @@ def test_a_command_under_way_is_given_up_by_a_state_that_is_too_old(bench: Bench
     bench.pause()
     assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x51)
     assert bench.failed_after(0x00) is None
+
+
+def test_a_read_that_is_restored_with_an_empty_tray_ends(bench: Bench) -> None:
+    for register, value in ((4, 0), (5, 8), (7, 0xA0)):
+        bench.out(register, value)
+    bench.pause()
+    bench.ide.write_string(0, 2, bytes(read_10(3, 2)).ljust(12, b"\0"))
+    saved = copy.deepcopy(bench.ide.state)
+    bench.clock.advance(10_000)
+    again = IdeChannel(irq=Line(), clock=bench.clock, disks=(Tray(), None), state=saved)
+    assert (again.read(Reg.FEATURES, 1), again.read(Reg.COMMAND, 1)) == (2 << 4 | 4, CHECK)
+
+
+def test_a_drive_that_does_nothing_has_nothing_to_give_up(bench: Bench) -> None:
+    bench.ide.recover(complete=True)
+    assert bench.failed_after(0x00) is None

@@ -985,3 +985,24 @@ def test_a_command_under_way_is_given_up_by_a_state_that_is_too_old(bench: Bench
     bench.command(0x20, lba=5)
     bench.work()
     assert bench.into(Reg.COMMAND) == 0x58
+
+
+def test_a_drive_that_does_nothing_has_nothing_to_give_up() -> None:
+    bench = Bench((None, SlowDisk()))
+    bench.ide.recover(complete=True)
+    assert not bench.line.level  # nobody is selected
+    bench.out(Reg.DEVICE, 0xB0)
+    assert bench.into(Reg.COMMAND) == 0x50
+
+
+def test_device_reset_is_nothing_to_a_disk_that_is_busy(bench: Bench) -> None:
+    bench.start(0x20, lba=5)
+    bench.out(Reg.COMMAND, 0x08)
+    bench.work()
+    assert bench.into(Reg.COMMAND) == 0x58
+    assert bench.sector_in() == bench.disk.sector(5)
+
+
+def test_a_write_that_reaches_beyond_the_registers_ends_there(bench: Bench) -> None:
+    bench.ide.write(6, 4, 0x1234_00B0)
+    assert bench.into(Reg.DEVICE) == 0xB0

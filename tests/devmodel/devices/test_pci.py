@@ -254,3 +254,11 @@ def test_a_slot_has_one_device() -> None:
     for slot in (1, 32):
         with pytest.raises(ConfigError, match=f"mine: PCI slot {slot}"):
             board.plug(slot, PciFunction(name="mine", vendor=1, device=1, class_code=0))
+
+
+def test_a_bus_without_spaces_maps_nothing() -> None:
+    function = PciFunction(name="f", vendor=1, device=1, class_code=0, bars={0: Bar(Latch(), 16)})
+    bus = PciBus({(5, 0): function})
+    bus.config.write(5 << 35 | BAR0, 4, 0xE000_0000)
+    bus.config.write(5 << 35 | COMMAND, 2, MEMORY)
+    assert bus.config.read(5 << 35 | BAR0, 4) == 0xE000_0000
