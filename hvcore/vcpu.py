@@ -27,6 +27,7 @@ from hvcore.memory import GuestMemory
 from hvcore.svm.backend import SvmBackend
 from hvcore.tally import SAMPLE
 from hvcore.vmx.backend import VmxBackend
+from ioreq import fence
 from ioreq.core import CoreChannel, VcpuDoorbell
 from ioreq.layout import PIN_INTR_OFFSET
 
@@ -87,6 +88,7 @@ class Vcpu:
         self._thread = threading.Thread(target=self._run, name=f"vcpu{number}", daemon=True)
         self.interrupts = Interrupts(self.backend, self.requests, self.intr)
         self.requests.interruptible, self.requests.pin = self.backend.interruptible, self.intr
+        self.requests.lower = self._lower
         self._attach(memory)
 
     def _make_processor(self, memory: GuestMemory, pins: memoryview) -> Processor:
@@ -162,6 +164,10 @@ class Vcpu:
     def intr(self) -> int:
         """Return the level of the INTR pin."""
         return int(self._pins[self._pin])
+
+    def _lower(self, word: int) -> None:
+        """Take the INTR pin down, as the acknowledge cycle does, unless the controller has driven it since."""
+        fence.replace(self._pins, self._pin, word, 0)
 
     def _run(self) -> None:
         try:

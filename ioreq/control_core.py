@@ -333,6 +333,9 @@ class ControlServer:
         connection = Connection(sock, self._wake, time.monotonic() + self._hello_patience)
         if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
             connection.send(Error(errno.EUSERS, f"the core has {MAX_CONNECTIONS} connections already"))
+            with contextlib.suppress(OSError):  # what is unread when we close would cost it the answer
+                sock.shutdown(socket.SHUT_RD)
+                sock.recv(MAX_MESSAGE)
             sock.close()
             return
         self._connections[connection] = None

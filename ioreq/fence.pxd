@@ -26,7 +26,11 @@ cdef extern from *:
         }
         return 0;
     }
+    static inline int replace_word(unsigned int *word, unsigned int from, unsigned int to) {
+        return __atomic_compare_exchange_n(word, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
     """
+    bint replace_word(unsigned int *word, unsigned int value, unsigned int other) noexcept nogil
     void hardware_fence() noexcept nogil
     void hardware_order() noexcept nogil
     bint poll_change(const unsigned int *word, unsigned int value, long looks) noexcept nogil
@@ -34,4 +38,5 @@ cdef extern from *:
 
 cpdef void full() noexcept nogil
 cpdef void order() noexcept
+cpdef bint replace(unsigned int[::1] words, Py_ssize_t index, unsigned int value, unsigned int other)
 cpdef bint poll(unsigned char[::1] octets, Py_ssize_t offset, unsigned char mask, unsigned char value, long looks)

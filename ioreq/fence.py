@@ -52,3 +52,14 @@ def poll(octets, offset, mask, value, looks):  # type: ignore[no-untyped-def]  #
             if octets[offset] & mask == value:
                 return True
         return False
+
+
+def replace(words, index, value, other):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  (fence.pxd has them)
+    """Put `other` into a word of shared memory if it is `value`, in one step; whether it was.
+
+    Uncompiled there is no such step, and nothing is done.
+    """
+    if cython.compiled:
+        return replace_word(cython.address(words[index]), value, other)  # type: ignore[name-defined]  # noqa: F821
+    else:  # noqa: RET505 - Cython must see that one of the two is left out
+        return False

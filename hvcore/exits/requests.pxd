@@ -24,6 +24,7 @@ cdef class Requests:
     cdef public object acknowledger
     cdef public object interruptible
     cdef public object pin
+    cdef public object lower
     @cython.locals(endpoint=CoreEndpoint)
     cpdef _interrupts_first(self, Range claimed)
     @cython.locals(endpoint=CoreEndpoint)

@@ -86,6 +86,8 @@ class Requests:
         """Whether the guest would take an interrupt now."""
         self.pin: Callable[[], int] = lambda: 0
         """The INTR pin."""
+        self.lower: Callable[[int], object] = lambda _word: None
+        """Lower it, if it still is what it was when it was looked at."""
 
     # Ports
 
@@ -232,8 +234,11 @@ class Requests:
         if claimed.posted and self._idle(claimed):
             word = pin()
             vector = word >> PIN_VECTOR_SHIFT & 0xFF
-            if word & PIN_VECTOR_VALID and self._post(claimed, TYPE_INTACK, self._vcpu, 1, vector):
-                return vector
+            if word & PIN_VECTOR_VALID:
+                # Or the guest would find it high until the controller has been told; then it may be high anew.
+                self.lower(word)
+                if self._post(claimed, TYPE_INTACK, self._vcpu, 1, vector):
+                    return vector
         vector = self._one(claimed, TYPE_INTACK, self._vcpu, 2, True, 0)
         return vector if vector < NO_INTERRUPT else NO_VECTOR  # ones: the controller is dead
 
