@@ -165,6 +165,55 @@ def make_ide_function(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int
     return function, [(Configured(function), 256), (function.ports, 16)]
 
 
+@attrs.frozen
+class Controller:
+    """An IDE channel with its bus master, as one chip."""
+
+    function: Piix3Ide
+    channel: IdeChannel
+
+    @property
+    def state(self) -> tuple[Any, Any]:
+        return self.function.state, self.channel.state
+
+    def reset(self) -> None:
+        self.function.reset()
+        self.channel.reset()
+
+    def tick(self) -> None:
+        self.channel.tick()
+
+
+@attrs.frozen
+class Transfers:
+    """DMA commands as one access: the value says which, how many sectors, and where the table is."""
+
+    controller: Controller
+
+    def read(self, _offset: int, _size: int) -> int:
+        return 0
+
+    def write(self, _offset: int, _size: int, value: int) -> None:
+        channel, ports = self.controller.channel, self.controller.function.ports
+        self.controller.function.config_write(4, 2, 5)
+        code = (0xC8, 0xCA, 0x25, 0x35)[value & 3]
+        ports.write(4, 4, value & 0xFFFC)
+        ports.write(0, 1, 0)
+        ports.write(0, 1, 1 | (0 if value & 1 else 8))
+        for register, byte in ((6, 0xE0), (2, value >> 8 & 63), (3, value >> 4), (4, 0), (5, 0), (7, code)):
+            channel.write(register, 1, byte & 0xFF)
+
+
+def make_controller(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    first, second = ({"state": state} for state in kept["state"]) if kept else ({}, {})
+    function = Piix3Ide(ram=w, **first)
+    master = function.masters[0]
+    channel = IdeChannel(irq=w.line("irq"), clock=w.clock, disks=(w, None), bus_master=master, **second)
+    function.connect(channel.decode, lambda _: None)
+    chip = Controller(function, channel)
+    return chip, [(channel, 8), (channel.control, 1), (function.ports, 8), (Transfers(chip), 1)]
+
+
 def make_pci_function(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
     function = PciFunction(
         name="f", vendor=1, device=2, class_code=0xFF0000, bars={0: Bar(PostCode(), 16)}, pin=1,
@@ -227,6 +276,7 @@ CHIPS: dict[str, Maker] = {
     ),
     "ide": make_ide,
     "cdrom": make_cdrom,
+    "ide with bus master": make_controller,
     "vga": make_vga,
     "rtc": lambda w, kept: simple(Rtc(clock=w.clock, irq=w.line("irq"), **kept), 2),
     "kbc": lambda w, kept: simple(
