@@ -103,10 +103,9 @@ class Config(msgspec.Struct, frozen=True):
                 raise ConfigError(f"{source}: tcp in [serial]: {error}") from error
         if len(self.disks) > MAX_DRIVES:
             raise ConfigError(f"{source}: {len(self.disks)} disks; at most {MAX_DRIVES} are allowed")
-        if len(self.disks) + len(self.cdroms) > MAX_DRIVES:
+        if (drives := len(self.disks) + len(self.cdroms)) > MAX_DRIVES:
             raise ConfigError(
-                f"{source}: {len(self.disks)} disks and {len(self.cdroms)} CD-ROM drives; "
-                f"at most {MAX_DRIVES} are allowed"
+                f"{source}: {drives} disks and CD-ROM drives together; at most {MAX_DRIVES} are allowed"
             )
         for disk in self.disks:
             if disk.path is None and not 512 <= disk.scratch_bytes() <= MAX_SCRATCH:

@@ -95,7 +95,7 @@ console = "out.txt"
         ("[[disk]]\npath='x'\n" * 5, "machine.toml: 5 disks; at most 4 are allowed"),
         (
             "[[disk]]\npath='x'\n" * 3 + "[[cdrom]]\n" * 2,
-            "machine.toml: 3 disks and 2 CD-ROM drives; at most 4 are allowed",
+            "machine.toml: 5 disks and CD-ROM drives together; at most 4 are allowed",
         ),
         ("cdrom = 1", "machine.toml: write [[cdrom]], a table for each CD-ROM drive"),
         ("[[cdrom]]\nsize = 1", "machine.toml: unknown key 'size' in [[cdrom]]; allowed: path"),
