@@ -168,8 +168,11 @@ class IdeChannel:
 
     def deadline(self) -> int | None:
         """Return when a drive clears BSY by itself."""
-        dues = [drive.state.due for drive in self._drives if drive is not None]
-        return min((due for due in dues if due is not None), default=None)
+        first: int | None = None
+        for drive in self._drives:
+            if drive is not None and (due := drive.state.due) is not None and (first is None or due < first):
+                first = due
+        return first
 
     def tick(self) -> None:
         """Do what is due."""
