@@ -20,9 +20,10 @@ from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
 from devmodel.service import monitor, stats, trace, upgrade
-from devmodel.service.run import BAD_INPUT, FAILED, run
+from devmodel.service.run import BAD_INPUT, FAILED, ending_signals, run
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
+from ioreq.control import check_path
 
 DEMO: Final = "machine.toml"
 MOST_POLLING: Final = 1_000_000
@@ -101,6 +102,8 @@ def _run(options: argparse.Namespace) -> int:
     if machine is None and all(getattr(options, start) is None for start in ("firmware", "image", "kernel")):
         machine = str(importlib.resources.files("devmodel.demo").joinpath(DEMO))
     config = _config(machine, options)
+    if options.domain is not None:
+        _check_socket(options.domain, "--domain")
     arguments = [] if machine is None else [machine]
     for name in CORE_OPTIONS:
         value = getattr(options, name.replace("-", "_"))
@@ -139,6 +142,7 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
 def _serve(options: argparse.Namespace) -> int:
     config = _config(options.machine, options)
     path, wait, persist = options.domain, options.wait, options.persist
+    _check_socket(path, "--domain")
     departure = Departure(upgrades=True)
     inheritance = upgrade.inherited()
 
@@ -205,7 +209,7 @@ async def _until_signal(
     status = FAILED
     killed: int | None = None
     failure: DevmodelError | IoreqError | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*ending_signals()) as signals:
         async with trio.open_nursery() as nursery:
 
             async def listen() -> None:
@@ -244,7 +248,7 @@ def _console(options: argparse.Namespace) -> int:
 
 
 def _screen(options: argparse.Namespace) -> int:
-    answer = monitor.ask(options.domain or monitor.find(), monitor.Screen(png=options.png is not None))
+    answer = monitor.ask(_domain(options), monitor.Screen(png=options.png is not None))
     if options.png is None:
         sys.stdout.write(answer.text)
         return 0
@@ -257,29 +261,41 @@ def _screen(options: argparse.Namespace) -> int:
 
 
 def _key(options: argparse.Namespace) -> int:
-    monitor.ask(options.domain or monitor.find(), monitor.Key(keys=options.keys))
+    monitor.type_keys(_domain(options), options.keys)
     return 0
 
 
 def _eject(options: argparse.Namespace) -> int:
-    monitor.ask(options.domain or monitor.find(), monitor.Eject(drive=options.drive, force=options.force))
+    monitor.ask(_domain(options), monitor.Eject(drive=options.drive, force=options.force))
     return 0
 
 
 def _insert(options: argparse.Namespace) -> int:
     command = monitor.Insert(path=os.path.abspath(options.image), drive=options.drive)
-    monitor.ask(options.domain or monitor.find(), command)
+    monitor.ask(_domain(options), command)
     return 0
 
 
+def _domain(options: argparse.Namespace) -> str:
+    """Return the domain socket that the user means, by either way of saying it."""
+    return getattr(options, "socket", None) or options.domain or monitor.find()
+
+
+def _check_socket(path: str, option: str) -> None:
+    try:
+        check_path(path, room=monitor.ROOM)
+    except IoreqError as error:
+        raise ConfigError(f"{option} '{path}': {error}") from error
+
+
 def _upgrade(options: argparse.Namespace) -> int:
-    for answer in monitor.upgrade(options.domain, upgrade.PATIENCE):
+    for answer in monitor.upgrade(_domain(options), upgrade.PATIENCE):
         log.say(f"devmodel: upgraded to {answer.program}: {', '.join(answer.parts)}")
     return 0
 
 
 def _stats(options: argparse.Namespace) -> int:
-    domain = options.domain or monitor.find()
+    domain = _domain(options)
     if options.json:
         sys.stdout.write(msgspec.json.encode(_report(domain)).decode() + "\n")
         return 0
@@ -299,6 +315,16 @@ def _stats(options: argparse.Namespace) -> int:
 def _report(domain: str) -> stats.Report:
     answers = monitor.ask_all(domain, monitor.Stats())
     return stats.report([answer.stats for answer in answers if answer.stats is not None])
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:  # nor what is no number
+        raise argparse.ArgumentTypeError(f"'{text}'; allowed: seconds from 0 on")
+    return seconds
 
 
 def _interval(text: str) -> float:
@@ -415,7 +441,7 @@ def _parser() -> _Parser:
     serving.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=float,
+        type=_seconds,
         default=float("inf"),
         help="how long to wait for the core (for ever)",
     )
@@ -438,9 +464,7 @@ def _parser() -> _Parser:
     consoling.set_defaults(perform=_console)
 
     looking = commands.add_parser("screen", help="print the VGA text screen, or write it as a PNG")
-    looking.add_argument(
-        "domain", metavar="SOCKET", nargs="?", help="domain socket (the one machine that runs)"
-    )
+    _domain_options(looking)
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
     looking.set_defaults(perform=_screen)
 
@@ -450,7 +474,7 @@ def _parser() -> _Parser:
         description="Have each `devmodel serve` of a machine become the program that is installed now. The guest "
         "stands still for a moment; chips, disks and the clients of the console go on.",
     )
-    upgrading.add_argument("domain", metavar="SOCKET", help="domain socket")
+    _domain_options(upgrading)
     upgrading.set_defaults(perform=_upgrade)
 
     counting = commands.add_parser(
@@ -459,9 +483,7 @@ def _parser() -> _Parser:
         description="Show how often devices are accessed and how long that takes, by device, exit reason and vCPU: "
         "a table that updates on a terminal, once elsewhere. Counts are exact, durations are a sample.",
     )
-    counting.add_argument(
-        "domain", metavar="SOCKET", nargs="?", help="domain socket (the one machine that runs)"
-    )
+    _domain_options(counting)
     counting.add_argument("--json", action="store_true", help="once, as one object, with the histograms")
     counting.add_argument(
         "--interval", metavar="SECONDS", type=_interval, default=1.0, help="between updates (1)"
@@ -501,6 +523,13 @@ def _parser() -> _Parser:
     typing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     typing.set_defaults(perform=_key)
     return parser
+
+
+def _domain_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "socket", metavar="SOCKET", nargs="?", help="domain socket (the one machine that runs)"
+    )
+    parser.add_argument("--domain", metavar="SOCKET", help="the same, as every command takes it")
 
 
 def _machine_options(parser: argparse.ArgumentParser) -> None:

@@ -8,18 +8,23 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, PARTS, parse
+from ioreq.files import open_regular
 
 MAX_DRIVES: Final = 4
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
-_SIZE: Final = re.compile(r"(\d+)([KMGT]?)")
+_SIZE: Final = re.compile(r"(\d{1,30})([KMGT]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
+_PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+RESERVED: Final = ("etc/e820",)
+"""fw_cfg files that the board makes itself."""
 _DATE: Final = re.compile(r"utc|localtime|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?")
 _T = TypeVar("_T")
 
@@ -112,7 +117,7 @@ class Config(msgspec.Struct, frozen=True):
                 raise ConfigError(f'{source}: a [[disk]] without path needs a size, for example size = "1M"')
             if disk.path is not None and disk.size is not None:
                 raise ConfigError(f"{source}: size in [[disk]] goes without path; an image has its own size")
-        if not _DATE.fullmatch(self.rtc.base):
+        if not _is_date(self.rtc.base):
             raise ConfigError(
                 f"{source}: base in [rtc]: '{self.rtc.base}'; allowed: utc, localtime, or a date like "
                 "2026-01-31T12:00:00"
@@ -127,6 +132,8 @@ class Config(msgspec.Struct, frozen=True):
                 f"{source}: every part is in a server apart; one part at least is left to the main one"
             )
         for key in self.fw_cfg:
+            if key in RESERVED:
+                raise ConfigError(f"{source}: '{key}' in [fw_cfg]: this one is the board's own")
             if not key.isascii() or not 0 < len(key) < MAX_FW_CFG_NAME:
                 raise ConfigError(
                     f"{source}: '{key}' in [fw_cfg]: a name has 1 to {MAX_FW_CFG_NAME - 1} letters"
@@ -172,25 +179,39 @@ def load(path: str | None, options: Options) -> Config:
     return _override(config, options)
 
 
+def _is_date(text: str) -> bool:
+    """Whether it is utc, localtime, or a date that there is."""
+    if not _DATE.fullmatch(text):
+        return False
+    try:
+        return text in {"utc", "localtime"} or bool(datetime.fromisoformat(text))
+    except ValueError:
+        return False
+
+
 def size_in_bytes(size: int | str) -> int:
-    """Return 65536 for 65536, "65536" and "64K"."""
-    match = _SIZE.fullmatch(str(size))
-    return int(match[1]) * _UNITS[match[2]] if match else 0
+    """Return 65536 for 65536, "65536", "64K", "64k", "64KB" and "64KiB"; 0 for what is no size."""
+    match = _SIZE.fullmatch(str(size)) if isinstance(size, str) or abs(size) < 1 << 64 else None
+    return int(match[1]) * _UNITS[match[2].upper()] if match else 0
 
 
 def host_port(text: str) -> tuple[str, int]:
     """Split HOST:PORT; the host may be an IPv6 address in brackets, the port 0 to have one chosen."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal() or int(port) > 0xFFFF:
+    if not colon or not host or not _PORT.fullmatch(port) or int(port) > 0xFFFF:
         raise ConfigError(f"'{text}' is not HOST:PORT")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ConfigError(f"'{text}' is not HOST:PORT: a host's labels have 1 to 63 letters") from None
     return host, int(port)
 
 
 def _read(path: str) -> Config:
     name = os.path.basename(path)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             document = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
@@ -199,6 +220,7 @@ def _read(path: str) -> Config:
     for table in document:
         if table not in ALLOWED:
             raise ConfigError(f"{name}: unknown table [{table}]; allowed: {', '.join(ALLOWED)}")
+    _no_nul(name, document)
     folder = os.path.dirname(path)
 
     def absolute(relative: str | None) -> str | None:
@@ -236,6 +258,19 @@ def _read(path: str) -> Config:
             for entry in servers
         ),
     ).checked(name)
+
+
+def _no_nul(where: str, value: object) -> None:
+    """Refuse strings with a NUL byte, which no path, host or name may have."""
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{where} is {value!r}; allowed: a string without NUL bytes")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _no_nul(f"{where}: {key}", key)
+            _no_nul(f"{where}: {key}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _no_nul(where, inner)
 
 
 def _table(name: str, label: str, table: Any, kind: type[_T]) -> _T:

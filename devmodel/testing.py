@@ -211,8 +211,13 @@ class Machine:
         return monitor.png_of(await self._ask(monitor.Screen(png=True)))
 
     async def key(self, *keys: str) -> None:
-        """Press keys on the keyboard one after the other, by the names of `devmodel key`."""
-        await self._ask(monitor.Key(keys=list(keys)))
+        """Type keys as fast as the guest takes them, by the names of `devmodel key`.
+
+        Raises:
+            DevmodelError: a name is no key's (then none is typed), or the guest does not take them.
+
+        """
+        await trio.to_thread.run_sync(monitor.type_keys, self.domain, list(keys))
 
     async def insert(self, image: str | os.PathLike[str], *, drive: int = 0) -> None:
         """Put an image into a CD-ROM drive.

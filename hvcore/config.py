@@ -13,6 +13,7 @@ import attrs
 
 from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.errors import ConfigError
+from ioreq.files import open_regular
 from ioreq.layout import MAX_IOREQ_SERVERS
 
 VENDORS: Final = ("vmx", "svm")
@@ -24,6 +25,8 @@ KEYS: Final = (
 )
 DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server")
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+SIZE: Final = re.compile(r"(\d+)([KMG]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
+"""A number with a unit: 64M, 64m, 64MB and 64MiB are the same."""
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30
 """Half of what 36 physical address bits reach: room for the hole below 4 GiB."""
@@ -86,7 +89,7 @@ def _read(path: str) -> dict[str, Any]:
     """Return what a file says, checked. Each [[server]] is a server beside the one that has all other parts."""
     name = os.path.basename(path)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             document = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
@@ -135,6 +138,8 @@ def _value(where: str, key: str, value: object) -> object:
             raise ConfigError(f"{where} is {_shown(value)}; allowed: {', '.join(VENDORS)}")
     if not isinstance(value, str) or (not value and key != "append"):
         raise ConfigError(f"{where} is {_shown(value)}; allowed: a string that is not empty")
+    if "\0" in value:
+        raise ConfigError(f"{where} is {_shown(value)}; allowed: a string without NUL bytes")
     return value
 
 
@@ -142,8 +147,8 @@ def _memory(where: str, value: object) -> int:
     size = -1
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
-    elif isinstance(value, str) and (match := re.fullmatch(r"(\d+)([KMG]?)", value, re.ASCII)):
-        size = int(match[1]) * UNITS[match[2]]
+    elif isinstance(value, str) and len(value) < 40 and (match := SIZE.fullmatch(value)):
+        size = int(match[1]) * UNITS[match[2].upper()]
     if not LEAST_MEMORY <= size <= MOST_MEMORY or size % 4096:
         sizes = 'bytes, or a string like "64M", from 1M to 32G in steps of 4K'
         raise ConfigError(f"{where} is {_shown(value)}; allowed: {sizes}")

@@ -92,7 +92,7 @@ class MeasuredVcpu(Vcpu):
         seconds = {
             "total": total,
             "guest": processor.ran,
-            "exits": total - processor.ran - requests.waited - self.asleep,
+            "exits": max(total - processor.ran - requests.waited - self.asleep, 0),
             "waiting": requests.waited,
             "asleep": self.asleep,
             "tlb_misses": counts["walking_ns"],

@@ -9,6 +9,7 @@ import array
 import contextlib
 import os
 import socket
+import stat
 import struct
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ from ioreq import IoreqError
 MAX_MESSAGE: Final = 65536
 """Bytes of a message at most."""
 MAX_DESCRIPTORS: Final = 253  # Linux' SCM_MAX_FD
+MAX_PATH: Final = 107  # of sun_path, with its final NUL
 
 
 class SocketOptions(Protocol):
@@ -26,6 +28,26 @@ class SocketOptions(Protocol):
     def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
         """Return an option's bytes."""
         ...
+
+
+def check_path(path: str, *, room: int = 0) -> None:
+    """Refuse what can never be a domain socket's path; `room` is how many more bytes are put behind it.
+
+    Raises:
+        IoreqError: the text says why, to go behind the path.
+
+    """
+    most = MAX_PATH - room
+    folder = os.path.dirname(path) or "."
+    if not path or "\0" in path:
+        raise IoreqError("that is no path of a socket")
+    if len(os.fsencode(path)) > most:
+        raise IoreqError(f"the path of a socket has at most {most} bytes")
+    if not os.path.isdir(folder):
+        raise IoreqError(f"there is no directory {folder}")
+    with contextlib.suppress(OSError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise IoreqError("there is something else than a socket")
 
 
 def check_uid(uid: int, who: str) -> None:

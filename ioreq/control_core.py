@@ -23,7 +23,15 @@ import msgspec
 import structlog
 
 from ioreq import VERSION, ControlError, IoreqError, ProtocolError, VersionMismatch
-from ioreq.control import MAX_DESCRIPTORS, MAX_MESSAGE, check_uid, close_all, peer_uid, received_descriptors
+from ioreq.control import (
+    MAX_DESCRIPTORS,
+    MAX_MESSAGE,
+    check_path,
+    check_uid,
+    close_all,
+    peer_uid,
+    received_descriptors,
+)
 from ioreq.messages import MAX_TEXT, DomainInfo, Error, Event, Hello, Op, Reply, Serial
 
 log = structlog.get_logger()
@@ -455,6 +463,10 @@ def _duplicates(fds: Sequence[int]) -> list[int]:
 
 
 def _listen(path: str) -> socket.socket:
+    try:
+        check_path(path)
+    except IoreqError as error:
+        raise IoreqError(f"cannot listen on {path}: {error}") from None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         os.fchmod(sock.fileno(), 0o600)  # Linux gives a bound socket's file this mode: nobody gets in between

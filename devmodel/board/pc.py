@@ -39,6 +39,8 @@ from devmodel.devices.vga import Vga
 from devmodel.devices.vga_screen import TextScreen
 
 E820_RAM: Final = 1
+COMBINATION: Final = 12
+"""Bytes of ctrl-alt-delete, pressed and released, and one more."""
 
 
 class Core(GuestRam, Protocol):
@@ -475,3 +477,11 @@ class Board:
         """Press keys together and release them; ValueError for a name that is no key's."""
         self.keyboard.type("-".join(keys))
         self.rearm()
+
+    def check_keys(self, keys: list[str]) -> None:
+        """Raise ValueError for a name that is no key's."""
+        self.keyboard.check("-".join(keys))
+
+    def takes_keys(self) -> bool:
+        """Whether the keyboard has room for what a combination of keys sends."""
+        return self.keyboard.room() >= COMBINATION

@@ -77,14 +77,23 @@ class Keyboard:
 
     def type(self, combination: str) -> None:
         """Press and release a key or a combination ("ctrl-alt-delete"); ValueError if one is unknown."""
+        self.check(combination)
         names = combination.split("-")
-        for name in names:
-            if name not in KEYS and name != "pause":
-                codes(name, pressed=True)
         for name in names:
             self.press(name)
         for name in reversed(names):
             self.release(name)
+
+    @staticmethod
+    def check(combination: str) -> None:
+        """Raise ValueError if a key of a combination is unknown."""
+        for name in combination.split("-"):
+            if name != "pause":
+                codes(name, pressed=True)
+
+    def room(self) -> int:
+        """Return how many bytes it can remember now; none while a guest has told it not to scan."""
+        return ROOM - len(self.state.queue) if self.state.scanning else 0
 
     @staticmethod
     def combination(character: str) -> str:

@@ -24,6 +24,16 @@ KEYS: Final = {
     "kp_4": 0x6B, "kp_5": 0x73, "kp_6": 0x74, "kp_7": 0x6C, "kp_8": 0x75, "kp_9": 0x7D,
 }  # fmt: skip
 
+ALIASES: Final = {
+    "space": "spc",
+    "enter": "ret",
+    "return": "ret",
+    "escape": "esc",
+    "del": "delete",
+    "ins": "insert",
+}
+"""Other names that people try."""
+
 CHARACTERS: Final = {
     " ": "spc", "\n": "ret", "\t": "tab", "\b": "backspace", "\x1b": "esc",
     "-": "minus", "=": "equal", "[": "bracket_left", "]": "bracket_right", "\\": "backslash",
@@ -59,7 +69,7 @@ def codes(name: str, *, pressed: bool, scan_set: int = 2) -> bytes:
         ValueError: there is no key of that name.
 
     """
-    code = KEYS.get(name)
+    code = KEYS.get(ALIASES.get(name, name))
     if code is None:
         raise ValueError(f"no key '{name}'; the names are {', '.join(KEYS)} and pause")
     prefix = b"\xe0" if code & E0 else b""

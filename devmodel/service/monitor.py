@@ -23,6 +23,7 @@ import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError
 from devmodel.board.parts import PARTS, in_order
+from devmodel.devices.keyboard import Keyboard
 from devmodel.display.render import TextScreen, picture
 from devmodel.service.stats import ServerStatistics
 from ioreq import IoreqError
@@ -30,12 +31,18 @@ from ioreq import IoreqError
 MAX_LINE: Final = 65536
 MAX_KEYS: Final = 256
 """Combinations of keys in one command."""
+KEYS_AT_ONCE: Final = 16
+"""How many the command line asks for at a time, so that a slow guest still answers in time."""
 MAX_CLIENTS: Final = 16
 IDLE: Final = 60.0
 """Seconds that a client may take to ask, or to read what it asked for."""
+KEY_PATIENCE: Final = 5.0
+"""Seconds that the guest may take to read a key."""
 DRAWING: Final = 0.25
 """How much of the time may go into pictures."""
 SUFFIX: Final = ".monitor"
+ROOM: Final = 1 + max(map(len, PARTS)) + len(SUFFIX)
+"""Bytes that a monitor's path is longer than its domain's, at most."""
 MAIN: Final = "pic"
 """The part whose server has the monitor that is named after the domain alone."""
 PREFIX: Final = f"devmodel-{os.getuid()}-"
@@ -141,6 +148,14 @@ class Machine(Protocol):
         """Take the disc out; raise DevmodelError if there is no such drive, or the guest has locked it."""
         ...
 
+    def check_keys(self, keys: list[str]) -> None:
+        """Raise ValueError for a name that is no key's."""
+        ...
+
+    def takes_keys(self) -> bool:
+        """Whether the next key will not be lost."""
+        ...
+
     async def statistics(self) -> ServerStatistics:
         """Return what has been counted."""
         ...
@@ -153,6 +168,7 @@ class Monitor:
         self.machine = machine
         self.clients = 0
         self._pictures = Pictures()
+        self._typing = trio.Lock()
 
     async def serve(self, listener: trio.SocketListener) -> None:
         """Answer clients for ever. Cancel to stop."""
@@ -212,12 +228,7 @@ class Monitor:
                 png = base64.b64encode(await self._pictures.draw(screen)).decode() if command.png else ""
                 return Answer(text=text(screen), png=png)
             case Key(keys=keys):
-                try:
-                    for combination in keys:
-                        self.machine.press(combination.split("-"))
-                except ValueError as error:
-                    return Answer(error=str(error))
-                return Answer()
+                return Answer(error=await self._type([combination.split("-") for combination in keys]))
             case Stats():
                 try:
                     return Answer(stats=await self.machine.statistics())
@@ -243,6 +254,23 @@ class Monitor:
         except DevmodelError as error:
             return Answer(error=str(error))
         return Answer()
+
+    async def _type(self, combinations: list[list[str]]) -> str:
+        """Type as fast as the guest takes it; return what is wrong. No key is typed if one of the names is."""
+        try:
+            for keys in combinations:
+                self.machine.check_keys(keys)
+        except ValueError as error:
+            return str(error)
+        async with self._typing:
+            for typed, keys in enumerate(combinations):
+                with trio.move_on_after(KEY_PATIENCE) as patience:
+                    while not self.machine.takes_keys():  # noqa: ASYNC110  (a chip has no events)
+                        await trio.sleep(0.002)
+                if patience.cancelled_caught:
+                    return f"the guest takes no keys: typed {typed} of {len(combinations)}"
+                self.machine.press(keys)
+        return ""
 
 
 class Pictures:
@@ -298,6 +326,10 @@ def listen(path: str) -> trio.SocketListener:
         sock.listen(8)
     except OSError as error:
         sock.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"another server serves these parts of that domain: it listens on {path}"
+            ) from error
         raise ConfigError(f"cannot listen on {path}: {error.strerror or error}") from error
     return trio.SocketListener(sock)
 
@@ -374,6 +406,22 @@ def upgrade(domain_socket: str, patience: float) -> list[Answer]:
             if time.monotonic() > deadline:
                 raise DevmodelError(f"the server on {path} has not come back in {patience:.0f} seconds")
     return answers
+
+
+def type_keys(domain_socket: str, keys: list[str]) -> None:
+    """Type keys at the machine at a domain socket, in as many commands as it takes.
+
+    Raises:
+        DevmodelError: nobody answers, a name is no key's (then none is typed), or the guest does not take them.
+
+    """
+    for combination in keys:
+        try:
+            Keyboard.check(combination)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+    for at in range(0, len(keys), KEYS_AT_ONCE):
+        ask(domain_socket, Key(keys=keys[at : at + KEYS_AT_ONCE]))
 
 
 def ask_all(domain_socket: str, command: Command) -> list[Answer]:

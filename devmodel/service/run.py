@@ -1,11 +1,16 @@
 """`devmodel run`: one guest, its core as a child process, its device models and its console here."""
 
 import contextlib
+import fcntl
+import glob
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -19,13 +24,24 @@ from devmodel.service import monitor
 from devmodel.service.session import PROGRAM, BoardFactory, Outside, opened, serve
 from ioreq import DomainGone, IoreqError
 from ioreq.control_client import ControlClient, connect
+from ioreq.messages import Shutdown
 
 COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
 SERVE: Final = [sys.executable, "-m", "devmodel", "serve"]
 GRACE: Final = 0.6
-"""Seconds that the core gets to end, by itself or asked to."""
+"""Seconds that the core gets to end when it is asked to."""
+FINISH: Final = 30.0
+"""Seconds that it gets to end by itself, when its domain has ended."""
+YOUNG: Final = 10.0
+"""Seconds in which whoever made a directory gets to hold it."""
 FAILED: Final = 1
 BAD_INPUT: Final = 2
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end us, but for one that was ignored when we began (nohup)."""
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [number for number in ending if signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager
@@ -34,8 +50,34 @@ def domain_socket(path: str | None) -> Iterator[str]:
     if path is not None:
         yield path
         return
+    reap()
     with tempfile.TemporaryDirectory(prefix=monitor.PREFIX, ignore_cleanup_errors=True) as folder:
-        yield os.path.join(folder, "domain")
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)  # as long as we live
+            yield os.path.join(folder, "domain")
+        finally:
+            os.close(fd)
+
+
+def reap() -> None:
+    """Remove the directories of those who were killed: nobody holds them any more."""
+    pattern = os.path.join(glob.escape(tempfile.gettempdir()), monitor.PREFIX + "*")
+    for folder in glob.glob(pattern):
+        with contextlib.suppress(OSError):
+            status = os.lstat(folder)
+            if (
+                not stat.S_ISDIR(status.st_mode)
+                or status.st_uid != os.getuid()
+                or status.st_mtime > time.time() - YOUNG
+            ):
+                continue
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(fd)
 
 
 class Core:
@@ -83,10 +125,10 @@ class Core:
                     return None
             await trio.sleep(0.01)
 
-    async def finish(self) -> int:
-        """Give it a little time to end by itself; return its exit status as a shell would."""
+    async def finish(self, seconds: float = GRACE) -> int:
+        """Give it time to end by itself; return its exit status as a shell would."""
         with trio.CancelScope(shield=True):
-            with trio.move_on_after(GRACE):
+            with trio.move_on_after(seconds):
                 await self.process.wait()
         return await self.stop()
 
@@ -171,10 +213,11 @@ async def _run(
 ) -> int:
     """Join core, chips and console; whoever ends first ends all."""
     failure: IoreqError | DevmodelError | None = None
+    shutdown: Shutdown | None = None
     left: int | None = None  # the exit status, if we end before the core does
     async with trio.open_nursery() as relaying:
         relaying.start_soon(core.relay)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*ending_signals()) as signals:
             async with trio.open_nursery() as nursery:
                 scope = nursery.cancel_scope
 
@@ -182,12 +225,15 @@ async def _run(
                     nonlocal left
                     async for number in signals:
                         left = 128 + number
+                        # First: to a core that goes on we would be a server that died.
+                        await core.stop()
                         scope.cancel()
 
                 async def on_terminal(console: TerminalConsole) -> None:
                     nonlocal left
                     if await console.run():
                         left = 0
+                        await core.stop()
                         scope.cancel()
 
                 async def on_server(arguments: Sequence[str]) -> None:
@@ -222,15 +268,20 @@ async def _run(
                         else:
                             log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
                         try:
-                            await serve(outside, client, board_factory)
+                            shutdown = await serve(outside, client, board_factory)
                         except (IoreqError, DevmodelError) as error:
                             failure = error  # not out of the nursery, which would wrap it
                         scope.cancel()
                 scope.cancel()
         gone = failure is None or isinstance(failure, DomainGone)
-        status = await (core.finish() if left is None and gone else core.stop())
+        if left is not None or not gone:
+            status = await core.stop()
+        else:
+            status = await core.finish(GRACE if shutdown is None else FINISH)
     if left is not None:
         return left
+    if shutdown is not None:
+        return shutdown.code  # the guest's own, however its core went
     if failure is not None and (not gone or status == 0):
         raise failure
     return status

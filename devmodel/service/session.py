@@ -35,6 +35,7 @@ from devmodel.service.traced import TracedServer
 from devmodel.service.upgrade import Inheritance
 from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
+from ioreq.files import open_regular
 from ioreq.lines import printable
 from ioreq.messages import GetStatistics, Shutdown, Statistics
 
@@ -54,6 +55,8 @@ class Machine(Board, Protocol):
     def connect_serial(self, line: SerialLine) -> None: ...  # noqa: D102
     def screen(self) -> TextScreen | None: ...  # noqa: D102
     def press(self, keys: list[str]) -> None: ...  # noqa: D102
+    def check_keys(self, keys: list[str]) -> None: ...  # noqa: D102
+    def takes_keys(self) -> bool: ...  # noqa: D102
 
 
 @attrs.define
@@ -191,7 +194,7 @@ def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere
 
 def _rom(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_ROM + 1)
     except OSError as error:
         raise ConfigError(f"video bios {path}: {error.strerror}") from error
@@ -469,6 +472,12 @@ class _Watched:
                 + (f"the last is {count - 1}" if count else "there is none")
             )
         return self.outside.discs[drive]
+
+    def check_keys(self, keys: list[str]) -> None:
+        self.board.check_keys(keys)
+
+    def takes_keys(self) -> bool:
+        return self.board.takes_keys()
 
     async def statistics(self) -> ServerStatistics:
         core = await self.client.call(GetStatistics())

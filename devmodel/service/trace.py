@@ -31,6 +31,7 @@ import trio
 from devmodel import ConfigError, DevmodelError
 from devmodel.board.bus import Bus
 from devmodel.board.registers import names_of
+from ioreq.files import open_regular
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
 
 log = structlog.get_logger()
@@ -293,7 +294,7 @@ def open_trace(path: str) -> Iterator[Trace]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(open(path, "rb"))
+            file = stack.enter_context(open_regular(path))
         except OSError as error:
             raise ConfigError(f"trace {path}: {error.strerror}") from error
         yield Trace(file, os.path.basename(path))

@@ -21,6 +21,7 @@ from hvcore.config import MachineConfig
 from hvcore.errors import ConfigError
 from hvcore.hvm import GuestState, Register, SegmentName, SegmentState
 from hvcore.memory import GuestMemory
+from ioreq.files import open_regular
 from ioreq.messages import E820Entry
 
 FIRMWARE_STEP: Final = 64 << 10
@@ -164,7 +165,7 @@ def read_kernel(machine: MachineConfig) -> Kernel:
 
 def _read(what: str, path: str, most: int = FIRMWARE_MOST) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return file.read(most + 1)
     except OSError as error:
         raise ConfigError(f"cannot read {what} {path}: {error.strerror}") from None

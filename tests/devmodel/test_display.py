@@ -126,6 +126,7 @@ class Machine:
     name = "test"
     parts = ALL
     upgrades = 0
+    takes = True
 
     def __init__(self) -> None:
         self.pressed: list[list[str]] = []
@@ -133,9 +134,14 @@ class Machine:
     def screen(self) -> Text:
         return Text()
 
-    def press(self, keys: list[str]) -> None:
+    def check_keys(self, keys: list[str]) -> None:
         if keys == ["any"]:
             raise ValueError("there is no key 'any'")
+
+    def takes_keys(self) -> bool:
+        return self.takes
+
+    def press(self, keys: list[str]) -> None:
         self.pressed.append(keys)
 
 
@@ -151,3 +157,14 @@ async def test_the_monitor_answers_each_command_and_survives_nonsense():
     assert "Invalid value 'dance'" in (await monitor.answer(b'{"command": "dance"}')).error
     assert "malformed" in (await monitor.answer(b"\xff{")).error
     assert (Screen().png, Key(keys=[]).keys) == (False, [])
+
+
+async def test_no_key_is_typed_if_one_is_unknown_and_a_lost_one_is_told(autojump_clock):
+    machine = Machine()
+    monitor = Monitor(machine)
+    assert (await monitor.answer(b'{"command": "key", "keys": ["a", "any"]}')).error
+    assert machine.pressed == []
+    machine.takes = False
+    answer = await monitor.answer(b'{"command": "key", "keys": ["a", "b"]}')
+    assert answer.error == "the guest takes no keys: typed 0 of 2"
+    assert machine.pressed == []

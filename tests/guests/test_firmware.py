@@ -50,4 +50,7 @@ async def test_the_banner_and_the_keyboard_are_on_the_screen(vendor, grub_on_scr
         assert size_of(await machine.png()) == (720, 400)
         await machine.key(*"echo", "spc", *"two", "spc", "shift-k", *"eys", "ret")
         await machine.shows("grub> echo two Keys\ntwo Keys\n")
+        many = 4 * "thequickbrownfoxjumpsoverthelazydog"
+        await machine.key(*"echo", "space", *many, "enter")
+        assert many in (await machine.shows(f"{many[-40:]}\n")).replace("\n", "")
         assert machine.console.output == b""

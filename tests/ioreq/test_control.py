@@ -242,7 +242,7 @@ async def test_a_file_in_the_sockets_place_is_left_alone(core, path):
 
 
 async def test_a_directory_that_is_not_there(core, tmp_path):
-    with pytest.raises(IoreqError, match="No such file or directory"):
+    with pytest.raises(IoreqError, match="there is no directory"):
         ControlServer(str(tmp_path / "none" / "domain"), core)
 
 

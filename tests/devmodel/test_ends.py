@@ -1,0 +1,243 @@
+"""Mistakes of users: one line that says what is allowed, exit status 2, nothing hangs, no traceback."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from devmodel import cli
+from devmodel.service import monitor, run
+from devmodel.service.run import domain_socket, reap
+from hvcore import cli as core_cli
+
+LONG = "./" + 120 * "a"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_bytes(b"x" * 512)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+def ended(main, capsys, *arguments: str) -> tuple[int, list[str]]:
+    try:
+        status = main(list(arguments))
+    except SystemExit as exit_:
+        status = int(exit_.code or 0)
+    return status, capsys.readouterr().err.splitlines()
+
+
+FILES = {
+    "rtc": '[rtc]\nbase = "2026-13-45"',
+    "rtc hour": '[rtc]\nbase = "2026-01-31T25:00"',
+    "disk": '[[disk]]\npath = "a\\u0000b"',
+    "disk size": "[[disk]]\nsize = 99999999999999999999999999",
+    "bios": '[video]\nbios = "a\\u0000b"',
+    "debug": '[debug]\nconsole = "a\\u0000b"',
+    "fw_cfg": '[fw_cfg]\n"a\\u0000b" = "x"',
+    "e820": '[fw_cfg]\n"etc/e820" = "x"',
+    "serial": '[serial]\ntcp = "a\\u0000b:1"',
+    "port": '[serial]\ntcp = "localhost:٣"',
+}
+
+
+@pytest.mark.parametrize("text", FILES.values(), ids=FILES)
+def test_a_machine_that_cannot_be_is_refused(folder, capsys, text):
+    (folder / "machine.toml").write_text(text)
+    status, lines = ended(cli.main, capsys, "run", "machine.toml")
+    assert (status, len(lines)) == (2, 1), lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["run", "--serial", "tcp:a..b:1"], "labels have 1 to 63 letters"),
+        (["run", "--serial", f"tcp:{64 * 'a'}.example:1"], "labels have 1 to 63 letters"),
+        (["console", "a..b:1"], "labels have 1 to 63 letters"),
+        (["run", "--fw-cfg", "etc/e820=x"], "this one is the board's own"),
+        (["run", "--video-bios", "fifo"], "not a regular file"),
+        (["run", "fifo"], "not a regular file"),
+        (["run", "--disk", "fifo"], "not a regular file"),
+        (["run", "--domain", ""], "no path of a socket"),
+        (["run", "--domain", LONG], "at most"),
+        (["serve", "--domain", ""], "no path of a socket"),
+        (["serve", "--domain", "folder"], "there is something else than a socket"),
+        (["serve", "--domain", "file"], "there is something else than a socket"),
+        (["serve", "--domain", LONG], "at most"),
+        (["serve", "--domain", "nowhere/domain"], "there is no directory nowhere"),
+        (["serve", "--domain", "d", "--wait", "nan"], "seconds from 0 on"),
+        (["serve", "--domain", "d", "--wait", "-1"], "seconds from 0 on"),
+        (["serve", "--domain", "d", "--wait", "soon"], "seconds from 0 on"),
+        (["trace", "fifo"], "not a regular file"),
+        (["key", "a", "nonsense", "--domain", "d"], "no key 'nonsense'"),
+    ],
+)
+def test_what_can_never_be_right_is_refused_at_once(folder, capsys, arguments, what):
+    status, lines = ended(cli.main, capsys, *arguments)
+    assert (status, len(lines)) == (2, 1), lines
+    assert what in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--image", "file", "--domain", ""], "no path of a socket"),
+        (["--image", "file", "--domain", "folder"], "there is something else than a socket"),
+        (["--image", "file", "--domain", LONG], "at most 107 bytes"),
+        (["--firmware", "fifo", "--domain", "d"], "not a regular file"),
+        (["--kernel", "fifo", "--domain", "d"], "not a regular file"),
+        (["fifo", "--domain", "d"], "not a regular file"),
+        (["--image", "file", "--domain", "d", "--memory", "64MiBs"], "--memory is '64MiBs'"),
+    ],
+)
+def test_a_core_refuses_what_can_never_be_right(folder, capsys, arguments, what):
+    status, lines = ended(core_cli.main, capsys, "run", *arguments)
+    assert (status, len(lines)) == (2, 1), lines
+    assert what in lines[0]
+
+
+@pytest.mark.parametrize("size", ["64M", "64m", "64MB", "64MiB", "64mib", "65536K", str(64 << 20)])
+def test_sizes_are_written_in_many_ways(size):
+    from devmodel.config import size_in_bytes
+    from hvcore.config import load
+
+    assert load(None, {"image": "x", "memory": size}).memory == size_in_bytes(size) == 64 << 20
+
+
+WORDS = st.one_of(
+    st.sampled_from(
+        ["run", "serve", "console", "screen", "key", "stats", "trace", "upgrade", "fifo", "file"]
+    ),
+    st.sampled_from(
+        ["--domain", "--serial", "--disk", "--wait", "--only", "--without", "--apart", "--fw-cfg"]
+    ),
+    st.sampled_from(
+        ["--png", "--json", "--interval", "--poll", "--debug-console", "--video-bios", "--trace"]
+    ),
+    st.sampled_from(["nowhere/domain", "folder", "tcp:1", "tcp::99999", "[::1]:x", "nan", "-1", "1e999", ""]),
+    st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(WORDS, max_size=6),
+    wrong=st.sampled_from(["--no-such-option", "--serial=nonsense", "fifo"]),
+)
+def test_random_mistakes_end_in_a_line_and_no_traceback(folder, capsys, words, wrong):
+    """Each command line has one mistake at least, so that none of them runs a machine."""
+    command = words[0] if words and words[0] in {"run", "serve", "screen", "stats", "trace"} else "run"
+    said = [word for word in words if word not in {"-h", "--help", "--version"} and not word.startswith("-h")]
+    status, lines = ended(cli.main, capsys, command, "--no-such-option", *said, wrong)
+    assert status == 2, lines
+    assert not any("Traceback" in line or "internal error" in line for line in lines)
+
+
+TABLES = st.dictionaries(
+    st.sampled_from(["base", "path", "size", "tcp", "history", "bios", "console", "readonly", "parts", "x"]),
+    st.one_of(
+        st.text(max_size=8),
+        st.integers(-(2**70), 2**70),
+        st.booleans(),
+        st.floats(),
+        st.lists(st.text(max_size=3)),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    tables=st.dictionaries(
+        st.sampled_from(["serial", "disk", "video", "rtc", "debug", "server", "fw_cfg", "machine", "other"]),
+        TABLES | st.lists(TABLES, max_size=2),
+        max_size=4,
+    )
+)
+def test_random_machine_files_are_read_or_refused(folder, tables):
+    from devmodel import ConfigError
+    from devmodel.config import Options, load
+
+    with open(folder / "random.toml", "w", encoding="utf-8") as file:
+        for name, content in tables.items():
+            for table in content if isinstance(content, list) else [content]:
+                file.write(f"[[{name}]]\n" if isinstance(content, list) else f"[{name}]\n")
+                file.writelines(f"{key} = {_toml(value)}\n" for key, value in table.items())
+    with contextlib.suppress(ConfigError):
+        load(str(folder / "random.toml"), Options())
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + "".join(f"\\U{ord(c):08x}" for c in value if not 0xD800 <= ord(c) < 0xE000) + '"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    return repr(value)
+
+
+def test_what_a_kill_left_is_reaped_and_what_lives_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(run.tempfile, "tempdir", str(tmp_path))
+    dead = tmp_path / f"{monitor.PREFIX}dead"
+    dead.mkdir()
+    (dead / "domain").write_bytes(b"")
+    other = tmp_path / "something-else"
+    other.mkdir()
+    long_ago = time.time() - 60
+    os.utime(dead, (long_ago, long_ago))
+    with domain_socket(None) as path:
+        assert not dead.exists()
+        living = Path(path).parent
+        os.utime(living, (long_ago, long_ago))
+        reap()
+        assert living.exists()
+    assert not living.exists()
+    assert other.exists()
+    new = tmp_path / f"{monitor.PREFIX}new"
+    new.mkdir()
+    reap()
+    assert new.exists()  # its owner may be about to hold it
+
+
+@pytest.mark.parametrize("module", ["devmodel", "hvcore"])
+def test_a_closed_terminal_ends_both_processes_cleanly(tmp_path, module):
+    """SIGHUP does what SIGTERM does."""
+    import signal
+
+    domain = str(tmp_path / "domain")
+    (tmp_path / "image").write_bytes(b"\xf4")
+    arguments = ["run", "--image", str(tmp_path / "image")] if module == "hvcore" else ["serve"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments, "--domain", domain, "--log-level=info"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(10) == (0 if module == "hvcore" else 128 + signal.SIGHUP)
+    process.stderr.close()
+    assert not os.path.exists(domain)
+
+
+def test_a_signal_that_was_ignored_stays_ignored(monkeypatch):
+    import signal
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in run.ending_signals()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in run.ending_signals()
