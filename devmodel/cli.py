@@ -1,4 +1,4 @@
-"""The command line: run, serve, upgrade, console, screen, key, stats, trace."""
+"""The command line: run, serve, upgrade, console, screen, key, eject, insert, stats, trace."""
 
 import argparse
 import gc
@@ -132,6 +132,7 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
     arguments += [f"--disk={path}" for path in options.disk]
+    arguments += [f"--cdrom={path}" for path in options.cdrom]
     arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
     if options.poll is not None:
         arguments.append(f"--poll={options.poll}")
@@ -264,6 +265,17 @@ def _key(options: argparse.Namespace) -> int:
     return 0
 
 
+def _eject(options: argparse.Namespace) -> int:
+    monitor.ask(_domain(options), monitor.Eject(drive=options.drive, force=options.force))
+    return 0
+
+
+def _insert(options: argparse.Namespace) -> int:
+    command = monitor.Insert(path=os.path.abspath(options.image), drive=options.drive)
+    monitor.ask(_domain(options), command)
+    return 0
+
+
 def _domain(options: argparse.Namespace) -> str:
     """Return the domain socket that the user means, by either way of saying it."""
     return getattr(options, "socket", None) or options.domain or monitor.find()
@@ -377,6 +389,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
         Options(
             serial=options.serial,
             disks=tuple(options.disk),
+            cdroms=tuple(options.cdrom),
             video_bios=options.video_bios,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
@@ -493,6 +506,18 @@ def _parser() -> _Parser:
     how.add_argument("--count", action="store_true", help="how often which register, the most frequent first")
     tracing.set_defaults(perform=_trace)
 
+    ejecting = commands.add_parser("eject", help="take the disc out of a CD-ROM drive")
+    inserting = commands.add_parser("insert", help="put an image into a CD-ROM drive")
+    inserting.add_argument("image", metavar="FILE")
+    for changing in (ejecting, inserting):
+        changing.add_argument(
+            "--drive", metavar="N", type=int, default=0, help="which, if there are several (0)"
+        )
+        changing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
+    ejecting.add_argument("--force", action="store_true", help="even if the guest has locked the tray")
+    ejecting.set_defaults(perform=_eject)
+    inserting.set_defaults(perform=_insert)
+
     typing = commands.add_parser("key", help="type on the guest's keyboard")
     typing.add_argument("keys", metavar="KEY", nargs="+", help="a, ret, f1, shift-a, ctrl-alt-delete, …")
     typing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
@@ -513,6 +538,13 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--disk", metavar="FILE", action="append", default=[], help="disk image; may be repeated"
+    )
+    parser.add_argument(
+        "--cdrom",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="image in a CD-ROM drive; may be repeated",
     )
     parser.add_argument("--serial", metavar="tcp:HOST:PORT", help="serial console on TCP")
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, given to the firmware")

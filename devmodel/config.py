@@ -52,6 +52,12 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return size_in_bytes(self.size or 0)
 
 
+class Cdrom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[cdrom]]`: a CD-ROM drive, hdc if that is free. `path` is the image in it; without one it is empty."""
+
+    path: str | None = None
+
+
 class Video(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[video]`: `bios` is a VGA option ROM that the firmware gets through fw_cfg."""
 
@@ -81,6 +87,7 @@ class Config(msgspec.Struct, frozen=True):
 
     serial: Serial = Serial()
     disks: tuple[Disk, ...] = ()
+    cdroms: tuple[Cdrom, ...] = ()
     video: Video = Video()
     fw_cfg: dict[str, str] = {}
     rtc: Rtc = Rtc()
@@ -101,6 +108,10 @@ class Config(msgspec.Struct, frozen=True):
                 raise ConfigError(f"{source}: tcp in [serial]: {error}") from error
         if len(self.disks) > MAX_DRIVES:
             raise ConfigError(f"{source}: {len(self.disks)} disks; at most {MAX_DRIVES} are allowed")
+        if (drives := len(self.disks) + len(self.cdroms)) > MAX_DRIVES:
+            raise ConfigError(
+                f"{source}: {drives} disks and CD-ROM drives together; at most {MAX_DRIVES} are allowed"
+            )
         for disk in self.disks:
             if disk.path is None and not 512 <= disk.scratch_bytes() <= MAX_SCRATCH:
                 raise ConfigError(f'{source}: a [[disk]] without path needs a size, for example size = "1M"')
@@ -135,6 +146,7 @@ class Options(msgspec.Struct, frozen=True):
 
     serial: str | None = None
     disks: tuple[str, ...] = ()
+    cdroms: tuple[str, ...] = ()
     video_bios: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
@@ -147,6 +159,7 @@ class Options(msgspec.Struct, frozen=True):
 TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "serial": Serial,
     "disk": Disk,
+    "cdrom": Cdrom,
     "video": Video,
     "rtc": Rtc,
     "debug": Debug,
@@ -216,6 +229,9 @@ def _read(path: str) -> Config:
     disks = document.get("disk", [])
     if not isinstance(disks, list):
         raise ConfigError(f"{name}: write [[disk]], a table for each disk")
+    cdroms = document.get("cdrom", [])
+    if not isinstance(cdroms, list):
+        raise ConfigError(f"{name}: write [[cdrom]], a table for each CD-ROM drive")
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
         debug = Debug(os.path.join(folder, debug.console))
@@ -232,6 +248,7 @@ def _read(path: str) -> Config:
             msgspec.structs.replace(disk, path=absolute(disk.path))
             for disk in (_table(name, "[[disk]]", entry, Disk) for entry in disks)
         ),
+        cdroms=tuple(Cdrom(absolute(_table(name, "[[cdrom]]", entry, Cdrom).path)) for entry in cdroms),
         video=Video(absolute(_table(name, "[video]", document.get("video", {}), Video).bios)),
         fw_cfg=fw_cfg,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
@@ -280,6 +297,8 @@ def _override(config: Config, options: Options) -> Config:
         changes["serial"] = msgspec.structs.replace(config.serial, tcp=address)
     if options.disks:
         changes["disks"] = tuple(Disk(path=path) for path in options.disks)
+    if options.cdroms:
+        changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
     if options.video_bios is not None:
         changes["video"] = Video(options.video_bios)
     if options.fw_cfg:

@@ -219,6 +219,25 @@ class Machine:
         """
         await trio.to_thread.run_sync(monitor.type_keys, self.domain, list(keys))
 
+    async def insert(self, image: str | os.PathLike[str], *, drive: int = 0) -> None:
+        """Put an image into a CD-ROM drive.
+
+        Raises:
+            DevmodelError: it cannot be used, or there is no such drive.
+
+        """
+        path = os.path.abspath(image)  # noqa: ASYNC240  (it looks at nothing but the working directory)
+        await self._ask(monitor.Insert(path=path, drive=drive))
+
+    async def eject(self, *, drive: int = 0, force: bool = False) -> None:
+        """Take the disc out of a CD-ROM drive.
+
+        Raises:
+            DevmodelError: there is no such drive, or the guest has locked it.
+
+        """
+        await self._ask(monitor.Eject(drive=drive, force=force))
+
     async def shows(self, wanted: str, seconds: float = SECONDS) -> str:
         """Wait until `wanted` stands on the screen, and return the screen."""
         screen = ""

@@ -23,7 +23,7 @@ KEYS: Final = (
     *("firmware", "image", "image-address", "kernel", "initrd", "append"),
     "servers",
 )
-DEVICE_TABLES: Final = ("serial", "disk", "video", "fw_cfg", "rtc", "debug", "server")
+DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server")
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SIZE: Final = re.compile(r"(\d+)([KMG]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
 """A number with a unit: 64M, 64m, 64MB and 64MiB are the same."""

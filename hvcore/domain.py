@@ -412,7 +412,7 @@ class Domain:
                     event = PciIntxLevel(op.bus, op.device, op.intx, op.level)
                     self._tell(self._bridge_owner(), event, connection)
             case ModifiedMemory():
-                self._modified(op.first, op.last)
+                self._modified([(op.first, op.last), *op.more])
             case SetMemType():
                 self._set_mem_type(op)
             case RemoteShutdown():
@@ -613,11 +613,13 @@ class Domain:
             except RuntimeError as error:
                 self.crash(f"no thread for a vCPU: {error}")
 
-    def _modified(self, first: int, last: int) -> None:
-        if last < first:
-            raise ControlError(errno.EINVAL, f"range {first:#x}-{last:#x}")
+    def _modified(self, ranges: Sequence[tuple[int, int]]) -> None:
+        for first, last in ranges:
+            if last < first:
+                raise ControlError(errno.EINVAL, f"range {first:#x}-{last:#x}")
         for written, vcpu, invalidate in zip(self._written, self.vcpus, self._invalidations, strict=True):
-            written.add(first, last)
+            for first, last in ranges:
+                written.add(first, last)
             vcpu.post(invalidate)
 
     def _invalidate(self, vcpu: int) -> None:

@@ -38,7 +38,7 @@ NOWHERE: Final = -1
 MAX_SLOTS: Final = 64  # what the processor's table holds
 MAX_RUNS: Final = 256
 """Runs of pages of one type: more than slots, since types that are backed alike are one slot."""
-MAX_WRITTEN: Final = 16
+MAX_WRITTEN: Final = 512
 TYPES: Final = ("ram", "ram_ro", "rom", "rom_wo", "mmio")
 
 

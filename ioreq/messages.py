@@ -10,6 +10,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
+MORE_RANGES: Final = 255
+"""Of a `ModifiedMemory`, beside its first."""
+
 Address: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Small: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
 Serial: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
@@ -115,10 +118,11 @@ class SetIsaIrqLevel(_Op, frozen=True, tag=9):
 
 
 class ModifiedMemory(_Op, frozen=True, tag=11):
-    """Say that guest RAM was written, so that no stale code runs."""
+    """Say that guest RAM was written, so that no stale code runs; `more` are further ranges, as Xen has a list."""
 
     first: Address
     last: Address
+    more: Annotated[tuple[tuple[Address, Address], ...], msgspec.Meta(max_length=MORE_RANGES)] = ()
 
 
 class SetMemType(_Op, frozen=True, tag=12):

@@ -22,6 +22,24 @@ def can_poll() -> bool:
     return _window > 0 and len(os.sched_getaffinity(0)) > 1
 
 
+class Expected:
+    """What other tasks of this process wait for, and who polls for requests would keep from coming.
+
+    `timers` are due within microseconds: while there are any, who polls lets others run after every round, not after
+    every turn. `answers` are a thread's of this process, which wants the interpreter, or another process's, which wants
+    the processor: while there are any, who finds no request sleeps at once.
+    """
+
+    __slots__ = ("answers", "timers")
+
+    def __init__(self) -> None:
+        self.answers = 0
+        self.timers = 0
+
+
+expected: Final = Expected()
+
+
 class Patience:
     """How many looks are worth it before sleeping.
 

@@ -47,7 +47,7 @@ from ioreq.layout import (
 )
 from ioreq.mirror import HELD
 from ioreq.page import Slot
-from ioreq.patience import Patience, can_poll
+from ioreq.patience import Patience, can_poll, expected
 from ioreq.request import Request
 
 if cython.compiled:
@@ -202,11 +202,14 @@ class VcpuChannel:
                 looked = 0
                 self._turn -= LOOKS_A_DRAIN
             if looked >= patience.looks:
-                await self._sleep()
+                await self._sleep(learn=True)
+                looked = 0
+            elif expected.answers and not expected.timers:
+                await self._sleep(learn=False)
                 looked = 0
             else:
                 self._turn -= LOOKS_A_ROUND
-                if self._turn <= 0:
+                if self._turn <= 0 or expected.timers:
                     await self._let_others_run()
 
     def pending_request(self) -> Request | None:
@@ -282,8 +285,8 @@ class VcpuChannel:
             self._buffered.rest()
         await trio.lowlevel.checkpoint()
 
-    async def _sleep(self) -> None:
-        """Unmask, look once more, and wait for the doorbell."""
+    async def _sleep(self, *, learn: bool) -> None:
+        """Unmask, look once more, and wait for the doorbell; `learn` from how long that was."""
         self._asleep = True
         if self._buffered is not None:
             self._buffered.rest()
@@ -294,7 +297,8 @@ class VcpuChannel:
         else:
             before = time.monotonic_ns()
             await trio.lowlevel.wait_readable(self.receive.doorbell)
-            self._patience.slept(time.monotonic_ns() - before)
+            if learn:
+                self._patience.slept(time.monotonic_ns() - before)
             self.receive.drain_doorbell()
         self._turn = TURN
         self._wake()

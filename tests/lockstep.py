@@ -11,6 +11,7 @@ from importlib.resources import files
 from types import SimpleNamespace
 from typing import Any, Final
 
+from devmodel.board.bus import Claim
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.board.pc import Board, Fittings
 from devmodel.service.server import Server
@@ -126,6 +127,7 @@ class Machine:
         endpoint: Any = SimpleNamespace(buffered=SimpleNamespace())
         attachment: Any = SimpleNamespace(domain=SimpleNamespace(ram=self), endpoint=endpoint)
         self.server = Server(self.board, attachment, self)  # type: ignore[arg-type]
+        self.board.rearm = lambda: None  # deadlines are asked for after every slice
         self.bell = VcpuDoorbell(make_doorbell())
         self.endpoint = CoreEndpoint([self.bell], mirror=True)
         self.endpoint.channels[0] = Direct(self.transact)
@@ -142,6 +144,14 @@ class Machine:
                 posted = lag is not None and claim.posted
                 routing.claim(0, number, claim.first, claim.last, posted, first)
                 cell += claim.last + 1 - claim.first if first else 0
+
+            def moved(claim: Claim, there: bool, number: int = number) -> None:
+                if there:
+                    routing.claim(0, number, claim.first, claim.last, lag is not None and claim.posted)
+                else:
+                    routing.release(0, number, claim.first, claim.last)
+
+            space.moved = moved
         routing.enable(0, True)
         self.vcpu.reset(self.builder.start_state, False)
 

@@ -281,3 +281,77 @@ def test_the_demo_guest_passes_whatever_the_lag(request):
         assert (machine.crashed, machine.status) == (None, 0)
         results = re.findall(rb"^  (\S+) .* (\S+)\r$", bytes(machine.serial), re.MULTILINE)
         assert results == [(chip, b"ok") for chip in (b"8259A", b"8254", b"16550A", b"IDE", b"VGA")]
+
+
+def test_a_status_read_right_behind_a_block_does_not_lose_the_next_interrupt(run):
+    """Three sectors by a driver that lets interrupts in only while it waits, and looks at Status behind each block."""
+    source = """
+        mov word [0x76 * 4], disk
+        mov word [0x76 * 4 + 2], 0xf000
+        mov word [0x504], 0     ; interrupts of the disk
+        mov al, 0x11
+        out 0xa0, al
+        mov al, 0x70
+        out 0xa1, al
+        mov al, 2
+        out 0xa1, al
+        mov al, 1
+        out 0xa1, al
+        mov al, 0xbf            ; the disk alone
+        out 0xa1, al
+        mov al, 0xfb
+        out 0x21, al
+        mov al, 0xe0
+        mov dx, 0x1f6
+        out dx, al
+        mov al, 3
+        mov dx, 0x1f2
+        out dx, al
+        xor al, al
+        inc dx
+        out dx, al
+        inc dx
+        out dx, al
+        inc dx
+        out dx, al
+        mov al, 0x20            ; READ SECTORS
+        mov dx, 0x1f7
+        out dx, al
+        xor bx, bx
+block:  inc bx
+        mov ecx, 2000000
+        sti
+more:   cmp [0x504], bx
+        je came
+        dec ecx
+        jnz more
+        jmp failed
+came:   cli
+        mov dx, 0x1f7
+        in al, dx
+        cmp al, 0x58
+        jne failed
+        xor ax, ax
+        mov es, ax
+        mov di, 0x600
+        mov cx, 256
+        mov dx, 0x1f0
+        cld
+        rep insw
+        mov dx, 0x1f7
+        in al, dx               ; right behind the block
+        cmp bx, 3
+        jne block
+        cmp al, 0x50
+        jne failed
+        jmp done
+disk:   push ax
+        inc word [0x504]
+        mov al, 0x20
+        out 0xa0, al
+        out 0x20, al
+        pop ax
+        iret
+done:
+"""
+    assert run(source) == PASSED

@@ -11,6 +11,7 @@ cdef class Mapping:
     cdef public object read
     cdef public object write
     cdef readonly object mirror
+    cdef readonly object movable
     cdef readonly object strings
 
 cdef class Space:
@@ -18,6 +19,7 @@ cdef class Space:
     cdef readonly object size
     cdef public list mappings
     cdef public list ignored
+    cdef public object moved
     cdef list _starts
     cdef dict _found
     @cython.locals(m=Mapping)

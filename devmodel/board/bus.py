@@ -27,13 +27,22 @@ class Mapping:
 
     `width` is the widest access in bytes that the device takes in one go. Writes are posted, and the guest runs on;
     `waits` says why it must not where a write acts on the core before the next instruction. `mirror` shows the core
-    registers that it need not ask for. `strings` is the device if it takes string instructions in one go.
+    registers that it need not ask for. `strings` is the device if it takes string instructions in one go. A `movable`
+    one is claimed by itself, since the guest may put it elsewhere.
     """
 
-    __slots__ = ("first", "last", "mirror", "name", "read", "strings", "waits", "width", "write")
+    __slots__ = ("first", "last", "mirror", "movable", "name", "read", "strings", "waits", "width", "write")
 
     def __init__(
-        self, first: int, last: int, name: str, width: int, waits: str, device: Device, mirror: Mirror | None
+        self,
+        first: int,
+        last: int,
+        name: str,
+        width: int,
+        waits: str,
+        device: Device,
+        mirror: Mirror | None,
+        movable: bool = False,
     ) -> None:
         self.first = first
         self.last = last
@@ -43,6 +52,7 @@ class Mapping:
         self.read = device.read
         self.write = device.write
         self.mirror = mirror
+        self.movable = movable
         self.strings = device if isinstance(device, StringDevice) else None
 
 
@@ -76,6 +86,8 @@ class Space:
         self.size: Final = size
         self.mappings: list[Mapping] = []
         self.ignored: list[Ignored] = []
+        self.moved: Callable[[Claim, bool], None] = lambda _claim, _there: None
+        """Hears of each movable mapping that comes or goes; the server sets it."""
         self._starts: list[int] = []
         self._found: dict[int, Mapping] = {}  # by address: every port; of memory what was asked for lately
 
@@ -100,11 +112,32 @@ class Space:
 
         """
         self._check(first, last, name)
-        mapping = Mapping(first, last, name, width, waits, device, mirror)
-        at = bisect_right(self._starts, first)
+        self._insert(Mapping(first, last, name, width, waits, device, mirror))
+
+    def _insert(self, mapping: Mapping) -> None:
+        at = bisect_right(self._starts, mapping.first)
         self.mappings.insert(at, mapping)
-        self._starts.insert(at, first)
+        self._starts.insert(at, mapping.first)
         self._found.clear()
+
+    def place(self, first: int, last: int, device: Device, *, name: str, width: int, waits: str) -> bool:
+        """Let `device` answer where the guest has put it; False if somebody else does, who was there first."""
+        if not 0 <= first <= last < self.size:
+            return False
+        if any(first <= m.last and m.first <= last for m in self.mappings):
+            return False
+        self._insert(Mapping(first, last, name, width, waits, device, None, True))
+        self.moved(Claim(first, last, not waits), True)
+        return True
+
+    def remove(self, first: int, last: int) -> None:
+        """Take away what `place` has put there."""
+        for at, m in enumerate(self.mappings):
+            if m.movable and (m.first, m.last) == (first, last):
+                del self.mappings[at], self._starts[at]
+                self._found.clear()
+                self.moved(Claim(first, last, not m.waits), False)
+                return
 
     def ignore(self, first: int, last: int, why: str) -> None:
         """Say why nobody answers there. Only the reader and the log are any the wiser."""
@@ -122,9 +155,13 @@ class Space:
         current: Claim | None = None
         for m in self.mappings:
             posted = not m.waits
-            if current is not None and (current.last + 1, current.posted) != (m.first, posted):
+            alone = m.movable or (current.last + 1, current.posted) != (m.first, posted) if current else False
+            if current is not None and alone:
                 yield current
                 current = None
+            if m.movable:
+                yield Claim(m.first, m.last, posted)
+                continue
             if current is None:
                 current = Claim(m.first, m.last, posted)
             mirrors = () if m.mirror is None else ((m.first - current.first, m.mirror),)

@@ -76,7 +76,7 @@ class GuestRam(Protocol):
         """Return `length` bytes; ones where there is no RAM."""
         ...
 
-    def write(self, address: int, data: bytes) -> None:
+    def write(self, address: int, data: bytes | memoryview, /) -> None:
         """Store `data`; what falls outside RAM is dropped."""
         ...
 

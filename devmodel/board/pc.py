@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, Self, cast
 
 import attrs
 
+from devmodel import ConfigError
 from devmodel.board.bus import Bus
 from devmodel.board.clock import Clock, ManualClock
 from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
@@ -24,7 +25,8 @@ from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc, Port
 from devmodel.devices.keyboard import Keyboard
-from devmodel.devices.pci import Function, PciBus, PciPorts
+from devmodel.devices.mmc import Tray
+from devmodel.devices.pci import Function, PciBus, PciFunction, PciPorts
 from devmodel.devices.pic import PicPair
 from devmodel.devices.piix3 import Piix3, Piix3Ide
 from devmodel.devices.piix4pm import Piix4Pm
@@ -39,7 +41,6 @@ from devmodel.devices.vga_screen import TextScreen
 E820_RAM: Final = 1
 COMBINATION: Final = 12
 """Bytes of ctrl-alt-delete, pressed and released, and one more."""
-PM_BASES: Final = (0x600, 0xB000)  # where SeaBIOS puts the PM block, and where it used to
 
 
 class Core(GuestRam, Protocol):
@@ -83,8 +84,8 @@ class Fittings:
     cpus: int = 1
     parts: frozenset[str] = ALL
     """What of the machine is on this board: names of `parts.PARTS`."""
-    disks: Sequence[Disk | None] = ()
-    """hda to hdd."""
+    disks: Sequence[Disk | Tray | None] = ()
+    """hda to hdd; a tray is a CD-ROM drive's."""
     debug: Callable[[int], None] = lambda _: None
     """A byte for the debug console."""
     files: Mapping[str, bytes] = attrs.field(factory=dict[str, bytes])
@@ -179,6 +180,7 @@ class Board:
     drivers: dict[str, Line]  # of interrupt requests, from here and elsewhere
     pci_lines: list[WiredOr]  # PIRQA# to PIRQD#
     parts: frozenset[str] = ALL
+    trays: list[Tray] = attrs.field(factory=list[Tray])  # of CD-ROM drives
     _intx: dict[tuple[int, int], Line] = attrs.field(init=False, factory=dict[tuple[int, int], Line])
     rearm: Callable[[], None] = lambda: None
     """Called when something other than an access may have changed a deadline; the server sets it."""
@@ -239,19 +241,31 @@ class Board:
         uart = Uart(clock=clock, irq=irq(4, "serial"), **kept("uart"))
         rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
         pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
+        piix3_ide = Piix3Ide(ram=core, **kept("piix3_ide"))
         ide = [
-            IdeChannel(irq=irq(14, "ide"), disks=disks[:2], serials=("DM00001", "DM00002"), **kept("ide0")),
-            IdeChannel(irq=irq(15, "ide"), disks=disks[2:], serials=("DM00003", "DM00004"), **kept("ide1")),
+            IdeChannel(
+                irq=irq(14 + n, "ide"),
+                clock=clock,
+                disks=disks[2 * n : 2 * n + 2],
+                serials=(f"DM0000{2 * n + 1}", f"DM0000{2 * n + 2}"),
+                bus_master=piix3_ide.masters[n],
+                **kept(f"ide{n}"),
+            )
+            for n in range(2)
         ]
+        piix3_ide.connect(*(channel.decode for channel in ide))
         piix3 = Piix3(irqs=[irq(n, "pci") for n in range(16)], reset_machine=core.reset, **kept("piix3"))
         i440fx = I440fx(memory_type=core.memory_type, **kept("i440fx"))
-        piix3_ide = Piix3Ide(**kept("piix3_ide"))
         pirqs = [WiredOr(Line([partial(piix3.set_pirq, n)])) for n in range(4)]
         slots: dict[tuple[int, int], Function] = {
             (0, 0): i440fx, (1, 0): piix3, (1, 1): piix3_ide, (1, 3): pm
         }  # fmt: skip
         functions = functions_of(fittings.parts)
-        pci = PciBus({at: function for at, function in slots.items() if at in functions})
+        bus = Bus()
+        pci = PciBus(
+            {at: function for at, function in slots.items() if at in functions},
+            {"pio": bus.pio, "memory": bus.memory},
+        )
         pci_ports = PciPorts(bus=pci, reset_control=piix3, **kept("pci"))
         port61 = Port61(clock=clock, timer=pit, **kept("port61"))
         port92 = Port92(a20=a20.driver(), reset_processor=core.reset, **kept("port92"))
@@ -260,7 +274,10 @@ class Board:
         dma1, dma2 = Dma8237(shift=0, **kept("dma1")), Dma8237(shift=1, **kept("dma2"))
         dma_pages, post = DmaPages(**kept("dma_pages")), PostCode(**kept("post"))
         if saved is None:
-            geometries = [None if disk is None else default_geometry(disk.sectors) for disk in disks]
+            geometries = [
+                None if disk is None or isinstance(disk, Tray) else default_geometry(disk.sectors)
+                for disk in disks
+            ]
             fill_cmos(
                 rtc.state.ram,
                 below_4g=below_4g,
@@ -272,7 +289,6 @@ class Board:
             rtc.set_time(fittings.time)
 
         # Maps: who answers where. Writes are posted, but for those that act on the core at once: `waits` says how.
-        bus = Bus()
         debug, debug_exit = DebugConsole(put=fittings.debug), DebugExit(shutdown=core.shutdown)
         bus.map("pio", 0x000, 0x00F, dma1, name="dma1")
         bus.map("pio", 0x020, 0x021, pic.master, name="pic1", mirror=pic.master.mirror)
@@ -307,8 +323,6 @@ class Board:
         bus.map("pio", 0x4D0, 0x4D1, pic.elcr, name="elcr")
         bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)
         bus.map("pio", 0x514, 0x51B, fw_cfg.dma, name="fw_cfg dma", width=8, waits="stores in RAM")
-        for base in PM_BASES:
-            bus.map("pio", base, base + 63, pm.block(base), name=f"pm {base:#x}", width=4, waits="power-off")
         bus.map("pio", 0xCF8, 0xCFF, pci_ports, name="pci configuration", width=4, waits="PAM, reset")
         bus.map("memory", 0xA_0000, 0xB_FFFF, vga.memory, name="vga memory", width=8)
 
@@ -346,10 +360,13 @@ class Board:
             "rtc": rtc,
             "piix4pm": pm,
             "fw_cfg": fw_cfg,
+            "ide0": ide[0],
+            "ide1": ide[1],
         }
         here = chips_of(fittings.parts)
         bus.keep(lambda name: part_of_mapping(name) in fittings.parts)
-        return cls(
+        pci.update()
+        board = cls(
             bus=bus,
             chips={name: chip for name, chip in chips.items() if name in here},
             timed=[chip for name, chip in timed.items() if name in here],
@@ -363,7 +380,30 @@ class Board:
             drivers=drivers,
             pci_lines=pirqs,
             parts=fittings.parts,
+            trays=[disk for disk in disks if isinstance(disk, Tray)],
         )
+        for channel in ide:
+            channel.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
+        return board
+
+    def plug(self, slot: int, function: PciFunction) -> None:
+        """Put a function of one's own into a slot of bus 0, as its function 0; the guest finds it there.
+
+        Raises:
+            ConfigError: the slot is taken, or there is none such.
+
+        """
+        if function.name in self.chips:
+            raise ConfigError(f"{function.name}: there is a chip of this name")
+        if not 0 <= slot < 32 or (slot, 0) in self.pci.functions:
+            raise ConfigError(f"{function.name}: PCI slot {slot} is taken, or is none (0 to 31)")
+        if function.pin:
+            line = self.pci_lines[(function.pin - 1 + slot - 1) & 3].driver()
+            line.set(function.line.level if isinstance(function.line, Line) else False)
+            function.line = line
+        self.pci.functions[slot, 0] = function
+        self.chips[function.name] = function
+        self.pci.update()
 
     @property
     def acknowledges(self) -> bool:
@@ -405,6 +445,7 @@ class Board:
         """Reset every chip."""
         for chip in self.chips.values():
             chip.reset()
+        self.pci.update()
 
     def connect_serial(self, line: SerialLine) -> None:
         """Plug a line into the first serial port."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from devmodel.devices import dma8237, ide, kbc, pic, piix4pm, pit, rtc, uart, vga_registers
+from devmodel.devices import bus_master, dma8237, ide, kbc, pic, piix4pm, pit, rtc, uart, vga_registers
 
 TABLES: Final[dict[str, tuple[type, int]]] = {
     "dma1": (dma8237.Reg, 0),
@@ -14,10 +14,10 @@ TABLES: Final[dict[str, tuple[type, int]]] = {
     "rtc": (rtc.Port, 0),
     "ide0": (ide.Reg, 0),
     "ide1": (ide.Reg, 0),
+    "bmide": (bus_master.Reg, 0),
     "uart": (uart.Reg, 0),
     "vga": (vga_registers.Port, 0),
-    "pm 0x600": (piix4pm.Reg, 0),
-    "pm 0xb000": (piix4pm.Reg, 0),
+    "pm": (piix4pm.Reg, 0),
 }
 """By a mapping's name: the class that names its registers, and the offset in there of the mapping's first."""
 

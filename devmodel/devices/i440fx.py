@@ -2,7 +2,7 @@
 
 PAM decides segment by segment whether reads and writes of 0xC0000-0xFFFFF go to RAM or to the bus, where
 the firmware is; the core hears of it by `memory_type`.
-Not modelled: SMM memory (the register reads back), DRAM timing and error registers.
+Not modelled: SMM memory, holes for ISA, what DRAM timing and error registers do (all read back), reset by TRC.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header
+from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header, Window
 
 DEVICE_82441FX: Final = 0x1237
 PAM0: Final = 0x59  # its high half is 0xF0000-0xFFFFF
@@ -29,16 +29,27 @@ TYPES: Final = ("rom", "ram_ro", "rom_wo", "ram")
 
 def _space() -> ConfigSpace:
     space = ConfigSpace.make(VENDOR_INTEL, DEVICE_82441FX, 0x060000, revision=2)
-    space.set(Header.COMMAND, 2, 0x0006, writable=0x0100)
-    space.set(Header.STATUS, 2, 0x0280)
-    space.set(0x0D, 1, 0, writable=0xF8)  # latency timer
-    space.set(0x50, 2, 0, writable=0xFFFF)  # PMCCFG
-    space.set(0x57, 1, 0x01, writable=0xFF)  # DRAM control
+    space.set(Header.COMMAND, 2, 0x0006, writable=0x0140)  # parity error, SERR#
+    space.set(Header.STATUS, 2, 0x0280, cleared=0xF900)
+    space.set(Header.LATENCY, 1, 0, writable=0xF8)
+    space.set(0x50, 2, 0, writable=0xFF7F)  # PMCCFG
+    space.set(0x52, 1, 0, writable=0xFF)  # DETURBO
+    space.set(0x53, 1, 0x80, writable=0xFF)  # DBC: data buffers
+    space.set(0x54, 1, 0, writable=0xFF)  # AXC: auxiliary control
+    space.set(0x55, 2, 0, writable=0xFFFF)  # DRT: DRAM row types
+    space.set(0x57, 1, 0x01, writable=0x77)  # DRAMC
+    space.set(0x58, 1, 0x10, writable=0x7F)  # DRAMT: timing
     space.set(PAM0, 1, 0, writable=0x30)
     for register in range(PAM0 + 1, PAM6 + 1):
         space.set(register, 1, 0, writable=0x33)
-    space.set(0x60, 8, 0, writable=0xFFFF_FFFF_FFFF_FFFF)  # DRAM row boundaries
+    space.set(0x60, 8, 0x0101_0101_0101_0101, writable=0xFFFF_FFFF_FFFF_FFFF)  # DRB: row boundaries
+    space.set(0x68, 1, 0, writable=0xC0)  # FDHC: a hole for ISA
+    space.set(0x70, 1, 0, writable=0xF8)  # MTT: multi-transaction timer
+    space.set(0x71, 1, 0x10, writable=0x1F)  # CLT: CPU latency timer
     space.set(SMRAM, 1, 0x02, writable=0x78)
+    space.set(0x90, 1, 0, writable=0xFB)  # ERRCMD
+    space.set(0x91, 1, 0, cleared=0x11)  # ERRSTS
+    space.set(0x93, 1, 0, writable=0x0E)  # TRC: turbo and reset control
     return space
 
 
@@ -75,6 +86,10 @@ class I440fx:
         self.state.config.write(offset, size, value)
         if offset <= PAM6 and offset + size > PAM0:
             self._drive()
+
+    def windows(self) -> list[Window]:
+        """Return what moves, which is nothing."""
+        return []
 
     def _drive(self) -> None:
         """Tell what has changed, neighbours in one."""

@@ -1,8 +1,8 @@
 """The power management function of the Intel 82371AB (PIIX4, 290562-001), as QEMU's pc machine has it.
 
 The PM timer at 3579545 Hz, PM1 event and control blocks with soft-off (SLP_TYP 0 is S5, as on QEMU), and the
-APM ports. Its I/O block answers where PMBASE says, of the places that the board maps.
-Not modelled: SMI and SMM (firmware finds them already initialised), SMBus, sleep states but S5, GPEs.
+APM ports. Its I/O block of 64 ports answers where PMBASE says, while PMREGMISC enables it.
+Not modelled: SMI and SMM (firmware finds them already initialised), SMBus, sleep states but S5, GPEs, device monitors.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,13 @@ import attrs
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.device import ONES
 from devmodel.board.lines import IrqLine
-from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header
+from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header, Window, window
 
 DEVICE_PM: Final = 0x7113
 FREQUENCY: Final = 3_579_545  # Hz
 PMBASE: Final = 0x40
 PMREGMISC: Final = 0x80
+BLOCK: Final = 64  # ports
 HALF: Final = 1 << 23  # TMR_STS is set each time bit 23 changes
 
 
@@ -29,6 +30,15 @@ class Reg:
     PM1_ENABLE: Final = 2
     PM1_CONTROL: Final = 4
     TIMER: Final = 8
+    GP_STATUS: Final = 0x0C
+    GP_ENABLE: Final = 0x0E
+    PROCESSOR: Final = 0x10  # PCNTRL
+    GLOBAL_STATUS: Final = 0x18
+    DEVICE_STATUS: Final = 0x1C
+    GLOBAL_ENABLE: Final = 0x20
+    GLOBAL_CONTROL: Final = 0x28
+    DEVICE_CONTROL: Final = 0x2C
+    GP_OUTPUT: Final = 0x34  # GPOREG
 
 
 PM1_TIMER: Final = 0x0001  # TMR_STS and TMR_EN
@@ -45,13 +55,33 @@ def _space() -> ConfigSpace:
     space.set(Header.STATUS, 2, 0x0280)
     space.set(Header.INTERRUPT_PIN, 1, 1)
     space.set(PMBASE, 4, 0x0001, writable=0xFFC0)
+    for register in (0x44, 0x48, 0x4C, 0x50, 0x54):  # CNTA, CNTB, GPICTL, DEVRESD, DEVACTA
+        space.set(register, 4, 0, writable=0xFFFF_FFFF)
     # DEVACTB bit 25, APMC enable: says to firmware that SMM is set up, for there is none.
     space.set(0x58, 4, 0x0200_0000, writable=0xFFFF_FFFF)
-    space.set(0x5C, 4, 0, writable=0xFFFF_FFFF)
+    for register in range(0x5C, 0x80, 4):  # DEVRESA to DEVRESJ
+        space.set(register, 4, 0, writable=0xFFFF_FFFF)
     space.set(PMREGMISC, 1, 0, writable=0x01)
     space.set(0x90, 4, 0x0001, writable=0xFFF0)  # SMBus base
-    space.set(0xD2, 1, 0, writable=0x0F)
+    space.set(0xD2, 1, 0, writable=0x0F)  # SMBus: configuration, and its slave's addresses
+    space.set(0xD3, 1, 0, writable=0xFF)
+    space.set(0xD4, 2, 0, writable=0xFFFF)
     return space
+
+
+def _rest() -> ConfigSpace:
+    """Return what is behind the timer in the I/O block (290562-001, 7.2)."""
+    rest = ConfigSpace(bytearray(256), bytearray(256))
+    rest.set(Reg.GP_STATUS, 2, 0, cleared=0x0F81)
+    rest.set(Reg.GP_ENABLE, 2, 0, writable=0x0F01)
+    rest.set(Reg.PROCESSOR, 4, 0, writable=0x0002_3E1E)
+    rest.set(Reg.GLOBAL_STATUS, 2, 0, cleared=0x08E7)
+    rest.set(Reg.DEVICE_STATUS, 4, 0, cleared=0x3FFF_0FFF)
+    rest.set(Reg.GLOBAL_ENABLE, 2, 0, writable=0x8D87)
+    rest.set(Reg.GLOBAL_CONTROL, 4, 0, writable=0x0701_FF07)
+    rest.set(Reg.DEVICE_CONTROL, 4, 0, writable=0x1FFF_FFFF)
+    rest.set(Reg.GP_OUTPUT, 4, 0x7FFF_BFFF, writable=0x7FFF_FFFF)
+    return rest
 
 
 @attrs.define
@@ -62,27 +92,9 @@ class Piix4PmState:
     status: int = 0
     enable: int = 0
     control: int = 0
+    rest: ConfigSpace = attrs.field(factory=_rest)
     halves: int = 0  # changes of the timer's bit 23 that TMR_STS has seen
     apm: bytearray = attrs.field(factory=lambda: bytearray(2))
-
-
-@attrs.define
-class Block:
-    """The I/O block at one of the places it may be at."""
-
-    pm: "Piix4Pm"
-    base: int
-
-    def read(self, offset: int, size: int) -> int:
-        """Read a register, if the block is here."""
-        if not self.pm.decodes(self.base):
-            return ONES.get(size, 0)
-        return self.pm.read(offset, size)
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """Write a register, if the block is here."""
-        if self.pm.decodes(self.base):
-            self.pm.write(offset, size, value)
 
 
 @attrs.define
@@ -127,16 +139,14 @@ class Piix4Pm:
         """Write configuration space."""
         self.state.config.write(offset, size, value)
 
-    # -- the I/O block ------------------------------------------------------------------------------------
-
-    def block(self, base: int) -> Block:
-        """Return the block as it stands at ports `base` to `base` + 63."""
-        return Block(self, base)
-
-    def decodes(self, base: int) -> bool:
-        """Tell whether the block is enabled, and at `base`."""
+    def windows(self) -> list[Window]:
+        """Return where the I/O block is."""
         config = self.state.config
-        return bool(config.data[PMREGMISC] & 1) and config.get(PMBASE, 2) & 0xFFC0 == base
+        if not config.data[PMREGMISC] & 1:
+            return []
+        return window("pio", config.get(PMBASE, 2) & 0xFFC0, BLOCK, self, "pm", waits="power-off")
+
+    # -- the I/O block ------------------------------------------------------------------------------------
 
     def read(self, offset: int, size: int) -> int:
         """Read registers."""
@@ -144,7 +154,10 @@ class Piix4Pm:
             return self._timer() & 0xFF_FFFF
         self._catch_up()
         s = self.state
+        if offset >= Reg.GP_STATUS:
+            return s.rest.get(offset, size)
         low = s.status | s.enable << 16 | s.control << 32 | (self._timer() & 0xFF_FFFF) << 64
+        low |= s.rest.get(Reg.GP_STATUS, 4) << 96
         return low >> 8 * offset & ONES.get(size, 0)
 
     def write(self, offset: int, size: int, value: int) -> None:
@@ -161,6 +174,8 @@ class Piix4Pm:
                     s.enable = (s.enable & ~(0xFF << shift) | byte << shift) & PM1_ENABLE_BITS
                 case Reg.PM1_CONTROL:
                     s.control = s.control & ~(0xFF << shift) | byte << shift
+                case _ if i >= Reg.GP_STATUS:
+                    s.rest.write(i, 1, byte)
                 case _:
                     pass
         if s.control & CONTROL_SLEEP:

@@ -9,19 +9,24 @@ import fcntl
 import os
 import stat
 from collections import deque
-from typing import Final, Self
+from collections.abc import Callable
+from typing import Final, Self, TypeVar, TypeVarTuple, Unpack
 
 import structlog
 import trio
 
 from devmodel import ConfigError
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
+from ioreq.patience import expected
 
 log = structlog.get_logger()
 
 SECTOR: Final = 512
 MAX_QUEUED: Final = 64
 """An ATA drive has one request under way; more than this is a controller gone wild."""
+
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
 
 Request = DiskRead | DiskWrite | DiskFlush
 
@@ -121,12 +126,12 @@ class Image:
         try:
             match request:
                 case DiskRead(lba=lba, count=count):
-                    request.done(await trio.to_thread.run_sync(self._read, lba, count))
+                    request.done(await _in_thread(self._read, lba, count))
                 case DiskWrite(lba=lba, data=data):
-                    await trio.to_thread.run_sync(self._write, lba, data)
+                    await _in_thread(self._write, lba, data)
                     request.done(True)
                 case DiskFlush():
-                    await trio.to_thread.run_sync(os.fdatasync, self.fd)
+                    await _in_thread(os.fdatasync, self.fd)
                     request.done(True)
         except OSError as error:
             log.error(  # noqa: TRY400  (no bug of ours, so no traceback)
@@ -155,6 +160,15 @@ class Image:
     def _check(self, lba: int, length: int) -> None:
         if lba < 0 or length % SECTOR or lba + length // SECTOR > self.sectors:
             raise OSError(f"no sectors {lba} to {lba + length // SECTOR - 1}")
+
+
+async def _in_thread(work: Callable[[Unpack[_Arguments]], _T], *arguments: *_Arguments) -> _T:
+    """Do the work in a thread, and have the event loop look for its end."""
+    expected.answers += 1
+    try:
+        return await trio.to_thread.run_sync(work, *arguments)
+    finally:
+        expected.answers -= 1
 
 
 def _lock(fd: int, *, readonly: bool) -> str | None:

@@ -16,6 +16,7 @@ from ioreq.control_client import ControlClient
 from ioreq.evtchn import SendPort
 from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
 from ioreq.messages import (
+    MORE_RANGES,
     SHUTDOWN_POWEROFF,
     SHUTDOWN_REBOOT,
     MemoryType,
@@ -26,6 +27,7 @@ from ioreq.messages import (
     SetIsaIrqLevel,
     SetMemType,
 )
+from ioreq.patience import expected
 
 log = structlog.get_logger()
 
@@ -48,15 +50,24 @@ class Ram:
             data[start : start + count] = self._memory[offset : offset + count]
         return bytes(data)
 
-    def store(self, address: int, data: bytes) -> list[tuple[int, int]]:
+    def store(self, address: int, data: bytes | memoryview) -> list[tuple[int, int]]:
         """Store; what falls outside RAM is dropped. Return address and length of what does not."""
-        parts = self._parts(address, len(data))
+        length = len(data)
+        for region in self._regions:
+            at = address - region.start
+            if at >= 0 and at + length <= region.length:
+                self._memory[region.offset + at : region.offset + at + length] = data
+                return [(address, length)]
+        parts = self._parts(address, length)
         for start, offset, count in parts:
             self._memory[offset : offset + count] = data[start : start + count]
         return [(address + start, count) for start, _, count in parts]
 
     def holds(self, address: int, length: int) -> bool:
         """Tell whether all of these bytes are RAM."""
+        for region in self._regions:
+            if region.start <= address and address + length <= region.start + region.length:
+                return True
         return sum(count for _, _, count in self._parts(address, length)) == length
 
     def _parts(self, address: int, length: int) -> list[tuple[int, int, int]]:
@@ -68,6 +79,31 @@ class Ram:
             if first < end:
                 parts.append((first - address, region.offset + first - region.start, end - first))
         return parts
+
+
+class _Written:
+    """Ranges of guest RAM that a device has written piece by piece, to be told in one message."""
+
+    def __init__(self, ranges: list[tuple[int, int]]) -> None:
+        self.ranges = ranges
+
+    def __repr__(self) -> str:
+        return repr(self.message())
+
+    def add(self, first: int, last: int) -> bool:
+        """Add a range, if there is room for it."""
+        begin, end = self.ranges[-1]
+        if begin <= first <= end + 1:
+            self.ranges[-1] = begin, max(end, last)
+        elif len(self.ranges) <= MORE_RANGES:
+            self.ranges.append((first, last))
+        else:
+            return False
+        return True
+
+    def message(self) -> ModifiedMemory:
+        (first, last), *more = self.ranges
+        return ModifiedMemory(first, last, more=tuple(more))
 
 
 class Domain:
@@ -86,7 +122,7 @@ class Domain:
         self._hold_mirror = hold_mirror
         self._intr: bool | None = None  # not ours to drive, until a chip of ours does
         self._vector = 0
-        self._ops: deque[Op] = deque()
+        self._ops: deque[Op | _Written] = deque()
         self._settling = trio.Lock()
         self._queued = trio.Event()
 
@@ -96,10 +132,15 @@ class Domain:
         """Read guest RAM, as a bus master."""
         return self.ram.load(address, length)
 
-    def write(self, address: int, data: bytes) -> None:
+    def write(self, address: int, data: bytes | memoryview) -> None:
         """Write guest RAM, as a bus master; the core hears of it before the guest runs on."""
         for first, length in self.ram.store(address, data):
-            self._queue(ModifiedMemory(first, first + length - 1))
+            if not length:
+                continue
+            last = first + length - 1
+            waiting = self._ops[-1] if len(self._ops) > self._settling.locked() else None
+            if not isinstance(waiting, _Written) or not waiting.add(first, last):
+                self._queue(_Written([(first, last)]))
 
     def holds(self, address: int, length: int) -> bool:
         """Tell whether all of these bytes are RAM."""
@@ -129,6 +170,10 @@ class Domain:
         """Change what lies at `first` to `last` inclusive."""
         self._queue(SetMemType(first, last, type_))
 
+    def ask(self, op: Op) -> None:
+        """Ask for an op of the server's own."""
+        self._queue(op)
+
     def reset(self) -> None:
         """Reset the machine."""
         self._queue(RemoteShutdown(SHUTDOWN_REBOOT))
@@ -147,18 +192,29 @@ class Domain:
     async def settle(self) -> None:
         """Have done what was asked for, in order."""
         async with self._settling:
-            while self._ops:
-                try:
-                    await self.client.call(self._ops[0])
-                except ControlError as error:
-                    log.warning("domain.refused", op=repr(self._ops[0]), why=error.text)
-                except IoreqError as error:  # the core is gone; whoever follows its events ends us
-                    log.debug("domain.unsettled", ops=len(self._ops), why=str(error))
-                    self._ops.clear()
+            expected.answers += 1
+            try:
+                if not await self._do_all():
                     return
-                self._ops.popleft()
+            finally:
+                expected.answers -= 1
             self._hold_mirror(False)
             self._drive()
+
+    async def _do_all(self) -> bool:
+        """Have done what was asked for; False if the core is gone."""
+        while self._ops:
+            op = self._ops[0]
+            try:
+                await self.client.call(op.message() if isinstance(op, _Written) else op)
+            except ControlError as error:
+                log.warning("domain.refused", op=repr(op), why=error.text)
+            except IoreqError as error:  # whoever follows the core's events ends us
+                log.debug("domain.unsettled", ops=len(self._ops), why=str(error))
+                self._ops.clear()
+                return False
+            self._ops.popleft()
+        return True
 
     async def run(self) -> None:
         """Settle what chips ask for outside of an access: from a timer, or when a disk is done."""
@@ -167,19 +223,9 @@ class Domain:
             self._queued = trio.Event()
             await self.settle()
 
-    def _queue(self, op: Op) -> None:
-        """Ask for it after what was asked for before; what is written piece by piece is said in one."""
-        waiting = (
-            self._ops[-1] if len(self._ops) > self._settling.locked() else None
-        )  # the first is on its way
-        if (
-            isinstance(op, ModifiedMemory)
-            and isinstance(waiting, ModifiedMemory)
-            and waiting.first <= op.first <= waiting.last + 1
-        ):
-            self._ops[-1] = ModifiedMemory(waiting.first, max(waiting.last, op.last))
-        else:
-            self._ops.append(op)
+    def _queue(self, op: "Op | _Written") -> None:
+        """Ask for it after what was asked for before."""
+        self._ops.append(op)
         self._hold_mirror(True)  # who reads a status must not learn of it before the core knows
         self._queued.set()
 

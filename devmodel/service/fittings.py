@@ -1,9 +1,12 @@
 """Builds the PC of `board` from a configuration: what the outside has, in the board's terms."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from devmodel.board.device import Disk
 from devmodel.board.pc import Board, Fittings, state_types
+from devmodel.devices.mmc import Tray
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.session import Outside
@@ -32,13 +35,23 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
             memory=memory or [(region.start, region.length, E820_RAM) for region in info.ram],
             cpus=info.vcpus,
             parts=config.parts,
-            disks=outside.disks,
+            disks=drives(outside.disks, [disc.tray for disc in outside.discs]),
             debug=outside.debug.put,
             files=files,
             time=start_time(config.rtc.base, datetime.now(UTC)),
         ),
         None if outside.saved is None else outside.saved.states(state_types()),
     )
+
+
+def drives(disks: Sequence[Disk], trays: Sequence[Tray]) -> list[Disk | Tray | None]:
+    """Return hda to hdd: the disks from the first on, and the CD-ROM drives from the third, as far as that is free."""
+    places: list[Disk | Tray | None] = [*disks]
+    places += [None] * (4 - len(places))
+    for tray in trays:
+        free = next(place for place in (2, 3, 1, 0) if places[place] is None)
+        places[free] = tray
+    return places
 
 
 def start_time(base: str, now: datetime) -> int:

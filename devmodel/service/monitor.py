@@ -61,6 +61,20 @@ class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=
     keys: Annotated[list[str], msgspec.Meta(max_length=MAX_KEYS)]
 
 
+class Eject(msgspec.Struct, tag_field="command", tag="eject", forbid_unknown_fields=True):
+    """Take the disc out of a CD-ROM drive, the first being 0; with `force` even if the guest has locked it."""
+
+    drive: int = 0
+    force: bool = False
+
+
+class Insert(msgspec.Struct, tag_field="command", tag="insert", forbid_unknown_fields=True):
+    """Put an image into a CD-ROM drive. The path is the server's."""
+
+    path: str
+    drive: int = 0
+
+
 class Stats(msgspec.Struct, tag_field="command", tag="stats", forbid_unknown_fields=True):
     """Ask for what the server and the core have counted."""
 
@@ -89,7 +103,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     stats: ServerStatistics | None = None
 
 
-Command: TypeAlias = Screen | Key | Stats | Info | Upgrade
+Command: TypeAlias = Screen | Key | Eject | Insert | Stats | Info | Upgrade
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -124,6 +138,14 @@ class Machine(Protocol):
 
     def press(self, keys: list[str]) -> None:
         """Press these keys together and release them; raise ValueError for a name that is no key's."""
+        ...
+
+    def insert(self, drive: int, path: str) -> None:
+        """Put an image into a CD-ROM drive; raise DevmodelError if that cannot be."""
+        ...
+
+    def eject(self, drive: int, *, force: bool) -> None:
+        """Take the disc out; raise DevmodelError if there is no such drive, or the guest has locked it."""
         ...
 
     def check_keys(self, keys: list[str]) -> None:
@@ -195,6 +217,10 @@ class Monitor:
                 return Answer(error="the screen is another server's", elsewhere=True)
             case Key() if "kbc" not in self.machine.parts:
                 return Answer(error="the keyboard is another server's", elsewhere=True)
+            case Eject() | Insert() if "ide" not in self.machine.parts:
+                return Answer(error="the drives are another server's", elsewhere=True)
+            case Eject() | Insert():
+                return self._change_disc(command)
             case Screen():
                 screen = self.machine.screen()
                 if screen is None:
@@ -218,6 +244,16 @@ class Monitor:
                     machine=self.machine.name,
                     parts=parts,
                 )
+
+    def _change_disc(self, command: Eject | Insert) -> Answer:
+        try:
+            if isinstance(command, Eject):
+                self.machine.eject(command.drive, force=command.force)
+            else:
+                self.machine.insert(command.drive, command.path)
+        except DevmodelError as error:
+            return Answer(error=str(error))
+        return Answer()
 
     async def _type(self, combinations: list[list[str]]) -> str:
         """Type as fast as the guest takes it; return what is wrong. No key is typed if one of the names is."""

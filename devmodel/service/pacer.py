@@ -5,10 +5,14 @@ from typing import Protocol
 
 import trio
 
+from devmodel.board.clock import NS_PER_S
 from devmodel.board.device import Timed
 from devmodel.service.clock import TrioClock
+from ioreq.patience import expected
 
 NEVER = float("inf")
+SOON = 50e-6
+"""Seconds that are too short to poll for requests meanwhile."""
 
 
 class Changes(Timed, Protocol):
@@ -34,6 +38,7 @@ class Pacer:
         self.changes = changes
         self._scope = trio.CancelScope()
         self._noted = False
+        self._soon = False
 
     def note(self) -> None:
         """Say that a deadline may have changed; a `look` must follow."""
@@ -74,12 +79,20 @@ class Pacer:
 
     async def run(self) -> None:
         """Sleep and tick for ever. Cancel to stop."""
-        while True:
-            self._noted = False
-            with trio.CancelScope(deadline=self._when()) as self._scope:
-                await trio.sleep_forever()
-            self.tick()
+        try:
+            while True:
+                self._noted = False
+                with trio.CancelScope(deadline=self._when()) as self._scope:
+                    await trio.sleep_forever()
+                self.tick()
+        finally:
+            expected.timers -= self._soon
+            self._soon = False
 
     def _when(self) -> float:
         deadline = self.earliest()
+        soon = deadline is not None and deadline - self.clock.now() < SOON * NS_PER_S
+        if soon != self._soon:
+            self._soon = soon
+            expected.timers += 1 if soon else -1
         return NEVER if deadline is None else self.clock.trio_time(deadline)

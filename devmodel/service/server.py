@@ -9,6 +9,7 @@ import errno
 import mmap
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic_ns
 from typing import Final, Protocol
 
@@ -57,6 +58,7 @@ from ioreq.messages import (
     ResetDone,
     SetIoreqServerState,
     Shutdown,
+    UnmapIoRange,
 )
 from ioreq.messages import (
     Space as SpaceNumber,
@@ -228,12 +230,20 @@ class Attachment:
                 await self.client.call(
                     MapIoRange(self.id, number, claim.first, claim.last, claim.posted, cell)
                 )
+            space.moved = partial(self._moved, number)
         for function in server.board.config_functions:
             await self.client.call(MapIoRange(self.id, SPACE_PCI, function, function))
         self.endpoint.hold(False)
         if server.board.acknowledges:
             await self.client.call(ClaimInterruptAcknowledge(self.id))
         await self.client.call(SetIoreqServerState(self.id, True))
+
+    def _moved(self, space: SpaceNumber, claim: Claim, there: bool) -> None:
+        """Claim what the guest has put somewhere, or give it up, before it runs on."""
+        if there:
+            self.domain.ask(MapIoRange(self.id, space, claim.first, claim.last, claim.posted))
+        else:
+            self.domain.ask(UnmapIoRange(self.id, space, claim.first, claim.last))
 
     def _bind(self, claim: Claim) -> int:
         """Give a range's mirrors their cells, and return the first; 0 if there are none, or no room."""

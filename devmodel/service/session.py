@@ -23,6 +23,7 @@ from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.disks.image import SECTOR, Elsewhere, Image
+from devmodel.disks.tray import Disc
 from devmodel.display.render import TextScreen
 from devmodel.service import monitor, trace, upgrade
 from devmodel.service.clock import TrioClock
@@ -95,6 +96,8 @@ class Outside:
     serial: SerialLine
     listeners: list[trio.SocketListener]
     disks: list[Image | Elsewhere]
+    discs: list[Disc] = attrs.field(factory=list[Disc])
+    """Of the CD-ROM drives, if they are this server's."""
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
@@ -126,6 +129,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
 
     """
     disks: list[Image | Elsewhere] = []
+    discs: list[Disc] = []
     listeners: list[trio.SocketListener] = []
     stream: TextIO | None = None
     record: BinaryIO | None = None
@@ -135,6 +139,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             _disk(disk, here="ide" in config.parts, fd=inheritance.scratch.get(number))
             for number, disk in enumerate(config.disks)
         )
+        if "ide" in config.parts:
+            discs.extend(Disc(cdrom.path) for cdrom in config.cdroms)
         bios = None if config.video.bios is None else _rom(config.video.bios)
         if "debug" not in config.parts:
             stream = None
@@ -158,6 +164,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             console=TcpConsole(serial) if listeners else None,
             inheritance=inheritance,
             disks=disks,
+            discs=discs,
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
             trace=record,
@@ -166,6 +173,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         for image in disks:
             if isinstance(image, Image):
                 image.close()
+        for disc in discs:
+            disc.close()
         if stream is not None and stream is not sys.stderr:
             stream.close()
         if record is not None:
@@ -341,6 +350,8 @@ async def _serve(
         for image in outside.disks:
             if isinstance(image, Image):
                 nursery.start_soon(image.run)
+        for disc in outside.discs:
+            nursery.start_soon(disc.run)
         if outside.console is not None:
             for stream, telnet, position in upgrade.clients_of(outside.inheritance):
                 nursery.start_soon(outside.console.client, stream, telnet, position)
@@ -395,6 +406,7 @@ def _guest_time(state: Saved) -> int:
 def _detached(outside: Outside, detached: bool) -> Iterator[None]:
     """Keep what a board does from the outside, for the length of the block: it has been done before."""
     images = [image for image in outside.disks if isinstance(image, Image)]
+    images += [disc.image for disc in outside.discs if disc.image is not None]
     for image in images:
         image.offline = detached
     outside.debug.muted = detached
@@ -445,6 +457,21 @@ class _Watched:
 
     def press(self, keys: list[str]) -> None:
         self.board.press(keys)
+
+    def insert(self, drive: int, path: str) -> None:
+        self._disc(drive).insert(path)
+
+    def eject(self, drive: int, *, force: bool) -> None:
+        self._disc(drive).eject(force=force)
+
+    def _disc(self, drive: int) -> Disc:
+        if not 0 <= drive < len(self.outside.discs):
+            count = len(self.outside.discs)
+            raise DevmodelError(
+                f"there is no CD-ROM drive {drive}; "
+                + (f"the last is {count - 1}" if count else "there is none")
+            )
+        return self.outside.discs[drive]
 
     def check_keys(self, keys: list[str]) -> None:
         self.board.check_keys(keys)

@@ -18,13 +18,15 @@ from devmodel.board.device import Device, DiskFlush, DiskRead, DiskWrite
 from devmodel.board.lines import Line
 from devmodel.board.mirror import Mirror
 from devmodel.devices import kbc
+from devmodel.devices.ata_transport import BUSY_NS
 from devmodel.devices.debugport import PostCode
 from devmodel.devices.dma8237 import Dma8237, DmaPages
 from devmodel.devices.fw_cfg import FwCfg, make_items
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc
-from devmodel.devices.pci import PciBus, PciPorts
+from devmodel.devices.mmc import Tray
+from devmodel.devices.pci import Bar, PciBus, PciFunction, PciPorts
 from devmodel.devices.pic import PicPair
 from devmodel.devices.piix3 import Piix3, Piix3Ide
 from devmodel.devices.piix4pm import Piix4Pm
@@ -102,7 +104,7 @@ def make_pic(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
 
 
 def make_ide(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
-    channel = IdeChannel(irq=w.line("irq"), disks=(w, None), **kept)
+    channel = IdeChannel(irq=w.line("irq"), clock=w.clock, disks=(w, None), **kept)
     return channel, [(channel, 8), (channel.control, 1)]
 
 
@@ -118,7 +120,7 @@ def make_fw_cfg(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
 
 def make_pm(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
     pm = Piix4Pm(clock=w.clock, irq=w.line("sci"), shutdown=w.hear("shutdown"), **kept)
-    return pm, [(pm, 0x40), (pm.block(0x600), 0x40), (pm.apm, 2), (Configured(pm), 256)]
+    return pm, [(pm, 0x40), (pm.apm, 2), (Configured(pm), 256)]
 
 
 def make_i440fx(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
@@ -132,8 +134,91 @@ def make_piix3(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
     return bridge, [(bridge, 1), (Configured(bridge), 256), (Pirqs(bridge), 4)]
 
 
-def make_ide_function(_: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
-    function = Piix3Ide(**kept)
+def make_cdrom(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    channel = IdeChannel(irq=w.line("irq"), clock=w.clock, disks=(Tray(w), w), **kept)
+    return channel, [(channel, 8), (channel.control, 1), (Packets(channel), 1)]
+
+
+@attrs.frozen
+class Packets:
+    """Whole packet commands as one access, for chance finds none: a write's value has a command and its operand."""
+
+    channel: IdeChannel
+
+    def read(self, _offset: int, size: int) -> int:
+        return int.from_bytes(self.channel.read_string(0, 2, 1024)[:size], "little")
+
+    def write(self, _offset: int, _size: int, value: int) -> None:
+        for register, byte in ((6, 0xA0), (1, value >> 8 & 1), (4, value >> 9 & 0xFE), (5, 0), (7, 0xA0)):
+            self.channel.write(register, 1, byte)
+        code = (0, 3, 0x12, 0x1A, 0x1B, 0x1E, 0x25, 0x28, 0x43, 0x46, 0x4A, 0x51, 0x5A, 0xBE)[
+            value & 0xFF % 14
+        ]
+        operand = value >> 16 & 0xFF
+        self.channel.clock.advance(BUSY_NS)  # type: ignore[attr-defined]
+        packet = bytes((code, 0, operand & 0x2A, 0, operand & 0x1F, operand & 3, 0, 0, 2, 0xF8, 0, 0))
+        self.channel.write_string(0, 2, packet)
+
+
+def make_ide_function(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    function = Piix3Ide(ram=w, **kept)
+    return function, [(Configured(function), 256), (function.ports, 16)]
+
+
+@attrs.frozen
+class Controller:
+    """An IDE channel with its bus master, as one chip."""
+
+    function: Piix3Ide
+    channel: IdeChannel
+
+    @property
+    def state(self) -> tuple[Any, Any]:
+        return self.function.state, self.channel.state
+
+    def reset(self) -> None:
+        self.function.reset()
+        self.channel.reset()
+
+    def tick(self) -> None:
+        self.channel.tick()
+
+
+@attrs.frozen
+class Transfers:
+    """DMA commands as one access: the value says which, how many sectors, and where the table is."""
+
+    controller: Controller
+
+    def read(self, _offset: int, _size: int) -> int:
+        return 0
+
+    def write(self, _offset: int, _size: int, value: int) -> None:
+        channel, ports = self.controller.channel, self.controller.function.ports
+        self.controller.function.config_write(4, 2, 5)
+        code = (0xC8, 0xCA, 0x25, 0x35)[value & 3]
+        ports.write(4, 4, value & 0xFFFC)
+        ports.write(0, 1, 0)
+        ports.write(0, 1, 1 | (0 if value & 1 else 8))
+        for register, byte in ((6, 0xE0), (2, value >> 8 & 63), (3, value >> 4), (4, 0), (5, 0), (7, code)):
+            channel.write(register, 1, byte & 0xFF)
+
+
+def make_controller(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    first, second = ({"state": state} for state in kept["state"]) if kept else ({}, {})
+    function = Piix3Ide(ram=w, **first)
+    master = function.masters[0]
+    channel = IdeChannel(irq=w.line("irq"), clock=w.clock, disks=(w, None), bus_master=master, **second)
+    function.connect(channel.decode, lambda _: None)
+    chip = Controller(function, channel)
+    return chip, [(channel, 8), (channel.control, 1), (function.ports, 8), (Transfers(chip), 1)]
+
+
+def make_pci_function(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    function = PciFunction(
+        name="f", vendor=1, device=2, class_code=0xFF0000, bars={0: Bar(PostCode(), 16)}, pin=1,
+        capabilities=[(9, b"abc")], rom=b"\x55\xaa", line=w.line("irq of intx"), **kept,
+    )  # fmt: skip
     return function, [(Configured(function), 256)]
 
 
@@ -199,6 +284,8 @@ CHIPS: dict[str, Maker] = {
         Uart(clock=w.clock, irq=w.line("irq"), transmit=w.hear("sent"), **kept), 8
     ),
     "ide": make_ide,
+    "cdrom": make_cdrom,
+    "ide with bus master": make_controller,
     "vga": make_vga,
     "rtc": lambda w, kept: simple(Rtc(clock=w.clock, irq=w.line("irq"), **kept), 2),
     "kbc": lambda w, kept: simple(
@@ -218,6 +305,7 @@ CHIPS: dict[str, Maker] = {
     "i440fx": make_i440fx,
     "piix3": make_piix3,
     "piix3_ide": make_ide_function,
+    "pci function": make_pci_function,
     "piix4pm": make_pm,
     "dma1": lambda _, kept: simple(Dma8237(shift=0, **kept), 16),
     "dma2": lambda _, kept: simple(Dma8237(shift=1, **kept), 32),
@@ -273,6 +361,10 @@ class Rig:
                     self.chip.keyboard.press("a")
                 elif isinstance(self.chip, Pit):
                     self.chip.set_gate(value % 3, bool(value & 16))
+                elif isinstance(self.chip, PciFunction):
+                    self.chip.interrupt(bool(value & 1))
+                elif isinstance(self.chip, Piix3Ide):
+                    self.chip.masters[value & 1].set_intrq(bool(value & 2))
         return None
 
 
@@ -339,7 +431,7 @@ def mirrored(chip: Any) -> list[tuple[Device, int, Mirror]]:
     return []
 
 
-@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "ide", "kbc", "uart")])
+@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "ide", "cdrom", "kbc", "uart")])
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(script=SCRIPTS)
 def test_a_mirrored_register_is_what_a_read_without_effect_would_return(
@@ -418,6 +510,14 @@ def test_reset_makes_a_fresh_chip_of_it(make: Maker, script: list[tuple[Any, ...
             assert after == fresh
         case Piix3():
             fresh.pirq = after.pirq
+            assert after == fresh
+        case Piix3Ide():  # the drives' lines too
+            for ours, theirs in zip(fresh.masters, after.masters, strict=True):
+                ours.intrq = theirs.intrq
+            assert after == fresh
+        case PciFunction():  # its device says what it wants
+            fresh.interrupt = after.interrupt
+            fresh.config.data[6] = after.config.data[6]
             assert after == fresh
         case Piix4Pm():  # the timer runs from the clock
             fresh.halves = after.halves

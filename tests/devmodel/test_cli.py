@@ -267,6 +267,11 @@ def test_a_missing_image(environment, capsys):
     assert line_of(capsys, "run", "--disk", "none.img") == (2, line)
 
 
+def test_a_missing_disc(environment, capsys):
+    line = "devmodel: disk none.iso: No such file or directory"
+    assert line_of(capsys, "run", "--cdrom", "none.iso") == (2, line)
+
+
 def test_an_image_in_use(environment, tmp_path, capsys):
     path = tmp_path / "disk.img"
     path.write_bytes(bytes(512))

@@ -4,7 +4,7 @@ import pytest
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
-from devmodel.config import Config, Disk, Options, Serial, load, size_in_bytes
+from devmodel.config import Cdrom, Config, Disk, Options, Serial, load, size_in_bytes
 
 
 @pytest.fixture
@@ -35,6 +35,9 @@ path = "a.img"
 readonly = true
 [[disk]]
 size = "1M"
+[[cdrom]]
+path = "a.iso"
+[[cdrom]]
 [video]
 bios = "/usr/share/vga.bin"
 [fw_cfg]
@@ -50,6 +53,7 @@ console = "out.txt"
     assert config.serial.address() == ("127.0.0.1", 4444)
     assert config.disks == (Disk(str(tmp_path / "a.img"), readonly=True), Disk(size="1M"))
     assert config.disks[1].scratch_bytes() == 1 << 20
+    assert config.cdroms == (Cdrom(str(tmp_path / "a.iso")), Cdrom())
     assert config.video.bios == "/usr/share/vga.bin"
     assert config.fw_cfg == {"opt/x": "1"}
     assert config.rtc.base == "2026-01-31T12:00:00"
@@ -65,8 +69,11 @@ console = "out.txt"
             "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly",
         ),
         (
-            "[cdrom]",
-            "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, rtc, debug, server, fw_cfg",
+            "[modem]",
+            (
+                "machine.toml: unknown table [modem]; "
+                "allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg"
+            ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
         ("[serial]\nhistory = -1", "machine.toml: history in [serial]: Expected `int` >= 0"),
@@ -86,6 +93,12 @@ console = "out.txt"
             "machine.toml: size in [[disk]] goes without path; an image has its own size",
         ),
         ("[[disk]]\npath='x'\n" * 5, "machine.toml: 5 disks; at most 4 are allowed"),
+        (
+            "[[disk]]\npath='x'\n" * 3 + "[[cdrom]]\n" * 2,
+            "machine.toml: 5 disks and CD-ROM drives together; at most 4 are allowed",
+        ),
+        ("cdrom = 1", "machine.toml: write [[cdrom]], a table for each CD-ROM drive"),
+        ("[[cdrom]]\nsize = 1", "machine.toml: unknown key 'size' in [[cdrom]]; allowed: path"),
         (
             "[rtc]\nbase = 'x'",
             "machine.toml: base in [rtc]: 'x'; allowed: utc, localtime, or a date like 2026-01-31T12:00:00",
@@ -113,6 +126,7 @@ def test_options_override_the_file(write):
         Options(
             serial="tcp:[::1]:0",
             disks=("x.img",),
+            cdroms=("x.iso", "y.iso"),
             video_bios="v.bin",
             fw_cfg=("b=3=4",),
             debug_console="stderr",
@@ -121,6 +135,7 @@ def test_options_override_the_file(write):
     assert config.serial == Serial("[::1]:0", 7)
     assert config.serial.address() == ("::1", 0)
     assert config.disks == (Disk("x.img"),)
+    assert config.cdroms == (Cdrom("x.iso"), Cdrom("y.iso"))
     assert config.video.bios == "v.bin"
     assert config.fw_cfg == {"a": "1", "b": "3=4"}
     assert config.debug.console == "stderr"

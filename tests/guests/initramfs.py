@@ -6,7 +6,7 @@ that a boot measures the kernel and not gunzip. `python -m tests.guests.initramf
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +17,13 @@ DRIVERS: Final = ("ata_piix", "sd_mod", "sr_mod")
 APPLETS: Final = (
     *("sh", "cat", "dd", "dmesg", "echo", "grep", "halt", "insmod", "ls", "mkdir", "mount", "poweroff", "ps"),
     *("reboot", "seq", "sha256sum", "sleep", "stty", "sync", "true", "uname", "wc", "setsid", "cttyhack"),
+    *("cmp", "umount"),
 )
 INIT: Final = f"""#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-for module in $(cat /drivers); do insmod /modules/$module.ko; done
+while read module options; do insmod /modules/$module.ko $options; done < /drivers
 echo {MARKER}
 exec sh -c 'exec setsid cttyhack sh'
 """
@@ -48,9 +49,12 @@ def dependencies(modules: Path, wanted: tuple[str, ...]) -> list[Path]:
     return order
 
 
-def entries(guests: Path) -> Iterator[tuple[str, int, bytes, tuple[int, int]]]:
+def entries(
+    guests: Path, wanted: tuple[str, ...], options: Mapping[str, str]
+) -> Iterator[tuple[str, int, bytes, tuple[int, int]]]:
     """Yield path, mode, contents and device number of everything in the RAM disk."""
-    drivers = dependencies(guests / "modules", DRIVERS)
+    drivers = dependencies(guests / "modules", wanted)
+    lines = [f"{path.stem} {options.get(path.stem, '')}".rstrip() for path in drivers]
     for folder in ("bin", "dev", "modules", "proc", "sys", "tmp"):
         yield folder, 0o040755, b"", (0, 0)
     yield "dev/console", 0o020600, b"", (5, 1)
@@ -59,7 +63,7 @@ def entries(guests: Path) -> Iterator[tuple[str, int, bytes, tuple[int, int]]]:
         yield f"bin/{applet}", 0o120777, b"busybox", (0, 0)
     for path in drivers:
         yield f"modules/{path.name}", 0o100644, path.read_bytes(), (0, 0)
-    yield "drivers", 0o100644, " ".join(path.stem for path in drivers).encode(), (0, 0)
+    yield "drivers", 0o100644, "".join(line + "\n" for line in lines).encode(), (0, 0)
     yield "init", 0o100755, INIT.encode(), (0, 0)
 
 
@@ -82,9 +86,15 @@ def archive(files: Iterator[tuple[str, int, bytes, tuple[int, int]]]) -> bytes:
     return bytes(data)
 
 
-def make_initramfs(path: Path, guests: Path = GUESTS) -> Path:
-    """Write the RAM disk."""
-    path.write_bytes(archive(entries(guests)))
+def make_initramfs(
+    path: Path,
+    guests: Path = GUESTS,
+    *,
+    drivers: tuple[str, ...] = DRIVERS,
+    options: Mapping[str, str] | None = None,
+) -> Path:
+    """Write the RAM disk, with these drivers, and options for some of them."""
+    path.write_bytes(archive(entries(guests, drivers, options or {})))
     return path
 
 

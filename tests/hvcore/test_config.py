@@ -60,8 +60,11 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
         ("[machine]\ncolour = 1", f"machine.toml: unknown key 'colour' in [machine]; {KEYS}"),
         ("[machine]\nfirmware='a'\ninitrd='b'", "initrd is given without kernel"),
         (
-            "[[cdrom]]\npath='x'",
-            "machine.toml: unknown table [cdrom]; allowed: machine, serial, disk, video, fw_cfg, rtc, debug, server",
+            "[[modem]]\npath='x'",
+            (
+                "machine.toml: unknown table [modem]; "
+                "allowed: machine, serial, disk, cdrom, video, fw_cfg, rtc, debug, server"
+            ),
         ),
         ("[machine]\nvendor = 'intel'", "machine.toml: vendor in [machine] is 'intel'; allowed: vmx, svm"),
         (

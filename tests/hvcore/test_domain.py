@@ -22,6 +22,7 @@ from hvcore import ConfigError
 from hvcore.config import MachineConfig
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.domain import Domain
+from hvcore.memory import MAX_WRITTEN
 from ioreq import VERSION
 from ioreq.messages import (
     ClaimInterruptAcknowledge,
@@ -469,11 +470,19 @@ def test_scattered_writes_become_one_range_that_has_them_all(bench):
     held, go = threading.Event(), threading.Event()
     bench.domain.vcpus[0].post(lambda: (held.set(), go.wait(5)))
     assert held.wait(5)
-    for n in range(1, 18):
-        assert peer.call(ModifiedMemory(n * 0x10000, n * 0x10000)) == Ok()
+    for n in range(1, MAX_WRITTEN + 2):
+        assert peer.call(ModifiedMemory(n * 0x1000, n * 0x1000)) == Ok()
     go.set()
     bench.until(lambda: bench.cpu.invalidated)
-    assert bench.cpu.invalidated == [(0x10000, 0x100001)]
+    assert bench.cpu.invalidated == [(0x1000, MAX_WRITTEN * 0x1000 + 1)]
+
+
+def test_what_a_bus_master_scattered_is_told_in_one_message(bench):
+    peer, _ = bench.attach()
+    assert peer.call(ModifiedMemory(0x1000, 0x1FFF, more=((0x5000, 0x5007), (0x3000, 0x3000)))) == Ok()
+    bench.until(lambda: len(bench.cpu.invalidated) == 3)
+    assert bench.cpu.invalidated == [(0x1000, 0x1000), (0x5000, 8), (0x3000, 1)]
+    assert peer.call(ModifiedMemory(0x1000, 0x1FFF, more=((2, 1),))).errno == 22
 
 
 def test_a_memory_map_in_too_many_pieces_is_refused_and_stays_as_it_was(bench):

@@ -16,7 +16,7 @@ from ioreq.buffered import RingConsumer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import FLAGS_SHIFT, SIZE_SHIFT, TYPE_COPY, TYPE_INTACK, TYPE_PIO, TYPE_SHIFT
-from ioreq.patience import LOOKS_A_MICROSECOND, WINDOW, Patience, set_window
+from ioreq.patience import LOOKS_A_MICROSECOND, WINDOW, Patience, expected, set_window
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint
 
@@ -340,6 +340,37 @@ async def test_a_busy_guest_leaves_turns_to_others(wire, nursery):
         for _ in range(20):
             await trio.sleep(0.001)
     stop.set()
+
+
+async def test_who_polls_gives_way_at_once_to_what_is_expected(monkeypatch):
+    """Or a timer of microseconds, a disk's thread and the core's answer would wait for a quarter of a millisecond."""
+    monkeypatch.setattr("ioreq.patience.can_poll", lambda: True)
+    monkeypatch.setattr("ioreq.patience._window", 1_000_000)
+    wire = Wire()
+
+    async def watch() -> int:
+        """Count the passes of the scheduler in a tenth of a second beside a task that waits for requests."""
+        passes = 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, wire, lambda _: 0)
+            end = trio.current_time() + 0.1
+            while trio.current_time() < end:
+                await trio.lowlevel.checkpoint()
+                passes += 1
+            nursery.cancel_scope.cancel()
+        return passes
+
+    try:
+        polling = await watch()
+        monkeypatch.setattr(expected, "timers", 1)
+        giving_way = await watch()
+        monkeypatch.setattr(expected, "timers", 0)
+        monkeypatch.setattr(expected, "answers", 1)
+        asleep = await watch()
+    finally:
+        wire.close()
+    assert giving_way > 3 * polling
+    assert asleep > 3 * polling
 
 
 SHORT, LONG = 1_000, 10_000_000

@@ -85,6 +85,9 @@ def test_the_disk_interrupts_through_the_second_pic(bench: Bench) -> None:
     bench.init_pics()
     bench.out(0x1F6, 0xA0)
     bench.out(0x1F7, 0xEC)
+    bench.clock.time = 10_000
+    for chip in bench.board.timed:
+        chip.tick()
     assert bench.core.told == [("intr", True)]
     assert bench.board.acknowledge() == 0x76
     assert bench.into(0x1F7) == 0x58

@@ -3,6 +3,7 @@
 import attrs
 import pytest
 
+from devmodel.board.bus import Bus
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
@@ -14,6 +15,7 @@ from devmodel.devices.piix4pm import FREQUENCY, Piix4Pm
 from devmodel.devices.pit import Pit
 from devmodel.devices.port61 import Port61
 from devmodel.devices.port92 import Port92
+from tests.devmodel.recording_core import Core
 
 
 @attrs.define
@@ -26,13 +28,19 @@ class Bench:
     sci: Line = attrs.field(factory=Line)
     piix3: Piix3 = attrs.field(init=False)
     pm: Piix4Pm = attrs.field(init=False)
+    ide: Piix3Ide = attrs.field(init=False)
+    bus: Bus = attrs.field(factory=Bus)
     ports: PciPorts = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.piix3 = Piix3(irqs=self.irqs, reset_machine=lambda: self.resets.append(1))
         self.pm = Piix4Pm(clock=self.clock, irq=self.sci, shutdown=self.off.append)
         bridge = I440fx(memory_type=lambda first, last, kind: self.types.append((first, last, kind)))
-        bus = PciBus({(0, 0): bridge, (1, 0): self.piix3, (1, 1): Piix3Ide(), (1, 3): self.pm})
+        self.ide = Piix3Ide(ram=Core())
+        bus = PciBus(
+            {(0, 0): bridge, (1, 0): self.piix3, (1, 1): self.ide, (1, 3): self.pm},
+            {"pio": self.bus.pio, "memory": self.bus.memory},
+        )
         self.ports = PciPorts(bus=bus, reset_control=self.piix3)
 
     def select(self, slot: int, function: int, register: int) -> None:
@@ -58,7 +66,7 @@ def test_firmware_recognises_the_machine(bench: Bench) -> None:
     assert bench.get(1, 0, 0) == 0x7000_8086
     assert bench.get(1, 0, 0x0E, 1) == 0x80
     assert bench.get(1, 1, 0) == 0x7010_8086
-    assert bench.get(1, 1, 0x08) == 0x0101_0000
+    assert bench.get(1, 1, 0x08) == 0x0101_8000
     assert bench.get(1, 3, 0) == 0x7113_8086
     assert bench.get(1, 3, 0x08) == 0x0680_0003
 
@@ -155,16 +163,27 @@ def test_port_cf9_resets(bench: Bench) -> None:
 
 
 def test_the_pm_timer_counts(bench: Bench) -> None:
-    block = bench.pm.block(0x600)
-    assert block.read(8, 4) == 0xFFFF_FFFF
     bench.set(1, 3, 0x40, 0x601, 4)
     bench.set(1, 3, 0x80, 1)
-    assert bench.get(1, 3, 0x40, 4) == 0x601
     bench.clock.time = 10**9
-    assert block.read(8, 4) == FREQUENCY
+    assert bench.bus.read("pio", 0x608, 4) == FREQUENCY
     bench.clock.time = 5 * 10**9
-    assert block.read(8, 4) == 5 * FREQUENCY & 0xFF_FFFF
-    assert bench.pm.block(0xB000).read(8, 4) == 0xFFFF_FFFF
+    assert bench.bus.read("pio", 0x608, 4) == 5 * FREQUENCY & 0xFF_FFFF
+
+
+@pytest.mark.parametrize("base", [0x40, 0x600, 0xB000, 0x1240, 0xFF80])
+def test_the_pm_block_is_where_pmbase_says(bench: Bench, base: int) -> None:
+    bench.clock.time = 10**9
+    bench.set(1, 3, 0x40, 0xFFFF_0000 | base, 4)
+    assert bench.get(1, 3, 0x40, 4) == base | 1
+    assert bench.bus.read("pio", base + 8, 4) == 0xFFFF_FFFF  # not enabled
+    bench.set(1, 3, 0x80, 1)
+    assert bench.bus.read("pio", base + 8, 4) == FREQUENCY
+    bench.set(1, 3, 0x41, 0x22)
+    assert bench.bus.read("pio", base + 8, 4) == 0xFFFF_FFFF
+    assert bench.bus.read("pio", (base & 0xC0 | 0x2200) + 8, 4) == FREQUENCY
+    bench.set(1, 3, 0x80, 0)
+    assert bench.bus.read("pio", (base & 0xC0 | 0x2200) + 8, 4) == 0xFFFF_FFFF
 
 
 def test_the_timers_carry_interrupts_when_enabled(bench: Bench) -> None:
@@ -262,3 +281,130 @@ def test_the_dma_controller_reads_back(shift: int) -> None:
     pages = DmaPages()
     pages.write(6, 1, 0xAB)
     assert pages.read(6, 1) == 0xAB
+
+
+# -- every double word: what it is at power-on, after ones were written, and after zeros ---------------------
+
+HOST = {  # 82441FX, 290549-001, 3.2
+    0x00: (0x1237_8086, 0x1237_8086, 0x1237_8086),
+    0x04: (0x0280_0006, 0x0280_0146, 0x0280_0006),
+    0x08: (0x0600_0002,) * 3,
+    0x0C: (0x0000_0000, 0x0000_F800, 0x0000_0000),  # MLT
+    0x2C: (0x1100_1AF4,) * 3,
+    0x3C: (0x0000_0000, 0x0000_00FF, 0x0000_0000),
+    0x50: (0x8000_0000, 0xFFFF_FF7F, 0x0000_0000),  # PMCCFG, DETURBO, DBC
+    0x54: (0x0100_0000, 0x77FF_FFFF, 0x0000_0000),  # AXC, DRT, DRAMC
+    0x58: (0x0000_0010, 0x3333_307F, 0x0000_0000),  # DRAMT, PAM0 to PAM2
+    0x5C: (0x0000_0000, 0x3333_3333, 0x0000_0000),  # PAM3 to PAM6
+    0x60: (0x0101_0101, 0xFFFF_FFFF, 0x0000_0000),  # DRB0 to DRB3
+    0x64: (0x0101_0101, 0xFFFF_FFFF, 0x0000_0000),
+    0x68: (0x0000_0000, 0x0000_00C0, 0x0000_0000),  # FDHC
+    0x70: (0x0002_1000, 0x007A_1FF8, 0x0002_0000),  # MTT, CLT, SMRAM
+    0x90: (0x0000_0000, 0x0E00_00FB, 0x0000_0000),  # ERRCMD, ERRSTS, TRC
+}
+ISA = {  # 82371SB function 0, 290550-002, 2.2
+    0x00: (0x7000_8086,) * 3,
+    0x04: (0x0200_0007, 0x0200_010F, 0x0200_0007),
+    0x08: (0x0601_0000,) * 3,
+    0x0C: (0x0080_0000,) * 3,
+    0x2C: (0x1100_1AF4,) * 3,
+    0x3C: (0x0000_0000, 0x0000_00FF, 0x0000_0000),
+    0x4C: (0x0003_004D, 0x01FF_00FF, 0x0000_0000),  # IORT, XBCS
+    0x60: (0x8080_8080, 0x8F8F_8F8F, 0x0000_0000),  # PIRQRCA to PIRQRCD
+    0x68: (0x0000_0200, 0x8097_FA00, 0x0000_0000),  # TOM, MSTAT
+    0x70: (0x0000_0080, 0x0000_00CF, 0x0000_0000),  # MBIRQ0
+    0x74: (0x0C0C_0000, 0x8F8F_0000, 0x0000_0000),  # MBDMA
+    0x78: (0x0000_0002, 0x0000_FFFF, 0x0000_0000),  # PCSC
+    0x80: (0x0000_0000, 0x000F_007F, 0x0000_0000),  # APICBASE, DLC
+    0xA0: (0x0000_0008, 0x01FF_001F, 0x0000_0000),  # SMICNTL, SMIEN
+    0xA4: (0x0000_0000, 0xE000_FFFB, 0x0000_0000),  # SEE
+    0xA8: (0x0000_000F, 0x0000_00FF, 0x0000_0000),  # FTMR, SMIREQ
+    0xAC: (0x0000_0000, 0x00FF_00FF, 0x0000_0000),  # CTLTMR, CTHTMR
+}
+IDE = {  # 82371SB function 1, 290550-002, 2.3
+    0x00: (0x7010_8086,) * 3,
+    0x04: (0x0280_0001, 0x0280_0005, 0x0280_0000),
+    0x08: (0x0101_8000,) * 3,
+    0x0C: (0x0000_0000, 0x0000_F000, 0x0000_0000),  # MLT
+    0x20: (0x0000_0001, 0xFFFF_FFF1, 0x0000_0001),  # BMIBA, see piix3.py
+    0x2C: (0x1100_1AF4,) * 3,
+    0x3C: (0x0000_0000, 0x0000_00FF, 0x0000_0000),
+    0x40: (0x8000_8000, 0xF3FF_F3FF, 0x0000_0000),  # IDETIM, see piix3.py
+    0x44: (0x0000_0000, 0x0000_00FF, 0x0000_0000),  # SIDETIM
+}
+PM = {  # 82371AB function 3, 290562-001, 7.1
+    0x00: (0x7113_8086,) * 3,
+    0x04: (0x0280_0000, 0x0280_0001, 0x0280_0000),
+    0x08: (0x0680_0003,) * 3,
+    0x2C: (0x1100_1AF4,) * 3,
+    0x3C: (0x0000_0100, 0x0000_01FF, 0x0000_0100),
+    0x40: (0x0000_0001, 0x0000_FFC1, 0x0000_0001),  # PMBASE
+    0x58: (0x0200_0000, 0xFFFF_FFFF, 0x0000_0000),  # DEVACTB, see piix4pm.py
+    0x80: (0x0000_0000, 0x0000_0001, 0x0000_0000),  # PMREGMISC
+    0x90: (0x0000_0001, 0x0000_FFF1, 0x0000_0001),  # SMBBA
+    0xD0: (0x0000_0000, 0xFF0F_0000, 0x0000_0000),  # SMBHSTCFG, SMBSLVC
+    0xD4: (0x0000_0000, 0x0000_FFFF, 0x0000_0000),  # SMBSHDW1, SMBSHDW2
+} | dict.fromkeys(  # counters, traps and resources of devices
+    (*range(0x44, 0x58, 4), *range(0x5C, 0x80, 4)), (0x0000_0000, 0xFFFF_FFFF, 0x0000_0000)
+)
+FUNCTIONS = {(0, 0): HOST, (1, 0): ISA, (1, 1): IDE, (1, 3): PM}
+
+
+@pytest.mark.parametrize("at", FUNCTIONS, ids=["82441FX", "82371SB", "82371SB IDE", "82371AB PM"])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_every_double_word_reads_and_writes_as_the_data_sheet_says(
+    bench: Bench, at: tuple[int, int], size: int
+) -> None:
+    for register in range(0, 256, 4):
+        wanted = FUNCTIONS[at].get(register, (0, 0, 0))
+        found = [bench.get(*at, register)]
+        for value in (0xFFFF_FFFF, 0):
+            for offset in range(0, 4, size):
+                bench.set(*at, register + offset, value & (1 << 8 * size) - 1, size)
+            found.append(bench.get(*at, register))
+        assert tuple(found) == wanted, f"{register:02x}: {[hex(value) for value in found]}"
+
+
+def test_what_is_behind_the_pm_timer_reads_back_and_a_status_is_cleared_by_ones(bench: Bench) -> None:
+    """82371AB, 290562-001, 7.2."""
+    for offset, default, ones in (
+        *((0x0C, 0, 0x0F01_0000), (0x10, 0, 0x0002_3E1E), (0x14, 0, 0), (0x18, 0, 0), (0x1C, 0, 0)),
+        *((0x20, 0, 0x8D87), (0x24, 0, 0), (0x28, 0, 0x0701_FF07), (0x2C, 0, 0x1FFF_FFFF)),
+        *((0x30, 0, 0), (0x34, 0x7FFF_BFFF, 0x7FFF_FFFF)),
+    ):
+        assert bench.pm.read(offset, 4) == default
+        bench.pm.write(offset, 4, 0xFFFF_FFFF)
+        assert bench.pm.read(offset, 4) == ones
+        assert bench.pm.read(offset, 1) == ones & 0xFF
+
+
+@pytest.mark.parametrize(
+    ("timing", "io", "decoded"),
+    [
+        (0x8000_8000, 1, [True, True]),
+        (0x8000_0000, 1, [False, True]),
+        (0x0000_8000, 1, [True, False]),
+        (0x0000_0000, 1, [False, False]),
+        (0x8000_8000, 0, [False, False]),
+    ],
+)
+def test_both_decode_bits_of_ide_have_an_effect(
+    bench: Bench, timing: int, io: int, decoded: list[bool]
+) -> None:
+    """82371SB, 290550-002: IDETIM bit 15 of each channel, and I/O Space Enable of both."""
+    seen = [True, True]
+    bench.ide.connect(*(lambda value, n=n: seen.__setitem__(n, value) for n in range(2)))
+    bench.set(1, 1, 0x40, timing, 4)
+    bench.set(1, 1, 0x04, io, 2)
+    assert seen == decoded
+
+
+def test_the_bus_masters_are_where_bmiba_says(bench: Bench) -> None:
+    bench.set(1, 1, 0x20, 0xC001, 4)
+    bench.bus.write("pio", 0xC004, 4, 0x1234)
+    bench.bus.write("pio", 0xC00C, 4, 0x5678)
+    assert (bench.bus.read("pio", 0xC004, 4), bench.bus.read("pio", 0xC00C, 4)) == (0x1234, 0x5678)
+    bench.set(1, 1, 0x20, 0xFFA1, 4)
+    assert (bench.bus.read("pio", 0xC004, 4), bench.bus.read("pio", 0xFFA4, 4)) == (0xFFFF_FFFF, 0x1234)
+    bench.set(1, 1, 0x04, 0, 2)
+    assert bench.bus.read("pio", 0xFFA4, 4) == 0xFFFF_FFFF

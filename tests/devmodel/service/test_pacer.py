@@ -4,6 +4,7 @@ import trio
 
 from devmodel.service.clock import TrioClock
 from devmodel.service.pacer import Pacer
+from ioreq.patience import expected
 
 
 class Alarm:
@@ -73,3 +74,30 @@ async def test_one_task_serves_many(autojump_clock, nursery):
     nursery.start_soon(Pacer(clock, alarms).run)
     await trio.sleep(3.5)
     assert [len(alarm.rang) for alarm in alarms] == [0, 0, 1, 1, 1]
+
+
+async def test_a_deadline_of_microseconds_is_told_to_who_polls_for_requests(autojump_clock, nursery):
+    clock = TrioClock.start()
+    alarm = Alarm(clock)
+    pacer = Pacer(clock, [alarm])
+    await nursery.start(running, pacer)
+    before = expected.timers
+    alarm.at = clock.now() + 4_000
+    pacer.rearm()
+    assert expected.timers == before + 1
+    await trio.sleep(0.001)
+    assert (len(alarm.rang), expected.timers) == (1, before)
+    alarm.at = clock.now() + 1_000_000
+    pacer.rearm()
+    assert expected.timers == before
+    alarm.at = clock.now() + 4_000
+    pacer.rearm()
+    nursery.cancel_scope.cancel()
+    with trio.CancelScope(shield=True):
+        await trio.sleep(0.001)
+    assert expected.timers == before  # it is not there any more
+
+
+async def running(pacer: Pacer, task_status: trio.TaskStatus[None]) -> None:
+    task_status.started()
+    await pacer.run()

@@ -35,7 +35,10 @@ from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
 
 @pytest.fixture
 def bus() -> Bus:
-    return Board.build(ManualClock(), Core(), Fittings(memory=[(0, 1 << 24, 1)], parts=ALL)).bus
+    board = Board.build(ManualClock(), Core(), Fittings(memory=[(0, 1 << 24, 1)], parts=ALL))
+    for function, register, value in ((3, 0x40, 0x601), (3, 0x80, 1), (1, 0x20, 0xC001), (1, 4, 5)):
+        board.pci_config.write((1 << 3 | function) << 32 | register, 4, value)
+    return board.bus
 
 
 class Kept(io.BytesIO):
@@ -101,7 +104,7 @@ def test_filters_choose(bus, wanted, which):
 
 
 def test_a_device_that_is_not_there_is_one_line(bus):
-    with pytest.raises(ConfigError, match=r"^no device 'floppy' in t; allowed: apm, debug console, "):
+    with pytest.raises(ConfigError, match=r"^no device 'floppy' in t; allowed: apm, bmide, debug console, "):
         list(recorded(bus).select(Filter(device="floppy")))
 
 

@@ -1,0 +1,611 @@
+"""A CD-ROM drive: the packet protocol, and what MMC commands say of it and of its disc."""
+
+import copy
+import functools
+import operator
+import struct
+
+import attrs
+import pytest
+
+from devmodel.board.clock import ManualClock
+from devmodel.board.lines import Line
+from devmodel.devices import cd_sector
+from devmodel.devices.ata_transport import RESET_NS
+from devmodel.devices.ide import IdeChannel, Reg
+from devmodel.devices.mmc import Tray
+from tests.devmodel.devices.test_ide import SlowDisk
+
+BLOCK = 2048
+BLOCKS = 5000
+CHECK = 0x51
+
+
+@attrs.define
+class Bench:
+    disc: SlowDisk = attrs.field(factory=lambda: SlowDisk(sectors=4 * BLOCKS))
+    tray: Tray = attrs.field(init=False)
+    line: Line = attrs.field(factory=Line)
+    clock: ManualClock = attrs.field(factory=ManualClock)
+    ide: IdeChannel = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.tray = Tray(self.disc)
+        self.ide = IdeChannel(irq=self.line, clock=self.clock, disks=(self.tray, None))
+
+    def pause(self, ns: int = 10_000) -> None:
+        self.clock.advance(ns)
+        self.ide.tick()
+
+    def work(self) -> None:
+        self.pause()
+        while self.disc.queue:
+            self.disc.work()
+        self.pause()
+
+    def out(self, register: int, value: int) -> None:
+        self.ide.write(register, 1, value)
+
+    def into(self, register: int) -> int:
+        return self.ide.read(register, 1)
+
+    def registers(self) -> tuple[int, ...]:
+        return tuple(self.into(i) for i in range(1, 8))
+
+    def begin(self, packet: bytes, *, limit: int = 0xFFFE, features: int = 0) -> None:
+        for register, value in ((6, 0xA0), (1, features), (4, limit & 0xFF), (5, limit >> 8), (7, 0xA0)):
+            self.out(register, value)
+        self.pause()
+        assert (self.line.level, self.into(Reg.COUNT), self.into(Reg.COMMAND)) == (False, 1, 0x58)
+        self.ide.write_string(0, 2, packet.ljust(12, b"\0"))
+        self.work()
+
+    def blocks(self, packet: bytes, *, limit: int = 0xFFFE) -> list[bytes]:
+        """Do a packet command, and return the DRQ blocks of data that it gives."""
+        self.begin(packet, limit=limit)
+        found = []
+        while True:
+            assert self.line.level
+            status = self.into(Reg.COMMAND)
+            if not status & 0x08:
+                assert self.into(Reg.COUNT) == 3
+                return found
+            assert self.into(Reg.COUNT) == 2
+            length = self.into(Reg.LBA_MID) | self.into(Reg.LBA_HIGH) << 8
+            found.append(self.ide.read_string(0, 2, -(-length // 2))[:length])
+            self.work()
+
+    def packet(self, *packet: int, limit: int = 0xFFFE) -> bytes:
+        return b"".join(self.blocks(bytes(packet), limit=limit))
+
+    def failed(self) -> tuple[int, int, int] | None:
+        """Sense key, code and qualifier of a command that failed."""
+        if self.into(Reg.COMMAND) != CHECK:
+            return None
+        key = self.into(Reg.FEATURES) >> 4
+        sense = self.packet(0x03, 0, 0, 0, 18)
+        assert sense[2] == key
+        return sense[2], sense[12], sense[13]
+
+    def ready(self) -> None:
+        """Take the unit attentions."""
+        while self.failed_after(0x00) is not None:
+            pass
+
+    def failed_after(self, *packet: int) -> tuple[int, int, int] | None:
+        self.packet(*packet)
+        return self.failed()
+
+
+@pytest.fixture
+def fresh() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench()
+    bench.ready()
+    return bench
+
+
+def read_10(lba: int, count: int) -> tuple[int, ...]:
+    return (0x28, 0, *struct.pack(">I", lba), 0, *struct.pack(">H", count), 0)
+
+
+# -- registers and resets (ATA/ATAPI-6, 9.12) ----------------------------------------------------------------
+
+
+def test_the_signature_says_packet_drive(fresh: Bench) -> None:
+    assert fresh.registers() == (1, 1, 1, 0x14, 0xEB, 0xA0, 0x00)
+
+
+@pytest.mark.parametrize("code", [0xEC, 0x20])
+def test_commands_of_a_disk_are_aborted_with_the_signature(fresh: Bench, code: int) -> None:
+    for register in (2, 3, 4, 5):
+        fresh.out(register, 0x55)
+    fresh.out(Reg.COMMAND, code)
+    fresh.pause()
+    assert fresh.registers() == (4, 1, 1, 0x14, 0xEB, 0xA0, 0x51)
+
+
+def test_identify_packet_device_says_what_it_is(fresh: Bench) -> None:
+    fresh.out(Reg.COMMAND, 0xA1)
+    fresh.pause()
+    assert fresh.into(Reg.COMMAND) == 0x58
+    raw = fresh.ide.read_string(0, 2, 256)
+    w = struct.unpack("<256H", raw)
+    assert w[0] == 0x85C0  # ATAPI, CD-ROM, removable, accelerated DRQ, 12 bytes
+    assert w[49] & 0x0300 == 0x0300  # DMA, LBA
+    assert (w[63], w[88]) == (0x0007, 0x003F)
+    assert sum(raw) & 0xFF == 0
+    assert fresh.into(Reg.COMMAND) == 0x50
+
+
+def test_device_reset_ends_what_it_does_even_while_busy(bench: Bench) -> None:
+    for register, value in ((4, 0), (5, 8), (7, 0xA0)):
+        bench.out(register, value)
+    bench.pause()
+    bench.ide.write_string(0, 2, bytes(read_10(0, 1)).ljust(12, b"\0"))
+    assert bench.into(Reg.COMMAND) & 0x80
+    bench.out(Reg.COMMAND, 0x08)
+    bench.work()
+    assert not bench.line.level
+    assert bench.registers() == (1, 1, 1, 0x14, 0xEB, 0xA0, 0x00)
+    assert bench.failed_after(0x00) is None
+
+
+def test_a_software_reset_shows_the_signature_when_busy_ends(bench: Bench) -> None:
+    bench.ide.control.write(0, 1, 4)
+    assert bench.into(Reg.COMMAND) == 0x80
+    bench.ide.control.write(0, 1, 0)
+    bench.pause(RESET_NS - 1)
+    assert bench.into(Reg.COMMAND) & 0x80
+    bench.pause(1)
+    assert bench.registers() == (1, 1, 1, 0x14, 0xEB, 0xA0, 0x00)
+
+
+def test_overlap_is_refused(fresh: Bench) -> None:
+    fresh.out(Reg.FEATURES, 2)
+    fresh.out(Reg.COMMAND, 0xA0)
+    fresh.pause()
+    assert (fresh.into(Reg.FEATURES), fresh.into(Reg.COMMAND)) == (4, 0x51)
+
+
+def test_set_features_chooses_a_transfer_mode_that_identify_shows(fresh: Bench) -> None:
+    for register, value in ((1, 3), (2, 0x42), (7, 0xEF)):
+        fresh.out(register, value)
+    fresh.pause()
+    assert fresh.into(Reg.COMMAND) == 0x50
+    fresh.out(Reg.COMMAND, 0xA1)
+    fresh.pause()
+    w = struct.unpack("<256H", fresh.ide.read_string(0, 2, 256))
+    assert w[88] == 0x043F
+
+
+# -- sense (SPC-2) ---------------------------------------------------------------------------------------------
+
+
+def test_power_on_is_a_unit_attention_that_is_told_once(fresh: Bench) -> None:
+    assert fresh.packet(0x12, 0, 0, 0, 36)[:2] == b"\x05\x80"  # INQUIRY is answered before
+    assert fresh.failed_after(0x00) == (6, 0x29, 0)
+    assert fresh.failed_after(0x00) is None
+    assert fresh.packet(0x03, 0, 0, 0, 18)[2] == 0
+
+
+def test_request_sense_takes_a_pending_attention_away(fresh: Bench) -> None:
+    assert fresh.packet(0x03, 0, 0, 0, 18)[2:14:10] == b"\x06\x29"
+    assert fresh.failed_after(0x00) is None
+
+
+def test_what_it_does_not_know_is_an_invalid_command(bench: Bench) -> None:
+    assert bench.failed_after(0xFF) == (5, 0x20, 0)
+
+
+def test_without_a_disc_it_is_not_ready() -> None:
+    bench = Bench()
+    bench.tray.disc = None
+    bench.packet(0)
+    bench.failed()
+    for packet in ((0x00,), (0x25,), read_10(0, 1), (0x43, 0, 0, 0, 0, 0, 0, 0, 12)):
+        assert bench.failed_after(*packet) == (2, 0x3A, 1)
+    assert bench.failed_after(0x5A, 0, 0x2A, 0, 0, 0, 0, 0, 8) is None
+    bench.packet(0x1B, 0, 0, 0, 2)
+    assert bench.failed_after(0x00) == (2, 0x3A, 2)  # the tray is open
+
+
+# -- data ------------------------------------------------------------------------------------------------------
+
+
+def test_the_capacity_is_the_last_block_and_its_size(bench: Bench) -> None:
+    assert bench.packet(0x25) == struct.pack(">II", BLOCKS - 1, BLOCK)
+
+
+def test_blocks_come_in_pieces_of_the_byte_count_limit(bench: Bench) -> None:
+    wanted = b"".join(bench.disc.sector(4 * 17 + i) for i in range(12))
+    for limit, lengths in (
+        (0xFFFE, [6144]),
+        (0x0800, [2048, 2048, 2048]),
+        (0x0FFF, [4094, 2050]),
+        (0, [6144]),
+        (0xFFFF, [6144]),
+    ):
+        found = bench.blocks(bytes(read_10(17, 3)), limit=limit)
+        assert [len(block) for block in found] == lengths
+        assert b"".join(found) == wanted
+
+
+def test_a_long_read_asks_the_disc_for_a_piece_at_a_time(bench: Bench) -> None:
+    bench.disc.asked.clear()
+    data = bench.packet(0xA8, 0, *struct.pack(">II", 100, 70), 0, 0)
+    assert data == b"".join(bench.disc.sector(400 + i) for i in range(280))
+    assert bench.disc.asked == [("read", 400, 128), ("read", 528, 128), ("read", 656, 24)]
+
+
+def test_a_read_of_nothing_is_good(bench: Bench) -> None:
+    assert bench.packet(*read_10(5, 0)) == b""
+    assert bench.failed() is None
+
+
+def test_blocks_behind_the_end_are_out_of_range(bench: Bench) -> None:
+    assert bench.failed_after(*read_10(BLOCKS - 1, 2)) == (5, 0x21, 0)
+    assert bench.failed_after(0x2B, 0, *struct.pack(">I", BLOCKS)) == (5, 0x21, 0)
+    assert bench.failed_after(0x2B, 0, *struct.pack(">I", BLOCKS - 1)) is None
+
+
+def test_good_blocks_come_before_a_bad_one_is_told(bench: Bench) -> None:
+    bench.disc.bad = {4 * 12 + 3}
+    assert bench.packet(*read_10(10, 5)) == b"".join(bench.disc.sector(40 + i) for i in range(8))
+    assert bench.failed() == (3, 0x11, 0)
+
+
+def test_an_allocation_length_cuts_what_is_sent(bench: Bench) -> None:
+    assert len(bench.packet(0x12, 0, 0, 0, 36)) == 36
+    assert len(bench.packet(0x12, 0, 0, 0, 5)) == 5
+    assert bench.packet(0x12, 0, 0, 0, 0) == b""
+    assert bench.into(Reg.COMMAND) == 0x50
+
+
+# -- READ CD ---------------------------------------------------------------------------------------------------
+
+
+def test_read_cd_gives_the_parts_that_are_asked_for(bench: Bench) -> None:
+    data = b"".join(bench.disc.sector(4 * 16 + i) for i in range(4))
+    for flags, wanted in (
+        (0x10, data),
+        (0x30, b"\x00\x02\x16\x01" + data),  # 16 blocks behind 00:02:00
+        (0x80, b"\0" + b"\xff" * 10 + b"\0"),
+    ):
+        assert bench.packet(0xBE, 0, 0, 0, 0, 16, 0, 0, 1, flags, 0, 0) == wanted
+    assert bench.packet(0xB9, 0, 0, 0, 2, 16, 0, 2, 17, 0x10, 0, 0) == data
+    assert len(bench.packet(0xBE, 0, 0, 0, 0, 16, 0, 0, 2, 0xF8, 0, 0)) == 2 * 2352
+    assert bench.packet(0xBE, 0, 0, 0, 0, 16, 0, 0, 1, 0, 0, 0) == b""
+
+
+def test_read_cd_refuses_audio_and_subchannels(bench: Bench) -> None:
+    assert bench.failed_after(0xBE, 1 << 2, 0, 0, 0, 16, 0, 0, 1, 0x10, 0, 0) == (5, 0x64, 0)
+    assert bench.failed_after(0xBE, 0, 0, 0, 0, 16, 0, 0, 1, 0x10, 1, 0) == (5, 0x24, 0)
+
+
+def test_a_whole_sectors_codes_are_right() -> None:
+    """ECMA-130 annex A: each code word of P and Q, over GF(2^8) with x^8+x^4+x^3+x^2+1, is divisible by its generator.
+
+    So the sum of its bytes is 0, and so is the sum of each times alpha to the power of its place from the end.
+    """
+
+    def times(a: int, b: int) -> int:
+        product = 0
+        for bit in range(8):
+            if b >> bit & 1:
+                product ^= a << bit
+        for bit in range(14, 7, -1):
+            if product >> bit & 1:
+                product ^= 0x11D << bit - 8
+        return product
+
+    power = [1]
+    for _ in range(50):
+        power.append(times(power[-1], 2))
+    sector = cd_sector.whole(b"\x00\x02\x16\x01", bytes(n * 7 & 0xFF for n in range(2048)))
+    assert len(sector) == cd_sector.SIZE
+    body = sector[12:]
+
+    def check(word: list[int]) -> None:
+        assert functools.reduce(operator.xor, word) == 0
+        weighted = [times(byte, power[len(word) - 1 - i]) for i, byte in enumerate(word)]
+        assert functools.reduce(operator.xor, weighted) == 0
+
+    for half in range(2):
+        for column in range(43):
+            check([body[2 * (column + 43 * row) + half] for row in range(26)])  # P
+        for diagonal in range(26):
+            places = [(44 * m + 43 * diagonal) % 1118 for m in range(43)]
+            places += [1118 + diagonal, 1144 + diagonal]
+            check([body[2 * place + half] for place in places])  # Q
+    assert cd_sector.edc(sector[:2068]) == bytes(4)  # over data and code the remainder is 0
+
+
+# -- tables ----------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_contents_has_one_data_track_and_the_lead_out(bench: Bench) -> None:
+    assert bench.packet(0x43, 0, 0, 0, 0, 0, 0, 0, 64) == bytes.fromhex(
+        "0012 01 01  00 14 01 00 00000000  00 14 aa 00"
+    ) + struct.pack(">I", BLOCKS)
+    time = bench.packet(0x43, 2, 0, 0, 0, 0, 0, 0, 64)
+    minutes, rest = divmod(BLOCKS + 150, 4500)
+    assert time[8:12] == b"\0\0\2\0"
+    assert time[16:20] == bytes((0, minutes, rest // 75, rest % 75))
+    assert bench.packet(0x43, 0, 0, 0, 0, 0, 0xAA, 0, 64)[:8] == bytes.fromhex("000a 01 01 00 14 aa 00")
+    assert bench.failed_after(0x43, 0, 0, 0, 0, 0, 2, 0, 64) == (5, 0x24, 0)
+
+
+def test_sessions_and_the_full_table_are_there(bench: Bench) -> None:
+    assert bench.packet(0x43, 0, 1, 0, 0, 0, 0, 0, 64) == bytes.fromhex("000a 01 01 00 14 01 00 00000000")
+    assert bench.packet(0x43, 0, 0, 0, 0, 0, 0, 0, 64, 0x40)[:4] == bytes.fromhex(
+        "000a 01 01"
+    )  # SFF-8020's place
+    full = bench.packet(0x43, 2, 2, 0, 0, 0, 0, 0, 64)
+    assert [full[at + 3] for at in range(4, len(full), 11)] == [0xA0, 0xA1, 0xA2, 1]
+    assert len(full) == int.from_bytes(full[:2], "big") + 2
+
+
+@pytest.mark.parametrize(("blocks", "profile"), [(BLOCKS, 0x0008), (500_000, 0x0010), (0, 0)])
+def test_the_profile_follows_the_disc(blocks: int, profile: int) -> None:
+    bench = Bench()
+    bench.disc.sectors = 4 * blocks
+    bench.packet(0)
+    bench.failed()
+    data = bench.packet(0x46, 0, 0, 0, 0, 0, 0, 1, 0)
+    assert int.from_bytes(data[:4], "big") == len(data) - 4
+    assert int.from_bytes(data[6:8], "big") == profile
+    assert data[8:20] == bytes.fromhex("0000 03 08") + struct.pack(
+        ">HBxHBx", 0x10, profile == 0x10, 8, profile == 8
+    )
+    one = bench.packet(0x46, 2, 0, 0x10, 0, 0, 0, 1, 0)
+    assert int.from_bytes(one[8:10], "big") == 0x10
+    assert len(one) == 20
+    current = bench.packet(0x46, 1, 0, 0x10, 0, 0, 0, 1, 0)
+    assert (len(current) > 8) == bool(profile)
+    structure = bench.failed_after(0xAD, 0, 0, 0, 0, 0, 0, 0, 8, 0)
+    assert (structure is None) == (profile == 0x10)
+
+
+def test_disc_and_track_information_say_finished(bench: Bench) -> None:
+    disc = bench.packet(0x51, 0, 0, 0, 0, 0, 0, 0, 64)
+    assert disc[:7] == bytes.fromhex("0020 0e 01 01 01 01")
+    track = bench.packet(0x52, 1, 0, 0, 0, 1, 0, 0, 64)
+    assert track[:4] == bytes.fromhex("001a 01 01")
+    assert track[24:28] == struct.pack(">I", BLOCKS)
+    assert bench.failed_after(0x52, 1, 0, 0, 0, 2, 0, 0, 64) == (5, 0x24, 0)
+
+
+@pytest.mark.parametrize(("code", "header"), [(0x1A, 4), (0x5A, 8)])
+def test_mode_pages_come_alone_or_all(bench: Bench, code: int, header: int) -> None:
+    def pages(page: int) -> bytes:
+        packet = (code, 0, page, 0, 255, 0) if code == 0x1A else (code, 0, page, 0, 0, 0, 0, 0, 255)
+        return bench.packet(*packet)
+
+    capabilities = pages(0x2A)
+    assert capabilities[header : header + 2] == b"\x2a\x12"
+    assert len(capabilities) == header + 20
+    assert pages(0x3F)[header:] == pages(0x01)[header:] + capabilities[header:]
+    changeable = pages(0x40 | 0x01)
+    assert changeable[header + 2 :] == bytes(6)
+    pages(0x30)
+    assert bench.failed() == (5, 0x24, 0)
+    pages(0xC1)
+    assert bench.failed() == (5, 0x39, 0)
+
+
+def test_the_mechanism_is_no_changer(bench: Bench) -> None:
+    assert bench.packet(0xBD, 0, 0, 0, 0, 0, 0, 0, 0, 64) == bytes((0, 0, 0, 0, 0, 1, 0, 0))
+    assert bench.packet(0x42, 0, 0x40, 1, 0, 0, 0, 0, 64)[1] == 0x15
+
+
+# -- the tray --------------------------------------------------------------------------------------------------
+
+
+def event(bench: Bench) -> tuple[int, int]:
+    data = bench.packet(0x4A, 1, 0, 0, 0x10, 0, 0, 0, 8)
+    assert data[:4] == bytes.fromhex("0006 04 10")
+    return data[4], data[5]
+
+
+def test_the_guest_ejects_and_loads(bench: Bench) -> None:
+    bench.packet(0x1B, 0, 0, 0, 2)
+    assert event(bench) == (3, 1)  # media removal; the tray is open
+    assert event(bench) == (0, 1)  # told once
+    assert bench.failed_after(0x00) == (2, 0x3A, 2)
+    bench.packet(0x1B, 0, 0, 0, 3)
+    assert event(bench) == (2, 2)
+    assert bench.failed_after(0x00) == (6, 0x28, 0)
+    assert bench.failed_after(0x00) is None
+
+
+def test_a_locked_tray_stays_shut(bench: Bench) -> None:
+    bench.packet(0x1E, 0, 0, 0, 1)
+    assert bench.failed_after(0x1B, 0, 0, 0, 2) == (5, 0x53, 2)
+    assert bench.tray.eject(False) is False
+    assert event(bench) == (1, 2)  # somebody wants it open
+    bench.packet(0x1E, 0, 0, 0, 0)
+    assert bench.tray.eject(False) is True
+    assert event(bench) == (3, 1)
+
+
+def test_force_opens_a_locked_tray(bench: Bench) -> None:
+    bench.packet(0x1E, 0, 0, 0, 1)
+    assert bench.tray.eject(True) is True
+    assert bench.failed_after(0x00) == (2, 0x3A, 2)
+
+
+def test_another_disc_is_a_unit_attention_and_an_event(bench: Bench) -> None:
+    other = SlowDisk(sectors=4 * 100)
+    bench.tray.insert(other)
+    assert event(bench) == (2, 2)
+    assert bench.failed_after(0x25) == (6, 0x28, 0)
+    assert bench.packet(0x25) == struct.pack(">II", 99, BLOCK)
+
+
+def test_a_disc_that_is_taken_out_ends_the_command_that_waits_for_it(bench: Bench) -> None:
+    for register, value in ((4, 0), (5, 8), (7, 0xA0)):
+        bench.out(register, value)
+    bench.pause()
+    bench.ide.write_string(0, 2, bytes(read_10(0, 1)).ljust(12, b"\0"))
+    bench.pause()
+    bench.tray.eject(True)
+    bench.pause()
+    assert bench.failed() == (2, 0x3A, 2)
+    bench.work()  # what the medium says then is too late
+    assert bench.into(Reg.COMMAND) == 0x50
+
+
+def test_events_are_only_polled_for(bench: Bench) -> None:
+    assert bench.failed_after(0x4A, 0, 0, 0, 0x10, 0, 0, 0, 8) == (5, 0x24, 0)
+    assert bench.packet(0x4A, 1, 0, 0, 0x02, 0, 0, 0, 8) == bytes.fromhex("0002 80 10")
+
+
+# -- state -----------------------------------------------------------------------------------------------------
+
+
+def test_a_read_goes_on_after_it_was_saved_while_the_disc_works(bench: Bench) -> None:
+    for register, value in ((4, 0), (5, 8), (7, 0xA0)):
+        bench.out(register, value)
+    bench.pause()
+    bench.ide.write_string(0, 2, bytes(read_10(3, 2)).ljust(12, b"\0"))
+    saved = copy.deepcopy(bench.ide.state)
+    disc, line = SlowDisk(sectors=4 * BLOCKS), Line()
+    again = IdeChannel(irq=line, clock=bench.clock, disks=(Tray(disc), None), state=saved)
+    bench.clock.advance(10_000)
+    disc.work()
+    assert line.level
+    assert again.read(Reg.COMMAND, 1) == 0x58
+    assert again.read_string(0, 4, 512) == b"".join(disc.sector(12 + i) for i in range(4))
+
+
+# -- what is left of the commands --------------------------------------------------------------------------------
+
+
+def test_power_modes_are_told_and_sleep_ends_with_a_reset(fresh: Bench) -> None:
+    for code, power in ((0xE0, 0x00), (0xE1, 0xFF), (0x96, 0x00), (0xE3, 0xFF)):
+        fresh.out(Reg.COMMAND, code)
+        fresh.pause()
+        fresh.out(Reg.COMMAND, 0xE5)
+        fresh.pause()
+        assert (fresh.into(Reg.COUNT), fresh.into(Reg.COMMAND)) == (power, 0x50)
+    fresh.out(Reg.COMMAND, 0xE6)
+    fresh.pause()
+    assert fresh.into(Reg.COMMAND) == 0x50
+    fresh.out(Reg.COMMAND, 0xA1)
+    fresh.pause()
+    assert (fresh.line.level, fresh.into(Reg.COMMAND)) == (False, 0x50)
+    fresh.out(Reg.COMMAND, 0x08)
+    fresh.pause()
+    fresh.out(Reg.COMMAND, 0xA1)
+    fresh.pause()
+    assert fresh.into(Reg.COMMAND) == 0x58
+
+
+@pytest.mark.parametrize(("features", "count", "status"), [(3, 0x0C, 0x50), (3, 0x46, 0x51), (2, 0, 0x51)])
+def test_set_features_knows_transfer_modes_only(fresh: Bench, features: int, count: int, status: int) -> None:
+    for register, value in ((1, features), (2, count), (7, 0xEF)):
+        fresh.out(register, value)
+    fresh.pause()
+    assert fresh.into(Reg.COMMAND) == status
+
+
+def test_the_diagnostic_shows_the_signature(bench: Bench) -> None:
+    bench.out(Reg.COMMAND, 0x90)
+    bench.pause()
+    assert bench.line.level
+    assert bench.registers() == (1, 1, 1, 0x14, 0xEB, 0xA0, 0x00)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        (0x12, 1, 0, 0, 36),  # vital product data
+        (0x12, 0, 0x80, 0, 36),
+        (0x43, 0, 3, 0, 0, 0, 0, 0, 64),  # the program memory area
+        (0x43, 0, 2, 0, 0, 0, 5, 0, 64),
+        (0x46, 3, 0, 0, 0, 0, 0, 0, 64),
+        (0x42, 0, 0x40, 2, 0, 0, 0, 0, 64),  # a catalogue number
+        (0x51, 1, 0, 0, 0, 0, 0, 0, 64),
+        (0xB9, 0, 0, 0, 2, 16, 0, 2, 15, 0x10, 0, 0),  # the end before the begin
+        (0xB9, 0, 0, 0, 0, 0, 0, 2, 15, 0x10, 0, 0),  # the lead-in
+    ],
+)
+def test_fields_that_mean_nothing_here_are_invalid(bench: Bench, packet: tuple[int, ...]) -> None:
+    assert bench.failed_after(*packet) == (5, 0x24, 0)
+
+
+def test_the_speed_is_whatever_it_is(bench: Bench) -> None:
+    assert bench.failed_after(0xBB, 0, 0xFF, 0xFF, 0xFF, 0xFF) is None
+
+
+def test_no_audio_is_played(bench: Bench) -> None:
+    assert bench.packet(0x42, 0, 0, 0, 0, 0, 0, 0, 64) == bytes((0, 0x15, 0, 0))
+
+
+def test_opening_an_open_tray_and_closing_a_closed_one_changes_nothing(bench: Bench) -> None:
+    bench.packet(0x1B, 0, 0, 0, 3)
+    assert event(bench) == (0, 2)
+    bench.packet(0x1B, 0, 0, 0, 2)
+    assert event(bench) == (3, 1)
+    bench.packet(0x1B, 0, 0, 0, 2)
+    assert event(bench) == (0, 1)
+    assert bench.packet(0x5A, 0, 0x2A, 0, 0, 0, 0, 0, 8)[2] == 0x71  # door open
+    bench.tray.disc = None
+    bench.packet(0x1B, 0, 0, 0, 3)
+    assert event(bench) == (0, 0)
+    assert bench.packet(0x5A, 0, 0x2A, 0, 0, 0, 0, 0, 8)[2] == 0x70
+
+
+def test_a_dvd_says_how_large_it_is() -> None:
+    bench = Bench()
+    bench.disc.sectors = 4 * 500_000
+    bench.ready()
+    data = bench.packet(0xAD, 0, 0, 0, 0, 0, 0, 0, 8, 4)
+    assert len(data) == 2052
+    assert struct.unpack(">II", data[8:16]) == (0x30000, 0x30000 + 499_999)
+    assert bench.packet(0xAD, 0, 0, 0, 0, 0, 0, 1, 0, 8) == bytes.fromhex("0006 0000 00000000")
+    assert bench.failed_after(0xAD, 0, 0, 0, 0, 0, 0, 4, 0, 8) == (5, 0x24, 0)
+
+
+def test_a_tray_without_a_drive_is_just_a_tray() -> None:
+    tray = Tray()
+    disc = SlowDisk()
+    tray.insert(disc)
+    assert tray.disc is disc
+    assert tray.eject(False)
+    assert tray.disc is None
+
+
+def test_a_command_under_way_is_given_up_by_a_state_that_is_too_old(bench: Bench) -> None:
+    for register, value in ((4, 0), (5, 8), (7, 0xA0)):
+        bench.out(register, value)
+    bench.pause()
+    bench.ide.recover(complete=False)
+    bench.pause()
+    assert bench.line.level
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x51)
+    bench.out(Reg.COMMAND, 0xA0)
+    bench.pause()
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x51)
+    assert bench.failed_after(0x00) is None
+
+
+def test_a_read_that_is_restored_with_an_empty_tray_ends(bench: Bench) -> None:
+    for register, value in ((4, 0), (5, 8), (7, 0xA0)):
+        bench.out(register, value)
+    bench.pause()
+    bench.ide.write_string(0, 2, bytes(read_10(3, 2)).ljust(12, b"\0"))
+    saved = copy.deepcopy(bench.ide.state)
+    bench.clock.advance(10_000)
+    again = IdeChannel(irq=Line(), clock=bench.clock, disks=(Tray(), None), state=saved)
+    assert (again.read(Reg.FEATURES, 1), again.read(Reg.COMMAND, 1)) == (2 << 4 | 4, CHECK)
+
+
+def test_a_drive_that_does_nothing_has_nothing_to_give_up(bench: Bench) -> None:
+    bench.ide.recover(complete=True)
+    assert bench.failed_after(0x00) is None
