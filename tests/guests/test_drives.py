@@ -63,7 +63,8 @@ async def shell_of(machine: Machine) -> Shell:
     await machine.console.expect(MARKER, 240)
     await machine.console.expect(PROMPT)
     shell = Shell(machine)
-    await shell.run("stty -echoctl; PS1='/ # '")
+    # What the kernel says goes to its log only, and not between what a command prints.
+    await shell.run("stty -echoctl; PS1='/ # '; echo 1 > /proc/sys/kernel/printk")
     return shell
 
 
