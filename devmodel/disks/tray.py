@@ -10,14 +10,16 @@ from devmodel.disks.image import Image
 class Disc:
     """A tray and the image in it. It serves whatever image that is, and closes it when it is taken out."""
 
-    def __init__(self, path: str | None) -> None:
-        """Open the image, if there is one.
+    def __init__(self, path: str | None, fd: int | None = None) -> None:
+        """Open the image, if there is one; or go on with the one that is open as `fd`.
 
         Raises:
             ConfigError: it cannot be used; the line says why.
 
         """
-        self.image = None if path is None else Image.open(path, readonly=True)
+        self.image: Image | None = None
+        if path is not None:
+            self.image = Image.open(path, readonly=True) if fd is None else Image(fd, path, readonly=True)
         self.tray = Tray(self.image)
         self._scope = trio.CancelScope()
         self._served: Image | None = None

@@ -140,7 +140,10 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             for number, disk in enumerate(config.disks)
         )
         if "ide" in config.parts:
-            discs.extend(Disc(cdrom.path) for cdrom in config.cdroms)
+            if inheritance.upgrades:
+                discs.extend(Disc(path, fd) for path, fd in inheritance.discs)
+            else:
+                discs.extend(Disc(cdrom.path) for cdrom in config.cdroms)
         bios = None if config.video.bios is None else _rom(config.video.bios)
         if "debug" not in config.parts:
             stream = None
@@ -300,7 +303,12 @@ class Departure:
                 if isinstance(image, Image) and outside.config.disks[number].path is None
             }
             self.inheritance = upgrade.collect(
-                outside.inheritance.upgrades, outside.listeners, outside.console, outside.serial, scratch
+                outside.inheritance.upgrades,
+                outside.listeners,
+                outside.console,
+                outside.serial,
+                scratch,
+                [disc.image for disc in outside.discs],
             )
 
     @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """`devmodel upgrade`: a server that becomes the program that is installed now, under its running guest.
 
 The chips' state goes to the core (`Server.hand_over`). What the outside has goes through the exec by descriptors that
-stay open: the console's port and its clients, and scratch disks, which have no name by which they could be opened
-again. A memory object says which is which; the environment says where that is.
+stay open: the console's port and its clients, what lies in CD-ROM drives, and scratch disks, which have no name by
+which they could be opened again. A memory object says which is which; the environment says where that is.
 """
 
 import os
@@ -46,6 +46,8 @@ class Inheritance(msgspec.Struct):
     untyped: bytes = b""
     scratch: dict[int, int] = {}
     """By the number of the disk: its descriptor."""
+    discs: list[tuple[str | None, int | None]] = []
+    """What lies in each tray, which need not be what the configuration says: path and descriptor."""
 
 
 def collect(
@@ -54,6 +56,7 @@ def collect(
     console: TcpConsole | None,
     line: SerialLine,
     disks: dict[int, Image],
+    discs: list[Image | None],
 ) -> Inheritance:
     """Take what is to be kept of a server's outside: descriptors are duplicated, so that it may be closed."""
     clients = [] if console is None else console.now()
@@ -69,6 +72,7 @@ def collect(
         transcript_end=end,
         untyped=line.untyped(),
         scratch={number: _kept(image.fd) for number, image in disks.items()},
+        discs=[(None, None) if image is None else (image.name, _kept(image.fd)) for image in discs],
     )
 
 
@@ -102,7 +106,7 @@ def inherited() -> Inheritance:
         inheritance = msgspec.msgpack.decode(file.read(), type=Inheritance)
     for fd in [*inheritance.listeners, *(client.fd for client in inheritance.clients)]:
         os.set_inheritable(fd, False)
-    for fd in inheritance.scratch.values():
+    for fd in [*inheritance.scratch.values(), *(fd for _, fd in inheritance.discs if fd is not None)]:
         os.set_inheritable(fd, False)
     return inheritance
 

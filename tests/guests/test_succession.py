@@ -207,3 +207,48 @@ async def test_a_guest_whose_server_has_no_successor_goes_on_without(apart, vend
     assert apart.core.returncode is None
     await apart.serve()
     assert "ENDED" in await apart.run("sleep 0.1", 60)
+
+
+async def test_scratch_disks_and_what_lies_in_a_tray_outlast_an_upgrade(tmp_path):
+    """A guest that does nothing: what is looked at is what the server has open."""
+    (tmp_path / "image").write_bytes(b"\xeb\xfe")  # jmp $
+    for name in ("first.iso", "second.iso"):
+        (tmp_path / name).write_bytes(bytes(2048))
+    (tmp_path / "machine.toml").write_text('[[disk]]\nsize = "1M"\n[[cdrom]]\npath = "first.iso"\n')
+    guest = Apart(tmp_path, ["--image", str(tmp_path / "image")], [str(tmp_path / "machine.toml")])
+    await guest.start()
+    try:
+
+        def opened() -> list[str]:
+            links = [
+                os.readlink(link)
+                for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()
+                if link.is_symlink()
+            ]
+            return [link for link in links if link.endswith(".iso")]
+
+        def scratch() -> Path:
+            (link,) = [
+                link
+                for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()
+                if "scratch-disk" in os.readlink(link)
+            ]
+            return link
+
+        assert opened() == [str(tmp_path / "first.iso")]
+        scratch().write_bytes(b"what the guest wrote".ljust(1 << 20, b"\0"))
+        for command in (
+            ["insert", str(tmp_path / "second.iso"), "--domain", guest.domain],
+            ["upgrade", guest.domain],
+        ):
+            await trio.run_process([sys.executable, "-m", "devmodel", *command], capture_stderr=True)
+        assert opened() == [str(tmp_path / "second.iso")]
+        assert scratch().read_bytes().startswith(b"what the guest wrote")
+        (tmp_path / "second.iso").unlink()
+        await trio.run_process(
+            [sys.executable, "-m", "devmodel", "upgrade", guest.domain], capture_stderr=True
+        )
+        links = [os.readlink(link) for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()]
+        assert f"{tmp_path / 'second.iso'} (deleted)" in links
+    finally:
+        await guest.stop()
