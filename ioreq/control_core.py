@@ -466,7 +466,7 @@ def _listen(path: str) -> socket.socket:
     try:
         check_path(path)
     except IoreqError as error:
-        raise IoreqError(f"cannot listen on {path}: {error}") from None
+        raise IoreqError(f"cannot listen on {path or repr(path)}: {error}") from None
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         os.fchmod(sock.fileno(), 0o600)  # Linux gives a bound socket's file this mode: nobody gets in between

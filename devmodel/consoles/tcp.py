@@ -1,5 +1,6 @@
 """A serial line on TCP: several clients at once, all see the output, anyone types."""
 
+import socket
 from typing import Final
 
 import structlog
@@ -34,6 +35,8 @@ class TcpConsole:
     def __init__(self, line: SerialLine) -> None:
         self.line = line
         self.clients = 0
+        self._ended: dict[trio.abc.Stream, trio.CancelScope] = {}
+        """Clients that type no more, the oldest first: they may still read, or be gone."""
         self._followers: dict[trio.abc.Stream, tuple[Telnet, Listener]] = {}
 
     def now(self) -> list[tuple[trio.SocketStream, Telnet, int]]:
@@ -52,19 +55,27 @@ class TcpConsole:
         self, stream: trio.abc.Stream, telnet: Telnet | None = None, position: int | None = None
     ) -> None:
         """Serve one client until it goes: a new one, or one that speaks `telnet` and has seen all up to `position`."""
-        if self.clients >= MAX_CLIENTS:
+        if self.clients >= MAX_CLIENTS and self._ended:
+            self._ended.pop(next(iter(self._ended))).cancel()  # it makes room
+        elif self.clients >= MAX_CLIENTS:
             log.warning("console.too_many_clients", most=MAX_CLIENTS)
             await stream.aclose()
             return
         self.clients += 1
+        if isinstance(stream, trio.SocketStream):  # so that a host that vanished is noticed some time
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         telnet = telnet or Telnet()
         sending = trio.Lock()
         try:
             async with stream, trio.open_nursery() as nursery:
                 nursery.start_soon(self._show, stream, telnet, sending, nursery.cancel_scope, position)
-                await self._listen(stream, telnet, sending)
-                # It types no more, but may still read (`echo ls | nc`): `_show` ends when it no longer does.
+                if await self._listen(stream, telnet, sending):
+                    self._ended[stream] = nursery.cancel_scope
+                    # It types no more, but may still read (`echo ls | nc`): `_show` ends when it no longer does.
+                else:
+                    nursery.cancel_scope.cancel()
         finally:
+            self._ended.pop(stream, None)
             self.clients -= 1
 
     async def _show(
@@ -88,8 +99,8 @@ class TcpConsole:
             finally:
                 del self._followers[stream]
 
-    async def _listen(self, stream: trio.abc.Stream, telnet: Telnet, sending: trio.Lock) -> None:
-        """Pass on what is typed; not faster than the guest takes it."""
+    async def _listen(self, stream: trio.abc.Stream, telnet: Telnet, sending: trio.Lock) -> bool:
+        """Pass on what is typed, not faster than the guest takes it, to its end; False if the client is gone."""
         try:
             while data := bytes(await stream.receive_some(4096)):
                 typed, reply = telnet.receive(data)
@@ -98,4 +109,5 @@ class TcpConsole:
                         await stream.send_all(reply)
                 await self.line.type(typed)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+            return False
+        return True

@@ -2,6 +2,8 @@
 
 import os
 import pty
+import socket
+import struct
 import termios
 from collections import deque
 
@@ -170,6 +172,31 @@ async def test_there_is_an_end_to_clients(nursery):
     assert await streams[-1].receive_some() == b""
     assert console.clients == MAX_CLIENTS
     nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+async def test_clients_that_are_gone_lock_nobody_out_of_a_silent_guests_console(nursery, how):
+    """A guest that says nothing shows nobody that a client has closed, and one that was reset is gone at once."""
+    line = SerialLine()
+    for byte in b"history":
+        line.transmit(byte)
+    console = TcpConsole(line)
+    listeners = await listen("127.0.0.1", 0)
+    nursery.start_soon(console.serve, listeners)
+    port = listeners[0].socket.getsockname()[1]
+    for _ in range(2 * MAX_CLIENTS):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        assert await stream.receive_some(100) == b"history"
+        if how == "reset":
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await stream.aclose()
+    async with await trio.open_tcp_stream("127.0.0.1", port) as late:
+        with trio.fail_after(5):
+            assert await late.receive_some(100) == b"history"
+    if how == "reset":
+        with trio.fail_after(5):
+            while console.clients > 1:
+                await trio.sleep(0.01)
 
 
 async def test_a_port_in_use_is_one_line():
