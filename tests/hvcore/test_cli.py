@@ -148,7 +148,9 @@ def test_a_core_ends_when_its_lifeline_is_closed(tmp_path, image):
 
 
 def test_a_lifeline_that_is_no_descriptor_is_one_line(capsys, image):
-    for fd in ("999", "x", "-1"):
+    closed = os.dup(0)
+    os.close(closed)
+    for fd in (str(closed), "x", "-1"):
         line = refused(capsys, "--domain", "d", "--image", image, f"--lifeline={fd}")
         assert line == f"hvcore run: argument --lifeline: '{fd}' is not an open descriptor"
 

@@ -14,6 +14,7 @@ from test_domain import Bench, Scripted, bench, captured
 import hvcore.succession
 from hvcore.cpu.exitinfo import ExitKind
 from ioreq.buffered import newest
+from ioreq.control import close_all
 from ioreq.layout import PAGE_SIZE
 from ioreq.messages import (
     ClaimInterruptAcknowledge,
@@ -58,6 +59,7 @@ class Server:
         assert isinstance(self.kept, KeptState), self.kept
         self.state = StateArea(mmap.mmap(self.peer.fds[0], AREA_SIZE))
         self.ring = mmap.mmap(self.peer.fds[1], PAGE_SIZE) if len(self.peer.fds) == 2 else None
+        close_all(self.peer.fds)
 
     def enable(self) -> "Server":
         self.end = DeviceServer(self.pages, self.peer.domain_fds[2:])
