@@ -12,6 +12,7 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache
+    from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.string import memcpy
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
@@ -20,6 +21,7 @@ else:
 
     from hvcore.cpu import codecache
     from hvcore.cpu.constants import *
+    from hvcore.cpu.jit import arena
 
 
 def exception(c, vector, error):
@@ -68,11 +70,21 @@ def update_segment(c, seg):
 
 
 def update_blocks(c):
-    """Follow a change of a segment: which of the decoded blocks may run."""
+    """Follow a change of a segment, of CR0 or CR4, or of MXCSR's masks: which of the decoded blocks may run."""
     i: u32
+    before: u32 = c.mode
     c.code_size = 2 if c.attr[CS] & SEG_BIG else 1
     c.sp_mask = M32 if c.attr[SS] & SEG_BIG else 0xFFFF
     c.mode = c.code_size
+    if (
+        c.has_sse2
+        and c.cr4 & CR4_OSFXSR
+        and not c.cr0 & (CR0_EM | CR0_TS)
+        and c.mxcsr & (MXCSR_MASKS | MXCSR_DAZ) == MXCSR_MASKS
+    ):
+        c.mode |= MODE_VECTORS
+    if (before ^ c.mode) & MODE_VECTORS:
+        arena.forget_jumps(c)
     if c.code_size == 1 or c.sp_mask != M32 or c.limit[CS] != M32 or c.base[CS]:
         return
     for i in range(4):

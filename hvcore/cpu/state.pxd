@@ -150,6 +150,10 @@ cdef enum:
     CR4_OSXMMEXCPT = 0x400
 
 cdef enum:
+    MXCSR_DAZ = 0x40
+    MXCSR_MASKS = 0x1F80
+
+cdef enum:
     HAS_VME = 0x2
     HAS_DE = 0x4
     HAS_PSE = 0x8
@@ -328,6 +332,7 @@ cdef enum:
 
 cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
+    MODE_VECTORS = 8    # SSE2 needs no look first: it may be used, and its exceptions are masked
 
 cdef enum:
     TLB_SIZE = 1024
@@ -405,7 +410,9 @@ cdef struct Arena:
     u32 store           # the general registers are stored in the record
     u32 load            # and loaded again,
     u32 carry           # CF comes to `cc_cf`,
-    u32 status          # or all status flags to the host's
+    u32 status          # or all status flags to the host's,
+    u32 take_mxcsr      # the guest's MXCSR comes to the host's,
+    u32 give_mxcsr      # and goes back to the record
     u32 linked          # bytes of a block's linked entry
 
 cdef class State:
@@ -447,7 +454,7 @@ cdef class State:
     cdef readonly u32 cpl
     cdef u64 sp_mask
     cdef u32 code_size
-    cdef u32 mode               # of blocks: `code_size`, and MODE_FLAT
+    cdef u32 mode               # of blocks: `code_size`, MODE_FLAT, MODE_VECTORS
     cdef u32 protected
     cdef u32 shadow
     cdef u32 activity_now
@@ -562,7 +569,9 @@ cdef class State:
     cdef u32 fp_cs
     cdef u64 fp_dp
     cdef u32 fp_ds
-    cdef u32 mxcsr
+    cdef u32 mxcsr              # while `mxcsr_taken` is 0, and then the host has it: and `host_mxcsr` what that had
+    cdef u32 mxcsr_taken
+    cdef u32 host_mxcsr
     cdef u64[16] xmm            # low and high half of each
     cdef public u32 has_fpu
     cdef public u32 has_mmx

@@ -203,6 +203,7 @@ def fxrstor(c, o):
             mmu.exception(c, VEC_GP, 0)
             return
         c.mxcsr = value
+        mmu.update_blocks(c)
     c.fp_control = (mmu.read(c, seg, off, 1) & 0x1F3F) | 0x40
     c.fp_used = mmu.read(c, seg, off + 4, 0)
     c.fp_opcode = mmu.read(c, seg, off + 6, 1) & 0x7FF

@@ -17,6 +17,9 @@ cdef void emit_way_in(State c) noexcept nogil
 cdef void emit_way_out(State c) noexcept nogil
 cdef u64 enter(State c, u64 at) noexcept nogil
 cdef void forget_all(State c) noexcept nogil
+cdef void forget_jumps(State c) noexcept nogil
+cdef void emit_take_mxcsr(State c) noexcept nogil
+cdef void emit_give_mxcsr(State c) noexcept nogil
 cdef u32 full(State c) noexcept nogil
 cdef void unlink(State c, s64 block) noexcept nogil
 cdef void emit_leave(State c) noexcept nogil

@@ -62,6 +62,7 @@ def emit_way_out(c):
     c.arena.leave = c.arena.used
     registers.emit_store_homes(c)
     c.arena.leave_stored = c.arena.used
+    emit_give_mxcsr(c)
     asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, 8)
     for i in range(16):
         if (CALLEE_SAVED >> (15 - i)) & 1:
@@ -73,6 +74,34 @@ def emit_way_out(c):
     c.arena.load = c.arena.used
     registers.emit_load_homes(c)
     asm.emit_return(c)
+    c.arena.take_mxcsr = c.arena.used
+    emit_take_mxcsr(c)
+    asm.emit_return(c)
+    c.arena.give_mxcsr = c.arena.used
+    emit_give_mxcsr(c)
+    asm.emit_return(c)
+
+
+def emit_take_mxcsr(c):
+    """Bring the guest's MXCSR to the host's, if it is not there; the host's flags are lost."""
+    taken: u32
+    asm.emit_compare_field(c, cython.address(c.mxcsr_taken), 0)
+    taken = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_mxcsr(c, asm.STMXCSR, cython.address(c.host_mxcsr))
+    asm.emit_mxcsr(c, asm.LDMXCSR, cython.address(c.mxcsr))
+    asm.emit_set_field(c, cython.address(c.mxcsr_taken), 1)
+    asm.bind(c, taken)
+
+
+def emit_give_mxcsr(c):
+    """Bring it back to the record, with what has been noted in it, and the host's own to the host's."""
+    given: u32
+    asm.emit_compare_field(c, cython.address(c.mxcsr_taken), 0)
+    given = asm.emit_jump_if(c, asm.ZERO)
+    asm.emit_mxcsr(c, asm.STMXCSR, cython.address(c.mxcsr))
+    asm.emit_mxcsr(c, asm.LDMXCSR, cython.address(c.host_mxcsr))
+    asm.emit_set_field(c, cython.address(c.mxcsr_taken), 0)
+    asm.bind(c, given)
 
 
 def enter(c, at):
@@ -86,9 +115,15 @@ def enter(c, at):
 
 def forget_all(c):
     """Every block is forgotten; none runs."""
-    i: u32
     if cython.compiled:
         c.arena.used = c.arena.start
+        forget_jumps(c)
+
+
+def forget_jumps(c):
+    """Indirect jumps no longer know where they led: to blocks of another mode."""
+    i: u32
+    if cython.compiled:
         for i in range(JUMPS):
             c.jumps[i].eip = NO_PAGE
 

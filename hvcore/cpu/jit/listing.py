@@ -44,6 +44,8 @@ def places(c):
         base + c.arena.load: "load_registers",
         base + c.arena.carry: "carry",
         base + c.arena.status: "status",
+        base + c.arena.take_mxcsr: "take_mxcsr",
+        base + c.arena.give_mxcsr: "give_mxcsr",
     }
 
 
@@ -70,10 +72,12 @@ def fields(c):
         asm.field(c, cython.address(c.fault)): "fault",
         asm.field(c, cython.address(c.native_done)): "native_done",
         asm.field(c, cython.address(c.native_off)): "native_off",
+        asm.field(c, cython.address(c.native_kept[0])): "native_kept",
         asm.field(c, cython.address(c.jumps[0])): "jumps",
     }
     for i in range(8):
         found[asm.field(c, cython.address(c.regs[i]))] = f"regs[{i}]"
+        found[asm.field(c, cython.address(c.xmm[2 * i]))] = f"xmm[{i}]"
         found[asm.field(c, cython.address(c.base[i]))] = f"base[{i}]"
         found[asm.field(c, cython.address(c.rd_size[i]))] = f"rd_size[{i}]"
         found[asm.field(c, cython.address(c.wr_size[i]))] = f"wr_size[{i}]"

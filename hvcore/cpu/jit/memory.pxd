@@ -7,6 +7,7 @@ cdef enum:
     STUB_STORE = 2
     STUB_PUSH = 3
     STUB_WRITE_BACK = 4
+    STUB_INTERPRET = 5      # the whole operation is the interpreter's (translate.py)
 
 cdef enum:
     VALUE_REG = 0
@@ -20,6 +21,7 @@ cdef Stub *new_stub(State c, Translation *t, u32 kind, u32 j, Op *o) noexcept no
 cdef void emit_effective_address(State c, Op *o) noexcept nogil
 cdef u32 checked(u32 seg) noexcept nogil
 cdef void emit_look_up(State c, Translation *t, Stub *s, u32 tag) noexcept nogil
+cdef void emit_look_up_aligned(State c, Translation *t, Stub *s, u32 tag) noexcept nogil
 cdef void emit_read_host(State c, u32 size, u32 reg) noexcept nogil
 cdef void emit_load_operand(State c, Translation *t, u32 j, Op *o, u32 size, u32 reg) noexcept nogil
 cdef void emit_value(State c, Stub *s, u32 reg) noexcept nogil

@@ -33,6 +33,9 @@ def new_stub(c, t, kind, j, o):
     s.seg = o.seg
     s.size = o.size
     s.limit_site = 0
+    s.other_site = 0
+    s.vectors = t.vectors
+    s.mxcsr_taken = t.mxcsr_taken
     s.reg = asm.AX
     s.value = VALUE_REG
     return s
@@ -82,6 +85,13 @@ def emit_look_up(c, t, s, tag):
     s.site = asm.emit_jump_if(c, asm.ABOVE)  # ja stub
     asm.emit_mem64(c, asm.ADD, asm.AX, asm.R13, asm.CX, 0, arena.TLB_ADD)  # add rax, [r13 + rcx + add]
     t.host_flags = 0
+
+
+def emit_look_up_aligned(c, t, s, tag):
+    """The same for 16 bytes that must be aligned: else the stub raises the exception."""
+    emit_look_up(c, t, s, tag)
+    asm.emit_imm_byte(c, asm.TEST_BYTE, asm.DX, 15)  # test dl, 15: RDX is the offset in its page
+    s.other_site = asm.emit_jump_if(c, asm.NOT_ZERO)
 
 
 def emit_read_host(c, size, reg):
@@ -257,6 +267,7 @@ def emit_stub(c, s):
         asm.emit_compare_field(c, cython.address(c.fault), 0)
         failed = asm.emit_jump_if(c, asm.NOT_ZERO)
         registers.emit_load_registers(c)
+        registers.emit_load_vectors(c, s.vectors)
         if s.kind == STUB_LOAD and s.reg != asm.AX:
             asm.emit_move(c, s.reg, asm.AX)
         asm.emit_jump_to(c, s.resume)
@@ -267,6 +278,7 @@ def emit_stub(c, s):
     asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
     failed = asm.emit_jump_if(c, asm.NOT_ZERO)
     registers.emit_load_registers(c)
+    registers.emit_load_vectors(c, s.vectors)
     asm.emit_jump_to(c, s.resume)
     asm.bind(c, failed)
     asm.emit_imm(c, ALU_CMP, asm.AX, 2)

@@ -17,9 +17,9 @@ from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
-    from cython.cimports.hvcore.cpu.jit import arena, flags, host, memory, registers
+    from cython.cimports.hvcore.cpu.jit import arena, flags, host, locked, memory, registers, vectors
     from cython.cimports.hvcore.cpu.jit import assembler as asm
-    from cython.cimports.hvcore.cpu.jit.translation import Translation
+    from cython.cimports.hvcore.cpu.jit.translation import Stub, Translation
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
@@ -28,6 +28,7 @@ else:
 
     traits_of = [0] * 320
     sizes_of = [0] * 320
+    locked_of = [0] * 320
 
 
 def load_traits() -> None:
@@ -35,6 +36,7 @@ def load_traits() -> None:
     for kind, (row, sizes) in table.BY_KIND.items():
         traits_of[kind] = row
         sizes_of[kind] = sizes
+        locked_of[kind] = kind in table.LOCKED
 
 
 load_traits()
@@ -51,11 +53,20 @@ def interpret(c, j):
     return 0 if c.blocks[c.current].valid else 3
 
 
-def traits(o):
+def traits(t, o):
     """What an operation does with flags, and whether it may leave its block: SETS and so on."""
     kind: u32 = o.kind
     does: u32 = traits_of[kind]
-    if (not o.isreg and o.addr != 2) or o.rep or o.lock or not (sizes_of[kind] >> o.size) & 1:
+    form: u32
+    if kind == VECTOR:
+        form = vectors.form_of(t, o)
+        if not form:
+            return UNTRANSLATED
+        does = SETS if form & vectors.COMPARES else 0
+        return does if o.isreg else does | EXITS
+    if (not o.isreg and o.addr != 2) or o.rep or not (sizes_of[kind] >> o.size) & 1:
+        return UNTRANSLATED
+    if o.lock and (not locked_of[kind] or o.sub == ALU_ADC or o.sub == ALU_SBB):
         return UNTRANSLATED
     if ALU_RR <= kind <= ALU_MI or ALU8_RR <= kind <= ALU8_RM:
         if o.sub == ALU_ADC or o.sub == ALU_SBB:
@@ -65,7 +76,7 @@ def traits(o):
     elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
         return TOUCHES
     elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
-        return UNTRANSLATED
+        return EXITS
     return does
 
 
@@ -91,6 +102,9 @@ def emit_block(c, block):
     count: u32 = c.blocks[block].count
     entry: u32
     j: u32 = 0
+    t.has_vectors = c.blocks[block].mode & MODE_VECTORS
+    t.vectors = 0
+    t.mxcsr_taken = 0
     find_live_flags(c, t, first, count)
     t.stubs_used = 0
     flags.forget(t)
@@ -100,7 +114,10 @@ def emit_block(c, block):
     while j < count:
         j = emit_operation(c, t, cython.address(c.ops[first + j]), first, j, count)
     for j in range(t.stubs_used):
-        memory.emit_stub(c, cython.address(t.stubs[j]))
+        if t.stubs[j].kind == memory.STUB_INTERPRET:
+            emit_interpreting_stub(c, cython.address(t.stubs[j]), first)
+        else:
+            memory.emit_stub(c, cython.address(t.stubs[j]))
     c.blocks[block].native = entry
 
 
@@ -112,7 +129,7 @@ def find_live_flags(c, t, first, count):
     j: u32 = count
     while j:
         j -= 1
-        does = traits(cython.address(c.ops[first + j]))
+        does = traits(t, cython.address(c.ops[first + j]))
         if does & TOUCHES:
             flags_live |= carry_live
         t.live[j] = 0
@@ -136,8 +153,12 @@ def emit_operation(c, t, o, first, j, count):
     last: u32 = j + 1 == count
     taken: u32
     reg: u32
-    if traits(o) & CALLS:
+    if traits(t, o) & CALLS:
         emit_call_interpreter(c, t, o, first, j, count)
+    elif kind == VECTOR:
+        vectors.emit(c, t, j, o, live)
+    elif o.lock or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
+        locked.emit(c, t, j, o, live)
     elif kind == MOV32_RR:
         asm.emit_move(c, registers.home(o.reg), registers.home(o.rm))
     elif kind == MOV32_RI:
@@ -240,6 +261,8 @@ def emit_operation(c, t, o, first, j, count):
         asm.emit_constant(c, asm.CX, o.imm)
         flags.emit_multiplied(c, t, live, asm.AX, asm.CX)
         registers.emit_put(c, o.reg, asm.AX)
+    elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
+        emit_division(c, t, o, j)
     elif kind == MUL_R or kind == MUL_M:
         if kind == MUL_M:
             memory.emit_load_operand(c, t, j, o, 2, asm.CX)
@@ -415,11 +438,71 @@ def emit_two_registers(c, t, o, sub, live, immediate):
         registers.emit_put_sized(c, o, o.reg, 0)
 
 
+def emit_division(c, t, o, j):
+    """DIV or IDIV of EDX:EAX. What might fault is the interpreter's, and an IDIV of more than 32 bits too."""
+    s: cython.pointer(Stub)
+    if o.kind == MUL_M:
+        memory.emit_load_operand(c, t, j, o, 2, asm.CX)
+    else:
+        registers.emit_get(c, o.reg, asm.CX)
+    s = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
+    registers.emit_get(c, RAX, asm.AX)
+    registers.emit_get(c, RDX, asm.DX)
+    if o.sub == DIVIDE:
+        asm.emit_reg(c, asm.CMP, asm.DX, asm.CX)  # cmp edx, ecx: the quotient would be too long, or it is 0
+        s.site = asm.emit_jump_if(c, asm.CARRY_CLEAR)
+    else:
+        asm.emit_move(c, asm.R14, asm.AX)
+        asm.emit_shift(c, SAR, asm.R14, 31)  # sar r14d, 31
+        asm.emit_reg(c, asm.CMP, asm.R14, asm.DX)  # cmp r14d, edx
+        s.site = asm.emit_jump_if(c, asm.NOT_ZERO)
+        asm.emit_mem(c, asm.LEA, asm.R14, asm.CX, NO_REG, 0, 1)  # lea r14d, [rcx + 1]
+        asm.emit_imm(c, ALU_CMP, asm.R14, 1)  # cmp r14d, 1: by -1, or by 0
+        s.other_site = asm.emit_jump_if(c, asm.BELOW_OR_EQUAL)
+    asm.emit_multiply(c, o.sub, asm.CX)  # div ecx
+    registers.emit_put(c, RAX, asm.AX)
+    registers.emit_put(c, RDX, asm.DX)
+    s.resume = c.arena.used
+    t.host_flags = 0
+
+
+def emit_interpreting_stub(c, s, first):
+    """The long way of an operation that the interpreter does whole: on behind it, or out of the block."""
+    failed: u32
+    fault: u32
+    asm.bind(c, s.site)
+    if s.limit_site:
+        asm.bind(c, s.limit_site)
+    if s.other_site:
+        asm.bind(c, s.other_site)
+    registers.emit_store_registers(c)
+    asm.emit_call_near(c, c.arena.give_mxcsr)
+    asm.emit_constant(c, asm.SI, first + s.op)
+    registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
+    asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+    failed = asm.emit_jump_if(c, asm.NOT_ZERO)
+    registers.emit_load_registers(c)
+    registers.emit_load_vectors(c, s.vectors)
+    if s.mxcsr_taken:
+        asm.emit_call_near(c, c.arena.take_mxcsr)
+    asm.emit_jump_to(c, s.resume)
+    asm.bind(c, failed)
+    asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+    fault = asm.emit_jump_if(c, asm.ZERO)
+    arena.emit_leave_early(c, s.op + 1)
+    asm.bind(c, fault)
+    arena.emit_leave_early(c, s.op)
+
+
 def emit_call_interpreter(c, t, o, first, j, count):
     """Have the interpreter do operation `j`."""
     went_on: u32
     fault: u32
     registers.emit_store_registers(c)
+    if o.kind >= ESC_R:  # floating point: it looks at MXCSR, or computes with reals itself
+        asm.emit_call_near(c, c.arena.give_mxcsr)
+        t.mxcsr_taken = 0
+    registers.forget_vectors(t)
     asm.emit_constant(c, asm.SI, first + j)
     registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
     flags.forget(t)

@@ -5,6 +5,7 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 kind                # STUB_LOAD and so on (memory.pxd)
     u32 site                # the jump that leads here,
     u32 limit_site          # that of the segment's check, 0 if it has none,
+    u32 other_site          # one more, 0 if there is none,
     u32 resume              # and where it goes on
     u32 op
     u32 seg
@@ -12,12 +13,17 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 value               # VALUE_REG and so on: what is stored
     u32 reg
     u64 imm
+    u32 vectors             # `Translation.vectors` where it goes on
+    u32 mxcsr_taken         # and the same for MXCSR
 
 cdef struct Translation:
     u32 known               # the `cc_op` that the flags have at this point, or UNKNOWN,
     u32 known_size          # and its operands' size
     u32 host_flags          # which flags the host has: HOST_CF and so on (flags.pxd)
     u32 carry_stands        # whether CF is in `cc_cf`
+    u32 has_vectors         # the block is of MODE_VECTORS
+    u32 vectors             # which XMM registers stand in the host's too, by bit
+    u32 mxcsr_taken         # whether the host has the guest's MXCSR for sure
     u32[32] live            # by operation, which of its flags are wanted: ALL, CARRY, or 0
     u32 stubs_used
     Stub[160] stubs

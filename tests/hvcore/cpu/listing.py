@@ -31,6 +31,10 @@ BLOCKS = {
     "call": "e8f6000000",
     "return": "c20800",
     "indirect": "ffe0",
+    "locked": "f00106 f00fb10e eb00",
+    "divide": "f7f1 eb00",
+    "vectors": "660fefc0 660ffc06 0f29460f 660f7ec0 eb00",  # no look at MXCSR
+    "reals": "f20f58c1 f20f5906 660f2fc1 7700",
     "interpreted": "9f d9e8 eb00",  # LAHF, FLD1
     "port": "ec",  # ends its block, which goes on to no other
 }
@@ -48,6 +52,7 @@ def translated(code: bytes, at: int = 0x7C00) -> Bench:
     for register in (4, 5, 6, 7):
         p.set_gpr(register, 0x6000)
     p.set_gpr(0, 0x6100)
+    p.set_cr(4, 0x600)
     p.intercepts.exceptions = 0xFFFF_FFFF
     p.update_intercepts()
     bench.load(code, at)
