@@ -83,6 +83,8 @@ def update_blocks(c):
         and c.mxcsr & (MXCSR_MASKS | MXCSR_DAZ) == MXCSR_MASKS
     ):
         c.mode |= MODE_VECTORS
+    if c.cpl == 3:
+        c.mode |= MODE_USER
     if (before ^ c.mode) & MODE_VECTORS:
         arena.forget_jumps(c)
     if c.code_size == 1 or c.sp_mask != M32 or c.limit[CS] != M32 or c.base[CS]:
@@ -182,6 +184,7 @@ def set_cpl(c, cpl):
     """Change the privilege level, and with it the half of the TLB that holds what it may do."""
     c.cpl = cpl
     c.tlb_half = TLB_SIZE if cpl == 3 else 0
+    c.mode = c.mode | MODE_USER if cpl == 3 else c.mode & (MODE_USER ^ M32)
     if c.flags & F_AC or c.aligning:
         update_alignment(c)
 

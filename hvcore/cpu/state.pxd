@@ -333,6 +333,7 @@ cdef enum:
 cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
     MODE_VECTORS = 8    # SSE2 needs no look first: it may be used, and its exceptions are masked
+    MODE_USER = 16      # CPL is 3: which half of the TLB host code looks into
 
 cdef enum:
     TLB_SIZE = 1024
@@ -392,13 +393,14 @@ cdef struct Block:
     u32 link            # the block that came next the last time
     u32 valid
     u32 runs            # so far, until it is translated
-    u32 native          # where its host code begins in the arena; 0: it has none
+    u32 native          # where the host code of its operations begins in the arena; 0: it has none
+    u32 host_code       # and where all of its host code does
 
 cdef struct Jump:       # where an indirect jump led the last time
     u64 eip
     u64 add             # from there to the host offset
     u64 entry           # the host code
-    u64 unused          # a power of two is quicker to find
+    u64 delta           # `code_delta` there
 
 # The host code (jit/arena.py).
 cdef struct Arena:
@@ -429,10 +431,14 @@ cdef class State:
     cdef u32 special
     cdef u32 on_interrupt
     cdef u32 *pin
-    cdef readonly u64 icount
-    cdef u64 stop_at
+    cdef u32 code_delta         # from the host offset of the code that runs to its EIP
+    cdef u32 stop_wanted
+    cdef readonly u64 icount    # while host code runs, `count_base` less what R13 has
     cdef u64 block_eip
-    cdef s64 current            # the block that is being executed, 0 if it is in none
+    cdef s64 current            # the block that is being executed, 0 if it is in none; host code sets it when it must
+    cdef u64 stop_at
+    cdef u64 count_base
+    cdef u64 remaining          # what R13 begins with: instructions until `stop_at`, without those of the block
     # architecture
     cdef u32[8] sel
     cdef u64[8] base
@@ -454,7 +460,7 @@ cdef class State:
     cdef readonly u32 cpl
     cdef u64 sp_mask
     cdef u32 code_size
-    cdef u32 mode               # of blocks: `code_size`, MODE_FLAT, MODE_VECTORS
+    cdef u32 mode               # of blocks: `code_size`, MODE_FLAT and so on
     cdef u32 protected
     cdef u32 shadow
     cdef u32 activity_now
@@ -490,7 +496,6 @@ cdef class State:
     cdef u32 debug_bits         # what the debug exception on its way set in DR6, and DR6 before
     cdef u64 debug_before
     # running
-    cdef u32 stop_wanted
     cdef ExitInfo info
     cdef u32 vcpu
     cdef object pins
@@ -545,7 +550,7 @@ cdef class State:
     cdef u32 native_done        # operations that a block did which did not come to its end
     cdef u64 native_off         # of an operand that is being modified, in its segment
     cdef u64[2] native_kept     # across a call
-    cdef Jump[1024] jumps
+    cdef Jump[2048] jumps       # of CPL 0 to 2, then of CPL 3
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied

@@ -77,6 +77,7 @@ cdef void emit_store64(State c, u32 reg, void *where) noexcept nogil
 cdef void emit_set_field(State c, void *where, u64 value) noexcept nogil
 cdef void emit_add_to_field64(State c, void *where, u32 value) noexcept nogil
 cdef void emit_compare_field(State c, void *where, u32 value) noexcept nogil
+cdef void emit_compare_field_to(State c, void *where, u64 value) noexcept nogil
 cdef void emit_mxcsr(State c, u32 op, void *where) noexcept nogil
 cdef void emit_register_form(State c, u32 op, u32 wide, u32 reg, u32 rm) noexcept nogil
 cdef void emit_reg(State c, u32 op, u32 reg, u32 rm) noexcept nogil
@@ -124,3 +125,4 @@ cdef void emit_call_near(State c, u64 target) noexcept nogil
 cdef void emit_call(State c, void *function) noexcept nogil
 cdef void bind(State c, u32 site) noexcept nogil
 cdef void aim(State c, u32 site, u64 target) noexcept nogil
+cdef u32 aimed_at(State c, u32 site) noexcept nogil

@@ -120,6 +120,12 @@ def emit_mxcsr(c, op, where):
     emit_record_form(c, 0x1AE, 0, op, where)
 
 
+def emit_compare_field_to(c, where, value):
+    """`cmp dword field, value` of 32 bits."""
+    emit_record_form(c, 0x81, 0, ALU_CMP, where)
+    emit_u32(c, value)
+
+
 # Registers
 
 
@@ -423,3 +429,12 @@ def aim(c, site, target):
     i: u32
     for i in range(4):
         c.arena.code[site + i] = (rel >> (8 * i)) & 0xFF
+
+
+def aimed_at(c, site):
+    """Where a jump leads."""
+    rel: u64 = 0
+    i: u32
+    for i in range(4):
+        rel |= cython.cast(u64, c.arena.code[site + i]) << (8 * i)
+    return (site + 4 + rel) & M32

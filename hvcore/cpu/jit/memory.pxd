@@ -34,4 +34,4 @@ cdef void emit_move_stack(State c, u64 bytes_) noexcept nogil
 cdef void emit_load_to_modify(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_write_back(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_arguments(State c, Stub *s) noexcept nogil
-cdef void emit_stub(State c, Stub *s) noexcept nogil
+cdef void emit_stub(State c, Translation *t, Stub *s) noexcept nogil

@@ -100,8 +100,15 @@ def emit_block(c, block):
     t: cython.pointer(Translation) = cython.address(translation)
     first: u32 = c.blocks[block].ops
     count: u32 = c.blocks[block].count
+    half: u64 = 1 if c.blocks[block].mode & MODE_USER else 0
     entry: u32
     j: u32 = 0
+    t.block = block
+    t.at = c.blocks[block].at
+    t.count = count
+    t.tlb = asm.field(c, cython.address(c.tlb[half * TLB_SIZE]))
+    t.jumps = asm.field(c, cython.address(c.jumps[half * JUMPS]))
+    t.leaves_used = 0
     t.has_vectors = c.blocks[block].mode & MODE_VECTORS
     t.vectors = 0
     t.mxcsr_taken = 0
@@ -109,15 +116,17 @@ def emit_block(c, block):
     t.stubs_used = 0
     flags.forget(t)
     c.count_translated += 1
-    arena.emit_linked_entry(c, block, count)
+    c.blocks[block].host_code = c.arena.used
+    arena.emit_beginning(c, t)
     entry = c.arena.used
     while j < count:
         j = emit_operation(c, t, cython.address(c.ops[first + j]), first, j, count)
     for j in range(t.stubs_used):
         if t.stubs[j].kind == memory.STUB_INTERPRET:
-            emit_interpreting_stub(c, cython.address(t.stubs[j]), first)
+            emit_interpreting_stub(c, t, cython.address(t.stubs[j]), first)
         else:
-            memory.emit_stub(c, cython.address(t.stubs[j]))
+            memory.emit_stub(c, t, cython.address(t.stubs[j]))
+    arena.emit_leaves(c, t)
     c.blocks[block].native = entry
 
 
@@ -313,23 +322,21 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
         flags.emit_call_double_shift(c, t, o)
     elif kind == JMP:
-        arena.emit_leave_to(c, o.off + o.imm, count)
+        arena.emit_leave_to(c, t, o.off + o.imm)
         return count
     elif kind == JZ or kind == JNZ or kind == JCC:
         taken = flags.emit_condition(c, t, o.sub)
-        taken = asm.emit_jump_if(c, taken)
-        arena.emit_leave_to(c, o.off, count)
-        asm.bind(c, taken)
-        arena.emit_leave_to(c, o.off + o.imm, count)
+        arena.note_leave(t, asm.emit_jump_if(c, taken), o.off + o.imm)
+        arena.emit_leave_to(c, t, o.off)
         return count
     elif kind == CALL32:
-        memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, o.off)
-        arena.emit_leave_to(c, o.off + o.imm, count)
+        memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, (t.at + o.off) & M32)
+        arena.emit_leave_to(c, t, o.off + o.imm)
         return count
     elif kind == RET32:
         memory.emit_load_stack(c, t, j, o, RSP)
         memory.emit_move_stack(c, 4 + o.imm)
-        arena.emit_jump_through(c, count)
+        arena.emit_jump_through(c, t)
         return count
     elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
         if kind == JMP_R or kind == CALL_R:
@@ -338,14 +345,14 @@ def emit_operation(c, t, o, first, j, count):
             memory.emit_load_operand(c, t, j, o, 2, asm.AX)
         if kind == CALL_R or kind == CALL_M:
             asm.emit_move(c, asm.R14, asm.AX)
-            memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, o.off)
+            memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, (t.at + o.off) & M32)
             asm.emit_move(c, asm.AX, asm.R14)
-        arena.emit_jump_through(c, count)
+        arena.emit_jump_through(c, t)
         return count
     else:
         emit_two_operands(c, t, o, j, live)
     if last:
-        arena.emit_leave_to(c, o.off, count)
+        arena.emit_leave_to(c, t, o.off)
     return j + 1
 
 
@@ -466,7 +473,7 @@ def emit_division(c, t, o, j):
     t.host_flags = 0
 
 
-def emit_interpreting_stub(c, s, first):
+def emit_interpreting_stub(c, t, s, first):
     """The long way of an operation that the interpreter does whole: on behind it, or out of the block."""
     failed: u32
     fault: u32
@@ -476,6 +483,7 @@ def emit_interpreting_stub(c, s, first):
     if s.other_site:
         asm.bind(c, s.other_site)
     registers.emit_store_registers(c)
+    arena.emit_mark(c, t)
     asm.emit_call_near(c, c.arena.give_mxcsr)
     asm.emit_constant(c, asm.SI, first + s.op)
     registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
@@ -489,9 +497,9 @@ def emit_interpreting_stub(c, s, first):
     asm.bind(c, failed)
     asm.emit_imm(c, ALU_CMP, asm.AX, 1)
     fault = asm.emit_jump_if(c, asm.ZERO)
-    arena.emit_leave_early(c, s.op + 1)
+    arena.emit_leave_early(c, t, s.op + 1)
     asm.bind(c, fault)
-    arena.emit_leave_early(c, s.op)
+    arena.emit_leave_early(c, t, s.op)
 
 
 def emit_call_interpreter(c, t, o, first, j, count):
@@ -499,6 +507,7 @@ def emit_call_interpreter(c, t, o, first, j, count):
     went_on: u32
     fault: u32
     registers.emit_store_registers(c)
+    arena.emit_mark(c, t)
     if o.kind >= ESC_R:  # floating point: it looks at MXCSR, or computes with reals itself
         asm.emit_call_near(c, c.arena.give_mxcsr)
         t.mxcsr_taken = 0
@@ -510,27 +519,27 @@ def emit_call_interpreter(c, t, o, first, j, count):
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)
         if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
-            arena.emit_finish(c, count)
+            arena.emit_finish(c)
         else:
             registers.emit_load_registers(c)
-            arena.emit_leave_to(c, o.off, count)
+            arena.emit_leave_to(c, t, o.off)
         asm.bind(c, fault)
-        arena.emit_leave_early(c, j)
+        arena.emit_leave_early(c, t, j)
         return
     if changes_segments(o.kind):
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)
-        arena.emit_leave_early(c, j + 1)
+        arena.emit_leave_early(c, t, j + 1)
         asm.bind(c, fault)
-        arena.emit_leave_early(c, j)
+        arena.emit_leave_early(c, t, j)
         return
     asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
     went_on = asm.emit_jump_if(c, asm.ZERO)
     asm.emit_imm(c, ALU_CMP, asm.AX, 1)
     fault = asm.emit_jump_if(c, asm.ZERO)
-    arena.emit_leave_early(c, j + 1)
+    arena.emit_leave_early(c, t, j + 1)
     asm.bind(c, fault)
-    arena.emit_leave_early(c, j)
+    arena.emit_leave_early(c, t, j)
     asm.bind(c, went_on)
     registers.emit_load_registers(c)
 

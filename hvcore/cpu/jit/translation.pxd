@@ -1,5 +1,5 @@
 # What a translation needs while it runs, and nobody afterwards.
-from hvcore.cpu.state cimport u32, u64
+from hvcore.cpu.state cimport s64, u32, u64
 
 cdef struct Stub:           # what an access through the TLB leads to when it does not hit
     u32 kind                # STUB_LOAD and so on (memory.pxd)
@@ -16,7 +16,19 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 vectors             # `Translation.vectors` where it goes on
     u32 mxcsr_taken         # and the same for MXCSR
 
+cdef struct Leave:          # a jump out of the block that `arena.link` may aim at another
+    u32 site
+    u64 delta               # where it goes, from the block's start
+
 cdef struct Translation:
+    s64 block
+    u64 at                  # the host offset of its first byte
+    u32 count               # of its operations
+    u64 tlb                 # the displacement of its half of the TLB from RBX,
+    u64 jumps               # and of its indirect jumps
+    u32 mark                # its routine that sets `block_eip` and `current`
+    u32 leaves_used
+    Leave[2] leaves
     u32 known               # the `cc_op` that the flags have at this point, or UNKNOWN,
     u32 known_size          # and its operands' size
     u32 host_flags          # which flags the host has: HOST_CF and so on (flags.pxd)

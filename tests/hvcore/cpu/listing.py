@@ -87,14 +87,13 @@ def listing(bench: Bench, at: int = 0x7C00) -> list[str]:
         text = i.op_str
         if text.startswith("0x") and (i.mnemonic.startswith("j") or i.mnemonic == "call"):
             target = int(text, 16)
-            # What lies before a linked entry leaves for the loop.
-            text = labels.get(target) or names.get(target) or ("refused" if target < base else "elsewhere")
+            text = labels.get(target) or names.get(target) or "elsewhere"
         if i.mnemonic == "movabs":
             register, _, value = text.partition(", ")
             text = f"{register}, {names.get(int(value, 0), value)}"
         text = _IN_RECORD.sub(lambda found: _field(found, fields), text)
-        if i.mnemonic == "jmp" and text == "leave" and lines[-1].startswith("    mov eax, 0x"):
-            lines[-1] = "    mov eax, site"  # where the jump lies that a link may aim
+        if i.mnemonic == "jmp" and text == "leave" and lines[-1].startswith("    movabs rax, 0x"):
+            lines[-1] = "    mov rax, site"  # the jump that a link may aim, and where it is aimed now
         lines.append(f"    {i.mnemonic} {text}".rstrip().replace(" ptr ", " "))
     return lines
 
