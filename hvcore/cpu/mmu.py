@@ -70,7 +70,7 @@ def update_segment(c, seg):
 
 
 def update_blocks(c):
-    """Follow a change of a segment, of CR0 or CR4, or of MXCSR's masks: which of the decoded blocks may run."""
+    """Follow a change of a segment, of CR0 or CR4, or of what masks exceptions: which of the decoded blocks may run."""
     i: u32
     before: u32 = c.mode
     c.code_size = 2 if c.attr[CS] & SEG_BIG else 1
@@ -83,9 +83,11 @@ def update_blocks(c):
         and c.mxcsr & (MXCSR_MASKS | MXCSR_DAZ) == MXCSR_MASKS
     ):
         c.mode |= MODE_VECTORS
+    if c.has_fpu and not c.cr0 & (CR0_EM | CR0_TS) and c.fp_control & X87_MASKS == X87_MASKS:
+        c.mode |= MODE_X87
     if c.cpl == 3:
         c.mode |= MODE_USER
-    if (before ^ c.mode) & MODE_VECTORS:
+    if (before ^ c.mode) & (MODE_VECTORS | MODE_X87):
         arena.forget_jumps(c)
     if c.code_size == 1 or c.sp_mask != M32 or c.limit[CS] != M32 or c.base[CS]:
         return

@@ -152,6 +152,7 @@ cdef enum:
 cdef enum:
     MXCSR_DAZ = 0x40
     MXCSR_MASKS = 0x1F80
+    X87_MASKS = 0x3F        # of the control word
 
 cdef enum:
     HAS_VME = 0x2
@@ -333,6 +334,7 @@ cdef enum:
 cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
     MODE_VECTORS = 8    # SSE2 needs no look first: it may be used, and its exceptions are masked
+    MODE_X87 = 32       # and so may the x87, whose exceptions are masked
     MODE_USER = 16      # CPL is 3: which half of the TLB host code looks into
 
 cdef enum:
@@ -414,7 +416,9 @@ cdef struct Arena:
     u32 carry           # CF comes to `cc_cf`,
     u32 status          # or all status flags to the host's,
     u32 take_mxcsr      # the guest's MXCSR comes to the host's,
-    u32 give_mxcsr      # and goes back to the record
+    u32 give_mxcsr      # and goes back to the record,
+    u32 take_x87        # and so the x87's registers
+    u32 give_x87
     u32 linked          # bytes of a block's linked entry
 
 cdef class State:
@@ -577,6 +581,8 @@ cdef class State:
     cdef u32 mxcsr              # while `mxcsr_taken` is 0, and then the host has it: and `host_mxcsr` what that had
     cdef u32 mxcsr_taken
     cdef u32 host_mxcsr
+    cdef u32 x87_taken          # the host's x87 has the guest's state, and the record's is old
+    cdef u64[14] x87_image      # on its way, as FNSAVE stores it
     cdef u64[16] xmm            # low and high half of each
     cdef public u32 has_fpu
     cdef public u32 has_mmx

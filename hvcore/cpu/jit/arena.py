@@ -17,7 +17,7 @@ CALLEE_SAVED = cython.declare(u32, 0xF028)  # RBX, RBP, R12 to R15: what System 
 
 
 def allow(c):
-    """Get an arena for host code, and write the way in and out; 0 if this host gives none."""
+    """Get an arena for host code, and write the way in; 0 if this host gives none."""
     if cython.compiled:
         if not host.HOST_IS_X86_64:
             return 0
@@ -26,7 +26,6 @@ def allow(c):
             return 0
         c.arena.used = WAY_IN
         emit_way_in(c)
-        emit_way_out(c)
         return 1
     else:
         return 0
@@ -65,6 +64,7 @@ def emit_way_out(c):
     asm.emit_reg64(c, asm.SUB, asm.CX, asm.R13)  # sub rcx, r13
     asm.emit_store64(c, asm.CX, cython.address(c.icount))
     emit_give_mxcsr(c)
+    asm.emit_call_near(c, c.arena.give_x87)
     asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, 8)
     for i in range(16):
         if (CALLEE_SAVED >> (15 - i)) & 1:

@@ -46,6 +46,8 @@ def places(c):
         base + c.arena.status: "status",
         base + c.arena.take_mxcsr: "take_mxcsr",
         base + c.arena.give_mxcsr: "give_mxcsr",
+        base + c.arena.take_x87: "take_x87",
+        base + c.arena.give_x87: "give_x87",
     }
 
 
@@ -67,6 +69,14 @@ def fields(c):
         asm.field(c, cython.address(c.pin)): "pin",
         asm.field(c, cython.address(c.code_delta)): "code_delta",
         asm.field(c, cython.address(c.stop_wanted)): "stop_wanted",
+        asm.field(c, cython.address(c.mxcsr_taken)): "mxcsr_taken",
+        asm.field(c, cython.address(c.x87_taken)): "x87_taken",
+        asm.field(c, cython.address(c.fp_ip)): "fp_ip",
+        asm.field(c, cython.address(c.fp_cs)): "fp_cs",
+        asm.field(c, cython.address(c.fp_opcode)): "fp_opcode",
+        asm.field(c, cython.address(c.fp_dp)): "fp_dp",
+        asm.field(c, cython.address(c.fp_ds)): "fp_ds",
+        asm.field(c, cython.address(c.sel[1])): "sel[1]",
         asm.field(c, cython.address(c.tlb[0].rd)): "tlb[0].rd",
         asm.field(c, cython.address(c.tlb[0].wr)): "tlb[0].wr",
         asm.field(c, cython.address(c.tlb[0].ex)): "tlb[0].ex",

@@ -15,6 +15,7 @@ cdef enum:
     VALUE_IMM = 2
     VALUE_RETURN = 3
     VALUE_R14 = 4
+    VALUE_LEAVES = 5        # of STUB_INTERPRET: the block is left behind the operation
 
 cdef u32 store_slowly(State c, u32 seg, u64 off, u64 value, u32 size) noexcept nogil
 cdef Stub *new_stub(State c, Translation *t, u32 kind, u32 j, Op *o) noexcept nogil

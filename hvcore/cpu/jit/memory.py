@@ -36,6 +36,8 @@ def new_stub(c, t, kind, j, o):
     s.other_site = 0
     s.vectors = t.vectors
     s.mxcsr_taken = t.mxcsr_taken
+    s.x87_last = t.x87_last
+    s.x87_memory = t.x87_memory
     s.reg = asm.AX
     s.value = VALUE_REG
     return s
@@ -253,9 +255,6 @@ def emit_stub(c, t, s):
     """The long way of an access: a call of the interpreter's own functions, and back, or out of the block."""
     failed: u32
     fault: u32
-    asm.bind(c, s.site)
-    if s.limit_site:
-        asm.bind(c, s.limit_site)
     registers.emit_store_registers(c)
     arena.emit_mark(c, t)
     emit_arguments(c, s)

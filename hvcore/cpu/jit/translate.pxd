@@ -26,6 +26,8 @@ cdef u32 emit_operation(State c, Translation *t, Op *o, u32 first, u32 j, u32 co
 cdef void emit_two_operands(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
 cdef void emit_two_registers(State c, Translation *t, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
 cdef void emit_division(State c, Translation *t, Op *o, u32 j) noexcept nogil
+cdef void emit_stub(State c, Translation *t, Stub *s, u32 first) noexcept nogil
 cdef void emit_interpreting_stub(State c, Translation *t, Stub *s, u32 first) noexcept nogil
 cdef void emit_call_interpreter(State c, Translation *t, Op *o, u32 first, u32 j, u32 count) noexcept nogil
 cdef u32 changes_segments(u32 kind) noexcept nogil
+cdef u32 changes_masks(Op *o) noexcept nogil

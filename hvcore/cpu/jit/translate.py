@@ -17,7 +17,7 @@ from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
-    from cython.cimports.hvcore.cpu.jit import arena, flags, host, locked, memory, registers, vectors
+    from cython.cimports.hvcore.cpu.jit import arena, flags, host, locked, memory, registers, vectors, x87
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub, Translation
     from cython.cimports.hvcore.cpu.kinds import *
@@ -64,6 +64,13 @@ def traits(t, o):
             return UNTRANSLATED
         does = SETS if form & vectors.COMPARES else 0
         return does if o.isreg else does | EXITS
+    if kind == ESC_R or kind == ESC_M:
+        if not x87.translated(t, o):
+            return UNTRANSLATED
+        does = SETS if x87.compares(o) else READS if x87.moves_if(o) else 0
+        return does if kind == ESC_R else does | EXITS
+    if kind == WAIT and t.has_x87:
+        return 0
     if (not o.isreg and o.addr != 2) or o.rep or not (sizes_of[kind] >> o.size) & 1:
         return UNTRANSLATED
     if o.lock and (not locked_of[kind] or o.sub == ALU_ADC or o.sub == ALU_SBB):
@@ -83,6 +90,8 @@ def traits(t, o):
 def enable(c) -> None:
     """Translate from now on, if this host can execute what is made."""
     if arena.allow(c):
+        x87.emit_routines(c)
+        arena.emit_way_out(c)
         flags.emit_routines(c)
         arena.begin(c)
         c.translate_after = 16
@@ -112,6 +121,10 @@ def emit_block(c, block):
     t.has_vectors = c.blocks[block].mode & MODE_VECTORS
     t.vectors = 0
     t.mxcsr_taken = 0
+    t.has_x87 = c.blocks[block].mode & MODE_X87
+    t.x87_taken = 0
+    t.x87_last = 0
+    t.x87_memory = 0
     find_live_flags(c, t, first, count)
     t.stubs_used = 0
     flags.forget(t)
@@ -122,10 +135,7 @@ def emit_block(c, block):
     while j < count:
         j = emit_operation(c, t, cython.address(c.ops[first + j]), first, j, count)
     for j in range(t.stubs_used):
-        if t.stubs[j].kind == memory.STUB_INTERPRET:
-            emit_interpreting_stub(c, t, cython.address(t.stubs[j]), first)
-        else:
-            memory.emit_stub(c, t, cython.address(t.stubs[j]))
+        emit_stub(c, t, cython.address(t.stubs[j]), first)
     arena.emit_leaves(c, t)
     c.blocks[block].native = entry
 
@@ -162,10 +172,16 @@ def emit_operation(c, t, o, first, j, count):
     last: u32 = j + 1 == count
     taken: u32
     reg: u32
+    if o.ends:
+        x87.emit_note_pointers(c, t, first)
     if traits(t, o) & CALLS:
         emit_call_interpreter(c, t, o, first, j, count)
     elif kind == VECTOR:
         vectors.emit(c, t, j, o, live)
+    elif kind == ESC_R or kind == ESC_M:
+        x87.emit(c, t, j, o, live)
+    elif kind == WAIT:
+        pass  # no exception waits
     elif o.lock or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
         locked.emit(c, t, j, o, live)
     elif kind == MOV32_RR:
@@ -352,6 +368,7 @@ def emit_operation(c, t, o, first, j, count):
     else:
         emit_two_operands(c, t, o, j, live)
     if last:
+        x87.emit_note_pointers(c, t, first)
         arena.emit_leave_to(c, t, o.off)
     return j + 1
 
@@ -473,27 +490,45 @@ def emit_division(c, t, o, j):
     t.host_flags = 0
 
 
-def emit_interpreting_stub(c, t, s, first):
-    """The long way of an operation that the interpreter does whole: on behind it, or out of the block."""
-    failed: u32
-    fault: u32
-    asm.bind(c, s.site)
+def emit_stub(c, t, s, first):
+    """What an operation's jumps lead to when it cannot be done in a few instructions."""
+    if s.site:
+        asm.bind(c, s.site)
     if s.limit_site:
         asm.bind(c, s.limit_site)
     if s.other_site:
         asm.bind(c, s.other_site)
+    x87.emit_pointers(c, t, first, s.x87_last, s.x87_memory)  # whoever is called may leave
+    if s.kind == memory.STUB_INTERPRET:
+        emit_interpreting_stub(c, t, s, first)
+    else:
+        memory.emit_stub(c, t, s)
+
+
+def emit_interpreting_stub(c, t, s, first):
+    """The long way of an operation that the interpreter does whole: on behind it, or out of the block."""
+    failed: u32
+    fault: u32
+    floating: u32 = c.ops[first + s.op].kind == ESC_M
     registers.emit_store_registers(c)
     arena.emit_mark(c, t)
     asm.emit_call_near(c, c.arena.give_mxcsr)
+    if floating:
+        asm.emit_call_near(c, c.arena.give_x87)
     asm.emit_constant(c, asm.SI, first + s.op)
     registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
     asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
     failed = asm.emit_jump_if(c, asm.NOT_ZERO)
-    registers.emit_load_registers(c)
-    registers.emit_load_vectors(c, s.vectors)
-    if s.mxcsr_taken:
-        asm.emit_call_near(c, c.arena.take_mxcsr)
-    asm.emit_jump_to(c, s.resume)
+    if s.value == memory.VALUE_LEAVES:
+        arena.emit_leave_early(c, t, s.op + 1)
+    else:
+        registers.emit_load_registers(c)
+        if floating:
+            asm.emit_call_near(c, c.arena.take_x87)
+        registers.emit_load_vectors(c, s.vectors)
+        if s.mxcsr_taken:
+            asm.emit_call_near(c, c.arena.take_mxcsr)
+        asm.emit_jump_to(c, s.resume)
     asm.bind(c, failed)
     asm.emit_imm(c, ALU_CMP, asm.AX, 1)
     fault = asm.emit_jump_if(c, asm.ZERO)
@@ -506,16 +541,19 @@ def emit_call_interpreter(c, t, o, first, j, count):
     """Have the interpreter do operation `j`."""
     went_on: u32
     fault: u32
+    x87.emit_note_pointers(c, t, first)
     registers.emit_store_registers(c)
     arena.emit_mark(c, t)
-    if o.kind >= ESC_R:  # floating point: it looks at MXCSR, or computes with reals itself
+    if o.kind >= ESC_R:  # floating point: it looks at what the host has, or computes with reals itself
         asm.emit_call_near(c, c.arena.give_mxcsr)
+        asm.emit_call_near(c, c.arena.give_x87)
         t.mxcsr_taken = 0
+        t.x87_taken = 0
     registers.forget_vectors(t)
     asm.emit_constant(c, asm.SI, first + j)
     registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
     flags.forget(t)
-    if j + 1 == count:
+    if j + 1 == count and not changes_masks(o):
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)
         if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
@@ -526,7 +564,7 @@ def emit_call_interpreter(c, t, o, first, j, count):
         asm.bind(c, fault)
         arena.emit_leave_early(c, t, j)
         return
-    if changes_segments(o.kind):
+    if changes_segments(o.kind) or changes_masks(o):
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)
         arena.emit_leave_early(c, t, j + 1)
@@ -547,3 +585,8 @@ def emit_call_interpreter(c, t, o, first, j, count):
 def changes_segments(kind):
     """Whether the address space may no longer be flat after an operation."""
     return kind == MOV_SEG_R or kind == MOV_SEG_M or kind == POP_SEG or kind == LOAD_FAR
+
+
+def changes_masks(o):
+    """Whether exceptions of the x87 may no longer be masked after an operation: FLDENV, FRSTOR, FLDCW."""
+    return o.kind == ESC_M and ((o.sub & 3 == 1 and o.reg == 4) or (o.sub == 1 and o.reg == 5))

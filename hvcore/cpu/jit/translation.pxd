@@ -14,7 +14,9 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 reg
     u64 imm
     u32 vectors             # `Translation.vectors` where it goes on
-    u32 mxcsr_taken         # and the same for MXCSR
+    u32 mxcsr_taken         # and so with what follows
+    u32 x87_last
+    u32 x87_memory
 
 cdef struct Leave:          # a jump out of the block that `arena.link` may aim at another
     u32 site
@@ -36,6 +38,10 @@ cdef struct Translation:
     u32 has_vectors         # the block is of MODE_VECTORS
     u32 vectors             # which XMM registers stand in the host's too, by bit
     u32 mxcsr_taken         # whether the host has the guest's MXCSR for sure
+    u32 has_x87             # the block is of MODE_X87
+    u32 x87_taken           # whether the host's x87 has the guest's state for sure
+    u32 x87_last            # the last x87 instruction, if it is not noted in the record yet: its number + 1, or 0
+    u32 x87_memory          # and the last with a memory operand
     u32[32] live            # by operation, which of its flags are wanted: ALL, CARRY, or 0
     u32 stubs_used
     Stub[160] stubs
