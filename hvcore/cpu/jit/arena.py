@@ -176,7 +176,7 @@ def emit_beginning(c, t):
 
 
 def emit_linked_entry(c, count, refused):
-    """Where other blocks jump to; it goes on if the loop would, and else leaves for that. Its length is always the same."""
+    """Where other blocks jump to; it goes on if the loop would, and else leaves for that. Its length never differs."""
     asm.emit_imm64(c, ALU_SUB, asm.R13, count)  # sub r13, count
     asm.aim(c, asm.emit_jump_if(c, asm.CARRY_SET), refused)
     asm.emit_load64(c, asm.CX, cython.address(c.pin))

@@ -61,7 +61,8 @@ ROWS: list[tuple[str, int, int]] = [
     ("XADD_M CMPXCHG_M", SETS | EXITS | MODIFIES, LONGS),
 ]
 
-LOCKED = {KINDS[name] for name in ("ALU_MR ALU_MI ADD32_MR ADD32_MI INC32_M DEC32_M XCHG_MR XADD_M CMPXCHG_M").split()}
+_LOCKED = "ALU_MR ALU_MI ADD32_MR ADD32_MI INC32_M DEC32_M XCHG_MR XADD_M CMPXCHG_M"
+LOCKED = {KINDS[name] for name in _LOCKED.split()}
 """Those that are translated with LOCK, but for ADC and SBB."""
 
 BY_KIND = {KINDS[name]: (traits, sizes) for names, traits, sizes in ROWS for name in names.split()}
@@ -71,7 +72,9 @@ BY_KIND = {KINDS[name]: (traits, sizes) for names, traits, sizes in ROWS for nam
 # and the size of a memory operand in bytes. Of 16 bytes it must be aligned, if nothing else is said.
 _S, _W, _L, _T, _G = (FORMS[name] for name in ("STORES", "WRITES_ALL", "LOADS", "TO_GENERAL", "IN_GENERAL"))
 _I, _R, _C, _SHIFT = (FORMS[name] for name in ("IMMEDIATE", "ROUNDS", "COMPARES", "SHIFTS"))
-_REG, _MEM, _ALIGNED, _STORED = (FORMS[name] for name in ("IN_REGISTERS", "IN_MEMORY", "ALIGNED", "FROM_GENERAL"))
+_REG, _MEM, _ALIGNED, _STORED = (
+    FORMS[name] for name in ("IN_REGISTERS", "IN_MEMORY", "ALIGNED", "FROM_GENERAL")
+)
 VECTOR_ROWS: list[tuple[str, str, int, int]] = [
     # moves
     ("28", "01", _W, 16),

@@ -8,7 +8,16 @@ from tests.hvcore.cpu.differential.machines import CODE
 from tests.hvcore.cpu.differential.program import ImpossibleError, place
 
 BITS = {"int32": 32, "int32-translated": 32, "int16": 16, "twins": 32, "user32": 32}
-KINDS = ("int32", "int32-translated", "int16", "twins", "x87", "x87-translated", "sse", "sse-translated")  # the suite's
+KINDS = (
+    "int32",
+    "int32-translated",
+    "int16",
+    "twins",
+    "x87",
+    "x87-translated",
+    "sse",
+    "sse-translated",
+)  # the suite's
 TRANSLATED = ("int32-translated", "twins", "x87-translated", "sse-translated")
 BY_HAND = ("user32",)
 
