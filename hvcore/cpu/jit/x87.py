@@ -1,8 +1,8 @@
 """x87 instructions as the host's own (docs/translator.md): the guest's registers are in the host's x87 meanwhile.
 
 A block of MODE_X87 may do so without a look: there is an x87, it may be used, and all of its exceptions are masked, so
-that none ever waits. The guest's state comes to the host's x87 with a block's first instruction and goes back before anybody
-else looks at it. Precision control, stack faults, C1 and NaNs are the silicon's.
+that none ever waits. The guest's state comes to the host's x87 with a block's first instruction and goes back before
+anybody else looks at it. Precision control, stack faults, C1 and NaNs are the silicon's.
 
 Where the last instruction and operand were (FNSTENV tells) stands in the record at a block's end, and wherever else it
 is left.
