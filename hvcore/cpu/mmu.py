@@ -14,7 +14,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache
     from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.libc.string import memcpy, memmove, memset
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 else:
     import time
@@ -499,14 +499,37 @@ def host_store(c, at, value, n):
 def host_copy(c, to, source, count, n):
     """Copy `count` items of `n` bytes upwards, one after the other: an overlap repeats what was copied."""
     i: u64
-    if to >= source + count * n or to + count * n <= source:
+    if to >= source + count * n or to <= source:
         if cython.compiled:
-            memcpy(c.host + to, c.host + source, count * n)
+            memmove(c.host + to, c.host + source, count * n)
         else:
             c.host[to : to + count * n] = bytes(c.host[source : source + count * n])
         return
     for i in range(count):
         host_store(c, to + i * n, host_load(c, source + i * n, n), n)
+
+
+def host_copy_down(c, to, source, count, n):
+    """The same downwards, from the last item to the first; `to` and `source` are where the first lies."""
+    i: u64
+    if to >= source or to + count * n <= source:
+        if cython.compiled:
+            memmove(c.host + to, c.host + source, count * n)
+        else:
+            c.host[to : to + count * n] = bytes(c.host[source : source + count * n])
+        return
+    for i in range(count):
+        host_store(c, to + (count - 1 - i) * n, host_load(c, source + (count - 1 - i) * n, n), n)
+
+
+def host_fill(c, to, value, count, n):
+    """Store `count` items of `n` bytes."""
+    i: u64
+    if cython.compiled and n == 1:
+        memset(c.host + to, cython.cast(cython.int, value & 0xFF), count)
+        return
+    for i in range(count):
+        host_store(c, to + i * n, value, n)
 
 
 def load_physical(c, phys, lin, n):

@@ -42,6 +42,8 @@ cdef enum:
     MOVSX16 = 0x1BF
     CMOV = 0x140        # and the condition
     SETCC = 0x190
+    BSF = 0x1BC
+    BSR = 0x1BD
     CMPXCHG = 0x1B1
     XADD = 0x1C1
 
@@ -77,6 +79,9 @@ cdef void emit_store64(State c, u32 reg, void *where) noexcept nogil
 cdef void emit_set_field(State c, void *where, u64 value) noexcept nogil
 cdef void emit_add_to_field64(State c, void *where, u32 value) noexcept nogil
 cdef void emit_compare_field(State c, void *where, u32 value) noexcept nogil
+cdef void emit_carry_from(State c, void *where) noexcept nogil
+cdef void emit_step(State c, u32 reg, u32 down) noexcept nogil
+cdef void emit_change_field(State c, u32 op, void *where, u64 value) noexcept nogil
 cdef void emit_compare_field_to(State c, void *where, u64 value) noexcept nogil
 cdef void emit_mxcsr(State c, u32 op, void *where) noexcept nogil
 cdef void emit_register_form(State c, u32 op, u32 wide, u32 reg, u32 rm) noexcept nogil

@@ -120,10 +120,21 @@ def emit_mxcsr(c, op, where):
     emit_record_form(c, 0x1AE, 0, op, where)
 
 
+def emit_carry_from(c, where):
+    """`bt dword field, 0`: CF is bit 0."""
+    emit_record_form(c, 0x1BA, 0, BIT_TEST, where)
+    emit_u8(c, 0)
+
+
+def emit_change_field(c, op, where, value):
+    """`op dword field, value`: ADD to CMP as `ALU_ADD` to `ALU_CMP`, of 32 bits."""
+    emit_record_form(c, 0x81, 0, op, where)
+    emit_u32(c, value)
+
+
 def emit_compare_field_to(c, where, value):
     """`cmp dword field, value` of 32 bits."""
-    emit_record_form(c, 0x81, 0, ALU_CMP, where)
-    emit_u32(c, value)
+    emit_change_field(c, ALU_CMP, where, value)
 
 
 # Registers
@@ -224,6 +235,11 @@ def emit_shift_by_cl(c, op, rm):
 def emit_set(c, condition, reg):
     """`setcc r8`; only AL, CL and DL."""
     emit_register_form(c, SETCC + condition, 0, 0, reg)
+
+
+def emit_step(c, reg, down):
+    """`inc r32` or `dec r32`, which leave CF."""
+    emit_register_form(c, 0xFF, 0, 1 if down else 0, reg)
 
 
 def emit_not(c, reg):

@@ -32,6 +32,7 @@ cdef void emit_arithmetic_in_place(State c, Translation *t, Op *o, u32 sub, u32 
 cdef void emit_stand_carry(State c, Translation *t, u32 live) noexcept nogil
 cdef void emit_step(State c, Translation *t, u32 live, u32 down, u32 reg) noexcept nogil
 cdef void emit_shifted(State c, Translation *t, u32 live, u32 op, u32 count, u32 reg) noexcept nogil
+cdef void emit_scanned(State c, Translation *t, Op *o, u32 live) noexcept nogil
 cdef void emit_rotate(State c, Translation *t, Op *o, u32 live) noexcept nogil
 cdef void emit_shift_by_cl(State c, Translation *t, Op *o, u32 live) noexcept nogil
 cdef void emit_count(State c, Translation *t, Op *o) noexcept nogil

@@ -82,6 +82,21 @@ def emit_status_routine(c):
         asm.emit_sized(c, asm.TEST, 2 - size, asm.DX, asm.DX)
         asm.emit_return(c)
         asm.bind(c, other)
+    asm.emit_imm(c, ALU_CMP, asm.DX, CC_ADD | (2 << 16))
+    other = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_load64(c, asm.DX, cython.address(c.cc_a))  # mov rdx, cc_a
+    asm.emit_field(c, asm.ADD, asm.DX, cython.address(c.cc_b))  # add edx, cc_b
+    asm.emit_return(c)
+    asm.bind(c, other)
+    for size in range(2):  # INC and DEC once more, with the carry of before
+        asm.emit_imm(c, ALU_CMP, asm.DX, (CC_DEC if size else CC_INC) | (2 << 16))
+        other = asm.emit_jump_if(c, asm.NOT_ZERO)
+        asm.emit_load(c, asm.DX, cython.address(c.cc_res))
+        asm.emit_mem(c, asm.LEA, asm.DX, asm.DX, NO_REG, 0, 1 if size else -1)
+        asm.emit_carry_from(c, cython.address(c.cc_cf))
+        asm.emit_step(c, asm.DX, size)
+        asm.emit_return(c)
+        asm.bind(c, other)
     emit_ask(c, cython.cast(cython.p_void, lazy.status))
     asm.emit_imm(c, ALU_AND, asm.AX, STATUS_FLAGS)
     asm.emit_flags_from_ax(c)
@@ -317,6 +332,17 @@ def emit_shifted(c, t, live, op, count, reg):
         asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
         t.host_flags = 0
     emit_remember(c, t, live, CC_SHIFT, 2, reg)
+
+
+def emit_scanned(c, t, o, live):
+    """BSF or BSR of ECX; of 0 the destination stays (as on all silicon), and the flags are those of a test."""
+    reg: u32 = registers.home(o.reg)
+    # Either host leaves the destination of 0, but only its low half for sure: the upper would stay, and is 0.
+    asm.emit_reg(c, asm.BSF if o.kind == BSF_R or o.kind == BSF_M else asm.BSR, reg, asm.CX)
+    asm.emit_reg(c, asm.TEST, asm.CX, asm.CX)  # test ecx, ecx
+    t.host_flags = HOST_ALL
+    emit_keep_carry(c, live, asm.CARRY_SET)
+    emit_remember(c, t, live, CC_LOGIC, 2, asm.CX)
 
 
 def emit_rotate(c, t, o, live):

@@ -32,6 +32,9 @@ ROWS: list[tuple[str, int, int]] = [
     ("SHL32_I SHR32_I SAR32_I", SETS, ANY),
     ("ROL32_I ROR32_I", TOUCHES, ANY),
     ("SHIFT_RI SHIFT_RC", READS, ANY),
+    ("SHIFT_MI", SETS | EXITS | MODIFIES, LONGS),
+    ("BSF_R BSR_R", SETS, LONGS),
+    ("BSF_M BSR_M", SETS | EXITS, LONGS),
     ("SHLD_RI SHRD_RI SHLD_RC SHRD_RC", READS, LONGS),
     ("IMUL32_RR", SETS, ANY),
     ("IMUL32_RM", SETS | EXITS, ANY),
@@ -46,6 +49,8 @@ ROWS: list[tuple[str, int, int]] = [
     ("MOVSX_M", EXITS, LONGS),
     ("SCAS", SETS | EXITS, ANY),
     ("SETCC_R", READS, ANY),
+    ("SETCC_M", READS | EXITS, ANY),
+    ("CLD STD", 0, ANY),
     ("CMOV_R", READS, LONGS),
     ("CMOV_M", READS | EXITS, LONGS),
     # the stack
@@ -54,6 +59,7 @@ ROWS: list[tuple[str, int, int]] = [
     # elsewhere
     ("JMP", 0, LONGS),
     ("JZ JNZ JCC", READS, LONGS),
+    ("LOOP JCXZ", 0, LONGS),
     ("JMP_R JMP_M CALL_R CALL_M", EXITS, LONGS),
     ("CALL32 RET32", EXITS, ANY),
     # whole and at once

@@ -82,6 +82,12 @@ def traits(t, o):
             does &= MODIFIES ^ M32
     elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
         return TOUCHES
+    elif kind == SHIFT_MI and (o.sub < SHL or not o.imm & 31):
+        return UNTRANSLATED
+    elif (kind == LOOP or kind == JCXZ) and o.addr != 2:
+        return UNTRANSLATED
+    elif kind == SETCC_M and memory.checked(o.seg):  # R14 cannot hold both the value and the offset
+        return UNTRANSLATED
     elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
         return EXITS
     return does
@@ -273,6 +279,22 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
         taken = SHL if kind == SHL32_I else SHR if kind == SHR32_I else SAR
         flags.emit_shifted(c, t, live, taken, o.imm & 31, registers.home(o.reg))
+    elif kind == SHIFT_MI:
+        memory.emit_load_to_modify(c, t, j, o)
+        flags.emit_shifted(c, t, live, SHL if o.sub == SAL else o.sub, o.imm & 31, asm.AX)
+        memory.emit_write_back(c, t, j, o)
+    elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
+        if kind == BSF_M or kind == BSR_M:
+            memory.emit_load_operand(c, t, j, o, 2, asm.CX)
+        else:
+            registers.emit_get(c, o.rm, asm.CX)
+        flags.emit_scanned(c, t, o, live)
+    elif kind == CLD:
+        asm.emit_change_field(c, ALU_AND, cython.address(c.flags), F_DF ^ M32)
+        t.host_flags = 0
+    elif kind == STD:
+        asm.emit_change_field(c, ALU_OR, cython.address(c.flags), F_DF)
+        t.host_flags = 0
     elif kind == IMUL32_RR:
         flags.emit_multiplied(c, t, live, registers.home(o.reg), registers.home(o.rm))
     elif kind == IMUL32_RM:
@@ -307,6 +329,11 @@ def emit_operation(c, t, o, first, j, count):
         taken = flags.emit_condition(c, t, o.sub)
         asm.emit_reg(c, asm.SETCC + taken, 0, asm.AX)
         registers.emit_put_byte(c, o.reg, o.rsh)
+    elif kind == SETCC_M:
+        taken = flags.emit_condition(c, t, o.sub)
+        asm.emit_set(c, taken, asm.AX)
+        asm.emit_reg(c, asm.MOVZX8, asm.R14, asm.AX)  # movzx r14d, al
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_R14, 0, 0)
     elif kind == CMOV_R:
         taken = flags.emit_condition(c, t, o.sub)
         asm.emit_reg(c, asm.CMOV + taken, registers.home(o.reg), registers.home(o.rm))
@@ -343,6 +370,16 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == JZ or kind == JNZ or kind == JCC:
         taken = flags.emit_condition(c, t, o.sub)
         arena.note_leave(t, asm.emit_jump_if(c, taken), o.off + o.imm)
+        arena.emit_leave_to(c, t, o.off)
+        return count
+    elif kind == LOOP or kind == JCXZ:
+        if kind == LOOP:
+            asm.emit_mem(
+                c, asm.LEA, registers.home(RCX), registers.home(RCX), NO_REG, 0, -1
+            )  # lea ecx, [ecx - 1]
+        asm.emit_reg(c, asm.TEST, registers.home(RCX), registers.home(RCX))
+        taken = asm.emit_jump_if(c, asm.NOT_ZERO if kind == LOOP else asm.ZERO)
+        arena.note_leave(t, taken, o.off + o.imm)
         arena.emit_leave_to(c, t, o.off)
         return count
     elif kind == CALL32:

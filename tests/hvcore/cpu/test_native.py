@@ -321,6 +321,12 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "DEC32_M with LOCK, its carry": "01c8 f0ff0e 11ca", "ALU_MR with LOCK, of 16 bits": "66f00906 66f03106 7800",
     "XCHG_MR": "8706 8626 668746 02", "XADD_M": "f00fc106 7200 0fc10e",
     "CMPXCHG_M": "f00fb10e 7400 8b06 f00fb10e 7500 0fb10e", "MUL_R, DIV": "31d2 83c101 f7f1", "MUL_R, IDIV": "99 f7f9",
+    "SHIFT_MI": "c126 05 7200 c12e 1f 7800 c13e 03 7600", "SHIFT_MI, its carry behind INC": "c126 01 41 11ca",
+    "BSF_R": "0fbcd1 7400 0fbcd0 7600", "BSR_R": "0fbdd1 0fbdd0 7800", "BSF_M": "0fbc16 7500", "BSR_M": "0fbd16 7200",
+    "BSR_R, its carry behind INC": "01c8 0fbdd0 41 7200", "SETCC_M": "0f9206 0f9f4601", "CLD": "fc 7200",
+    "STD": "fd ac fc",
+    "LOOP": "e200", "JCXZ": "e300", "INC32 in the block before": "40 eb00 7200 7400 7000 7c00 7a00 7600",
+    "DEC32 in the block before": "48 eb00 7200 7400 7000 7c00 7a00 7600",
     "INC32 of ESP": "44 4c c1e403 d1fc 0fafe1 8b26 8b7c2404",
 }  # fmt: skip
 VALUES = [0, 1, 5, 0x7F, 0x80, 0x85, 0x12345678, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
