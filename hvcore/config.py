@@ -23,7 +23,9 @@ KEYS: Final = (
     *("firmware", "image", "image-address", "kernel", "initrd", "append"),
     "servers",
 )
-DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server")
+DEVICE_KEYS: Final = ("board",)
+"""Keys of `[machine]` that are the device models', which check them."""
+DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server", "board")
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SIZE: Final = re.compile(r"(\d+)([KMG]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
 """A number with a unit: 64M, 64m, 64MB and 64MiB are the same."""
@@ -113,8 +115,11 @@ def _check(file: str, table: dict[str, Any]) -> dict[str, Any]:
     """Check `[machine]`, or the options if `file` is empty."""
     values: dict[str, Any] = {}
     for key, value in table.items():
+        if key in DEVICE_KEYS:
+            continue
         if key not in KEYS:
-            raise ConfigError(f"{file}: unknown key '{key}' in [machine]; allowed: {', '.join(KEYS)}")
+            allowed = ", ".join((*KEYS, *DEVICE_KEYS))
+            raise ConfigError(f"{file}: unknown key '{key}' in [machine]; allowed: {allowed}")
         where = f"{file}: {key} in [machine]" if file else f"--{key}"
         values[key] = _value(where, key, value)
     return values

@@ -8,16 +8,16 @@ import contextlib
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Final, Protocol, TextIO
+from typing import BinaryIO, Final, Protocol, TextIO, runtime_checkable
 
 import attrs
 import structlog
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
-from devmodel.board.parts import in_order
+from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
@@ -57,6 +57,16 @@ class Machine(Board, Protocol):
     def press(self, keys: list[str]) -> None: ...  # noqa: D102
     def check_keys(self, keys: list[str]) -> None: ...  # noqa: D102
     def takes_keys(self) -> bool: ...  # noqa: D102
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """A board with tasks of its own."""
+
+    @property
+    def tasks(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """What runs beside the chips, in the event loop, until the domain ends."""
+        ...
 
 
 @attrs.define
@@ -343,7 +353,7 @@ async def _serve(
     attachment: Attachment | None = None
     try:
         tracing = outside.trace
-        attachment = await Attachment.create(client, mirror=tracing is None, key=",".join(in_order(parts)))
+        attachment = await Attachment.create(client, mirror=tracing is None, key=_key(parts))
         estate = attachment.estate
         clock = TrioClock.start(0 if estate is None else _guest_time(estate.saved))
         outside.saved = None if estate is None else estate.saved
@@ -389,6 +399,8 @@ async def _serve(
             stack.enter_context(departure.of(server))
             watched = _Watched(client, board, parts, server, outside, departure, nursery)
             nursery.start_soon(monitor.Monitor(watched).serve, listener)
+            for task in board.tasks if isinstance(board, Accompanied) else ():
+                nursery.start_soon(_beside, task)
             on_ready(board)
             try:
                 shutdown = await server.run()
@@ -403,6 +415,28 @@ async def _serve(
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(path)
+
+
+def _key(parts: frozenset[str]) -> str:
+    """Return the key under which a server's state is kept; chips of one's own may come to a server, and go."""
+    return ",".join(in_order(parts - {OWN} or parts))
+
+
+async def _beside(task: Callable[[], Awaitable[None]]) -> None:
+    """Run a task of the board's; what ends it is told in one line.
+
+    Raises:
+        DevmodelError: it has failed.
+
+    """
+    try:
+        await task()
+    except (DevmodelError, IoreqError):
+        raise
+    except Exception as error:
+        logger.debug("board.task_failed", exc_info=error)
+        name = getattr(task, "__qualname__", repr(task))
+        raise DevmodelError(f"the board's task {name} has failed: {log.origin(error)}") from error
 
 
 def _guest_time(state: Saved) -> int:

@@ -72,7 +72,7 @@ console = "out.txt"
             "[modem]",
             (
                 "machine.toml: unknown table [modem]; "
-                "allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg"
+                "allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg, board"
             ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
