@@ -268,7 +268,7 @@ class Bench:
 
     def successor(self) -> Self:
         """Return a bench whose board goes on from this one's state, saved as bytes, as after `devmodel upgrade`."""
-        data = saved.pack(self.board.states(), time=self.now, host_time=0, whole=True, performed=0)
+        data = saved.pack(self.board.states(), time=self.now, host_time=0, whole=True, server=0, performed=0)
         estate = saved.unpack(data)
         core = BenchCore(self.core.ram, intr_level=self.core.intr_level)
         clock = self.board.clock

@@ -273,7 +273,9 @@ def test_what_cannot_be_is_one_line_that_says_why_and_where(build, line) -> None
 
 def test_a_state_of_another_version_is_refused_by_the_chips_name(monkeypatch) -> None:
     bench = Bench(latch)
-    estate = saved.unpack(saved.pack(bench.board.states(), time=0, host_time=0, whole=True, performed=0))
+    estate = saved.unpack(
+        saved.pack(bench.board.states(), time=0, host_time=0, whole=True, server=0, performed=0)
+    )
     monkeypatch.setattr(LatchState, "VERSION", 2, raising=False)
     with pytest.raises(DevmodelError, match="the state of 'latch' is of version 1; known here: 2"):
         estate.state("latch", LatchState)
