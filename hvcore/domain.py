@@ -450,7 +450,7 @@ class Domain:
     def _pause(self, connection: Connection) -> Answer:
         """Hold the vCPUs for a device model; from the start, if there has been none yet."""
         later = Later()
-        told = done(later) if self._started else _nothing
+        told = (lambda: later.answer(Ok())) if self._started else _nothing
         self._standstill.begin(_pause_of(connection), told, float("inf"))
         for vcpu in self.vcpus:
             vcpu.post(self._standstill.stand)
