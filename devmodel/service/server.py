@@ -438,6 +438,18 @@ class Server:
         """Note how long a request took here; one in `SAMPLE` is measured."""
         self.service_times.setdefault(self._name(request), Histogram()).note(ns)
 
+    def attempt(self, request: Request) -> int:
+        """Perform a request that is not the guest's own.
+
+        Raises:
+            ChipFailed: a chip has raised.
+
+        """
+        try:
+            return self.perform(request)
+        except Exception as error:
+            raise self._failed(request) from error
+
     def _name(self, request: Request) -> str:
         """Return the name of whoever answers a request."""
         if request.type in (TYPE_PIO, TYPE_COPY):

@@ -26,7 +26,7 @@ from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.disks.image import SECTOR, Elsewhere, Image
 from devmodel.disks.tray import Disc
 from devmodel.display.render import TextScreen
-from devmodel.service import monitor, trace, upgrade
+from devmodel.service import monitor, probe, trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.keeper import Keeper, Saves
@@ -521,6 +521,9 @@ class _Watched:
 
     def takes_keys(self) -> bool:
         return self.board.takes_keys()
+
+    async def probe(self, command: probe.Command) -> probe.Found:
+        return await probe.Probe(self.client, self.server, self.outside).perform(command)
 
     async def statistics(self) -> ServerStatistics:
         core = await self.client.call(GetStatistics())

@@ -1,6 +1,23 @@
 """Tests of guests, of boards and of chips: see docs/testing.md."""
 
 from devmodel.testing.bench import Bench, MemoryDisk, live
-from devmodel.testing.machine import Console, Machine, NotSeen
+from devmodel.testing.console import FATAL, Console, Fatal, NotSeen, Result, Seen
+from devmodel.testing.machine import Machine, Registers
+from devmodel.testing.options import MachineOptions
+from devmodel.testing.process import Process
 
-__all__ = ["Bench", "Console", "Machine", "MemoryDisk", "NotSeen", "live"]
+__all__ = [
+    "FATAL",
+    "Bench",
+    "Console",
+    "Fatal",
+    "Machine",
+    "MachineOptions",
+    "MemoryDisk",
+    "NotSeen",
+    "Process",
+    "Registers",
+    "Result",
+    "Seen",
+    "live",
+]
