@@ -77,6 +77,7 @@ class Console:
         self._socket = sock
         self._why = why
         self._expected = 0
+        self._hung_up = False
         self.fatal = tuple(map(_pattern, fatal))
         self.output = bytearray()
         """Everything the guest has said to this client, as far as it was waited for."""
@@ -172,7 +173,20 @@ class Console:
                 return
             self.output += data
             if not data:
+                self._hung_up = True
                 return
+
+    @property
+    def alive(self) -> bool:
+        """Whether the machine has not hung up, nor the guest said what means its end."""
+        self.take()
+        return not self._hung_up and self._first(self.fatal) is None
+
+    def skip(self) -> int:
+        """Pass over what has come so far: it is waited for no more. Return how many bytes have come ever."""
+        self.take()
+        self._expected = len(self.output)
+        return self._expected
 
     def close(self) -> None:
         """Hang up."""
@@ -209,8 +223,9 @@ class Console:
         except BlockingIOError:
             return True
         except OSError:
-            return False
+            data = b""
         self.output += data
+        self._hung_up = not data
         return bool(data)
 
 

@@ -108,8 +108,8 @@ class Machine:
     """
 
     console: Console
-    watch: "Callable[[Machine], None]" = lambda _machine: None
-    """Hears of each machine that starts; the pytest plugin does."""
+    watch: "Callable[[Machine, bool], None]" = lambda _machine, _begins: None
+    """Hears of each machine that begins (True), or ends, while its files are still there; pytest's plugin does."""
 
     def __init__(
         self, *arguments: Path, apart: First | None = None, **options: Unpack[MachineOptions]
@@ -192,7 +192,7 @@ class Machine:
         self._folder = tempfile.mkdtemp(prefix="devmodel-test-")
         self._said_file().close()
         try:
-            type(self).watch(self)
+            type(self).watch(self, True)
             if self.apart == "core":
                 await self.start_core()
             await self.start_server()
@@ -488,6 +488,7 @@ class Machine:
 
     def _remove(self) -> None:
         if not self.ended:
+            type(self).watch(self, False)
             self._said = self.said()
             self.ended = True
             shutil.rmtree(self._folder, ignore_errors=True)
