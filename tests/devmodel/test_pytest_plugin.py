@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devmodel.service.trace import open_trace
+from devmodel.service.trace import Filter, open_trace
 
 INI = "[pytest]\ntrio_mode = true\nfilterwarnings = error\n"
 DEMO = "demo> "
@@ -106,7 +106,7 @@ def test_what_a_machine_leaves_is_kept_and_shown_where_a_test_failed(suite):
         assert b"self-test passed" in (folder / "console.txt").read_bytes()
         assert "devmodel demo guest" in (folder / "screen.txt").read_text()
         with open_trace(str(folder / "requests.trace")) as trace:
-            assert any(event.device == "uart" for event in trace)
+            assert any(event.device == "uart" for event in trace.select(Filter()))
     assert (names["test_fixture"] / "screen.png").read_bytes().startswith(b"\x89PNG")
     kept = re.findall(r'<property name="devmodel" value="([^"]*)"', (suite.path / "report.xml").read_text())
     assert {Path(path).name for path in kept} >= {"console.txt", "requests.trace"}
