@@ -91,7 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "test to test",
     )
     config.addinivalue_line(
-        "markers", "board(build, **options): what the fixture `bench` adds to the PC, and `machine` as well"
+        "markers", "board(build=…, **options): what the fixture `bench` adds to the PC, and `machine` as well"
     )
     config.stash[_SHARED] = {}
 
@@ -186,16 +186,25 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     """Put a board on a bench, without a core: the PC, and what the mark `board` adds."""
     from devmodel.testing import Bench
 
+    build, options = _board(request)
+    return Bench(build, **options)
+
+
+def _board(request: pytest.FixtureRequest) -> tuple[Any, Mapping[str, Any]]:
+    """Return what the mark `board` says: what builds, and what it takes beside the board."""
     mark = request.node.get_closest_marker("board")
-    return Bench() if mark is None else Bench(*mark.args, **mark.kwargs)
+    if mark is None:
+        return None, {}
+    options = dict(mark.kwargs)
+    return mark.args[0] if mark.args else options.pop("build"), options
 
 
 def _options(request: pytest.FixtureRequest, defaults: Mapping[str, Any], vendor: str) -> dict[str, Any]:
     """Return what a machine of this test is to be."""
     options: dict[str, Any] = {"vendor": vendor} | dict(defaults)
-    board = request.node.get_closest_marker("board")
-    if board is not None:
-        options |= {"board": board.args[0], "board_options": board.kwargs}
+    build, board_options = _board(request)
+    if build is not None:
+        options |= {"board": build, "board_options": board_options}
     mark = request.node.get_closest_marker("machine")
     if mark is not None:
         options |= {name: value for name, value in mark.kwargs.items() if name != "shared"}
@@ -316,7 +325,7 @@ def _keep(item: pytest.Item, report: pytest.TestReport, used: _Used, number: int
         report.sections.append((f"{title}: screen", screen))
     kept = sorted(path.name for path in folder.iterdir())
     report.sections.append((f"{title}: kept", f"{folder}: {', '.join(kept)}"))
-    report.user_properties += [("devmodel", str(folder / name)) for name in kept]
+    item.user_properties += [("devmodel", str(folder / name)) for name in kept]  # for the report of its end
 
 
 def _screen(machine: Machine) -> tuple[str | None, bytes | None]:

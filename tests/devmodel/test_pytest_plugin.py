@@ -221,7 +221,7 @@ def test_a_board_is_put_on_a_bench_and_into_a_machine_by_one_mark(suite):
         import pytest
         from my_board import build
 
-        pytestmark = pytest.mark.board(build, value="7")
+        pytestmark = pytest.mark.board(build=build, value="7")
 
         def test_on_a_bench(bench):
             assert bench.inp(0x500) == 7
