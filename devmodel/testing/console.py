@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Self, TypeAlias
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import attrs
 
@@ -191,6 +192,11 @@ class Console:
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
+
+    async def aclose(self) -> None:
+        """Hang up, as streams do."""
+        await anyio.lowlevel.checkpoint()
+        self.close()
 
     def _first(self, patterns: Sequence[re.Pattern[bytes]]) -> tuple[int, re.Match[bytes]] | None:
         """Return which pattern matches first in what nobody has waited for, and how."""
