@@ -16,10 +16,12 @@ from devmodel.board.pc import Board
 
 BASE: Final = 0x508
 NS_PER_US: Final = 1000
+MOST_TICKS: Final = 0xFFFF_FFFF
+"""As many as the register has room for."""
 
 
 class Reg:
-    """Offsets, each of 32 bits."""
+    """Offsets, each of 32 bits, to be accessed whole."""
 
     PERIOD: Final = 0
     TICKS: Final = 4
@@ -47,20 +49,20 @@ class Ticker:
         self.state = TickerState()
         self._drive()
 
-    def read(self, offset: int, _size: int) -> int:
+    def read(self, offset: int, size: int) -> int:
         """Read the period, or take the ticks."""
         s = self.state
+        if size != 4:
+            return 0
         if offset == Reg.PERIOD:
             return s.period // NS_PER_US
-        if offset != Reg.TICKS:
-            return 0
-        ticks, s.ticks = s.ticks, 0
+        ticks, s.ticks = min(s.ticks, MOST_TICKS), 0
         self._drive()
         return ticks
 
-    def write(self, offset: int, _size: int, value: int) -> None:
+    def write(self, offset: int, size: int, value: int) -> None:
         """Set the period; the first tick is one period from now."""
-        if offset == Reg.PERIOD:
+        if offset == Reg.PERIOD and size == 4:
             self.state.period = value * NS_PER_US
             self.state.next = self.clock.now() + self.state.period
 

@@ -1,6 +1,7 @@
 """Tests of guests, of boards and of chips: see docs/testing.md."""
 
 from devmodel.testing.bench import Bench, MemoryDisk, live
+from devmodel.testing.conformance import check_board
 from devmodel.testing.console import FATAL, Console, Fatal, NotSeen, Result, Seen
 from devmodel.testing.machine import Machine, Registers
 from devmodel.testing.options import MachineOptions
@@ -19,5 +20,6 @@ __all__ = [
     "Registers",
     "Result",
     "Seen",
+    "check_board",
     "live",
 ]

@@ -4,11 +4,12 @@ import re
 import socket
 
 import anyio
+import attrs
 import pytest
 import trio
 
 from devmodel import ConfigError, DevmodelError
-from devmodel.testing import Bench, Console, Fatal, Machine, MemoryDisk, NotSeen, Result
+from devmodel.testing import Bench, Console, Fatal, Machine, MemoryDisk, NotSeen, Result, check_board
 from devmodel.testing.options import arguments_of
 
 PROMPT = "demo> "
@@ -219,3 +220,63 @@ def test_a_chip_that_is_always_due_is_found_on_the_bench():
         AssertionError, match="a chip is still due at 1000 ns, however often it is ticked at 1000 ns"
     ):
         bench.advance(2000)
+
+
+@attrs.define
+class FaultyState:
+    value: int = 0
+
+
+class Faulty:
+    """A register of a byte; with a fault that `what` names."""
+
+    def __init__(self, what):
+        self.what = what
+        self.state = FaultyState()
+        self.hidden = 0
+
+    def reset(self):
+        if self.what != "reset":
+            self.state = FaultyState()
+
+    def read(self, offset, size):
+        match self.what:
+            case "raises" if offset == 3:
+                raise IndexError(offset)
+            case "hides":
+                return self.hidden
+            case "wide":
+                return self.state.value | 0x100
+            case "text":
+                return str(self.state.value)
+        return self.state.value
+
+    def write(self, offset, size, value):
+        self.state.value = self.hidden = value
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("raises", r"a chip raised IndexError in a read of \d bytes? at port 0x50\d"),
+        ("hides", r"a successor reads 0x\w+, not 0x\w+: a read of \d bytes? at port 0x50\d"),
+        ("wide", r"0x\w+ is no answer to a read of 1 byte at port 0x50\d|a successor"),
+        ("text", r"a chip raised TypeError|'\d+' is no number"),
+        (
+            "reset",
+            r"after a reset 'faulty' is FaultyState\(value=\d+\), and was FaultyState\(value=0\) when it was new",
+        ),
+    ],
+)
+def test_the_check_of_a_board_finds(what, line):
+    def build(board):
+        board.add(Faulty(what), name="faulty", ports=range(0x500, 0x504))
+
+    with pytest.raises(AssertionError, match=line):
+        check_board(build)
+
+
+def test_the_check_of_a_board_finds_nothing_where_nothing_is():
+    check_board(lambda board: board.add(Faulty("nothing"), name="faulty", ports=range(0x500, 0x504)))
+    with pytest.raises(AssertionError, match="the board adds nothing that a guest could reach"):
+        check_board(lambda _board: None)

@@ -5,11 +5,16 @@ import trio
 from trio.testing import MockClock
 
 from devmodel import ConfigError
-from devmodel.testing import Bench, live
+from devmodel.testing import Bench, check_board, live
 from examples import copier, dice, lookup, ticker
 
 US = 1000
 MS = 1_000_000
+
+
+@pytest.mark.parametrize("example", [dice, ticker, copier, lookup], ids=lambda example: example.__name__)
+def test_every_example_stands_any_guest_a_reset_and_a_successor_at_any_time(example):
+    check_board(example.build)
 
 
 def test_the_dice_throw_the_sequence_of_the_paper():
