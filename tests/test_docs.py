@@ -4,10 +4,15 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from devmodel import boards
+from devmodel.cli import _parser
+from devmodel.config import Options, load
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -49,6 +54,25 @@ def test_every_block_of_python_is_a_file_or_stands_in_one(document):
             assert name, text
             if "/" in name:
                 assert text in (ROOT / name).read_text(), text
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/your-own-device.md", "docs/testing.md"])
+def test_what_is_typed_is_what_the_command_takes(document):
+    """Blocks of sh, which are not run here, since they go on for ever."""
+    for language, _, text in blocks(document):
+        for line in text.splitlines() if language == "sh" else ():
+            program, *arguments = line.split()
+            if program == "devmodel":
+                _parser().parse_args(arguments)
+            else:
+                assert line.startswith("pip install devmodel")
+
+
+def test_the_tables_in_the_afternoon_are_understood(tmp_path):
+    write_files("docs/your-own-device.md", tmp_path)
+    assert load(str(tmp_path / "machine.toml"), Options()).board == "dice:build"
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][boards.GROUP] == {"dice": "dice:build"}
 
 
 def test_the_afternoon_with_a_device_of_ones_own(tmp_path):

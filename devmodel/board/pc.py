@@ -666,11 +666,19 @@ class Board:
         """Make a board go on whose state is a little older than the guest.
 
         It is that of a server that was killed, and lacks what has been read since; and, if it is not `complete`, some
-        of what has been written. What a chip waits for the guest to notice is asked for again: a request too many does
-        a guest no harm, one too few stops it. Drives give up what they were doing, for the guest to ask again.
+        of what has been written. Drives give up what they were doing, for the guest to ask again. `remind` follows,
+        when what nobody has performed has been.
         """
         for channel in self.ide:
             channel.recover(complete=complete)
+        self.rearm()
+
+    def remind(self) -> None:
+        """Ask again for what a chip waits for the guest to notice: its last look at the chip may be lost.
+
+        A request too many does a guest no harm, one too few stops it. So this comes after all that the guest has
+        posted, which may acknowledge a request although the read that should have answered it met nobody.
+        """
         self.pic.recover()
         self.rearm()
 

@@ -397,6 +397,8 @@ async def _serve(
                 board.connect_serial(outside.serial)
             if estate is not None and interrupted:
                 server.replay(estate.posted)
+                if isinstance(board, Saves):
+                    board.remind()
             stack.enter_context(departure.of(server))
             watched = _Watched(client, board, parts, server, outside, departure, nursery)
             nursery.start_soon(monitor.Monitor(watched).serve, listener)

@@ -79,14 +79,29 @@ async def test_the_ticker_interrupts_from_wherever_it_is(apart, tmp_path):
         await machine.console.expect("." * 20)
 
 
-async def test_an_upgrade_goes_on_with_the_chips_of_ones_own(tmp_path):
+async def upgrade(machine: Machine) -> None:
+    command = [sys.executable, "-m", "devmodel", "upgrade", machine.domain]
+    done = await trio.run_process(command, capture_stderr=True)
+    assert re.match(rb"devmodel: upgraded to devmodel .*\bown\b", done.stderr), done.stderr
+
+
+async def succeed(machine: Machine) -> None:
+    """Kill the server, and start another."""
+    assert machine.server is not None
+    machine.server.kill()
+    await machine.server.wait()
+    await machine.start_server()
+    machine.console = await machine.connect()
+
+
+async def test_an_upgrade_and_a_kill_go_on_with_the_chips_of_ones_own(tmp_path):
     (tmp_path / "tick.bin").write_bytes(ticking())
     async with Machine(image=tmp_path / "tick.bin", board=ticker.build, apart="core") as machine:
         await machine.console.expect("." * 20)
-        upgrade = [sys.executable, "-m", "devmodel", "upgrade", machine.domain]
-        done = await trio.run_process(upgrade, capture_stderr=True)
-        assert b"own" in done.stderr
+        await upgrade(machine)
         await machine.console.expect("." * 20)  # by a client that has stayed connected
+        await succeed(machine)
+        await machine.console.expect("." * 20)
 
 
 async def test_a_guest_asks_a_service_on_the_network(nursery, tmp_path):
@@ -150,8 +165,8 @@ async def shell(machine: Machine) -> None:
     await machine.console.expect(MARKER, 240)
 
 
-async def test_linux_lists_the_copier_and_its_shell_has_it_copy(linux):
-    async with Machine(*linux, board=copier.build, vendor="vmx") as machine:
+async def test_linux_lists_the_copier_and_has_it_copy_whatever_becomes_of_its_server(linux):
+    async with Machine(*linux, board=copier.build, vendor="vmx", apart="core") as machine:
         await shell(machine)
 
         async def run(command: str) -> str:
@@ -169,12 +184,22 @@ async def test_linux_lists_the_copier_and_its_shell_has_it_copy(linux):
         # A bus master with both windows on, as a driver would have it; then a copy between two pages of low memory.
         await run("printf '\\007' | busybox dd of=config bs=1 seek=4 conv=notrunc 2>/dev/null")
         source, target = 0x9_0000, 0x9_1000
-        await machine.write(source, b"copied by DMA")
-        for register, value in ((0, source), (4, target), (8, 13), (12, copier.START)):
-            await run(f"busybox devmem {memory[0] + register:#x} 32 {value:#x}")
-        read = f"busybox dd if=/dev/port bs=1 skip={ports[0] + 12} count=1 2>/dev/null | busybox hexdump -e '\"%x\"'"
-        assert (await run(read)).strip() == "2"
-        assert await machine.read(target, 13) == b"copied by DMA"
+        status = f"busybox dd if=/dev/port bs=1 skip={ports[0] + 12} count=1 2>/dev/null | busybox hexdump -e '\"%x\"'"
+        for text, then in (
+            (b"copied by DMA", upgrade),
+            (b"by a successor", succeed),
+            (b"after a death", None),
+        ):
+            await machine.write(source, text)
+            for register, value in (
+                *((0, source), (4, target), (8, len(text))),
+                (12, copier.START | copier.DONE),
+            ):
+                await run(f"busybox devmem {memory[0] + register:#x} 32 {value:#x}")
+            assert (await run(status)).strip() == "2"
+            assert await machine.read(target, len(text)) == text
+            if then is not None:
+                await then(machine)
 
 
 @pytest.fixture

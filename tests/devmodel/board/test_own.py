@@ -281,6 +281,22 @@ def test_a_state_of_another_version_is_refused_by_the_chips_name(monkeypatch) ->
         estate.state("latch", LatchState)
 
 
+def test_an_interrupt_whose_answer_met_nobody_is_requested_again_after_what_was_posted() -> None:
+    """A guest took an interrupt, read the chip while no server lived, and ended it: then it slept for ever."""
+    bench = Bench(latch)
+    bench.start_interrupts(0x20)
+    bench.out(0x500, 1, 4)
+    other = bench.successor()
+    other.board.recover(complete=True)
+    other.board.acknowledged(0x25)
+    other.out(0x20, 0x20)
+    assert other.interrupt() is None
+    other.board.remind()
+    assert other.interrupt() == 0x20  # the timer's, whose pulse may have been missed
+    other.out(0x20, 0x20)
+    assert other.interrupt() == 0x25
+
+
 def test_a_place_that_the_pc_leaves_alone_on_purpose_may_be_taken() -> None:
     bench = Bench(lambda board: board.add(Latch(), name="com2", ports=range(0x2F8, 0x300), irq=3))
     bench.out(0x2F8, 1)
