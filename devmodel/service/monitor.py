@@ -1,4 +1,4 @@
-"""The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`.
+"""The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`, and for tests (`probe`).
 
 Each server of a machine has one. The server with the interrupt controller has `DOMAIN.monitor`, any other
 `DOMAIN.PART.monitor`, after the first of its parts; who asks goes from one to the next until one has what is wanted.

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import mmap
 import struct
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic_ns
@@ -475,9 +476,18 @@ class Server:
 
     def _tick_failed(self, chip: Timed, now: int) -> ChipFailed:
         """Return what is to be raised where a chip's timer has raised."""
+        return ChipFailed(self._name_of(chip) or type(chip).__name__, f"its timer at {now} ns")
+
+    def _name_of(self, chip: object) -> str:
         chips: Mapping[str, object] = getattr(self.board, "chips", {})
-        names = [name for name, other in chips.items() if other is chip]
-        return ChipFailed(names[0] if names else type(chip).__name__, f"its timer at {now} ns")
+        return next((name for name, other in chips.items() if other is chip), "")
+
+    def _raised_by(self, error: Exception) -> str:
+        """Return the name of the chip through whose methods an error came, or what it is otherwise."""
+        names = [
+            self._name_of(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)
+        ]
+        return next(filter(None, names), "one of the board's")
 
     async def _located(self, error: ChipFailed) -> ChipFailed:
         """Return the failure of a chip with what instruction the guest is at, if the core says so."""
@@ -602,7 +612,10 @@ class Server:
                 case Shutdown():
                     return event
                 case Reset():
-                    self.board.reset()
+                    try:
+                        self.board.reset()
+                    except Exception as error:
+                        raise ChipFailed(self._raised_by(error), "a reset") from error
                     await self.domain.settle()
                     await self._reset_done()
                     self.pacer.rearm()
