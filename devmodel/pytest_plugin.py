@@ -52,6 +52,7 @@ class _Used:
 
 
 _USED: Final = pytest.StashKey[list[_Used]]()
+_KEPT: Final = pytest.StashKey[Path]()
 _SHARED: Final = pytest.StashKey["dict[str, Machine]"]()
 
 
@@ -267,8 +268,9 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Forget what was put aside, and by now kept if it is wanted."""
+    """Forget what was put aside, and by now kept if it is wanted: the fixtures are gone."""
     for used in _used(item):
         if used.spooled is not None:
             shutil.rmtree(used.spooled.parent, ignore_errors=True)
@@ -343,12 +345,13 @@ def _screen(machine: Machine) -> tuple[str | None, bytes | None]:
 def _folder(item: pytest.Item, number: int) -> Path:
     """Return an empty folder for what one machine of a test leaves."""
     where = item.config.getoption("devmodel_artifacts")
+    top: Path | None
     if where is not None:
         top = Path(where)
     elif (cache := getattr(item.config, "cache", None)) is not None:
         top = cache.mkdir("devmodel")
-    else:
-        top = Path(tempfile.gettempdir(), "devmodel-kept")
+    elif (top := item.config.stash.get(_KEPT, None)) is None:
+        top = item.config.stash[_KEPT] = Path(tempfile.mkdtemp(prefix="devmodel-kept-"))
     name = re.sub(r"[^\w.\[\]-]+", "-", item.nodeid).strip("-")[-150:]
     folder = top / (name if number == 1 else f"{name}-{number}")
     shutil.rmtree(folder, ignore_errors=True)

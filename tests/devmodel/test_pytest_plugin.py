@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,9 @@ def test_each_test_with_a_machine_runs_once_a_vendor_if_that_is_wanted(suite):
     )
 
 
-def test_what_a_machine_leaves_is_kept_and_shown_where_a_test_failed(suite):
+def test_what_a_machine_leaves_is_kept_and_shown_where_a_test_failed(suite, monkeypatch):
+    scratch = Path(tempfile.mkdtemp())  # a short path, since sockets have no long ones
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     suite.makepyfile(
         """
         import pytest
@@ -110,6 +113,7 @@ def test_what_a_machine_leaves_is_kept_and_shown_where_a_test_failed(suite):
     assert (names["test_fixture"] / "screen.png").read_bytes().startswith(b"\x89PNG")
     kept = re.findall(r'<property name="devmodel" value="([^"]*)"', (suite.path / "report.xml").read_text())
     assert {Path(path).name for path in kept} >= {"console.txt", "requests.trace"}
+    scratch.rmdir()  # there is nothing left, nor a trace of the test that passed
 
 
 def test_nothing_is_kept_if_nothing_is_wanted_and_all_if_all_is(suite):
