@@ -145,6 +145,7 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
+    arguments += ["--serial-wait"] * options.serial_wait
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--cdrom={path}" for path in options.cdrom]
     arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
@@ -414,6 +415,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
         machine,
         Options(
             serial=options.serial,
+            serial_wait=options.serial_wait,
             disks=tuple(options.disk),
             cdroms=tuple(options.cdrom),
             video_bios=options.video_bios,
@@ -576,6 +578,11 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         help="image in a CD-ROM drive; may be repeated",
     )
     parser.add_argument("--serial", metavar="tcp:HOST:PORT", help="serial console on TCP")
+    parser.add_argument(
+        "--serial-wait",
+        action="store_true",
+        help="start the guest when the first client is on its TCP console",
+    )
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, given to the firmware")
     parser.add_argument(
         "--fw-cfg", metavar="NAME=VALUE", action="append", default=[], help="fw_cfg item; may be repeated"

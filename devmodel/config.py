@@ -32,6 +32,8 @@ class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tcp: str | None = None
     history: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)] = 65536
+    wait: bool = False
+    """The guest starts when the first client is there (QEMU's `wait=on`)."""
 
     def address(self) -> tuple[str, int] | None:
         """Return host and port of `tcp`."""
@@ -156,6 +158,7 @@ class Options(msgspec.Struct, frozen=True):
     """What the command line overrides; None and empty leave the file's."""
 
     serial: str | None = None
+    serial_wait: bool = False
     disks: tuple[str, ...] = ()
     cdroms: tuple[str, ...] = ()
     video_bios: str | None = None
@@ -312,6 +315,8 @@ def _override(config: Config, options: Options) -> Config:
         if kind != "tcp":
             raise ConfigError(f"--serial '{options.serial}'; allowed: tcp:HOST:PORT")
         changes["serial"] = msgspec.structs.replace(config.serial, tcp=address)
+    if options.serial_wait:
+        changes["serial"] = msgspec.structs.replace(changes.get("serial", config.serial), wait=True)
     if options.disks:
         changes["disks"] = tuple(Disk(path=path) for path in options.disks)
     if options.cdroms:

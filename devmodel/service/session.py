@@ -37,7 +37,7 @@ from devmodel.service.upgrade import Inheritance
 from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
 from ioreq.lines import printable
-from ioreq.messages import GetStatistics, Shutdown, Statistics
+from ioreq.messages import GetStatistics, NrVcpus, Shutdown, Statistics
 from ioreq.user_input import create, open_regular
 
 logger = structlog.get_logger()
@@ -46,6 +46,8 @@ PROGRAM: Final = f"devmodel {VERSION}"
 MAX_ROM: Final = 1 << 20
 ANSWERED: Final = 0.05
 """Seconds for the monitor to answer, before there is none."""
+LOOKING: Final = 1.0
+"""Seconds between two looks at a core whose guest waits for a client of its console."""
 LAST_WORDS: Final = 0.3
 """Seconds that the consoles get to show what the guest said at its end."""
 
@@ -405,6 +407,8 @@ async def _serve(
             for task in board.tasks if isinstance(board, Accompanied) else ():
                 nursery.start_soon(_beside, task)
             on_ready(board)
+            if outside.config.serial.wait and outside.console is not None and estate is None:
+                await _first_client(outside.console, client)
             try:
                 shutdown = await server.run()
                 departure.collect(outside)
@@ -423,6 +427,19 @@ async def _serve(
 def _key(parts: frozenset[str]) -> str:
     """Return the key under which a server's state is kept; chips of one's own may come to a server, and go."""
     return ",".join(in_order(parts - {OWN} or parts))
+
+
+async def _first_client(console: TcpConsole, client: ControlClient) -> None:
+    """Wait until somebody is on the console, while the core lives.
+
+    Raises:
+        DomainGone: the core is gone.
+
+    """
+    while not console.came.is_set():
+        with trio.move_on_after(LOOKING):
+            await console.came.wait()
+        await client.call(NrVcpus())
 
 
 async def _beside(task: Callable[[], Awaitable[None]]) -> None:

@@ -223,9 +223,8 @@ class Machine:
         if self.trace is not None:
             arguments = [*arguments, f"--trace={self.trace}"]
         before = len(_LISTENING.findall(self.said())) if self._started else 0
-        self.server = self._start(
-            "devmodel", command, *arguments, "--serial", "tcp:127.0.0.1:0", "--domain", self.domain
-        )
+        console = ["--serial", "tcp:127.0.0.1:0", "--serial-wait"]  # or a short guest's first words are lost
+        self.server = self._start("devmodel", command, *arguments, *console, "--domain", self.domain)
         await self._until(
             lambda: len(_LISTENING.findall(self.said())) > before, self.server, "a serial console"
         )

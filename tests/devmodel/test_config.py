@@ -63,7 +63,10 @@ console = "out.txt"
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("[serial]\ncolour = 1", "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history"),
+        (
+            "[serial]\ncolour = 1",
+            "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait",
+        ),
         (
             "[[disk]]\nfile = 'x'",
             "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly",

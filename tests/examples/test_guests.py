@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from devmodel.testing import Machine
+from devmodel.testing import Console, Machine, Process
 from examples import copier, dice, lookup, ticker
 from tests.guests.conftest import *  # noqa: F403  (the fixtures of those who boot guests)
 from tests.guests.images import KERNEL, make_image
@@ -28,6 +28,29 @@ async def test_a_guest_throws_the_dice(vendor, tmp_path):
     async with Machine(image=tmp_path / "roll.bin", board=dice.build, vendor=vendor) as machine:
         assert await machine.console.end() == (270369).to_bytes(4, "little")
         assert await machine.wait() == 0
+
+
+async def test_a_guest_that_is_soon_over_waits_for_who_listens_to_it(tmp_path):
+    """It could be over before a test's client was there, who then heard nothing, or was refused."""
+    (tmp_path / "roll.bin").write_bytes(ROLL)
+    with open(tmp_path / "said", "wb") as said:
+        process = Process.of_module(
+            *("devmodel", "run", "--image", str(tmp_path / "roll.bin"), "--board", "examples.dice:build"),
+            *("--serial", "tcp:127.0.0.1:0", "--serial-wait"),
+            said=said,
+        )
+        try:
+            with trio.fail_after(60):
+                while not (found := re.search(r"tcp:(\S+)\n", (tmp_path / "said").read_text())):
+                    await trio.sleep(0.05)
+            await trio.sleep(1.5)
+            assert process.poll() is None
+            console = await Console.connect(found[1])
+            assert await console.end() == (270369).to_bytes(4, "little")
+            console.close()
+            assert await process.wait() == 0
+        finally:
+            process.finish(1)
 
 
 def ticking() -> bytes:
