@@ -44,6 +44,7 @@ class StringDevice(Device, Protocol):
         ...
 
 
+@runtime_checkable
 class Timed(Protocol):
     """A chip whose outputs change with time alone."""
 
@@ -56,6 +57,7 @@ class Timed(Protocol):
         ...
 
 
+@runtime_checkable
 class Resettable(Protocol):
     """A chip on the reset line."""
 

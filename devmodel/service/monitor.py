@@ -1,4 +1,4 @@
-"""The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`.
+"""The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`, and for tests (`probe`).
 
 Each server of a machine has one. The server with the interrupt controller has `DOMAIN.monitor`, any other
 `DOMAIN.PART.monitor`, after the first of its parts; who asks goes from one to the next until one has what is wanted.
@@ -25,6 +25,8 @@ from devmodel import VERSION, ConfigError, DevmodelError
 from devmodel.board.parts import PARTS, in_order
 from devmodel.devices.keyboard import Keyboard
 from devmodel.display.render import TextScreen, picture
+from devmodel.service import probe
+from devmodel.service.server import ChipFailed
 from devmodel.service.stats import ServerStatistics
 from ioreq import IoreqError
 
@@ -101,9 +103,10 @@ class Answer(msgspec.Struct, omit_defaults=True):
     machine: str = ""
     parts: list[str] = []
     stats: ServerStatistics | None = None
+    found: probe.Found | None = None
 
 
-Command: TypeAlias = Screen | Key | Eject | Insert | Stats | Info | Upgrade
+Command: TypeAlias = Screen | Key | Eject | Insert | Stats | Info | Upgrade | probe.Command
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -158,6 +161,10 @@ class Machine(Protocol):
 
     async def statistics(self) -> ServerStatistics:
         """Return what has been counted."""
+        ...
+
+    async def probe(self, command: probe.Command) -> probe.Found:
+        """Look or reach into it; raise DevmodelError or IoreqError if that cannot be."""
         ...
 
 
@@ -234,6 +241,19 @@ class Monitor:
                     return Answer(stats=await self.machine.statistics())
                 except IoreqError as error:
                     return Answer(error=str(error))
+            case (
+                probe.Pause()
+                | probe.Continue()
+                | probe.Restart()
+                | probe.Registers()
+                | probe.Peek()
+                | probe.Poke()
+                | probe.Inp()
+                | probe.Outp()
+                | probe.ReadDisk()
+                | probe.WriteDisk()
+            ):
+                return await self._probe(command)
             case Upgrade():
                 return Answer(error=self.machine.upgrade(), upgrades=self.machine.upgrades)
             case _:
@@ -244,6 +264,14 @@ class Monitor:
                     machine=self.machine.name,
                     parts=parts,
                 )
+
+    async def _probe(self, command: probe.Command) -> Answer:
+        try:
+            return Answer(found=await self.machine.probe(command))
+        except ChipFailed:
+            raise  # a bug, as when the guest brings it about
+        except (DevmodelError, IoreqError) as error:
+            return Answer(error=str(error), elsewhere=isinstance(error, probe.NotHere))
 
     def _change_disc(self, command: Eject | Insert) -> Answer:
         try:
