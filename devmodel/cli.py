@@ -133,6 +133,7 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--cdrom={path}" for path in options.cdrom]
+    arguments += [f"--floppy={path}" for path in options.floppy]
     arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
     if options.poll is not None:
         arguments.append(f"--poll={options.poll}")
@@ -266,12 +267,16 @@ def _key(options: argparse.Namespace) -> int:
 
 
 def _eject(options: argparse.Namespace) -> int:
-    monitor.ask(_domain(options), monitor.Eject(drive=options.drive, force=options.force))
+    floppy = options.floppy is not None
+    drive = options.floppy if floppy else options.drive
+    monitor.ask(_domain(options), monitor.Eject(drive=drive, force=options.force, floppy=floppy))
     return 0
 
 
 def _insert(options: argparse.Namespace) -> int:
-    command = monitor.Insert(path=os.path.abspath(options.image), drive=options.drive)
+    floppy = options.floppy is not None
+    drive = options.floppy if floppy else options.drive
+    command = monitor.Insert(path=os.path.abspath(options.image), drive=drive, floppy=floppy)
     monitor.ask(_domain(options), command)
     return 0
 
@@ -390,6 +395,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             serial=options.serial,
             disks=tuple(options.disk),
             cdroms=tuple(options.cdrom),
+            floppies=tuple(options.floppy),
             video_bios=options.video_bios,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
@@ -506,12 +512,16 @@ def _parser() -> _Parser:
     how.add_argument("--count", action="store_true", help="how often which register, the most frequent first")
     tracing.set_defaults(perform=_trace)
 
-    ejecting = commands.add_parser("eject", help="take the disc out of a CD-ROM drive")
-    inserting = commands.add_parser("insert", help="put an image into a CD-ROM drive")
+    ejecting = commands.add_parser("eject", help="take the disc out of a CD-ROM or floppy drive")
+    inserting = commands.add_parser("insert", help="put an image into a CD-ROM or floppy drive")
     inserting.add_argument("image", metavar="FILE")
     for changing in (ejecting, inserting):
-        changing.add_argument(
+        which = changing.add_mutually_exclusive_group()
+        which.add_argument(
             "--drive", metavar="N", type=int, default=0, help="which, if there are several (0)"
+        )
+        which.add_argument(
+            "--floppy", metavar="N", type=int, nargs="?", const=0, help="a floppy drive: 0 is A (0), 1 is B"
         )
         changing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     ejecting.add_argument("--force", action="store_true", help="even if the guest has locked the tray")
@@ -545,6 +555,13 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="image in a CD-ROM drive; may be repeated",
+    )
+    parser.add_argument(
+        "--floppy",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="diskette in a floppy drive; may be given twice",
     )
     parser.add_argument("--serial", metavar="tcp:HOST:PORT", help="serial console on TCP")
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, given to the firmware")

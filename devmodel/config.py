@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from devmodel.board.parts import ALL, PARTS, parse
 from ioreq.files import open_regular
 
 MAX_DRIVES: Final = 4
+MAX_FLOPPIES: Final = 2
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
 _SIZE: Final = re.compile(r"(\d{1,30})([KMGT]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
@@ -58,6 +59,17 @@ class Cdrom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str | None = None
 
 
+class Floppy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[floppy]]`: a floppy drive, A and B in order. `path` is the diskette in it; without one it is empty.
+
+    `drive` is its model; without it the one that suits the diskette, 1.44M for none. `readonly` protects diskettes.
+    """
+
+    path: str | None = None
+    drive: Literal["360K", "1.2M", "720K", "1.44M", "2.88M"] | None = None
+    readonly: bool = False
+
+
 class Video(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[video]`: `bios` is a VGA option ROM that the firmware gets through fw_cfg."""
 
@@ -88,6 +100,7 @@ class Config(msgspec.Struct, frozen=True):
     serial: Serial = Serial()
     disks: tuple[Disk, ...] = ()
     cdroms: tuple[Cdrom, ...] = ()
+    floppies: tuple[Floppy, ...] = ()
     video: Video = Video()
     fw_cfg: dict[str, str] = {}
     rtc: Rtc = Rtc()
@@ -111,6 +124,10 @@ class Config(msgspec.Struct, frozen=True):
         if (drives := len(self.disks) + len(self.cdroms)) > MAX_DRIVES:
             raise ConfigError(
                 f"{source}: {drives} disks and CD-ROM drives together; at most {MAX_DRIVES} are allowed"
+            )
+        if len(self.floppies) > MAX_FLOPPIES:
+            raise ConfigError(
+                f"{source}: {len(self.floppies)} floppy drives; at most {MAX_FLOPPIES} are allowed"
             )
         for disk in self.disks:
             if disk.path is None and not 512 <= disk.scratch_bytes() <= MAX_SCRATCH:
@@ -147,6 +164,7 @@ class Options(msgspec.Struct, frozen=True):
     serial: str | None = None
     disks: tuple[str, ...] = ()
     cdroms: tuple[str, ...] = ()
+    floppies: tuple[str, ...] = ()
     video_bios: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
@@ -160,6 +178,7 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "serial": Serial,
     "disk": Disk,
     "cdrom": Cdrom,
+    "floppy": Floppy,
     "video": Video,
     "rtc": Rtc,
     "debug": Debug,
@@ -232,6 +251,9 @@ def _read(path: str) -> Config:
     cdroms = document.get("cdrom", [])
     if not isinstance(cdroms, list):
         raise ConfigError(f"{name}: write [[cdrom]], a table for each CD-ROM drive")
+    floppies = document.get("floppy", [])
+    if not isinstance(floppies, list):
+        raise ConfigError(f"{name}: write [[floppy]], a table for each floppy drive")
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
         debug = Debug(os.path.join(folder, debug.console))
@@ -249,6 +271,10 @@ def _read(path: str) -> Config:
             for disk in (_table(name, "[[disk]]", entry, Disk) for entry in disks)
         ),
         cdroms=tuple(Cdrom(absolute(_table(name, "[[cdrom]]", entry, Cdrom).path)) for entry in cdroms),
+        floppies=tuple(
+            msgspec.structs.replace(floppy, path=absolute(floppy.path))
+            for floppy in (_table(name, "[[floppy]]", entry, Floppy) for entry in floppies)
+        ),
         video=Video(absolute(_table(name, "[video]", document.get("video", {}), Video).bios)),
         fw_cfg=fw_cfg,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
@@ -299,6 +325,8 @@ def _override(config: Config, options: Options) -> Config:
         changes["disks"] = tuple(Disk(path=path) for path in options.disks)
     if options.cdroms:
         changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
+    if options.floppies:
+        changes["floppies"] = tuple(Floppy(path) for path in options.floppies)
     if options.video_bios is not None:
         changes["video"] = Video(options.video_bios)
     if options.fw_cfg:

@@ -37,7 +37,7 @@ PARTS: Final[dict[str, Part]] = {
     "pm": Part(("piix4pm",), maps=("pm", "apm"), functions=((1, 3),)),
     "vga": Part(("vga",)),
     "fw_cfg": Part(("fw_cfg",)),
-    "dma": Part(("dma1", "dma2", "dma_pages")),
+    "dma": Part(("dma1", "dma2", "dma_pages", "fdc")),  # a floppy's bytes go by DMA
     "debug": Part(("post",), maps=("debug",)),
 }
 """In the order in which they are shown."""

@@ -19,7 +19,10 @@ from devmodel.board.parts import ALL, chips_of, functions_of, part_of_mapping
 from devmodel.devices.ata_identify import default_geometry
 from devmodel.devices.cmos import FOUR_GIB, fill_cmos
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
+from devmodel.devices.diskette import Bay
 from devmodel.devices.dma8237 import Dma8237, DmaPages
+from devmodel.devices.fdc import Fdc
+from devmodel.devices.fdc_registers import Reg as FdcReg
 from devmodel.devices.fw_cfg import FwCfg, e820, make_items
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
@@ -39,6 +42,7 @@ from devmodel.devices.vga import Vga
 from devmodel.devices.vga_screen import TextScreen
 
 E820_RAM: Final = 1
+FLOPPY_CHANNEL: Final = 2
 COMBINATION: Final = 12
 """Bytes of ctrl-alt-delete, pressed and released, and one more."""
 
@@ -86,6 +90,8 @@ class Fittings:
     """What of the machine is on this board: names of `parts.PARTS`."""
     disks: Sequence[Disk | Tray | None] = ()
     """hda to hdd; a tray is a CD-ROM drive's."""
+    floppies: Sequence[Bay] = ()
+    """The floppy drives A and B."""
     debug: Callable[[int], None] = lambda _: None
     """A byte for the debug console."""
     files: Mapping[str, bytes] = attrs.field(factory=dict[str, bytes])
@@ -175,6 +181,7 @@ class Board:
     vga: Vga
     keyboard: Keyboard
     ide: list[IdeChannel]
+    fdc: Fdc
     pci: PciBus
     isa_lines: list[Line]  # for interrupts from elsewhere
     drivers: dict[str, Line]  # of interrupt requests, from here and elsewhere
@@ -271,8 +278,24 @@ class Board:
         port92 = Port92(a20=a20.driver(), reset_processor=core.reset, **kept("port92"))
         vga = Vga(clock=clock, **kept("vga"))
         fw_cfg = FwCfg(items=items, ram=core, clock=clock, **kept("fw_cfg"))
-        dma1, dma2 = Dma8237(shift=0, **kept("dma1")), Dma8237(shift=1, **kept("dma2"))
         dma_pages, post = DmaPages(**kept("dma_pages")), PostCode(**kept("post"))
+        dma2 = Dma8237(width=2, ram=core, page=partial(dma_pages.page, 1), **kept("dma2"))
+        dma1 = Dma8237(
+            width=1,
+            ram=core,
+            page=partial(dma_pages.page, 0),
+            granted=partial(dma2.cascades, 0),
+            **kept("dma1"),
+        )
+        dma2.changed = dma1.serve
+        fdc = Fdc(
+            clock=clock,
+            irq=irq(6, "dma"),
+            bays=(*fittings.floppies, None, None)[:2],
+            dma_request=partial(dma1.request, FLOPPY_CHANNEL),
+            **kept("fdc"),
+        )
+        dma1.clients[FLOPPY_CHANNEL] = fdc
         if saved is None:
             geometries = [
                 None if disk is None or isinstance(disk, Tray) else default_geometry(disk.sectors)
@@ -285,6 +308,7 @@ class Board:
                 cpus=fittings.cpus,
                 boot=fittings.boot,
                 geometries=geometries,
+                floppies=[bay.type.number for bay in fittings.floppies],
             )
             rtc.set_time(fittings.time)
 
@@ -317,7 +341,9 @@ class Board:
         bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4, mirror=ide[0].mirror)
         bus.map("pio", 0x376, 0x376, ide[1].control, name="ide1 control", mirror=ide[1].control_mirror)
         bus.map("pio", 0x3B0, 0x3DF, vga, name="vga")
+        bus.map("pio", 0x3F2, 0x3F5, Piece(fdc, FdcReg.DOR), name="fdc")
         bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control", mirror=ide[0].control_mirror)
+        bus.map("pio", 0x3F7, 0x3F7, Piece(fdc, FdcReg.DIR), name="fdc digital input")
         bus.map("pio", 0x3F8, 0x3FF, uart, name="uart", mirror=uart.mirror)
         bus.map("pio", 0x402, 0x402, debug, name="debug console")
         bus.map("pio", 0x4D0, 0x4D1, pic.elcr, name="elcr")
@@ -336,8 +362,7 @@ class Board:
         bus.ignore("pio", 0x2F8, 0x2FF, "no second serial port")
         bus.ignore("pio", 0x378, 0x37F, "no first parallel port")
         bus.ignore("pio", 0x3E8, 0x3EF, "no third serial port")
-        bus.ignore("pio", 0x3F0, 0x3F5, "no floppy controller")
-        bus.ignore("pio", 0x3F7, 0x3F7, "the floppy controller's half of this port")
+        bus.ignore("pio", 0x3F0, 0x3F1, "the floppy controller's only in a PS/2")
         bus.ignore("pio", 0xA79, 0xA79, "no ISA plug and play")
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
         bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
@@ -351,7 +376,7 @@ class Board:
             "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
             "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
             "port61": port61, "port92": port92, "vga": vga, "fw_cfg": fw_cfg, "dma1": dma1, "dma2": dma2,
-            "dma_pages": dma_pages, "post": post,
+            "dma_pages": dma_pages, "post": post, "fdc": fdc,
         }  # fmt: skip
         timed: dict[str, Timed] = {
             "pit": pit,
@@ -362,6 +387,7 @@ class Board:
             "fw_cfg": fw_cfg,
             "ide0": ide[0],
             "ide1": ide[1],
+            "fdc": fdc,
         }
         here = chips_of(fittings.parts)
         bus.keep(lambda name: part_of_mapping(name) in fittings.parts)
@@ -375,6 +401,7 @@ class Board:
             vga=vga,
             keyboard=kbc.keyboard,
             ide=ide,
+            fdc=fdc,
             pci=pci,
             isa_lines=isa_lines,
             drivers=drivers,
@@ -382,6 +409,7 @@ class Board:
             parts=fittings.parts,
             trays=[disk for disk in disks if isinstance(disk, Tray)],
         )
+        fdc.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
         for channel in ide:
             channel.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
         return board
@@ -471,6 +499,7 @@ class Board:
         """
         for channel in self.ide:
             channel.recover(complete=complete)
+        self.fdc.recover()
         self.pic.recover()
         self.rearm()
 

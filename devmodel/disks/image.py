@@ -40,7 +40,7 @@ class Elsewhere:
         self.sectors: int = sectors
 
     @classmethod
-    def at(cls, path: str) -> Self:
+    def at(cls, path: str, kind: str = "disk") -> Self:
         """Look at an image's size, and leave it alone otherwise.
 
         Raises:
@@ -50,7 +50,7 @@ class Elsewhere:
         try:
             return cls(os.stat(path).st_size // SECTOR)
         except OSError as error:
-            raise ConfigError(f"disk {path}: {error.strerror}") from error
+            raise ConfigError(f"{kind} {path}: {error.strerror}") from error
 
     def submit(self, request: Request) -> None:
         """Refuse."""
@@ -65,13 +65,14 @@ class Image:
         self.name = name
         self.sectors: int = os.fstat(fd).st_size // SECTOR
         self.readonly: bool = readonly
+        self._padded = False
         self.offline = False
         """Requests fail at once, without a word."""
         self._queue: deque[Request] = deque()
         self._wake = trio.Event()
 
     @classmethod
-    def open(cls, path: str, *, readonly: bool = False) -> Self:
+    def open(cls, path: str, *, readonly: bool = False, kind: str = "disk") -> Self:
         """Open and lock an image.
 
         Raises:
@@ -81,10 +82,10 @@ class Image:
         try:
             fd = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
         except OSError as error:
-            raise ConfigError(f"disk {path}: {error.strerror}") from error
+            raise ConfigError(f"{kind} {path}: {error.strerror}") from error
         if (mistake := _lock(fd, readonly=readonly)) is not None:
             os.close(fd)
-            raise ConfigError(f"disk {path}: {mistake}")
+            raise ConfigError(f"{kind} {path}: {mistake}")
         return cls(fd, path, readonly=readonly)
 
     @classmethod
@@ -95,6 +96,11 @@ class Image:
         fd = os.memfd_create("scratch-disk", os.MFD_CLOEXEC)
         os.ftruncate(fd, -(-size // SECTOR) * SECTOR)
         return cls(fd, "scratch", readonly=False)
+
+    def pad(self, sectors: int) -> None:
+        """Be at least this long: what the file lacks reads as zeros, and it grows when something is written there."""
+        if sectors > self.sectors:
+            self.sectors, self._padded = sectors, True
 
     def close(self) -> None:
         """Close, and with that unlock."""
@@ -142,6 +148,8 @@ class Image:
     def _read(self, lba: int, count: int) -> bytes:
         self._check(lba, count * SECTOR)
         data = os.pread(self.fd, count * SECTOR, lba * SECTOR)
+        if self._padded:
+            data = data.ljust(count * SECTOR, b"\0")
         if len(data) != count * SECTOR:
             raise OSError(f"the image ends in sector {lba + len(data) // SECTOR}")
         return data

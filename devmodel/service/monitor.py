@@ -62,17 +62,22 @@ class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=
 
 
 class Eject(msgspec.Struct, tag_field="command", tag="eject", forbid_unknown_fields=True):
-    """Take the disc out of a CD-ROM drive, the first being 0; with `force` even if the guest has locked it."""
+    """Take the disc out of a CD-ROM drive, the first being 0; with `force` even if the guest has locked it.
+
+    With `floppy`, the diskette out of a floppy drive, which no guest can lock.
+    """
 
     drive: int = 0
     force: bool = False
+    floppy: bool = False
 
 
 class Insert(msgspec.Struct, tag_field="command", tag="insert", forbid_unknown_fields=True):
-    """Put an image into a CD-ROM drive. The path is the server's."""
+    """Put an image into a CD-ROM drive; with `floppy`, into a floppy drive. The path is the server's."""
 
     path: str
     drive: int = 0
+    floppy: bool = False
 
 
 class Stats(msgspec.Struct, tag_field="command", tag="stats", forbid_unknown_fields=True):
@@ -140,11 +145,11 @@ class Machine(Protocol):
         """Press these keys together and release them; raise ValueError for a name that is no key's."""
         ...
 
-    def insert(self, drive: int, path: str) -> None:
-        """Put an image into a CD-ROM drive; raise DevmodelError if that cannot be."""
+    def insert(self, drive: int, path: str, *, floppy: bool) -> None:
+        """Put an image into a CD-ROM or floppy drive; raise DevmodelError if that cannot be."""
         ...
 
-    def eject(self, drive: int, *, force: bool) -> None:
+    def eject(self, drive: int, *, force: bool, floppy: bool) -> None:
         """Take the disc out; raise DevmodelError if there is no such drive, or the guest has locked it."""
         ...
 
@@ -217,7 +222,7 @@ class Monitor:
                 return Answer(error="the screen is another server's", elsewhere=True)
             case Key() if "kbc" not in self.machine.parts:
                 return Answer(error="the keyboard is another server's", elsewhere=True)
-            case Eject() | Insert() if "ide" not in self.machine.parts:
+            case Eject() | Insert() if ("dma" if command.floppy else "ide") not in self.machine.parts:
                 return Answer(error="the drives are another server's", elsewhere=True)
             case Eject() | Insert():
                 return self._change_disc(command)
@@ -248,9 +253,9 @@ class Monitor:
     def _change_disc(self, command: Eject | Insert) -> Answer:
         try:
             if isinstance(command, Eject):
-                self.machine.eject(command.drive, force=command.force)
+                self.machine.eject(command.drive, force=command.force, floppy=command.floppy)
             else:
-                self.machine.insert(command.drive, command.path)
+                self.machine.insert(command.drive, command.path, floppy=command.floppy)
         except DevmodelError as error:
             return Answer(error=str(error))
         return Answer()

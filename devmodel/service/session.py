@@ -8,9 +8,9 @@ import contextlib
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Final, Protocol, TextIO
+from typing import BinaryIO, Final, Protocol, TextIO, TypeVar
 
 import attrs
 import structlog
@@ -19,11 +19,12 @@ import trio
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import in_order
 from devmodel.board.saved import Saved
-from devmodel.config import Config, Disk
+from devmodel.config import Config, Disk, Floppy
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
+from devmodel.devices.diskette import drive_for
 from devmodel.disks.image import SECTOR, Elsewhere, Image
-from devmodel.disks.tray import Disc
+from devmodel.disks.tray import Disc, Diskette
 from devmodel.display.render import TextScreen
 from devmodel.service import monitor, trace, upgrade
 from devmodel.service.clock import TrioClock
@@ -98,6 +99,8 @@ class Outside:
     disks: list[Image | Elsewhere]
     discs: list[Disc] = attrs.field(factory=list[Disc])
     """Of the CD-ROM drives, if they are this server's."""
+    diskettes: list[Diskette] = attrs.field(factory=list[Diskette])
+    """Of the floppy drives; empty ones, if they are another server's."""
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
@@ -130,6 +133,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     """
     disks: list[Image | Elsewhere] = []
     discs: list[Disc] = []
+    diskettes: list[Diskette] = []
     listeners: list[trio.SocketListener] = []
     stream: TextIO | None = None
     record: BinaryIO | None = None
@@ -144,6 +148,9 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
                 discs.extend(Disc(path, fd) for path, fd in inheritance.discs)
             else:
                 discs.extend(Disc(cdrom.path) for cdrom in config.cdroms)
+        for number, floppy in enumerate(config.floppies):
+            lain = inheritance.diskettes[number] if inheritance.upgrades else (floppy.path, None)
+            diskettes.append(_diskette(floppy, *lain, here="dma" in config.parts))
         bios = None if config.video.bios is None else _rom(config.video.bios)
         if "debug" not in config.parts:
             stream = None
@@ -168,6 +175,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             inheritance=inheritance,
             disks=disks,
             discs=discs,
+            diskettes=diskettes,
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
             trace=record,
@@ -176,8 +184,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         for image in disks:
             if isinstance(image, Image):
                 image.close()
-        for disc in discs:
-            disc.close()
+        for removable in (*discs, *diskettes):
+            removable.close()
         if stream is not None and stream is not sys.stderr:
             stream.close()
         if record is not None:
@@ -193,6 +201,14 @@ def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere
         return Image.open(disk.path, readonly=disk.readonly) if here else Elsewhere.at(disk.path)
     size = disk.scratch_bytes()
     return Image.scratch(size, fd) if here else Elsewhere(-(-size // SECTOR))
+
+
+def _diskette(floppy: Floppy, path: str | None, fd: int | None, *, here: bool) -> Diskette:
+    """Open what lies in a floppy drive; or learn what model it is, if another server has it, for the clock chip."""
+    model: str | None = floppy.drive
+    if model is None:
+        model = drive_for(Elsewhere.at(floppy.path, "floppy").sectors if floppy.path is not None else 0)
+    return Diskette(model, path if here else None, fd, readonly=floppy.readonly)
 
 
 def _rom(path: str) -> bytes:
@@ -309,6 +325,7 @@ class Departure:
                 outside.serial,
                 scratch,
                 [disc.image for disc in outside.discs],
+                [diskette.image for diskette in outside.diskettes],
             )
 
     @contextlib.contextmanager
@@ -358,8 +375,8 @@ async def _serve(
         for image in outside.disks:
             if isinstance(image, Image):
                 nursery.start_soon(image.run)
-        for disc in outside.discs:
-            nursery.start_soon(disc.run)
+        for removable in (*outside.discs, *outside.diskettes):
+            nursery.start_soon(removable.run)
         if outside.console is not None:
             for stream, telnet, position in upgrade.clients_of(outside.inheritance):
                 nursery.start_soon(outside.console.client, stream, telnet, position)
@@ -405,6 +422,25 @@ async def _serve(
         monitor.remove(path)
 
 
+_Drive = TypeVar("_Drive")
+
+
+def _one_of(drives: Sequence[_Drive], number: int, kind: str) -> _Drive:
+    """Return a drive by its number.
+
+    Raises:
+        DevmodelError: there is none such.
+
+    """
+    if not 0 <= number < len(drives):
+        count = len(drives)
+        raise DevmodelError(
+            f"there is no {kind} drive {number}; "
+            + (f"the last is {count - 1}" if count else "there is none")
+        )
+    return drives[number]
+
+
 def _guest_time(state: Saved) -> int:
     """Return what time it is for a guest now; the time that it stood still counts."""
     return state.time + max(time.monotonic_ns() - state.host_time, 0)
@@ -414,7 +450,8 @@ def _guest_time(state: Saved) -> int:
 def _detached(outside: Outside, detached: bool) -> Iterator[None]:
     """Keep what a board does from the outside, for the length of the block: it has been done before."""
     images = [image for image in outside.disks if isinstance(image, Image)]
-    images += [disc.image for disc in outside.discs if disc.image is not None]
+    removables = (*outside.discs, *outside.diskettes)
+    images += [removable.image for removable in removables if removable.image is not None]
     for image in images:
         image.offline = detached
     outside.debug.muted = detached
@@ -466,20 +503,23 @@ class _Watched:
     def press(self, keys: list[str]) -> None:
         self.board.press(keys)
 
-    def insert(self, drive: int, path: str) -> None:
-        self._disc(drive).insert(path)
+    def insert(self, drive: int, path: str, *, floppy: bool) -> None:
+        if floppy:
+            self._diskette(drive).insert(path)
+        else:
+            self._disc(drive).insert(path)
 
-    def eject(self, drive: int, *, force: bool) -> None:
-        self._disc(drive).eject(force=force)
+    def eject(self, drive: int, *, force: bool, floppy: bool) -> None:
+        if floppy:
+            self._diskette(drive).eject()
+        else:
+            self._disc(drive).eject(force=force)
+
+    def _diskette(self, drive: int) -> Diskette:
+        return _one_of(self.outside.diskettes, drive, "floppy")
 
     def _disc(self, drive: int) -> Disc:
-        if not 0 <= drive < len(self.outside.discs):
-            count = len(self.outside.discs)
-            raise DevmodelError(
-                f"there is no CD-ROM drive {drive}; "
-                + (f"the last is {count - 1}" if count else "there is none")
-            )
-        return self.outside.discs[drive]
+        return _one_of(self.outside.discs, drive, "CD-ROM")
 
     def check_keys(self, keys: list[str]) -> None:
         self.board.check_keys(keys)

@@ -48,6 +48,8 @@ class Inheritance(msgspec.Struct):
     """By the number of the disk: its descriptor."""
     discs: list[tuple[str | None, int | None]] = []
     """What lies in each tray, which need not be what the configuration says: path and descriptor."""
+    diskettes: list[tuple[str | None, int | None]] = []
+    """What lies in each floppy drive."""
 
 
 def collect(
@@ -57,6 +59,7 @@ def collect(
     line: SerialLine,
     disks: dict[int, Image],
     discs: list[Image | None],
+    diskettes: list[Image | None],
 ) -> Inheritance:
     """Take what is to be kept of a server's outside: descriptors are duplicated, so that it may be closed."""
     clients = [] if console is None else console.now()
@@ -72,8 +75,13 @@ def collect(
         transcript_end=end,
         untyped=line.untyped(),
         scratch={number: _kept(image.fd) for number, image in disks.items()},
-        discs=[(None, None) if image is None else (image.name, _kept(image.fd)) for image in discs],
+        discs=[_removable(image) for image in discs],
+        diskettes=[_removable(image) for image in diskettes],
     )
+
+
+def _removable(image: Image | None) -> tuple[str | None, int | None]:
+    return (None, None) if image is None else (image.name, _kept(image.fd))
 
 
 def execute(inheritance: Inheritance) -> NoReturn:
@@ -106,7 +114,8 @@ def inherited() -> Inheritance:
         inheritance = msgspec.msgpack.decode(file.read(), type=Inheritance)
     for fd in [*inheritance.listeners, *(client.fd for client in inheritance.clients)]:
         os.set_inheritable(fd, False)
-    for fd in [*inheritance.scratch.values(), *(fd for _, fd in inheritance.discs if fd is not None)]:
+    removables = [*inheritance.discs, *inheritance.diskettes]
+    for fd in [*inheritance.scratch.values(), *(fd for _, fd in removables if fd is not None)]:
         os.set_inheritable(fd, False)
     return inheritance
 
