@@ -20,10 +20,11 @@ from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
 from devmodel.service import monitor, stats, trace, upgrade
-from devmodel.service.run import BAD_INPUT, FAILED, ending_signals, run
+from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
+from ioreq.user_input import create, ending_signals
 
 DEMO: Final = "machine.toml"
 MOST_POLLING: Final = 1_000_000
@@ -254,7 +255,7 @@ def _screen(options: argparse.Namespace) -> int:
         sys.stdout.write(answer.text)
         return 0
     try:
-        with open(options.png, "wb") as file:
+        with create(options.png) as file:
             file.write(monitor.png_of(answer))
     except OSError as error:
         raise ConfigError(f"cannot write {options.png}: {error.strerror}") from error
@@ -267,16 +268,13 @@ def _key(options: argparse.Namespace) -> int:
 
 
 def _eject(options: argparse.Namespace) -> int:
-    floppy = options.floppy is not None
-    drive = options.floppy if floppy else options.drive
-    monitor.ask(_domain(options), monitor.Eject(drive=drive, force=options.force, floppy=floppy))
+    command = monitor.Eject(drive=options.drive, force=options.force, floppy=options.floppy)
+    monitor.ask(_domain(options), command)
     return 0
 
 
 def _insert(options: argparse.Namespace) -> int:
-    floppy = options.floppy is not None
-    drive = options.floppy if floppy else options.drive
-    command = monitor.Insert(path=os.path.abspath(options.image), drive=drive, floppy=floppy)
+    command = monitor.Insert(path=os.path.abspath(options.image), drive=options.drive, floppy=options.floppy)
     monitor.ask(_domain(options), command)
     return 0
 
@@ -516,14 +514,12 @@ def _parser() -> _Parser:
     inserting = commands.add_parser("insert", help="put an image into a CD-ROM or floppy drive")
     inserting.add_argument("image", metavar="FILE")
     for changing in (ejecting, inserting):
-        which = changing.add_mutually_exclusive_group()
-        which.add_argument(
+        changing.add_argument(
             "--drive", metavar="N", type=int, default=0, help="which, if there are several (0)"
         )
-        which.add_argument(
-            "--floppy", metavar="N", type=int, nargs="?", const=0, help="a floppy drive: 0 is A (0), 1 is B"
-        )
-        changing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
+        changing.add_argument("--floppy", action="store_true", help="a floppy drive: 0 is A, 1 is B")
+    _domain_options(ejecting)
+    inserting.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     ejecting.add_argument("--force", action="store_true", help="even if the guest has locked the tray")
     ejecting.set_defaults(perform=_eject)
     inserting.set_defaults(perform=_insert)

@@ -219,24 +219,24 @@ class Machine:
         """
         await trio.to_thread.run_sync(monitor.type_keys, self.domain, list(keys))
 
-    async def insert(self, image: str | os.PathLike[str], *, drive: int = 0) -> None:
-        """Put an image into a CD-ROM drive.
+    async def insert(self, image: str | os.PathLike[str], *, drive: int = 0, floppy: bool = False) -> None:
+        """Put an image into a CD-ROM drive, or into a floppy drive.
 
         Raises:
             DevmodelError: it cannot be used, or there is no such drive.
 
         """
         path = os.path.abspath(image)  # noqa: ASYNC240  (it looks at nothing but the working directory)
-        await self._ask(monitor.Insert(path=path, drive=drive))
+        await self._ask(monitor.Insert(path=path, drive=drive, floppy=floppy))
 
-    async def eject(self, *, drive: int = 0, force: bool = False) -> None:
-        """Take the disc out of a CD-ROM drive.
+    async def eject(self, *, drive: int = 0, force: bool = False, floppy: bool = False) -> None:
+        """Take the disc out of a CD-ROM drive, or of a floppy drive.
 
         Raises:
             DevmodelError: there is no such drive, or the guest has locked it.
 
         """
-        await self._ask(monitor.Eject(drive=drive, force=force))
+        await self._ask(monitor.Eject(drive=drive, force=force, floppy=floppy))
 
     async def shows(self, wanted: str, seconds: float = SECONDS) -> str:
         """Wait until `wanted` stands on the screen, and return the screen."""

@@ -68,9 +68,9 @@ DRIVES: Final = {
 }
 """A 1.2 MB drive turns faster, so that a 360 KB diskette comes at 300 kbit/s there, at every second cylinder."""
 PREFERRED: Final = {
-    "5.25 DD": "360K", "5.25 HD": "1.2M", "3.5 DD": "1.44M", "3.5 HD": "1.44M", "3.5 ED": "2.88M"
+    "5.25 DD": "360K", "5.25 HD": "1.2M", "3.5 DD": "720K", "3.5 HD": "1.44M", "3.5 ED": "2.88M"
 }  # fmt: skip
-"""The drive for a diskette where nobody says which."""
+"""The drive for a diskette where nobody says which: its own, since a BIOS takes the geometry from the drive's type."""
 
 
 def format_of(sectors: int) -> Format | None:

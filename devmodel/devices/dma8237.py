@@ -85,6 +85,7 @@ class Dma8237State:
     requests: int = 0  # by software
     reached: int = 0  # terminal count, since the status was read
     temporary: int = 0
+    programmed: bool = False  # since power-on
     lowest: int = 3  # the channel of lowest priority, while priorities rotate
 
 
@@ -134,6 +135,7 @@ class Dma8237:
     def write(self, offset: int, _size: int, value: int) -> None:
         """Write half an address or count, or a command; channels that this lets go are served."""
         s = self.state
+        s.programmed = True
         value &= 0xFF
         bit = 1 << (value & 3)
         match offset // self.width:
@@ -184,9 +186,13 @@ class Dma8237:
             self.serve()
 
     def cascades(self, channel: int) -> bool:
-        """Whether a controller at this channel is passed on to the processor."""
+        """Whether a controller at this channel is passed on to the processor.
+
+        Firmware sets that up, and kernels rely on it. So it is passed on too while nobody has written to this
+        controller since power-on: a kernel has been started without firmware.
+        """
         s = self.state
-        return (
+        return not s.programmed or (
             not s.command & COMMAND_DISABLE
             and not s.mask >> channel & 1
             and s.modes[channel] & MODE_SERVICE == CASCADE
@@ -285,7 +291,7 @@ class Dma8237:
             s.mask |= bit
 
     def _memory_to_memory(self) -> None:
-        """Move a block by way of the temporary register, from channel 0's address to channel 1's, channel 1 counting."""
+        """Move a block by way of the temporary register, from channel 0's address to channel 1's, which counts."""
         s = self.state
         count = s.words[3] + 1
         if s.command & COMMAND_HOLD:
