@@ -9,12 +9,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, PARTS, parse
+from devmodel.devices.diskette import DRIVES
 from ioreq.user_input import open_regular, size_in_bytes
 
 MAX_DRIVES: Final = 4
@@ -64,7 +65,7 @@ class Floppy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     path: str | None = None
-    drive: Literal["360K", "1.2M", "720K", "1.44M", "2.88M"] | None = None
+    drive: str | None = None
     readonly: bool = False
 
 
@@ -127,6 +128,11 @@ class Config(msgspec.Struct, frozen=True):
             raise ConfigError(
                 f"{source}: {len(self.floppies)} floppy drives; at most {MAX_FLOPPIES} are allowed"
             )
+        for floppy in self.floppies:
+            if floppy.drive is not None and floppy.drive not in DRIVES:
+                raise ConfigError(
+                    f"{source}: drive in [[floppy]]: '{floppy.drive}'; allowed: {', '.join(DRIVES)}"
+                )
         for disk in self.disks:
             if disk.path is None and not 512 <= disk.scratch_bytes() <= MAX_SCRATCH:
                 raise ConfigError(f'{source}: a [[disk]] without path needs a size, for example size = "1M"')

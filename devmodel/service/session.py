@@ -206,7 +206,7 @@ def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere
 
 def _diskette(floppy: Floppy, path: str | None, fd: int | None, *, here: bool) -> Diskette:
     """Open what lies in a floppy drive; or learn what model it is, if another server has it, for the clock chip."""
-    model: str | None = floppy.drive
+    model = floppy.drive
     if model is None:
         model = drive_for(Elsewhere.at(floppy.path, "floppy").sectors if floppy.path is not None else 0)
     return Diskette(model, path if here else None, fd, readonly=floppy.readonly)

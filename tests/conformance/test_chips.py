@@ -6,6 +6,7 @@ every rig is built the same way, so two of them that see the same script must sa
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
@@ -20,7 +21,11 @@ from devmodel.board.mirror import Mirror
 from devmodel.devices import kbc
 from devmodel.devices.ata_transport import BUSY_NS
 from devmodel.devices.debugport import PostCode
+from devmodel.devices.diskette import Bay
 from devmodel.devices.dma8237 import Dma8237, DmaPages
+from devmodel.devices.fdc import Fdc
+from devmodel.devices.fdc_registers import LENGTHS, MFM, MODIFIERS
+from devmodel.devices.fdc_registers import Reg as FdcReg
 from devmodel.devices.fw_cfg import FwCfg, make_items
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
@@ -227,6 +232,109 @@ def make_pci(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
     return ports, [(ports, 8), (ports.bus.config, 8)]
 
 
+def make_dma(width: int, w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    dma = Dma8237(width=width, ram=w, page=lambda channel: channel, **kept)
+    dma.clients[2] = Endless(w)
+    return dma, [(dma, 16 * width)]
+
+
+@attrs.frozen
+class Endless:
+    """A device that always wants DMA."""
+
+    wires: Wires
+
+    def dma_ready(self) -> int:
+        return 64
+
+    def dma_read(self, length: int) -> bytes:
+        return bytes(length)
+
+    def dma_write(self, data: bytes) -> None:
+        self.wires.hear("dma")(data[:64])
+
+    def dma_skip(self, length: int) -> None:
+        self.wires.hear("skip")(length)
+
+    def dma_end(self) -> None:
+        self.wires.hear("end")()
+
+
+def make_fdc(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    w.sectors = 1440
+    fdc = Fdc(clock=w.clock, irq=w.line("irq"), bays=(Bay("720K", w), None), **kept)
+    return fdc, [(fdc, 8), (Commands(fdc), 1)]
+
+
+@attrs.frozen
+class Commands:
+    """Whole commands as one access, since chance finds none: a write's value has a command and its operands."""
+
+    fdc: Fdc
+
+    def read(self, _offset: int, _size: int) -> int:
+        return self.fdc.read(FdcReg.FIFO, 1)
+
+    def write(self, _offset: int, _size: int, value: int) -> None:
+        op = sorted(LENGTHS)[value % len(LENGTHS)]
+        first = op | MODIFIERS.get(op, 0) & (value >> 5 | MFM)
+        self.fdc.write(FdcReg.DOR, 1, 0x1C)
+        operands = (value >> 8 & 5, value >> 10 & 3, value >> 8 & 1, 1 + (value >> 12 & 7), 2, 9, 0x1B, 1)
+        for byte in (first, *operands[: LENGTHS[op] - 1]):
+            self.fdc.write(FdcReg.FIFO, 1, byte)
+
+
+@attrs.frozen
+class FloppyAndDma:
+    """A floppy controller with its DMA controller, as one chip."""
+
+    fdc: Fdc
+    dma: Dma8237
+
+    @property
+    def state(self) -> tuple[Any, Any]:
+        return self.fdc.state, self.dma.state
+
+    def reset(self) -> None:
+        self.fdc.reset()
+        self.dma.reset()
+
+    def tick(self) -> None:
+        self.fdc.tick()
+
+
+@attrs.frozen
+class Programmed:
+    """Channel 2 set up in one access."""
+
+    dma: Dma8237
+
+    def read(self, _offset: int, _size: int) -> int:
+        return self.dma.read(8, 1)
+
+    def write(self, _offset: int, _size: int, value: int) -> None:
+        for register, byte in (
+            (12, 0),
+            (11, value & 0xFC | 2),
+            (4, 0),
+            (4, value >> 8),
+            (5, value >> 9),
+            (5, 3),
+            (10, 2),
+        ):
+            self.dma.write(register, 1, byte & 0xFF)
+
+
+def make_floppy(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    first, second = ({"state": state} for state in kept["state"]) if kept else ({}, {})
+    w.sectors = 1440
+    dma = Dma8237(width=1, ram=w, page=lambda channel: channel, **second)
+    bays = (Bay("720K", w), None)
+    fdc = Fdc(clock=w.clock, irq=w.line("irq"), bays=bays, dma_request=partial(dma.request, 2), **first)
+    dma.clients[2] = fdc
+    return FloppyAndDma(fdc, dma), [(fdc, 8), (Commands(fdc), 1), (Programmed(dma), 1)]
+
+
 class Nothing:
     """A device that remembers nothing."""
 
@@ -307,8 +415,10 @@ CHIPS: dict[str, Maker] = {
     "piix3_ide": make_ide_function,
     "pci function": make_pci_function,
     "piix4pm": make_pm,
-    "dma1": lambda _, kept: simple(Dma8237(shift=0, **kept), 16),
-    "dma2": lambda _, kept: simple(Dma8237(shift=1, **kept), 32),
+    "dma1": partial(make_dma, 1),
+    "dma2": partial(make_dma, 2),
+    "fdc": make_fdc,
+    "floppy": make_floppy,
     "dma_pages": lambda _, kept: simple(DmaPages(**kept), 15),
     "post": lambda _, kept: simple(PostCode(**kept), 1),
 }
@@ -507,6 +617,9 @@ def test_reset_makes_a_fresh_chip_of_it(make: Maker, script: list[tuple[Any, ...
         case Pit():  # so are the gates
             for counter, old in zip(fresh.counters, after.counters, strict=True):
                 counter.gate, counter.seen = old.gate, old.seen
+            assert after == fresh
+        case Dma8237():  # the request lines are their devices'
+            fresh.lines = after.lines
             assert after == fresh
         case Piix3():
             fresh.pirq = after.pirq

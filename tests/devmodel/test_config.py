@@ -4,7 +4,7 @@ import pytest
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
-from devmodel.config import Cdrom, Config, Disk, Options, Serial, load
+from devmodel.config import Cdrom, Config, Disk, Floppy, Options, Serial, load
 
 
 @pytest.fixture
@@ -38,6 +38,11 @@ size = "1M"
 [[cdrom]]
 path = "a.iso"
 [[cdrom]]
+[[floppy]]
+path = "a.flp"
+readonly = true
+[[floppy]]
+drive = "1.2M"
 [video]
 bios = "/usr/share/vga.bin"
 [fw_cfg]
@@ -54,6 +59,8 @@ console = "out.txt"
     assert config.disks == (Disk(str(tmp_path / "a.img"), readonly=True), Disk(size="1M"))
     assert config.disks[1].scratch_bytes() == 1 << 20
     assert config.cdroms == (Cdrom(str(tmp_path / "a.iso")), Cdrom())
+    floppies = (Floppy(str(tmp_path / "a.flp"), readonly=True), Floppy(drive="1.2M"))
+    assert config.floppies == floppies
     assert config.video.bios == "/usr/share/vga.bin"
     assert config.fw_cfg == {"opt/x": "1"}
     assert config.rtc.base == "2026-01-31T12:00:00"
@@ -72,7 +79,7 @@ console = "out.txt"
             "[modem]",
             (
                 "machine.toml: unknown table [modem]; "
-                "allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg"
+                "allowed: machine, serial, disk, cdrom, floppy, video, rtc, debug, server, fw_cfg"
             ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
@@ -96,6 +103,12 @@ console = "out.txt"
         (
             "[[disk]]\npath='x'\n" * 3 + "[[cdrom]]\n" * 2,
             "machine.toml: 5 disks and CD-ROM drives together; at most 4 are allowed",
+        ),
+        ("floppy = 1", "machine.toml: write [[floppy]], a table for each floppy drive"),
+        ("[[floppy]]\n" * 3, "machine.toml: 3 floppy drives; at most 2 are allowed"),
+        (
+            "[[floppy]]\ndrive = '3M'",
+            "machine.toml: drive in [[floppy]]: '3M'; allowed: 360K, 1.2M, 720K, 1.44M, 2.88M",
         ),
         ("cdrom = 1", "machine.toml: write [[cdrom]], a table for each CD-ROM drive"),
         ("[[cdrom]]\nsize = 1", "machine.toml: unknown key 'size' in [[cdrom]]; allowed: path"),
@@ -127,6 +140,7 @@ def test_options_override_the_file(write):
             serial="tcp:[::1]:0",
             disks=("x.img",),
             cdroms=("x.iso", "y.iso"),
+            floppies=("a.img",),
             video_bios="v.bin",
             fw_cfg=("b=3=4",),
             debug_console="stderr",
@@ -136,6 +150,7 @@ def test_options_override_the_file(write):
     assert config.serial.address() == ("::1", 0)
     assert config.disks == (Disk("x.img"),)
     assert config.cdroms == (Cdrom("x.iso"), Cdrom("y.iso"))
+    assert config.floppies == (Floppy("a.img"),)
     assert config.video.bios == "v.bin"
     assert config.fw_cfg == {"a": "1", "b": "3=4"}
     assert config.debug.console == "stderr"

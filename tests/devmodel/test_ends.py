@@ -154,6 +154,7 @@ BOTH = [
     "serial",
     "disk",
     "cdrom",
+    "floppy",
     "trace",
     "video-bios",
     "fw-cfg",
