@@ -1,4 +1,4 @@
-"""The command line: run, serve, upgrade, console, screen, key, eject, insert, stats, trace."""
+"""The command line: run, serve, upgrade, console, screen, key, mouse, eject, insert, stats, trace."""
 
 import argparse
 import gc
@@ -19,6 +19,7 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
+from devmodel.devices.mouse import BUTTONS
 from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
@@ -263,8 +264,63 @@ def _screen(options: argparse.Namespace) -> int:
 
 
 def _key(options: argparse.Namespace) -> int:
-    monitor.type_keys(_domain(options), options.keys)
+    if options.hold is not None and not 0 <= options.hold <= monitor.MAX_HOLD:
+        raise ConfigError(f"--hold {options.hold}: milliseconds from 0 to {monitor.MAX_HOLD}")
+    monitor.type_keys(_domain(options), options.keys, options.hold or 0)
     return 0
+
+
+def _mouse(options: argparse.Namespace) -> int:
+    monitor.use_mouse(_domain(options), mouse_actions(options.actions))
+    return 0
+
+
+def mouse_actions(words: Sequence[str]) -> list[monitor.MouseAction]:
+    """Return what `move 10 -5 click left wheel -1 press right release right` asks for.
+
+    Raises:
+        ConfigError: it is something else.
+
+    """
+    actions: list[monitor.MouseAction] = []
+    left = list(reversed(words))
+
+    def number(of: str) -> int:
+        text = left.pop() if left else ""
+        try:
+            value = int(text)
+        except ValueError:
+            value = monitor.MAX_MOVE + 1
+        if abs(value) > monitor.MAX_MOVE:
+            raise ConfigError(
+                f"mouse {of}: '{text}'; allowed: a number from -{monitor.MAX_MOVE} to {monitor.MAX_MOVE}"
+            )
+        return value
+
+    def button(of: str) -> str:
+        name = left.pop() if left else ""
+        if name not in BUTTONS:
+            raise ConfigError(f"mouse {of}: '{name}'; allowed: {', '.join(BUTTONS)}")
+        return name
+
+    while left:
+        match word := left.pop():
+            case "move":
+                actions.append(monitor.MouseAction(right=number(word), down=number(word)))
+            case "wheel":
+                actions.append(monitor.MouseAction(wheel=number(word)))
+            case "press":
+                actions.append(monitor.MouseAction(press=button(word)))
+            case "release":
+                actions.append(monitor.MouseAction(release=button(word)))
+            case "click":
+                name = button(word)
+                actions.append(monitor.MouseAction(press=name, release=name))
+            case _:
+                raise ConfigError(f"mouse: '{word}'; allowed: move, wheel, press, release, click")
+    if len(actions) > monitor.MAX_KEYS:
+        raise ConfigError(f"mouse: {len(actions)} actions; at most {monitor.MAX_KEYS} are allowed")
+    return actions
 
 
 def _eject(options: argparse.Namespace) -> int:
@@ -525,9 +581,27 @@ def _parser() -> _Parser:
     inserting.set_defaults(perform=_insert)
 
     typing = commands.add_parser("key", help="type on the guest's keyboard")
+    typing.add_argument(
+        "--hold", metavar="MS", type=int, help="hold each for so many milliseconds: it repeats"
+    )
     typing.add_argument("keys", metavar="KEY", nargs="+", help="a, ret, f1, shift-a, ctrl-alt-delete, …")
     typing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     typing.set_defaults(perform=_key)
+
+    pointing = commands.add_parser(
+        "mouse",
+        help="move and click the guest's mouse",
+        description="Move by counts, right and down; turn the wheel by clicks, towards the user; press, release "
+        f"or click a button ({', '.join(BUTTONS)}). `devmodel mouse move 10 -5 click left wheel -1`",
+    )
+    pointing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
+    pointing.add_argument(
+        "actions",
+        metavar="ACTION",
+        nargs="+",
+        help="move DX DY, wheel N, press BUTTON, release BUTTON, click BUTTON",
+    )
+    pointing.set_defaults(perform=_mouse)
     return parser
 
 

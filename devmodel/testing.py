@@ -26,7 +26,7 @@ from typing import Final, Literal, Self, TypeAlias
 import trio
 
 from devmodel import DevmodelError
-from devmodel.cli import CORE_OPTIONS, CORE_SWITCHES
+from devmodel.cli import CORE_OPTIONS, CORE_SWITCHES, mouse_actions
 from devmodel.config import host_port
 from devmodel.service import monitor
 
@@ -210,14 +210,23 @@ class Machine:
         """Return a picture of the VGA text screen."""
         return monitor.png_of(await self._ask(monitor.Screen(png=True)))
 
-    async def key(self, *keys: str) -> None:
-        """Type keys as fast as the guest takes them, by the names of `devmodel key`.
+    async def key(self, *keys: str, hold: int = 0) -> None:
+        """Type keys as fast as the guest takes them, by the names of `devmodel key`, each held for `hold` ms.
 
         Raises:
             DevmodelError: a name is no key's (then none is typed), or the guest does not take them.
 
         """
-        await trio.to_thread.run_sync(monitor.type_keys, self.domain, list(keys))
+        await trio.to_thread.run_sync(monitor.type_keys, self.domain, list(keys), hold)
+
+    async def mouse(self, *actions: str) -> None:
+        """Move and click the mouse, by the words of `devmodel mouse`: `mouse("move", "10", "-5", "click", "left")`.
+
+        Raises:
+            DevmodelError: they are others, or the guest does not listen to its mouse.
+
+        """
+        await trio.to_thread.run_sync(monitor.use_mouse, self.domain, mouse_actions(actions))
 
     async def insert(self, image: str | os.PathLike[str], *, drive: int = 0, floppy: bool = False) -> None:
         """Put an image into a CD-ROM drive, or into a floppy drive.

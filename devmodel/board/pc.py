@@ -29,6 +29,7 @@ from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc, Port
 from devmodel.devices.keyboard import Keyboard
 from devmodel.devices.mmc import Tray
+from devmodel.devices.mouse import Mouse
 from devmodel.devices.pci import Function, PciBus, PciFunction, PciPorts
 from devmodel.devices.pic import PicPair
 from devmodel.devices.piix3 import Piix3, Piix3Ide
@@ -43,8 +44,8 @@ from devmodel.devices.vga_screen import TextScreen
 
 E820_RAM: Final = 1
 FLOPPY_CHANNEL: Final = 2
-COMBINATION: Final = 12
-"""Bytes of ctrl-alt-delete, pressed and released, and one more."""
+COMBINATION: Final = 14
+"""Bytes of shift-insert with its false shifts, pressed and released, and one more."""
 
 
 class Core(GuestRam, Protocol):
@@ -180,6 +181,7 @@ class Board:
     uart: Uart
     vga: Vga
     keyboard: Keyboard
+    mouse: Mouse
     ide: list[IdeChannel]
     fdc: Fdc
     pci: PciBus
@@ -241,6 +243,7 @@ class Board:
         kbc = Kbc(
             clock=clock,
             irq=irq(1, "kbc"),
+            aux_irq=irq(12, "kbc"),
             a20=a20.driver(level=True),
             reset_processor=core.reset,
             **kept("kbc"),
@@ -400,6 +403,7 @@ class Board:
             uart=uart,
             vga=vga,
             keyboard=kbc.keyboard,
+            mouse=kbc.mouse,
             ide=ide,
             fdc=fdc,
             pci=pci,
@@ -512,6 +516,32 @@ class Board:
         """Press keys together and release them; ValueError for a name that is no key's."""
         self.keyboard.type("-".join(keys))
         self.rearm()
+
+    def hold(self, keys: list[str], *, pressed: bool) -> None:
+        """Press keys and hold them, or let go of them; ValueError for a name that is no key's."""
+        for name in keys if pressed else reversed(keys):
+            if pressed:
+                self.keyboard.press(name)
+            else:
+                self.keyboard.release(name)
+        self.rearm()
+
+    def point(self, right: int, down: int, wheel: int) -> None:
+        """Move the mouse by counts, and turn its wheel by clicks."""
+        self.mouse.move(right, down, wheel)
+        self.rearm()
+
+    def click(self, button: str, *, pressed: bool) -> None:
+        """Press or release a button of the mouse; ValueError for a name that is no button's."""
+        if pressed:
+            self.mouse.press(button)
+        else:
+            self.mouse.release(button)
+        self.rearm()
+
+    def takes_mouse(self) -> bool:
+        """Whether a guest listens to the mouse, and has been told of everything."""
+        return self.mouse.listened_to and self.mouse.quiet
 
     def check_keys(self, keys: list[str]) -> None:
         """Raise ValueError for a name that is no key's."""

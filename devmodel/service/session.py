@@ -52,11 +52,15 @@ LAST_WORDS: Final = 0.3
 
 
 class Machine(Board, Protocol):
-    """A board with a screen and a keyboard."""
+    """A board with a screen, a keyboard and a mouse."""
 
     def connect_serial(self, line: SerialLine) -> None: ...  # noqa: D102
     def screen(self) -> TextScreen | None: ...  # noqa: D102
     def press(self, keys: list[str]) -> None: ...  # noqa: D102
+    def hold(self, keys: list[str], *, pressed: bool) -> None: ...  # noqa: D102
+    def point(self, right: int, down: int, wheel: int) -> None: ...  # noqa: D102
+    def click(self, button: str, *, pressed: bool) -> None: ...  # noqa: D102
+    def takes_mouse(self) -> bool: ...  # noqa: D102
     def check_keys(self, keys: list[str]) -> None: ...  # noqa: D102
     def takes_keys(self) -> bool: ...  # noqa: D102
 
@@ -521,6 +525,18 @@ class _Watched:
 
     def _disc(self, drive: int) -> Disc:
         return _one_of(self.outside.discs, drive, "CD-ROM")
+
+    def hold(self, keys: list[str], *, pressed: bool) -> None:
+        self.board.hold(keys, pressed=pressed)
+
+    def point(self, right: int, down: int, wheel: int) -> None:
+        self.board.point(right, down, wheel)
+
+    def click(self, button: str, *, pressed: bool) -> None:
+        self.board.click(button, pressed=pressed)
+
+    def takes_mouse(self) -> bool:
+        return self.board.takes_mouse()
 
     def check_keys(self, keys: list[str]) -> None:
         self.board.check_keys(keys)

@@ -400,6 +400,7 @@ CHIPS: dict[str, Maker] = {
         Kbc(
             clock=w.clock,
             irq=w.line("irq"),
+            aux_irq=w.line("aux irq"),
             a20=w.line("a20", True),
             reset_processor=w.hear("reset"),
             **kept,
@@ -468,7 +469,13 @@ class Rig:
                     if value & 32:
                         return self.chip.acknowledge()
                 elif isinstance(self.chip, Kbc):
-                    self.chip.keyboard.press("a")
+                    if value & 1:
+                        self.chip.keyboard.press("a")
+                    elif value & 2:
+                        self.chip.keyboard.release("a")
+                    else:
+                        self.chip.mouse.move(value, -value, value >> 7)
+                        self.chip.mouse.press("side")
                 elif isinstance(self.chip, Pit):
                     self.chip.set_gate(value % 3, bool(value & 16))
                 elif isinstance(self.chip, PciFunction):
@@ -650,6 +657,7 @@ def test_a_deadline_that_is_reached_goes_away(make: Maker) -> None:
         [("write", 0, 0, 1, 11), ("write", 0, 1, 1, 0x72)],
         [("write", 0, 4, 2, 1), ("write", 0, 2, 2, 1)],
         [("input", 1), ("read", 0, 0, 1), ("input", 1)],
+        [("write", 0, 4, 1, 0xD4), ("write", 0, 0, 1, 0xF4), ("input", 4), ("read", 0, 0, 1)],
     ]
     for setup in setups:
         for action in setup:
