@@ -129,10 +129,11 @@ def _run(options: argparse.Namespace) -> int:
 def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
     """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
     arguments = [] if machine is None else [machine]
-    given = {name: getattr(options, name) for name in ("serial", "video_bios", "debug_console")}
+    given = {name: getattr(options, name) for name in ("video_bios", "debug_console")}
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
+    arguments += [f"--serial={port}" for port in options.serial]
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--cdrom={path}" for path in options.cdrom]
     arguments += [f"--floppy={path}" for path in options.floppy]
@@ -191,8 +192,9 @@ async def _serve_domain(
     config: Config, path: str, wait: float, departure: Departure, inheritance: upgrade.Inheritance | None
 ) -> int:
     async with opened(config, inheritance) as outside:
-        if outside.serial_address is not None and not outside.inheritance.listeners:
-            log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
+        if not outside.inheritance.upgrades:
+            for line in outside.addresses():
+                log.say(line)
         client = await join(path, wait)
         try:
             shutdown = await serve(outside, client, board_factory(), departure=departure)
@@ -446,7 +448,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
     return load(
         machine,
         Options(
-            serial=options.serial,
+            serials=tuple(options.serial),
             disks=tuple(options.disk),
             cdroms=tuple(options.cdrom),
             floppies=tuple(options.floppy),
@@ -633,7 +635,13 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="diskette in a floppy drive; may be given twice",
     )
-    parser.add_argument("--serial", metavar="tcp:HOST:PORT", help="serial console on TCP")
+    parser.add_argument(
+        "--serial",
+        metavar="tcp:HOST:PORT",
+        action="append",
+        default=[],
+        help="serial console on TCP (terminal: on this one); up to four times, for COM1 to COM4",
+    )
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, given to the firmware")
     parser.add_argument(
         "--fw-cfg", metavar="NAME=VALUE", action="append", default=[], help="fw_cfg item; may be repeated"

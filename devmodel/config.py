@@ -20,6 +20,7 @@ from ioreq.user_input import open_regular, size_in_bytes
 
 MAX_DRIVES: Final = 4
 MAX_FLOPPIES: Final = 2
+MAX_SERIALS: Final = 4
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
 _PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
@@ -30,10 +31,15 @@ _T = TypeVar("_T")
 
 
 class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[serial]`: the first serial port. Without `tcp` it is on the terminal of `devmodel run`."""
+    """`[serial]`, or `[[serial]]` for COM1 to COM4. Without `tcp` the first is on the terminal of `devmodel run`.
+
+    `paced` has it send at the baud rate that the guest sets; `flow` has CTS fall while a client is far behind.
+    """
 
     tcp: str | None = None
     history: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)] = 65536
+    paced: bool = False
+    flow: bool = False
 
     def address(self) -> tuple[str, int] | None:
         """Return host and port of `tcp`."""
@@ -97,6 +103,8 @@ class Config(msgspec.Struct, frozen=True):
     """What the device models are built of; paths are as they are opened."""
 
     serial: Serial = Serial()
+    more_serials: tuple[Serial, ...] = ()
+    """COM2 to COM4, as far as there are any."""
     disks: tuple[Disk, ...] = ()
     cdroms: tuple[Cdrom, ...] = ()
     floppies: tuple[Floppy, ...] = ()
@@ -111,11 +119,22 @@ class Config(msgspec.Struct, frozen=True):
     trace: str | None = None
     """Where its requests are recorded."""
 
+    @property
+    def serials(self) -> tuple[Serial, ...]:
+        """The serial ports that there are, COM1 first."""
+        return (self.serial, *self.more_serials)
+
     def checked(self, source: str) -> "Config":
         """Return this, if what the types cannot say is right as well; `source` begins the line if not."""
-        if self.serial.tcp is not None:
+        if len(self.serials) > MAX_SERIALS:
+            raise ConfigError(
+                f"{source}: {len(self.serials)} serial ports; at most {MAX_SERIALS} are allowed"
+            )
+        for number, serial in enumerate(self.serials, 1):
+            if serial.tcp is None and number > 1:
+                raise ConfigError(f"{source}: serial port {number} needs tcp; only the first may go without")
             try:
-                host_port(self.serial.tcp)
+                serial.address()
             except ConfigError as error:
                 raise ConfigError(f"{source}: tcp in [serial]: {error}") from error
         if len(self.disks) > MAX_DRIVES:
@@ -165,7 +184,7 @@ class Config(msgspec.Struct, frozen=True):
 class Options(msgspec.Struct, frozen=True):
     """What the command line overrides; None and empty leave the file's."""
 
-    serial: str | None = None
+    serials: tuple[str, ...] = ()
     disks: tuple[str, ...] = ()
     cdroms: tuple[str, ...] = ()
     floppies: tuple[str, ...] = ()
@@ -252,6 +271,10 @@ def _read(path: str) -> Config:
     floppies = document.get("floppy", [])
     if not isinstance(floppies, list):
         raise ConfigError(f"{name}: write [[floppy]], a table for each floppy drive")
+    serials = document.get("serial", {})
+    if not isinstance(serials, list):
+        serials = [serials]
+    ports = [_table(name, "[serial]", entry, Serial) for entry in serials] or [Serial()]
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
         debug = Debug(os.path.join(folder, debug.console))
@@ -263,7 +286,8 @@ def _read(path: str) -> Config:
         if not isinstance(value, str):
             raise ConfigError(f'{name}: {key} in [fw_cfg]: give a string, "…"')
     return Config(
-        serial=_table(name, "[serial]", document.get("serial", {}), Serial),
+        serial=ports[0],
+        more_serials=tuple(ports[1:]),
         disks=tuple(
             msgspec.structs.replace(disk, path=absolute(disk.path))
             for disk in (_table(name, "[[disk]]", entry, Disk) for entry in disks)
@@ -314,11 +338,18 @@ def _table(name: str, label: str, table: Any, kind: type[_T]) -> _T:
 
 def _override(config: Config, options: Options) -> Config:
     changes: dict[str, Any] = {}
-    if options.serial is not None:
-        kind, _, address = options.serial.partition(":")
-        if kind != "tcp":
-            raise ConfigError(f"--serial '{options.serial}'; allowed: tcp:HOST:PORT")
-        changes["serial"] = msgspec.structs.replace(config.serial, tcp=address)
+    if options.serials:
+        ports = [*config.serials, *[Serial()] * len(options.serials)][
+            : max(len(options.serials), len(config.serials))
+        ]
+        for number, text in enumerate(options.serials):
+            kind, _, address = text.partition(":")
+            if text != "terminal" and kind != "tcp":
+                raise ConfigError(f"--serial '{text}'; allowed: tcp:HOST:PORT, or terminal for the first")
+            tcp = None if text == "terminal" else address
+            ports[number] = msgspec.structs.replace(ports[number], tcp=tcp)
+        changes["serial"], *more = ports
+        changes["more_serials"] = tuple(more)
     if options.disks:
         changes["disks"] = tuple(Disk(path=path) for path in options.disks)
     if options.cdroms:

@@ -180,7 +180,7 @@ class Machine:
         command = "serve" if self.apart else "run"
         before = len(_LISTENING.findall(self.said())) if self._started else 0
         self.server = await self._start(
-            "devmodel", command, *arguments, "--serial", "tcp:127.0.0.1:0", "--domain", self.domain
+            "devmodel", command, "--serial", "tcp:127.0.0.1:0", *arguments, "--domain", self.domain
         )
         await self._until(
             lambda: len(_LISTENING.findall(self.said())) > before, self.server, "a serial console"
@@ -191,9 +191,18 @@ class Machine:
         own = [os.fspath(argument) for argument in arguments]
         return await self._start("devmodel", "serve", *own, "--domain", self.domain)
 
-    async def connect(self) -> Console:
-        """Connect one more client to the serial console."""
-        console = await Console.connect(self.address, self.said)
+    def address_of(self, port: int) -> str:
+        """Where a serial port listens, HOST:PORT, the first being 1; each more is a `--serial` in the arguments."""
+        if port == 1:
+            return self.address
+        found = re.findall(rf"^devmodel: serial port {port} on tcp:(\S+)$", self.said(), re.MULTILINE)
+        if not found:
+            raise NotSeen(f"no serial port {port}\n{self.said()}")
+        return str(found[-1])
+
+    async def connect(self, port: int = 1) -> Console:
+        """Connect one more client to the serial console, or to another serial port."""
+        console = await Console.connect(self.address_of(port), self.said)
         self._consoles.append(console)
         return console
 

@@ -44,6 +44,8 @@ from devmodel.devices.vga_screen import TextScreen
 
 E820_RAM: Final = 1
 FLOPPY_CHANNEL: Final = 2
+SERIAL_PORTS: Final = (("uart", 0x3F8, 4), ("uart2", 0x2F8, 3), ("uart3", 0x3E8, 4), ("uart4", 0x2E8, 3))
+"""Name, first port and interrupt request of COM1 to COM4."""
 COMBINATION: Final = 14
 """Bytes of shift-insert with its false shifts, pressed and released, and one more."""
 
@@ -93,6 +95,8 @@ class Fittings:
     """hda to hdd; a tray is a CD-ROM drive's."""
     floppies: Sequence[Bay] = ()
     """The floppy drives A and B."""
+    serial: Sequence[bool] = (False,)
+    """For each serial port that there is, COM1 to COM4, whether it sends at the baud rate."""
     debug: Callable[[int], None] = lambda _: None
     """A byte for the debug console."""
     files: Mapping[str, bytes] = attrs.field(factory=dict[str, bytes])
@@ -111,18 +115,23 @@ class Levels:
 
 @attrs.frozen
 class SerialPort:
-    """The first serial port, as the line at its far end sees it."""
+    """A serial port, as the line at its far end sees it."""
 
     board: "Board"
+    number: int = 0
 
     def room(self) -> int:
         """Return how many bytes it can take now."""
-        return self.board.uart.room()
+        return self.board.uarts[self.number].room()
 
     def receive(self, byte: int) -> None:
         """Take a byte; it may start the character timeout."""
-        self.board.uart.receive(byte)
+        self.board.uarts[self.number].receive(byte)
         self.board.rearm()
+
+    def clear_to_send(self, level: bool) -> None:
+        """Drive CTS."""
+        self.board.uarts[self.number].clear_to_send(level)
 
 
 class SerialLine(Protocol):
@@ -178,7 +187,7 @@ class Board:
     chips: dict[str, Resettable]
     timed: list[Timed]
     pic: PicPair
-    uart: Uart
+    uarts: list[Uart]  # COM1 to COM4, whether they are mapped or not
     vga: Vga
     keyboard: Keyboard
     mouse: Mouse
@@ -226,11 +235,11 @@ class Board:
         isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
         a20 = WiredOr(Line([core.a20] if "kbc" in fittings.parts else [], level=True))
 
-        def irq(number: int, part: str) -> Line:
+        def irq(number: int, part: str, who: str = "") -> Line:
             """Return a new driver of an interrupt request; of a chip that is elsewhere, one that leads nowhere."""
             if part not in fittings.parts:
                 return Line()
-            return drive(number, part)
+            return drive(number, who or part)
 
         def drive(number: int, who: str) -> Line:
             name = f"irq {number} of {who}"
@@ -248,7 +257,15 @@ class Board:
             reset_processor=core.reset,
             **kept("kbc"),
         )
-        uart = Uart(clock=clock, irq=irq(4, "serial"), **kept("uart"))
+        uarts = [
+            Uart(
+                clock=clock,
+                irq=irq(number, "serial", "serial" if name == "uart" else f"serial, {name}"),
+                paced=paced,
+                **kept(name),
+            )
+            for (name, _, number), paced in zip(SERIAL_PORTS, (*fittings.serial, *[False] * 4), strict=False)
+        ]
         rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
         pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
         piix3_ide = Piix3Ide(ram=core, **kept("piix3_ide"))
@@ -347,7 +364,11 @@ class Board:
         bus.map("pio", 0x3F2, 0x3F5, Piece(fdc, FdcReg.DOR), name="fdc")
         bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control", mirror=ide[0].control_mirror)
         bus.map("pio", 0x3F7, 0x3F7, Piece(fdc, FdcReg.DIR), name="fdc digital input")
-        bus.map("pio", 0x3F8, 0x3FF, uart, name="uart", mirror=uart.mirror)
+        for at, ((name, base, _), uart) in enumerate(zip(SERIAL_PORTS, uarts, strict=True)):
+            if at < len(fittings.serial):
+                bus.map("pio", base, base + 7, uart, name=name, mirror=uart.mirror)
+            else:
+                bus.ignore("pio", base, base + 7, f"no {name}: there is no such serial port")
         bus.map("pio", 0x402, 0x402, debug, name="debug console")
         bus.map("pio", 0x4D0, 0x4D1, pic.elcr, name="elcr")
         bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)
@@ -361,10 +382,7 @@ class Board:
         bus.ignore("pio", 0x1CE, 0x1D1, "no Bochs VBE: the VGA BIOS falls back to plain VGA")
         bus.ignore("pio", 0x200, 0x207, "no game port")
         bus.ignore("pio", 0x278, 0x27F, "no second parallel port; ISA plug and play's address")
-        bus.ignore("pio", 0x2E8, 0x2EF, "no fourth serial port")
-        bus.ignore("pio", 0x2F8, 0x2FF, "no second serial port")
         bus.ignore("pio", 0x378, 0x37F, "no first parallel port")
-        bus.ignore("pio", 0x3E8, 0x3EF, "no third serial port")
         bus.ignore("pio", 0x3F0, 0x3F1, "the floppy controller's only in a PS/2")
         bus.ignore("pio", 0xA79, 0xA79, "no ISA plug and play")
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
@@ -376,15 +394,17 @@ class Board:
             piix3.set_pirq(n, pirq.output.level)
 
         chips: dict[str, Resettable] = {
-            "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
+            "pic": pic, "pit": pit, "kbc": kbc, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
             "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
             "port61": port61, "port92": port92, "vga": vga, "fw_cfg": fw_cfg, "dma1": dma1, "dma2": dma2,
             "dma_pages": dma_pages, "post": post, "fdc": fdc,
         }  # fmt: skip
+        ports = {name: uart for (name, _, _), uart in zip(SERIAL_PORTS, uarts, strict=True)}
+        chips |= ports
         timed: dict[str, Timed] = {
             "pit": pit,
             "kbc": kbc,
-            "uart": uart,
+            **ports,
             "rtc": rtc,
             "piix4pm": pm,
             "fw_cfg": fw_cfg,
@@ -400,7 +420,7 @@ class Board:
             chips={name: chip for name, chip in chips.items() if name in here},
             timed=[chip for name, chip in timed.items() if name in here],
             pic=pic,
-            uart=uart,
+            uarts=uarts,
             vga=vga,
             keyboard=kbc.keyboard,
             mouse=kbc.mouse,
@@ -479,11 +499,16 @@ class Board:
             chip.reset()
         self.pci.update()
 
-    def connect_serial(self, line: SerialLine) -> None:
-        """Plug a line into the first serial port."""
-        self.uart.transmit = line.transmit
-        self.uart.drained = line.drained
-        line.connect(SerialPort(self))
+    @property
+    def uart(self) -> Uart:
+        """The first serial port."""
+        return self.uarts[0]
+
+    def connect_serial(self, line: SerialLine, number: int = 0) -> None:
+        """Plug a line into a serial port, the first being 0."""
+        self.uarts[number].transmit = line.transmit
+        self.uarts[number].drained = line.drained
+        line.connect(SerialPort(self, number))
 
     def states(self) -> dict[str, Any]:
         """Return the record of every chip, by name, and of the lines from elsewhere; they are the chips' own."""

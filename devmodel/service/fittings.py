@@ -37,6 +37,7 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
             parts=config.parts,
             disks=drives(outside.disks, [disc.tray for disc in outside.discs]),
             floppies=[diskette.bay for diskette in outside.diskettes],
+            serial=[serial.paced for serial in config.serials],
             debug=outside.debug.put,
             files=files,
             time=start_time(config.rtc.base, datetime.now(UTC)),

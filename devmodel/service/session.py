@@ -20,7 +20,7 @@ import trio
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import in_order
 from devmodel.board.saved import Saved
-from devmodel.config import Config, Disk, Floppy
+from devmodel.config import Config, Disk, Floppy, Serial
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.devices.diskette import drive_for
@@ -54,7 +54,7 @@ LAST_WORDS: Final = 0.3
 class Machine(Board, Protocol):
     """A board with a screen, a keyboard and a mouse."""
 
-    def connect_serial(self, line: SerialLine) -> None: ...  # noqa: D102
+    def connect_serial(self, line: SerialLine, number: int, /) -> None: ...  # noqa: D102
     def screen(self) -> TextScreen | None: ...  # noqa: D102
     def press(self, keys: list[str]) -> None: ...  # noqa: D102
     def hold(self, keys: list[str], *, pressed: bool) -> None: ...  # noqa: D102
@@ -94,13 +94,31 @@ class DebugConsole:
             self._line.append(byte)
 
 
+@attrs.define
+class SerialConsole:
+    """A serial port's far end, and where it listens for clients if it does."""
+
+    line: SerialLine
+    listeners: list[trio.SocketListener]
+    clients: TcpConsole | None
+    inherited: upgrade.Console
+
+    @property
+    def address(self) -> str | None:
+        """Where it listens, HOST:PORT, with the port that was chosen."""
+        if not self.listeners:
+            return None
+        host, port = self.listeners[0].socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @attrs.define(kw_only=True)
 class Outside:
     """What a machine has on its outside."""
 
     config: Config
-    serial: SerialLine
-    listeners: list[trio.SocketListener]
+    consoles: list[SerialConsole]
+    """Of the serial ports that there are, COM1's first."""
     disks: list[Image | Elsewhere]
     discs: list[Disc] = attrs.field(factory=list[Disc])
     """Of the CD-ROM drives, if they are this server's."""
@@ -111,18 +129,26 @@ class Outside:
     trace: BinaryIO | None = None
     saved: Saved | None = None
     """What a predecessor has left: the board is built to go on from there."""
-    console: TcpConsole | None = None
-    """Of the serial line, if it listens."""
     inheritance: Inheritance = attrs.field(factory=Inheritance)
     """What this process has from before `devmodel upgrade`."""
 
     @property
+    def serial(self) -> SerialLine:
+        """The first serial port's far end."""
+        return self.consoles[0].line
+
+    @property
     def serial_address(self) -> str | None:
-        """Where the serial console listens, HOST:PORT, with the port that was chosen."""
-        if not self.listeners:
-            return None
-        host, port = self.listeners[0].socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """Where the first serial console listens."""
+        return self.consoles[0].address
+
+    def addresses(self) -> list[str]:
+        """Return the lines that say where each console listens."""
+        return [
+            f"devmodel: serial {'console' if number == 1 else f'port {number}'} on tcp:{console.address}"
+            for number, console in enumerate(self.consoles, 1)
+            if console.address is not None
+        ]
 
 
 BoardFactory = Callable[[Outside, Domain, TrioClock], Machine]
@@ -139,7 +165,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     disks: list[Image | Elsewhere] = []
     discs: list[Disc] = []
     diskettes: list[Diskette] = []
-    listeners: list[trio.SocketListener] = []
+    consoles: list[SerialConsole] = []
     stream: TextIO | None = None
     record: BinaryIO | None = None
     inheritance = inheritance or Inheritance()
@@ -165,18 +191,12 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             stream = _debug_file(config.debug.console)
         if config.trace is not None:
             record = trace.create(config.trace)
-        address = config.serial.address()
-        if inheritance.listeners:
-            listeners = upgrade.listeners_of(inheritance)
-        elif address is not None and "serial" in config.parts:
-            listeners = await listen(*address)
-        serial = SerialLine(config.serial.history)
-        serial.transcript.restore(inheritance.transcript, inheritance.transcript_end)
+        kept = upgrade.consoles_of(inheritance, len(config.serials))
+        for serial, inherited in zip(config.serials, kept, strict=True):
+            consoles.append(await _console(serial, inherited, here="serial" in config.parts))
         yield Outside(
             config=config,
-            serial=serial,
-            listeners=listeners,
-            console=TcpConsole(serial) if listeners else None,
+            consoles=consoles,
             inheritance=inheritance,
             disks=disks,
             discs=discs,
@@ -196,8 +216,21 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         if record is not None:
             record.close()
         with trio.CancelScope(shield=True):
-            for listener in listeners:
-                await listener.aclose()
+            for console in consoles:
+                for listener in console.listeners:
+                    await listener.aclose()
+
+
+async def _console(serial: Serial, inherited: upgrade.Console, *, here: bool) -> SerialConsole:
+    """Listen where a serial port is to, or go on with what is inherited."""
+    listeners: list[trio.SocketListener] = []
+    if inherited.listeners:
+        listeners = upgrade.listeners_of(inherited)
+    elif here and (address := serial.address()) is not None:
+        listeners = await listen(*address)
+    line = SerialLine(serial.history, flow=serial.flow)
+    line.transcript.restore(inherited.transcript, inherited.transcript_end)
+    return SerialConsole(line, listeners, TcpConsole(line) if listeners else None, inherited)
 
 
 def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere:
@@ -325,9 +358,7 @@ class Departure:
             }
             self.inheritance = upgrade.collect(
                 outside.inheritance.upgrades,
-                outside.listeners,
-                outside.console,
-                outside.serial,
+                [(console.line, console.listeners, console.clients) for console in outside.consoles],
                 scratch,
                 [disc.image for disc in outside.discs],
                 [diskette.image for diskette in outside.diskettes],
@@ -382,12 +413,13 @@ async def _serve(
                 nursery.start_soon(image.run)
         for removable in (*outside.discs, *outside.diskettes):
             nursery.start_soon(removable.run)
-        if outside.console is not None:
-            for stream, telnet, position in upgrade.clients_of(outside.inheritance):
-                nursery.start_soon(outside.console.client, stream, telnet, position)
-            nursery.start_soon(outside.console.serve, outside.listeners)
-        if outside.inheritance.untyped:
-            nursery.start_soon(outside.serial.type, outside.inheritance.untyped)
+        for console in outside.consoles:
+            if console.clients is not None:
+                for stream, telnet, position in upgrade.clients_of(console.inherited):
+                    nursery.start_soon(console.clients.client, stream, telnet, position)
+                nursery.start_soon(console.clients.serve, console.listeners)
+            if console.inherited.untyped:
+                nursery.start_soon(console.line.type, console.inherited.untyped)
         keeper = None
         if attachment.area is not None and isinstance(board, Saves):
             keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring, attachment.id)
@@ -405,7 +437,8 @@ async def _serve(
                 if isinstance(board, Saves):
                     board.recover(complete=estate.complete)
             if "serial" in parts:
-                board.connect_serial(outside.serial)
+                for number, console in enumerate(outside.consoles):
+                    board.connect_serial(console.line, number)
             if estate is not None and interrupted:
                 server.replay(estate.posted)
             stack.enter_context(departure.of(server))
@@ -418,7 +451,8 @@ async def _serve(
                 return shutdown
             finally:
                 with trio.move_on_after(LAST_WORDS):
-                    await outside.serial.caught_up()
+                    for console in outside.consoles:
+                        await console.line.caught_up()
     finally:
         if attachment is not None:
             await attachment.leave()  # if it was handed over, that is the end of our part

@@ -391,6 +391,9 @@ CHIPS: dict[str, Maker] = {
     "uart": lambda w, kept: simple(
         Uart(clock=w.clock, irq=w.line("irq"), transmit=w.hear("sent"), **kept), 8
     ),
+    "paced uart": lambda w, kept: simple(
+        Uart(clock=w.clock, irq=w.line("irq"), transmit=w.hear("sent"), paced=True, **kept), 8
+    ),
     "ide": make_ide,
     "cdrom": make_cdrom,
     "ide with bus master": make_controller,
@@ -464,6 +467,7 @@ class Rig:
             case "input", value:
                 if isinstance(self.chip, Uart):
                     self.chip.receive(value)
+                    self.chip.clear_to_send(value > 64)
                 elif isinstance(self.chip, PicPair):
                     self.chip.set_irq(value & 15, bool(value & 16))
                     if value & 32:
@@ -548,7 +552,9 @@ def mirrored(chip: Any) -> list[tuple[Device, int, Mirror]]:
     return []
 
 
-@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "ide", "cdrom", "kbc", "uart")])
+@pytest.mark.parametrize(
+    "make", [CHIPS[name] for name in ("pic", "ide", "cdrom", "kbc", "uart", "paced uart")]
+)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(script=SCRIPTS)
 def test_a_mirrored_register_is_what_a_read_without_effect_would_return(
@@ -566,7 +572,7 @@ def test_a_mirrored_register_is_what_a_read_without_effect_would_return(
                     assert rig.chip.state == before
 
 
-@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "uart")])
+@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "uart", "paced uart")])
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     script=SCRIPTS, door=st.integers(0, 1), writes=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 255)))
@@ -624,6 +630,9 @@ def test_reset_makes_a_fresh_chip_of_it(make: Maker, script: list[tuple[Any, ...
         case Pit():  # so are the gates
             for counter, old in zip(fresh.counters, after.counters, strict=True):
                 counter.gate, counter.seen = old.gate, old.seen
+            assert after == fresh
+        case Uart():  # so is the far end's line
+            fresh.modem, fresh.clear_to_send = after.modem, after.clear_to_send
             assert after == fresh
         case Dma8237():  # the request lines are their devices'
             fresh.lines = after.lines

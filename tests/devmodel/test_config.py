@@ -70,7 +70,10 @@ console = "out.txt"
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("[serial]\ncolour = 1", "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history"),
+        (
+            "[serial]\ncolour = 1",
+            "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, paced, flow",
+        ),
         (
             "[[disk]]\nfile = 'x'",
             "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly",
@@ -137,7 +140,7 @@ def test_options_override_the_file(write):
     config = load(
         path,
         Options(
-            serial="tcp:[::1]:0",
+            serials=("tcp:[::1]:0", "tcp:127.0.0.1:1"),
             disks=("x.img",),
             cdroms=("x.iso", "y.iso"),
             floppies=("a.img",),
@@ -148,6 +151,7 @@ def test_options_override_the_file(write):
     )
     assert config.serial == Serial("[::1]:0", 7)
     assert config.serial.address() == ("::1", 0)
+    assert config.more_serials == (Serial("127.0.0.1:1"),)
     assert config.disks == (Disk("x.img"),)
     assert config.cdroms == (Cdrom("x.iso"), Cdrom("y.iso"))
     assert config.floppies == (Floppy("a.img"),)
@@ -159,8 +163,11 @@ def test_options_override_the_file(write):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (Options(serial="udp:x:1"), "--serial 'udp:x:1'; allowed: tcp:HOST:PORT"),
-        (Options(serial="tcp:x"), "options: tcp in [serial]: 'x' is not HOST:PORT"),
+        (
+            Options(serials=("udp:x:1",)),
+            "--serial 'udp:x:1'; allowed: tcp:HOST:PORT, or terminal for the first",
+        ),
+        (Options(serials=("tcp:x",)), "options: tcp in [serial]: 'x' is not HOST:PORT"),
         (Options(fw_cfg=("name",)), "--fw-cfg 'name'; allowed: NAME=VALUE"),
     ],
 )
@@ -226,3 +233,19 @@ def test_a_board_that_cannot_be_parted_so_is_one_line(write, text, options, line
         load(write(text), options)
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+def test_up_to_four_serial_ports(write):
+    text = "[[serial]]\npaced = true\n[[serial]]\ntcp = 'a:1'\nflow = true\n"
+    config = load(write(text), Options())
+    assert config.serials == (Serial(paced=True), Serial("a:1", flow=True))
+    config = load(write(text), Options(serials=("terminal", "tcp:b:2", "tcp:c:3")))
+    assert config.serials == (Serial(paced=True), Serial("b:2", flow=True), Serial("c:3"))
+    with pytest.raises(ConfigError, match=r"^options: 5 serial ports; at most 4 are allowed$"):
+        load(None, Options(serials=("tcp:a:1",) * 5))
+    with pytest.raises(
+        ConfigError, match=r"^options: serial port 2 needs tcp; only the first may go without$"
+    ):
+        load(None, Options(serials=("terminal", "terminal")))
+    with pytest.raises(ConfigError, match=r"^machine.toml: unknown key 'x' in \[serial\]"):
+        load(write("[[serial]]\nx = 1"), Options())

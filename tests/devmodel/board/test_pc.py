@@ -222,3 +222,27 @@ def test_a_floppy_drive_reads_by_dma_and_interrupts():
     assert [bench.into(0x3F5) for _ in range(7)] == [0, 0, 0, 0, 0, 3, 2]
     assert bench.into(0x08) & 0x04
     assert bytes(bench.core.ram[0x3_1200:0x3_1401]) == bytes(512) + b"x"
+
+
+def test_four_serial_ports_are_where_drivers_look_and_share_two_interrupts():
+    bench = Bench(fittings=Fittings(memory=[(0, 1 << 20, 1)], serial=[False] * 4))
+    bench.init_pics()
+    for number, (port, vector) in enumerate(((0x3F8, 12), (0x2F8, 11), (0x3E8, 12), (0x2E8, 11))):
+        line = Line()
+        bench.board.connect_serial(line, number)
+        assert isinstance(line.chip, SerialPort)
+        bench.out(port, 0x41 + number)
+        assert line.sent == bytes((0x41 + number,))
+        bench.out(port + 4, 0x08)
+        bench.out(port + 1, 0x01)
+        line.chip.receive(0x61 + number)
+        assert bench.board.acknowledge() == vector
+        assert bench.into(port) == 0x61 + number
+        line.chip.clear_to_send(False)
+        assert bench.into(port + 6) == 0xA1
+        bench.out(0x20, 0x20)
+
+
+def test_a_serial_port_that_there_is_not_reads_ones():
+    bench = Bench(fittings=Fittings(memory=[(0, 1 << 20, 1)], serial=[False, False]))
+    assert [bench.into(port + 5) for port in (0x3F8, 0x2F8, 0x3E8, 0x2E8)] == [0x60, 0x60, 0xFF, 0xFF]
