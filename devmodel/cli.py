@@ -129,7 +129,7 @@ def _run(options: argparse.Namespace) -> int:
 def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
     """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
     arguments = [] if machine is None else [machine]
-    given = {name: getattr(options, name) for name in ("video_bios", "debug_console")}
+    given = {name: getattr(options, name) for name in ("parallel", "video_bios", "debug_console")}
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
@@ -452,6 +452,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             disks=tuple(options.disk),
             cdroms=tuple(options.cdrom),
             floppies=tuple(options.floppy),
+            parallel=options.parallel,
             video_bios=options.video_bios,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
@@ -641,6 +642,9 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="serial console on TCP (terminal: on this one); up to four times, for COM1 to COM4",
+    )
+    parser.add_argument(
+        "--parallel", metavar="FILE", help="a parallel port; what the guest prints is appended to this file"
     )
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, given to the firmware")
     parser.add_argument(

@@ -16,6 +16,7 @@ import msgspec
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, PARTS, parse
 from devmodel.devices.diskette import DRIVES
+from devmodel.devices.pit import MISSED_TICKS, MissedTicks
 from ioreq.user_input import open_regular, size_in_bytes
 
 MAX_DRIVES: Final = 4
@@ -87,6 +88,18 @@ class Rtc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base: str = "utc"
 
 
+class ParallelPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[parallel]`: the parallel port; what the guest prints is appended to the file at `path`."""
+
+    path: str
+
+
+class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[pit]`: what becomes of ticks that the guest, or the server, was too late for; by Xen's names."""
+
+    missed_ticks: str = MissedTicks.ONE_PENDING
+
+
 class Debug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[debug]`: where ports 0x402 and 0xE9 go: "log", "stderr", or a file."""
 
@@ -111,6 +124,8 @@ class Config(msgspec.Struct, frozen=True):
     video: Video = Video()
     fw_cfg: dict[str, str] = {}
     rtc: Rtc = Rtc()
+    pit: Timer = Timer()
+    parallel: ParallelPort | None = None
     debug: Debug = Debug()
     servers: tuple[frozenset[str], ...] = ()
     """The parts of each server apart."""
@@ -162,6 +177,10 @@ class Config(msgspec.Struct, frozen=True):
                 f"{source}: base in [rtc]: '{self.rtc.base}'; allowed: utc, localtime, or a date like "
                 "2026-01-31T12:00:00"
             )
+        if self.pit.missed_ticks not in MISSED_TICKS:
+            raise ConfigError(
+                f"{source}: missed_ticks in [pit]: '{self.pit.missed_ticks}'; allowed: {', '.join(MISSED_TICKS)}"
+            )
         taken: set[str] = set()
         for parts in self.servers:
             if twice := sorted(parts & taken):
@@ -188,6 +207,7 @@ class Options(msgspec.Struct, frozen=True):
     disks: tuple[str, ...] = ()
     cdroms: tuple[str, ...] = ()
     floppies: tuple[str, ...] = ()
+    parallel: str | None = None
     video_bios: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
@@ -204,6 +224,8 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "floppy": Floppy,
     "video": Video,
     "rtc": Rtc,
+    "pit": Timer,
+    "parallel": ParallelPort,
     "debug": Debug,
     "server": Server,
 }
@@ -275,6 +297,10 @@ def _read(path: str) -> Config:
     if not isinstance(serials, list):
         serials = [serials]
     ports = [_table(name, "[serial]", entry, Serial) for entry in serials] or [Serial()]
+    parallel = None
+    if "parallel" in document:
+        port = _table(name, "[parallel]", document["parallel"], ParallelPort)
+        parallel = ParallelPort(os.path.join(folder, port.path))
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
         debug = Debug(os.path.join(folder, debug.console))
@@ -300,6 +326,8 @@ def _read(path: str) -> Config:
         video=Video(absolute(_table(name, "[video]", document.get("video", {}), Video).bios)),
         fw_cfg=fw_cfg,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
+        parallel=parallel,
+        pit=_table(name, "[pit]", document.get("pit", {}), Timer),
         debug=debug,
         servers=tuple(
             parse(f"{name}: parts in [[server]]", _table(name, "[[server]]", entry, Server).parts)
@@ -356,6 +384,8 @@ def _override(config: Config, options: Options) -> Config:
         changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
     if options.floppies:
         changes["floppies"] = tuple(Floppy(path) for path in options.floppies)
+    if options.parallel is not None:
+        changes["parallel"] = ParallelPort(options.parallel)
     if options.video_bios is not None:
         changes["video"] = Video(options.video_bios)
     if options.fw_cfg:

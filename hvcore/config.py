@@ -22,7 +22,19 @@ KEYS: Final = (
     *("firmware", "image", "image-address", "kernel", "initrd", "append"),
     "servers",
 )
-DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "floppy", "video", "fw_cfg", "rtc", "debug", "server")
+DEVICE_TABLES: Final = (
+    "serial",
+    "disk",
+    "cdrom",
+    "floppy",
+    "video",
+    "fw_cfg",
+    "rtc",
+    "pit",
+    "parallel",
+    "debug",
+    "server",
+)
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30
 """Half of what 36 physical address bits reach: room for the hole below 4 GiB."""

@@ -32,6 +32,7 @@ PARTS: Final[dict[str, Part]] = {
     "kbc": Part(("kbc", "port92")),  # A20 is one line
     "rtc": Part(("rtc",)),
     "serial": Part(("uart", "uart2", "uart3", "uart4")),
+    "parallel": Part(("parallel",)),
     "ide": Part(("ide0", "ide1", "piix3_ide"), maps=("bmide",), functions=((1, 1),)),
     "pci": Part(("i440fx", "piix3", "pci"), functions=((0, 0), (1, 0))),  # 0xCF9 is PIIX3's
     "pm": Part(("piix4pm",), maps=("pm", "apm"), functions=((1, 3),)),

@@ -30,11 +30,12 @@ from devmodel.devices.kbc import Kbc, Port
 from devmodel.devices.keyboard import Keyboard
 from devmodel.devices.mmc import Tray
 from devmodel.devices.mouse import Mouse
+from devmodel.devices.parallel import Parallel, Printer
 from devmodel.devices.pci import Function, PciBus, PciFunction, PciPorts
 from devmodel.devices.pic import PicPair
 from devmodel.devices.piix3 import Piix3, Piix3Ide
 from devmodel.devices.piix4pm import Piix4Pm
-from devmodel.devices.pit import Pit
+from devmodel.devices.pit import MissedTicks, Pit
 from devmodel.devices.port61 import Port61
 from devmodel.devices.port92 import Port92
 from devmodel.devices.rtc import Rtc
@@ -97,11 +98,15 @@ class Fittings:
     """The floppy drives A and B."""
     serial: Sequence[bool] = (False,)
     """For each serial port that there is, COM1 to COM4, whether it sends at the baud rate."""
+    printer: Printer | None = None
+    """What the parallel port has at its end; None: there is no such port."""
     debug: Callable[[int], None] = lambda _: None
     """A byte for the debug console."""
     files: Mapping[str, bytes] = attrs.field(factory=dict[str, bytes])
     """fw_cfg files beside the board's own."""
     boot: str = "cad"
+    missed_ticks: str = MissedTicks.ONE_PENDING
+    """What becomes of the timer's missed ticks: one of `pit.MISSED_TICKS`."""
     time: int = 0
     """What the clock shows at first, in seconds since 1970."""
 
@@ -193,6 +198,7 @@ class Board:
     mouse: Mouse
     ide: list[IdeChannel]
     fdc: Fdc
+    parallel: Parallel
     pci: PciBus
     isa_lines: list[Line]  # for interrupts from elsewhere
     drivers: dict[str, Line]  # of interrupt requests, from here and elsewhere
@@ -248,7 +254,17 @@ class Board:
             isa[number].output.level |= level
             return drivers[name]
 
-        pit = Pit(clock=clock, irq=irq(0, "pit"), **kept("pit"))
+        if fittings.missed_ticks != MissedTicks.ONE_PENDING and len({"pic", "pit"} & fittings.parts) == 1:
+            raise ConfigError(f"{fittings.missed_ticks}: pic and pit must be in one server for that")
+        pit = Pit(
+            clock=clock,
+            irq=irq(0, "pit"),
+            missed=fittings.missed_ticks,
+            waits=partial(pic.master.waits, 0),
+            **kept("pit"),
+        )
+        if fittings.missed_ticks in (MissedTicks.DELAY, MissedTicks.NO_DELAY):
+            pic.master.accepted = lambda pin: None if pin else pit.accepted()
         kbc = Kbc(
             clock=clock,
             irq=irq(1, "kbc"),
@@ -266,6 +282,9 @@ class Board:
             )
             for (name, _, number), paced in zip(SERIAL_PORTS, (*fittings.serial, *[False] * 4), strict=False)
         ]
+        parallel = Parallel(clock=clock, irq=irq(7, "parallel"), **kept("parallel"))
+        if fittings.printer is not None:
+            parallel.printer = fittings.printer
         rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
         pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
         piix3_ide = Piix3Ide(ram=core, **kept("piix3_ide"))
@@ -360,6 +379,8 @@ class Board:
         bus.map("pio", 0x170, 0x177, ide[1], name="ide1", width=4, mirror=ide[1].mirror)
         bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4, mirror=ide[0].mirror)
         bus.map("pio", 0x376, 0x376, ide[1].control, name="ide1 control", mirror=ide[1].control_mirror)
+        if fittings.printer is not None:
+            bus.map("pio", 0x378, 0x37A, parallel, name="parallel")
         bus.map("pio", 0x3B0, 0x3DF, vga, name="vga")
         bus.map("pio", 0x3F2, 0x3F5, Piece(fdc, FdcReg.DOR), name="fdc")
         bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control", mirror=ide[0].control_mirror)
@@ -382,7 +403,9 @@ class Board:
         bus.ignore("pio", 0x1CE, 0x1D1, "no Bochs VBE: the VGA BIOS falls back to plain VGA")
         bus.ignore("pio", 0x200, 0x207, "no game port")
         bus.ignore("pio", 0x278, 0x27F, "no second parallel port; ISA plug and play's address")
-        bus.ignore("pio", 0x378, 0x37F, "no first parallel port")
+        if fittings.printer is None:
+            bus.ignore("pio", 0x378, 0x37A, "no parallel port")
+        bus.ignore("pio", 0x37B, 0x37F, "the parallel port has no EPP")
         bus.ignore("pio", 0x3F0, 0x3F1, "the floppy controller's only in a PS/2")
         bus.ignore("pio", 0xA79, 0xA79, "no ISA plug and play")
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
@@ -397,7 +420,7 @@ class Board:
             "pic": pic, "pit": pit, "kbc": kbc, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
             "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
             "port61": port61, "port92": port92, "vga": vga, "fw_cfg": fw_cfg, "dma1": dma1, "dma2": dma2,
-            "dma_pages": dma_pages, "post": post, "fdc": fdc,
+            "dma_pages": dma_pages, "post": post, "fdc": fdc, "parallel": parallel,
         }  # fmt: skip
         ports = {name: uart for (name, _, _), uart in zip(SERIAL_PORTS, uarts, strict=True)}
         chips |= ports
@@ -411,6 +434,7 @@ class Board:
             "ide0": ide[0],
             "ide1": ide[1],
             "fdc": fdc,
+            "parallel": parallel,
         }
         here = chips_of(fittings.parts)
         bus.keep(lambda name: part_of_mapping(name) in fittings.parts)
@@ -426,6 +450,7 @@ class Board:
             mouse=kbc.mouse,
             ide=ide,
             fdc=fdc,
+            parallel=parallel,
             pci=pci,
             isa_lines=isa_lines,
             drivers=drivers,
@@ -433,6 +458,7 @@ class Board:
             parts=fittings.parts,
             trays=[disk for disk in disks if isinstance(disk, Tray)],
         )
+        parallel.rearm = lambda: board.rearm()  # noqa: PLW0108
         fdc.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
         for channel in ide:
             channel.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)

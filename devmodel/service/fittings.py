@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from devmodel.board.device import Disk
 from devmodel.board.pc import Board, Fittings, state_types
 from devmodel.devices.mmc import Tray
+from devmodel.devices.parallel import NoPrinter
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.session import Outside
@@ -28,7 +29,7 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
         files[f"vgaroms/{os.path.basename(config.video.bios)}"] = outside.video_bios
     info = domain.info
     memory = [(entry.start, entry.length, entry.type) for entry in info.e820]
-    return Board.build(
+    board = Board.build(
         clock,
         domain,
         Fittings(
@@ -37,6 +38,10 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
             parts=config.parts,
             disks=drives(outside.disks, [disc.tray for disc in outside.discs]),
             floppies=[diskette.bay for diskette in outside.diskettes],
+            printer=NoPrinter()
+            if outside.printout is None and config.parallel is not None
+            else outside.printout,
+            missed_ticks=config.pit.missed_ticks,
             serial=[serial.paced for serial in config.serials],
             debug=outside.debug.put,
             files=files,
@@ -44,6 +49,9 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
         ),
         None if outside.saved is None else outside.saved.states(state_types()),
     )
+    if outside.printout is not None:
+        outside.printout.ready = board.parallel.ready
+    return board
 
 
 def drives(disks: Sequence[Disk], trays: Sequence[Tray]) -> list[Disk | Tray | None]:

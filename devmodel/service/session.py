@@ -22,6 +22,7 @@ from devmodel.board.parts import in_order
 from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk, Floppy, Serial
 from devmodel.consoles.line import SerialLine
+from devmodel.consoles.printout import Printout
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.devices.diskette import drive_for
 from devmodel.disks.image import SECTOR, Elsewhere, Image
@@ -124,6 +125,8 @@ class Outside:
     """Of the CD-ROM drives, if they are this server's."""
     diskettes: list[Diskette] = attrs.field(factory=list[Diskette])
     """Of the floppy drives; empty ones, if they are another server's."""
+    printout: Printout | None = None
+    """What the parallel port prints, if there is one."""
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
@@ -166,6 +169,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     discs: list[Disc] = []
     diskettes: list[Diskette] = []
     consoles: list[SerialConsole] = []
+    printout: Printout | None = None
     stream: TextIO | None = None
     record: BinaryIO | None = None
     inheritance = inheritance or Inheritance()
@@ -182,6 +186,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         for number, floppy in enumerate(config.floppies):
             lain = inheritance.diskettes[number] if inheritance.upgrades else (floppy.path, None)
             diskettes.append(_diskette(floppy, *lain, here="dma" in config.parts))
+        if config.parallel is not None and "parallel" in config.parts:
+            printout = Printout.open(config.parallel.path)
         bios = None if config.video.bios is None else _rom(config.video.bios)
         if "debug" not in config.parts:
             stream = None
@@ -201,6 +207,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             disks=disks,
             discs=discs,
             diskettes=diskettes,
+            printout=printout,
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
             trace=record,
@@ -211,6 +218,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
                 image.close()
         for removable in (*discs, *diskettes):
             removable.close()
+        if printout is not None:
+            printout.close()
         if stream is not None and stream is not sys.stderr:
             stream.close()
         if record is not None:
@@ -413,6 +422,8 @@ async def _serve(
                 nursery.start_soon(image.run)
         for removable in (*outside.discs, *outside.diskettes):
             nursery.start_soon(removable.run)
+        if outside.printout is not None:
+            nursery.start_soon(outside.printout.run)
         for console in outside.consoles:
             if console.clients is not None:
                 for stream, telnet, position in upgrade.clients_of(console.inherited):
@@ -494,12 +505,16 @@ def _detached(outside: Outside, detached: bool) -> Iterator[None]:
     for image in images:
         image.offline = detached
     outside.debug.muted = detached
+    if outside.printout is not None:
+        outside.printout.muted = detached
     try:
         yield
     finally:
         for image in images:
             image.offline = False
         outside.debug.muted = False
+        if outside.printout is not None:
+            outside.printout.muted = False
 
 
 @attrs.frozen

@@ -31,11 +31,12 @@ from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc
 from devmodel.devices.mmc import Tray
+from devmodel.devices.parallel import Parallel
 from devmodel.devices.pci import Bar, PciBus, PciFunction, PciPorts
 from devmodel.devices.pic import PicPair
 from devmodel.devices.piix3 import Piix3, Piix3Ide
 from devmodel.devices.piix4pm import Piix4Pm
-from devmodel.devices.pit import Pit
+from devmodel.devices.pit import MissedTicks, Pit
 from devmodel.devices.port61 import Port61
 from devmodel.devices.port92 import Port92
 from devmodel.devices.rtc import Rtc
@@ -106,6 +107,31 @@ def simple(chip: Any, length: int) -> tuple[Any, list[tuple[Device, int]]]:
 def make_pic(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
     pair = PicPair(intr=w.line("intr"), **kept)
     return pair, [(pair.master, 2), (pair.slave, 2), (pair.elcr, 2)]
+
+
+def make_pit(missed: str, w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    irq = w.line("irq")
+    return simple(Pit(clock=w.clock, irq=irq, missed=missed, waits=lambda: irq.level, **kept), 4)
+
+
+def make_parallel(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    return simple(Parallel(clock=w.clock, irq=w.line("irq"), printer=Paper(w), **kept), 3)
+
+
+@attrs.frozen
+class Paper:
+    """A printer that is busy now and then."""
+
+    wires: Wires
+
+    def room(self) -> bool:
+        return bool(self.wires.clock.time & 2)
+
+    def failing(self) -> bool:
+        return bool(self.wires.clock.time & 4)
+
+    def put(self, byte: int) -> None:
+        self.wires.hear("printed")(byte)
 
 
 def make_ide(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
@@ -387,6 +413,9 @@ class Pirqs:
 
 CHIPS: dict[str, Maker] = {
     "pit": lambda w, kept: simple(Pit(clock=w.clock, irq=w.line("irq"), **kept), 4),
+    "pit that owes ticks": partial(make_pit, MissedTicks.NO_DELAY),
+    "pit that delays": partial(make_pit, MissedTicks.DELAY),
+    "parallel": make_parallel,
     "pic": make_pic,
     "uart": lambda w, kept: simple(
         Uart(clock=w.clock, irq=w.line("irq"), transmit=w.hear("sent"), **kept), 8
@@ -482,6 +511,8 @@ class Rig:
                         self.chip.mouse.press("side")
                 elif isinstance(self.chip, Pit):
                     self.chip.set_gate(value % 3, bool(value & 16))
+                    if value & 32:
+                        self.chip.accepted()
                 elif isinstance(self.chip, PciFunction):
                     self.chip.interrupt(bool(value & 1))
                 elif isinstance(self.chip, Piix3Ide):

@@ -4,7 +4,8 @@ import pytest
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
-from devmodel.config import Cdrom, Config, Disk, Floppy, Options, Serial, load
+from devmodel.config import Cdrom, Config, Disk, Floppy, Options, ParallelPort, Serial, load
+from devmodel.devices.pit import MISSED_TICKS
 
 
 @pytest.fixture
@@ -47,6 +48,8 @@ drive = "1.2M"
 bios = "/usr/share/vga.bin"
 [fw_cfg]
 "opt/x" = "1"
+[parallel]
+path = "printed"
 [rtc]
 base = "2026-01-31T12:00:00"
 [debug]
@@ -63,6 +66,7 @@ console = "out.txt"
     assert config.floppies == floppies
     assert config.video.bios == "/usr/share/vga.bin"
     assert config.fw_cfg == {"opt/x": "1"}
+    assert config.parallel == ParallelPort(str(tmp_path / "printed"))
     assert config.rtc.base == "2026-01-31T12:00:00"
     assert config.debug.console == str(tmp_path / "out.txt")
 
@@ -82,7 +86,7 @@ console = "out.txt"
             "[modem]",
             (
                 "machine.toml: unknown table [modem]; "
-                "allowed: machine, serial, disk, cdrom, floppy, video, rtc, debug, server, fw_cfg"
+                "allowed: machine, serial, disk, cdrom, floppy, video, rtc, pit, parallel, debug, server, fw_cfg"
             ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
@@ -119,6 +123,10 @@ console = "out.txt"
             "[rtc]\nbase = 'x'",
             "machine.toml: base in [rtc]: 'x'; allowed: utc, localtime, or a date like 2026-01-31T12:00:00",
         ),
+        (
+            "[pit]\nmissed_ticks = 'x'",
+            f"machine.toml: missed_ticks in [pit]: 'x'; allowed: {', '.join(MISSED_TICKS)}",
+        ),
         ("[fw_cfg]\nx = 1", 'machine.toml: x in [fw_cfg]: give a string, "…"'),
         ("serial = 3", "machine.toml: [serial] is a table"),
         ("[serial", "machine.toml: Expected ']' at the end of a table declaration (at end of document)"),
@@ -144,6 +152,7 @@ def test_options_override_the_file(write):
             disks=("x.img",),
             cdroms=("x.iso", "y.iso"),
             floppies=("a.img",),
+            parallel="printed",
             video_bios="v.bin",
             fw_cfg=("b=3=4",),
             debug_console="stderr",
@@ -155,6 +164,7 @@ def test_options_override_the_file(write):
     assert config.disks == (Disk("x.img"),)
     assert config.cdroms == (Cdrom("x.iso"), Cdrom("y.iso"))
     assert config.floppies == (Floppy("a.img"),)
+    assert config.parallel == ParallelPort("printed")
     assert config.video.bios == "v.bin"
     assert config.fw_cfg == {"a": "1", "b": "3=4"}
     assert config.debug.console == "stderr"

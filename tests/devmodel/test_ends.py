@@ -156,6 +156,7 @@ BOTH = [
     "disk",
     "cdrom",
     "floppy",
+    "parallel",
     "trace",
     "video-bios",
     "fw-cfg",
