@@ -184,8 +184,12 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             else:
                 discs.extend(Disc(cdrom.path) for cdrom in config.cdroms)
         for number, floppy in enumerate(config.floppies):
-            lain = inheritance.diskettes[number] if inheritance.upgrades else (floppy.path, None)
-            diskettes.append(_diskette(floppy, *lain, here="dma" in config.parts))
+            if number < len(inheritance.diskettes):
+                model, path, fd = inheritance.diskettes[number]
+            else:
+                model, path, fd = _model(floppy), floppy.path, None
+            path = path if "dma" in config.parts else None
+            diskettes.append(Diskette(model, path, fd, readonly=floppy.readonly))
         if config.parallel is not None and "parallel" in config.parts:
             printout = Printout.open(config.parallel.path)
         bios = None if config.video.bios is None else _rom(config.video.bios)
@@ -250,12 +254,11 @@ def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere
     return Image.scratch(size, fd) if here else Elsewhere(-(-size // SECTOR))
 
 
-def _diskette(floppy: Floppy, path: str | None, fd: int | None, *, here: bool) -> Diskette:
-    """Open what lies in a floppy drive; or learn what model it is, if another server has it, for the clock chip."""
-    model = floppy.drive
-    if model is None:
-        model = drive_for(Elsewhere.at(floppy.path, "floppy").sectors if floppy.path is not None else 0)
-    return Diskette(model, path if here else None, fd, readonly=floppy.readonly)
+def _model(floppy: Floppy) -> str:
+    """Return the model of a floppy drive: what is configured, or what suits the diskette that is in it at first."""
+    if floppy.drive is not None:
+        return floppy.drive
+    return drive_for(Elsewhere.at(floppy.path, "floppy").sectors if floppy.path is not None else 0)
 
 
 def _rom(path: str) -> bytes:
@@ -370,7 +373,7 @@ class Departure:
                 [(console.line, console.listeners, console.clients) for console in outside.consoles],
                 scratch,
                 [disc.image for disc in outside.discs],
-                [diskette.image for diskette in outside.diskettes],
+                [(diskette.bay.model, diskette.image) for diskette in outside.diskettes],
             )
 
     @contextlib.contextmanager

@@ -56,8 +56,8 @@ class Inheritance(Console):
     """By the number of the disk: its descriptor."""
     discs: list[tuple[str | None, int | None]] = []
     """What lies in each tray, which need not be what the configuration says: path and descriptor."""
-    diskettes: list[tuple[str | None, int | None]] = []
-    """What lies in each floppy drive."""
+    diskettes: list[tuple[str, str | None, int | None]] = []
+    """The model of each floppy drive, and what lies in it."""
 
 
 def collect(
@@ -65,7 +65,7 @@ def collect(
     consoles: Sequence[tuple[SerialLine, list[trio.SocketListener], TcpConsole | None]],
     disks: dict[int, Image],
     discs: list[Image | None],
-    diskettes: list[Image | None],
+    diskettes: list[tuple[str, Image | None]],
 ) -> Inheritance:
     """Take what is to be kept of a server's outside: descriptors are duplicated, so that it may be closed."""
     first, *more = [_console(*console) for console in consoles]
@@ -75,7 +75,7 @@ def collect(
         more_consoles=more,
         scratch={number: _kept(image.fd) for number, image in disks.items()},
         discs=[_removable(image) for image in discs],
-        diskettes=[_removable(image) for image in diskettes],
+        diskettes=[(model, *_removable(image)) for model, image in diskettes],
     )
 
 
@@ -129,8 +129,8 @@ def inherited() -> Inheritance:
     for console in (inheritance, *inheritance.more_consoles):
         for fd in (*console.listeners, *(client.fd for client in console.clients)):
             os.set_inheritable(fd, False)
-    removables = [*inheritance.discs, *inheritance.diskettes]
-    for fd in [*inheritance.scratch.values(), *(fd for _, fd in removables if fd is not None)]:
+    removables = [*(fd for _, fd in inheritance.discs), *(fd for _, _, fd in inheritance.diskettes)]
+    for fd in [*inheritance.scratch.values(), *(fd for fd in removables if fd is not None)]:
         os.set_inheritable(fd, False)
     return inheritance
 
