@@ -1,10 +1,14 @@
 """The 82077AA by its data sheet (290166), on a bench with drives, the 8237's channel and a clock in the hand."""
 
+import copy
 from collections import deque
 from typing import Any
 
 import attrs
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from devmodel.board.clock import ManualClock
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
@@ -809,3 +813,117 @@ def test_a_verify_transfer_of_the_8237_takes_part_in_both_directions(bench: Benc
     assert bench.fdc.dma_ready() == 0
     bench.fdc.dma_end()
     assert bench.inp(Reg.MSR) == 0x80
+
+
+# -- a diskette as its user knows it ----------------------------------------------------------------------
+
+
+class Diskettes(RuleBasedStateMachine):
+    """Whatever is written to two drives, in whatever order and however it is interrupted, is read again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench([Medium(1440), Medium(2880)], models=("720K", "1.44M"))
+        self.rates = (Rate.R250, Rate.R500)
+        self.tracks = (9, 18)
+        self.expected = [bytearray(medium.data) for medium in self.bench.media]
+        self.bench.on()
+
+    def _at(self, unit: int, cylinder: int, head: int, r: int) -> int:
+        return ((cylinder * 2 + head) * self.tracks[unit] + r - 1) * 512
+
+    def _go(self, unit: int, cylinder: int) -> None:
+        self.bench.out(Reg.DOR, 0x3C | unit)
+        self.bench.out(Reg.DIR, self.rates[unit])
+        assert self.bench.seek(cylinder, unit) == [0x20 | unit, cylinder]
+
+    places = st.tuples(st.integers(0, 1), st.integers(0, 79), st.integers(0, 1), st.integers(1, 18))
+
+    @rule(place=places, count=st.integers(1, 20), filler=st.integers(0, 255), odd=st.integers(0, 511))
+    def write(self, place: tuple[int, int, int, int], count: int, filler: int, odd: int) -> None:
+        unit, cylinder, head, r = place
+        r = min(r, self.tracks[unit])
+        count = min(count, (1 - head) * self.tracks[unit] + self.tracks[unit] - r + 1)
+        self._go(unit, cylinder)
+        length = count * 512 - odd
+        data = bytes((filler + i) & 0xFF for i in range(length))
+        self.bench.to_give[:] = data
+        result = self.bench.transfer(
+            Op.WRITE | MFM | MT, cylinder, head, r, eot=self.tracks[unit], count=length, unit=unit
+        )
+        assert result[0] & 0xC0 == 0
+        at = self._at(unit, cylinder, head, r)
+        self.expected[unit][at : at + count * 512] = data.ljust(count * 512, b"\0")
+
+    @rule(place=places, count=st.integers(1, 20))
+    def read(self, place: tuple[int, int, int, int], count: int) -> None:
+        unit, cylinder, head, r = place
+        r = min(r, self.tracks[unit])
+        count = min(count, (1 - head) * self.tracks[unit] + self.tracks[unit] - r + 1)
+        self._go(unit, cylinder)
+        self.bench.moved.clear()
+        result = self.bench.transfer(
+            Op.READ | MFM | MT, cylinder, head, r, eot=self.tracks[unit], count=count * 512, unit=unit
+        )
+        assert result[0] & 0xC0 == 0
+        at = self._at(unit, cylinder, head, r)
+        assert self.bench.moved == self.expected[unit][at : at + count * 512]
+
+    @rule(place=places, filler=st.integers(0, 255))
+    def format_track(self, place: tuple[int, int, int, int], filler: int) -> None:
+        unit, cylinder, head, _ = place
+        self._go(unit, cylinder)
+        track = self.tracks[unit]
+        self.bench.to_give[:] = b"".join(bytes((cylinder, head, r, 2)) for r in range(1, track + 1))
+        self.bench.count = 4 * track
+        result = self.bench.command(Op.FORMAT | MFM, head << 2 | unit, 2, track, 0x54, filler)
+        assert result[0] & 0xC0 == 0
+        at = self._at(unit, cylinder, head, 1)
+        self.expected[unit][at : at + track * 512] = bytes((filler,)) * track * 512
+
+    @rule(place=places)
+    def read_without_dma(self, place: tuple[int, int, int, int]) -> None:
+        unit, cylinder, head, r = place
+        r = min(r, self.tracks[unit])
+        self._go(unit, cylinder)
+        self.bench.command(Op.SPECIFY, 0xDF, 0x03)
+        for value in (Op.READ | MFM, head << 2 | unit, cylinder, head, r, 2, r, 0x1B, 0xFF):
+            self.bench.out(Reg.FIFO, value)
+        self.bench.pass_time(10**7)
+        data = bytes(self.bench.inp(Reg.FIFO) for _ in range(512))
+        self.bench.pass_time(10**7)
+        assert self.bench.result()[1] == 0x80
+        self.bench.command(Op.SPECIFY, 0xDF, 0x02)
+        at = self._at(unit, cylinder, head, r)
+        assert data == self.expected[unit][at : at + 512]
+
+    @rule(unit=st.integers(0, 1))
+    def interrupted(self, unit: int) -> None:
+        """A read that is begun, a reset, and the controller is as new; the drives are where they were."""
+        self._go(unit, 10)
+        for value in (Op.READ | MFM, unit, 10, 0, 1, 2, 9, 0x1B, 0xFF):
+            self.bench.out(Reg.FIFO, value)
+        self.bench.on()
+        for drive in range(2):
+            self.bench.command(Op.RECALIBRATE, drive)
+            assert self.bench.command(Op.SENSE_INTERRUPT) == [0x20 | drive, 0]
+
+    @rule()
+    def restored(self) -> None:
+        old = self.bench.fdc
+        self.bench.fdc = Fdc(
+            clock=old.clock,
+            irq=old.irq,
+            bays=old.bays,
+            dma_request=old.dma_request,
+            state=copy.deepcopy(old.state),
+        )
+
+    @invariant()
+    def what_is_on_the_media_is_what_was_written(self) -> None:
+        for medium, expected in zip(self.bench.media, self.expected, strict=True):
+            assert medium.data == expected
+
+
+Diskettes.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+TestDiskettes = Diskettes.TestCase
