@@ -76,7 +76,7 @@ log = structlog.get_logger()
 
 SECTOR: Final = 512
 LENGTH_CODE: Final = 2  # N of 512 bytes
-RESET_NS: Final = 20_000
+RESET_NS: Final = 20_000  # to the end of a reset, and again to the poll of the drives
 COMMAND_NS: Final = 20_000  # from the last byte of a command to the head over the first sector
 STEP_NS: Final = 30_000  # a cylinder
 SECTOR_NS: Final = 50_000
@@ -109,11 +109,12 @@ class Then:
 
     NOTHING: Final = 0
     READY: Final = 1  # after a reset
-    BEGIN: Final = 2
-    OFFER: Final = 3  # what the medium has read
-    PASSED: Final = 4  # what passed between host and buffer, unless terminal count was there first
-    RESULT: Final = 5
-    OVERRUN: Final = 6
+    POLL: Final = 2  # the drives
+    BEGIN: Final = 3
+    OFFER: Final = 4  # what the medium has read
+    PASSED: Final = 5  # what passed between host and buffer, unless terminal count was there first
+    RESULT: Final = 6
+    OVERRUN: Final = 7
 
 
 @attrs.define
@@ -389,7 +390,9 @@ class Fdc:
         then, s.due, s.then = s.then, None, Then.NOTHING
         match then:
             case Then.READY:
-                self._ready()
+                self._after(RESET_NS, Then.POLL)
+            case Then.POLL:
+                self._poll()
             case Then.BEGIN:
                 self._begin()
             case Then.OFFER:
@@ -405,9 +408,11 @@ class Fdc:
         self.state.due = self.clock.now() + ns
         self.state.then = then
 
-    def _ready(self) -> None:
-        """Be out of reset. The drives are polled once, and all are told of (4.0)."""
+    def _poll(self) -> None:
+        """Poll the drives, soon after a reset, and tell of all, unless CONFIGURE has come first and forbids it."""
         s = self.state
+        if s.then == Then.POLL:  # a command that needs it came first
+            s.due, s.then = None, Then.NOTHING
         if not s.config & CONFIG_NO_POLLING:
             s.pending[:] = bytes(ST0_POLLED | unit for unit in range(RELEASED_INTERRUPTS))
             self._interrupt()
@@ -496,6 +501,8 @@ class Fdc:
 
     def _sense_interrupt(self) -> None:
         s = self.state
+        if s.then == Then.POLL:
+            self._poll()
         if not s.pending:
             self._answer(ST0_INVALID)
             return
@@ -558,6 +565,8 @@ class Fdc:
     def _execute(self) -> None:
         """Begin the execution phase of a command that needs the diskette."""
         s = self.state
+        if s.then == Then.POLL:
+            self._poll()
         b = s.command
         s.phase = Phase.EXECUTION
         s.unit = b[1] & 3

@@ -171,7 +171,7 @@ async def test_linux_reads_and_writes_a_file_system_and_sees_another_diskette(ve
     assert read.stdout == b"".join(b"%d\n" % n for n in range(1, 10001))
 
 
-@pytest.mark.parametrize("model", SIZES)
+@pytest.mark.parametrize("model", ["360K", "2.88M"])
 async def test_linux_copies_diskettes_of_each_size_in_two_drives(model, tmp_path):
     source, target = tmp_path / "source.img", tmp_path / "target.img"
     source.write_bytes(os.urandom(SIZES[model]))

@@ -32,8 +32,8 @@ async def test_linux_finds_four_ports_and_each_has_a_console_of_its_own(vendor, 
         await no_complaints(shell)
 
 
-async def test_a_mebibyte_arrives_whole_although_another_client_reads_nothing(vendor, linux):
-    async with Machine(*linux, *PORTS[:2], "--vendor", vendor) as machine:
+async def test_a_mebibyte_arrives_whole_although_another_client_reads_nothing(linux):
+    async with Machine(*linux, *PORTS[:2]) as machine:
         shell = await shell_of(machine)
         deaf, console = await machine.connect(2), await machine.connect(2)
         await shell.run("stty -F /dev/ttyS1 raw -echo 115200; seq 1 170000 > /tmp/numbers")

@@ -361,3 +361,30 @@ def test_the_page_registers_of_a_pc_stand_in_their_order():
         assert pages.read(port - 0x81, 1) == port
     pages.reset()
     assert pages.page(0, 2) == 0
+
+
+def test_a_device_that_asks_again_while_it_is_served_is_served_again():
+    bench = Bench()
+
+    class Again(Peripheral):
+        def dma_read(self, length: int) -> bytes:
+            data = super().dma_read(length)
+            if self.given < 6:
+                self.length = 2
+                bench.dma.request(1, True)
+            return data
+
+    bench.dma.clients[1] = Again(2)
+    bench.program(1, SINGLE | TO_MEMORY, 0x100, 9)
+    bench.dma.request(1, True)
+    assert bench.memory.read(0x100, 7) == counted(6) + b"\0"
+    assert bench.word(3) == 3
+
+
+def test_a_read_transfer_that_software_asks_for_goes_nowhere(bench):
+    bench.program(1, BLOCK | FROM_MEMORY, 0x500, 3)
+    bench.out(Reg.REQUEST, 5)
+    assert (bench.word(2), bench.inp(Reg.COMMAND)) == (0x504, 0x02)
+    bench.program(2, BLOCK | VERIFY, 0x500, 3)
+    bench.out(Reg.REQUEST, 6)
+    assert (bench.word(4), bench.inp(Reg.COMMAND)) == (0x504, 0x04)

@@ -172,7 +172,8 @@ def test_a_reset_is_held_by_dor_and_ends_with_four_interrupts_of_the_poll() -> N
     bench.out(Reg.DOR, 0x0C)
     assert bench.inp(Reg.MSR) == 0, "not ready yet"
     bench.pass_time(RESET_NS)
-    assert bench.inp(Reg.MSR) == 0x80
+    assert (bench.inp(Reg.MSR), bench.edges) == (0x80, [])
+    bench.pass_time(RESET_NS)
     assert bench.edges == [True]
     assert [bench.command(8) for _ in range(5)] == [[0xC0, 0], [0xC1, 0], [0xC2, 0], [0xC3, 0], [0x80]]
     assert bench.edges == [True, False]
@@ -189,13 +190,37 @@ def test_a_reset_by_dsr_clears_itself() -> None:
     assert bench.command(8) == [0xC0, 0]
 
 
-def test_without_polling_a_reset_interrupts_nobody(bench: Bench) -> None:
+def test_polling_is_not_locked_so_that_every_reset_enables_it(bench: Bench) -> None:
     bench.command(Op.CONFIGURE, 0, 0x10, 0)
     bench.command(Op.LOCK | 0x80)
     bench.out(Reg.DOR, 0x18)
     bench.out(Reg.DOR, 0x1C)
     bench.pass_time()
-    assert bench.edges == [True], "polling is not locked: reset enables it"
+    assert bench.edges == [True]
+
+
+def test_a_configure_right_behind_a_reset_forbids_the_poll() -> None:
+    bench = Bench([Medium(2880)])
+    bench.out(Reg.DOR, 0x0C)
+    bench.pass_time(RESET_NS)
+    for value in (Op.CONFIGURE, 0, 0x10, 0):
+        bench.out(Reg.FIFO, value)
+    bench.pass_time()
+    assert bench.edges == []
+    assert bench.command(8) == [0x80]
+
+
+@pytest.mark.parametrize("command", [(Op.SENSE_INTERRUPT,), (Op.READ_ID | MFM, 0)])
+def test_a_command_that_is_quicker_than_the_poll_finds_it_done(command: tuple[int, ...]) -> None:
+    bench = Bench([Medium(2880)])
+    bench.out(Reg.DOR, 0x1C)
+    bench.pass_time(RESET_NS)
+    for value in command:
+        bench.out(Reg.FIFO, value)
+    bench.pass_time()
+    bench.result()
+    left = [bench.command(8) for _ in range(4)]
+    assert left[-2:] == ([[0xC3, 0], [0x80]] if len(command) == 1 else [[0xC2, 0], [0xC3, 0]])
 
 
 def test_the_gate_in_dor_keeps_the_interrupt_from_its_pin(bench: Bench) -> None:
@@ -715,6 +740,15 @@ def test_format_with_ids_that_an_image_has_no_place_for_fails(bench: Bench, wron
     bench.count = 8
     assert bench.command(Op.FORMAT | MFM, 0, 2, 2, 0x54, 0xF6)[:3] == [0x40, 0x02, 0]
     assert bench.media[0].data == Medium(2880).data
+
+
+def test_a_write_transfer_that_ends_before_a_byte_has_passed_writes_nothing(bench: Bench) -> None:
+    for value in (Op.WRITE | MFM, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF):
+        bench.out(Reg.FIFO, value)
+    bench.pass_time(10**7)
+    bench.fdc.dma_end()
+    assert bench.result()[:3] == [0, 0, 0]
+    assert bench.media[0].requests == []
 
 
 def test_format_of_no_sectors_does_nothing(bench: Bench) -> None:

@@ -703,3 +703,19 @@ def test_moves_that_nobody_fetches_are_bounded(bench: Bench) -> None:
         bench.kbc.mouse.move(10000, -10000, 10000)
     state = bench.kbc.mouse.state
     assert (state.x, state.y, state.wheel) == (1 << 20, 1 << 20, 1 << 20)
+
+
+def test_the_controllers_ram_and_its_ports_are_read(bench: Bench) -> None:
+    bench.command(0x6A, 0x5A)
+    bench.command(0x2A)
+    assert bench.answers() == [0x5A]
+    bench.command(0xC0)
+    assert bench.answers() == [0x80], "the keyboard is not locked"
+    bench.command(0xE0)
+    assert bench.answers() == [0]
+
+
+def test_a_character_that_no_key_has_is_a_mistake_of_the_user() -> None:
+    assert [Keyboard.combination(character) for character in "aA%"] == ["a", "shift-a", "shift-5"]
+    with pytest.raises(ValueError, match="no key for"):
+        Keyboard.combination("ä")
