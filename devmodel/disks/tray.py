@@ -1,5 +1,7 @@
 """What lies in drives of removable media: an image, which may be changed while the machine runs."""
 
+import os
+
 import trio
 
 from devmodel import ConfigError, DevmodelError
@@ -103,14 +105,16 @@ class Diskette(Removable):
 
     def _open(self, path: str, fd: int | None = None) -> Image:
         if fd is None:
-            image = Image.open(path, readonly=self._readonly, kind="floppy")
+            image = Image.open(path, readonly=self._readonly, kind="floppy", whole=False)
         else:
             image = Image(fd, path, readonly=self._readonly)
-        format_ = format_of(image.sectors)
+        size = os.fstat(image.fd).st_size
+        sectors = -(-size // SECTOR)
+        format_ = format_of(sectors)
         if format_ is None:
             image.close()
-            raise ConfigError(f"floppy {path}: {image.sectors * SECTOR} bytes are more than a diskette has")
-        if not self.bay.takes(image.sectors):
+            raise ConfigError(f"floppy {path}: {size} bytes are more than a diskette has")
+        if not self.bay.takes(sectors):
             image.close()
             fitting = [model for model in DRIVES if format_.medium in DRIVES[model].rates]
             raise ConfigError(

@@ -177,6 +177,18 @@ async def test_a_short_image_reads_as_zeros_behind_its_end_and_grows_when_writte
     assert (tmp_path / "boot.img").stat().st_size == 4 * 512
 
 
+async def test_an_image_may_end_within_a_sector(nursery, tmp_path):
+    path = tmp_path / "boot.img"
+    path.write_bytes(b"a" * 700)
+    drive = Diskette("1.44M", str(path))
+    nursery.start_soon(drive.run)
+    assert await sector_of(drive, 1) == b"a" * 188 + bytes(324)
+    drive.close()
+    path.write_bytes(b"")
+    with pytest.raises(ConfigError, match="0 bytes, not a whole number"):
+        Diskette("1.44M", str(path))
+
+
 def test_a_diskette_that_the_drive_does_not_take_leaves_the_one_that_is_there(tmp_path):
     a = diskette(tmp_path / "a.img", b"a", 1440)
     drive = Diskette("720K", a)

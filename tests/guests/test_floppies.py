@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.guests.conftest import ARGUMENTS
 from tests.guests.images import GRUB, SERIAL
 from tests.guests.initramfs import DRIVERS, GUESTS, make_initramfs
 from tests.guests.test_drives import no_complaints, shell_of, tool
+from tests.guests.test_memtest import MEMTEST
 
 KB = 1024
 SIZES = {"360K": 360 * KB, "720K": 720 * KB, "1.2M": 1200 * KB, "1.44M": 1440 * KB, "2.88M": 2880 * KB}
@@ -129,6 +131,17 @@ async def test_an_image_of_a_boot_sector_alone_boots(seabios, vendor, tmp_path):
         await machine.console.expect("booted\r\n")
         await machine.console.expect("written and verified\r\n")
         assert await machine.wait() == 1
+
+
+async def test_memtest86_starts_from_a_diskette(seabios, tmp_path):
+    """Its file is an image to be written to a diskette, and ends within a sector."""
+    if not MEMTEST.exists():
+        pytest.skip(f"{MEMTEST.name} is in Debian's package memtest86+")
+    async with Machine(
+        *seabios, "--floppy", shutil.copy(MEMTEST, tmp_path / "image"), "--memory", "32M"
+    ) as machine:
+        screen = await machine.shows("Memory  :   32MB", 120)
+        assert "Memtest86+ v" in screen
 
 
 async def test_grub_boots_from_a_diskette(seabios, grub_tools, tmp_path):
