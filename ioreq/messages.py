@@ -185,6 +185,31 @@ class HandOver(_Op, frozen=True, tag=0x106):
     id: Small
 
 
+class GetVideoMemory(_Op, frozen=True, tag=0x107):
+    """Ask for memory that a display adapter can share with the guest; reply `VideoMemory`."""
+
+
+class MapVideoMemory(_Op, frozen=True, tag=0x108):
+    """Let the guest find video memory at whole pages, in place of the server: `offset` is that of the first page in it.
+
+    The guest runs on when what it has posted to the server is performed. It is memory only where there is no other,
+    and until its server unmaps it, or is gone without a successor.
+    """
+
+    id: Small
+    first: Address
+    last: Address
+    offset: Address
+
+
+class UnmapVideoMemory(_Op, frozen=True, tag=0x109):
+    """Take it away again, exactly as it was mapped: the server answers there."""
+
+    id: Small
+    first: Address
+    last: Address
+
+
 Op: TypeAlias = (
     CreateIoreqServer
     | GetIoreqServerInfo
@@ -204,6 +229,9 @@ Op: TypeAlias = (
     | GetStatistics
     | KeepState
     | HandOver
+    | GetVideoMemory
+    | MapVideoMemory
+    | UnmapVideoMemory
 )
 
 
@@ -335,6 +363,13 @@ class KeptState(_Reply, frozen=True, tag="kept_state"):
     in_flight: Small = 0
 
 
+class VideoMemory(_Reply, frozen=True, tag="video_memory"):
+    """Reply to `GetVideoMemory`: where it lies in the RAM object, in whole pages. It lives as long as the domain."""
+
+    offset: Address
+    length: Address
+
+
 class Reset(_Said, frozen=True, tag="reset"):
     """Event: the domain resets; reset the chips and say `ResetDone`."""
 
@@ -363,7 +398,7 @@ class Shutdown(_Said, frozen=True, tag="shutdown"):
 
 
 LineEvent: TypeAlias = IsaIrqLevel | PciIntxLevel
-Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics | KeptState
+Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics | KeptState | VideoMemory
 Event: TypeAlias = Reset | IsaIrqLevel | PciIntxLevel | Shutdown
 
 REPLIES: Final[dict[type, type]] = {
@@ -373,5 +408,6 @@ REPLIES: Final[dict[type, type]] = {
     NrVcpus: Vcpus,
     GetStatistics: Statistics,
     KeepState: KeptState,
+    GetVideoMemory: VideoMemory,
 }
 """What an op is answered with if it is not refused; all others with `Ok`."""
