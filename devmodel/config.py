@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -59,9 +59,13 @@ class Cdrom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Video(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[video]`: `bios` is a VGA option ROM that the firmware gets through fw_cfg."""
+    """`[video]`: `bios` is a VGA option ROM; `adapter` is "pci" (1234:1111), "isa", or "auto".
+
+    That is PCI, unless there is a BIOS that is for another adapter.
+    """
 
     bios: str | None = None
+    adapter: Literal["auto", "isa", "pci"] = "auto"
 
 
 class Rtc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -232,6 +236,7 @@ def _read(path: str) -> Config:
     cdroms = document.get("cdrom", [])
     if not isinstance(cdroms, list):
         raise ConfigError(f"{name}: write [[cdrom]], a table for each CD-ROM drive")
+    video = _table(name, "[video]", document.get("video", {}), Video)
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
         debug = Debug(os.path.join(folder, debug.console))
@@ -249,7 +254,7 @@ def _read(path: str) -> Config:
             for disk in (_table(name, "[[disk]]", entry, Disk) for entry in disks)
         ),
         cdroms=tuple(Cdrom(absolute(_table(name, "[[cdrom]]", entry, Cdrom).path)) for entry in cdroms),
-        video=Video(absolute(_table(name, "[video]", document.get("video", {}), Video).bios)),
+        video=msgspec.structs.replace(video, bios=absolute(video.bios)),
         fw_cfg=fw_cfg,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         debug=debug,
@@ -300,7 +305,7 @@ def _override(config: Config, options: Options) -> Config:
     if options.cdroms:
         changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
     if options.video_bios is not None:
-        changes["video"] = Video(options.video_bios)
+        changes["video"] = msgspec.structs.replace(config.video, bios=options.video_bios)
     if options.fw_cfg:
         items = dict(config.fw_cfg)
         for item in options.fw_cfg:

@@ -10,7 +10,7 @@ from typing import Final
 
 import cython
 
-from ioreq.mirror import ANYONE, VALID, WRITERS_SHIFT
+from ioreq.mirror import ANYONE, VALID, WAITS, WRITERS_SHIFT
 
 BY_ANYONE: Final = -1
 """Every write to the board may change the register."""
@@ -46,7 +46,7 @@ class Mirror:
             if cell & VALID:
                 self.show(offset, cell & 0xFFFF_FFFF, writers)
             else:
-                self.hide(offset)
+                self.wait(offset, bool(cell & WAITS))
 
     def show(self, offset: int, value: int, writers: int) -> None:
         """Show what reading the byte at `offset` returns.
@@ -62,6 +62,10 @@ class Mirror:
     def hide(self, offset: int) -> None:
         """Have the core ask."""
         self._cells[offset] = 0
+
+    def wait(self, offset: int, waits: bool) -> None:
+        """Have the guest wait for its writes there, which are posted as a rule; of a register that is not shown."""
+        self._cells[offset] = WAITS if waits else 0
 
     def shown(self, offset: int) -> int | None:
         """Return what is shown at `offset`; None: it is hidden."""

@@ -1,118 +1,232 @@
-"""What stands on a VGA's screen, as plain values for whoever draws it."""
+"""What a monitor on a VGA shows: a copy of registers and memory, and how the beam turns it into dots.
 
-from typing import Final
+`Frame` is the copy. `Scan` is one line of the raster as the CRT controller counts it: the memory address of its first
+character and the row scan. `vga_text` and `vga_picture` make characters and dots of them.
+(IBM PS/2 Hardware Interface TR, May 1992, Video: CRT controller.)
+Not modelled: the border, display enable skew, interlace, a shift register that is loaded every second or fourth
+character clock.
+"""
+
+from collections.abc import Iterator
+from typing import Final, Self
 
 import attrs
 
-from devmodel.devices.vga_registers import Attribute, Crtc, Graphics, Sequencer, VgaState
+from devmodel.devices.vga_memory import PLANES, VgaMemory
+from devmodel.devices.vga_registers import (
+    VBE_8BIT_DAC,
+    VBE_ENABLED,
+    Attribute,
+    Crtc,
+    Graphics,
+    Sequencer,
+    Vbe,
+    VgaState,
+)
+from devmodel.devices.vga_vbe import pitch
 
-FONT_OFFSETS: Final = (0x0000, 0x4000, 0x8000, 0xC000, 0x2000, 0x6000, 0xA000, 0xE000)
-GLYPH: Final = 32  # bytes from one glyph to the next in plane 2
+MAXIMUM_LINES: Final = 2048
+SCREEN_OFF: Final = 0x20  # clocking mode
+EIGHT_DOTS: Final = 0x01
+HALF_DOT_CLOCK: Final = 0x08
+NO_RESET: Final = 0x03
+PALETTE_ADDRESS_SOURCE: Final = 0x20
+RETRACES: Final = 0x80  # CRTC mode control
+SLDIV: Final = 0x04
+DIV2: Final = 0x08
+DIV4: Final = 0x20  # underline location
+DOUBLE_WORD: Final = 0x40
+BYTE_MODE: Final = 0x40  # CRTC mode control
+ADDRESS_WRAP: Final = 0x20
+CMS: Final = 0x01
+SRSC: Final = 0x02
+PANNING_COMPATIBILITY: Final = 0x20  # attribute mode control
 
 
 @attrs.frozen
-class TextScreen:
-    """A text mode: `rows` times `columns` cells, left to right, top to bottom."""
+class Scan:
+    """A line of the raster."""
 
-    columns: int
-    rows: int
-    characters: bytes  # codes of the guest's code page (437 in the BIOS's font)
-    attributes: bytes  # foreground in bits 3-0, background in bits 6-4, bit 7 as `blink` says
-    cursor: tuple[int, int] | None  # row and column; None when off or out of sight
-    cursor_lines: tuple[int, int]  # first and last scan line of it
-    glyph_height: int
-    glyph_width: int  # 8 or 9; the ninth dot repeats the eighth in codes 0xC0-0xDF, else it is background
-    fonts: tuple[bytes, bytes]  # 256 glyphs of 32 bytes, for attribute bit 3 clear and set
-    palette: tuple[tuple[int, int, int], ...]  # 16 colours, red, green, blue from 0 to 255
-    blink: bool  # attribute bit 7 blinks; else it makes the background bright
-
-    def text(self) -> str:
-        """Return the characters as lines without their trailing blanks."""
-        decoded = self.characters.replace(b"\0", b" ").decode("cp437")
-        lines = (decoded[i : i + self.columns].rstrip() for i in range(0, len(decoded), self.columns))
-        return "".join(line + "\n" for line in lines)
+    start: int
+    """The memory address counter at its first character."""
+    row: int
+    """The row scan: which line of the characters."""
+    split: bool = False
+    """It is below line compare."""
 
 
 @attrs.frozen
-class GraphicsScreen:
-    """A graphics mode, by its size in dots."""
+class Frame:
+    """Registers and memory at one moment."""
 
-    width: int
-    height: int
-    colors: int
+    sequencer: bytes
+    crtc: bytes
+    graphics: bytes
+    attribute: bytes
+    attribute_index: int
+    dac: bytes
+    dac_mask: int
+    vbe: tuple[int, ...]
+    memory: bytes
+    """The planes, a byte of each in turn; in a VBE mode what it shows, from its first line on."""
 
+    @classmethod
+    def of(cls, memory: VgaMemory) -> Self:
+        """Copy what the adapter has."""
+        s = memory.state
+        return cls(
+            sequencer=bytes(s.sequencer),
+            crtc=bytes(s.crtc),
+            graphics=bytes(s.graphics),
+            attribute=bytes(s.attribute),
+            attribute_index=s.attribute_index,
+            dac=bytes(s.dac),
+            dac_mask=s.dac_mask,
+            vbe=tuple(s.vbe),
+            memory=_shown(memory, s),
+        )
 
-def screen(s: VgaState) -> TextScreen | GraphicsScreen:
-    """Return what the registers and the memory show."""
-    crtc = s.crtc
-    overflow = crtc[Crtc.OVERFLOW]
-    lines = (crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
-    columns = crtc[Crtc.HORIZONTAL_DISPLAY_END] + 1
-    scans = crtc[Crtc.MAXIMUM_SCAN_LINE]
-    height = (scans & 0x1F) + 1
-    doubled = 2 if scans & 0x80 else 1
-    if s.graphics[Graphics.MISCELLANEOUS] & 1:
-        colors = 256 if s.graphics[Graphics.MODE] & 0x40 else 16
-        width = columns * (4 if colors == 256 else 8)
-        return GraphicsScreen(width, lines // height // doubled, colors)
+    @property
+    def vbe_enabled(self) -> bool:
+        """Whether it is a mode of the Bochs VBE extensions."""
+        return bool(self.vbe[Vbe.ENABLE] & VBE_ENABLED)
 
-    rows = lines // doubled // height
-    start = crtc[Crtc.START_HIGH] << 8 | crtc[Crtc.START_LOW]
-    step = crtc[Crtc.OFFSET] * 2
-    shift = _address_shift(s)
-    characters, attributes = bytearray(), bytearray()
-    for row in range(rows):
-        for counter in range(start + row * step, start + row * step + columns):
-            address = counter << shift & 0xFFFF
-            characters.append(s.planes[0][address])
-            attributes.append(s.planes[1][address])
-    return TextScreen(
-        columns=columns,
-        rows=rows,
-        characters=bytes(characters),
-        attributes=bytes(attributes),
-        cursor=_cursor(s, start, step, columns, rows),
-        cursor_lines=(crtc[Crtc.CURSOR_START] & 0x1F, crtc[Crtc.CURSOR_END] & 0x1F),
-        glyph_height=height,
-        glyph_width=8 if s.sequencer[Sequencer.CLOCKING_MODE] & 1 else 9,
-        fonts=_fonts(s),
-        palette=_palette(s),
-        blink=bool(s.attribute[Attribute.MODE_CONTROL] & 8),
-    )
+    @property
+    def text_mode(self) -> bool:
+        """Whether characters are shown."""
+        return not self.vbe_enabled and not self.graphics[Graphics.MISCELLANEOUS] & 1
 
+    @property
+    def blank(self) -> bool:
+        """Whether the monitor shows nothing.
 
-def _address_shift(s: VgaState) -> int:
-    """Return how the memory address counter is shifted: byte, word or double word mode."""
-    if s.crtc[Crtc.UNDERLINE] & 0x40:
-        return 2
-    return 0 if s.crtc[Crtc.MODE_CONTROL] & 0x40 else 1
+        The palette may be open to the processor (PAS=0), the screen off, the sequencer in reset, or there is no
+        retrace for the monitor to follow.
+        """
+        return bool(
+            not self.attribute_index & PALETTE_ADDRESS_SOURCE
+            or self.sequencer[Sequencer.CLOCKING_MODE] & SCREEN_OFF
+            or self.sequencer[Sequencer.RESET] & NO_RESET != NO_RESET
+            or not (self.vbe_enabled or self.crtc[Crtc.MODE_CONTROL] & RETRACES)
+        )
 
+    @property
+    def columns(self) -> int:
+        """Character clocks of a line."""
+        return self.crtc[Crtc.HORIZONTAL_DISPLAY_END] + 1
 
-def _cursor(s: VgaState, start: int, step: int, columns: int, rows: int) -> tuple[int, int] | None:
-    crtc = s.crtc
-    if crtc[Crtc.CURSOR_START] & 0x20 or crtc[Crtc.CURSOR_START] & 0x1F > crtc[Crtc.CURSOR_END] & 0x1F:
-        return None
-    place = (crtc[Crtc.CURSOR_HIGH] << 8 | crtc[Crtc.CURSOR_LOW]) - start
-    row, column = divmod(place, step or columns)
-    return (row, column) if 0 <= row < rows and column < columns else None
+    @property
+    def cell_width(self) -> int:
+        """Dots of a character clock."""
+        return 8 if self.sequencer[Sequencer.CLOCKING_MODE] & EIGHT_DOTS else 9
 
+    @property
+    def dot_width(self) -> int:
+        """How many dots of the raster one dot takes: two where the dot clock is halved."""
+        return 2 if self.sequencer[Sequencer.CLOCKING_MODE] & HALF_DOT_CLOCK else 1
 
-def _fonts(s: VgaState) -> tuple[bytes, bytes]:
-    selected = s.sequencer[Sequencer.CHARACTER_MAP]
-    b = FONT_OFFSETS[selected & 3 | selected >> 2 & 4]
-    a = FONT_OFFSETS[selected >> 2 & 3 | selected >> 3 & 4]
-    return bytes(s.planes[2][b : b + 256 * GLYPH]), bytes(s.planes[2][a : a + 256 * GLYPH])
+    @property
+    def lines(self) -> int:
+        """Lines of the raster that are displayed."""
+        crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
+        end = crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3
+        return (end + 1) * self._line_clock
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture in dots."""
+        if self.vbe_enabled:
+            return self.vbe[Vbe.XRES], self.vbe[Vbe.YRES]
+        return self.columns * self.cell_width * self.dot_width, self.lines
 
-def _palette(s: VgaState) -> tuple[tuple[int, int, int], ...]:
-    colors = []
-    select = s.attribute[Attribute.COLOR_SELECT]
-    for entry in s.attribute[:16]:
-        if s.attribute[Attribute.MODE_CONTROL] & 0x80:
-            index = entry & 0x0F | (select & 0x0F) << 4
+    @property
+    def _line_clock(self) -> int:
+        return 2 if self.crtc[Crtc.MODE_CONTROL] & SLDIV else 1
+
+    def scans(self) -> Iterator[Scan]:
+        """Count the lines of the raster as the CRT controller does."""
+        crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
+        maximum = crtc[Crtc.MAXIMUM_SCAN_LINE]
+        compare = crtc[Crtc.LINE_COMPARE] | (overflow & 0x10) << 4 | (maximum & 0x40) << 3
+        compare = (compare + 1) * self._line_clock - 1  # after its last line
+        last, repeats = maximum & 0x1F, 2 if maximum & 0x80 else 1
+        preset = crtc[Crtc.PRESET_ROW_SCAN]
+        start = (crtc[Crtc.START_HIGH] << 8 | crtc[Crtc.START_LOW]) + (preset >> 5 & 3)
+        row, repeat, split = preset & 0x1F, 0, False
+        step = crtc[Crtc.OFFSET] * 2
+        panned_split = not self.attribute[Attribute.MODE_CONTROL] & PANNING_COMPATIBILITY
+        for line in range(self.lines):
+            yield Scan(start & 0xFFFF, row, split)
+            if line == compare:
+                start, row, repeat, split = preset >> 5 & 3 if panned_split else 0, 0, 0, True
+                continue
+            repeat += 1
+            if repeat < repeats:
+                continue
+            repeat = 0
+            if row == last:
+                row, start = 0, start + step
+            else:
+                row = row + 1 & 0x1F
+
+    def addresses(self, scan: Scan, count: int) -> list[int]:
+        """Return where in the planes the first `count` character clocks of a line are."""
+        crtc = self.crtc
+        mode, underline = crtc[Crtc.MODE_CONTROL], crtc[Crtc.UNDERLINE]
+        divide = 2 if underline & DIV4 else 1 if mode & DIV2 else 0
+        counters = [scan.start + (clock >> divide) & 0xFFFF for clock in range(count)]
+        if underline & DOUBLE_WORD:
+            found = [counter << 2 & 0xFFFC | counter >> 12 & 3 for counter in counters]
+        elif mode & BYTE_MODE:
+            found = counters
         else:
-            index = entry & 0x3F | (select & 0x0C) << 4
-        first = (index & s.dac_mask) * 3
-        red, green, blue = ((v << 2 | v >> 4) for v in s.dac[first : first + 3])
-        colors.append((red, green, blue))
-    return tuple(colors)
+            wrap = 15 if mode & ADDRESS_WRAP else 13
+            found = [counter << 1 & 0xFFFE | counter >> wrap & 1 for counter in counters]
+        if not mode & CMS:
+            found = [address & 0xDFFF | (scan.row & 1) << 13 for address in found]
+        if not mode & SRSC:
+            found = [address & 0xBFFF | (scan.row & 2) << 13 for address in found]
+        return found
+
+    def panning(self, scan: Scan) -> int:
+        """Return by how many dots a line is moved to the left."""
+        attribute = self.attribute
+        if scan.split and attribute[Attribute.MODE_CONTROL] & PANNING_COMPATIBILITY:
+            return 0
+        panning = attribute[Attribute.PEL_PANNING]
+        if self.cell_width == 9 and self.text_mode:
+            return 0 if panning >= 8 else panning + 1
+        return panning & 7
+
+    def colors(self) -> tuple[tuple[int, int, int], ...]:
+        """Return the DAC's 256 colours as they reach the monitor, from 0 to 255 in red, green and blue."""
+        if self.vbe[Vbe.ENABLE] & VBE_8BIT_DAC:
+            levels = self.dac
+        else:
+            levels = bytes(level << 2 & 0xFC | level >> 4 & 3 for level in self.dac)
+        masked = [3 * (index & self.dac_mask) for index in range(256)]
+        return tuple((levels[at], levels[at + 1], levels[at + 2]) for at in masked)
+
+    def palette(self, *, inverted: int = 0) -> tuple[int, ...]:
+        """Return which of the DAC's colours the attribute controller's 16 are, as far as planes are enabled.
+
+        Bits that are `inverted` are so behind the enabling of planes, as blinking does it.
+        """
+        attribute = self.attribute
+        select = attribute[Attribute.COLOR_SELECT]
+        enabled = attribute[Attribute.COLOR_PLANE_ENABLE] & 15
+        entries = [attribute[index & enabled ^ inverted] for index in range(16)]
+        if attribute[Attribute.MODE_CONTROL] & 0x80:
+            return tuple(entry & 0x0F | (select & 0x0F) << 4 for entry in entries)
+        return tuple(entry & 0x3F | (select & 0x0C) << 4 for entry in entries)
+
+
+def _shown(memory: VgaMemory, s: VgaState) -> bytes:
+    """Copy the memory that a monitor may show."""
+    vbe = s.vbe
+    if not vbe[Vbe.ENABLE] & VBE_ENABLED:
+        memory.flush()
+        return bytes(memory.octets[:PLANES])
+    planes = 4 if vbe[Vbe.BPP] == 4 else 1
+    start = pitch(s) * vbe[Vbe.Y_OFFSET] * planes
+    return bytes(memory.octets[start : min(start + pitch(s) * vbe[Vbe.YRES] * planes, memory.size)])

@@ -48,6 +48,7 @@ from ioreq.messages import (
     CreateIoreqServer,
     DestroyIoreqServer,
     GetIoreqServerInfo,
+    GetVideoMemory,
     HandOver,
     IsaIrqLevel,
     KeepState,
@@ -59,6 +60,7 @@ from ioreq.messages import (
     SetIoreqServerState,
     Shutdown,
     UnmapIoRange,
+    VideoMemory,
 )
 from ioreq.messages import (
     Space as SpaceNumber,
@@ -161,15 +163,16 @@ class Attachment:
         self._drain_to: Server | None = None
         self._next_cell = HELD + 1
         self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain, mirror=mirror)
-        self.domain = Domain(client, self.endpoint.channels[0].send, self.endpoint.hold)
+        self.domain = Domain(client, self.endpoint.channels[0].send, self.endpoint.hold, id_)
 
     @classmethod
     async def create(
-        cls, client: ControlClient, *, mirror: bool = True, key: str | None = None
+        cls, client: ControlClient, *, mirror: bool = True, key: str | None = None, video: bool = False
     ) -> "Attachment":
         """Create an ioreq server; without `mirror` the core asks it for everything.
 
-        With `key` the core keeps its state, and it inherits that of the last server with the same key.
+        With `key` the core keeps its state, and it inherits that of the last server with the same key. With `video` it
+        shares video memory with the guest, if the core has some, and `mirror` says when writes must wait for that.
 
         Raises:
             IoreqError: the core refuses, or hands out what is none.
@@ -186,13 +189,30 @@ class Attachment:
             if isinstance(error, OSError):
                 raise DevmodelError(f"cannot attach to {client.path}: {error.strerror or error}") from error
             raise
-        if key is not None:
-            try:
+        try:
+            if video and mirror:
+                await attachment._share_video()
+            if key is not None:
                 await attachment._keep(key)
-            except BaseException:
-                attachment.close()
-                raise
+        except BaseException:
+            attachment.close()
+            raise
         return attachment
+
+    async def _share_video(self) -> None:
+        """Find out what video memory there is, if the core knows of any."""
+        try:
+            memory = await self.client.call(GetVideoMemory())
+        except ControlError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            log.debug("server.no_video_memory", why=error.text)
+            return
+        assert isinstance(memory, VideoMemory)  # the client has seen to that
+        try:
+            self.domain.share_video(memory)
+        except OSError as error:
+            raise DevmodelError(f"cannot attach to {self.client.path}: {error.strerror or error}") from error
 
     async def _keep(self, key: str) -> None:
         """Have our state kept, if the core knows how, and read what there is."""
@@ -313,6 +333,7 @@ class Server:
             DomainGone: the core is gone without a word.
 
         """
+        await self.domain.settle()  # what building the board has asked for
         await self.attachment.enable(self)
         self.pacer.note()
         async with trio.open_nursery() as nursery:
@@ -457,6 +478,10 @@ class Server:
         lowest = request.data + min(0, (count - 1) * step) & ONES[8]
         layout = f"<{count}{_FORMATS[size]}"
         if request.read:
+            moves = request.data_is_ptr and request.type == TYPE_COPY
+            if moves and not self.domain.holds(request.data, size):
+                self._move(request)
+                return request.data
             values = [space.read(address, size) for address in addresses]
             if not request.data_is_ptr:
                 return values[-1]
@@ -471,6 +496,19 @@ class Server:
         for address, value in zip(addresses, values, strict=True):
             space.write(address, size, value)
         return request.data
+
+    def _move(self, request: Request) -> None:
+        """Move memory of ours to where the data pointer says: memory of ours as well, or nobody's."""
+        size, count, space = request.size, request.count, self.board.bus.memory
+        mover = space.mover(request.address, request.data)
+        if mover is not None:
+            device, source, destination = mover
+            device.copy(source, destination, size, count, descending=request.descending)
+            return
+        step = -size if request.descending else size
+        for n in range(count):
+            value = space.read(request.address + n * step & ONES[8], size)
+            space.write(request.data + n * step & ONES[8], size, value)
 
     def _string(self, request: Request, device: StringDevice, offset: int) -> int:
         """Move a string between RAM and a device that takes it in one go."""

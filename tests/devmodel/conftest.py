@@ -25,6 +25,7 @@ from ioreq.messages import (
     DomainInfo,
     Event,
     GetIoreqServerInfo,
+    GetVideoMemory,
     Hello,
     KeepState,
     MapIoRange,
@@ -75,6 +76,8 @@ class FakeCore:
                 return Created(0)
             case GetIoreqServerInfo():
                 return Pages(0), self.endpoint.descriptors
+            case GetVideoMemory():
+                raise ControlError(errno.EINVAL, "this core has none")
             case KeepState():
                 raise ControlError(errno.EINVAL, "a core that keeps no state")
             case SetIoreqServerState():
