@@ -22,10 +22,11 @@ from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
-from devmodel.service.run import BAD_INPUT, FAILED, ending_signals, run
+from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
+from ioreq.user_input import create, ending_signals
 
 DEMO: Final = "machine.toml"
 MOST_POLLING: Final = 1_000_000
@@ -256,7 +257,7 @@ def _screen(options: argparse.Namespace) -> int:
         sys.stdout.write(answer.text)
         return 0
     try:
-        with open(options.png, "wb") as file:
+        with create(options.png) as file:
             file.write(monitor.png_of(answer))
     except OSError as error:
         raise ConfigError(f"cannot write {options.png}: {error.strerror}") from error
@@ -517,7 +518,8 @@ def _parser() -> _Parser:
         changing.add_argument(
             "--drive", metavar="N", type=int, default=0, help="which, if there are several (0)"
         )
-        changing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
+    _domain_options(ejecting)
+    inserting.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     ejecting.add_argument("--force", action="store_true", help="even if the guest has locked the tray")
     ejecting.set_defaults(perform=_eject)
     inserting.set_defaults(perform=_insert)

@@ -15,14 +15,12 @@ import msgspec
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, PARTS, parse
-from ioreq.files import open_regular
+from ioreq.user_input import open_regular, size_in_bytes
 
 MAX_DRIVES: Final = 4
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
-_SIZE: Final = re.compile(r"(\d{1,30})([KMGT]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
 _PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 RESERVED: Final = ("etc/e820",)
 """fw_cfg files that the board makes itself."""
 _DATE: Final = re.compile(r"utc|localtime|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?")
@@ -48,8 +46,8 @@ class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     readonly: bool = False
 
     def scratch_bytes(self) -> int:
-        """Return the size of a scratch disk in bytes."""
-        return size_in_bytes(self.size or 0)
+        """Return the size of a scratch disk in bytes; 0 for what is no size."""
+        return self.size if isinstance(self.size, int) else size_in_bytes(self.size or "") or 0
 
 
 class Cdrom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,12 +189,6 @@ def _is_date(text: str) -> bool:
         return text in {"utc", "localtime"} or bool(datetime.fromisoformat(text))
     except ValueError:
         return False
-
-
-def size_in_bytes(size: int | str) -> int:
-    """Return 65536 for 65536, "65536", "64K", "64k", "64KB" and "64KiB"; 0 for what is no size."""
-    match = _SIZE.fullmatch(str(size)) if isinstance(size, str) or abs(size) < 1 << 64 else None
-    return int(match[1]) * _UNITS[match[2].upper()] if match else 0
 
 
 def host_port(text: str) -> tuple[str, int]:

@@ -20,11 +20,10 @@ from hvcore.errors import ConfigError
 from ioreq import patience
 from ioreq.lines import Limiter, clean, printable
 from ioreq.messages import SHUTDOWN_POWEROFF
+from ioreq.user_input import ending_signals
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
-ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that end the domain, unless they were ignored from the beginning (nohup)."""
 MOST_POLLING: Final = 1_000_000
 LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -98,9 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if options.lifeline is not None:
         threading.Thread(target=watch_lifeline, name="lifeline", daemon=True).start()
-    before = {
-        number: signal.signal(number, stop) for number in ENDING if signal.getsignal(number) != signal.SIG_IGN
-    }
+    before = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
         return domain.run()
     except Exception as error:

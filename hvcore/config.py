@@ -5,7 +5,6 @@ is checked by their owner.
 """
 
 import os
-import re
 import tomllib
 from typing import Any, Final
 
@@ -13,8 +12,8 @@ import attrs
 
 from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.errors import ConfigError
-from ioreq.files import open_regular
 from ioreq.layout import MAX_IOREQ_SERVERS
+from ioreq.user_input import open_regular, size_in_bytes
 
 VENDORS: Final = ("vmx", "svm")
 CPUS: Final = tuple(MODELS)
@@ -24,9 +23,6 @@ KEYS: Final = (
     "servers",
 )
 DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server")
-UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-SIZE: Final = re.compile(r"(\d+)([KMG]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
-"""A number with a unit: 64M, 64m, 64MB and 64MiB are the same."""
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30
 """Half of what 36 physical address bits reach: room for the hole below 4 GiB."""
@@ -144,12 +140,12 @@ def _value(where: str, key: str, value: object) -> object:
 
 
 def _memory(where: str, value: object) -> int:
-    size = -1
+    size: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
-    elif isinstance(value, str) and len(value) < 40 and (match := SIZE.fullmatch(value)):
-        size = int(match[1]) * UNITS[match[2].upper()]
-    if not LEAST_MEMORY <= size <= MOST_MEMORY or size % 4096:
+    elif isinstance(value, str):
+        size = size_in_bytes(value)
+    if size is None or not LEAST_MEMORY <= size <= MOST_MEMORY or size % 4096:
         sizes = 'bytes, or a string like "64M", from 1M to 32G in steps of 4K'
         raise ConfigError(f"{where} is {_shown(value)}; allowed: {sizes}")
     return size

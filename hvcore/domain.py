@@ -30,7 +30,7 @@ from hvcore.lines import Lines
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
 from hvcore.memory import VIDEO_SPACE, Written
 from hvcore.routing import CONFIG_ADDRESS, MAX_SERVERS, Range, RangeError, Routing
-from hvcore.succession import Standstill, Succession, done, kept
+from hvcore.succession import Standstill, Succession, kept
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
 from ioreq.control_core import Answer, Connection, ControlServer, Later
@@ -525,7 +525,7 @@ class Domain:
         if not self._started:
             return Ok()
         later = Later()
-        self._stand_still(estate.key, done(later))
+        self._stand_still(estate.key, lambda: later.answer(Ok()))
         return later
 
     def _stand_still(self, key: str, told: Callable[[], None]) -> None:

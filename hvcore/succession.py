@@ -16,8 +16,7 @@ import attrs
 import structlog
 
 from ioreq import ControlError, ProtocolError, shared
-from ioreq.control_core import Later
-from ioreq.messages import KeptState, Ok
+from ioreq.messages import KeptState
 from ioreq.state_area import AREA_SIZE
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Estate:
 
 
 class Succession:
-    """The estates of a domain. Used by the control thread alone; `forget_all` by any."""
+    """The estates of a domain. Used by the control thread, but for what says so."""
 
     def __init__(self, free: Callable[["IoreqServer"], None]) -> None:
         """Use `free` to be rid of a dead server."""
@@ -158,7 +157,8 @@ def kept(estate: Estate) -> tuple[KeptState, list[int]]:
         posted, in_flight = endpoint.posted()
     except ProtocolError:  # it broke its ring, so there is nothing to be had from there
         return KeptState(), [estate.area]
-    return KeptState(exact=exact, posted=posted, in_flight=in_flight), [estate.area, endpoint.ring_descriptor]
+    reply = KeptState(exact=exact, server=estate.dead.id, posted=posted, in_flight=in_flight)
+    return reply, [estate.area, endpoint.ring_descriptor]
 
 
 class Standstill:
@@ -222,8 +222,3 @@ class Standstill:
         for told in self._tell:
             told()
         self._tell.clear()
-
-
-def done(later: Later) -> Callable[[], None]:
-    """Return what answers an op with `Ok`."""
-    return lambda: later.answer(Ok())

@@ -205,6 +205,7 @@ class Vcpu:
         work, backend = self._work, self.backend
         enter, handle = backend.enter, backend.handle
         tally, left = self.requests.tally, SAMPLE
+        processor, stood_at = self.processor, -1
         while True:
             while work:
                 work.popleft()()
@@ -214,8 +215,11 @@ class Vcpu:
                 self._sleep()
                 continue
             enter(BUDGET)
-            if self.processor.ferr:
+            if processor.ferr:
                 self.look_at_ferr()
+                if processor.icount == stood_at:
+                    self._wait_for_notice()
+                stood_at = int(processor.icount)
             left -= 1
             try:
                 if left:
@@ -245,13 +249,21 @@ class Vcpu:
         if not enabled and not self._work:
             self._platform.switched_off()
             return
+        self._doze(enabled)
+        if enabled and self.intr():
+            self.halted = not self.interrupts.pin_raised()
+
+    def _wait_for_notice(self) -> None:
+        """Sleep while an x87 instruction waits for somebody to take notice of FERR#: only an interrupt ends that."""
+        self._doze(bool(self.processor.rflags & RFLAGS_IF))
+
+    def _doze(self, interruptible: bool) -> None:
+        """Sleep until there is work, or the INTR pin is high and that matters."""
         pins, pin, work = self._pins, self._pin, self._work
         channels = self._platform.interrupt_channels(self.number)
         before = monotonic_ns()
-        self.doorbell.sleep(channels, lambda: bool(work or (enabled and pins[pin])))
+        self.doorbell.sleep(channels, lambda: bool(work or (interruptible and pins[pin])))
         self.requests.tally.asleep_ns += monotonic_ns() - before
-        if enabled and pins[pin]:
-            self.halted = not self.interrupts.pin_raised()
 
     def _switch_task(self, tss: int, source: int, rip: int, external: bool, error: int | None) -> None:
         """Have the processor do what the hardware leaves to software (SDM vol. 3 section 7.3)."""

@@ -33,6 +33,7 @@ cdef class CoreEndpoint:
     cdef object _ring_lock
     cdef MirrorReader _mirror
     cdef int _pages
+    cdef readonly int ring_descriptor
     cdef public bint dead
     cdef bint _posts_on
     @cython.locals(posted=cython.bint)

@@ -290,6 +290,7 @@ class CoreEndpoint:
         self._ring_lock = threading.Lock()
         self._mirror = MirrorReader(pages[len(ENDPOINT_PAGES)], self._ring) if mirror else None
         self._pages = len(names)
+        self.ring_descriptor = self.descriptors[ENDPOINT_PAGES.index("buffered-ioreq")]
         self.dead = False
         self._posts_on = False
 
@@ -330,14 +331,8 @@ class CoreEndpoint:
 
     def close_all_but_ring(self) -> None:
         """Close the descriptors that a dead server's successor has no use for. No vCPU may be using a channel."""
-        ring = ENDPOINT_PAGES.index("buffered-ioreq")
-        close_all(self.descriptors[:ring] + self.descriptors[ring + 1 :])
-        self.descriptors = [self.descriptors[ring]]
-
-    @property
-    def ring_descriptor(self) -> int:
-        """The page of the buffered ring."""
-        return int(self.descriptors[min(ENDPOINT_PAGES.index("buffered-ioreq"), len(self.descriptors) - 1)])
+        close_all([fd for fd in self.descriptors if fd != self.ring_descriptor])
+        self.descriptors = [self.ring_descriptor]
 
     def posted(self) -> tuple[int, int]:
         """Return how many slots of the ring have been filled ever, and how many of these are not performed.

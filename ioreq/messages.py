@@ -352,13 +352,14 @@ class Statistics(_Reply, frozen=True, tag="statistics"):
 
 
 class KeptState(_Reply, frozen=True, tag="kept_state"):
-    """Reply to `KeepState`. Descriptors: the area, and the ring of the predecessor if there was one.
+    """Reply to `KeepState`. Descriptors: the area, and if there was a predecessor, number `server`, its ring.
 
     Of that ring's slots the core has filled `posted` ever; all but the last `in_flight` of these were performed.
     `exact` says that the predecessor has handed over, and no vCPU has run since.
     """
 
     exact: bool = False
+    server: Small = 0
     posted: Annotated[int, msgspec.Meta(ge=0)] = 0
     in_flight: Small = 0
 

@@ -57,6 +57,11 @@ def test_a_chip_does_no_io_and_keeps_no_time(path):
     [
         pytest.param("hvcore.cli", id="the core and its end of the wire"),
         pytest.param("devmodel.board.pc", id="the board and its chips"),
+        *(
+            pytest.param(".".join(path.with_suffix("").relative_to(ROOT).parts), id=path.stem)
+            for path in files("devmodel/devices")
+            if path.stem != "__init__"
+        ),
     ],
 )
 def test_trio_is_not_imported_even_indirectly(modules):

@@ -30,6 +30,7 @@ class _Envelope(msgspec.Struct):
     time: _Time
     host_time: _Time
     whole: bool
+    server: Annotated[int, msgspec.Meta(ge=0)]
     performed: Annotated[int, msgspec.Meta(ge=0)]
     chips: dict[str, tuple[int, msgspec.Raw]]
 
@@ -44,8 +45,10 @@ class Saved:
     """The host's monotonic time then, in ns."""
     whole: bool
     """Nothing has happened since: it was handed over, and not left by one that died."""
+    server: int
+    """The number of its ioreq server."""
     performed: int
-    """How many slots of its server's ring had been performed."""
+    """How many slots of that one's ring had been performed."""
     chips: Mapping[str, tuple[int, bytes]]
     """By chip: the version of its record, and the record."""
 
@@ -70,7 +73,9 @@ class Saved:
         return states
 
 
-def pack(states: Mapping[str, Any], *, time: int, host_time: int, whole: bool, performed: int) -> bytes:
+def pack(
+    states: Mapping[str, Any], *, time: int, host_time: int, whole: bool, server: int, performed: int
+) -> bytes:
     """Return the records of a board's chips as bytes: see `Saved` for what goes with them."""
     chips = {name: _Chip(_version(type(state)), state) for name, state in states.items()}
     return _encode(
@@ -79,6 +84,7 @@ def pack(states: Mapping[str, Any], *, time: int, host_time: int, whole: bool, p
             "time": time,
             "host_time": host_time,
             "whole": whole,
+            "server": server,
             "performed": performed,
             "chips": chips,
         }
@@ -101,7 +107,9 @@ def unpack(data: bytes) -> Saved:
             f"the state that the core keeps is of format {envelope.format}; known here: {FORMAT}"
         )
     chips = {name: (version, bytes(state)) for name, (version, state) in envelope.chips.items()}
-    return Saved(envelope.time, envelope.host_time, envelope.whole, envelope.performed, chips)
+    return Saved(
+        envelope.time, envelope.host_time, envelope.whole, envelope.server, envelope.performed, chips
+    )
 
 
 def _version(state: type) -> int:

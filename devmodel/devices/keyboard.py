@@ -1,7 +1,7 @@
 """A PS/2 keyboard (IBM PS/2 Hardware Interface TR, Keyboards: 101- and 102-key), scan code sets 1 and 2.
 
 What keys send waits in `state.queue`, the keyboard's buffer of 16 bytes, and replies to commands in `state.replies`,
-which go first and take no place there. A key for which there is no room is lost, and an overrun code says so once.
+which go first and take no place there. Keys for which there is no room are lost, and one overrun code says so.
 Not modelled: scan code set 3 (answered with Resend), typematic repetition (the rate is accepted), the
 time of the self-test.
 """
@@ -115,6 +115,7 @@ class Keyboard:
             return
         if len(s.queue) + len(scan_codes) <= ROOM:
             s.queue.extend(scan_codes)
+            s.overrun = False
         elif not s.overrun:
             s.overrun = True
             s.queue.append(OVERRUN[s.scan_set])
@@ -129,7 +130,6 @@ class Keyboard:
             s.last = s.replies.popleft()
         else:
             s.last = s.queue.popleft()
-            s.overrun = False
         return s.last
 
     @property

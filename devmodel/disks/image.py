@@ -79,7 +79,8 @@ class Image:
 
         """
         try:
-            fd = os.open(path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC)
+            access = os.O_RDONLY if readonly else os.O_RDWR
+            fd = os.open(path, access | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO is refused, not waited for
         except OSError as error:
             raise ConfigError(f"disk {path}: {error.strerror}") from error
         if (mistake := _lock(fd, readonly=readonly)) is not None:

@@ -1,8 +1,8 @@
 """The keeper: leaves the board's state with the core as the server goes on, for whoever comes after it.
 
-A server that is told to leave hands its state over whole (`Keeper.save`). One that is killed leaves the last state
-that it saved by the way, at most `PERIOD` old and at most a `COST`th of the time dear, and the ring with what the guest
-has posted since: a successor performs that again.
+A server that is told to leave hands its state over whole (`Keeper.save`). One that is killed leaves the state that it
+saved last, no longer than `PERIOD` before, and the ring with what the guest has posted since: a successor performs that
+again. Saving takes at most one part in `COST` of the time.
 """
 
 from collections.abc import Mapping
@@ -45,13 +45,19 @@ class Saves(Protocol):
 
 
 class Keeper:
-    """Saves one board into one area. It is timed like a chip, by the pacer."""
+    """Saves one board into one area. It is timed like a chip, by the pacer.
 
-    def __init__(self, board: Saves, clock: Clock, area: StateArea, ring: RingConsumer) -> None:
+    `server` is the number of the ioreq server whose ring the board's posted writes come from. Until `begin` the area
+    is the predecessor's.
+    """
+
+    def __init__(self, board: Saves, clock: Clock, area: StateArea, ring: RingConsumer, server: int) -> None:
         self._board = board
         self._clock = clock
         self._area = area
         self._ring = ring
+        self._server = server
+        self._begun = False
         self._changed = False
         self._soon = False
         self._due = 0
@@ -61,8 +67,15 @@ class Keeper:
         self._performed = 0
         self._too_long = False
 
+    def begin(self) -> None:
+        """Take the predecessor's place: the server is enabled."""
+        self._begun = True
+        self.save()
+
     def changed(self) -> None:
         """Take note that a chip may have changed, and save if it is time."""
+        if not self._begun:
+            return
         self._changed = True
         now = monotonic_ns()
         if now >= self._allowed and (
@@ -94,6 +107,7 @@ class Keeper:
             time=self._clock.now(),
             host_time=begin,
             whole=whole,
+            server=self._server,
             performed=performed,
         )
         kept = self._area.write(data)

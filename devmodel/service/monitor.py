@@ -34,11 +34,11 @@ from ioreq import IoreqError
 MAX_LINE: Final = 65536
 MAX_KEYS: Final = 256
 """Combinations of keys in one command."""
-KEYS_AT_ONCE: Final = 16
-"""How many the command line asks for at a time, so that a slow guest still answers in time."""
 MAX_CLIENTS: Final = 16
 IDLE: Final = 60.0
 """Seconds that a client may take to ask, or to read what it asked for."""
+PATIENCE: Final = 10.0
+"""Seconds that a server may take to answer."""
 KEY_PATIENCE: Final = 5.0
 """Seconds that the guest may take to read a key."""
 DRAWING: Final = 0.25
@@ -440,8 +440,9 @@ def type_keys(domain_socket: str, keys: list[str]) -> None:
             Keyboard.check(combination)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-    for at in range(0, len(keys), KEYS_AT_ONCE):
-        ask(domain_socket, Key(keys=keys[at : at + KEYS_AT_ONCE]))
+    for at in range(0, len(keys), MAX_KEYS):
+        some = keys[at : at + MAX_KEYS]
+        ask(domain_socket, Key(keys=some), patience=PATIENCE + KEY_PATIENCE * len(some))
 
 
 def ask_all(domain_socket: str, command: Command) -> list[Answer]:
@@ -469,7 +470,7 @@ def ask_all(domain_socket: str, command: Command) -> list[Answer]:
     return answers
 
 
-def ask(domain_socket: str, command: Command) -> Answer:
+def ask(domain_socket: str, command: Command, patience: float = PATIENCE) -> Answer:
     """Ask the machine at a domain socket. For the command line: plain and blocking.
 
     Raises:
@@ -479,7 +480,7 @@ def ask(domain_socket: str, command: Command) -> Answer:
     failure: DevmodelError | None = None
     for path in paths(domain_socket.removesuffix(SUFFIX)):
         try:
-            answer = _ask(path, command)
+            answer = _ask(path, command, patience)
         except DevmodelError as error:
             failure = failure or error
             continue
@@ -492,9 +493,9 @@ def ask(domain_socket: str, command: Command) -> Answer:
     raise failure
 
 
-def _ask(path: str, command: Command) -> Answer:
+def _ask(path: str, command: Command, patience: float = PATIENCE) -> Answer:
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(10)
+        sock.settimeout(patience)
         try:
             sock.connect(path)
             sock.sendall(_encode(command) + b"\n")

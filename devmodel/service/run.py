@@ -5,7 +5,6 @@ import fcntl
 import glob
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from devmodel.service.session import PROGRAM, BoardFactory, Outside, opened, ser
 from ioreq import DomainGone, IoreqError
 from ioreq.control_client import ControlClient, connect
 from ioreq.messages import Shutdown
+from ioreq.user_input import ending_signals
 
 COMMAND: Final = [sys.executable, "-m", "hvcore", "run"]
 SERVE: Final = [sys.executable, "-m", "devmodel", "serve"]
@@ -36,12 +36,6 @@ YOUNG: Final = 10.0
 """Seconds in which whoever made a directory gets to hold it."""
 FAILED: Final = 1
 BAD_INPUT: Final = 2
-
-
-def ending_signals() -> list[signal.Signals]:
-    """Return the signals that end us, but for one that was ignored when we began (nohup)."""
-    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    return [number for number in ending if signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager

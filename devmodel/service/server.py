@@ -298,7 +298,8 @@ def _estate(state: saved.Saved, kept: KeptState, ring: mmap.mmap | None) -> Esta
     since = max(kept.posted - state.performed, 0)
     writes = newest(ring, kept.posted, since)
     performed = [write for slot, write in writes if slot < kept.posted - kept.in_flight]
-    complete = since <= BUFFERED_SLOTS
+    # A server that was enabled and died before it saved has left its predecessor's state.
+    complete = since <= BUFFERED_SLOTS and state.server == kept.server
     return Estate(state, exact, performed, [write for _, write in writes[len(performed) :]], complete)
 
 
@@ -335,7 +336,8 @@ class Server:
         """
         await self.domain.settle()  # what building the board has asked for
         await self.attachment.enable(self)
-        self.pacer.note()
+        if self.keeper is not None:
+            self.keeper.begin()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.pacer.run)
             nursery.start_soon(self.domain.run)

@@ -5,6 +5,7 @@ it to a core and runs the chips until the domain ends.
 """
 
 import contextlib
+import io
 import struct
 import sys
 import time
@@ -35,9 +36,9 @@ from devmodel.service.traced import TracedServer
 from devmodel.service.upgrade import Inheritance
 from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
-from ioreq.files import open_regular
 from ioreq.lines import printable
 from ioreq.messages import GetStatistics, Shutdown, Statistics
+from ioreq.user_input import create, open_regular
 
 logger = structlog.get_logger()
 
@@ -208,7 +209,7 @@ def _rom(path: str) -> bytes:
 
 def _debug_file(path: str) -> TextIO:
     try:
-        return open(path, "w", encoding="latin-1", newline="")
+        return io.TextIOWrapper(create(path), encoding="latin-1", newline="")
     except OSError as error:
         raise ConfigError(f"debug console {path}: {error.strerror}") from error
 
@@ -370,7 +371,7 @@ async def _serve(
             nursery.start_soon(outside.serial.type, outside.inheritance.untyped)
         keeper = None
         if attachment.area is not None and isinstance(board, Saves):
-            keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring)
+            keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring, attachment.id)
         with contextlib.ExitStack() as stack:
             if tracing is None:
                 server = Server(board, attachment, clock, keeper)

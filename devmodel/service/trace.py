@@ -31,7 +31,7 @@ import trio
 from devmodel import ConfigError, DevmodelError
 from devmodel.board.bus import Bus
 from devmodel.board.registers import names_of
-from ioreq.files import open_regular
+from ioreq import user_input
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ def create(path: str) -> BinaryIO:
 
     """
     try:
-        return open(path, "wb")
+        return user_input.create(path)
     except OSError as error:
         raise ConfigError(f"trace {path}: {error.strerror}") from error
 
@@ -294,7 +294,7 @@ def open_trace(path: str) -> Iterator[Trace]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(open_regular(path))
+            file = stack.enter_context(user_input.open_regular(path))
         except OSError as error:
             raise ConfigError(f"trace {path}: {error.strerror}") from error
         yield Trace(file, os.path.basename(path))

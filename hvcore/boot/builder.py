@@ -21,8 +21,8 @@ from hvcore.config import MachineConfig
 from hvcore.errors import ConfigError
 from hvcore.hvm import GuestState, Register, SegmentName, SegmentState
 from hvcore.memory import GuestMemory
-from ioreq.files import open_regular
 from ioreq.messages import E820Entry
+from ioreq.user_input import open_regular
 
 FIRMWARE_STEP: Final = 64 << 10
 FIRMWARE_MOST: Final = 16 << 20

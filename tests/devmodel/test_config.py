@@ -4,7 +4,7 @@ import pytest
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
-from devmodel.config import Cdrom, Config, Disk, Options, Serial, load, size_in_bytes
+from devmodel.config import Cdrom, Config, Disk, Options, Serial, load
 
 
 @pytest.fixture
@@ -156,10 +156,10 @@ def test_mistakes_in_options(options, line):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [(5, 5), ("5", 5), ("4K", 4096), ("2G", 2 << 30), ("G", 0), ("-1", 0)]
+    ("text", "size"), [(5, 5), ("5", 5), ("4K", 4096), ("2G", 2 << 30), ("G", 0), ("-1", 0), (None, 0)]
 )
 def test_sizes(text, size):
-    assert size_in_bytes(text) == size
+    assert Disk(size=text).scratch_bytes() == size
 
 
 APART = '[[server]]\nparts = ["ide"]\n[[server]]\nparts = ["serial", "vga"]\n'

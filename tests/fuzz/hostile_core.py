@@ -8,7 +8,7 @@ import select
 import socket
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest.mock import MagicMock
 
 import msgspec
@@ -48,8 +48,9 @@ RAM = 2 << 20
 
 def saved_state() -> bytes:
     """Return what a server of the whole machine leaves."""
-    board = Board.build(ManualClock(), cast("Any", MagicMock(video=None)), Fittings(memory=[]))
-    return pack(board.states(), time=1, host_time=1, whole=False, performed=100)
+    core: Any = MagicMock(video=None)
+    board = Board.build(ManualClock(), core, Fittings(memory=[]))
+    return pack(board.states(), time=1, host_time=1, whole=False, server=0, performed=100)
 
 
 STATE = saved_state()
@@ -196,7 +197,9 @@ class Core:
             with mmap.mmap(fds[1], 4096) as ring:
                 ring[:] = dice.randbytes(4096)
         posted = dice.randrange(2000)
-        self.say(KeptState(posted, dice.randrange(512), serial=serial), self.spoiled(fds))
+        self.say(
+            KeptState(False, dice.randrange(2), posted, dice.randrange(512), serial=serial), self.spoiled(fds)
+        )
 
     def spoiled(self, fds: list[int]) -> list[int]:
         """Return descriptors, perhaps not all, or not what they should be."""

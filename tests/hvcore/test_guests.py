@@ -122,6 +122,33 @@ END = "\nmov al, 7\nout 0xf4, al\nhlt\n"
 LAST = ("pio", "write", 0xF4, 1, 7)
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_an_x87_error_that_nobody_takes_notice_of_stands_still_and_costs_nothing(tmp_path, vendor):
+    """FERR# without an interrupt: WAIT stands still for ever (SDM vol. 1 appendix D.2.1.2), and the vCPU sleeps."""
+    source = """
+        fninit
+        mov word [0x510], 0x37b         ; division by zero unmasked
+        fldcw [0x510]
+        fld1
+        fldz
+        fdivp
+        fwait
+        mov al, 7
+        out 0xf4, al
+    """
+    guest = Guest(tmp_path, vendor, source).start()
+    vcpu = guest.domain.vcpus[0]
+    ends = time.monotonic() + 20
+    while vcpu.processor.icount < 6:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert guest.server.trace == []
+    assert vcpu.processor.icount == 6
+    guest.close()
+    assert vcpu.requests.tally.asleep_ns > 200_000_000
+
+
 def test_in_and_out_of_every_size(run):
     def prepare(guest):
         guest.server.answers |= {0x60: 0x1C, 0x1F0: 0xBEEF, 0xCF0: 0x12345678}

@@ -12,7 +12,6 @@ from fake_processor import io
 from test_domain import Bench, Scripted, bench, captured
 
 import hvcore.succession
-from hvcore.cpu.exitinfo import ExitKind
 from ioreq.buffered import newest
 from ioreq.control import close_all
 from ioreq.layout import PAGE_SIZE
@@ -269,14 +268,3 @@ def test_a_server_is_said_to_hand_over_and_not_to_be_gone(bench, monkeypatch):
     events = [entry["event"] for entry in said]
     assert events.count("server.hands_over") == events.count("server.succeeded") == 1
     assert "server.gone" not in events
-
-
-def test_the_script_plays_on(bench):
-    """The bench's own: a vCPU that stood still does what was due."""
-    first = Server(bench).enable()
-    assert first.peer.call(HandOver(first.id)) == Ok()
-    bench.cpu.script = [(ExitKind.BUDGET, {})]
-    first.die()
-    Server(bench).enable()
-    bench.until(lambda: played(bench))
-    assert isinstance(bench.cpu, Scripted)

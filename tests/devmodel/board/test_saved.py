@@ -40,7 +40,7 @@ def build(clock: ManualClock, states: dict[str, Any] | None = None) -> tuple[Boa
 
 
 def again(board: Board, clock: ManualClock) -> tuple[Board, Core]:
-    data = pack(board.states(), time=clock.now(), host_time=0, whole=True, performed=0)
+    data = pack(board.states(), time=clock.now(), host_time=0, whole=True, server=0, performed=0)
     return build(clock, unpack(data).states(state_types()))
 
 
@@ -128,7 +128,7 @@ def test_a_tick_that_falls_due_while_a_board_is_saved_is_seen():
     for value in (0x38, 0x00, 0x10):
         board.bus.write("pio", 0x43 if value == 0x38 else 0x40, 1, value)
     clock.advance(1000)
-    data = pack(board.states(), time=clock.now(), host_time=0, whole=True, performed=0)
+    data = pack(board.states(), time=clock.now(), host_time=0, whole=True, server=0, performed=0)
     clock.advance(10_000_000)
     other, core = build(clock, unpack(data).states(state_types()))
     assert core.level
@@ -161,14 +161,14 @@ class Newer:
 
 
 def test_a_state_of_another_version_is_refused_by_name():
-    data = pack({"pit": Newer(7)}, time=0, host_time=0, whole=True, performed=0)
+    data = pack({"pit": Newer(7)}, time=0, host_time=0, whole=True, server=0, performed=0)
     assert unpack(data).states({"pit": Newer}) == {"pit": Newer(7)}
     with pytest.raises(DevmodelError, match="the state of 'pit' is of version 2; known here: 1"):
         unpack(data).states(state_types())
 
 
 def test_what_a_chip_has_no_more_is_dropped_and_what_is_new_has_its_default():
-    data = pack({"lines": Levels(["irq 0 of pit"])}, time=0, host_time=0, whole=True, performed=0)
+    data = pack({"lines": Levels(["irq 0 of pit"])}, time=0, host_time=0, whole=True, server=0, performed=0)
 
     @attrs.define
     class Other:
@@ -184,17 +184,25 @@ def test_bytes_that_are_no_state_are_refused():
     with pytest.raises(DevmodelError, match="format 9; known here: 1"):
         unpack(
             msgspec.msgpack.encode(
-                {"format": 9, "time": 0, "host_time": 0, "whole": True, "performed": 0, "chips": {}}
+                {
+                    "format": 9,
+                    "time": 0,
+                    "host_time": 0,
+                    "whole": True,
+                    "server": 0,
+                    "performed": 0,
+                    "chips": {},
+                }
             )
         )
-    wrong = pack({"pit": 7}, time=0, host_time=0, whole=True, performed=0)
+    wrong = pack({"pit": 7}, time=0, host_time=0, whole=True, server=0, performed=0)
     with pytest.raises(DevmodelError, match="the state of 'pit' cannot be read"):
         unpack(wrong).states(state_types())
 
 
 def test_random_bytes_in_a_state_are_refused_or_make_a_board():
     board, _ = build(ManualClock())
-    data = bytearray(pack(board.states(), time=0, host_time=0, whole=True, performed=0))
+    data = bytearray(pack(board.states(), time=0, host_time=0, whole=True, server=0, performed=0))
     dice = random.Random(1)
     for _ in range(300):
         spoiled = bytearray(data)

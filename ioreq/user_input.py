@@ -1,0 +1,58 @@
+"""What a user says to either process: sizes, files, signals."""
+
+import errno
+import os
+import re
+import signal
+import stat
+from typing import BinaryIO, Final
+
+UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE: Final = re.compile(r"(\d{1,30})([KMGT]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
+
+
+def size_in_bytes(text: str) -> int | None:
+    """Return 65536 for "65536", "64K", "64k", "64KB" and "64KiB"; None for what is no size."""
+    match = _SIZE.fullmatch(text)
+    return int(match[1]) * UNITS[match[2].upper()] if match else None
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open a file for reading; what is no file is refused, and not waited for (a FIFO that nobody writes).
+
+    Raises:
+        OSError: it cannot be opened, or is something else; `strerror` is for the user.
+
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:
+        raise OSError(0, str(error)) from None  # a NUL byte
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(0, "not a regular file")
+    return os.fdopen(fd, "rb")
+
+
+def create(path: str) -> BinaryIO:
+    """Open a file for writing, made anew; or a FIFO, if somebody reads it. Nobody is waited for.
+
+    Raises:
+        OSError: it cannot be opened; `strerror` is for the user.
+
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(error.errno, "a FIFO that nobody reads") from None
+        raise
+    os.set_blocking(fd, True)
+    return os.fdopen(fd, "wb")
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end a process, but for one that was ignored when it began (nohup)."""
+    ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return [number for number in ending if signal.getsignal(number) != signal.SIG_IGN]
