@@ -40,7 +40,7 @@ class Mirror:
         before = [int(self._cells[offset]) for offset in range(self.size)]
         self._cells = cells
         self._shift = first % BLOCK
-        self._alone = first % BLOCK + self.size <= BLOCK
+        self._alone = first % BLOCK == 0 or first % BLOCK + self.size <= BLOCK
         for offset, cell in enumerate(before):
             writers = BY_ANYONE if cell & ANYONE else cell >> WRITERS_SHIFT
             if cell & VALID:
@@ -52,7 +52,8 @@ class Mirror:
         """Show what reading the byte at `offset` returns.
 
         Bit n of `writers` says that a write at offset n may change it; BY_ITSELF are all of them, BY_ANYONE writes to
-        other devices too.
+        other devices too. Of a device with more than sixteen ports, which begins at a multiple of sixteen, bit n is
+        port n of the register's own sixteen, and writes to others must not change it.
         """
         if writers < 0 or not self._alone:
             self._cells[offset] = _ANYONE | value

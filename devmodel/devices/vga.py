@@ -40,6 +40,7 @@ WAIT_PORTS: Final = (
     Port.MISC_WRITE, Port.ENABLE, Port.SEQUENCER_DATA, Port.GRAPHICS_DATA
 )  # fmt: skip
 """Where a write may take the window from the guest."""
+MISC_WRITERS: Final = 1 << (Port.MISC_WRITE & 15) | 1 << (Port.ENABLE & 15)
 
 
 @attrs.define(kw_only=True)
@@ -74,6 +75,7 @@ class Vga:
         self.frame_buffer = FrameBuffer(self.memory)
         if fresh:
             self.memory.clear()
+        self._show_misc()
         self._show_waits()
 
     def reset(self) -> None:
@@ -87,7 +89,13 @@ class Vga:
         """Follow registers that say where memory is and what the data path does."""
         self._timing = None
         self.memory.configure()
+        self._show_misc()
         self._show_waits()
+
+    def _show_misc(self) -> None:
+        """Mirror what BIOSes read at every turn, to find the CRT controller."""
+        s = self.memory.state
+        self.mirror.show(Port.MISC_READ, s.misc if s.enable else 0xFF, MISC_WRITERS)
 
     def _show_waits(self) -> None:
         """Have the guest wait for writes that may take shared memory from it, and only for those."""

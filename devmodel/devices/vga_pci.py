@@ -2,14 +2,15 @@
 
 Base address register 0 is the linear frame buffer; there is an option ROM if the machine has a BIOS for the function.
 The guest has the frame buffer as memory, if board and core share that.
-Not modelled: base address register 2 with the registers in memory; drivers use the ports where it is missing.
+Not modelled: base address register 2 with the registers in memory (drivers use the ports where it is missing); the
+command register's effect on the VGA's own ports and window, which are there without firmware too.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 from devmodel.board.device import Device
-from devmodel.devices.pci import COMMAND_MEMORY, Bar, Header, PciFunction, PciFunctionState
+from devmodel.devices.pci import COMMAND_IO, COMMAND_MEMORY, Bar, Header, PciFunction, PciFunctionState
 
 VENDOR: Final = 0x1234
 DEVICE: Final = 0x1111
@@ -50,6 +51,8 @@ class VgaFunction(PciFunction):
             rom=rom,
             state=state,
         )
+        # It has ports without a register for them, and firmware takes for a VGA what has both enabled.
+        self.state.config.writable[Header.COMMAND] |= COMMAND_IO
         self._follow()
 
     def reset(self) -> None:
