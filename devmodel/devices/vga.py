@@ -155,10 +155,15 @@ class Vga:
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Write one or two ports."""
-        if size != 1:
-            self.write(offset, 1, value & 0xFF)
-            offset, value = offset + 1, value >> 8 & 0xFF
         s = self.memory.state
+        if size != 1:
+            if offset == Port.GRAPHICS_INDEX and s.enable:  # as most programs write both
+                s.graphics_index = value & 15
+            elif offset == Port.SEQUENCER_INDEX and s.enable:
+                s.sequencer_index = value & 7
+            else:
+                self.write(offset, 1, value & 0xFF)
+            offset, value = offset + 1, value >> 8 & 0xFF
         if not s.enable and offset != Port.ENABLE:
             return
         if offset < Port.ATTRIBUTE or offset >= Port.CRTC_INDEX:
@@ -171,8 +176,8 @@ class Vga:
                 index = s.graphics_index
                 if index < len(s.graphics):
                     s.graphics[index] = value & GRAPHICS_MASKS[index]
-                    self.memory.graphics_changed(index)
-                    self._show_waits()
+                    if self.memory.graphics_changed(index):
+                        self._show_waits()
             case Port.SEQUENCER_INDEX:
                 s.sequencer_index = value & 7
             case Port.SEQUENCER_DATA:
@@ -207,8 +212,8 @@ class Vga:
             return
         s.sequencer[index] = value & SEQUENCER_MASKS[index]
         if index >= Sequencer.MAP_MASK:
-            self.memory.sequencer_changed(index)
-            self._show_waits()
+            if self.memory.sequencer_changed(index):
+                self._show_waits()
         else:
             self._timing = None
 

@@ -11,6 +11,7 @@ a register changes.
 Not modelled: latches loaded by a read of a plain window; less than 256 KiB (extended memory off).
 """
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -63,6 +64,10 @@ DATA_PATH: Final = (
     Graphics.SET_RESET, Graphics.ENABLE_SET_RESET, Graphics.COLOR_COMPARE, Graphics.DATA_ROTATE, Graphics.READ_MAP,
     Graphics.COLOR_DONT_CARE, Graphics.BIT_MASK,
 )  # fmt: skip
+
+
+SEQUENCER_PATH: Final = frozenset({Sequencer.MAP_MASK, Sequencer.MEMORY_MODE})
+WINDOW_PATH: Final = frozenset({Graphics.MODE, Graphics.MISCELLANEOUS})
 
 
 class Window(Protocol):
@@ -127,9 +132,11 @@ class VgaMemory:
     _path: int = Path.PLAIN
     _rotate: int = 0
     _function: int = 0
-    _bits: int = 0
+    _bits: int = 0  # that the bit mask lets through
+    _kept: int = 0  # and those that come from the latches
     _set_reset: int = 0
-    _enable: int = 0
+    _forced: int = 0  # set/reset where it is enabled
+    _unforced: int = 0  # planes where it is not
     _shift: int = 0  # to the plane that is read
     _compare: int = 0
     _care: int = 0
@@ -195,48 +202,46 @@ class VgaMemory:
             self._decode(index)
         self._open()
 
-    def sequencer_changed(self, index: int) -> None:
-        """Take over a register of the sequencer that was written."""
+    def sequencer_changed(self, index: int) -> bool:
+        """Take over a register of the sequencer that was written; whether the window may be another now."""
         if index == Sequencer.MAP_MASK and not self._may_be_plain:
-            self._mask = WIDEN[self.state.sequencer[index]]
-        elif index in {Sequencer.MAP_MASK, Sequencer.MEMORY_MODE}:
+            self._mask = WIDEN[self.state.sequencer[Sequencer.MAP_MASK]]
+            return False
+        if index in SEQUENCER_PATH:
             self.configure()
+            return True
+        return False
 
-    def graphics_changed(self, index: int) -> None:
-        """Take over a register of the graphics controller that was written."""
-        if self._may_be_plain or index in {Graphics.MODE, Graphics.MISCELLANEOUS}:
+    def graphics_changed(self, index: int) -> bool:
+        """Take over a register of the graphics controller that was written; whether the window may be another now."""
+        if self._may_be_plain or index in WINDOW_PATH:
             self.configure()
-        else:
-            self._decode(index)
+            return True
+        self._decode(index)
+        return False
 
     def _decode(self, index: int) -> None:
         """Work out what a register of the data path means to a double word."""
         graphics = self.state.graphics
         value = graphics[index]
-        match index:
-            case Graphics.BIT_MASK:
-                self._bits = value * REPLICATE
-            case Graphics.SET_RESET:
-                self._set_reset = WIDEN[value]
-            case Graphics.ENABLE_SET_RESET:
-                self._enable = WIDEN[value]
-            case Graphics.READ_MAP:
-                self._shift = 8 * value
-            case Graphics.DATA_ROTATE:
-                self._rotate = value & 7
-                self._function = value >> 3
-            case Graphics.COLOR_COMPARE:
-                self._compare = WIDEN[value]
-            case Graphics.COLOR_DONT_CARE:
-                self._care = WIDEN[value]
-            case _:
-                pass
-        if (
-            self._mode
-            or self._enable
-            or graphics[Graphics.DATA_ROTATE]
-            or graphics[Graphics.BIT_MASK] != 0xFF
-        ):
+        if index == Graphics.BIT_MASK:
+            self._bits = value * REPLICATE
+            self._kept = ALL_PLANES ^ self._bits
+        elif index <= Graphics.ENABLE_SET_RESET:
+            self._set_reset = WIDEN[graphics[Graphics.SET_RESET]]
+            enable = WIDEN[graphics[Graphics.ENABLE_SET_RESET]]
+            self._forced = self._set_reset & enable
+            self._unforced = ALL_PLANES ^ enable
+        elif index == Graphics.READ_MAP:
+            self._shift = 8 * value
+        elif index == Graphics.DATA_ROTATE:
+            self._rotate = value & 7
+            self._function = value >> 3
+        elif index == Graphics.COLOR_COMPARE:
+            self._compare = WIDEN[value]
+        elif index == Graphics.COLOR_DONT_CARE:
+            self._care = WIDEN[value]
+        if self._mode or not self._undisturbed():
             self._path = Path.SET_RESET + self._mode
         else:
             self._path = Path.PLAIN
@@ -290,34 +295,40 @@ class VgaMemory:
 
     def flush(self) -> None:
         """Bring the planes up to date with a plain window; the view stays what it is."""
-        if self.held:
-            return
-        for plain, planes in self._correspondence():
-            planes[:] = plain
+        correspondence = () if self.held else self._correspondence()
+        if correspondence:
+            planes, window = bytearray(self._octets[:PLANES]), bytes(self.octets[-VIEW:])
+            for plain, planar in correspondence:
+                planes[planar] = window[plain]
+            self._octets[:PLANES] = planes
 
     def _fill(self) -> None:
         """Bring a plain window up to date with the planes."""
-        if self.held:
-            return
-        for plain, planes in self._correspondence():
-            plain[:] = planes
+        correspondence = () if self.held else self._correspondence()
+        if correspondence:
+            planes, window = bytes(self._octets[:PLANES]), bytearray(VIEW)
+            for plain, planar in correspondence:
+                window[plain] = planes[planar]
+            self.octets[-VIEW:] = window
 
-    def _correspondence(self) -> list[tuple[memoryview, memoryview]]:
-        """Return which parts of a plain window are which parts of the planes, as memory of one shape."""
-        window = self.octets[-VIEW:]
+    def _correspondence(self) -> Sequence[tuple[slice, slice]]:
+        """Return which bytes of a plain window are which bytes of the planes."""
         match self.view:
             case View.ODD_EVEN | View.ODD_EVEN_HIGH:
-                pairs = self._octets[:PLANES].cast("H")
-                return [(window.cast("H"), pairs[2 if self.view == View.ODD_EVEN_HIGH else 0 :: 4])]
+                page = 4 if self.view == View.ODD_EVEN_HIGH else 0
+                return [(slice(plane, None, 2), slice(page + plane, None, 8)) for plane in range(2)]
             case View.CHAIN_4:  # A0 and A1 select the plane, and become A14 and A15
-                quarter = PLANES // 16
-                words, planes = window.cast("I"), self._planes
+                quarter = VIEW // 4
                 return [
-                    (words[q * 4096 : (q + 1) * 4096], planes[q * quarter + q : (q + 1) * quarter : 4])
+                    (
+                        slice(q * quarter + plane, (q + 1) * quarter, 4),
+                        slice(4 * (q * quarter + q) + plane, 4 * (q + 1) * quarter, 16),
+                    )
                     for q in range(4)
+                    for plane in range(4)
                 ]
             case _:
-                return []
+                return ()
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Write 1 to 8 bytes."""
@@ -438,28 +449,22 @@ class VgaMemory:
 
     def _data(self, value: int) -> int:
         """Return what write modes and logical functions make of a byte: one for each plane."""
+        path = self._path
         latches = self.state.latches
-        bits = self._bits
-        match self._path:
-            case Path.SET_RESET:
-                rotate = self._rotate
-                rotated = (value >> rotate | value << 8 - rotate) & 0xFF
-                data = rotated * REPLICATE & ~self._enable | self._set_reset & self._enable
-            case Path.LATCHES:
-                return latches
-            case Path.COLOR:
-                data = WIDEN[value & 15]
-            case _:
-                rotate = self._rotate
-                bits &= ((value >> rotate | value << 8 - rotate) & 0xFF) * REPLICATE
-                data = self._set_reset
-        match self._function:
-            case 0:
-                pass
-            case 1:
-                data &= latches
-            case 2:
-                data |= latches
-            case _:
-                data ^= latches
-        return data & bits | latches & ~bits
+        if path == Path.LATCHES:
+            return latches
+        if path == Path.COLOR:
+            data, bits, kept = WIDEN[value & 15], self._bits, self._kept
+        else:
+            if self._rotate:
+                value = (value >> self._rotate | value << 8 - self._rotate) & 0xFF
+            if path == Path.SET_RESET:
+                data = value * REPLICATE & self._unforced | self._forced
+                bits, kept = self._bits, self._kept
+            else:
+                data, bits = self._set_reset, self._bits & value * REPLICATE
+                kept = ALL_PLANES ^ bits
+        function = self._function
+        if function:
+            data = data ^ latches if function == 3 else data & latches if function == 1 else data | latches
+        return data & bits | latches & kept
