@@ -222,7 +222,9 @@ class Machine:
                 request.count,
                 request.read,
                 answer if request.read else request.data,
-                self.load(request.data, request.size * request.count) if request.data_is_ptr else b"",
+                self.load(request.data, request.size * request.count)
+                if request.data_is_ptr and self.memory.type_of(request.data) == "ram"
+                else b"",
             )
         )
         return answer

@@ -480,9 +480,7 @@ class Server:
         lowest = request.data + min(0, (count - 1) * step) & ONES[8]
         layout = f"<{count}{_FORMATS[size]}"
         if request.read:
-            moves = request.data_is_ptr and request.type == TYPE_COPY
-            if moves and not self.domain.holds(request.data, size):
-                self._move(request)
+            if request.data_is_ptr and request.type == TYPE_COPY and self._moved(request):
                 return request.data
             values = [space.read(address, size) for address in addresses]
             if not request.data_is_ptr:
@@ -499,18 +497,24 @@ class Server:
             space.write(address, size, value)
         return request.data
 
-    def _move(self, request: Request) -> None:
-        """Move memory of ours to where the data pointer says: memory of ours as well, or nobody's."""
-        size, count, space = request.size, request.count, self.board.bus.memory
+    def _moved(self, request: Request) -> bool:
+        """Move memory of devices, if the data pointer is to one of ours; False if it is to RAM.
+
+        RAM has no hole where the window of a display is, so it is not asked first: the core knows which it means.
+        """
+        size, space = request.size, self.board.bus.memory
+        if space.find(request.data) is None:
+            return False
         mover = space.mover(request.address, request.data)
         if mover is not None:
             device, source, destination = mover
-            device.copy(source, destination, size, count, descending=request.descending)
-            return
+            device.copy(source, destination, size, request.count, descending=request.descending)
+            return True
         step = -size if request.descending else size
-        for n in range(count):
+        for n in range(request.count):
             value = space.read(request.address + n * step & ONES[8], size)
             space.write(request.data + n * step & ONES[8], size, value)
+        return True
 
     def _string(self, request: Request, device: StringDevice, offset: int) -> int:
         """Move a string between RAM and a device that takes it in one go."""

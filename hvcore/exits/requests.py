@@ -197,9 +197,9 @@ class Requests:
         return self._block(claimed, TYPE_COPY, address, size, count, read, descending, data, pointer=pointer)
 
     def one_mover(self, source: int, destination: int) -> bool:
-        """Whether one server has both, and moves memory within its own: one that has a mirror page does."""
-        claimed, other = self._routing.find_memory(source, 1), self._routing.find_memory(destination, 1)
-        if claimed is None or other is None or claimed.server != other.server:
+        """Whether both are in one range whose server moves memory within it: one that has a mirror page does."""
+        claimed = self._routing.find_memory(source, 1)
+        if claimed is None or claimed is not self._routing.find_memory(destination, 1):
             return False
         return bool(claimed.endpoint.mirrors)
 
