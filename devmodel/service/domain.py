@@ -131,6 +131,8 @@ class Domain:
         self.ram = Ram(shared.map_shared(client.descriptors[0], size) if size else bytearray(), info.ram)
         self.video: memoryview | None = None
         """Memory for a display adapter that the guest can share; None: the core has none."""
+        self.shows_video = True
+        """Whether the guest may have it; else every access comes to us, to be recorded."""
         self._server = server
         self._pins = memoryview(shared.map_page(client.descriptors[1])).cast("I")
         self._wake_vcpu = wake_vcpu
@@ -187,11 +189,13 @@ class Domain:
 
     def map_video(self, first: int, last: int, offset: int) -> None:
         """Let the guest find video memory from `offset` on at `first` to `last` inclusive, instead of us."""
-        self._queue(MapVideoMemory(id=self._server, first=first, last=last, offset=offset))
+        if self.shows_video:
+            self._queue(MapVideoMemory(id=self._server, first=first, last=last, offset=offset))
 
     def unmap_video(self, first: int, last: int) -> None:
         """Take it away again."""
-        self._queue(UnmapVideoMemory(id=self._server, first=first, last=last))
+        if self.shows_video:
+            self._queue(UnmapVideoMemory(id=self._server, first=first, last=last))
 
     def ask(self, op: Op) -> None:
         """Ask for an op of the server's own."""

@@ -172,7 +172,7 @@ class Attachment:
         """Create an ioreq server; without `mirror` the core asks it for everything.
 
         With `key` the core keeps its state, and it inherits that of the last server with the same key. With `video` it
-        shares video memory with the guest, if the core has some, and `mirror` says when writes must wait for that.
+        has video memory, if the core has some; so has the guest with `mirror`, by which writes are made to wait.
 
         Raises:
             IoreqError: the core refuses, or hands out what is none.
@@ -190,7 +190,8 @@ class Attachment:
                 raise DevmodelError(f"cannot attach to {client.path}: {error.strerror or error}") from error
             raise
         try:
-            if video and mirror:
+            if video:
+                attachment.domain.shows_video = mirror
                 await attachment._share_video()
             if key is not None:
                 await attachment._keep(key)

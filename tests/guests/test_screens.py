@@ -227,3 +227,21 @@ async def kill(machine: Machine) -> None:
     await machine.server.wait()
     await machine.start_server()
     machine.console = await machine.connect()
+
+
+async def test_a_guest_that_is_traced_shows_the_same_and_every_access_is_recorded(
+    modes: Path, tmp_path: Path
+) -> None:
+    """Then nothing of the display is the guest's own; the memory is what it was, VESA modes too."""
+    pictures = {}
+    for options_of_trace in ([], ["--trace", str(tmp_path / "trace")]):
+        async with Machine(*options(modes), *options_of_trace) as machine:
+            for mode in MODES:
+                await machine.console.expect("+", 60)
+                if mode in {0x03, 0x110}:
+                    pictures.setdefault(mode, []).append(await machine.png())
+                    if mode == 0x110:
+                        break
+                await machine.console.type(NEXT)
+    assert all(one == other for one, other in pictures.values())
+    assert (tmp_path / "trace").stat().st_size > 100_000
