@@ -60,6 +60,7 @@ def add(c, at, mode, ops, count, length):
     c.blocks[i].valid = 1
     c.blocks[i].runs = 0
     c.blocks[i].native = 0
+    c.blocks[i].host_code = 0
     c.blocks[i].next = c.buckets[k]
     c.buckets[k] = i
     c.blocks[i].next_in_page = c.page_blocks[page]

@@ -1210,10 +1210,9 @@ def execute(c, j, end):
     start: u32 = j
     block: s64 = c.current
     left: u64 = 0  # where host code would like to be linked to what comes next
-    from_eip: u64
     while True:
         if c.blocks[block].native and end - start == c.blocks[block].count:
-            left = arena.enter(c, c.blocks[block].native)
+            left = arena.enter(c, block)
             if left == arena.PARTIAL:
                 start = c.blocks[c.current].ops
                 leave_block(c, start, start + c.native_done, start + c.blocks[c.current].count)
@@ -1230,13 +1229,12 @@ def execute(c, j, end):
                     return
         if c.special or (c.on_interrupt and pending.intr_level(c)):
             return
-        from_eip = c.block_eip
         block = find(c, c.eip, c.current)
         if block == 0 or c.icount + c.blocks[block].count > c.stop_at:
             return
         if c.blocks[block].native:
             if left:
-                arena.link(c, left, block, c.eip, from_eip)
+                arena.link(c, left, block, c.eip)
             elif c.blocks[block].mode & MODE_FLAT:
                 arena.remember_jump(c, c.eip, block)
         else:

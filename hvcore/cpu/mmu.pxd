@@ -51,3 +51,5 @@ cdef void watch(State c, u64 lin, u32 n, u32 write) noexcept nogil
 cdef void arm_breakpoints(State c) noexcept nogil
 cdef void update_mode(State c) noexcept nogil
 cdef void host_copy(State c, u64 to, u64 source, u64 count, u32 n) noexcept nogil
+cdef void host_copy_down(State c, u64 to, u64 source, u64 count, u32 n) noexcept nogil
+cdef void host_fill(State c, u64 to, u64 value, u64 count, u64 n) noexcept nogil

@@ -12,14 +12,16 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache
+    from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.libc.string import memcpy
+    from cython.cimports.libc.string import memcpy, memmove, memset
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 else:
     import time
 
     from hvcore.cpu import codecache
     from hvcore.cpu.constants import *
+    from hvcore.cpu.jit import arena
 
 
 def exception(c, vector, error):
@@ -68,11 +70,25 @@ def update_segment(c, seg):
 
 
 def update_blocks(c):
-    """Follow a change of a segment: which of the decoded blocks may run."""
+    """Follow a change of a segment, of CR0 or CR4, or of what masks exceptions: which of the decoded blocks may run."""
     i: u32
+    before: u32 = c.mode
     c.code_size = 2 if c.attr[CS] & SEG_BIG else 1
     c.sp_mask = M32 if c.attr[SS] & SEG_BIG else 0xFFFF
     c.mode = c.code_size
+    if (
+        c.has_sse2
+        and c.cr4 & CR4_OSFXSR
+        and not c.cr0 & (CR0_EM | CR0_TS)
+        and c.mxcsr & (MXCSR_MASKS | MXCSR_DAZ) == MXCSR_MASKS
+    ):
+        c.mode |= MODE_VECTORS
+    if c.has_fpu and not c.cr0 & (CR0_EM | CR0_TS) and c.fp_control & X87_MASKS == X87_MASKS:
+        c.mode |= MODE_X87
+    if c.cpl == 3:
+        c.mode |= MODE_USER
+    if (before ^ c.mode) & (MODE_VECTORS | MODE_X87):
+        arena.forget_jumps(c)
     if c.code_size == 1 or c.sp_mask != M32 or c.limit[CS] != M32 or c.base[CS]:
         return
     for i in range(4):
@@ -170,6 +186,7 @@ def set_cpl(c, cpl):
     """Change the privilege level, and with it the half of the TLB that holds what it may do."""
     c.cpl = cpl
     c.tlb_half = TLB_SIZE if cpl == 3 else 0
+    c.mode = c.mode | MODE_USER if cpl == 3 else c.mode & (MODE_USER ^ M32)
     if c.flags & F_AC or c.aligning:
         update_alignment(c)
 
@@ -482,14 +499,37 @@ def host_store(c, at, value, n):
 def host_copy(c, to, source, count, n):
     """Copy `count` items of `n` bytes upwards, one after the other: an overlap repeats what was copied."""
     i: u64
-    if to >= source + count * n or to + count * n <= source:
+    if to >= source + count * n or to <= source:
         if cython.compiled:
-            memcpy(c.host + to, c.host + source, count * n)
+            memmove(c.host + to, c.host + source, count * n)
         else:
             c.host[to : to + count * n] = bytes(c.host[source : source + count * n])
         return
     for i in range(count):
         host_store(c, to + i * n, host_load(c, source + i * n, n), n)
+
+
+def host_copy_down(c, to, source, count, n):
+    """The same downwards, from the last item to the first; `to` and `source` are where the first lies."""
+    i: u64
+    if to >= source or to + count * n <= source:
+        if cython.compiled:
+            memmove(c.host + to, c.host + source, count * n)
+        else:
+            c.host[to : to + count * n] = bytes(c.host[source : source + count * n])
+        return
+    for i in range(count):
+        host_store(c, to + (count - 1 - i) * n, host_load(c, source + (count - 1 - i) * n, n), n)
+
+
+def host_fill(c, to, value, count, n):
+    """Store `count` items of `n` bytes."""
+    i: u64
+    if cython.compiled and n == 1:
+        memset(c.host + to, cython.cast(cython.int, value & 0xFF), count)
+        return
+    for i in range(count):
+        host_store(c, to + i * n, value, n)
 
 
 def load_physical(c, phys, lin, n):

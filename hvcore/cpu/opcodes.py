@@ -129,8 +129,11 @@ def _groups() -> list[list[Row]]:
     add(  # 20: 0F AE
         {
             0: row("_", "FXSAVE", "d", "", 0, both),
-            1: row("_", "FXSAVE", "d", "", 1, both),
-            **{i: row("VECTOR_CONTROL", "VECTOR_CONTROL", "d", "", 0, MODRM) for i in (2, 3, 5, 6, 7)},
+            1: row(
+                "_", "FXSAVE", "d", "", 1, both | ENDS
+            ),  # FXRSTOR and LDMXCSR: what follows is of another mode
+            2: row("VECTOR_CONTROL", "VECTOR_CONTROL", "d", "", 0, MODRM | ENDS),
+            **{i: row("VECTOR_CONTROL", "VECTOR_CONTROL", "d", "", 0, MODRM) for i in (3, 5, 6, 7)},
         }
     )
     add(

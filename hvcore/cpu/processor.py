@@ -209,6 +209,7 @@ class Processor(State):
             mmu.flush(self)
         elif number == 4:
             self.cr4 = value
+            mmu.update_blocks(self)
             mmu.flush(self)
         else:
             self.cr8 = value

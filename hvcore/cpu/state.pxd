@@ -150,6 +150,11 @@ cdef enum:
     CR4_OSXMMEXCPT = 0x400
 
 cdef enum:
+    MXCSR_DAZ = 0x40
+    MXCSR_MASKS = 0x1F80
+    X87_MASKS = 0x3F        # of the control word
+
+cdef enum:
     HAS_VME = 0x2
     HAS_DE = 0x4
     HAS_PSE = 0x8
@@ -328,6 +333,9 @@ cdef enum:
 
 cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
+    MODE_VECTORS = 8    # SSE2 needs no look first: it may be used, and its exceptions are masked
+    MODE_X87 = 32       # and so may the x87, whose exceptions are masked
+    MODE_USER = 16      # CPL is 3: which half of the TLB host code looks into
 
 cdef enum:
     TLB_SIZE = 1024
@@ -387,13 +395,14 @@ cdef struct Block:
     u32 link            # the block that came next the last time
     u32 valid
     u32 runs            # so far, until it is translated
-    u32 native          # where its host code begins in the arena; 0: it has none
+    u32 native          # where the host code of its operations begins in the arena; 0: it has none
+    u32 host_code       # and where all of its host code does
 
 cdef struct Jump:       # where an indirect jump led the last time
     u64 eip
     u64 add             # from there to the host offset
     u64 entry           # the host code
-    u64 unused          # a power of two is quicker to find
+    u64 delta           # `code_delta` there
 
 # The host code (jit/arena.py).
 cdef struct Arena:
@@ -405,7 +414,11 @@ cdef struct Arena:
     u32 store           # the general registers are stored in the record
     u32 load            # and loaded again,
     u32 carry           # CF comes to `cc_cf`,
-    u32 status          # or all status flags to the host's
+    u32 status          # or all status flags to the host's,
+    u32 take_mxcsr      # the guest's MXCSR comes to the host's,
+    u32 give_mxcsr      # and goes back to the record,
+    u32 take_x87        # and so the x87's registers
+    u32 give_x87
     u32 linked          # bytes of a block's linked entry
 
 cdef class State:
@@ -422,10 +435,14 @@ cdef class State:
     cdef u32 special
     cdef u32 on_interrupt
     cdef u32 *pin
-    cdef readonly u64 icount
-    cdef u64 stop_at
+    cdef u32 code_delta         # from the host offset of the code that runs to its EIP
+    cdef u32 stop_wanted
+    cdef readonly u64 icount    # while host code runs, `count_base` less what R13 has
     cdef u64 block_eip
-    cdef s64 current            # the block that is being executed, 0 if it is in none
+    cdef s64 current            # the block that is being executed, 0 if it is in none; host code sets it when it must
+    cdef u64 stop_at
+    cdef u64 count_base
+    cdef u64 remaining          # what R13 begins with: instructions until `stop_at`, without those of the block
     # architecture
     cdef u32[8] sel
     cdef u64[8] base
@@ -447,7 +464,7 @@ cdef class State:
     cdef readonly u32 cpl
     cdef u64 sp_mask
     cdef u32 code_size
-    cdef u32 mode               # of blocks: `code_size`, and MODE_FLAT
+    cdef u32 mode               # of blocks: `code_size`, MODE_FLAT and so on
     cdef u32 protected
     cdef u32 shadow
     cdef u32 activity_now
@@ -483,7 +500,6 @@ cdef class State:
     cdef u32 debug_bits         # what the debug exception on its way set in DR6, and DR6 before
     cdef u64 debug_before
     # running
-    cdef u32 stop_wanted
     cdef ExitInfo info
     cdef u32 vcpu
     cdef object pins
@@ -538,7 +554,7 @@ cdef class State:
     cdef u32 native_done        # operations that a block did which did not come to its end
     cdef u64 native_off         # of an operand that is being modified, in its segment
     cdef u64[2] native_kept     # across a call
-    cdef Jump[1024] jumps
+    cdef Jump[2048] jumps       # of CPL 0 to 2, then of CPL 3
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied
@@ -562,7 +578,11 @@ cdef class State:
     cdef u32 fp_cs
     cdef u64 fp_dp
     cdef u32 fp_ds
-    cdef u32 mxcsr
+    cdef u32 mxcsr              # while `mxcsr_taken` is 0, and then the host has it: and `host_mxcsr` what that had
+    cdef u32 mxcsr_taken
+    cdef u32 host_mxcsr
+    cdef u32 x87_taken          # the host's x87 has the guest's state, and the record's is old
+    cdef u64[14] x87_image      # on its way, as FNSAVE stores it
     cdef u64[16] xmm            # low and high half of each
     cdef public u32 has_fpu
     cdef public u32 has_mmx

@@ -81,9 +81,9 @@ def one(c, o, kind):
         advance(c, RSI, o)
 
 
-def run_of(at, size, most):
-    """How many items of `size` lie in a row, upwards, in the page of offset `at`; `most` at most."""
-    n: u64 = (4096 - (at & 0xFFF)) >> size
+def run_of(at, size, most, down):
+    """How many items of `size` lie in a row, up from offset `at` in its page or down from it; `most` at most."""
+    n: u64 = (((at & 0xFFF) >> size) + 1) if down else (4096 - (at & 0xFFF)) >> size
     return min(n, most)
 
 
@@ -97,44 +97,48 @@ def in_memory(c, lin, write, length):
 
 
 def several(c, o, kind, most):
-    """Up to `most` iterations of MOVS or STOS that go upwards, in one go; 0 where that is not as simple.
+    """Up to `most` iterations of MOVS or STOS in one go; 0 where that is not as simple.
 
     Both operands must lie in pages that the TLB knows, so nothing can fault, and hold no code.
     """
     mask: u64 = SIZE_MASK[o.addr]
     step: u64 = 1 << o.size
+    down: u32 = (c.flags & F_DF) != 0
     n: u64
     di: u64 = c.regs[RDI] & mask
     si: u64 = c.regs[RSI] & mask
+    back: u64
     to: u64
     source: u64
-    i: u64
-    value: u64
-    if most < 2 or c.flags & F_DF or c.base[ES] & 0xFFF:
+    if most < 2 or c.base[ES] & 0xFFF:
         return 0
-    n = run_of(di, o.size, most)
+    n = run_of(di, o.size, most, down)
     if kind == MOVS:
         if c.base[o.seg] & 0xFFF:
             return 0
-        n = run_of(si, o.size, n)
-    if n < 2 or di + n * step > c.wr_size[ES]:
+        n = run_of(si, o.size, n, down)
+    if n < 2:
         return 0
-    to = in_memory(c, (c.base[ES] + di) & M32, 1, n * step)
+    back = (n - 1) * step if down else 0  # from where it begins to the lowest item
+    if di - back + n * step > c.wr_size[ES]:
+        return 0
+    to = in_memory(c, (c.base[ES] + di - back) & M32, 1, n * step)
     if to == NO_PAGE:
         return 0
     if kind == STOS:
-        value = c.regs[RAX] & SIZE_MASK[o.size]
-        for i in range(n):
-            mmu.host_store(c, to + i * step, value, step)
+        mmu.host_fill(c, to, c.regs[RAX] & SIZE_MASK[o.size], n, step)
     else:
-        if si + n * step > c.rd_size[o.seg]:
+        if si - back + n * step > c.rd_size[o.seg]:
             return 0
-        source = in_memory(c, (c.base[o.seg] + si) & M32, 0, n * step)
+        source = in_memory(c, (c.base[o.seg] + si - back) & M32, 0, n * step)
         if source == NO_PAGE:
             return 0
-        mmu.host_copy(c, to, source, n, step)
-        operands.put_masked(c, RSI, mask, si + n * step)
-    operands.put_masked(c, RDI, mask, di + n * step)
+        if down:
+            mmu.host_copy_down(c, to, source, n, step)
+        else:
+            mmu.host_copy(c, to, source, n, step)
+        operands.put_masked(c, RSI, mask, si - n * step if down else si + n * step)
+    operands.put_masked(c, RDI, mask, di - n * step if down else di + n * step)
     return n
 
 

@@ -334,6 +334,7 @@ def write_cr(c, number, value):
         if (value ^ c.cr4) & CR4_RELOADS and not load_pdptes(c, c.cr0, c.cr3, value):
             return
         c.cr4 = value
+        mmu.update_blocks(c)
         mmu.flush(c)
     else:
         mmu.exception_plain(c, VEC_UD)
@@ -563,6 +564,7 @@ def execute(c, o):
                 stop(c, EXIT_CLTS, o)
             elif not c.intercepts.cr0_mask & CR0_TS:
                 c.cr0 &= CR0_TS ^ M64
+                mmu.update_blocks(c)
     elif kind == SGDT or kind == SIDT or kind == LGDT or kind == LIDT:
         descriptor_table(c, o)
     elif (kind == SMSW_R or kind == SMSW_M) and c.intercepts.cr_read & 1:

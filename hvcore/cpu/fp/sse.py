@@ -85,6 +85,7 @@ def control(c, o):
         mmu.exception(c, VEC_GP, 0)
         return
     c.mxcsr = value
+    mmu.update_blocks(c)
 
 
 def execute(c, o):

@@ -96,6 +96,7 @@ def load_environment(c, seg, off, mask, size):
         if (tags >> (2 * i)) & 3 != 3:
             c.fp_used |= 1 << i
     c.fp_control = (mmu.read(c, seg, off, 1) & 0x1F3F) | 0x40
+    mmu.update_blocks(c)
     x87_registers.set_status_word(c, cython.cast(u32, mmu.read(c, seg, (off + n) & mask, 1)))
 
 
@@ -204,6 +205,7 @@ def fxrstor(c, o):
             return
         c.mxcsr = value
     c.fp_control = (mmu.read(c, seg, off, 1) & 0x1F3F) | 0x40
+    mmu.update_blocks(c)
     c.fp_used = mmu.read(c, seg, off + 4, 0)
     c.fp_opcode = mmu.read(c, seg, off + 6, 1) & 0x7FF
     c.fp_ip = mmu.read(c, seg, off + 8, 2)

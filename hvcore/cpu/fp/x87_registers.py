@@ -52,6 +52,7 @@ def initialise(c):
     c.fp_dp = 0
     c.fp_ds = 0
     c.ferr = c.ignne = 0
+    mmu.update_blocks(c)
 
 
 def summarise(c):
@@ -212,6 +213,7 @@ def set_status_word(c, value):
 def set_control(c, value):
     """Set the control word."""
     c.fp_control = (value & 0x1F3F) | 0x40
+    mmu.update_blocks(c)
     summarise(c)
 
 

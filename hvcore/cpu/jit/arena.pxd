@@ -1,3 +1,4 @@
+from hvcore.cpu.jit.translation cimport Translation
 from hvcore.cpu.state cimport State, s64, u32, u64
 
 cdef enum:
@@ -15,15 +16,23 @@ cdef u32 allow(State c) noexcept nogil
 cdef void begin(State c) noexcept nogil
 cdef void emit_way_in(State c) noexcept nogil
 cdef void emit_way_out(State c) noexcept nogil
-cdef u64 enter(State c, u64 at) noexcept nogil
+cdef u64 enter(State c, s64 block) noexcept nogil
 cdef void forget_all(State c) noexcept nogil
+cdef void forget_jumps(State c) noexcept nogil
+cdef void emit_take_mxcsr(State c) noexcept nogil
+cdef void emit_give_mxcsr(State c) noexcept nogil
 cdef u32 full(State c) noexcept nogil
 cdef void unlink(State c, s64 block) noexcept nogil
+cdef void emit_beginning(State c, Translation *t) noexcept nogil
+cdef void emit_linked_entry(State c, u32 count, u32 refused) noexcept nogil
+cdef void emit_mark(State c, Translation *t) noexcept nogil
+cdef void emit_eip(State c, u64 at) noexcept nogil
 cdef void emit_leave(State c) noexcept nogil
-cdef void emit_finish(State c, u32 count) noexcept nogil
-cdef void emit_jump_through(State c, u32 count) noexcept nogil
+cdef void emit_finish(State c) noexcept nogil
+cdef void emit_leave_early(State c, Translation *t, u32 done) noexcept nogil
+cdef void emit_leave_to(State c, Translation *t, u64 delta) noexcept nogil
+cdef void note_leave(Translation *t, u32 site, u64 delta) noexcept nogil
+cdef void emit_leaves(State c, Translation *t) noexcept nogil
+cdef void emit_jump_through(State c, Translation *t) noexcept nogil
 cdef void remember_jump(State c, u64 eip, s64 block) noexcept nogil
-cdef void emit_leave_to(State c, u64 delta, u32 count) noexcept nogil
-cdef void emit_leave_early(State c, u32 done) noexcept nogil
-cdef void emit_linked_entry(State c, s64 block, u32 count) noexcept nogil
-cdef void link(State c, u32 site, s64 block, u64 eip, u64 from_eip) noexcept nogil
+cdef void link(State c, u64 left, s64 block, u64 eip) noexcept nogil

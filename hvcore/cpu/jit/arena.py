@@ -17,7 +17,7 @@ CALLEE_SAVED = cython.declare(u32, 0xF028)  # RBX, RBP, R12 to R15: what System 
 
 
 def allow(c):
-    """Get an arena for host code, and write the way in and out; 0 if this host gives none."""
+    """Get an arena for host code, and write the way in; 0 if this host gives none."""
     if cython.compiled:
         if not host.HOST_IS_X86_64:
             return 0
@@ -26,7 +26,6 @@ def allow(c):
             return 0
         c.arena.used = WAY_IN
         emit_way_in(c)
-        emit_way_out(c)
         return 1
     else:
         return 0
@@ -35,7 +34,8 @@ def allow(c):
 def begin(c):
     """Put blocks behind what there is now, which are the routines that all of them use."""
     c.arena.start = c.arena.used
-    emit_linked_entry(c, 0, 0)
+    emit_linked_entry(c, 0, c.arena.used)
+    c.arena.linked = c.arena.used - c.arena.start
     c.arena.used = c.arena.start
 
 
@@ -49,9 +49,7 @@ def emit_way_in(c):
     asm.emit_mem64(c, asm.LEA, asm.BX, asm.DI, NO_REG, 0, asm.RECORD_BIAS)  # lea rbx, [rdi + bias]
     asm.emit_move64(c, asm.DX, asm.SI)
     asm.emit_load64(c, asm.R12, cython.address(c.host))
-    asm.emit_load64(c, asm.AX, cython.address(c.tlb_half))
-    asm.emit_shift64(c, SHL, asm.AX, 5)
-    asm.emit_mem64(c, asm.LEA, asm.R13, asm.BX, asm.AX, 0, asm.field(c, cython.address(c.tlb[0])))
+    asm.emit_load64(c, asm.R13, cython.address(c.remaining))
     registers.emit_load_homes(c)
     asm.emit_jump_to_register(c, asm.DX)
 
@@ -62,6 +60,11 @@ def emit_way_out(c):
     c.arena.leave = c.arena.used
     registers.emit_store_homes(c)
     c.arena.leave_stored = c.arena.used
+    asm.emit_load64(c, asm.CX, cython.address(c.count_base))
+    asm.emit_reg64(c, asm.SUB, asm.CX, asm.R13)  # sub rcx, r13
+    asm.emit_store64(c, asm.CX, cython.address(c.icount))
+    emit_give_mxcsr(c)
+    asm.emit_call_near(c, c.arena.give_x87)
     asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, 8)
     for i in range(16):
         if (CALLEE_SAVED >> (15 - i)) & 1:
@@ -73,23 +76,64 @@ def emit_way_out(c):
     c.arena.load = c.arena.used
     registers.emit_load_homes(c)
     asm.emit_return(c)
+    c.arena.take_mxcsr = c.arena.used
+    emit_take_mxcsr(c)
+    asm.emit_return(c)
+    c.arena.give_mxcsr = c.arena.used
+    emit_give_mxcsr(c)
+    asm.emit_return(c)
 
 
-def enter(c, at):
-    """Run the host code at `at`."""
+def emit_take_mxcsr(c):
+    """Bring the guest's MXCSR to the host's, if it is not there; the host's flags are lost."""
+    taken: u32
+    asm.emit_compare_field(c, cython.address(c.mxcsr_taken), 0)
+    taken = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_mxcsr(c, asm.STMXCSR, cython.address(c.host_mxcsr))
+    asm.emit_mxcsr(c, asm.LDMXCSR, cython.address(c.mxcsr))
+    asm.emit_set_field(c, cython.address(c.mxcsr_taken), 1)
+    asm.bind(c, taken)
+
+
+def emit_give_mxcsr(c):
+    """Bring it back to the record, with what has been noted in it, and the host's own to the host's."""
+    given: u32
+    asm.emit_compare_field(c, cython.address(c.mxcsr_taken), 0)
+    given = asm.emit_jump_if(c, asm.ZERO)
+    asm.emit_mxcsr(c, asm.STMXCSR, cython.address(c.mxcsr))
+    asm.emit_mxcsr(c, asm.LDMXCSR, cython.address(c.host_mxcsr))
+    asm.emit_set_field(c, cython.address(c.mxcsr_taken), 0)
+    asm.bind(c, given)
+
+
+def enter(c, block):
+    """Run the host code of `block`, which is at `block_eip`, and of those that it is linked to.
+
+    Returns 0, PARTIAL, or the jump that `link` may aim.
+    """
+    stop_at: u64 = c.stop_at  # read once: `stop` may make it 0 meanwhile, from another thread
+    c.count_base = stop_at
+    c.remaining = stop_at - c.icount - c.blocks[block].count
+    c.code_delta = (c.block_eip - c.blocks[block].at) & M32
     return host.enter_code(
         cython.cast(cython.p_void, c.arena.code + WAY_IN),
         cython.cast(cython.p_void, c),
-        cython.cast(cython.p_void, c.arena.code + at),
+        cython.cast(cython.p_void, c.arena.code + c.blocks[block].native),
     )
 
 
 def forget_all(c):
     """Every block is forgotten; none runs."""
-    i: u32
     if cython.compiled:
         c.arena.used = c.arena.start
-        for i in range(JUMPS):
+        forget_jumps(c)
+
+
+def forget_jumps(c):
+    """Indirect jumps no longer know where they led: to blocks of another mode."""
+    i: u32
+    if cython.compiled:
+        for i in range(2 * JUMPS):
             c.jumps[i].eip = NO_PAGE
 
 
@@ -107,8 +151,54 @@ def unlink(c, block):
     used: u32 = c.arena.used
     if at:
         c.arena.used = at - c.arena.linked
+        emit_eip(c, c.blocks[block].at)
         emit_leave(c)
         c.arena.used = used
+
+
+# What a block begins with
+
+
+def emit_beginning(c, t):
+    """A block's own routine (`mark`), where it goes if it is refused, and its linked entry."""
+    refused: u32
+    t.mark = c.arena.used
+    asm.emit_load(c, asm.CX, cython.address(c.code_delta))
+    asm.emit_mem(c, asm.LEA, asm.CX, asm.CX, NO_REG, 0, t.at & M32)  # lea ecx, [rcx + at]
+    asm.emit_store64(c, asm.CX, cython.address(c.block_eip))
+    asm.emit_set_field(c, cython.address(c.current), t.block)
+    asm.emit_return(c)
+    refused = c.arena.used
+    asm.emit_imm64(c, ALU_ADD, asm.R13, t.count)
+    emit_eip(c, t.at)
+    emit_leave(c)
+    emit_linked_entry(c, t.count, refused)
+
+
+def emit_linked_entry(c, count, refused):
+    """Where other blocks jump to; it goes on if the loop would, and else leaves for that. Its length never differs."""
+    asm.emit_imm64(c, ALU_SUB, asm.R13, count)  # sub r13, count
+    asm.aim(c, asm.emit_jump_if(c, asm.CARRY_SET), refused)
+    asm.emit_load64(c, asm.CX, cython.address(c.pin))
+    asm.emit_mem(c, asm.LOAD, asm.CX, asm.CX, NO_REG, 0, 0)  # mov ecx, [rcx]: the INTR pin
+    asm.emit_field(c, asm.AND, asm.CX, cython.address(c.on_interrupt))
+    asm.emit_field(c, asm.OR, asm.CX, cython.address(c.special))
+    asm.emit_field(c, asm.OR, asm.CX, cython.address(c.stop_wanted))
+    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), refused)
+
+
+def emit_mark(c, t):
+    """Before a function of ours is called, `block_eip` and `current` are set; RCX is lost."""
+    asm.emit_call_near(c, t.mark)
+
+
+# What it ends with
+
+
+def emit_eip(c, at):
+    """`mov eax, code_delta; lea eax, [rax + at]`: the EIP of the code at a host offset near the block's."""
+    asm.emit_load(c, asm.AX, cython.address(c.code_delta))
+    asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, at & M32)
 
 
 def emit_leave(c):
@@ -118,116 +208,118 @@ def emit_leave(c):
     asm.emit_jump_to(c, c.arena.leave)
 
 
-def emit_finish(c, count):
+def emit_finish(c):
     """End a block whose EIP an interpreted operation has set already; the general registers are in the record."""
-    asm.emit_add_to_field64(c, cython.address(c.icount), count)
     asm.emit_reg(c, asm.XOR, asm.AX, asm.AX)
     asm.emit_jump_to(c, c.arena.leave_stored)
 
 
-def emit_jump_through(c, count):
+def emit_leave_early(c, t, done):
+    """Leave a block after `done` of its operations; the general registers are in the record, and it is marked."""
+    asm.emit_imm64(c, ALU_ADD, asm.R13, t.count)  # none of them is counted; the loop counts those done
+    asm.emit_set_field(c, cython.address(c.native_done), done)
+    asm.emit_constant(c, asm.AX, PARTIAL)
+    asm.emit_jump_to(c, c.arena.leave_stored)
+
+
+def emit_leave_to(c, t, delta):
+    """End a block with a jump that `link` may aim; it goes on `delta` bytes from the block's start."""
+    note_leave(t, asm.emit_jump(c), delta)
+
+
+def note_leave(t, site, delta):
+    """Note a jump that leaves the block, for `emit_leaves`."""
+    t.leaves[t.leaves_used].site = site
+    t.leaves[t.leaves_used].delta = delta
+    t.leaves_used += 1
+
+
+def emit_leaves(c, t):
+    """Behind the block: where its jumps lead as long as they are not linked, back to the loop with what to link."""
+    i: u32
+    here: u64
+    for i in range(t.leaves_used):
+        here = c.arena.used
+        asm.bind(c, t.leaves[i].site)
+        emit_eip(c, t.at + t.leaves[i].delta)
+        asm.emit_store64(c, asm.AX, cython.address(c.eip))
+        asm.emit_set_field(c, cython.address(c.current), t.block)
+        asm.emit_constant(c, asm.AX, (here << 32) | t.leaves[i].site)
+        asm.emit_jump_to(c, c.arena.leave)
+
+
+def emit_jump_through(c, t):
     """End a block that goes to the EIP in RAX: on to the block that was found there last, if it still is there.
 
     `remember_jump` fills the table. Its entry says at which host offset that block lies, and the TLB must agree.
     """
     missed: u32[3]
     i: u32
-    asm.emit_add_to_field64(c, cython.address(c.icount), count)
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_imm(c, ALU_AND, asm.CX, JUMPS - 1)  # and ecx, JUMPS - 1
     asm.emit_shift(c, SHL, asm.CX, 5)  # shl ecx, 5
-    # lea rdx, [rbx + jumps + rcx]
-    asm.emit_mem64(c, asm.LEA, asm.DX, asm.BX, asm.CX, 0, asm.field(c, cython.address(c.jumps[0])))
+    asm.emit_mem64(c, asm.LEA, asm.DX, asm.BX, asm.CX, 0, t.jumps)  # lea rdx, [rbx + rcx + jumps]
     asm.emit_mem64(c, asm.CMP, asm.AX, asm.DX, NO_REG, 0, 0)  # cmp rax, [rdx]: the same EIP
     missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
     asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
-    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.R13, asm.CX, 0, TLB_FETCH)  # mov r14, [r13 + rcx + fetch]
+    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.BX, asm.CX, 0, t.tlb + TLB_FETCH)  # mov r14, [rbx + rcx + fetch]
     asm.emit_reg64(c, asm.XOR, asm.R14, asm.AX)  # xor r14, rax
     asm.emit_imm64(c, ALU_CMP, asm.R14, 4095)  # cmp r14, 4095: it may be executed
     missed[1] = asm.emit_jump_if(c, asm.ABOVE)
-    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.R13, asm.CX, 0, TLB_ADD)  # mov r14, [r13 + rcx + add]
+    asm.emit_mem64(c, asm.LOAD, asm.R14, asm.BX, asm.CX, 0, t.tlb + TLB_ADD)  # mov r14, [rbx + rcx + add]
     asm.emit_mem64(c, asm.CMP, asm.R14, asm.DX, NO_REG, 0, 8)  # cmp r14, [rdx + 8]: at the same host offset
     missed[2] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_mem(c, asm.LOAD, asm.CX, asm.DX, NO_REG, 0, 24)  # mov ecx, [rdx + 24]
+    asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.code_delta))
     asm.emit_jump_to_memory(c, asm.DX, 16)  # jmp [rdx + 16]
     for i in range(3):
         asm.bind(c, missed[i])
     emit_leave(c)
 
 
+# Links
+
+
 def remember_jump(c, eip, block):
     """Let indirect jumps to `eip` find the translated `block`."""
     i: u64 = eip & (JUMPS - 1)
+    if c.tlb_half:
+        i += JUMPS
     c.jumps[i].eip = eip
     c.jumps[i].add = c.blocks[block].at - eip
     c.jumps[i].entry = cython.cast(u64, c.arena.code) + c.blocks[block].native - c.arena.linked
+    c.jumps[i].delta = (eip - c.blocks[block].at) & M32
 
 
-def emit_leave_to(c, delta, count):
-    """End a block of `count` operations; it goes on `delta` bytes from its start, by a jump that `link` may aim."""
-    site: u32
-    asm.emit_add_to_field64(c, cython.address(c.icount), count)
-    asm.emit_load(c, asm.AX, cython.address(c.block_eip))
-    asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, delta)  # lea eax, [rax + delta]
-    site = asm.emit_jump(c)
-    asm.bind(c, site)
-    asm.emit_store64(c, asm.AX, cython.address(c.eip))
-    asm.emit_constant(c, asm.AX, site)
-    asm.emit_jump_to(c, c.arena.leave)
-
-
-def emit_leave_early(c, done):
-    """Leave a block after `done` of its operations; the general registers are in the record."""
-    asm.emit_set_field(c, cython.address(c.native_done), done)
-    asm.emit_constant(c, asm.AX, PARTIAL)
-    asm.emit_jump_to(c, c.arena.leave_stored)
-
-
-def emit_linked_entry(c, block, count):
-    """Where other blocks jump to, with the new EIP in RAX; it goes on if the loop would, and else leaves for that."""
-    refused: u32 = c.arena.used
-    entry: u32
-    emit_leave(c)
-    entry = c.arena.used
-    asm.emit_store64(c, asm.AX, cython.address(c.block_eip))
-    asm.emit_constant(c, asm.CX, block)
-    asm.emit_store64(c, asm.CX, cython.address(c.current))
-    asm.emit_load64(c, asm.CX, cython.address(c.icount))
-    asm.emit_imm64(c, ALU_ADD, asm.CX, count)
-    asm.emit_field64(c, asm.CMP, asm.CX, cython.address(c.stop_at))
-    asm.aim(c, asm.emit_jump_if(c, asm.ABOVE), refused)
-    asm.emit_load64(c, asm.CX, cython.address(c.pin))
-    asm.emit_mem(c, asm.LOAD, asm.CX, asm.CX, NO_REG, 0, 0)  # mov ecx, [rcx]: the INTR pin
-    asm.emit_field(c, asm.AND, asm.CX, cython.address(c.on_interrupt))
-    asm.emit_field(c, asm.OR, asm.CX, cython.address(c.special))
-    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), refused)
-    c.arena.linked = c.arena.used - entry
-
-
-def link(c, site, block, eip, from_eip):
-    """Let the jump at `site`, taken from a block at `from_eip` to `eip`, go to the translated `block`."""
+def link(c, left, block, eip):
+    """Let the jump `left`, with which the block `current` ended, go to the translated `block` at `eip`."""
+    site: u32 = left & M32
+    leave: u32 = left >> 32
     entry: u32 = c.blocks[block].native - c.arena.linked
+    tlb: u64 = asm.field(c, cython.address(c.tlb[c.tlb_half]))
     i: u64
     missed: u32[3]
-    for i in range(4):
-        if c.arena.code[site + i]:
-            return  # it is aimed already, at a block that is not there now
-    if not (eip ^ from_eip) & PAGE_BITS:
+    if asm.aimed_at(c, site) != leave:
+        return  # at a block that is not there now
+    if not (eip ^ (c.code_delta + c.blocks[c.current].at)) & M32 & PAGE_BITS:
         asm.aim(c, site, entry)
         return
     if c.arena.used + ROOM > host.ARENA:
         return
     i = ((eip >> 12) & TLB_MASK) * 32
     asm.aim(c, site, c.arena.used)
-    asm.emit_imm(c, ALU_CMP, asm.AX, eip)  # cmp eax, eip: the block that jumps may be mapped elsewhere, too
+    # cmp dword code_delta, what it is now: the block that jumps may be mapped elsewhere, too
+    asm.emit_compare_field_to(c, cython.address(c.code_delta), c.code_delta)
     missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
     asm.emit_constant(c, asm.CX, eip & PAGE_BITS)
-    asm.emit_mem64(c, asm.CMP, asm.CX, asm.R13, NO_REG, 0, i + TLB_FETCH)
+    asm.emit_mem64(c, asm.CMP, asm.CX, asm.BX, NO_REG, 0, tlb + i + TLB_FETCH)
     missed[1] = asm.emit_jump_if(c, asm.NOT_ZERO)
     asm.emit_constant(c, asm.CX, (c.blocks[block].at - eip) & M64)
-    asm.emit_mem64(c, asm.CMP, asm.CX, asm.R13, NO_REG, 0, i + TLB_ADD)
+    asm.emit_mem64(c, asm.CMP, asm.CX, asm.BX, NO_REG, 0, tlb + i + TLB_ADD)
     missed[2] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_set_field(c, cython.address(c.code_delta), (eip - c.blocks[block].at) & M32)
     asm.emit_jump_to(c, entry)
     for i in range(3):
-        asm.aim(c, missed[i], site + 4)
+        asm.aim(c, missed[i], leave)

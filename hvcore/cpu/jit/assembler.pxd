@@ -30,9 +30,11 @@ cdef enum:
     CMP = 0x3B
     TEST = 0x85
     LOAD = 0x8B         # MOV
+    LOAD8 = 0x8A
     STORE = 0x89        # MOV the other way round: `reg/mem, reg`
     STORE8 = 0x88
     LEA = 0x8D
+    TEST_BYTE = 0xF6    # with an immediate
     IMUL = 0x1AF        # 0x100 and more: after 0F
     MOVZX8 = 0x1B6
     MOVZX16 = 0x1B7
@@ -40,9 +42,18 @@ cdef enum:
     MOVSX16 = 0x1BF
     CMOV = 0x140        # and the condition
     SETCC = 0x190
+    BSF = 0x1BC
+    BSR = 0x1BD
+    CMPXCHG = 0x1B1
+    XADD = 0x1C1
 
 cdef enum:
-    OPERAND_SIZE = 0x66     # prefix: 16 bits
+    OPERAND_SIZE = 0x66     # prefixes: 16 bits,
+    LOCK = 0xF0             # and nobody comes between
+
+cdef enum:
+    LDMXCSR = 2             # the extension of 0F AE
+    STMXCSR = 3
 
 cdef enum:
     OVERFLOW = 0            # conditions, as Jcc numbers them
@@ -50,6 +61,7 @@ cdef enum:
     CARRY_CLEAR = 3
     ZERO = 4
     NOT_ZERO = 5
+    BELOW_OR_EQUAL = 6
     ABOVE = 7
 
 cdef u64 field(State c, void *where) noexcept nogil
@@ -67,6 +79,11 @@ cdef void emit_store64(State c, u32 reg, void *where) noexcept nogil
 cdef void emit_set_field(State c, void *where, u64 value) noexcept nogil
 cdef void emit_add_to_field64(State c, void *where, u32 value) noexcept nogil
 cdef void emit_compare_field(State c, void *where, u32 value) noexcept nogil
+cdef void emit_carry_from(State c, void *where) noexcept nogil
+cdef void emit_step(State c, u32 reg, u32 down) noexcept nogil
+cdef void emit_change_field(State c, u32 op, void *where, u64 value) noexcept nogil
+cdef void emit_compare_field_to(State c, void *where, u64 value) noexcept nogil
+cdef void emit_mxcsr(State c, u32 op, void *where) noexcept nogil
 cdef void emit_register_form(State c, u32 op, u32 wide, u32 reg, u32 rm) noexcept nogil
 cdef void emit_reg(State c, u32 op, u32 reg, u32 rm) noexcept nogil
 cdef void emit_reg64(State c, u32 op, u32 reg, u32 rm) noexcept nogil
@@ -79,6 +96,7 @@ cdef void emit_mem64(State c, u32 op, u32 reg, u32 base, u32 index, u32 scale, u
 cdef void emit_immediate_form(State c, u32 op, u32 wide, u32 rm, u64 value) noexcept nogil
 cdef void emit_imm(State c, u32 op, u32 rm, u64 value) noexcept nogil
 cdef void emit_imm64(State c, u32 op, u32 rm, u64 value) noexcept nogil
+cdef void emit_imm_byte(State c, u32 op, u32 rm, u32 value) noexcept nogil
 cdef void emit_shift_form(State c, u32 op, u32 wide, u32 rm, u32 count) noexcept nogil
 cdef void emit_shift(State c, u32 op, u32 rm, u32 count) noexcept nogil
 cdef void emit_shift64(State c, u32 op, u32 rm, u32 count) noexcept nogil
@@ -92,6 +110,14 @@ cdef void emit_cdq(State c) noexcept nogil
 cdef void emit_cwde(State c) noexcept nogil
 cdef void emit_clear_carry(State c) noexcept nogil
 cdef void emit_flags_from_ax(State c) noexcept nogil
+cdef void emit_load_vector(State c, u32 reg, void *where) noexcept nogil
+cdef void emit_store_vector(State c, u32 reg, void *where) noexcept nogil
+cdef void emit_vector_reg(State c, u32 prefix, u32 op, u32 reg, u32 rm) noexcept nogil
+cdef void emit_vector_mem(State c, u32 prefix, u32 op, u32 reg, u32 base, u32 index) noexcept nogil
+cdef void emit_flags_to_ah(State c) noexcept nogil
+cdef void emit_flags_from_ah(State c) noexcept nogil
+cdef void emit_locked(State c, u32 op, u32 size, u32 reg, u32 base) noexcept nogil
+cdef void emit_exchange(State c, u32 size, u32 reg, u32 base) noexcept nogil
 cdef void emit_push(State c, u32 reg) noexcept nogil
 cdef void emit_pop(State c, u32 reg) noexcept nogil
 cdef void emit_return(State c) noexcept nogil
@@ -104,3 +130,4 @@ cdef void emit_call_near(State c, u64 target) noexcept nogil
 cdef void emit_call(State c, void *function) noexcept nogil
 cdef void bind(State c, u32 site) noexcept nogil
 cdef void aim(State c, u32 site, u64 target) noexcept nogil
+cdef u32 aimed_at(State c, u32 site) noexcept nogil

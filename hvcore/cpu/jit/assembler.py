@@ -115,6 +115,28 @@ def emit_compare_field(c, where, value):
     emit_u8(c, value)
 
 
+def emit_mxcsr(c, op, where):
+    """`ldmxcsr field` or `stmxcsr field` (LDMXCSR, STMXCSR)."""
+    emit_record_form(c, 0x1AE, 0, op, where)
+
+
+def emit_carry_from(c, where):
+    """`bt dword field, 0`: CF is bit 0."""
+    emit_record_form(c, 0x1BA, 0, BIT_TEST, where)
+    emit_u8(c, 0)
+
+
+def emit_change_field(c, op, where, value):
+    """`op dword field, value`: ADD to CMP as `ALU_ADD` to `ALU_CMP`, of 32 bits."""
+    emit_record_form(c, 0x81, 0, op, where)
+    emit_u32(c, value)
+
+
+def emit_compare_field_to(c, where, value):
+    """`cmp dword field, value` of 32 bits."""
+    emit_change_field(c, ALU_CMP, where, value)
+
+
 # Registers
 
 
@@ -181,6 +203,13 @@ def emit_imm64(c, op, rm, value):
     emit_immediate_form(c, op, 1, rm, value)
 
 
+def emit_imm_byte(c, op, rm, value):
+    """`test r8, value` (TEST_BYTE); only AL, CL and DL."""
+    emit_u8(c, op)
+    emit_u8(c, 0xC0 | rm)
+    emit_u8(c, value)
+
+
 def emit_shift_form(c, op, wide, rm, count):
     """`op rm, count`: rotations and shifts as `ROL` to `SAR`."""
     emit_opcode(c, 0xC1, wide, op, 0, rm)
@@ -206,6 +235,11 @@ def emit_shift_by_cl(c, op, rm):
 def emit_set(c, condition, reg):
     """`setcc r8`; only AL, CL and DL."""
     emit_register_form(c, SETCC + condition, 0, 0, reg)
+
+
+def emit_step(c, reg, down):
+    """`inc r32` or `dec r32`, which leave CF."""
+    emit_register_form(c, 0xFF, 0, 1 if down else 0, reg)
 
 
 def emit_not(c, reg):
@@ -294,6 +328,61 @@ def emit_pop(c, reg):
     emit_opcode(c, 0x58 | (reg & 7), 0, 0, 0, reg)
 
 
+# Vectors: the opcode's second byte, and its mandatory prefix, 0 for none (SDM vol. 2 §2.1.2)
+
+
+def emit_load_vector(c, reg, where):
+    """`movups xmm, field`."""
+    emit_record_form(c, 0x110, 0, reg, where)
+
+
+def emit_store_vector(c, reg, where):
+    """`movups field, xmm`."""
+    emit_record_form(c, 0x111, 0, reg, where)
+
+
+def emit_vector_reg(c, prefix, op, reg, rm):
+    """`op xmm, xmm`; either may be a general register, or an opcode's extension."""
+    if prefix:
+        emit_u8(c, prefix)
+    emit_register_form(c, 0x100 | op, 0, reg, rm)
+
+
+def emit_vector_mem(c, prefix, op, reg, base, index):
+    """`op xmm, [base + index]`, or the other way round."""
+    if prefix:
+        emit_u8(c, prefix)
+    emit_memory_form(c, 0x100 | op, 0, reg, base, index, 0, 0)
+
+
+def emit_flags_to_ah(c):
+    """`lahf`."""
+    emit_u8(c, 0x9F)
+
+
+def emit_flags_from_ah(c):
+    """`sahf`: all status flags but OF."""
+    emit_u8(c, 0x9E)
+
+
+# Whole and at once (LOCK)
+
+
+def emit_locked(c, op, size, reg, base):
+    """`lock op [base], reg`: CMPXCHG, XADD, of 8 to 32 bits."""
+    emit_u8(c, LOCK)
+    if size == 1:
+        emit_u8(c, OPERAND_SIZE)
+    emit_memory_form(c, op if size else op - 1, 0, reg, base, NO_REG, 0, 0)
+
+
+def emit_exchange(c, size, reg, base):
+    """`xchg [base], reg`, which locks by itself."""
+    if size == 1:
+        emit_u8(c, OPERAND_SIZE)
+    emit_memory_form(c, 0x87 if size else 0x86, 0, reg, base, NO_REG, 0, 0)
+
+
 # Jumps and calls
 
 
@@ -356,3 +445,12 @@ def aim(c, site, target):
     i: u32
     for i in range(4):
         c.arena.code[site + i] = (rel >> (8 * i)) & 0xFF
+
+
+def aimed_at(c, site):
+    """Where a jump leads."""
+    rel: u64 = 0
+    i: u32
+    for i in range(4):
+        rel |= cython.cast(u64, c.arena.code[site + i]) << (8 * i)
+    return (site + 4 + rel) & M32

@@ -24,12 +24,15 @@ cdef void emit_remember(State c, Translation *t, u32 live, u32 op, u32 size, u32
 cdef void emit_keep_carry(State c, u32 live, u32 condition) noexcept nogil
 cdef void emit_keep_operands(State c, u32 live) noexcept nogil
 cdef void emit_carry_to_host(State c, Translation *t) noexcept nogil
+cdef void emit_call_for_carry(State c, Translation *t) noexcept nogil
+cdef void emit_keep_compared(State c) noexcept nogil
 cdef u32 emit_condition(State c, Translation *t, u32 code) noexcept nogil
 cdef void emit_arithmetic(State c, Translation *t, u32 sub, u32 live, u32 size) noexcept nogil
 cdef void emit_arithmetic_in_place(State c, Translation *t, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
 cdef void emit_stand_carry(State c, Translation *t, u32 live) noexcept nogil
 cdef void emit_step(State c, Translation *t, u32 live, u32 down, u32 reg) noexcept nogil
 cdef void emit_shifted(State c, Translation *t, u32 live, u32 op, u32 count, u32 reg) noexcept nogil
+cdef void emit_scanned(State c, Translation *t, Op *o, u32 live) noexcept nogil
 cdef void emit_rotate(State c, Translation *t, Op *o, u32 live) noexcept nogil
 cdef void emit_shift_by_cl(State c, Translation *t, Op *o, u32 live) noexcept nogil
 cdef void emit_count(State c, Translation *t, Op *o) noexcept nogil

@@ -17,6 +17,8 @@ else:
     from hvcore.cpu.constants import *
 
 STATUS_FLAGS = cython.declare(u32, 0x8D5)  # OF SF ZF AF PF CF
+COMPARED = cython.declare(u32, 0x45)  # ZF PF CF, which a comparison of reals sets; it clears the others
+AH = cython.declare(u32, 4)  # as instructions without REX number it
 
 
 def forget(t):
@@ -78,6 +80,21 @@ def emit_status_routine(c):
         other = asm.emit_jump_if(c, asm.NOT_ZERO)
         asm.emit_load64(c, asm.DX, cython.address(c.cc_res))  # mov rdx, cc_res
         asm.emit_sized(c, asm.TEST, 2 - size, asm.DX, asm.DX)
+        asm.emit_return(c)
+        asm.bind(c, other)
+    asm.emit_imm(c, ALU_CMP, asm.DX, CC_ADD | (2 << 16))
+    other = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_load64(c, asm.DX, cython.address(c.cc_a))  # mov rdx, cc_a
+    asm.emit_field(c, asm.ADD, asm.DX, cython.address(c.cc_b))  # add edx, cc_b
+    asm.emit_return(c)
+    asm.bind(c, other)
+    for size in range(2):  # INC and DEC once more, with the carry of before
+        asm.emit_imm(c, ALU_CMP, asm.DX, (CC_DEC if size else CC_INC) | (2 << 16))
+        other = asm.emit_jump_if(c, asm.NOT_ZERO)
+        asm.emit_load(c, asm.DX, cython.address(c.cc_res))
+        asm.emit_mem(c, asm.LEA, asm.DX, asm.DX, NO_REG, 0, 1 if size else -1)
+        asm.emit_carry_from(c, cython.address(c.cc_cf))
+        asm.emit_step(c, asm.DX, size)
         asm.emit_return(c)
         asm.bind(c, other)
     emit_ask(c, cython.cast(cython.p_void, lazy.status))
@@ -143,8 +160,7 @@ def emit_carry_to_host(c, t):
     elif t.known == CC_LOGIC:
         asm.emit_clear_carry(c)
     else:
-        asm.emit_call_near(c, c.arena.carry)
-        t.carry_stands = 1
+        emit_call_for_carry(c, t)
         emit_carry_to_host(c, t)
     t.host_flags = HOST_CF
 
@@ -172,10 +188,32 @@ def emit_condition(c, t, code):
         asm.emit_load64(c, asm.AX, cython.address(c.cc_res))
         asm.emit_sized(c, asm.TEST, t.known_size, asm.AX, asm.AX)  # test eax, eax
         t.host_flags = HOST_ALL if t.known == CC_LOGIC else HOST_ZF
+    elif t.known == CC_FLAGS:  # of a comparison of reals, which clears OF
+        asm.emit_reg(c, asm.XOR, asm.AX, asm.AX)  # xor eax, eax: OF is 0
+        asm.emit_field(c, asm.LOAD8, AH, cython.address(c.cc_a))  # mov ah, cc_a
+        asm.emit_flags_from_ah(c)
+        t.host_flags = HOST_ALL
     else:
+        registers.forget_vectors(t)
         asm.emit_call_near(c, c.arena.status)
         t.host_flags = HOST_ALL
     return code
+
+
+def emit_call_for_carry(c, t):
+    """Call the routine that brings CF of the block before to `cc_cf`."""
+    registers.forget_vectors(t)
+    asm.emit_call_near(c, c.arena.carry)
+    t.carry_stands = 1
+
+
+def emit_keep_compared(c):
+    """Keep the flags of a comparison of reals, which the host has."""
+    asm.emit_flags_to_ah(c)
+    asm.emit_reg(c, asm.MOVZX8, asm.CX, AH)  # movzx ecx, ah
+    asm.emit_imm(c, ALU_AND, asm.CX, COMPARED)  # and ecx, ZF | PF | CF
+    asm.emit_store64(c, asm.CX, cython.address(c.cc_a))
+    asm.emit_set_field(c, cython.address(c.cc_op), CC_FLAGS)  # and `cc_size`
 
 
 def emit_arithmetic(c, t, sub, live, size):
@@ -257,8 +295,7 @@ def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
 def emit_stand_carry(c, t, live):
     """Bring CF to `cc_cf`, where INC and DEC leave it."""
     if live and not t.carry_stands and t.known == UNKNOWN and not t.host_flags & HOST_CF:
-        asm.emit_call_near(c, c.arena.carry)
-        t.carry_stands = 1
+        emit_call_for_carry(c, t)
     elif live and not t.carry_stands:
         emit_carry_to_host(c, t)
         emit_keep_carry(c, CARRY, asm.CARRY_SET)
@@ -295,6 +332,17 @@ def emit_shifted(c, t, live, op, count, reg):
         asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
         t.host_flags = 0
     emit_remember(c, t, live, CC_SHIFT, 2, reg)
+
+
+def emit_scanned(c, t, o, live):
+    """BSF or BSR of ECX; of 0 the destination stays (as on all silicon), and the flags are those of a test."""
+    reg: u32 = registers.home(o.reg)
+    # Either host leaves the destination of 0, but only its low half for sure: the upper would stay, and is 0.
+    asm.emit_reg(c, asm.BSF if o.kind == BSF_R or o.kind == BSF_M else asm.BSR, reg, asm.CX)
+    asm.emit_reg(c, asm.TEST, asm.CX, asm.CX)  # test ecx, ecx
+    t.host_flags = HOST_ALL
+    emit_keep_carry(c, live, asm.CARRY_SET)
+    emit_remember(c, t, live, CC_LOGIC, 2, asm.CX)
 
 
 def emit_rotate(c, t, o, live):
@@ -346,6 +394,7 @@ def emit_count(c, t, o):
 def emit_put_result(c, t, o):
     """Set the register of `o` to EAX, what a function came to; of the flags nothing is known any more."""
     registers.emit_put_sized(c, o, o.reg, o.rsh)
+    registers.forget_vectors(t)
     forget(t)
 
 

@@ -15,7 +15,7 @@ else:
 
 
 def host_code(c, block):
-    """Where the host code of a block lies, and its bytes, from its linked entry on.
+    """Where the host code of a block lies, and its bytes.
 
     Behind it may lie what `arena.link` put there later.
     """
@@ -24,11 +24,11 @@ def host_code(c, block):
     begin: u32
     if not cython.compiled or not c.blocks[block].native:
         return 0, b""
-    begin = c.blocks[block].native - c.arena.linked
+    begin = c.blocks[block].host_code
     end = c.arena.used
     for i in range(1, c.blocks_used):
-        if begin < c.blocks[i].native < end and i != block:
-            end = c.blocks[i].native - c.arena.linked
+        if begin < c.blocks[i].host_code < end:
+            end = c.blocks[i].host_code
     return cython.cast(u64, c.arena.code) + begin, bytes([c.arena.code[at] for at in range(begin, end)])
 
 
@@ -44,6 +44,10 @@ def places(c):
         base + c.arena.load: "load_registers",
         base + c.arena.carry: "carry",
         base + c.arena.status: "status",
+        base + c.arena.take_mxcsr: "take_mxcsr",
+        base + c.arena.give_mxcsr: "give_mxcsr",
+        base + c.arena.take_x87: "take_x87",
+        base + c.arena.give_x87: "give_x87",
     }
 
 
@@ -63,17 +67,31 @@ def fields(c):
         asm.field(c, cython.address(c.special)): "special",
         asm.field(c, cython.address(c.on_interrupt)): "on_interrupt",
         asm.field(c, cython.address(c.pin)): "pin",
-        asm.field(c, cython.address(c.icount)): "icount",
-        asm.field(c, cython.address(c.stop_at)): "stop_at",
+        asm.field(c, cython.address(c.code_delta)): "code_delta",
+        asm.field(c, cython.address(c.stop_wanted)): "stop_wanted",
+        asm.field(c, cython.address(c.mxcsr_taken)): "mxcsr_taken",
+        asm.field(c, cython.address(c.x87_taken)): "x87_taken",
+        asm.field(c, cython.address(c.fp_ip)): "fp_ip",
+        asm.field(c, cython.address(c.fp_cs)): "fp_cs",
+        asm.field(c, cython.address(c.fp_opcode)): "fp_opcode",
+        asm.field(c, cython.address(c.fp_dp)): "fp_dp",
+        asm.field(c, cython.address(c.fp_ds)): "fp_ds",
+        asm.field(c, cython.address(c.sel[1])): "sel[1]",
+        asm.field(c, cython.address(c.tlb[0].rd)): "tlb[0].rd",
+        asm.field(c, cython.address(c.tlb[0].wr)): "tlb[0].wr",
+        asm.field(c, cython.address(c.tlb[0].ex)): "tlb[0].ex",
+        asm.field(c, cython.address(c.tlb[0].add)): "tlb[0].add",
         asm.field(c, cython.address(c.block_eip)): "block_eip",
         asm.field(c, cython.address(c.current)): "current",
         asm.field(c, cython.address(c.fault)): "fault",
         asm.field(c, cython.address(c.native_done)): "native_done",
         asm.field(c, cython.address(c.native_off)): "native_off",
+        asm.field(c, cython.address(c.native_kept[0])): "native_kept",
         asm.field(c, cython.address(c.jumps[0])): "jumps",
     }
     for i in range(8):
         found[asm.field(c, cython.address(c.regs[i]))] = f"regs[{i}]"
+        found[asm.field(c, cython.address(c.xmm[2 * i]))] = f"xmm[{i}]"
         found[asm.field(c, cython.address(c.base[i]))] = f"base[{i}]"
         found[asm.field(c, cython.address(c.rd_size[i]))] = f"rd_size[{i}]"
         found[asm.field(c, cython.address(c.wr_size[i]))] = f"wr_size[{i}]"

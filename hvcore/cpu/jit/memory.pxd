@@ -7,6 +7,7 @@ cdef enum:
     STUB_STORE = 2
     STUB_PUSH = 3
     STUB_WRITE_BACK = 4
+    STUB_INTERPRET = 5      # the whole operation is the interpreter's (translate.py)
 
 cdef enum:
     VALUE_REG = 0
@@ -14,12 +15,14 @@ cdef enum:
     VALUE_IMM = 2
     VALUE_RETURN = 3
     VALUE_R14 = 4
+    VALUE_LEAVES = 5        # of STUB_INTERPRET: the block is left behind the operation
 
 cdef u32 store_slowly(State c, u32 seg, u64 off, u64 value, u32 size) noexcept nogil
 cdef Stub *new_stub(State c, Translation *t, u32 kind, u32 j, Op *o) noexcept nogil
 cdef void emit_effective_address(State c, Op *o) noexcept nogil
 cdef u32 checked(u32 seg) noexcept nogil
 cdef void emit_look_up(State c, Translation *t, Stub *s, u32 tag) noexcept nogil
+cdef void emit_look_up_aligned(State c, Translation *t, Stub *s, u32 tag) noexcept nogil
 cdef void emit_read_host(State c, u32 size, u32 reg) noexcept nogil
 cdef void emit_load_operand(State c, Translation *t, u32 j, Op *o, u32 size, u32 reg) noexcept nogil
 cdef void emit_value(State c, Stub *s, u32 reg) noexcept nogil
@@ -32,4 +35,4 @@ cdef void emit_move_stack(State c, u64 bytes_) noexcept nogil
 cdef void emit_load_to_modify(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_write_back(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_arguments(State c, Stub *s) noexcept nogil
-cdef void emit_stub(State c, Stub *s) noexcept nogil
+cdef void emit_stub(State c, Translation *t, Stub *s) noexcept nogil

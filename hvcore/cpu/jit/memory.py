@@ -33,6 +33,11 @@ def new_stub(c, t, kind, j, o):
     s.seg = o.seg
     s.size = o.size
     s.limit_site = 0
+    s.other_site = 0
+    s.vectors = t.vectors
+    s.mxcsr_taken = t.mxcsr_taken
+    s.x87_last = t.x87_last
+    s.x87_memory = t.x87_memory
     s.reg = asm.AX
     s.value = VALUE_REG
     return s
@@ -77,11 +82,18 @@ def emit_look_up(c, t, s, tag):
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
     asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of this page
     asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
-    asm.emit_mem64(c, asm.XOR, asm.DX, asm.R13, asm.CX, 0, tag)  # xor rdx, [r13 + rcx + tag]
+    asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, asm.CX, 0, t.tlb + tag)  # xor rdx, [rbx + rcx + tag]
     asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - n)  # cmp rdx, 4096 - n: another page, or over its end
     s.site = asm.emit_jump_if(c, asm.ABOVE)  # ja stub
-    asm.emit_mem64(c, asm.ADD, asm.AX, asm.R13, asm.CX, 0, arena.TLB_ADD)  # add rax, [r13 + rcx + add]
+    asm.emit_mem64(c, asm.ADD, asm.AX, asm.BX, asm.CX, 0, t.tlb + arena.TLB_ADD)  # add rax, [rbx + rcx + add]
     t.host_flags = 0
+
+
+def emit_look_up_aligned(c, t, s, tag):
+    """The same for 16 bytes that must be aligned: else the stub raises the exception."""
+    emit_look_up(c, t, s, tag)
+    asm.emit_imm_byte(c, asm.TEST_BYTE, asm.DX, 15)  # test dl, 15: RDX is the offset in its page
+    s.other_site = asm.emit_jump_if(c, asm.NOT_ZERO)
 
 
 def emit_read_host(c, size, reg):
@@ -117,8 +129,8 @@ def emit_value(c, s, reg):
     elif s.value == VALUE_IMM:
         asm.emit_constant(c, reg, s.imm)
     elif s.value == VALUE_RETURN:
-        asm.emit_load(c, reg, cython.address(c.block_eip))  # mov reg, block_eip
-        asm.emit_mem(c, asm.LEA, reg, reg, NO_REG, 0, s.imm)  # lea reg, [reg + offset behind the CALL]
+        asm.emit_load(c, reg, cython.address(c.code_delta))  # mov reg, code_delta
+        asm.emit_mem(c, asm.LEA, reg, reg, NO_REG, 0, s.imm)  # lea reg, [reg + host offset behind the CALL]
     else:
         asm.emit_move(c, reg, asm.R14)
 
@@ -239,14 +251,12 @@ def emit_arguments(c, s):
     asm.emit_constant(c, asm.R8, s.size)
 
 
-def emit_stub(c, s):
+def emit_stub(c, t, s):
     """The long way of an access: a call of the interpreter's own functions, and back, or out of the block."""
     failed: u32
     fault: u32
-    asm.bind(c, s.site)
-    if s.limit_site:
-        asm.bind(c, s.limit_site)
     registers.emit_store_registers(c)
+    arena.emit_mark(c, t)
     emit_arguments(c, s)
     if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
         if s.kind == STUB_LOAD:
@@ -257,16 +267,18 @@ def emit_stub(c, s):
         asm.emit_compare_field(c, cython.address(c.fault), 0)
         failed = asm.emit_jump_if(c, asm.NOT_ZERO)
         registers.emit_load_registers(c)
+        registers.emit_load_vectors(c, s.vectors)
         if s.kind == STUB_LOAD and s.reg != asm.AX:
             asm.emit_move(c, s.reg, asm.AX)
         asm.emit_jump_to(c, s.resume)
         asm.bind(c, failed)
-        arena.emit_leave_early(c, s.op)
+        arena.emit_leave_early(c, t, s.op)
         return
     registers.emit_call_out(c, cython.cast(cython.p_void, store_slowly))
     asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
     failed = asm.emit_jump_if(c, asm.NOT_ZERO)
     registers.emit_load_registers(c)
+    registers.emit_load_vectors(c, s.vectors)
     asm.emit_jump_to(c, s.resume)
     asm.bind(c, failed)
     asm.emit_imm(c, ALU_CMP, asm.AX, 2)
@@ -279,6 +291,6 @@ def emit_stub(c, s):
     if s.kind == STUB_PUSH:
         emit_move_stack(c, -4)
         asm.emit_store64(c, asm.R15, cython.address(c.regs[RSP]))
-    arena.emit_leave_early(c, s.op + 1)
+    arena.emit_leave_early(c, t, s.op + 1)
     asm.bind(c, fault)
-    arena.emit_leave_early(c, s.op)
+    arena.emit_leave_early(c, t, s.op)

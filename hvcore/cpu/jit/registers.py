@@ -103,6 +103,32 @@ def emit_load_registers(c):
     asm.emit_call_near(c, c.arena.load)
 
 
+def emit_get_vector(c, t, number):
+    """Have an XMM register in the host's of the same number, as long as no function is called (`forget_vectors`)."""
+    if not (t.vectors >> number) & 1:
+        asm.emit_load_vector(c, number, cython.address(c.xmm[2 * number]))
+        t.vectors |= 1 << number
+
+
+def emit_put_vector(c, t, number):
+    """An XMM register was set in the host's: it stands in the record too, at all times."""
+    asm.emit_store_vector(c, number, cython.address(c.xmm[2 * number]))
+    t.vectors |= 1 << number
+
+
+def emit_load_vectors(c, which):
+    """After a call of one of our functions: these XMM registers from the record to the host's."""
+    i: u32
+    for i in range(8):
+        if (which >> i) & 1:
+            asm.emit_load_vector(c, i, cython.address(c.xmm[2 * i]))
+
+
+def forget_vectors(t):
+    """A function is called, to which all of the host's XMM registers belong."""
+    t.vectors = 0
+
+
 def emit_call_out(c, function):
     """Call a function of ours, whose first argument is the record; it may change the registers there."""
     asm.emit_mem64(c, asm.LEA, asm.DI, asm.BX, NO_REG, 0, -asm.RECORD_BIAS)  # lea rdi, [rbx - bias]

@@ -10,6 +10,7 @@ TRAITS = enums("jit/translate.pxd")
 SETS, READS, EXITS = TRAITS["SETS"], TRAITS["READS"], TRAITS["EXITS"]
 KEEPS_CARRY, MODIFIES, TOUCHES = TRAITS["KEEPS_CARRY"], TRAITS["MODIFIES"], TRAITS["TOUCHES"]
 BYTES, WORDS, LONGS, ANY = 1, 2, 4, 15
+FORMS = enums("jit/vectors.pxd")
 
 ROWS: list[tuple[str, int, int]] = [
     # ADD OR ADC SBB AND SUB XOR CMP TEST
@@ -31,6 +32,9 @@ ROWS: list[tuple[str, int, int]] = [
     ("SHL32_I SHR32_I SAR32_I", SETS, ANY),
     ("ROL32_I ROR32_I", TOUCHES, ANY),
     ("SHIFT_RI SHIFT_RC", READS, ANY),
+    ("SHIFT_MI", SETS | EXITS | MODIFIES, LONGS),
+    ("BSF_R BSR_R", SETS, LONGS),
+    ("BSF_M BSR_M", SETS | EXITS, LONGS),
     ("SHLD_RI SHRD_RI SHLD_RC SHRD_RC", READS, LONGS),
     ("IMUL32_RR", SETS, ANY),
     ("IMUL32_RM", SETS | EXITS, ANY),
@@ -45,6 +49,8 @@ ROWS: list[tuple[str, int, int]] = [
     ("MOVSX_M", EXITS, LONGS),
     ("SCAS", SETS | EXITS, ANY),
     ("SETCC_R", READS, ANY),
+    ("SETCC_M", READS | EXITS, ANY),
+    ("CLD STD", 0, ANY),
     ("CMOV_R", READS, LONGS),
     ("CMOV_M", READS | EXITS, LONGS),
     # the stack
@@ -53,8 +59,100 @@ ROWS: list[tuple[str, int, int]] = [
     # elsewhere
     ("JMP", 0, LONGS),
     ("JZ JNZ JCC", READS, LONGS),
+    ("LOOP JCXZ", 0, LONGS),
     ("JMP_R JMP_M CALL_R CALL_M", EXITS, LONGS),
     ("CALL32 RET32", EXITS, ANY),
+    # whole and at once
+    ("XCHG_MR", EXITS, BYTES | WORDS | LONGS),
+    ("XADD_M CMPXCHG_M", SETS | EXITS | MODIFIES, LONGS),
 ]
 
+_LOCKED = "ALU_MR ALU_MI ADD32_MR ADD32_MI INC32_M DEC32_M XCHG_MR XADD_M CMPXCHG_M"
+LOCKED = {KINDS[name] for name in _LOCKED.split()}
+"""Those that are translated with LOCK, but for ADC and SBB."""
+
 BY_KIND = {KINDS[name]: (traits, sizes) for names, traits, sizes in ROWS for name in names.split()}
+
+
+# Instructions of XMM registers: opcodes, mandatory prefixes (0 none, 1 66, 2 F3, 3 F2), what they are (vectors.pxd),
+# and the size of a memory operand in bytes. Of 16 bytes it must be aligned, if nothing else is said.
+_S, _W, _L, _T, _G = (FORMS[name] for name in ("STORES", "WRITES_ALL", "LOADS", "TO_GENERAL", "IN_GENERAL"))
+_I, _R, _C, _SHIFT = (FORMS[name] for name in ("IMMEDIATE", "ROUNDS", "COMPARES", "SHIFTS"))
+_REG, _MEM, _ALIGNED, _STORED = (
+    FORMS[name] for name in ("IN_REGISTERS", "IN_MEMORY", "ALIGNED", "FROM_GENERAL")
+)
+VECTOR_ROWS: list[tuple[str, str, int, int]] = [
+    # moves
+    ("28", "01", _W, 16),
+    ("29", "01", _S, 16),
+    ("2b", "01", _S | _MEM, 16),
+    ("10", "2", _L, 4),
+    ("10", "3", _L, 8),
+    ("11", "2", _S, 4),
+    ("11", "3", _S, 8),
+    ("12 16", "01", 0, 8),
+    ("13 17", "01", _S | _MEM, 8),
+    ("6e", "1", _G | _W, 4),
+    ("7e", "1", _S | _G, 4),
+    ("7e", "2", _W, 8),
+    ("d6", "1", _S, 8),
+    ("6f", "1", _W, 16),
+    ("7f", "1", _S, 16),
+    ("e7", "1", _S | _MEM, 16),
+    ("c3", "0", _S | _MEM | _STORED, 4),
+    ("50", "01", _T | _REG, 0),
+    ("d7", "1", _T | _REG, 0),
+    # arithmetic of reals
+    ("51 58 59 5c 5d 5e 5f", "01", _R, 16),
+    ("51 58 59 5c 5d 5e 5f", "2", _R, 4),
+    ("51 58 59 5c 5d 5e 5f", "3", _R, 8),
+    ("c2", "01", _R | _I, 16),
+    ("c2", "2", _R | _I, 4),
+    ("c2", "3", _R | _I, 8),
+    ("2e 2f", "0", _R | _C, 4),
+    ("2e 2f", "1", _R | _C, 8),
+    # conversions
+    ("5a", "0", _R | _W, 8),
+    ("5a", "1", _R | _W, 16),
+    ("5a", "2", _R, 4),
+    ("5a", "3", _R, 8),
+    ("5b", "012", _R | _W, 16),
+    ("e6", "13", _R | _W, 16),
+    ("e6", "2", _R | _W, 8),
+    ("2a", "23", _R | _G, 4),
+    ("2c 2d", "2", _R | _T, 4),
+    ("2c 2d", "3", _R | _T, 8),
+    # bits, and elements in another order
+    ("14 15 54 55 56 57", "01", 0, 16),
+    ("c6", "01", _I, 16),
+    ("70", "123", _I | _W, 16),
+    ("c4", "1", _I | _G, 2),
+    ("c5", "1", _I | _T | _REG, 0),
+    # integers
+    ("60 61 62 63 64 65 66 67 68 69 6a 6b 6c 6d 74 75 76", "1", 0, 16),
+    ("d1 d2 d3 d4 d5 d8 d9 da db dc dd de df", "1", 0, 16),
+    ("e0 e1 e2 e3 e4 e5 e8 e9 ea eb ec ed ee ef", "1", 0, 16),
+    ("f1 f2 f3 f4 f5 f6 f8 f9 fa fb fc fd fe", "1", 0, 16),
+    ("71 72 73", "1", _SHIFT | _I, 0),
+]
+UNALIGNED_ROWS: list[tuple[str, str, int, int]] = [
+    ("10", "01", _W, 16),
+    ("11", "01", _S, 16),
+    ("6f", "2", _W, 16),
+    ("7f", "2", _S, 16),
+]
+_SIZES = {0: 0, 2: 1, 4: 2, 8: 3, 16: 4}
+PRESENT = 1 << 16
+"""Set in every form, so that none is 0."""
+
+
+def _vectors() -> dict[tuple[int, int], int]:
+    t: dict[tuple[int, int], int] = {}
+    for rows, alignment in ((VECTOR_ROWS, _ALIGNED), (UNALIGNED_ROWS, 0)):
+        for opcodes, prefixes, form, size in rows:
+            known = form | _SIZES[size] | PRESENT | (alignment if size == 16 else 0)
+            t.update({(int(prefix), int(op, 16)): known for op in opcodes.split() for prefix in prefixes})
+    return t
+
+
+VECTORS = _vectors()

@@ -17,9 +17,9 @@ from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
-    from cython.cimports.hvcore.cpu.jit import arena, flags, host, memory, registers
+    from cython.cimports.hvcore.cpu.jit import arena, flags, host, locked, memory, registers, vectors, x87
     from cython.cimports.hvcore.cpu.jit import assembler as asm
-    from cython.cimports.hvcore.cpu.jit.translation import Translation
+    from cython.cimports.hvcore.cpu.jit.translation import Stub, Translation
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
@@ -28,6 +28,7 @@ else:
 
     traits_of = [0] * 320
     sizes_of = [0] * 320
+    locked_of = [0] * 320
 
 
 def load_traits() -> None:
@@ -35,6 +36,7 @@ def load_traits() -> None:
     for kind, (row, sizes) in table.BY_KIND.items():
         traits_of[kind] = row
         sizes_of[kind] = sizes
+        locked_of[kind] = kind in table.LOCKED
 
 
 load_traits()
@@ -51,11 +53,27 @@ def interpret(c, j):
     return 0 if c.blocks[c.current].valid else 3
 
 
-def traits(o):
+def traits(t, o):
     """What an operation does with flags, and whether it may leave its block: SETS and so on."""
     kind: u32 = o.kind
     does: u32 = traits_of[kind]
-    if (not o.isreg and o.addr != 2) or o.rep or o.lock or not (sizes_of[kind] >> o.size) & 1:
+    form: u32
+    if kind == VECTOR:
+        form = vectors.form_of(t, o)
+        if not form:
+            return UNTRANSLATED
+        does = SETS if form & vectors.COMPARES else 0
+        return does if o.isreg else does | EXITS
+    if kind == ESC_R or kind == ESC_M:
+        if not x87.translated(t, o):
+            return UNTRANSLATED
+        does = SETS if x87.compares(o) else READS if x87.moves_if(o) else 0
+        return does if kind == ESC_R else does | EXITS
+    if kind == WAIT and t.has_x87:
+        return 0
+    if (not o.isreg and o.addr != 2) or o.rep or not (sizes_of[kind] >> o.size) & 1:
+        return UNTRANSLATED
+    if o.lock and (not locked_of[kind] or o.sub == ALU_ADC or o.sub == ALU_SBB):
         return UNTRANSLATED
     if ALU_RR <= kind <= ALU_MI or ALU8_RR <= kind <= ALU8_RM:
         if o.sub == ALU_ADC or o.sub == ALU_SBB:
@@ -64,14 +82,22 @@ def traits(o):
             does &= MODIFIES ^ M32
     elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
         return TOUCHES
-    elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
+    elif kind == SHIFT_MI and (o.sub < SHL or not o.imm & 31):
         return UNTRANSLATED
+    elif (kind == LOOP or kind == JCXZ) and o.addr != 2:
+        return UNTRANSLATED
+    elif kind == SETCC_M and memory.checked(o.seg):  # R14 cannot hold both the value and the offset
+        return UNTRANSLATED
+    elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
+        return EXITS
     return does
 
 
 def enable(c) -> None:
     """Translate from now on, if this host can execute what is made."""
     if arena.allow(c):
+        x87.emit_routines(c)
+        arena.emit_way_out(c)
         flags.emit_routines(c)
         arena.begin(c)
         c.translate_after = 16
@@ -89,18 +115,34 @@ def emit_block(c, block):
     t: cython.pointer(Translation) = cython.address(translation)
     first: u32 = c.blocks[block].ops
     count: u32 = c.blocks[block].count
+    half: u64 = 1 if c.blocks[block].mode & MODE_USER else 0
     entry: u32
     j: u32 = 0
+    t.block = block
+    t.at = c.blocks[block].at
+    t.count = count
+    t.tlb = asm.field(c, cython.address(c.tlb[half * TLB_SIZE]))
+    t.jumps = asm.field(c, cython.address(c.jumps[half * JUMPS]))
+    t.leaves_used = 0
+    t.has_vectors = c.blocks[block].mode & MODE_VECTORS
+    t.vectors = 0
+    t.mxcsr_taken = 0
+    t.has_x87 = c.blocks[block].mode & MODE_X87
+    t.x87_taken = 0
+    t.x87_last = 0
+    t.x87_memory = 0
     find_live_flags(c, t, first, count)
     t.stubs_used = 0
     flags.forget(t)
     c.count_translated += 1
-    arena.emit_linked_entry(c, block, count)
+    c.blocks[block].host_code = c.arena.used
+    arena.emit_beginning(c, t)
     entry = c.arena.used
     while j < count:
         j = emit_operation(c, t, cython.address(c.ops[first + j]), first, j, count)
     for j in range(t.stubs_used):
-        memory.emit_stub(c, cython.address(t.stubs[j]))
+        emit_stub(c, t, cython.address(t.stubs[j]), first)
+    arena.emit_leaves(c, t)
     c.blocks[block].native = entry
 
 
@@ -112,7 +154,7 @@ def find_live_flags(c, t, first, count):
     j: u32 = count
     while j:
         j -= 1
-        does = traits(cython.address(c.ops[first + j]))
+        does = traits(t, cython.address(c.ops[first + j]))
         if does & TOUCHES:
             flags_live |= carry_live
         t.live[j] = 0
@@ -136,8 +178,18 @@ def emit_operation(c, t, o, first, j, count):
     last: u32 = j + 1 == count
     taken: u32
     reg: u32
-    if traits(o) & CALLS:
+    if o.ends:
+        x87.emit_note_pointers(c, t, first)
+    if traits(t, o) & CALLS:
         emit_call_interpreter(c, t, o, first, j, count)
+    elif kind == VECTOR:
+        vectors.emit(c, t, j, o, live)
+    elif kind == ESC_R or kind == ESC_M:
+        x87.emit(c, t, j, o, live)
+    elif kind == WAIT:
+        pass  # no exception waits
+    elif o.lock or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
+        locked.emit(c, t, j, o, live)
     elif kind == MOV32_RR:
         asm.emit_move(c, registers.home(o.reg), registers.home(o.rm))
     elif kind == MOV32_RI:
@@ -227,6 +279,22 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
         taken = SHL if kind == SHL32_I else SHR if kind == SHR32_I else SAR
         flags.emit_shifted(c, t, live, taken, o.imm & 31, registers.home(o.reg))
+    elif kind == SHIFT_MI:
+        memory.emit_load_to_modify(c, t, j, o)
+        flags.emit_shifted(c, t, live, SHL if o.sub == SAL else o.sub, o.imm & 31, asm.AX)
+        memory.emit_write_back(c, t, j, o)
+    elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
+        if kind == BSF_M or kind == BSR_M:
+            memory.emit_load_operand(c, t, j, o, 2, asm.CX)
+        else:
+            registers.emit_get(c, o.rm, asm.CX)
+        flags.emit_scanned(c, t, o, live)
+    elif kind == CLD:
+        asm.emit_change_field(c, ALU_AND, cython.address(c.flags), F_DF ^ M32)
+        t.host_flags = 0
+    elif kind == STD:
+        asm.emit_change_field(c, ALU_OR, cython.address(c.flags), F_DF)
+        t.host_flags = 0
     elif kind == IMUL32_RR:
         flags.emit_multiplied(c, t, live, registers.home(o.reg), registers.home(o.rm))
     elif kind == IMUL32_RM:
@@ -240,6 +308,8 @@ def emit_operation(c, t, o, first, j, count):
         asm.emit_constant(c, asm.CX, o.imm)
         flags.emit_multiplied(c, t, live, asm.AX, asm.CX)
         registers.emit_put(c, o.reg, asm.AX)
+    elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
+        emit_division(c, t, o, j)
     elif kind == MUL_R or kind == MUL_M:
         if kind == MUL_M:
             memory.emit_load_operand(c, t, j, o, 2, asm.CX)
@@ -259,6 +329,11 @@ def emit_operation(c, t, o, first, j, count):
         taken = flags.emit_condition(c, t, o.sub)
         asm.emit_reg(c, asm.SETCC + taken, 0, asm.AX)
         registers.emit_put_byte(c, o.reg, o.rsh)
+    elif kind == SETCC_M:
+        taken = flags.emit_condition(c, t, o.sub)
+        asm.emit_set(c, taken, asm.AX)
+        asm.emit_reg(c, asm.MOVZX8, asm.R14, asm.AX)  # movzx r14d, al
+        memory.emit_store_operand(c, t, j, o, memory.VALUE_R14, 0, 0)
     elif kind == CMOV_R:
         taken = flags.emit_condition(c, t, o.sub)
         asm.emit_reg(c, asm.CMOV + taken, registers.home(o.reg), registers.home(o.rm))
@@ -290,23 +365,31 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
         flags.emit_call_double_shift(c, t, o)
     elif kind == JMP:
-        arena.emit_leave_to(c, o.off + o.imm, count)
+        arena.emit_leave_to(c, t, o.off + o.imm)
         return count
     elif kind == JZ or kind == JNZ or kind == JCC:
         taken = flags.emit_condition(c, t, o.sub)
-        taken = asm.emit_jump_if(c, taken)
-        arena.emit_leave_to(c, o.off, count)
-        asm.bind(c, taken)
-        arena.emit_leave_to(c, o.off + o.imm, count)
+        arena.note_leave(t, asm.emit_jump_if(c, taken), o.off + o.imm)
+        arena.emit_leave_to(c, t, o.off)
+        return count
+    elif kind == LOOP or kind == JCXZ:
+        if kind == LOOP:
+            asm.emit_mem(
+                c, asm.LEA, registers.home(RCX), registers.home(RCX), NO_REG, 0, -1
+            )  # lea ecx, [ecx - 1]
+        asm.emit_reg(c, asm.TEST, registers.home(RCX), registers.home(RCX))
+        taken = asm.emit_jump_if(c, asm.NOT_ZERO if kind == LOOP else asm.ZERO)
+        arena.note_leave(t, taken, o.off + o.imm)
+        arena.emit_leave_to(c, t, o.off)
         return count
     elif kind == CALL32:
-        memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, o.off)
-        arena.emit_leave_to(c, o.off + o.imm, count)
+        memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, (t.at + o.off) & M32)
+        arena.emit_leave_to(c, t, o.off + o.imm)
         return count
     elif kind == RET32:
         memory.emit_load_stack(c, t, j, o, RSP)
         memory.emit_move_stack(c, 4 + o.imm)
-        arena.emit_jump_through(c, count)
+        arena.emit_jump_through(c, t)
         return count
     elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
         if kind == JMP_R or kind == CALL_R:
@@ -315,14 +398,15 @@ def emit_operation(c, t, o, first, j, count):
             memory.emit_load_operand(c, t, j, o, 2, asm.AX)
         if kind == CALL_R or kind == CALL_M:
             asm.emit_move(c, asm.R14, asm.AX)
-            memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, o.off)
+            memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, (t.at + o.off) & M32)
             asm.emit_move(c, asm.AX, asm.R14)
-        arena.emit_jump_through(c, count)
+        arena.emit_jump_through(c, t)
         return count
     else:
         emit_two_operands(c, t, o, j, live)
     if last:
-        arena.emit_leave_to(c, o.off, count)
+        x87.emit_note_pointers(c, t, first)
+        arena.emit_leave_to(c, t, o.off)
     return j + 1
 
 
@@ -415,39 +499,122 @@ def emit_two_registers(c, t, o, sub, live, immediate):
         registers.emit_put_sized(c, o, o.reg, 0)
 
 
+def emit_division(c, t, o, j):
+    """DIV or IDIV of EDX:EAX. What might fault is the interpreter's, and an IDIV of more than 32 bits too."""
+    s: cython.pointer(Stub)
+    if o.kind == MUL_M:
+        memory.emit_load_operand(c, t, j, o, 2, asm.CX)
+    else:
+        registers.emit_get(c, o.reg, asm.CX)
+    s = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
+    registers.emit_get(c, RAX, asm.AX)
+    registers.emit_get(c, RDX, asm.DX)
+    if o.sub == DIVIDE:
+        asm.emit_reg(c, asm.CMP, asm.DX, asm.CX)  # cmp edx, ecx: the quotient would be too long, or it is 0
+        s.site = asm.emit_jump_if(c, asm.CARRY_CLEAR)
+    else:
+        asm.emit_move(c, asm.R14, asm.AX)
+        asm.emit_shift(c, SAR, asm.R14, 31)  # sar r14d, 31
+        asm.emit_reg(c, asm.CMP, asm.R14, asm.DX)  # cmp r14d, edx
+        s.site = asm.emit_jump_if(c, asm.NOT_ZERO)
+        asm.emit_mem(c, asm.LEA, asm.R14, asm.CX, NO_REG, 0, 1)  # lea r14d, [rcx + 1]
+        asm.emit_imm(c, ALU_CMP, asm.R14, 1)  # cmp r14d, 1: by -1, or by 0
+        s.other_site = asm.emit_jump_if(c, asm.BELOW_OR_EQUAL)
+    asm.emit_multiply(c, o.sub, asm.CX)  # div ecx
+    registers.emit_put(c, RAX, asm.AX)
+    registers.emit_put(c, RDX, asm.DX)
+    s.resume = c.arena.used
+    t.host_flags = 0
+
+
+def emit_stub(c, t, s, first):
+    """What an operation's jumps lead to when it cannot be done in a few instructions."""
+    if s.site:
+        asm.bind(c, s.site)
+    if s.limit_site:
+        asm.bind(c, s.limit_site)
+    if s.other_site:
+        asm.bind(c, s.other_site)
+    x87.emit_pointers(c, t, first, s.x87_last, s.x87_memory)  # whoever is called may leave
+    if s.kind == memory.STUB_INTERPRET:
+        emit_interpreting_stub(c, t, s, first)
+    else:
+        memory.emit_stub(c, t, s)
+
+
+def emit_interpreting_stub(c, t, s, first):
+    """The long way of an operation that the interpreter does whole: on behind it, or out of the block."""
+    failed: u32
+    fault: u32
+    floating: u32 = c.ops[first + s.op].kind == ESC_M
+    registers.emit_store_registers(c)
+    arena.emit_mark(c, t)
+    asm.emit_call_near(c, c.arena.give_mxcsr)
+    if floating:
+        asm.emit_call_near(c, c.arena.give_x87)
+    asm.emit_constant(c, asm.SI, first + s.op)
+    registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
+    asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+    failed = asm.emit_jump_if(c, asm.NOT_ZERO)
+    if s.value == memory.VALUE_LEAVES:
+        arena.emit_leave_early(c, t, s.op + 1)
+    else:
+        registers.emit_load_registers(c)
+        if floating:
+            asm.emit_call_near(c, c.arena.take_x87)
+        registers.emit_load_vectors(c, s.vectors)
+        if s.mxcsr_taken:
+            asm.emit_call_near(c, c.arena.take_mxcsr)
+        asm.emit_jump_to(c, s.resume)
+    asm.bind(c, failed)
+    asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+    fault = asm.emit_jump_if(c, asm.ZERO)
+    arena.emit_leave_early(c, t, s.op + 1)
+    asm.bind(c, fault)
+    arena.emit_leave_early(c, t, s.op)
+
+
 def emit_call_interpreter(c, t, o, first, j, count):
     """Have the interpreter do operation `j`."""
     went_on: u32
     fault: u32
+    x87.emit_note_pointers(c, t, first)
     registers.emit_store_registers(c)
+    arena.emit_mark(c, t)
+    if o.kind >= ESC_R:  # floating point: it looks at what the host has, or computes with reals itself
+        asm.emit_call_near(c, c.arena.give_mxcsr)
+        asm.emit_call_near(c, c.arena.give_x87)
+        t.mxcsr_taken = 0
+        t.x87_taken = 0
+    registers.forget_vectors(t)
     asm.emit_constant(c, asm.SI, first + j)
     registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
     flags.forget(t)
-    if j + 1 == count:
+    if j + 1 == count and not changes_masks(o):
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)
         if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
-            arena.emit_finish(c, count)
+            arena.emit_finish(c)
         else:
             registers.emit_load_registers(c)
-            arena.emit_leave_to(c, o.off, count)
+            arena.emit_leave_to(c, t, o.off)
         asm.bind(c, fault)
-        arena.emit_leave_early(c, j)
+        arena.emit_leave_early(c, t, j)
         return
-    if changes_segments(o.kind):
+    if changes_segments(o.kind) or changes_masks(o):
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)
-        arena.emit_leave_early(c, j + 1)
+        arena.emit_leave_early(c, t, j + 1)
         asm.bind(c, fault)
-        arena.emit_leave_early(c, j)
+        arena.emit_leave_early(c, t, j)
         return
     asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
     went_on = asm.emit_jump_if(c, asm.ZERO)
     asm.emit_imm(c, ALU_CMP, asm.AX, 1)
     fault = asm.emit_jump_if(c, asm.ZERO)
-    arena.emit_leave_early(c, j + 1)
+    arena.emit_leave_early(c, t, j + 1)
     asm.bind(c, fault)
-    arena.emit_leave_early(c, j)
+    arena.emit_leave_early(c, t, j)
     asm.bind(c, went_on)
     registers.emit_load_registers(c)
 
@@ -455,3 +622,8 @@ def emit_call_interpreter(c, t, o, first, j, count):
 def changes_segments(kind):
     """Whether the address space may no longer be flat after an operation."""
     return kind == MOV_SEG_R or kind == MOV_SEG_M or kind == POP_SEG or kind == LOAD_FAR
+
+
+def changes_masks(o):
+    """Whether exceptions of the x87 may no longer be masked after an operation: FLDENV, FRSTOR, FLDCW."""
+    return o.kind == ESC_M and ((o.sub & 3 == 1 and o.reg == 4) or (o.sub == 1 and o.reg == 5))

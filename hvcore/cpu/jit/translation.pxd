@@ -1,10 +1,11 @@
 # What a translation needs while it runs, and nobody afterwards.
-from hvcore.cpu.state cimport u32, u64
+from hvcore.cpu.state cimport s64, u32, u64
 
 cdef struct Stub:           # what an access through the TLB leads to when it does not hit
     u32 kind                # STUB_LOAD and so on (memory.pxd)
     u32 site                # the jump that leads here,
     u32 limit_site          # that of the segment's check, 0 if it has none,
+    u32 other_site          # one more, 0 if there is none,
     u32 resume              # and where it goes on
     u32 op
     u32 seg
@@ -12,12 +13,35 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 value               # VALUE_REG and so on: what is stored
     u32 reg
     u64 imm
+    u32 vectors             # `Translation.vectors` where it goes on
+    u32 mxcsr_taken         # and so with what follows
+    u32 x87_last
+    u32 x87_memory
+
+cdef struct Leave:          # a jump out of the block that `arena.link` may aim at another
+    u32 site
+    u64 delta               # where it goes, from the block's start
 
 cdef struct Translation:
+    s64 block
+    u64 at                  # the host offset of its first byte
+    u32 count               # of its operations
+    u64 tlb                 # the displacement of its half of the TLB from RBX,
+    u64 jumps               # and of its indirect jumps
+    u32 mark                # its routine that sets `block_eip` and `current`
+    u32 leaves_used
+    Leave[2] leaves
     u32 known               # the `cc_op` that the flags have at this point, or UNKNOWN,
     u32 known_size          # and its operands' size
     u32 host_flags          # which flags the host has: HOST_CF and so on (flags.pxd)
     u32 carry_stands        # whether CF is in `cc_cf`
+    u32 has_vectors         # the block is of MODE_VECTORS
+    u32 vectors             # which XMM registers stand in the host's too, by bit
+    u32 mxcsr_taken         # whether the host has the guest's MXCSR for sure
+    u32 has_x87             # the block is of MODE_X87
+    u32 x87_taken           # whether the host's x87 has the guest's state for sure
+    u32 x87_last            # the last x87 instruction, if it is not noted in the record yet: its number + 1, or 0
+    u32 x87_memory          # and the last with a memory operand
     u32[32] live            # by operation, which of its flags are wanted: ALL, CARRY, or 0
     u32 stubs_used
     Stub[160] stubs

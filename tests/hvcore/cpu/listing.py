@@ -31,6 +31,11 @@ BLOCKS = {
     "call": "e8f6000000",
     "return": "c20800",
     "indirect": "ffe0",
+    "locked": "f00106 f00fb10e eb00",
+    "divide": "f7f1 eb00",
+    "vectors": "660fefc0 660ffc06 0f29460f 660f7ec0 eb00",  # no look at MXCSR
+    "reals": "f20f58c1 f20f5906 660f2fc1 7700",
+    "x87": "d906 dec1 dfe0 dd1e eb00",  # FLD, FADDP, FNSTSW AX, FSTP
     "interpreted": "9f d9e8 eb00",  # LAHF, FLD1
     "port": "ec",  # ends its block, which goes on to no other
 }
@@ -43,11 +48,13 @@ def translated(code: bytes, at: int = 0x7C00) -> Bench:
     """A flat 32-bit machine that has just translated, and run once, the block `code`."""
     bench = Bench(32, 1 << 20)
     p = bench.processor
+    bench.run(bytes.fromhex("dbe3 f4"))  # FNINIT masks the x87's exceptions
     p.translate_after = 1
     p.set_gpr(2, 0)
     for register in (4, 5, 6, 7):
         p.set_gpr(register, 0x6000)
     p.set_gpr(0, 0x6100)
+    p.set_cr(4, 0x600)
     p.intercepts.exceptions = 0xFFFF_FFFF
     p.update_intercepts()
     bench.load(code, at)
@@ -82,14 +89,13 @@ def listing(bench: Bench, at: int = 0x7C00) -> list[str]:
         text = i.op_str
         if text.startswith("0x") and (i.mnemonic.startswith("j") or i.mnemonic == "call"):
             target = int(text, 16)
-            # What lies before a linked entry leaves for the loop.
-            text = labels.get(target) or names.get(target) or ("refused" if target < base else "elsewhere")
+            text = labels.get(target) or names.get(target) or "elsewhere"
         if i.mnemonic == "movabs":
             register, _, value = text.partition(", ")
             text = f"{register}, {names.get(int(value, 0), value)}"
         text = _IN_RECORD.sub(lambda found: _field(found, fields), text)
-        if i.mnemonic == "jmp" and text == "leave" and lines[-1].startswith("    mov eax, 0x"):
-            lines[-1] = "    mov eax, site"  # where the jump lies that a link may aim
+        if i.mnemonic == "jmp" and text == "leave" and lines[-1].startswith("    movabs rax, 0x"):
+            lines[-1] = "    mov rax, site"  # the jump that a link may aim, and where it is aimed now
         lines.append(f"    {i.mnemonic} {text}".rstrip().replace(" ptr ", " "))
     return lines
 

@@ -6,6 +6,7 @@ Random sequences run translated too: see `differential/translated.py` and test_s
 
 import gc
 import itertools
+import math
 import resource
 import struct
 import threading
@@ -316,6 +317,16 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "INC32 behind ADD of the block before": "01c8 eb00 41 7200",
     "INC32 behind DEC of the block before": "39c8 49 eb00 41 7600",
     "INC32 behind SHL of the block before": "c1e003 eb00 41 7600", "INC32 behind CMP of 8 bits": "38cc eb00 41 7600",
+    "ADD32_MR with LOCK": "f00106", "ALU_MI with LOCK": "f08306 85 f08026 0f 7200", "INC32_M with LOCK": "f0ff06 7200",
+    "DEC32_M with LOCK, its carry": "01c8 f0ff0e 11ca", "ALU_MR with LOCK, of 16 bits": "66f00906 66f03106 7800",
+    "XCHG_MR": "8706 8626 668746 02", "XADD_M": "f00fc106 7200 0fc10e",
+    "CMPXCHG_M": "f00fb10e 7400 8b06 f00fb10e 7500 0fb10e", "MUL_R, DIV": "31d2 83c101 f7f1", "MUL_R, IDIV": "99 f7f9",
+    "SHIFT_MI": "c126 05 7200 c12e 1f 7800 c13e 03 7600", "SHIFT_MI, its carry behind INC": "c126 01 41 11ca",
+    "BSF_R": "0fbcd1 7400 0fbcd0 7600", "BSR_R": "0fbdd1 0fbdd0 7800", "BSF_M": "0fbc16 7500", "BSR_M": "0fbd16 7200",
+    "BSR_R, its carry behind INC": "01c8 0fbdd0 41 7200", "SETCC_M": "0f9206 0f9f4601", "CLD": "fc 7200",
+    "STD": "fd ac fc",
+    "LOOP": "e200", "JCXZ": "e300", "INC32 in the block before": "40 eb00 7200 7400 7000 7c00 7a00 7600",
+    "DEC32 in the block before": "48 eb00 7200 7400 7000 7c00 7a00 7600",
     "INC32 of ESP": "44 4c c1e403 d1fc 0fafe1 8b26 8b7c2404",
 }  # fmt: skip
 VALUES = [0, 1, 5, 0x7F, 0x80, 0x85, 0x12345678, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
@@ -356,6 +367,28 @@ def test_an_operation_as_host_code_does_what_the_interpreter_does(flat: Bench, n
     assert set(p.interpreted) == {"HLT"}
 
 
+@pytest.mark.parametrize(
+    "code", ["f7f1", "f7f9", "99 f7f9", "31d2 f7f1", "f736", "99 f73e", "31c9 f7f1", "83c9ff 99 f7f9"]
+)
+@pytest.mark.parametrize("low", [0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_division_is_right_or_faults_as_the_interpreters(flat: Bench, code: str, low: int) -> None:
+    p = flat.processor
+    outcomes = []
+    for after in (0, 1):
+        p.translate_after = after
+        flat.load(bytes.fromhex("40 48" + code + "f4"))
+        for high, divisor in itertools.product(
+            (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF), (0, 1, 3, 0x80000000, 0xFFFFFFFF)
+        ):
+            flat.memory.write(0x9000, divisor.to_bytes(4, "little"))
+            for number, start in ((EAX, low), (EDX, high), (ECX, divisor), (ESI, 0x9000)):
+                p.set_gpr(number, start)
+            p.rflags = 2
+            outcomes.append(seen(flat, go(flat)))
+    half = len(outcomes) // 2
+    assert outcomes[half:] == outcomes[:half]
+
+
 # Faults
 
 
@@ -368,7 +401,11 @@ FAULTS = {  # one that meets the page at 300000, behind INC EAX and SUB EDX, EAX
     "SBB to memory": "190d 00003000", "INC of memory": "ff05 00003000", "a push": "51",
     "a push of memory": "ff35 00003000",
     "a pop": "59", "a call": "e800000000", "an indirect call": "ff15 00003000", "a return": "c3", "LEAVE": "c9",
-    "an operation that is interpreted": "870d 00003000", "LODS": "ad", "SCAS": "af",
+    "an operation that is interpreted": "d11d 00003000", "an exchange": "870d 00003000",
+    "ADD to memory with LOCK": "f0010d 00003000", "XADD": "0fc10d 00003000", "CMPXCHG": "f00fb10d 00003000",
+    "a division": "f735 00003000", "a vector": "660fef0d 00003000", "a store of a vector": "0f110d 00003000",
+    "a comparison of reals": "660f2f0d 00003000", "a conversion to an integer": "f20f2c0d 00003000",
+    "an x87 load": "d905 00003000", "an x87 store": "db3d 00003000", "LODS": "ad", "SCAS": "af",
 }  # fmt: skip
 STACKED = ("a push", "a pop", "a call", "a return")
 STRINGS = ("LODS", "SCAS")
@@ -384,6 +421,8 @@ def test_a_fault_leaves_everything_as_before_its_instruction(what: str, where: s
         p = bench.processor
         p.translate_after = after
         p.set_cr(0, PG | WP | 0x11)
+        p.set_cr(4, p.cr(4) | 0x600)
+        bench.run(bytes.fromhex("dbe3 f4"))  # FNINIT masks exceptions
         bench.load(code)
         for right in (P | W, P if where == "read-only" else 0, P | W):  # translated, faults, goes on
             bench.map(right)
@@ -833,3 +872,124 @@ def test_a_backend_is_told_of_rdtsc_and_pause_in_the_middle_of_a_block(
         assert p.gpr(EBX) == 3 * turn - (2 if name == "rdtsc" else 1)
         p.skip(p.exit.next_rip)
         assert p.icount == 6 * (turn - 1) + (2 if name == "rdtsc" else 4)
+
+
+# Vectors
+
+
+def vectors(flat: Bench) -> Bench:
+    """A system that has enabled SSE."""
+    flat.processor.set_cr(4, 0x600)
+    flat.write(0x9000, struct.pack("<dd", 1.0, 3.0))
+    return flat
+
+
+DIVIDED = "f20f1005 00900000 f20f5e05 08900000 f20f1105 10900000 0fae1d 18900000 f4"  # [9010] = 1 / 3, [9018] = MXCSR
+
+
+def test_reals_are_the_hosts_and_their_exceptions_are_noted_in_mxcsr(flat: Bench) -> None:
+    vectors(flat)
+    assert flat.run(bytes.fromhex(DIVIDED)) == ExitKind.HLT
+    assert flat.memory.read(0x9010, 8) == struct.pack("<d", 1 / 3)
+    assert flat.memory.read(0x9018, 4) == struct.pack("<I", 0x1FA0)  # PE, and whatever was masked
+
+
+def test_what_the_guest_rounds_by_is_not_what_the_host_rounds_by(flat: Bench) -> None:
+    vectors(flat)
+    flat.write(0x9020, struct.pack("<I", 0x5F80))  # up
+    for _ in range(3):
+        assert flat.run(bytes.fromhex("0fae15 20900000" + DIVIDED)) == ExitKind.HLT
+        assert flat.memory.read(0x9010, 8) == bytes.fromhex("565555555555d53f")
+        assert struct.pack("<d", float("1") / float("3")) == bytes.fromhex("555555555555d53f")
+
+
+def test_an_exception_that_is_not_masked_is_raised_by_code_that_was_translated_while_it_was(
+    flat: Bench,
+) -> None:
+    """LDMXCSR ends a block: what follows it is of another mode from then on (SDM vol. 1 section 11.5.2)."""
+    vectors(flat)
+    code = "0fae15 20900000" + DIVIDED
+    for mxcsr, expected in ((0x1F80, ExitKind.HLT), (0x0F80, ExitKind.EXCEPTION), (0x1F80, ExitKind.HLT)):
+        flat.write(0x9020, struct.pack("<I", mxcsr))
+        for _ in range(3):
+            assert flat.run(bytes.fromhex(code)) == expected
+            if expected == ExitKind.EXCEPTION:
+                assert faulted(flat) == (19, 0x7C00 + 7 + 8)
+
+
+@pytest.mark.parametrize(
+    ("number", "with_it", "without", "vector"),
+    [(0, 0x31, 0x39, 7), (0, 0x31, 0x35, UNDEFINED), (4, 0x600, 0x400, UNDEFINED)],
+    ids=["CR0.TS", "CR0.EM", "CR4.OSFXSR"],
+)
+def test_vectors_that_a_control_register_forbids_are_refused(
+    flat: Bench, number: int, with_it: int, without: int, vector: int
+) -> None:
+    vectors(flat)
+    p = flat.processor
+    for _ in range(2):
+        p.set_cr(number, with_it)
+        assert flat.run(bytes.fromhex(DIVIDED)) == ExitKind.HLT
+        p.set_cr(number, without)
+        assert go(flat) == ExitKind.EXCEPTION
+        assert faulted(flat) == (vector, 0x7C00)
+
+
+def test_an_indirect_jump_does_not_come_to_a_block_of_another_mode(flat: Bench) -> None:
+    vectors(flat)
+    flat.write(0x8000, bytes.fromhex(DIVIDED))
+    jump = bytes.fromhex("b800800000 ffe0")  # mov eax, 8000 / jmp eax
+    for _ in range(3):
+        assert flat.run(jump) == ExitKind.HLT
+    flat.processor.set_cr(0, 0x39)
+    assert go(flat) == ExitKind.EXCEPTION
+    assert faulted(flat) == (7, 0x8000)
+
+
+def test_sixteen_bytes_that_are_not_aligned_are_general_protection(flat: Bench) -> None:
+    vectors(flat)
+    flat.processor.set_gpr(ESI, 0x9008)
+    # movups xmm0, [esi] / movups [esi + 16], xmm0 / movaps xmm1, [esi] / hlt
+    code = bytes.fromhex("0f1006 0f114610 0f280e f4")
+    for _ in range(3):
+        assert flat.run(code) == ExitKind.EXCEPTION
+        assert faulted(flat) == (GENERAL, 0x7C07)
+    assert flat.memory.read(0x9018, 8) == struct.pack("<d", 3.0)
+
+
+def test_vectors_over_the_end_of_a_page_go_the_long_way_and_keep_what_is_in_registers(flat: Bench) -> None:
+    vectors(flat)
+    p = flat.processor
+    flat.write(0x9FF8, bytes(range(16)))
+    p.set_gpr(ESI, 0x9FF8)
+    # movups xmm1, [9000] / movups xmm0, [esi] / paddb xmm0, xmm0 / movups [esi + 32], xmm0 / addpd xmm1, xmm1 /
+    # movups [9020], xmm1
+    code = bytes.fromhex("0f100d 00900000 0f1006 660ffcc0 0f114620 660f58c9 0f110d 20900000 f4")
+    for _ in range(3):
+        assert flat.run(code) == ExitKind.HLT
+        assert flat.memory.read(0xA018, 16) == bytes(2 * i for i in range(16))
+        assert flat.memory.read(0x9020, 16) == struct.pack("<dd", 2.0, 6.0)
+
+
+@pytest.mark.parametrize("x", [0.5, 1.0, 2.0, float("nan")])
+def test_a_comparison_of_reals_decides_a_jump_wherever_its_operand_lies(flat: Bench, x: float) -> None:
+    vectors(flat)
+    p = flat.processor
+    flat.write(0x9000, struct.pack("<d", 1.0))
+    for where in (0x9100, 0x9FFC):  # in a page, and over its end
+        flat.write(where, struct.pack("<d", x))
+        p.set_gpr(ESI, where)
+        # movsd xmm0, [9000] / comisd xmm0, [esi] / setp al / setb ah / setz bl / ja +1 / inc ebx / hlt
+        code = bytes.fromhex("31c0 31db f20f1005 00900000 660f2f06 0f9ac0 0f92c4 0f94c3 7701 43 f4")
+        for _ in range(3):
+            assert flat.run(code) == ExitKind.HLT
+            unordered = math.isnan(x)
+            assert p.gpr(EAX) == unordered | (unordered or x > 1) << 8
+            assert p.gpr(EBX) == (unordered or x == 1) + (not x < 1)
+
+
+def test_vector_instructions_are_not_interpreted(flat: Bench) -> None:
+    vectors(flat)
+    code = "b9 40000000 f20f1005 00900000 f20f58c0 660fefc9 660f6ec1 f30f2ad1 f30f2cc2 49 75df f4"
+    assert flat.run(bytes.fromhex(code), 10000) == ExitKind.HLT
+    assert flat.processor.interpreted == {"HLT": 1, "VECTOR": 1}  # MOVSD met a page that was not in the TLB

@@ -8,8 +8,17 @@ from tests.hvcore.cpu.differential.machines import CODE
 from tests.hvcore.cpu.differential.program import ImpossibleError, place
 
 BITS = {"int32": 32, "int32-translated": 32, "int16": 16, "twins": 32, "user32": 32}
-KINDS = ("int32", "int32-translated", "int16", "twins", "x87", "sse")  # the suite's
-TRANSLATED = ("int32-translated", "twins")
+KINDS = (
+    "int32",
+    "int32-translated",
+    "int16",
+    "twins",
+    "x87",
+    "x87-translated",
+    "sse",
+    "sse-translated",
+)  # the suite's
+TRANSLATED = ("int32-translated", "twins", "x87-translated", "sse-translated")
 BY_HAND = ("user32",)
 
 
@@ -20,13 +29,13 @@ def machines_for(kind: str) -> Machines:
         return translated.Twins()
     if kind == "int32-translated":
         return Pair(32, translate_after=1)
-    return Pair(BITS[kind]) if kind in BITS else floating.FloatingPair()
+    return Pair(BITS[kind]) if kind in BITS else floating.FloatingPair(int(kind in TRANSLATED))
 
 
 def case_of(kind: str, seed: int) -> Case:
     """The case with this number; the same for ever."""
     if kind not in BITS:
-        return floating.make(f"{kind} {seed}", kind)
+        return floating.make(f"{kind} {seed}", kind.removesuffix("-translated"), masked=kind in TRANSLATED)
     for attempt in range(100):
         try:
             rows, starts = integers.make(f"{kind} {seed} {attempt}", BITS[kind], user=kind == "user32")

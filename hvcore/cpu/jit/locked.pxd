@@ -1,0 +1,5 @@
+from hvcore.cpu.jit.translation cimport Translation
+from hvcore.cpu.state cimport Op, State, u32
+
+cdef void emit(State c, Translation *t, u32 j, Op *o, u32 live) noexcept nogil
+cdef void emit_again_and_again(State c, Translation *t, Op *o, u32 live, u32 step) noexcept nogil

@@ -1,0 +1,76 @@
+"""What is done with memory whole and at once, as the host's own: LOCK, XCHG, XADD, CMPXCHG (SDM vol. 3 §9.1.2).
+
+Each changes memory by one locked instruction of the host. Where the TLB misses, the interpreter does it all.
+"""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
+    from cython.cimports.hvcore.cpu.jit import assembler as asm
+    from cython.cimports.hvcore.cpu.jit.translation import Stub
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu.constants import *
+
+
+def emit(c, t, j, o, live):
+    """One instruction that has a memory operand."""
+    s: cython.pointer(Stub)
+    kind: u32 = o.kind
+    step: u32 = kind == INC32_M or kind == DEC32_M or kind == INC_M or kind == DEC_M
+    if step:
+        flags.emit_stand_carry(c, t, live)
+    s = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
+    memory.emit_effective_address(c, o)
+    memory.emit_look_up(c, t, s, arena.TLB_WRITE)
+    asm.emit_mem64(c, asm.LEA, asm.R14, asm.R12, asm.AX, 0, 0)  # lea r14, [r12 + rax]
+    if kind == XCHG_MR:
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.AX)
+        asm.emit_exchange(c, o.size, asm.AX, asm.R14)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
+    elif kind == XADD_M:
+        registers.emit_get(c, o.reg, asm.CX)
+        asm.emit_move(c, asm.AX, asm.CX)
+        asm.emit_locked(c, asm.XADD, o.size, asm.AX, asm.R14)
+        registers.emit_put(c, o.reg, asm.AX)
+        flags.emit_arithmetic(c, t, ALU_ADD, live, o.size)
+    elif kind == CMPXCHG_M:
+        registers.emit_get(c, RAX, asm.AX)
+        asm.emit_move(c, asm.DX, asm.AX)
+        asm.emit_locked(c, asm.CMPXCHG, o.size, registers.home(o.reg), asm.R14)
+        registers.emit_put(c, RAX, asm.AX)  # what was there: if it was equal, that changes nothing
+        asm.emit_move(c, asm.CX, asm.AX)
+        asm.emit_move(c, asm.AX, asm.DX)
+        flags.emit_arithmetic(c, t, ALU_CMP, live, o.size)
+    else:
+        emit_again_and_again(c, t, o, live, step)
+    s.resume = c.arena.used
+    t.host_flags = 0  # behind the stub they are not
+
+
+def emit_again_and_again(c, t, o, live, step):
+    """Load, do, and compare and exchange, until nobody has come between."""
+    again: u32
+    kind: u32 = o.kind
+    if kind == ALU_MI or kind == ADD32_MI:
+        asm.emit_constant(c, asm.CX, o.imm & SIZE_MASK[o.size])
+    elif not step:
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.CX)
+    again = c.arena.used
+    if o.size == 0:
+        asm.emit_mem(c, asm.MOVZX8, asm.AX, asm.R14, NO_REG, 0, 0)
+    elif o.size == 1:
+        asm.emit_mem(c, asm.MOVZX16, asm.AX, asm.R14, NO_REG, 0, 0)
+    else:
+        asm.emit_mem(c, asm.LOAD, asm.AX, asm.R14, NO_REG, 0, 0)
+    asm.emit_store64(c, asm.AX, cython.address(c.native_kept[0]))
+    if step:
+        flags.emit_step(c, t, live, kind == DEC32_M or kind == DEC_M, asm.AX)
+    else:
+        flags.emit_arithmetic(c, t, o.sub, live, o.size)
+    asm.emit_move(c, asm.DX, asm.AX)
+    asm.emit_load64(c, asm.AX, cython.address(c.native_kept[0]))
+    asm.emit_locked(c, asm.CMPXCHG, o.size, asm.DX, asm.R14)
+    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), again)
