@@ -12,7 +12,8 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from images import SEABIOS, VGABIOS
+from images import FONT, GRAPHICS, GRAPHICS_MODULES, SEABIOS, VGABIOS, make_image
+from initramfs import GUESTS, MARKER
 
 from devmodel import DevmodelError
 from devmodel.testing import Machine
@@ -245,3 +246,32 @@ async def test_a_guest_that_is_traced_shows_the_same_and_every_access_is_recorde
                 await machine.console.type(NEXT)
     assert all(one == other for one, other in pictures.values())
     assert (tmp_path / "trace").stat().st_size > 100_000
+
+
+async def test_grub_and_linux_draw_in_the_frame_buffer(
+    grub_tools: None, initramfs: Path, tmp_path: Path
+) -> None:
+    """GRUB's gfxterm by VESA, and Linux' console in what GRUB leaves: 800 by 600 in 32 bits."""
+    if not FONT.exists() or not PCI_BIOS.exists():
+        pytest.skip("unicode.pf2 is in Debian's package grub-common, and the BIOS in seabios")
+    config = (
+        GRAPHICS
+        + """serial --unit=0 --speed=115200
+set gfxpayload=keep
+linux /kernel console=tty0 console=ttyS0 noapic nolapic acpi=off
+initrd /initrd
+echo Hello
+boot
+"""
+    )
+    files = {"unicode.pf2": FONT, "kernel": GUESTS / "vmlinuz", "initrd": initramfs}
+    disk = make_image(tmp_path, "graphics", config, files, 32, GRAPHICS_MODULES)
+    async with Machine(*options(disk), "--memory", "256M") as machine:
+        await machine.console.expect("Linux version", 180)
+        hello = Dots.of_png(await machine.png())
+        assert (hello.width, hello.height) == (800, 600)
+        await machine.console.expect(MARKER, 180)
+        console = Dots.of_png(await machine.png())
+        assert (console.width, console.height) == (800, 600)
+        lit = [sum(map(bool, picture.colors)) / len(picture.colors) for picture in (hello, console)]
+        assert 0 < lit[0] < lit[1] / 10, "a line of text, and a screen full of it"
