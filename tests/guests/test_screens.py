@@ -222,7 +222,7 @@ async def upgrade(machine: Machine) -> None:
 
 
 async def kill(machine: Machine) -> None:
-    await trio.sleep(0.15)  # until the last change is saved
+    await trio.sleep(2)  # until the last change is saved, on a busy host too
     assert machine.server is not None
     machine.server.send_signal(signal.SIGKILL)
     await machine.server.wait()
