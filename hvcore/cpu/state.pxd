@@ -329,7 +329,7 @@ cdef enum:
     SHUTDOWN = 2
 
 cdef enum:
-    JUMPS = 1024
+    JUMPS = 4096
 
 cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
@@ -554,7 +554,7 @@ cdef class State:
     cdef u32 native_done        # operations that a block did which did not come to its end
     cdef u64 native_off         # of an operand that is being modified, in its segment
     cdef u64[2] native_kept     # across a call
-    cdef Jump[2048] jumps       # of CPL 0 to 2, then of CPL 3
+    cdef Jump[8192] jumps       # of CPL 0 to 2, then of CPL 3
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied

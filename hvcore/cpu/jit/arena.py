@@ -297,29 +297,34 @@ def link(c, left, block, eip):
     """Let the jump `left`, with which the block `current` ended, go to the translated `block` at `eip`."""
     site: u32 = left & M32
     leave: u32 = left >> 32
-    entry: u32 = c.blocks[block].native - c.arena.linked
-    tlb: u64 = asm.field(c, cython.address(c.tlb[c.tlb_half]))
-    i: u64
-    missed: u32[3]
     if asm.aimed_at(c, site) != leave:
         return  # at a block that is not there now
     if not (eip ^ (c.code_delta + c.blocks[c.current].at)) & M32 & PAGE_BITS:
-        asm.aim(c, site, entry)
-        return
-    if c.arena.used + ROOM > host.ARENA:
-        return
-    i = ((eip >> 12) & TLB_MASK) * 32
-    asm.aim(c, site, c.arena.used)
-    # cmp dword code_delta, what it is now: the block that jumps may be mapped elsewhere, too
-    asm.emit_compare_field_to(c, cython.address(c.code_delta), c.code_delta)
-    missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
-    asm.emit_constant(c, asm.CX, eip & PAGE_BITS)
-    asm.emit_mem64(c, asm.CMP, asm.CX, asm.BX, NO_REG, 0, tlb + i + TLB_FETCH)
-    missed[1] = asm.emit_jump_if(c, asm.NOT_ZERO)
-    asm.emit_constant(c, asm.CX, (c.blocks[block].at - eip) & M64)
-    asm.emit_mem64(c, asm.CMP, asm.CX, asm.BX, NO_REG, 0, tlb + i + TLB_ADD)
-    missed[2] = asm.emit_jump_if(c, asm.NOT_ZERO)
-    asm.emit_set_field(c, cython.address(c.code_delta), (eip - c.blocks[block].at) & M32)
-    asm.emit_jump_to(c, entry)
-    for i in range(3):
-        asm.aim(c, missed[i], leave)
+        asm.aim(c, site, c.blocks[block].native - c.arena.linked)
+    elif c.arena.used + ROOM <= host.ARENA:
+        asm.aim(c, site, c.arena.used)
+        emit_crossing(c, block, (eip - c.code_delta) & M32, leave)
+
+
+def emit_crossing(c, block, to, leave):
+    """Go on to `block` in another page, if that is what lies where `to` is from the code that jumps; else to `leave`.
+
+    `to` is the EIP less `code_delta`, so this holds wherever the two pages are mapped, in whatever process.
+    """
+    tlb: u64 = asm.field(c, cython.address(c.tlb[c.tlb_half]))
+    emit_eip(c, to)
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
+    asm.emit_mem64(c, asm.LOAD, asm.DX, asm.BX, asm.CX, 0, tlb + TLB_FETCH)  # mov rdx, [rbx + rcx + fetch]
+    asm.emit_reg64(c, asm.XOR, asm.DX, asm.AX)  # xor rdx, rax
+    asm.emit_imm64(c, ALU_CMP, asm.DX, 4095)  # cmp rdx, 4095: it may be executed
+    asm.aim(c, asm.emit_jump_if(c, asm.ABOVE), leave)
+    asm.emit_mem64(c, asm.LOAD, asm.DX, asm.BX, asm.CX, 0, tlb + TLB_ADD)  # mov rdx, [rbx + rcx + add]
+    asm.emit_reg64(c, asm.ADD, asm.DX, asm.AX)  # add rdx, rax: its host offset
+    asm.emit_constant(c, asm.CX, c.blocks[block].at)
+    asm.emit_reg64(c, asm.CMP, asm.DX, asm.CX)  # cmp rdx, rcx: the block's
+    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), leave)
+    asm.emit_reg(c, asm.SUB, asm.AX, asm.CX)  # sub eax, ecx
+    asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.code_delta))
+    asm.emit_jump_to(c, c.blocks[block].native - c.arena.linked)

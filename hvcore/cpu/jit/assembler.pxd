@@ -18,6 +18,7 @@ cdef enum:
     R13 = 13
     R14 = 14
     R15 = 15
+    AH = 4              # as instructions without REX number it
 
 cdef enum:
     ADD = 0x03          # opcodes of the form `reg, reg/mem` with 32 or 64 bits
@@ -105,6 +106,7 @@ cdef void emit_constant(State c, u32 reg, u64 value) noexcept nogil
 cdef void emit_set(State c, u32 condition, u32 reg) noexcept nogil
 cdef void emit_not(State c, u32 reg) noexcept nogil
 cdef void emit_multiply(State c, u32 op, u32 rm) noexcept nogil
+cdef void emit_multiply_sized(State c, u32 op, u32 size, u32 rm) noexcept nogil
 cdef void emit_swap_bytes(State c, u32 reg) noexcept nogil
 cdef void emit_cdq(State c) noexcept nogil
 cdef void emit_cwde(State c) noexcept nogil

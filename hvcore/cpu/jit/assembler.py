@@ -252,6 +252,11 @@ def emit_multiply(c, op, rm):
     emit_register_form(c, 0xF7, 0, op, rm)
 
 
+def emit_multiply_sized(c, op, size, rm):
+    """`op r8`, or of 16 or 32 bits: MULTIPLY to DIVIDE_SIGNED, with the accumulator."""
+    emit_sized(c, 0xF7, size, op, rm)
+
+
 def emit_swap_bytes(c, reg):
     """`bswap r32`; only EAX to EDI."""
     emit_u8(c, 0x0F)

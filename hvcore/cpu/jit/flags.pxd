@@ -40,4 +40,5 @@ cdef void emit_put_result(State c, Translation *t, Op *o) noexcept nogil
 cdef void emit_call_shift(State c, Translation *t, Op *o) noexcept nogil
 cdef void emit_call_double_shift(State c, Translation *t, Op *o) noexcept nogil
 cdef void emit_multiplied(State c, Translation *t, u32 live, u32 reg, u32 rm) noexcept nogil
-cdef void emit_keep_product_flags(State c, Translation *t, u32 live, u32 reg) noexcept nogil
+cdef void emit_multiplied_words(State c, Translation *t, Op *o, u32 live) noexcept nogil
+cdef void emit_keep_product_flags(State c, Translation *t, u32 live, u32 size, u32 reg) noexcept nogil

@@ -18,7 +18,6 @@ else:
 
 STATUS_FLAGS = cython.declare(u32, 0x8D5)  # OF SF ZF AF PF CF
 COMPARED = cython.declare(u32, 0x45)  # ZF PF CF, which a comparison of reals sets; it clears the others
-AH = cython.declare(u32, 4)  # as instructions without REX number it
 
 
 def forget(t):
@@ -190,7 +189,7 @@ def emit_condition(c, t, code):
         t.host_flags = HOST_ALL if t.known == CC_LOGIC else HOST_ZF
     elif t.known == CC_FLAGS:  # of a comparison of reals, which clears OF
         asm.emit_reg(c, asm.XOR, asm.AX, asm.AX)  # xor eax, eax: OF is 0
-        asm.emit_field(c, asm.LOAD8, AH, cython.address(c.cc_a))  # mov ah, cc_a
+        asm.emit_field(c, asm.LOAD8, asm.AH, cython.address(c.cc_a))  # mov ah, cc_a
         asm.emit_flags_from_ah(c)
         t.host_flags = HOST_ALL
     else:
@@ -210,7 +209,7 @@ def emit_call_for_carry(c, t):
 def emit_keep_compared(c):
     """Keep the flags of a comparison of reals, which the host has."""
     asm.emit_flags_to_ah(c)
-    asm.emit_reg(c, asm.MOVZX8, asm.CX, AH)  # movzx ecx, ah
+    asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.AH)  # movzx ecx, ah
     asm.emit_imm(c, ALU_AND, asm.CX, COMPARED)  # and ecx, ZF | PF | CF
     asm.emit_store64(c, asm.CX, cython.address(c.cc_a))
     asm.emit_set_field(c, cython.address(c.cc_op), CC_FLAGS)  # and `cc_size`
@@ -428,10 +427,19 @@ def emit_call_double_shift(c, t, o):
 def emit_multiplied(c, t, live, reg, rm):
     """`imul reg, rm`, with its flags."""
     asm.emit_reg(c, asm.IMUL, reg, rm)
-    emit_keep_product_flags(c, t, live, reg)
+    emit_keep_product_flags(c, t, live, 2, reg)
 
 
-def emit_keep_product_flags(c, t, live, reg):
+def emit_multiplied_words(c, t, o, live):
+    """`imul ax, cx`, with its flags, to a 16-bit register."""
+    asm.emit_u8(c, asm.OPERAND_SIZE)
+    asm.emit_reg(c, asm.IMUL, asm.AX, asm.CX)
+    registers.emit_put_word(c, o.reg, asm.AX)
+    asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
+    emit_keep_product_flags(c, t, live, 1, asm.AX)
+
+
+def emit_keep_product_flags(c, t, live, size, reg):
     """Keep the flags of a multiplication whose low half is in `reg`, as `arith.multiplied` does."""
     t.host_flags = 0
     emit_keep_carry(c, live, asm.OVERFLOW)
@@ -440,4 +448,4 @@ def emit_keep_product_flags(c, t, live, reg):
         asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
         asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))  # mov cc_cf, ecx
         asm.emit_store64(c, asm.CX, cython.address(c.cc_a))
-    emit_remember(c, t, live, CC_SHIFT, 2, reg)
+    emit_remember(c, t, live, CC_SHIFT, size, reg)

@@ -89,7 +89,7 @@ def traits(t, o):
     elif kind == SETCC_M and memory.checked(o.seg):  # R14 cannot hold both the value and the offset
         return UNTRANSLATED
     elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
-        return EXITS
+        return EXITS if o.size == 2 or o.sub == DIVIDE else UNTRANSLATED
     return does
 
 
@@ -300,26 +300,28 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == IMUL32_RM:
         memory.emit_load_operand(c, t, j, o, 2, asm.AX)
         flags.emit_multiplied(c, t, live, registers.home(o.reg), asm.AX)
+    elif (kind == IMUL_R or kind == IMUL_M) and o.size == 1:
+        if kind == IMUL_M:
+            memory.emit_load_operand(c, t, j, o, 1, asm.CX)
+        else:
+            registers.emit_get(c, o.rm, asm.CX)
+        registers.emit_get(c, o.reg, asm.AX)
+        flags.emit_multiplied_words(c, t, o, live)
     elif kind == IMUL_RI or kind == IMUL_MI:
         if kind == IMUL_MI:
-            memory.emit_load_operand(c, t, j, o, 2, asm.AX)
+            memory.emit_load_operand(c, t, j, o, o.size, asm.AX)
         else:
             registers.emit_get(c, o.rm, asm.AX)
-        asm.emit_constant(c, asm.CX, o.imm)
-        flags.emit_multiplied(c, t, live, asm.AX, asm.CX)
-        registers.emit_put(c, o.reg, asm.AX)
+        asm.emit_constant(c, asm.CX, o.imm & M32)
+        if o.size == 1:
+            flags.emit_multiplied_words(c, t, o, live)
+        else:
+            flags.emit_multiplied(c, t, live, asm.AX, asm.CX)
+            registers.emit_put(c, o.reg, asm.AX)
     elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
         emit_division(c, t, o, j)
     elif kind == MUL_R or kind == MUL_M:
-        if kind == MUL_M:
-            memory.emit_load_operand(c, t, j, o, 2, asm.CX)
-        else:
-            registers.emit_get(c, o.reg, asm.CX)
-        registers.emit_get(c, RAX, asm.AX)
-        asm.emit_multiply(c, o.sub, asm.CX)
-        registers.emit_put(c, RAX, asm.AX)
-        registers.emit_put(c, RDX, asm.DX)
-        flags.emit_keep_product_flags(c, t, live, asm.AX)
+        emit_product(c, t, o, j, live)
     elif kind == NEG_R:
         registers.emit_get(c, o.reg, asm.CX)
         asm.emit_constant(c, asm.AX, 0)
@@ -499,18 +501,51 @@ def emit_two_registers(c, t, o, sub, live, immediate):
         registers.emit_put_sized(c, o, o.reg, 0)
 
 
-def emit_division(c, t, o, j):
-    """DIV or IDIV of EDX:EAX. What might fault is the interpreter's, and an IDIV of more than 32 bits too."""
-    s: cython.pointer(Stub)
+def emit_factor(c, t, o, j):
+    """Bring the operand of MUL, IMUL, DIV or IDIV that is not the accumulator to ECX."""
     if o.kind == MUL_M:
-        memory.emit_load_operand(c, t, j, o, 2, asm.CX)
+        memory.emit_load_operand(c, t, j, o, o.size, asm.CX)
     else:
-        registers.emit_get(c, o.reg, asm.CX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.CX)
+
+
+def emit_put_wide(c, o):
+    """Set AX, DX:AX or EDX:EAX, by the size of `o`, to the host's."""
+    if o.size == 2:
+        registers.emit_put(c, RAX, asm.AX)
+        registers.emit_put(c, RDX, asm.DX)
+        return
+    registers.emit_put_word(c, RAX, asm.AX)
+    if o.size == 1:
+        registers.emit_put_word(c, RDX, asm.DX)
+
+
+def emit_product(c, t, o, j, live):
+    """MUL or IMUL of the accumulator."""
+    emit_factor(c, t, o, j)
+    registers.emit_get(c, RAX, asm.AX)
+    asm.emit_multiply_sized(c, o.sub, o.size, asm.CX)
+    emit_put_wide(c, o)
+    if o.size == 0:
+        asm.emit_reg(c, asm.MOVZX8, asm.AX, asm.AX)  # movzx eax, al
+    elif o.size == 1:
+        asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
+    flags.emit_keep_product_flags(c, t, live, o.size, asm.AX)
+
+
+def emit_division(c, t, o, j):
+    """DIV, or IDIV of EDX:EAX. What might fault is the interpreter's, and an IDIV of more than 32 bits too."""
+    s: cython.pointer(Stub)
+    emit_factor(c, t, o, j)
     s = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
     registers.emit_get(c, RAX, asm.AX)
     registers.emit_get(c, RDX, asm.DX)
-    if o.sub == DIVIDE:
-        asm.emit_reg(c, asm.CMP, asm.DX, asm.CX)  # cmp edx, ecx: the quotient would be too long, or it is 0
+    if o.sub == DIVIDE:  # the quotient would be too long, or the divisor is 0, if it is not above the upper half
+        if o.size == 0:
+            asm.emit_reg(c, asm.MOVZX8, asm.DX, asm.AH)  # movzx edx, ah
+        elif o.size == 1:
+            asm.emit_reg(c, asm.MOVZX16, asm.DX, asm.DX)  # movzx edx, dx
+        asm.emit_reg(c, asm.CMP, asm.DX, asm.CX)  # cmp edx, ecx
         s.site = asm.emit_jump_if(c, asm.CARRY_CLEAR)
     else:
         asm.emit_move(c, asm.R14, asm.AX)
@@ -520,9 +555,8 @@ def emit_division(c, t, o, j):
         asm.emit_mem(c, asm.LEA, asm.R14, asm.CX, NO_REG, 0, 1)  # lea r14d, [rcx + 1]
         asm.emit_imm(c, ALU_CMP, asm.R14, 1)  # cmp r14d, 1: by -1, or by 0
         s.other_site = asm.emit_jump_if(c, asm.BELOW_OR_EQUAL)
-    asm.emit_multiply(c, o.sub, asm.CX)  # div ecx
-    registers.emit_put(c, RAX, asm.AX)
-    registers.emit_put(c, RDX, asm.DX)
+    asm.emit_multiply_sized(c, o.sub, o.size, asm.CX)  # div ecx
+    emit_put_wide(c, o)
     s.resume = c.arena.used
     t.host_flags = 0
 

@@ -327,6 +327,11 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "STD": "fd ac fc",
     "LOOP": "e200", "JCXZ": "e300", "INC32 in the block before": "40 eb00 7200 7400 7000 7c00 7a00 7600",
     "DEC32 in the block before": "48 eb00 7200 7400 7000 7c00 7a00 7600",
+    "MUL_R of 8 bits": "f6e4 7200", "MUL_R, IMUL of 8 bits": "f6ec 7200", "MUL_M of 8 bits": "f626 7800",
+    "MUL_R of 16 bits": "66f7e1 7200", "MUL_R, IMUL of 16 bits": "66f7e9 7600", "MUL_M of 16 bits": "66f766 01",
+    "IMUL_R": "660fafc8 7200", "IMUL_M": "660faf06 7800", "IMUL_RI of 16 bits": "666bc1 85 7200",
+    "IMUL_MI of 16 bits": "66690e 3412 7800", "MUL_R, DIV of 8 bits": "b400 80c901 f6f1",
+    "MUL_R, DIV of 16 bits": "31d2 83c901 66f7f1",
     "INC32 of ESP": "44 4c c1e403 d1fc 0fafe1 8b26 8b7c2404",
 }  # fmt: skip
 VALUES = [0, 1, 5, 0x7F, 0x80, 0x85, 0x12345678, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
