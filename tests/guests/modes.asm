@@ -98,7 +98,8 @@ fill:   mov [es:edi], eax
         dec ecx
         jnz fill
 
-drawn:  mov al, '+'
+drawn:  mov al, [letter]        ; A behind the first mode, B behind the second
+        inc byte [letter]
         call say
 wait_:  mov dx, 0x3fd
         in al, dx
@@ -120,6 +121,7 @@ say:    mov dx, 0x3f8
         out dx, al
         ret
 
+letter: db 'A'
         align 8
 gdt:    dq 0
         dq 0x00cf93000000ffff
