@@ -103,11 +103,13 @@ drawn:  mov al, [letter]        ; A behind the first mode, B behind the second
         call say
 wait_:  mov dx, 0x3fd
         in al, dx
+        cmp al, 0xff            ; a server that is gone reads as ones, and the next one has its last byte still
+        je wait_
         test al, 1
         jz wait_
         mov dx, 0x3f8
         in al, dx
-        cmp al, 13              ; a server that is gone reads as ones
+        cmp al, 13
         jne wait_
         pop si
         jmp next
