@@ -224,9 +224,7 @@ async def upgrade(machine: Machine) -> None:
 
 
 async def kill(machine: Machine) -> None:
-    await trio.sleep(
-        5
-    )  # writes that waited are in no ring, and on a busy host states are saved seldom (`Keeper`)
+    await trio.sleep(2)  # writes that waited are in no ring: until the state is saved
     assert machine.server is not None
     machine.server.send_signal(signal.SIGKILL)
     await machine.server.wait()
