@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import trio
 
-from benchmarks import breakdown, guest, linux, machines, transport
+from benchmarks import breakdown, guest, linux, machines, screen, transport
 from hvcore.cpu.processor import COMPILED
 
 RESULTS: Final = Path(__file__).with_name("results.json")
@@ -147,6 +147,28 @@ def measure(add: Callable[[Figure], None], *, quick: bool) -> None:
         add(
             Figure("SeaBIOS and GRUB, command to grub>", median(lambda: trio.run(machines.time_to_grub)), "s")
         )
+    measure_display(add, quick=quick)
+
+
+def measure_display(add: Callable[[Figure], None], *, quick: bool) -> None:
+    """Time the VGA's chip, and lines that a guest prints by INT 10h."""
+    for name, micros in screen.accesses(10_000 if quick else 200_000):
+        add(Figure(f"VGA in its process: {name}", micros, "µs"))
+    if not screen.can_print():
+        return
+    lines = 1_000 if quick else screen.LINES
+    ours, theirs = screen.by_turns(lines, 1 if quick else 3)
+    add(
+        Figure(
+            f"{lines} lines printed through SeaVGABIOS",
+            ours,
+            "s",
+            "QEMU TCG",
+            None if theirs is None else ours / theirs,
+        )
+    )
+    if theirs is not None:
+        add(Figure(f"{lines} lines printed through SeaVGABIOS, QEMU TCG", theirs, "s"))
 
 
 def measure_latencies(add: Callable[[Figure], None], *, quick: bool) -> None:

@@ -4,6 +4,7 @@ import argparse
 import gc
 import importlib.resources
 import os
+import shutil
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
 from devmodel.devices.mouse import BUTTONS
+from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
 from devmodel.service.server import ChipFailed
@@ -279,7 +281,8 @@ def _console(options: argparse.Namespace) -> int:
 
 
 def _screen(options: argparse.Namespace) -> int:
-    answer = monitor.ask(_domain(options), monitor.Screen(png=options.png is not None))
+    columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS) if options.ansi else 0
+    answer = monitor.ask(_domain(options), monitor.Screen(png=options.png is not None, ansi=columns))
     if options.png is None:
         sys.stdout.write(answer.text)
         return 0
@@ -555,9 +558,10 @@ def _parser() -> _Parser:
     consoling.add_argument("address", metavar="HOST:PORT")
     consoling.set_defaults(perform=_console)
 
-    looking = commands.add_parser("screen", help="print the VGA text screen, or write it as a PNG")
+    looking = commands.add_parser("screen", help="print the VGA's screen, or write it as a PNG")
     _domain_options(looking)
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
+    looking.add_argument("--ansi", action="store_true", help="print it in colour, graphics modes as well")
     looking.set_defaults(perform=_screen)
 
     upgrading = commands.add_parser(
@@ -680,7 +684,7 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parallel", metavar="FILE", help="a parallel port; what the guest prints is appended to this file"
     )
-    parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, given to the firmware")
+    parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, for ISA or for PCI 1234:1111")
     parser.add_argument(
         "--fw-cfg", metavar="NAME=VALUE", action="append", default=[], help="fw_cfg item; may be repeated"
     )

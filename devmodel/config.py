@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -79,9 +79,13 @@ class Floppy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Video(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[video]`: `bios` is a VGA option ROM that the firmware gets through fw_cfg."""
+    """`[video]`: `bios` is a VGA option ROM; `adapter` is "pci" (1234:1111), "isa", or "auto".
+
+    That is PCI, unless there is a BIOS that is for another adapter.
+    """
 
     bios: str | None = None
+    adapter: Literal["auto", "isa", "pci"] = "auto"
 
 
 class Rtc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -319,6 +323,7 @@ def _read(path: str) -> Config:
     if "parallel" in document:
         port = _table(name, "[parallel]", document["parallel"], ParallelPort)
         parallel = ParallelPort(os.path.join(folder, port.path))
+    video = _table(name, "[video]", document.get("video", {}), Video)
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
         debug = Debug(os.path.join(folder, debug.console))
@@ -351,7 +356,7 @@ def _read(path: str) -> Config:
             msgspec.structs.replace(floppy, path=absolute(floppy.path))
             for floppy in (_table(name, "[[floppy]]", entry, Floppy) for entry in floppies)
         ),
-        video=Video(absolute(_table(name, "[video]", document.get("video", {}), Video).bios)),
+        video=msgspec.structs.replace(video, bios=absolute(video.bios)),
         fw_cfg=fw_cfg,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         parallel=parallel,
@@ -417,7 +422,7 @@ def _override(config: Config, options: Options) -> Config:
     if options.parallel is not None:
         changes["parallel"] = ParallelPort(options.parallel)
     if options.video_bios is not None:
-        changes["video"] = Video(options.video_bios)
+        changes["video"] = msgspec.structs.replace(config.video, bios=options.video_bios)
     if options.fw_cfg:
         items = dict(config.fw_cfg)
         for item in options.fw_cfg:

@@ -28,7 +28,7 @@ from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.lines import Lines
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
-from hvcore.memory import Written
+from hvcore.memory import VIDEO_SPACE, Written
 from hvcore.routing import CONFIG_ADDRESS, MAX_SERVERS, Range, RangeError, Routing
 from hvcore.succession import Standstill, Succession, kept
 from hvcore.vcpu import Vcpu
@@ -49,11 +49,13 @@ from ioreq.messages import (
     GetIoreqServerInfo,
     GetStatistics,
     GetVcpuContext,
+    GetVideoMemory,
     HandOver,
     Hello,
     IsaIrqLevel,
     KeepState,
     MapIoRange,
+    MapVideoMemory,
     ModifiedMemory,
     NrVcpus,
     Ok,
@@ -74,8 +76,10 @@ from ioreq.messages import (
     ShutdownReason,
     Statistics,
     UnmapIoRange,
+    UnmapVideoMemory,
     UnpauseDomain,
     Vcpus,
+    VideoMemory,
 )
 
 VCPUS: Final = 1
@@ -177,6 +181,9 @@ class Domain:
             for number, doorbell in enumerate(self._doorbells)
         ]
         self._written = [Written() for _ in self.vcpus]
+        self._settling: dict[int, Range] = {}
+        """Servers that have shown video memory, or taken it away, and what is posted to them comes before."""
+        self._takeovers = [partial(self._take_over, number) for number in range(VCPUS)]
         self._invalidations = [partial(self._invalidate, number) for number in range(VCPUS)]
         for vcpu in self.vcpus:
             vcpu.reset(self.builder.start_state, self.builder.kernel is None)
@@ -419,6 +426,18 @@ class Domain:
                 self._modified([(op.first, op.last), *op.more])
             case SetMemType():
                 self._set_mem_type(op)
+            case GetVideoMemory():
+                return VideoMemory(self.memory.video_offset, VIDEO_SPACE)
+            case MapVideoMemory():
+                server = self._owned(connection, op.id)
+                with self._lock:
+                    self.memory.map_video(op.first, op.last, op.offset, op.id, self._servers)
+                self._show_video(server, op.first, op.last)
+            case UnmapVideoMemory():
+                server = self._owned(connection, op.id)
+                with self._lock:
+                    self.memory.unmap_video(op.first, op.last, op.id)
+                self._show_video(server, op.first, op.last)
             case RemoteShutdown():
                 self._remote_shutdown(op)
             case NrVcpus():
@@ -506,6 +525,11 @@ class Domain:
         """Free its ranges, then complete its request in flight; the vCPU closes what it may be using."""
         self.routing.remove(server.id)
         server.endpoint.kill()
+        with self._lock:
+            forgotten = self.memory.forget_video(server.id)
+        if forgotten:
+            for vcpu in self.vcpus:
+                vcpu.post(vcpu.processor.memory_changed)
         if self._started and server.was_enabled:
             with self._lock:
                 self._closing += 1
@@ -665,6 +689,29 @@ class Domain:
             self.memory.set_type(op.first, op.last, op.type)
         for vcpu in self.vcpus:
             vcpu.post(vcpu.processor.memory_changed)
+
+    def _show_video(self, server: IoreqServer, first: int, last: int) -> None:
+        """Have the vCPUs take over where video memory is to be found."""
+        endpoint = server.endpoint
+        if server.enabled:
+            with self._lock:
+                self._settling[server.id] = Range(0, 0, True, server.id, endpoint, endpoint.channels)
+        for written, vcpu, take_over in zip(self._written, self.vcpus, self._takeovers, strict=True):
+            written.add(first, last)
+            vcpu.post(take_over)
+
+    def _take_over(self, vcpu: int) -> None:
+        """Find video memory where it is now. In the vCPU's thread.
+
+        What the guest has posted to its server comes before: it was written to a device, and the server may have
+        changed its mind over it.
+        """
+        with self._lock:
+            settling, self._settling = self._settling, {}
+        for claimed in settling.values():
+            self.vcpus[vcpu].requests.settle(claimed)
+        self.vcpus[vcpu].processor.memory_changed()
+        self._invalidate(vcpu)
 
     def _remote_shutdown(self, op: RemoteShutdown) -> None:
         if op.reason == SHUTDOWN_REBOOT:

@@ -15,11 +15,14 @@ needs beside them (Intel 82441FX data sheet, PAM registers):
 | `rom`    | firmware  | nowhere       |
 | `rom_wo` | firmware  | RAM           |
 | `mmio`   | a request | a request     |
+
+Where a device model maps *video memory* into `mmio`, the guest finds that instead of the device model.
 """
 
 import mmap
 import os
 import threading
+from collections.abc import Container
 from itertools import pairwise
 from typing import Final
 
@@ -34,6 +37,10 @@ LOW_RAM_END: Final = 0xC000_0000  # RAM above this continues at 4 GiB; below lie
 HIGH_RAM: Final = 0x1_0000_0000
 VGA_WINDOW: Final = (0xA_0000, 0xC_0000)
 ROM_SPACE: Final = 32 << 20  # bytes kept for firmware behind RAM
+VIDEO_SPACE: Final = (16 << 20) + (
+    64 << 10
+)  # and behind that for a display adapter: a frame buffer, and VGA's window
+MAX_VIDEO: Final = 8  # places where video memory is to be found
 NOWHERE: Final = -1
 MAX_SLOTS: Final = 64  # what the processor's table holds
 MAX_RUNS: Final = 256
@@ -61,6 +68,16 @@ class Region:
     offset: int
 
 
+@attrs.frozen
+class Video:
+    """A run of pages where the guest finds video memory; `offset` is that in the file. `owner` is an ioreq server."""
+
+    first: int
+    last: int
+    offset: int
+    owner: int
+
+
 class GuestMemory:
     """The memory of one domain; `size` in bytes, a multiple of 4 KiB and at least 1 MiB."""
 
@@ -68,8 +85,11 @@ class GuestMemory:
         if size < 1 << 20 or size % PAGE:
             raise HvError(f"memory of {size} bytes: must be a multiple of 4 KiB and at least 1 MiB")
         self.size = size
-        self.ram_fd = shared.create("guest-memory", size + ROM_SPACE)
-        self.host = mmap.mmap(self.ram_fd, size + ROM_SPACE)
+        self.ram_fd = shared.create("guest-memory", size + ROM_SPACE + VIDEO_SPACE)
+        self.host = mmap.mmap(self.ram_fd, size + ROM_SPACE + VIDEO_SPACE)
+        self.video_offset = size + ROM_SPACE
+        """Where video memory lies in the file."""
+        self._video: list[Video] = []
         self._rom_end = size
         low = min(size, LOW_RAM_END)
         self.regions = [Region(0, low, 0)]
@@ -120,6 +140,49 @@ class GuestMemory:
         self._types = self._power_on
         self._build()
 
+    def map_video(
+        self, first: int, last: int, offset: int, owner: int, live: Container[int] = frozenset()
+    ) -> None:
+        """Let the guest find video memory at pages that are `mmio`.
+
+        A mapping of the same pages is replaced, and what overlaps of owners that are no more `live`. It stays over a
+        reset: its owner, which is told of that, knows what it wants.
+        """
+        if first & PAGE_MASK or (last + 1) & PAGE_MASK or offset & PAGE_MASK or first > last:
+            raise HvError(f"video memory range {first:#x}-{last:#x} is not made of 4 KiB pages")
+        if offset + last + 1 - first > VIDEO_SPACE:
+            raise HvError(f"video memory from {offset:#x} on has no {last + 1 - first:#x} bytes")
+        others = [v for v in self._video if (v.first, v.last) != (first, last)]
+        others = [v for v in others if v.owner in live or last < v.first or v.last < first]
+        if any(first <= v.last and v.first <= last for v in others):
+            raise HvError(f"video memory range {first:#x}-{last:#x} overlaps another")
+        if len(others) >= MAX_VIDEO:
+            raise HvError(f"video memory is in at most {MAX_VIDEO} places")
+        before = self._video
+        self._video = [*others, Video(first, last, self.video_offset + offset, owner)]
+        self._build()
+        if len(self.slots) > MAX_SLOTS:
+            self._video = before
+            self._build()
+            raise HvError(f"memory would fall into more than {MAX_SLOTS} runs of pages")
+
+    def unmap_video(self, first: int, last: int, owner: int) -> None:
+        """Take such a mapping away."""
+        kept = [v for v in self._video if (v.first, v.last, v.owner) != (first, last, owner)]
+        if len(kept) == len(self._video):
+            raise HvError(f"there is no video memory at {first:#x}-{last:#x}")
+        self._video = kept
+        self._build()
+
+    def forget_video(self, owner: int) -> bool:
+        """Take away all of an owner's mappings; whether there were any."""
+        kept = [video for video in self._video if video.owner != owner]
+        found = len(kept) != len(self._video)
+        if found:
+            self._video = kept
+            self._build()
+        return found
+
     def set_type(self, first: int, last: int, kind: str) -> None:
         """Say what the pages from `first` to `last` (inclusive) are; see the module's table."""
         if kind not in TYPES:
@@ -154,11 +217,18 @@ class GuestMemory:
         return joined
 
     def type_of(self, address: int) -> str:
-        """Return the type of the page at `address`."""
+        """Return the type of the page at `address`; "video" if video memory stands in for a device model."""
         for first, last, kind in self._types:
             if first <= address <= last:
                 return kind
-        return "mmio"
+        return "mmio" if self._video_at(address) is None else "video"
+
+    def _video_at(self, address: int) -> int | None:
+        """Return the host offset of video memory that is mapped at `address`."""
+        for video in self._video:
+            if video.first <= address <= video.last:
+                return video.offset + address - video.first
+        return None
 
     def read(self, address: int, length: int) -> bytes:
         """Bytes as a device reads them; raises `HvError` where there is no memory."""
@@ -204,15 +274,18 @@ class GuestMemory:
         edges = sorted(
             {edge for first, last, _ in self._types for edge in (first, last + 1)}
             | {edge for r in self.regions + self._roms for edge in (r.address, r.address + r.length)}
+            | {edge for video in self._video for edge in (video.first, video.last + 1)}
         )
         slots: list[Slot] = []
         for first, end in pairwise(edges):
             kind = self.type_of(first)
             ram = self._backing(self.regions, first)
             source = self._backing(self._roms, first) if kind.startswith("rom") else ram
+            if kind == "video":
+                source = ram = self._video_at(first)
             if kind == "mmio" or source is None:
                 continue
-            target = ram if kind in {"ram", "rom_wo"} and ram is not None else NOWHERE
+            target = ram if kind in {"ram", "rom_wo", "video"} and ram is not None else NOWHERE
             slot = Slot(first, end - 1, source, target)
             before = slots[-1] if slots else None
             if before is not None and before.last + 1 == first and self._continues(before, slot):

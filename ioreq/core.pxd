@@ -39,4 +39,5 @@ cdef class CoreEndpoint:
     @cython.locals(posted=cython.bint)
     cpdef bint post(self, uint64_t address, uint64_t size, uint64_t data, uint64_t type_) except -1
     cpdef bint idle(self) except -1
+    cpdef bint waits(self, uint64_t cell, uint64_t size) except -1
     cpdef int64_t mirrored(self, uint64_t cell, uint64_t port) except -2

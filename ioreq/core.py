@@ -376,6 +376,13 @@ class CoreEndpoint:
             self.kill()
             raise
 
+    def waits(self, cell: int, size: int) -> bool:
+        """Whether a write of `size` bytes waits now, where writes are posted as a rule: see `ioreq.mirror`.
+
+        None waits for a dead server, so that its successor finds them all in the ring.
+        """
+        return not self.dead and self._mirror is not None and self._mirror.waits(cell, size)
+
     def kill(self) -> None:
         """Read ones for requests in flight and later ones, and drop writes. From any thread.
 

@@ -206,6 +206,31 @@ class GetVcpuContext(_Op, frozen=True, tag=0x109):
     vcpu: Small = 0
 
 
+class GetVideoMemory(_Op, frozen=True, tag=0x10A):
+    """Ask for memory that a display adapter can share with the guest; reply `VideoMemory`."""
+
+
+class MapVideoMemory(_Op, frozen=True, tag=0x10B):
+    """Let the guest find video memory at whole pages, in place of the server: `offset` is that of the first page in it.
+
+    The guest runs on when what it has posted to the server is performed. It is memory only where there is no other,
+    and until its server unmaps it, or is gone without a successor.
+    """
+
+    id: Small
+    first: Address
+    last: Address
+    offset: Address
+
+
+class UnmapVideoMemory(_Op, frozen=True, tag=0x10C):
+    """Take it away again, exactly as it was mapped: the server answers there."""
+
+    id: Small
+    first: Address
+    last: Address
+
+
 Op: TypeAlias = (
     CreateIoreqServer
     | GetIoreqServerInfo
@@ -228,6 +253,9 @@ Op: TypeAlias = (
     | PauseDomain
     | UnpauseDomain
     | GetVcpuContext
+    | GetVideoMemory
+    | MapVideoMemory
+    | UnmapVideoMemory
 )
 
 
@@ -389,6 +417,13 @@ class KeptState(_Reply, frozen=True, tag="kept_state"):
     in_flight: Small = 0
 
 
+class VideoMemory(_Reply, frozen=True, tag="video_memory"):
+    """Reply to `GetVideoMemory`: where it lies in the RAM object, in whole pages. It lives as long as the domain."""
+
+    offset: Address
+    length: Address
+
+
 class Reset(_Said, frozen=True, tag="reset"):
     """Event: the domain resets; reset the chips and say `ResetDone`."""
 
@@ -417,7 +452,9 @@ class Shutdown(_Said, frozen=True, tag="shutdown"):
 
 
 LineEvent: TypeAlias = IsaIrqLevel | PciIntxLevel
-Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics | KeptState | VcpuContext
+Reply: TypeAlias = (
+    Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics | KeptState | VcpuContext | VideoMemory
+)
 Event: TypeAlias = Reset | IsaIrqLevel | PciIntxLevel | Shutdown
 
 REPLIES: Final[dict[type, type]] = {
@@ -428,5 +465,6 @@ REPLIES: Final[dict[type, type]] = {
     GetStatistics: Statistics,
     KeepState: KeptState,
     GetVcpuContext: VcpuContext,
+    GetVideoMemory: VideoMemory,
 }
 """What an op is answered with if it is not refused; all others with `Ok`."""

@@ -8,3 +8,5 @@ cdef class MirrorReader:
     cdef RingProducer _ring
     @cython.locals(ring=RingProducer, in_flight=uint64_t, done=uint64_t, word=uint64_t)
     cpdef int64_t read(self, uint64_t cell, uint64_t port) except -2
+    @cython.locals(i=uint64_t)
+    cpdef bint waits(self, uint64_t cell, uint64_t size) except -1

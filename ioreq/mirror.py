@@ -11,6 +11,7 @@ used. Each other word is the *cell* of one port; map_io_range says which cell is
     31..0   the value
     32      VALID: reading the register has no effect, and only a write or the server itself changes it
     33      ANYONE: every posted write may change it, and not only those to ports of its own block
+    34      WAITS: a write to the port is not posted now, whatever its range says
     63..48  for each port of its block of sixteen: a posted write there may change it
 
 While posted writes are in flight that may change a cell it is not used. Nothing more is needed: a cell is one store,
@@ -37,12 +38,14 @@ HELD: Final = 0
 """The word that holds the page back; cells begin behind it."""
 VALID: Final = 1 << 32
 ANYONE: Final = 1 << 33
+WAITS: Final = 1 << 34
 WRITERS_SHIFT: Final = 48
 ASK: Final = -1
 
 _ORDERS: Final = ORDERS
 _VALID = cython.declare(cython.ulonglong, VALID)
 _ANYONE = cython.declare(cython.ulonglong, ANYONE)
+_WAITS = cython.declare(cython.ulonglong, WAITS)
 _VALUE = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
 
 
@@ -73,3 +76,12 @@ class MirrorReader:
         if in_flight and (word & _ANYONE or not ring.untouched(port, word >> WRITERS_SHIFT, done)):
             return ASK
         return int(word & _VALUE)
+
+    def waits(self, cell: int, size: int) -> bool:
+        """Whether a write of `size` bytes, the first of which is `cell`'s port, is not posted now."""
+        i = cell
+        while i < cell + size:
+            if self._cells[i] & _WAITS:
+                return True
+            i += 1
+        return False

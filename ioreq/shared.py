@@ -26,11 +26,11 @@ def create(name: str, size: int) -> int:
     return fd
 
 
-def map_shared(fd: int, size: int) -> mmap.mmap:
-    """Map the first `size` bytes of a received descriptor.
+def map_shared(fd: int, size: int, offset: int = 0) -> mmap.mmap:
+    """Map `size` bytes of a received descriptor, from `offset` on.
 
     Raises:
-        ProtocolError: it is no memory object, too small, may shrink, or may not be written.
+        ProtocolError: it is no memory object, too small, may shrink, or may not be written; or `offset` is in a page.
         OSError: the host has no descriptor or no memory left.
 
     """
@@ -40,10 +40,10 @@ def map_shared(fd: int, size: int) -> mmap.mmap:
         raise ProtocolError("the descriptor received is no memory object") from error
     if not seals & fcntl.F_SEAL_SHRINK:
         raise ProtocolError("the memory object received is not sealed against shrinking")
-    if (actual := os.fstat(fd).st_size) < size:
-        raise ProtocolError(f"the memory object received has {actual} bytes, not {size}")
+    if (actual := os.fstat(fd).st_size) < offset + size:
+        raise ProtocolError(f"the memory object received has {actual} bytes, not {offset + size}")
     try:
-        return mmap.mmap(fd, size)
+        return mmap.mmap(fd, size, offset=offset)
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             raise

@@ -177,6 +177,18 @@ class Machine:
         self.memory.set_type(first, last, type_)
         self.processor.memory_changed()
 
+    @property
+    def video(self) -> memoryview:
+        return memoryview(self.memory.host)[self.memory.video_offset :]
+
+    def map_video(self, first: int, last: int, offset: int, /) -> None:
+        self.memory.map_video(first, last, offset, 0)
+        self.processor.memory_changed()
+
+    def unmap_video(self, first: int, last: int, /) -> None:
+        self.memory.unmap_video(first, last, 0)
+        self.processor.memory_changed()
+
     def reset(self) -> None:
         self.status = -1
 
@@ -210,7 +222,9 @@ class Machine:
                 request.count,
                 request.read,
                 answer if request.read else request.data,
-                self.load(request.data, request.size * request.count) if request.data_is_ptr else b"",
+                self.load(request.data, request.size * request.count)
+                if request.data_is_ptr and self.memory.type_of(request.data) == "ram"
+                else b"",
             )
         )
         return answer

@@ -355,3 +355,119 @@ disk:   push ax
 done:
 """
     assert run(source) == PASSED
+
+
+VIDEO = """
+%macro register 3               ; port, index, value
+        mov dx, %1
+        mov ax, %2 | %3 << 8
+        out dx, ax
+%endmacro
+%macro planes 0                 ; map mask 15, sequential, one window at A0000h
+        register 0x3c4, 4, 6
+        register 0x3c4, 2, 15
+        register 0x3ce, 5, 0
+        register 0x3ce, 6, 5
+%endmacro
+%macro text 0
+        register 0x3c4, 4, 2
+        register 0x3c4, 2, 3
+        register 0x3ce, 5, 0x10
+        register 0x3ce, 6, 0x0e
+%endmacro
+"""
+
+
+def test_text_as_memory_and_planes_as_a_device_are_one_memory_in_program_order(run):
+    """Writes to the sequencer are posted while the window is trapped, and must wait while it is the guest's memory."""
+    source = (
+        VIDEO
+        + """
+        mov cx, 20
+again:  mov ax, 0xb800
+        mov es, ax
+        mov [es:0], cx          ; character and attribute
+        mov [es:2], cx
+        planes
+        mov ax, 0xa000
+        mov es, ax
+        mov byte [es:1], cl     ; between them in the planes, and posted
+        mov al, [es:0]
+        cmp al, cl
+        jne failed
+        mov byte [es:2], 0x55   ; the second character
+        text
+        mov ax, 0xb800
+        mov es, ax
+        cmp byte [es:2], 0x55
+        jne failed
+        cmp byte [es:3], 0x55   ; and its attribute: all planes were written
+        jne failed
+        cmp [es:0], cx
+        jne failed
+        inc word [es:0]
+        planes
+        mov ax, 0xa000
+        mov es, ax
+        mov al, cl
+        inc al
+        cmp [es:0], al
+        jne failed
+        cmp [es:1], cl
+        jne failed
+        text
+        dec cx
+        jnz again
+"""
+    )
+    assert run(source) == PASSED
+
+
+def test_planes_are_scrolled_by_rep_movs_with_the_latches(run):
+    source = (
+        VIDEO
+        + """
+        planes
+        mov ax, 0xa000
+        mov es, ax
+        mov di, 0
+        mov cx, 300
+fill:   mov ax, di
+        stosb
+        loop fill
+        register 0x3ce, 5, 1    ; write mode 1
+        push ds
+        push es
+        pop ds
+        mov si, 80
+        mov di, 0
+        mov cx, 200
+        cld
+        rep movsb
+        mov si, 299             ; and down, one on top of the other
+        mov di, 299 + 40
+        mov cx, 100
+        std
+        rep movsb
+        cld
+        pop ds
+        register 0x3ce, 5, 0
+        mov bx, 0
+look:   mov al, bl
+        add al, 80
+        cmp [es:bx], al
+        jne failed
+        inc bx
+        cmp bx, 200
+        jb look
+        mov bx, 240
+down:   mov al, bl
+        sub al, 40
+        cmp [es:bx], al
+        jne failed
+        inc bx
+        cmp bx, 340
+        jb down
+"""
+    )
+    assert run(source) == PASSED

@@ -13,6 +13,7 @@ cdef class Mapping:
     cdef readonly object mirror
     cdef readonly object movable
     cdef readonly object strings
+    cdef readonly object mover
 
 cdef class Space:
     cdef readonly object name

@@ -14,7 +14,7 @@ import attrs
 import structlog
 
 from devmodel import ConfigError
-from devmodel.board.device import ONES, Device, StringDevice
+from devmodel.board.device import ONES, Device, MovingDevice, StringDevice
 from devmodel.board.mirror import Mirror
 
 log = structlog.get_logger()
@@ -27,11 +27,24 @@ class Mapping:
 
     `width` is the widest access in bytes that the device takes in one go. Writes are posted, and the guest runs on;
     `waits` says why it must not where a write acts on the core before the next instruction. `mirror` shows the core
-    registers that it need not ask for. `strings` is the device if it takes string instructions in one go. A `movable`
+    registers that it need not ask for. `strings` is the device if it takes string instructions in one go, `mover` if it
+    moves memory within itself. A `movable`
     one is claimed by itself, since the guest may put it elsewhere.
     """
 
-    __slots__ = ("first", "last", "mirror", "movable", "name", "read", "strings", "waits", "width", "write")
+    __slots__ = (
+        "first",
+        "last",
+        "mirror",
+        "movable",
+        "mover",
+        "name",
+        "read",
+        "strings",
+        "waits",
+        "width",
+        "write",
+    )
 
     def __init__(
         self,
@@ -54,6 +67,7 @@ class Mapping:
         self.mirror = mirror
         self.movable = movable
         self.strings = device if isinstance(device, StringDevice) else None
+        self.mover = device if isinstance(device, MovingDevice) else None
 
 
 @attrs.frozen
@@ -194,6 +208,13 @@ class Space:
         if m is None or m.strings is None or size > m.width or address + size - 1 > m.last:
             return None
         return m.strings, address - m.first
+
+    def mover(self, source: int, destination: int) -> tuple[MovingDevice, int, int] | None:
+        """Return who moves memory from `source` to `destination` in one go, and the offsets there."""
+        m = self.find(source)
+        if m is None or m.mover is None or not m.first <= destination <= m.last:
+            return None
+        return m.mover, source - m.first, destination - m.first
 
     def find(self, address: int) -> Mapping | None:
         """Return the mapping that answers `address`."""

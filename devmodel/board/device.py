@@ -45,6 +45,15 @@ class StringDevice(Device, Protocol):
 
 
 @runtime_checkable
+class MovingDevice(Device, Protocol):
+    """A device with memory that moves it within itself."""
+
+    def copy(self, source: int, destination: int, size: int, count: int, *, descending: bool) -> None:
+        """Move `count` items of `size` bytes one by one, as a repeated MOVS does; beyond the device they are lost."""
+        ...
+
+
+@runtime_checkable
 class Timed(Protocol):
     """A chip whose outputs change with time alone."""
 

@@ -7,3 +7,4 @@ cdef class Mirror:
     cdef readonly Py_ssize_t size
     cpdef show(self, Py_ssize_t offset, uint64_t value, int64_t writers)
     cpdef hide(self, Py_ssize_t offset)
+    cpdef wait(self, Py_ssize_t offset, bint waits)

@@ -10,7 +10,7 @@ from typing import Final
 
 import cython
 
-from ioreq.mirror import ANYONE, VALID, WRITERS_SHIFT
+from ioreq.mirror import ANYONE, VALID, WAITS, WRITERS_SHIFT
 
 BY_ANYONE: Final = -1
 """Every write to the board may change the register."""
@@ -40,19 +40,20 @@ class Mirror:
         before = [int(self._cells[offset]) for offset in range(self.size)]
         self._cells = cells
         self._shift = first % BLOCK
-        self._alone = first % BLOCK + self.size <= BLOCK
+        self._alone = first % BLOCK == 0 or first % BLOCK + self.size <= BLOCK
         for offset, cell in enumerate(before):
             writers = BY_ANYONE if cell & ANYONE else cell >> WRITERS_SHIFT
             if cell & VALID:
                 self.show(offset, cell & 0xFFFF_FFFF, writers)
             else:
-                self.hide(offset)
+                self.wait(offset, bool(cell & WAITS))
 
     def show(self, offset: int, value: int, writers: int) -> None:
         """Show what reading the byte at `offset` returns.
 
         Bit n of `writers` says that a write at offset n may change it; BY_ITSELF are all of them, BY_ANYONE writes to
-        other devices too.
+        other devices too. Of a device with more than sixteen ports, which begins at a multiple of sixteen, bit n is
+        port n of the register's own sixteen, and writes to others must not change it.
         """
         if writers < 0 or not self._alone:
             self._cells[offset] = _ANYONE | value
@@ -62,6 +63,10 @@ class Mirror:
     def hide(self, offset: int) -> None:
         """Have the core ask."""
         self._cells[offset] = 0
+
+    def wait(self, offset: int, waits: bool) -> None:
+        """Have the guest wait for its writes there, which are posted as a rule; of a register that is not shown."""
+        self._cells[offset] = WAITS if waits else 0
 
     def shown(self, offset: int) -> int | None:
         """Return what is shown at `offset`; None: it is hidden."""

@@ -43,7 +43,8 @@ from devmodel.devices.port92 import Port92
 from devmodel.devices.rtc import Rtc
 from devmodel.devices.uart import Uart
 from devmodel.devices.vga import Vga
-from devmodel.devices.vga_screen import TextScreen
+from devmodel.devices.vga_frame import Frame
+from devmodel.devices.vga_pci import VgaFunction
 
 E820_RAM: Final = 1
 FLOPPY_CHANNEL: Final = 2
@@ -52,6 +53,10 @@ SERIAL_PORTS: Final = (("uart", 0x3F8, 4), ("uart2", 0x2F8, 3), ("uart3", 0x3E8,
 COMBINATION: Final = 14
 """Bytes of shift-insert with its false shifts, pressed and released, and one more."""
 
+VGA_WINDOW: Final = 0xA_0000
+ISA_FRAME_BUFFER: Final = 0xE000_0000
+"""Where Bochs VBE has the linear frame buffer of an adapter that is not on PCI."""
+
 _Chip = TypeVar("_Chip")
 Left = Callable[[str, type], Any]
 """Returns the record that a predecessor has left of a chip, by its name and class; None if there is none."""
@@ -59,6 +64,19 @@ Left = Callable[[str, type], Any]
 
 class Core(GuestRam, Protocol):
     """What the board is wired to outside of itself: the domain."""
+
+    @property
+    def video(self) -> memoryview | None:
+        """Memory for a display adapter that the guest can have as its own; None: there is none."""
+        ...
+
+    def map_video(self, first: int, last: int, offset: int, /) -> None:
+        """Let the guest find it from `offset` on at `first` to `last`, whole pages, instead of the board."""
+        ...
+
+    def unmap_video(self, first: int, last: int, /) -> None:
+        """Have the board answer there again."""
+        ...
 
     def intr(self, level: bool) -> None:
         """Drive the processor's INTR pin."""
@@ -117,6 +135,10 @@ class Fittings:
     boot: str = "cad"
     missed_ticks: str = MissedTicks.ONE_PENDING
     """What becomes of the timer's missed ticks: one of `pit.MISSED_TICKS`."""
+    video_rom: bytes = b""
+    """The option ROM of the VGA as a PCI function."""
+    isa_vga: bool = False
+    """The VGA is no PCI function: its frame buffer is at `ISA_FRAME_BUFFER`."""
     time: int = 0
     """What the clock shows at first, in seconds since 1970."""
 
@@ -189,6 +211,8 @@ class Resumable(Protocol):
 class _Nothing:
     """The outside of a board that nobody uses."""
 
+    video = None
+
     def __getattr__(self, _name: str) -> Callable[..., None]:
         return lambda *_: None
 
@@ -197,6 +221,40 @@ def state_types() -> dict[str, type]:
     """Return the class of each record that `Board.states` has."""
     board = Board.build(ManualClock(), cast("Core", _Nothing()), Fittings(memory=[]))
     return {name: type(state) for name, state in board.states().items()}
+
+
+@attrs.define
+class SharedVideo:
+    """Memory that the guest has in place of a device of the board: at most one run of pages, which may move."""
+
+    core: Core
+    base: int = 0
+    _place: tuple[int, int] | None = None
+
+    @property
+    def shares(self) -> bool:
+        """Whether there is such memory."""
+        return self.core.video is not None
+
+    def show(self, first: int, last: int, memory: int) -> None:
+        """Let the guest have `memory` on from `first` to `last`, as offsets from `base`."""
+        self.hide()
+        if self.shares:
+            self._place = self.base + first, self.base + last
+            self.core.map_video(*self._place, memory)
+
+    def hide(self) -> None:
+        """Have the device answer."""
+        if self._place is not None:
+            self.core.unmap_video(*self._place)
+            self._place = None
+
+    def follow(self, place: tuple[int, int] | None) -> None:
+        """Let the guest have memory from its first byte on at `place`."""
+        if place is None:
+            self.hide()
+        else:
+            self.show(*place, 0)
 
 
 @attrs.frozen
@@ -385,9 +443,20 @@ class Board:
         piix3 = Piix3(irqs=[irq(n, "pci") for n in range(16)], reset_machine=core.reset, **kept("piix3"))
         i440fx = I440fx(memory_type=core.memory_type, **kept("i440fx"))
         pirqs = [WiredOr(Line([partial(piix3.set_pirq, n)])) for n in range(4)]
+        vga = Vga(clock=clock, video=core.video, window=SharedVideo(core, VGA_WINDOW), **kept("vga"))
+        frame_buffer = SharedVideo(core)
+        vga_pci = VgaFunction(
+            frame_buffer=vga.frame_buffer,
+            size=vga.memory.size,
+            show=frame_buffer.follow,
+            rom=fittings.video_rom,
+            **kept("vga_pci"),
+        )
         slots: dict[tuple[int, int], Function] = {
             (0, 0): i440fx, (1, 0): piix3, (1, 1): piix3_ide, (1, 3): pm
         }  # fmt: skip
+        if not fittings.isa_vga:
+            slots[2, 0] = vga_pci
         functions = functions_of(fittings.parts)
         bus = Bus()
         pci = PciBus(
@@ -397,7 +466,6 @@ class Board:
         pci_ports = PciPorts(bus=pci, reset_control=piix3, **kept("pci"))
         port61 = Port61(clock=clock, timer=pit, **kept("port61"))
         port92 = Port92(a20=a20.driver(), reset_processor=core.reset, **kept("port92"))
-        vga = Vga(clock=clock, **kept("vga"))
         fw_cfg = FwCfg(items=items, ram=core, clock=clock, **kept("fw_cfg"))
         dma_pages, post = DmaPages(**kept("dma_pages")), PostCode(**kept("post"))
         dma2 = Dma8237(width=2, ram=core, page=partial(dma_pages.page, 1), **kept("dma2"))
@@ -461,9 +529,10 @@ class Board:
         bus.map("pio", 0x170, 0x177, ide[1], name="ide1", width=4, mirror=ide[1].mirror)
         bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4, mirror=ide[0].mirror)
         bus.map("pio", 0x376, 0x376, ide[1].control, name="ide1 control", mirror=ide[1].control_mirror)
+        bus.map("pio", 0x1CE, 0x1D0, vga.vbe, name="vbe", width=2, waits="moves memory that the guest has")
         if fittings.printer is not None:
             bus.map("pio", 0x378, 0x37A, parallel, name="parallel")
-        bus.map("pio", 0x3B0, 0x3DF, vga, name="vga")
+        bus.map("pio", 0x3B0, 0x3DF, vga, name="vga", width=2, mirror=vga.mirror)
         bus.map("pio", 0x3F2, 0x3F5, Piece(fdc, FdcReg.DOR), name="fdc")
         bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control", mirror=ide[0].control_mirror)
         bus.map("pio", 0x3F7, 0x3F7, Piece(fdc, FdcReg.DIR), name="fdc digital input")
@@ -477,12 +546,16 @@ class Board:
         bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)
         bus.map("pio", 0x514, 0x51B, fw_cfg.dma, name="fw_cfg dma", width=8, waits="stores in RAM")
         bus.map("pio", 0xCF8, 0xCFF, pci_ports, name="pci configuration", width=4, waits="PAM, reset")
-        bus.map("memory", 0xA_0000, 0xB_FFFF, vga.memory, name="vga memory", width=8)
+        bus.map("memory", VGA_WINDOW, VGA_WINDOW + 0x1_FFFF, vga.memory, name="vga memory", width=8)
+        if fittings.isa_vga:
+            last = ISA_FRAME_BUFFER + vga.memory.size - 1
+            bus.map("memory", ISA_FRAME_BUFFER, last, vga.frame_buffer, name="vga frame buffer", width=8)
+            if "vga" in fittings.parts:
+                frame_buffer.show(ISA_FRAME_BUFFER, last, 0)
 
         # Left alone on purpose; all of it reads ones.
         bus.ignore("pio", 0x0ED, 0x0ED, "delays are made by writing here")
         bus.ignore("pio", 0x0F0, 0x0F1, "the core's: it clears the coprocessor's error")
-        bus.ignore("pio", 0x1CE, 0x1D1, "no Bochs VBE: the VGA BIOS falls back to plain VGA")
         bus.ignore("pio", 0x200, 0x207, "no game port")
         bus.ignore("pio", 0x278, 0x27F, "no second parallel port; ISA plug and play's address")
         if fittings.printer is None:
@@ -499,8 +572,8 @@ class Board:
         chips: dict[str, Resettable] = {
             "pic": pic, "pit": pit, "kbc": kbc, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
             "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
-            "port61": port61, "port92": port92, "vga": vga, "fw_cfg": fw_cfg, "dma1": dma1, "dma2": dma2,
-            "dma_pages": dma_pages, "post": post, "fdc": fdc, "parallel": parallel,
+            "port61": port61, "port92": port92, "vga": vga, "vga_pci": vga_pci, "fw_cfg": fw_cfg, "dma1": dma1,
+            "dma2": dma2, "dma_pages": dma_pages, "post": post, "fdc": fdc, "parallel": parallel,
         }  # fmt: skip
         ports = {name: uart for (name, _, _), uart in zip(SERIAL_PORTS, uarts, strict=True)}
         chips |= ports
@@ -745,6 +818,10 @@ class Board:
         """Return a copy of `states`."""
         return copy.deepcopy(self.states())
 
+    def hold_memory(self, held: bool) -> None:
+        """Leave memory that outlives the board as it is, while what a predecessor did to it is done again."""
+        self.vga.memory.held = held and self.vga.video is not None
+
     def recover(self, *, complete: bool) -> None:
         """Make a board go on whose state is a little older than the guest.
 
@@ -766,10 +843,9 @@ class Board:
         self.pic.recover()
         self.rearm()
 
-    def screen(self) -> TextScreen | None:
-        """Return what stands on the screen, None in a graphics mode."""
-        screen = self.vga.screen()
-        return screen if isinstance(screen, TextScreen) else None
+    def screen(self) -> Frame:
+        """Return what a monitor shows."""
+        return self.vga.frame()
 
     def press(self, keys: list[str]) -> None:
         """Press keys together and release them; ValueError for a name that is no key's."""

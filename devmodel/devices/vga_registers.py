@@ -1,6 +1,6 @@
 """The VGA's registers by index, and what the adapter remembers (IBM PS/2 Hardware Interface TR, Video)."""
 
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
@@ -61,6 +61,7 @@ class Crtc:
     HORIZONTAL_DISPLAY_END: Final = 0x01
     VERTICAL_TOTAL: Final = 0x06
     OVERFLOW: Final = 0x07
+    PRESET_ROW_SCAN: Final = 0x08
     MAXIMUM_SCAN_LINE: Final = 0x09
     CURSOR_START: Final = 0x0A
     CURSOR_END: Final = 0x0B
@@ -74,19 +75,54 @@ class Crtc:
     OFFSET: Final = 0x13
     UNDERLINE: Final = 0x14
     MODE_CONTROL: Final = 0x17
+    LINE_COMPARE: Final = 0x18
 
 
 class Attribute:
     """Attribute controller registers after the 16 palette registers."""
 
     MODE_CONTROL: Final = 0x10
+    OVERSCAN: Final = 0x11
+    COLOR_PLANE_ENABLE: Final = 0x12
+    PEL_PANNING: Final = 0x13
     COLOR_SELECT: Final = 0x14
 
+
+class Vbe:
+    """Registers of the Bochs VBE extensions ("dispi"), by the index in port 0x1CE."""
+
+    ID: Final = 0
+    XRES: Final = 1
+    YRES: Final = 2
+    BPP: Final = 3
+    ENABLE: Final = 4
+    BANK: Final = 5
+    VIRT_WIDTH: Final = 6
+    VIRT_HEIGHT: Final = 7
+    X_OFFSET: Final = 8
+    Y_OFFSET: Final = 9
+    VIDEO_MEMORY_64K: Final = 10
+
+
+VBE_COUNT: Final = 10  # registers that are stored; the amount of memory is not
+VBE_ID: Final = 0xB0C5
+VBE_ENABLED: Final = 0x01
+VBE_GETCAPS: Final = 0x02
+VBE_8BIT_DAC: Final = 0x20
+VBE_LFB_ENABLED: Final = 0x40
+VBE_NOCLEARMEM: Final = 0x80
+VBE_MAX_XRES: Final = 2560
+VBE_MAX_YRES: Final = 1600
+VBE_MAX_BPP: Final = 32
 
 SEQUENCER_MASKS: Final = bytes([0x03, 0x3D, 0x0F, 0x3F, 0x0E])
 GRAPHICS_MASKS: Final = bytes([0x0F, 0x0F, 0x0F, 0x1F, 0x03, 0x7B, 0x0F, 0x0F, 0xFF])
 ATTRIBUTE_MASKS: Final = bytes([0x3F] * 16 + [0xEF, 0xFF, 0x3F, 0x0F, 0x0F])
 CRTC_COUNT: Final = 0x19
+CRTC_MASKS: Final = bytes(
+    {0x08: 0x7F, 0x0A: 0x3F, 0x0B: 0x7F, 0x14: 0x7F, 0x17: 0xEF}.get(index, 0xFF)
+    for index in range(CRTC_COUNT)
+)
 
 # Mode 3 (80x25 text, 720x400), as every VGA BIOS programs it.
 _SEQUENCER: Final = "03 00 03 00 02"
@@ -107,7 +143,12 @@ def _colors() -> bytearray:
 
 @attrs.define
 class VgaState:
-    """Everything the adapter remembers. Fresh, it is in mode 3, so a guest without firmware has a screen."""
+    """Everything the adapter remembers. Fresh, it is in mode 3, so a guest without firmware has a screen.
+
+    The display memory is not here where core and board share it: then it outlives the board, as guest RAM does.
+    """
+
+    VERSION: ClassVar[int] = 2
 
     misc: int = 0x67
     feature: int = 0
@@ -126,5 +167,7 @@ class VgaState:
     dac_reading: bool = False
     dac_pending: list[int] = attrs.field(factory=list[int])  # red and green, until blue comes
     dac: bytearray = attrs.field(factory=_colors)
-    latches: bytearray = attrs.field(factory=lambda: bytearray(4))
-    planes: list[bytearray] = attrs.field(factory=lambda: [bytearray(0x1_0000) for _ in range(4)])
+    latches: int = 0  # a byte a plane, plane 0 in bits 7-0
+    vbe_index: int = 0
+    vbe: list[int] = attrs.field(factory=lambda: [VBE_ID] + [0] * (VBE_COUNT - 1))
+    memory: bytearray = attrs.field(factory=bytearray)  # the adapter's own, where it has no other

@@ -1,98 +1,90 @@
-"""Draws a VGA text screen as the monitor would show it."""
+"""Shows what is on a VGA's monitor: as text, as text in colour for a terminal (ECMA-48), and as a PNG."""
 
-from typing import Final, Protocol
+from typing import Final
 
-from devmodel.display import font, png
+from devmodel.devices.vga_frame import Frame
+from devmodel.devices.vga_picture import Picture, picture
+from devmodel.devices.vga_text import TextScreen
+from devmodel.display import png
 
-DOTS_9: Final = range(0xC0, 0xE0)  # characters whose ninth dot repeats the eighth (VGA: line graphics enable)
-
-
-class TextScreen(Protocol):
-    """What the VGA says of a text mode: see `devmodel.devices.vga_screen`."""
-
-    @property
-    def columns(self) -> int: ...  # noqa: D102
-    @property
-    def rows(self) -> int: ...  # noqa: D102
-    @property
-    def characters(self) -> bytes: ...  # noqa: D102
-    @property
-    def attributes(self) -> bytes: ...  # noqa: D102
-    @property
-    def cursor(self) -> tuple[int, int] | None: ...  # noqa: D102
-    @property
-    def cursor_lines(self) -> tuple[int, int]: ...  # noqa: D102
-    @property
-    def glyph_height(self) -> int: ...  # noqa: D102
-    @property
-    def glyph_width(self) -> int: ...  # noqa: D102
-    @property
-    def fonts(self) -> tuple[bytes, bytes]: ...  # noqa: D102
-    @property
-    def palette(self) -> tuple[tuple[int, int, int], ...]: ...  # noqa: D102
-    @property
-    def blink(self) -> bool: ...  # noqa: D102
+RESET: Final = "\x1b[0m"
+LEAST_COLUMNS: Final = 8
+MOST_COLUMNS: Final = 640
+CP437_CONTROLS: Final = "\0☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼"
+"""What the codes below 20h look like, which Python's code page 437 leaves control characters."""
+SHOWN: Final = {**dict(enumerate(CP437_CONTROLS)), 0x00: " ", 0x7F: "⌂"}
 
 
-def picture(screen: TextScreen, *, cursor: bool = True, blink_on: bool = True) -> bytes:
-    """Return the screen as a PNG; `blink_on` is the half of the second in which blinking characters show."""
-    height, width = screen.glyph_height, screen.glyph_width
-    loaded = [any(plane) for plane in screen.fonts]
-    cells: dict[tuple[int, int], list[bytes]] = {}
-    rows: list[bytes] = []
+def as_text(screen: TextScreen) -> str:
+    """Return a screen as lines of text, without blanks at their ends and empty lines at its end."""
+    return screen.text().rstrip("\n") + "\n"
+
+
+def as_png(frame: Frame) -> bytes:
+    """Return a frame as a PNG."""
+    drawn = picture(frame)
+    return png.encode(drawn.width, drawn.rows, drawn.palette)
+
+
+def as_ansi(frame: Frame, columns: int) -> str:
+    """Return a frame for a terminal with 24-bit colour: characters, or half blocks in as many `columns`."""
+    if frame.text_mode:
+        return _ansi_text(TextScreen.of(frame))
+    return _ansi_picture(picture(frame), min(max(columns, LEAST_COLUMNS), MOST_COLUMNS))
+
+
+def _ansi_text(screen: TextScreen) -> str:
+    lines = []
     for row in range(screen.rows):
-        lines: list[list[bytes]] = [[] for _ in range(height)]
+        pieces, last = [], None
         for column in range(screen.columns):
             at = row * screen.columns + column
             code, attribute = screen.characters[at], screen.attributes[at]
-            cell = cells.get((code, attribute))
-            if cell is None:
-                cell = _cell(screen, code, attribute, loaded, blink_on=blink_on)
-                cells[code, attribute] = cell
-            if cursor and screen.cursor == (row, column):
-                cell = _with_cursor(cell, attribute & 0x0F, screen.cursor_lines, width)
-            for y in range(height):
-                lines[y].append(cell[y])
-        rows += [b"".join(line) for line in lines]
-    return png.encode(screen.columns * width, rows, screen.palette)
+            colors = _colors(screen, attribute)
+            if screen.cursor == (row, column):
+                colors = colors[1], colors[0], False
+            if colors != last:
+                foreground, background, blinks = last = colors
+                pieces.append(RESET + "\x1b[5m" * blinks + _sgr(38, foreground) + _sgr(48, background))
+            pieces.append(SHOWN.get(code) or bytes((code,)).decode("cp437"))
+        lines.append("".join(pieces) + RESET)
+    return "\n".join(lines) + "\n"
 
 
-def _cell(
-    screen: TextScreen, code: int, attribute: int, loaded: list[bool], *, blink_on: bool
-) -> list[bytes]:
-    """Return the rows of one character, a byte a dot, in palette indices."""
-    foreground, background = attribute & 0x0F, attribute >> 4
+def _colors(screen: TextScreen, attribute: int) -> tuple[tuple[int, int, int], tuple[int, int, int], bool]:
+    """Return foreground, background, and whether the character blinks."""
+    background = attribute >> 4
+    blinks = screen.blink and bool(background & 8)
     if screen.blink:
-        if background & 8 and not blink_on:
-            foreground = background & 7
         background &= 7
-    which = attribute >> 3 & 1
-    if loaded[which]:
-        glyph = screen.fonts[which][32 * code : 32 * code + 32]
-    else:
-        glyph = (
-            font.GLYPHS[code] if screen.glyph_height >= font.HEIGHT else _squeezed(code, screen.glyph_height)
-        )
-    colours = (background, foreground)
-    rows = []
-    for y in range(screen.glyph_height):
-        dots = glyph[y] if y < len(glyph) else 0
-        row = bytearray(colours[dots >> bit & 1] for bit in range(7, -1, -1))
-        if screen.glyph_width == 9:
-            row.append(row[7] if code in DOTS_9 else background)
-        rows.append(bytes(row))
-    return rows
+    return screen.colors[attribute & 15], screen.colors[background], blinks
 
 
-def _squeezed(code: int, height: int) -> bytes:
-    """Return a glyph of our own in fewer rows."""
-    glyph = font.GLYPHS[code]
-    return bytes(
-        glyph[y * font.HEIGHT // height] | glyph[min(y * font.HEIGHT // height + 1, 15)]
-        for y in range(height)
-    )
+def _sgr(what: int, color: tuple[int, int, int]) -> str:
+    red, green, blue = color
+    return f"\x1b[{what};2;{red};{green};{blue}m"
 
 
-def _with_cursor(cell: list[bytes], colour: int, lines: tuple[int, int], width: int) -> list[bytes]:
-    first, last = lines
-    return [bytes([colour]) * width if first <= y <= last else row for y, row in enumerate(cell)]
+def _ansi_picture(drawn: Picture, columns: int) -> str:
+    """Return a picture as half blocks, of which one has two dots, one above the other."""
+    columns = min(columns, drawn.width)
+    halves = max(2 * round(drawn.height * columns / drawn.width / 2), 2)
+    across = [(2 * x + 1) * drawn.width // (2 * columns) for x in range(columns)]
+    rows = [drawn.rows[(2 * y + 1) * drawn.height // (2 * halves)] for y in range(halves)]
+    lines = []
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        pieces, last = [], None
+        for x in across:
+            colors = _dot(drawn, upper, x), _dot(drawn, lower, x)
+            if colors != last:
+                pieces.append(_sgr(38, colors[0]) + _sgr(48, colors[1]))
+                last = colors
+            pieces.append("▀")
+        lines.append("".join(pieces) + RESET)
+    return "\n".join(lines) + "\n"
+
+
+def _dot(drawn: Picture, row: bytes, x: int) -> tuple[int, int, int]:
+    if drawn.palette is not None:
+        return drawn.palette[row[x]]
+    return row[3 * x], row[3 * x + 1], row[3 * x + 2]

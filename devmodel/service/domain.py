@@ -7,6 +7,7 @@ then settles the queue before it answers, so that the guest never runs on with t
 import mmap
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 import trio
@@ -14,11 +15,12 @@ import trio
 from ioreq import ControlError, IoreqError, shared
 from ioreq.control_client import ControlClient
 from ioreq.evtchn import SendPort
-from ioreq.layout import PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
+from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
 from ioreq.messages import (
     MORE_RANGES,
     SHUTDOWN_POWEROFF,
     SHUTDOWN_REBOOT,
+    MapVideoMemory,
     MemoryType,
     ModifiedMemory,
     Op,
@@ -27,10 +29,15 @@ from ioreq.messages import (
     SetIsaIrqLevel,
     SetMemType,
     SetPciIntxLevel,
+    UnmapVideoMemory,
+    VideoMemory,
 )
 from ioreq.patience import expected
 
 log = structlog.get_logger()
+
+MOST_VIDEO: Final = 256 << 20
+"""Bytes of video memory that are believed."""
 
 
 class Ram:
@@ -111,13 +118,23 @@ class Domain:
     """What a board is wired to outside of itself."""
 
     def __init__(
-        self, client: ControlClient, wake_vcpu: SendPort, hold_mirror: Callable[[bool], None] = lambda _: None
+        self,
+        client: ControlClient,
+        wake_vcpu: SendPort,
+        hold_mirror: Callable[[bool], None] = lambda _: None,
+        server: int = 0,
     ) -> None:
+        """`server` is the id of our ioreq server."""
         info = client.domain
         size = max((region.offset + region.length for region in info.ram), default=0)
         self.client = client
         self.info = info
         self.ram = Ram(shared.map_shared(client.descriptors[0], size) if size else bytearray(), info.ram)
+        self.video: memoryview | None = None
+        """Memory for a display adapter that the guest can share; None: the core has none."""
+        self.shows_video = True
+        """Whether the guest may have it; else every access comes to us, to be recorded."""
+        self._server = server
         self._pins = memoryview(shared.map_page(client.descriptors[1])).cast("I")
         self._wake_vcpu = wake_vcpu
         self._hold_mirror = hold_mirror
@@ -175,6 +192,16 @@ class Domain:
         """Change what lies at `first` to `last` inclusive."""
         self._queue(SetMemType(first, last, type_))
 
+    def map_video(self, first: int, last: int, offset: int) -> None:
+        """Let the guest find video memory from `offset` on at `first` to `last` inclusive, instead of us."""
+        if self.shows_video:
+            self._queue(MapVideoMemory(id=self._server, first=first, last=last, offset=offset))
+
+    def unmap_video(self, first: int, last: int) -> None:
+        """Take it away again."""
+        if self.shows_video:
+            self._queue(UnmapVideoMemory(id=self._server, first=first, last=last))
+
     def ask(self, op: Op) -> None:
         """Ask for an op of the server's own."""
         self._queue(op)
@@ -186,6 +213,18 @@ class Domain:
     def shutdown(self, code: int) -> None:
         """Switch the machine off; `code` is the core's exit status."""
         self._queue(RemoteShutdown(SHUTDOWN_POWEROFF, code))
+
+    def share_video(self, memory: VideoMemory) -> None:
+        """Map what the core has for a display adapter; nothing, if there are no whole pages of it.
+
+        Raises:
+            ProtocolError: it is not there.
+            OSError: the host has no memory left.
+
+        """
+        if 0 < memory.length <= MOST_VIDEO and not memory.length % PAGE_SIZE:
+            mapped = shared.map_shared(self.client.descriptors[0], memory.length, memory.offset)
+            self.video = memoryview(mapped)
 
     # -- the shell's side -------------------------------------------------------------------------------
 

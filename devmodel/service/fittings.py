@@ -8,6 +8,7 @@ from devmodel.board.device import Disk
 from devmodel.board.pc import Board, Fittings, state_types
 from devmodel.devices.mmc import Tray
 from devmodel.devices.parallel import NoPrinter
+from devmodel.devices.vga_pci import is_for_pci
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.session import Outside
@@ -27,7 +28,8 @@ def build(
     """
     config = outside.config
     files = {name: value.encode() for name, value in config.fw_cfg.items()}
-    if config.video.bios is not None and outside.video_bios is not None:
+    adapter = adapter_of(config.video.adapter, outside.video_bios or b"")
+    if config.video.bios is not None and outside.video_bios is not None and adapter == "isa":
         files[f"vgaroms/{os.path.basename(config.video.bios)}"] = outside.video_bios
     info = domain.info
     memory = [(entry.start, entry.length, entry.type) for entry in info.e820]
@@ -47,6 +49,8 @@ def build(
             serial=[serial.paced for serial in config.serials],
             debug=outside.debug.put,
             files=files,
+            video_rom=b"" if adapter == "isa" else outside.video_bios or b"",
+            isa_vga=adapter == "isa",
             time=start_time(config.rtc.base, datetime.now(UTC)),
         ),
         None if outside.saved is None else outside.saved.states(state_types()),
@@ -56,6 +60,13 @@ def build(
     if outside.printout is not None:
         outside.printout.ready = board.parallel.ready
     return board
+
+
+def adapter_of(setting: str, bios: bytes) -> str:
+    """Return what the display adapter is; unless it is said, "pci", but "isa" with a BIOS for something else."""
+    if setting != "auto":
+        return setting
+    return "isa" if bios and not is_for_pci(bios) else "pci"
 
 
 def drives(disks: Sequence[Disk], trays: Sequence[Tray]) -> list[Disk | Tray | None]:

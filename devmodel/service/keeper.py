@@ -35,6 +35,10 @@ class Saves(Protocol):
         """Return the records of all chips, by name, as they are now."""
         ...
 
+    def hold_memory(self, held: bool) -> None:
+        """Leave memory that outlives the board as it is, while what has been done to it before is done again."""
+        ...
+
     def recover(self, *, complete: bool) -> None:
         """Make up for what is not in a state that is older than the guest; not `complete`: writes are missing too."""
         ...

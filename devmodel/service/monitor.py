@@ -16,6 +16,7 @@ import socket
 import stat
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Annotated, Final, Protocol, TypeAlias
 
@@ -26,7 +27,9 @@ from devmodel import VERSION, ConfigError, DevmodelError
 from devmodel.board.parts import PARTS, in_order
 from devmodel.devices.keyboard import Keyboard
 from devmodel.devices.mouse import Mouse as MouseDevice
-from devmodel.display.render import TextScreen, picture
+from devmodel.devices.vga_frame import Frame
+from devmodel.devices.vga_text import TextScreen
+from devmodel.display.render import MOST_COLUMNS, as_ansi, as_png, as_text
 from devmodel.service import probe
 from devmodel.service.server import ChipFailed
 from devmodel.service.stats import ServerStatistics
@@ -67,9 +70,10 @@ class MouseAction(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_fields=True):
-    """Ask for the screen, as text and, if wanted, as a PNG."""
+    """Ask for the screen: as text, as a PNG, or as text for a terminal of so many columns (`ansi`)."""
 
     png: bool = False
+    ansi: Annotated[int, msgspec.Meta(ge=0, le=MOST_COLUMNS)] = 0
 
 
 class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=True):
@@ -162,8 +166,8 @@ class Machine(Protocol):
         """Begin an upgrade of its server; or say why it cannot be."""
         ...
 
-    def screen(self) -> TextScreen | None:
-        """Return what stands on the screen, None in a graphics mode."""
+    def screen(self) -> Frame:
+        """Return what a monitor shows."""
         ...
 
     def press(self, keys: list[str]) -> None:
@@ -272,11 +276,7 @@ class Monitor:
             case Eject() | Insert():
                 return self._change_disc(command)
             case Screen():
-                screen = self.machine.screen()
-                if screen is None:
-                    return Answer(error="the screen is in a graphics mode")
-                png = base64.b64encode(await self._pictures.draw(screen)).decode() if command.png else ""
-                return Answer(text=text(screen), png=png)
+                return await self._show(command, self.machine.screen())
             case Key(keys=keys, hold=hold):
                 combinations = [combination.split("-") for combination in keys]
                 return Answer(error=await self._type(combinations, hold / 1000))
@@ -318,6 +318,18 @@ class Monitor:
             raise  # a bug, as when the guest brings it about
         except (DevmodelError, IoreqError) as error:
             return Answer(error=str(error), elsewhere=isinstance(error, probe.NotHere))
+
+    async def _show(self, command: Screen, frame: Frame) -> Answer:
+        if command.png:
+            return Answer(png=base64.b64encode(await self._pictures.draw(frame)).decode())
+        if command.ansi:
+            return Answer(text=await self._pictures.show(frame, command.ansi))
+        if not frame.text_mode:
+            width, height = frame.size
+            return Answer(
+                error=f"the screen is in a graphics mode ({width}x{height}): --png or --ansi shows it"
+            )
+        return Answer(text=as_text(TextScreen.of(frame)))
 
     def _change_disc(self, command: Eject | Insert) -> Answer:
         try:
@@ -393,25 +405,33 @@ class Pictures:
     def __init__(self) -> None:
         self._turn = trio.Lock()
         self._next = 0.0
-        self._drawn: tuple[TextScreen, bytes] | None = None
+        self._drawn: tuple[Frame, bytes] | None = None
+        self._shown: tuple[Frame, int, str] | None = None
 
-    async def draw(self, screen: TextScreen) -> bytes:
+    async def draw(self, frame: Frame) -> bytes:
         """Return a screen as a PNG. Those who wait their turn for the same screen share one."""
         async with self._turn:
-            if self._drawn is None or self._drawn[0] != screen:
-                await trio.sleep_until(self._next)
-                before = trio.current_time()
-                self._drawn = screen, await trio.to_thread.run_sync(picture, screen)
-                now = trio.current_time()
-                self._next = now + (now - before) * (1 / DRAWING - 1)
+            if self._drawn is None or self._drawn[0] != frame:
+                async with self._slowly():
+                    self._drawn = frame, await trio.to_thread.run_sync(as_png, frame)
             return self._drawn[1]
 
+    async def show(self, frame: Frame, columns: int) -> str:
+        """Return a screen for a terminal, likewise."""
+        async with self._turn:
+            if self._shown is None or self._shown[:2] != (frame, columns):
+                async with self._slowly():
+                    self._shown = frame, columns, await trio.to_thread.run_sync(as_ansi, frame, columns)
+            return self._shown[2]
 
-def text(screen: TextScreen) -> str:
-    """Return a screen as lines of text, without blanks at their ends and empty lines at its end."""
-    decoded = screen.characters.replace(b"\0", b" ").decode("cp437")
-    lines = [decoded[at : at + screen.columns].rstrip() for at in range(0, len(decoded), screen.columns)]
-    return "\n".join(lines).rstrip("\n") + "\n"
+    @contextlib.asynccontextmanager
+    async def _slowly(self) -> AsyncIterator[None]:
+        """Wait for when the next may be drawn; the longer one takes, the longer those after it wait."""
+        await trio.sleep_until(self._next)
+        before = trio.current_time()
+        yield
+        now = trio.current_time()
+        self._next = now + (now - before) * (1 / DRAWING - 1)
 
 
 def path_of(domain_socket: str, parts: frozenset[str]) -> str:

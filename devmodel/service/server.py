@@ -51,6 +51,7 @@ from ioreq.messages import (
     DestroyIoreqServer,
     GetIoreqServerInfo,
     GetVcpuContext,
+    GetVideoMemory,
     HandOver,
     IsaIrqLevel,
     KeepState,
@@ -63,6 +64,7 @@ from ioreq.messages import (
     Shutdown,
     UnmapIoRange,
     VcpuContext,
+    VideoMemory,
 )
 from ioreq.messages import (
     Space as SpaceNumber,
@@ -191,15 +193,16 @@ class Attachment:
         self._drain_to: Server | None = None
         self._next_cell = HELD + 1
         self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain, mirror=mirror)
-        self.domain = Domain(client, self.endpoint.channels[0].send, self.endpoint.hold)
+        self.domain = Domain(client, self.endpoint.channels[0].send, self.endpoint.hold, id_)
 
     @classmethod
     async def create(
-        cls, client: ControlClient, *, mirror: bool = True, key: str | None = None
+        cls, client: ControlClient, *, mirror: bool = True, key: str | None = None, video: bool = False
     ) -> "Attachment":
         """Create an ioreq server; without `mirror` the core asks it for everything.
 
-        With `key` the core keeps its state, and it inherits that of the last server with the same key.
+        With `key` the core keeps its state, and it inherits that of the last server with the same key. With `video` it
+        has video memory, if the core has some; so has the guest with `mirror`, by which writes are made to wait.
 
         Raises:
             IoreqError: the core refuses, or hands out what is none.
@@ -216,13 +219,31 @@ class Attachment:
             if isinstance(error, OSError):
                 raise DevmodelError(f"cannot attach to {client.path}: {error.strerror or error}") from error
             raise
-        if key is not None:
-            try:
+        try:
+            if video:
+                attachment.domain.shows_video = mirror
+                await attachment._share_video()
+            if key is not None:
                 await attachment._keep(key)
-            except BaseException:
-                attachment.close()
-                raise
+        except BaseException:
+            attachment.close()
+            raise
         return attachment
+
+    async def _share_video(self) -> None:
+        """Find out what video memory there is, if the core knows of any."""
+        try:
+            memory = await self.client.call(GetVideoMemory())
+        except ControlError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            log.debug("server.no_video_memory", why=error.text)
+            return
+        assert isinstance(memory, VideoMemory)  # the client has seen to that
+        try:
+            self.domain.share_video(memory)
+        except OSError as error:
+            raise DevmodelError(f"cannot attach to {self.client.path}: {error.strerror or error}") from error
 
     async def _keep(self, key: str) -> None:
         """Have our state kept, if the core knows how, and read what there is."""
@@ -353,6 +374,7 @@ class Server:
             DomainGone: the core is gone without a word.
 
         """
+        await self.domain.settle()  # what building the board has asked for
         await self.attachment.enable(self)
         if self.keeper is not None:
             self.keeper.begin()
@@ -574,6 +596,8 @@ class Server:
         lowest = request.data + min(0, (count - 1) * step) & ONES[8]
         layout = f"<{count}{_FORMATS[size]}"
         if request.read:
+            if request.data_is_ptr and request.type == TYPE_COPY and self._moved(request):
+                return request.data
             values = [space.read(address, size) for address in addresses]
             if not request.data_is_ptr:
                 return values[-1]
@@ -588,6 +612,25 @@ class Server:
         for address, value in zip(addresses, values, strict=True):
             space.write(address, size, value)
         return request.data
+
+    def _moved(self, request: Request) -> bool:
+        """Move memory of devices, if the data pointer is to one of ours; False if it is to RAM.
+
+        RAM has no hole where the window of a display is, so it is not asked first: the core knows which it means.
+        """
+        size, space = request.size, self.board.bus.memory
+        if space.find(request.data) is None:
+            return False
+        mover = space.mover(request.address, request.data)
+        if mover is not None:
+            device, source, destination = mover
+            device.copy(source, destination, size, request.count, descending=request.descending)
+            return True
+        step = -size if request.descending else size
+        for n in range(request.count):
+            value = space.read(request.address + n * step & ONES[8], size)
+            space.write(request.data + n * step & ONES[8], size, value)
+        return True
 
     def _string(self, request: Request, device: StringDevice, offset: int) -> int:
         """Move a string between RAM and a device that takes it in one go."""

@@ -25,9 +25,9 @@ from devmodel.consoles.line import SerialLine
 from devmodel.consoles.printout import Printout
 from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.devices.diskette import drive_for
+from devmodel.devices.vga_frame import Frame
 from devmodel.disks.image import SECTOR, Elsewhere, Image
 from devmodel.disks.tray import Disc, Diskette
-from devmodel.display.render import TextScreen
 from devmodel.service import monitor, probe, trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
@@ -58,7 +58,7 @@ class Machine(Board, Protocol):
     """A board with a screen, a keyboard and a mouse."""
 
     def connect_serial(self, line: SerialLine, number: int, /) -> None: ...  # noqa: D102
-    def screen(self) -> TextScreen | None: ...  # noqa: D102
+    def screen(self) -> Frame: ...  # noqa: D102
     def press(self, keys: list[str]) -> None: ...  # noqa: D102
     def hold(self, keys: list[str], *, pressed: bool) -> None: ...  # noqa: D102
     def point(self, right: int, down: int, wheel: int) -> None: ...  # noqa: D102
@@ -420,7 +420,9 @@ async def _serve(
     attachment: Attachment | None = None
     try:
         tracing = outside.trace
-        attachment = await Attachment.create(client, mirror=tracing is None, key=_key(parts))
+        attachment = await Attachment.create(
+            client, mirror=tracing is None, key=_key(parts), video="vga" in parts
+        )
         estate = attachment.estate
         clock = TrioClock.start(0 if estate is None else _guest_time(estate.saved))
         outside.saved = None if estate is None else estate.saved
@@ -458,7 +460,7 @@ async def _serve(
                 nursery.start_soon(recorder.keep_flushed)
                 server = TracedServer(board, attachment, clock, recorder, keeper)
             if estate is not None and interrupted:
-                with _detached(outside, interrupted):
+                with _detached(outside, interrupted), _held(board):
                     server.replay(estate.performed)
                 if isinstance(board, Saves):
                     board.recover(complete=estate.complete)
@@ -574,6 +576,16 @@ def _detached(outside: Outside, detached: bool) -> Iterator[None]:
             outside.printout.muted = False
 
 
+@contextlib.contextmanager
+def _held(board: Machine) -> Iterator[None]:
+    """Keep memory that outlives a board as it is, for the length of the block."""
+    if isinstance(board, Saves):
+        board.hold_memory(True)
+    yield
+    if isinstance(board, Saves):
+        board.hold_memory(False)
+
+
 @attrs.frozen
 class _Watched:
     """What the monitor sees."""
@@ -608,7 +620,7 @@ class _Watched:
     def name(self) -> str:
         return self.client.domain.name
 
-    def screen(self) -> TextScreen | None:
+    def screen(self) -> Frame:
         return self.board.screen()
 
     def press(self, keys: list[str]) -> None:

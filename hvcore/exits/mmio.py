@@ -177,6 +177,12 @@ class Mmio:
                 first = destination - (done - 1) * size if descending else destination
                 processor.invalidate_code(first, done * size)
             return done
+        if type_of(source) == "mmio" and type_of(destination) == "mmio":
+            if requests.one_mover(source, destination):
+                return requests.memory_block(
+                    source, size, count, True, descending, destination, pointer=True
+                )[0]
+            return -1
         if type_of(destination) == "mmio" and type_of(source) == "ram":
             return requests.memory_block(destination, size, count, False, descending, source, pointer=True)[0]
         return -1

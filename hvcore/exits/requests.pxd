@@ -38,6 +38,8 @@ cdef class Requests:
         self, Range claimed, uint64_t kind, uint64_t address, uint64_t size, bint read, uint64_t value
     ) except *
     @cython.locals(endpoint=CoreEndpoint)
+    cpdef bint _waits(self, Range claimed, uint64_t port, uint64_t size) except -1
+    @cython.locals(endpoint=CoreEndpoint)
     cpdef int64_t _mirrored(self, Range claimed, uint64_t port) except -2
     @cython.locals(endpoint=CoreEndpoint)
     cpdef bint _post(self, Range claimed, uint64_t kind, uint64_t address, uint64_t size, uint64_t value) except -1

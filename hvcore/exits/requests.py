@@ -121,7 +121,8 @@ class Requests:
             if claimed is None:
                 self._nobody("port", port, size)
                 return
-        if claimed.posted and self._post(claimed, _PIO, port, size, value):
+        waits = not claimed.posted or (claimed.mirror and self._waits(claimed, port, size))
+        if not waits and self._post(claimed, _PIO, port, size, value):
             self._posted[port] += 1
             return
         self._interrupts_first(claimed)
@@ -195,11 +196,23 @@ class Requests:
             claimed.writes += 1
         return self._block(claimed, TYPE_COPY, address, size, count, read, descending, data, pointer=pointer)
 
+    def one_mover(self, source: int, destination: int) -> bool:
+        """Whether both are in one range whose server moves memory within it: one that has a mirror page does."""
+        claimed = self._routing.find_memory(source, 1)
+        if claimed is None or claimed is not self._routing.find_memory(destination, 1):
+            return False
+        return bool(claimed.endpoint.mirrors)
+
     def before_memory(self, address: int, size: int) -> None:
         """Let interrupts in before an instruction accesses device memory: see `_interrupts_first`."""
         claimed = self._routing.find_memory(address, size)
         if claimed is not None:
             self._interrupts_first(claimed)
+
+    def settle(self, claimed: Range) -> None:
+        """Have a server perform what is posted to it, and have done what that asks of the core."""
+        if not claimed.endpoint.dead:
+            self._one(claimed, TYPE_INVALIDATE, 0, 1, True, 0)
 
     # Interrupts
 
@@ -318,6 +331,11 @@ class Requests:
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return ASK
+
+    def _waits(self, claimed: Range, port: int, size: int) -> bool:
+        """Whether the server wants to perform a write there before the guest runs on."""
+        endpoint = claimed.endpoint
+        return endpoint.waits(claimed.mirror + port - claimed.first, size)
 
     def _idle(self, claimed: Range) -> bool:
         try:

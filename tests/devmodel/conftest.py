@@ -26,6 +26,7 @@ from ioreq.messages import (
     Event,
     GetIoreqServerInfo,
     GetVcpuContext,
+    GetVideoMemory,
     Hello,
     KeepState,
     MapIoRange,
@@ -78,6 +79,8 @@ class FakeCore:
                 return Created(0)
             case GetIoreqServerInfo():
                 return Pages(0), self.endpoint.descriptors
+            case GetVideoMemory():
+                raise ControlError(errno.EINVAL, "this core has none")
             case KeepState():
                 raise ControlError(errno.EINVAL, "a core that keeps no state")
             case SetIoreqServerState():

@@ -19,6 +19,7 @@ from ioreq.messages import (
     CreateIoreqServer,
     DomainInfo,
     GetIoreqServerInfo,
+    GetVideoMemory,
     Hello,
     KeepState,
     Ok,
@@ -52,6 +53,8 @@ class Core:
                 return Created(0)
             case GetIoreqServerInfo():
                 return Pages(0), self.endpoint.descriptors
+            case GetVideoMemory():
+                raise ControlError(errno.EINVAL, "this core has none")
             case KeepState():
                 raise ControlError(errno.EINVAL, "a core that keeps no state")
             case SetIoreqServerState():

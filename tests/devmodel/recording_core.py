@@ -12,6 +12,8 @@ class Core:
     ram: bytearray = attrs.field(factory=lambda: bytearray(1 << 20), repr=False)
     told: list[tuple[str, object]] = attrs.field(factory=list)
     vector: int | None = None
+    video: memoryview | None = None
+    """Of a display adapter, if it is shared."""
 
     def read(self, address: int, length: int) -> bytes:
         return bytes(self.ram[address : address + length]).ljust(length, b"\xff")
@@ -37,6 +39,12 @@ class Core:
 
     def memory_type(self, first: int, last: int, type_: str, /) -> None:
         self.told.append(("memory_type", (first, last, type_)))
+
+    def map_video(self, first: int, last: int, offset: int, /) -> None:
+        self.told.append(("map_video", (first, last, offset)))
+
+    def unmap_video(self, first: int, last: int, /) -> None:
+        self.told.append(("unmap_video", (first, last)))
 
     def reset(self) -> None:
         self.told.append(("reset", None))

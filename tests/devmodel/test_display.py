@@ -1,10 +1,10 @@
-"""The picture of a text screen: glyphs, colours, blinking, cursor, and a PNG that another library reads."""
+"""The screen as text, in colour for a terminal, and as a PNG that another library reads."""
 
 import io
+import re
 import struct
 import zlib
 
-import attrs
 import msgspec
 import pytest
 import trio
@@ -12,118 +12,97 @@ import trio
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
 from devmodel.cli import mouse_actions
-from devmodel.display import font
-from devmodel.display.render import picture
-from devmodel.service.monitor import Key, Monitor, Mouse, Screen, text
-
-GREY = tuple((17 * n, 17 * n, 255 - 17 * n) for n in range(16))
-
-
-@attrs.frozen(kw_only=True)
-class Text:
-    columns: int = 4
-    rows: int = 2
-    characters: bytes = b"Hi  " + bytes(4)
-    attributes: bytes = b"\x07" * 8
-    cursor: tuple[int, int] | None = None
-    cursor_lines: tuple[int, int] = (13, 14)
-    glyph_height: int = 16
-    glyph_width: int = 8
-    fonts: tuple[bytes, bytes] = (bytes(8192), bytes(8192))
-    palette: tuple[tuple[int, int, int], ...] = GREY
-    blink: bool = True
+from devmodel.devices.vga_font import GLYPHS
+from devmodel.devices.vga_frame import Frame
+from devmodel.display import png
+from devmodel.display.render import as_ansi, as_png
+from devmodel.service.monitor import Key, Monitor, Mouse, Screen
+from tests.devmodel.devices.vga_bench import TEXT, Bench
 
 
-def dots(png: bytes) -> list[bytes]:
-    """Return the rows of palette indices, checking every chunk on the way."""
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    at, chunks = 8, {}
-    while at < len(png):
-        length, kind = struct.unpack(">I4s", png[at : at + 8])
-        data = png[at + 8 : at + 8 + length]
-        assert struct.unpack(">I", png[at + 8 + length : at + 12 + length])[0] == zlib.crc32(kind + data)
-        chunks[kind] = data
+def hello() -> Bench:
+    """A text screen with Hi in its corner, white on blue, and the cursor behind it."""
+    bench = Bench()
+    bench.poke(TEXT, 0x1F48, 2)
+    bench.poke(TEXT + 2, 0x1F69, 2)
+    bench.set(0x3D4, 0x0F, 2)
+    return bench
+
+
+def chunks(data: bytes) -> dict[bytes, bytes]:
+    """Return a PNG's chunks, checking every one on the way."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, found = 8, {}
+    while at < len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        content = data[at + 8 : at + 8 + length]
+        assert struct.unpack(">I", data[at + 8 + length : at + 12 + length])[0] == zlib.crc32(kind + content)
+        found[kind] = content
         at += 12 + length
-    assert list(chunks) == [b"IHDR", b"PLTE", b"IDAT", b"IEND"]
-    width, height, *rest = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    assert rest == [8, 3, 0, 0, 0]
-    assert chunks[b"PLTE"] == b"".join(map(bytes, GREY))
-    raw = zlib.decompress(chunks[b"IDAT"])
-    assert len(raw) == height * (width + 1)
-    rows = [raw[n * (width + 1) :][: width + 1] for n in range(height)]
+    return found
+
+
+def test_a_png_has_the_dots_of_the_picture_and_the_colours_of_the_dac():
+    bench = hello()
+    found = chunks(as_png(bench.vga.frame()))
+    assert list(found) == [b"IHDR", b"PLTE", b"IDAT", b"IEND"]
+    assert struct.unpack(">IIBBBBB", found[b"IHDR"]) == (720, 400, 8, 3, 0, 0, 0)
+    assert found[b"PLTE"] == b"".join(map(bytes, bench.vga.frame().colors()))
+    raw = zlib.decompress(found[b"IDAT"])
+    rows = [raw[n * 721 :][:721] for n in range(400)]
     assert {row[0] for row in rows} == {0}
-    return [row[1:] for row in rows]
+    assert [row[1:] for row in rows] == bench.picture(cursor=True).rows
 
 
-def cell(rows: list[bytes], column: int, row: int = 0, width: int = 8) -> list[bytes]:
-    return [line[column * width : (column + 1) * width] for line in rows[row * 16 : row * 16 + 16]]
-
-
-def bits(glyph: bytes, foreground: int = 7, background: int = 0) -> list[bytes]:
-    return [bytes(foreground if row >> bit & 1 else background for bit in range(7, -1, -1)) for row in glyph]
-
-
-def test_without_a_font_of_the_guests_ours_is_used():
-    rows = dots(picture(Text()))
-    assert (len(rows), len(rows[0])) == (32, 32)
-    assert cell(rows, 0) == bits(font.GLYPHS[ord("H")])
-    assert cell(rows, 1) == bits(font.GLYPHS[ord("i")])
-    assert cell(rows, 2, 1) == bits(bytes(16))
-
-
-def test_a_guests_font_is_shown_and_attribute_bit_3_chooses_between_two():
-    a = bytearray(8192)
-    b = bytearray(8192)
-    a[32 * ord("H") : 32 * ord("H") + 2] = b"\x81\x42"
-    b[32 * ord("i") : 32 * ord("i") + 2] = b"\xff\x01"
-    rows = dots(picture(Text(fonts=(bytes(a), bytes(b)), attributes=b"\x07\x0f" + b"\x07" * 6)))
-    assert cell(rows, 0) == bits(b"\x81\x42" + bytes(14))
-    assert cell(rows, 1) == bits(b"\xff\x01" + bytes(14), 15)
-
-
-def test_colours_and_blinking():
-    screen = Text(attributes=b"\x9e" * 8)
-    assert cell(dots(picture(screen)), 0) == bits(font.GLYPHS[ord("H")], 14, 1)
-    assert cell(dots(picture(screen, blink_on=False)), 0) == bits(bytes(16), 0, 1)
-    assert cell(dots(picture(attrs.evolve(screen, blink=False))), 0) == bits(font.GLYPHS[ord("H")], 14, 9)
-
-
-def test_the_cursor():
-    rows = cell(dots(picture(Text(cursor=(1, 3)))), 3, 1)
-    assert [n for n, row in enumerate(rows) if row == b"\7" * 8] == [13, 14]
-    assert not any(map(any, cell(dots(picture(Text(cursor=(1, 3)), cursor=False)), 3, 1)))
-
-
-def test_the_ninth_dot_is_repeated_in_lines_and_blank_in_letters():
-    rows = dots(picture(Text(characters=b"\xc4\xdb\xb3H" * 2, glyph_width=9)))
-    assert len(rows[0]) == 36
-    assert cell(rows, 0, width=9)[7] == b"\7" * 9
-    assert cell(rows, 1, width=9)[0] == b"\7" * 9
-    assert {row[8] for row in cell(rows, 3, width=9)} == {0}
-
-
-@pytest.mark.parametrize("height", [8, 14, 19, 32])
-def test_other_heights(height):
-    assert len(dots(picture(Text(glyph_height=height)))) == 2 * height
-
-
-def test_every_printable_character_has_a_glyph_of_its_own():
-    glyphs = [font.GLYPHS[code] for code in range(0x21, 0x7F)]
-    assert len(set(glyphs)) == len(glyphs)
-    assert all(len(glyph) == 16 for glyph in font.GLYPHS)
-    assert font.GLYPHS[0x20] == bytes(16)
+def test_a_png_in_true_colour():
+    found = chunks(png.encode(1, [b"\1\2\3", b"\4\5\6"], None))
+    assert list(found) == [b"IHDR", b"IDAT", b"IEND"]
+    assert struct.unpack(">IIBBBBB", found[b"IHDR"]) == (1, 2, 8, 2, 0, 0, 0)
+    assert zlib.decompress(found[b"IDAT"]) == b"\0\1\2\3\0\4\5\6"
 
 
 def test_another_library_reads_the_picture():
     image = pytest.importorskip("PIL.Image", reason="only a second opinion")
-    with image.open(io.BytesIO(picture(Text()))) as loaded:
-        assert loaded.size == (32, 32)
-        assert loaded.convert("RGB").getpixel((1, 3)) == GREY[7]
+    with image.open(io.BytesIO(as_png(hello().vga.frame()))) as loaded:
+        assert loaded.size == (720, 400)
+        assert loaded.convert("RGB").getpixel((0, 0)) == (0, 0, 170)
 
 
-def test_text():
-    assert text(Text()) == "Hi\n"
-    assert text(Text(characters=b"\xb0a\0b    ")) == "░a b\n"
+def test_every_printable_character_has_a_glyph_of_its_own():
+    glyphs = [GLYPHS[code] for code in range(0x21, 0x7F)]
+    assert len(set(glyphs)) == len(glyphs)
+    assert all(len(glyph) == 16 for glyph in GLYPHS)
+    assert GLYPHS[0x20] == bytes(16)
+
+
+def test_text_in_colour_has_a_line_for_every_row_with_its_colours_and_the_cursor_inverted():
+    lines = as_ansi(hello().vga.frame(), 80).splitlines()
+    assert len(lines) == 25
+    white, blue, black = "255;255;255", "0;0;170", "0;0;0"
+    assert lines[0].startswith(
+        f"\x1b[0m\x1b[38;2;{white}m\x1b[48;2;{blue}mHi\x1b[0m\x1b[38;2;{black}m\x1b[48;2;{black}m "
+    )
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines[:2]] == ["Hi" + " " * 78, " " * 80]
+
+
+def test_text_in_colour_shows_what_blinks_and_the_glyphs_of_control_codes():
+    bench = Bench()
+    bench.poke(TEXT, 0x8701, 2)
+    bench.set(0x3D4, 0x0F, 2)
+    assert "\x1b[5m\x1b[38;2;170;170;170m\x1b[48;2;0;0;0m☺" in as_ansi(bench.vga.frame(), 80)
+
+
+def test_graphics_in_colour_are_half_blocks():
+    bench = Bench()
+    bench.mode("13")
+    for line in range(100):
+        for x in range(0, 320, 8):
+            bench.poke(320 * line + x, 0x0101_0101_0101_0101, 8)
+    lines = as_ansi(bench.vga.frame(), 64).splitlines()
+    assert len(lines) == 20  # 640 by 400 dots, two to a block
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines] == ["▀" * 64] * 20
+    assert lines[0] == "\x1b[38;2;0;0;170m\x1b[48;2;0;0;170m" + "▀" * 64 + "\x1b[0m"
+    assert lines[19].startswith("\x1b[38;2;0;0;0m")
 
 
 class Machine:
@@ -132,12 +111,13 @@ class Machine:
     upgrades = 0
     takes = True
 
-    def __init__(self) -> None:
+    def __init__(self, bench: Bench | None = None) -> None:
+        self.bench = bench or hello()
         self.pressed: list[list[str]] = []
         self.done: list[tuple[object, ...]] = []
 
-    def screen(self) -> Text:
-        return Text()
+    def screen(self) -> Frame:
+        return self.bench.vga.frame()
 
     def check_keys(self, keys: list[str]) -> None:
         if keys == ["any"]:
@@ -167,13 +147,27 @@ async def test_the_monitor_answers_each_command_and_survives_nonsense():
     monitor = Monitor(machine)
     assert (await monitor.answer(b'{"command": "screen"}')).text == "Hi\n"
     assert (await monitor.answer(b'{"command": "screen", "png": true}')).png.startswith("iVBORw0KGgo")
+    assert "Hi" in (await monitor.answer(b'{"command": "screen", "ansi": 80}')).text
+    assert "Expected `int` <= 640" in (await monitor.answer(b'{"command": "screen", "ansi": 10000}')).error
     assert (await monitor.answer(b'{"command": "key", "keys": ["a", "ctrl-alt-delete"]}')).error == ""
     assert machine.pressed == [["a"], ["ctrl", "alt", "delete"]]
     assert (await monitor.answer(b'{"command": "key", "keys": ["any"]}')).error == "there is no key 'any'"
     assert (await monitor.answer(b'{"command": "info"}')).machine == "test"
     assert "Invalid value 'dance'" in (await monitor.answer(b'{"command": "dance"}')).error
     assert "malformed" in (await monitor.answer(b"\xff{")).error
-    assert (Screen().png, Key(keys=[]).keys) == (False, [])
+    assert (Screen().png, Screen().ansi, Key(keys=[]).keys) == (False, 0, [])
+
+
+async def test_the_monitor_says_how_to_see_graphics():
+    bench = Bench()
+    bench.mode("12")
+    monitor = Monitor(Machine(bench))
+    answer = await monitor.answer(b'{"command": "screen"}')
+    assert answer.error == "the screen is in a graphics mode (640x480): --png or --ansi shows it"
+    assert (await monitor.answer(b'{"command": "screen", "png": true}')).png
+    assert "▀" * 80 in re.sub(
+        r"\x1b\[[0-9;]*m", "", (await monitor.answer(b'{"command": "screen", "ansi": 80}')).text
+    )
 
 
 async def test_no_key_is_typed_if_one_is_unknown_and_a_lost_one_is_told(autojump_clock):

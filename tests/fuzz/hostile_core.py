@@ -48,7 +48,7 @@ RAM = 2 << 20
 
 def saved_state() -> bytes:
     """Return what a server of the whole machine leaves."""
-    core: Any = MagicMock()
+    core: Any = MagicMock(video=None)
     board = Board.build(ManualClock(), core, Fittings(memory=[]))
     return pack(board.states(), time=1, host_time=1, whole=False, server=0, performed=100)
 
@@ -136,6 +136,10 @@ class Core:
                 self.say(Created(0, serial=op.serial))
             case GetIoreqServerInfo():
                 self.hand_out(op.serial)
+            case messages.GetVideoMemory():
+                spoilt = self.dice.random() < self.spoil
+                offset, length = (values.number(self.dice) >> 1, RAM >> 1) if spoilt else (0, RAM >> 1)
+                self.say(messages.VideoMemory(offset, length, serial=op.serial))
             case messages.KeepState():
                 self.hand_out_state(op.serial)
             case NrVcpus():

@@ -2,7 +2,7 @@
 
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SEABIOS = Path("/usr/share/seabios/bios-256k.bin")
@@ -26,21 +26,46 @@ initrd /initrd
 boot
 """
 )
+GRAPHICS = """set root=(hd0,msdos1)
+loadfont /unicode.pf2
+set gfxmode=800x600x32
+terminal_output gfxterm
+terminal_input serial console
+"""
+GRAPHICS_MODULES = ("vbe", "gfxterm", "font", "video")
+FONT = Path("/usr/share/grub/unicode.pf2")
 HELLO = "Hello from a FAT file system.\n"
 
 
 def make_image(
-    folder: Path, name: str, early_config: str, files: Mapping[str, Path] | None = None, megabytes: int = 8
+    folder: Path,
+    name: str,
+    early_config: str,
+    files: Mapping[str, Path] | None = None,
+    megabytes: int = 8,
+    modules: Sequence[str] = (),
 ) -> Path:
     """GRUB in the gap between the partition table and a FAT partition at 1 MiB, as grub-install does it.
 
-    `files` are put into the partition's root, by their names there.
+    `files` are put into the partition's root, by their names there; `modules` are GRUB's own beside the usual ones.
     """
     sectors = megabytes * MEGABYTE
     config, core, image = folder / f"{name}.cfg", folder / f"{name}.core", folder / f"{name}.img"
     config.write_text(early_config)
     subprocess.run(
-        ["grub-mkimage", "-O", "i386-pc", "-c", config, "-p", "(hd0,msdos1)/boot/grub", "-o", core, *MODULES],
+        [
+            "grub-mkimage",
+            "-O",
+            "i386-pc",
+            "-c",
+            config,
+            "-p",
+            "(hd0,msdos1)/boot/grub",
+            "-o",
+            core,
+            *MODULES,
+            *modules,
+        ],
         check=True,
     )
     boot = bytearray((GRUB / "boot.img").read_bytes()[:SECTOR])

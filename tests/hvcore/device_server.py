@@ -14,7 +14,7 @@ from ioreq import VERSION
 from ioreq.buffered import RingConsumer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
-from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
+from ioreq.layout import PAGE_SIZE, TYPE_COPY, TYPE_INTACK, TYPE_INVALIDATE, TYPE_PCI_CONFIG, TYPE_PIO
 from ioreq.messages import (
     ClaimInterruptAcknowledge,
     CreateIoreqServer,
@@ -28,7 +28,15 @@ from ioreq.messages import (
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint
 
-NAMES = {TYPE_PIO: "pio", TYPE_COPY: "copy", TYPE_PCI_CONFIG: "pci", TYPE_INTACK: "intack"}
+MIRROR = 3
+"""Which descriptor of an endpoint is the mirror page."""
+NAMES = {
+    TYPE_PIO: "pio",
+    TYPE_COPY: "copy",
+    TYPE_PCI_CONFIG: "pci",
+    TYPE_INTACK: "intack",
+    TYPE_INVALIDATE: "flush",
+}
 
 
 def dup(fds: list[int]) -> list[int]:
@@ -104,8 +112,10 @@ class Attached:
 
     def __init__(self, ram: Any = None) -> None:
         self.doorbell = VcpuDoorbell(make_doorbell())
-        self.core = CoreEndpoint([self.doorbell])
-        self.server = DeviceServer(dup(self.core.descriptors), [self.doorbell.fd], ram)
+        self.core = CoreEndpoint([self.doorbell], mirror=True)
+        self.mirror = mmap.mmap(self.core.descriptors[MIRROR], PAGE_SIZE)
+        pages = self.core.descriptors[:MIRROR] + self.core.descriptors[MIRROR + 1 :]
+        self.server = DeviceServer(dup(pages), [self.doorbell.fd], ram)
 
     def close(self) -> None:
         self.server.close()

@@ -22,7 +22,7 @@ from hvcore import ConfigError
 from hvcore.config import MachineConfig
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.domain import Domain
-from hvcore.memory import MAX_WRITTEN
+from hvcore.memory import MAX_WRITTEN, VIDEO_SPACE
 from ioreq import VERSION
 from ioreq.messages import (
     ClaimInterruptAcknowledge,
@@ -32,8 +32,10 @@ from ioreq.messages import (
     DomainInfo,
     Error,
     GetIoreqServerInfo,
+    GetVideoMemory,
     IsaIrqLevel,
     MapIoRange,
+    MapVideoMemory,
     ModifiedMemory,
     NrVcpus,
     Ok,
@@ -46,6 +48,7 @@ from ioreq.messages import (
     SetMemType,
     SetPciIntxLevel,
     Shutdown,
+    UnmapVideoMemory,
     Vcpus,
 )
 
@@ -446,6 +449,31 @@ def test_memory_types_and_written_code_reach_the_processor_before_the_guest_runs
     assert peer.call(ModifiedMemory(1, 0)).errno == 22
 
 
+def test_video_memory_is_there_when_what_was_posted_before_is_performed(bench):
+    """Type 8 goes first: what the guest wrote to the device must not be overtaken by what it writes to memory."""
+    peer, _ = bench.attach()
+    memory = peer.call(GetVideoMemory())
+    assert (memory.offset, memory.length) == (bench.domain.memory.video_offset, VIDEO_SPACE)
+    bench.until(bench.cpu.started.is_set)
+    changes = bench.cpu.changed
+    assert peer.call(MapVideoMemory(id=peer.id, first=0xB8000, last=0xBFFFF, offset=0x1000)) == Ok()
+    bench.until(lambda: bench.cpu.changed == changes + 1)
+    assert bench.domain.memory.type_of(0xB8000) == "video"
+    assert bench.cpu.invalidated == [(0xB8000, 0x8000)]
+    assert peer.call(MapVideoMemory(id=peer.id, first=0xB8000, last=0xBFFFE, offset=0)).errno == 22
+    assert peer.call(MapVideoMemory(id=99, first=0xB8000, last=0xBFFFF, offset=0)).errno == 2
+    assert peer.call(UnmapVideoMemory(id=peer.id, first=0xB8000, last=0xBFFFF)) == Ok()
+    bench.until(lambda: bench.cpu.changed == changes + 2)
+    assert bench.domain.memory.type_of(0xB8000) == "mmio"
+
+
+def test_video_memory_goes_with_its_server(bench):
+    peer, _ = bench.attach()
+    assert peer.call(MapVideoMemory(id=peer.id, first=0xB8000, last=0xBFFFF, offset=0)) == Ok()
+    peer.sock.close()
+    bench.until(lambda: bench.domain.memory.type_of(0xB8000) == "mmio")
+
+
 def test_memory_written_while_the_vcpu_waits_is_one_piece_of_work(bench):
     """It once queued work without limit, and a range up to 2^63 was walked page by page."""
     peer, _ = bench.attach()
@@ -458,7 +486,8 @@ def test_memory_written_while_the_vcpu_waits_is_one_piece_of_work(bench):
     assert peer.call(ModifiedMemory(0x90000, (1 << 63) - 1)) == Ok()
     for n in range(100):
         assert peer.call(SetMemType(0xC0000, 0xC7FFF, "ram" if n % 2 else "rom")) == Ok()
-    assert len(bench.domain.vcpus[0]._work) <= 2
+        assert peer.call(MapVideoMemory(id=peer.id, first=0xB8000, last=0xBFFFF, offset=n << 12)) == Ok()
+    assert len(bench.domain.vcpus[0]._work) <= 3
     go.set()
     bench.until(lambda: len(bench.cpu.invalidated) == 2)
     assert bench.cpu.invalidated == [(0, 1000 * 0x100), (0x90000, (1 << 63) - 0x90000)]

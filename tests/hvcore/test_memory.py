@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hvcore.errors import HvError
-from hvcore.memory import MAX_WRITTEN, NOWHERE, GuestMemory, Written
+from hvcore.memory import MAX_WRITTEN, NOWHERE, VIDEO_SPACE, GuestMemory, Written
 
 PAGE = 4096
 FIRMWARE = 0xFFFF_0000
@@ -92,6 +92,61 @@ def test_reset_makes_every_page_what_it_was_at_power_on(memory):
     memory.set_type(0xF0000, 0xFFFFF, "ram")
     memory.reset()
     assert memory.slots == before
+
+
+VIDEO = 0xE000_0000
+
+
+def test_video_memory_is_seen_where_nothing_else_is_memory(memory):
+    at = memory.video_offset
+    memory.map_video(0xB8000, 0xBFFFF, 0x100_0000, owner=1)
+    memory.map_video(VIDEO, VIDEO + 0xFF_FFFF, 0, owner=1)
+    assert backing(memory, 0xB8000) == (at + 0x100_0000,) * 2
+    assert backing(memory, VIDEO + 0xFF_F000) == (at + 0xFF_F000,) * 2
+    assert backing(memory, 0xB7000) is backing(memory, 0xA0000) is None
+    assert [memory.type_of(address) for address in (0xB8000, 0xA0000, VIDEO)] == ["video", "mmio", "video"]
+    memory.write(VIDEO + 4, b"\x12")
+    assert memory.host[at + 4] == 0x12
+    memory.map_video(0x10_0000, 0x10_FFFF, 0, owner=1)
+    assert backing(memory, 0x10_0000) == (0x10_0000, 0x10_0000)  # RAM is there
+    memory.unmap_video(0xB8000, 0xBFFFF, owner=1)
+    assert backing(memory, 0xB8000) is None
+
+
+def test_video_memory_stays_over_a_reset_until_its_owner_is_gone(memory):
+    memory.map_video(0xA0000, 0xAFFFF, 0, owner=1)
+    memory.reset()
+    assert memory.type_of(0xA0000) == "video"
+    assert not memory.forget_video(2)
+    assert memory.forget_video(1)
+    assert memory.type_of(0xA0000) == "mmio"
+
+
+def test_a_successor_takes_over_video_memory_and_nobody_else_does(memory):
+    memory.map_video(0xA0000, 0xAFFFF, 0, owner=1)
+    memory.map_video(0xA0000, 0xAFFFF, 0x1_0000, owner=2, live={2})
+    assert backing(memory, 0xA0000) == (memory.video_offset + 0x1_0000,) * 2
+    with pytest.raises(HvError, match="overlaps another"):
+        memory.map_video(0xA8000, 0xBFFFF, 0, owner=3, live={2, 3})
+    memory.map_video(0xA8000, 0xBFFFF, 0, owner=3, live={3})
+    assert memory.type_of(0xA0000) == "mmio"
+
+
+def test_video_memory_that_cannot_be_is_refused(memory):
+    for first, last, offset, why in (
+        (0xA0001, 0xAFFFF, 0, "not made of 4 KiB pages"),
+        (0xA0000, 0xAFFFF, 0x800, "not made of 4 KiB pages"),
+        (0xA0000, 0x9FFFF, 0, "not made of 4 KiB pages"),
+        (VIDEO, VIDEO + 0xFFF, VIDEO_SPACE, "has no 0x1000 bytes"),
+    ):
+        with pytest.raises(HvError, match=why):
+            memory.map_video(first, last, offset, owner=1)
+    for place in range(8):
+        memory.map_video(VIDEO + place * 0x2000, VIDEO + place * 0x2000 + 0xFFF, 0, owner=1)
+    with pytest.raises(HvError, match="at most 8 places"):
+        memory.map_video(0xA0000, 0xAFFFF, 0, owner=1)
+    with pytest.raises(HvError, match="no video memory at"):
+        memory.unmap_video(VIDEO, VIDEO + 0xFFF, owner=2)
 
 
 def test_what_was_written_is_kept_as_ranges_and_never_more_than_a_few():

@@ -92,3 +92,18 @@ def test_neighbours_are_claimed_together_if_both_are_posted_or_not(bus):
         Claim(0x62, 0x63, True),
         Claim(0x70, 0x71, False),
     ]
+
+
+class Mover(Recorder):
+    def copy(self, source: int, destination: int, size: int, count: int, *, descending: bool) -> None:
+        self.log.append((source, destination, size, count, descending))
+
+
+def test_who_moves_memory_within_itself_is_found_where_both_ends_are_its_own(bus):
+    mover = Mover()
+    bus.map("memory", 0xA0000, 0xBFFFF, mover, name="vga")
+    bus.map("memory", 0xC0000, 0xC0FFF, Recorder(), name="rom")
+    assert bus.memory.mover(0xA0010, 0xB8000) == (mover, 0x10, 0x18000)
+    assert bus.memory.mover(0xA0010, 0xC0000) is None
+    assert bus.memory.mover(0xC0000, 0xC0010) is None
+    assert bus.memory.mover(0x90000, 0xA0000) is None

@@ -22,6 +22,8 @@ FITTINGS = Fittings(memory=[(0, 64 << 20, 1)])
 class Core:
     """Takes what the board says, and keeps the level of INTR."""
 
+    video = None
+
     def __init__(self) -> None:
         self.level = False
 

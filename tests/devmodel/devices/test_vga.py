@@ -1,59 +1,10 @@
-"""The VGA: what a VGA BIOS and a console driver do with it."""
+"""The VGA's registers and data path: what a VGA BIOS and a console driver do with them."""
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devmodel.board.clock import ManualClock
-from devmodel.devices.vga import Vga
-from devmodel.devices.vga_screen import GraphicsScreen, TextScreen
-
-TEXT = 0x1_8000  # 0xB8000 in the window
-
-
-@attrs.define
-class Bench:
-    clock: ManualClock = attrs.field(factory=ManualClock)
-    vga: Vga = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.vga = Vga(clock=self.clock)
-
-    def out(self, port: int, value: int) -> None:
-        self.vga.write(port - 0x3B0, 1, value)
-
-    def into(self, port: int) -> int:
-        return self.vga.read(port - 0x3B0, 1)
-
-    def set(self, port: int, index: int, value: int) -> None:
-        self.out(port, index)
-        self.out(port + 1, value)
-
-    def get(self, port: int, index: int) -> int:
-        self.out(port, index)
-        return self.into(port + 1)
-
-    def planar(self, *, write_mode: int = 0, mask: int = 15) -> None:
-        """Sequential access to all planes at 0xA0000, as in mode 12h."""
-        self.set(0x3C4, 4, 6)
-        self.set(0x3C4, 2, mask)
-        self.set(0x3CE, 5, write_mode)
-        self.set(0x3CE, 6, 5)
-
-    def poke(self, address: int, value: int, size: int = 1) -> None:
-        self.vga.memory.write(address, size, value)
-
-    def peek(self, address: int, size: int = 1) -> int:
-        return self.vga.memory.read(address, size)
-
-    def planes(self, address: int) -> tuple[int, ...]:
-        return tuple(plane[address] for plane in self.vga.state.planes)
-
-    def text(self) -> TextScreen:
-        screen = self.vga.screen()
-        assert isinstance(screen, TextScreen)
-        return screen
+from tests.devmodel.devices.vga_bench import TEXT, Bench
 
 
 @pytest.fixture
@@ -67,7 +18,8 @@ def test_text_written_at_b8000_stands_on_the_screen(bench: Bench) -> None:
     bench.poke(TEXT, ord("x"))
     bench.poke(TEXT + 1, 0x4E)
     screen = bench.text()
-    assert (screen.columns, screen.rows, screen.glyph_height, screen.glyph_width) == (80, 25, 16, 9)
+    assert (screen.columns, screen.rows) == (80, 25)
+    assert bench.vga.frame().size == (720, 400)
     assert screen.text().splitlines()[:3] == ["x", "Hello", ""]
     assert screen.attributes[:2] == b"\x4e\x00"
     assert screen.attributes[80:85] == b"\x1f" * 5
@@ -80,13 +32,13 @@ def test_reads_come_back_in_every_size(bench: Bench) -> None:
     assert bench.peek(TEXT + 3, 2) == 0x0302
 
 
-def test_every_read_loads_the_latches(bench: Bench) -> None:
-    for plane in range(4):
-        bench.vga.state.planes[plane][6] = 0x10 * plane
+def test_every_read_of_planes_loads_the_latches(bench: Bench) -> None:
+    bench.planar()
+    bench.put(6, 0x00, 0x10, 0x20, 0x30)
     for size in (1, 2):
-        bench.vga.state.latches[:] = bytes(4)
-        bench.peek(TEXT + 6, size)
-        assert bench.vga.state.latches == bytes([0x00, 0x10, 0x20, 0x30])
+        bench.vga.memory.state.latches = 0
+        bench.peek(7 - size, size)
+        assert bench.vga.memory.state.latches == 0x3020_1000
 
 
 def test_outside_the_selected_window_nobody_answers(bench: Bench) -> None:
@@ -114,16 +66,8 @@ def test_the_bios_loads_its_font_into_plane_2(bench: Bench) -> None:
     bench.set(0x3CE, 4, 0)
     bench.set(0x3CE, 5, 0x10)
     bench.set(0x3CE, 6, 0x0E)
-    fonts = bench.text().fonts
-    assert fonts[0][0x41 * 32 : 0x41 * 32 + 16] == bytes(range(0x80, 0x90))
-    assert fonts[0] == fonts[1]
+    assert [bench.planes(0x41 * 32 + row)[2] for row in range(16)] == list(range(0x80, 0x90))
     assert bench.text().characters == bytes(2000)
-
-
-def test_the_second_font_is_for_attribute_bit_3(bench: Bench) -> None:
-    bench.vga.state.planes[2][0x4000] = 0xAA
-    bench.set(0x3C4, 3, 0x04)
-    assert [font[0] for font in bench.text().fonts] == [0, 0xAA]
 
 
 def test_start_address_and_cursor_scroll_the_screen(bench: Bench) -> None:
@@ -135,20 +79,19 @@ def test_start_address_and_cursor_scroll_the_screen(bench: Bench) -> None:
     screen = bench.text()
     assert screen.characters[0] == 0x41
     assert screen.cursor == (1, 5)
-    assert screen.cursor_lines == (13, 14)
     bench.set(0x3D4, 0x0A, 0x20)
     assert bench.text().cursor is None
 
 
 def test_the_palette_is_the_ega_one_and_follows_the_dac(bench: Bench) -> None:
-    assert bench.text().palette[:8] == (
+    assert bench.text().colors[:8] == (
         (0, 0, 0), (0, 0, 170), (0, 170, 0), (0, 170, 170),
         (170, 0, 0), (170, 0, 170), (170, 85, 0), (170, 170, 170),
     )  # fmt: skip
     bench.out(0x3C8, 1)
     for value in (63, 0, 32):
         bench.out(0x3C9, value)
-    assert bench.text().palette[1] == (255, 0, 130)
+    assert bench.text().colors[1] == (255, 0, 130)
     bench.out(0x3C7, 1)
     assert [bench.into(0x3C9) for _ in range(3)] == [63, 0, 32]
     assert bench.into(0x3C7) == 3
@@ -158,7 +101,7 @@ def test_a_colour_takes_effect_with_its_third_byte(bench: Bench) -> None:
     bench.out(0x3C8, 7)
     bench.out(0x3C9, 1)
     bench.out(0x3C9, 1)
-    assert bench.text().palette[7] == (170, 170, 170)
+    assert bench.text().colors[7] == (170, 170, 170)
 
 
 def test_the_attribute_flip_flop_is_reset_by_status_1(bench: Bench) -> None:
@@ -169,10 +112,18 @@ def test_the_attribute_flip_flop_is_reset_by_status_1(bench: Bench) -> None:
     assert not bench.text().blink
     bench.out(0x3C0, 0x30)
     bench.into(0x3DA)
-    bench.out(0x3C0, 0x21)
+    bench.out(0x3C0, 0x01)
     bench.out(0x3C0, 0x3F)
     assert bench.into(0x3C1) == 0x3F
-    assert bench.into(0x3C0) == 0x21
+    assert bench.into(0x3C0) == 0x01
+
+
+def test_the_palette_cannot_be_written_while_the_screen_uses_it(bench: Bench) -> None:
+    """IBM TR, attribute address register: with PAS=1 the palette is the video's."""
+    bench.into(0x3DA)
+    bench.out(0x3C0, 0x21)
+    bench.out(0x3C0, 0x3F)
+    assert bench.into(0x3C1) == 0x01
 
 
 def test_crtc_registers_0_to_7_can_be_protected(bench: Bench) -> None:
@@ -243,8 +194,7 @@ def test_rotation(bench: Bench) -> None:
 
 def test_write_mode_1_copies_the_latches(bench: Bench) -> None:
     bench.planar()
-    for plane in range(4):
-        bench.vga.state.planes[plane][1] = 0x10 + plane
+    bench.put(1, 0x10, 0x11, 0x12, 0x13)
     bench.planar(write_mode=1)
     bench.peek(1)
     bench.poke(2, 0xEE)
@@ -267,8 +217,7 @@ def test_write_mode_3_masks_with_the_data(bench: Bench) -> None:
 
 def test_read_mode_1_compares_colours(bench: Bench) -> None:
     bench.planar()
-    for plane, value in enumerate((0xF0, 0xCC, 0x00, 0xAA)):
-        bench.vga.state.planes[plane][7] = value
+    bench.put(7, 0xF0, 0xCC, 0x00, 0xAA)
     bench.set(0x3CE, 5, 8)
     bench.set(0x3CE, 2, 0x03)
     bench.set(0x3CE, 7, 0x07)
@@ -285,7 +234,7 @@ def test_chain_4_spreads_bytes_over_the_planes(bench: Bench) -> None:
     bench.poke(4, 0x4433_2211, 4)
     assert bench.planes(4) == (0x11, 0x22, 0x33, 0x44)
     assert bench.peek(4, 4) == 0x4433_2211
-    assert bench.vga.screen() == GraphicsScreen(320, 25, 256)
+    assert not bench.vga.frame().text_mode
 
 
 @given(st.lists(st.tuples(st.integers(0, 7999), st.integers(0, 255)), max_size=50))

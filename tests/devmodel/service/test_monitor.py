@@ -10,18 +10,21 @@ import trio
 import trio.testing
 
 from devmodel import DevmodelError
+from devmodel.devices.vga_frame import Frame
 from devmodel.service import monitor
 from devmodel.service.monitor import Answer, Info, Monitor
 from ioreq.messages import Shutdown
-from tests.devmodel.test_display import Machine, Text
+from tests.devmodel.devices.vga_bench import TEXT
+from tests.devmodel.test_display import Machine
 
 
 class Full(Machine):
     """A machine whose screen is as large as a PC's, and never twice the same."""
 
-    def screen(self) -> Text:
-        characters = os.urandom(80 * 25)
-        return Text(columns=80, rows=25, characters=characters, attributes=characters)
+    def screen(self) -> Frame:
+        for at in range(0, 4000, 8):
+            self.bench.poke(TEXT + at, int.from_bytes(os.urandom(8), "little"), 8)
+        return super().screen()
 
 
 async def serving(nursery: trio.Nursery, path: str) -> Monitor:
@@ -117,7 +120,7 @@ async def test_the_same_screen_is_drawn_once_and_another_one_anew(monkeypatch):
         time.sleep(0.01)
         return repr(screen).encode()
 
-    monkeypatch.setattr(monitor, "picture", draw)
+    monkeypatch.setattr(monitor, "as_png", draw)
     pictures = monitor.Pictures()
     async with trio.open_nursery() as nursery:
         for _ in range(20):

@@ -111,6 +111,33 @@ async def test_string_instructions_move_items_between_device_and_ram(start, core
     ]
 
 
+async def test_memory_of_a_device_is_moved_within_it_and_not_to_the_ram_behind(start, core):
+    """REP MOVS from video memory to video memory: the data pointer is into memory of the same device."""
+    running = await start()
+
+    def guest():
+        core.string(
+            type=TYPE_COPY, address=0xA0010, size=1, count=3, read=True, data=0xA0020, data_is_ptr=True
+        )
+        core.string(
+            type=TYPE_COPY,
+            address=0xA0010,
+            size=1,
+            count=2,
+            read=True,
+            data=0xA0020,
+            data_is_ptr=True,
+            descending=True,
+        )
+
+    await running.guest(guest)
+    latch, moved = 0, []
+    for offset, to in ((0x10, 0x20), (0x11, 0x21), (0x12, 0x22), (0x10, 0x20), (0x0F, 0x1F)):
+        latch = latch + offset & 0xFF  # the toy echoes what was written last
+        moved.append((to, 1, latch))
+    assert running.board.toy.log == moved
+
+
 async def test_a_bad_data_pointer_reads_ones_and_drops_what_is_stored(start, core):
     running = await start()
 

@@ -6,6 +6,7 @@ from device_server import Attached
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.routing import MEMORY, PCI, PORT, Range, Routing
 from ioreq.layout import NO_INTERRUPT
+from ioreq.mirror import WAITS
 
 
 class Bench:
@@ -66,6 +67,29 @@ def test_a_posted_write_goes_through_the_ring_and_before_the_next_read(bench):
         ("posted", 0xB8008, 8, 0x1122334455667788),
         ("copy", "read", 0xB8000, 2),
     ]
+
+
+def test_a_port_whose_cell_says_so_is_waited_for(bench):
+    """Bit 34 of a cell (`ioreq.mirror.WAITS`), of any of the bytes written."""
+    cells = memoryview(bench.wire.mirror).cast("Q")
+    bench.routing.claim(1, PORT, 0x3C4, 0x3C7, True, 5)
+    bench.requests.write_port(0x3C4, 2, 0x0F02)
+    cells[6] = WAITS
+    bench.requests.write_port(0x3C4, 1, 2)
+    bench.requests.write_port(0x3C4, 2, 0x0702)
+    bench.requests.write_port(0x3C5, 1, 3)
+    assert bench.trace == [
+        ("posted", 0x3C4, 2, 0x0F02),
+        ("posted", 0x3C4, 1, 2),
+        ("pio", "write", 0x3C4, 2, 0x0702),
+        ("pio", "write", 0x3C5, 1, 3),
+    ]
+
+
+def test_one_server_moves_memory_within_its_own_if_it_knows_how(bench):
+    bench.routing.claim(1, MEMORY, 0xA0000, 0xBFFFF, True)
+    assert bench.requests.one_mover(0xA0000, 0xB0000)
+    assert not bench.requests.one_mover(0xA0000, 0xC0000)
 
 
 def test_a_posted_write_beyond_a_mib_falls_back_to_a_request(bench):

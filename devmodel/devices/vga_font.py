@@ -1,4 +1,6 @@
-"""A font of our own for guests that loaded none: ASCII, shades, blocks and boxes of code page 437.
+"""The font that a fresh VGA has in plane 2: ASCII, shades, blocks and boxes of code page 437.
+
+A BIOS loads its own over it; a guest that was started without one finds it there.
 
 Letters are drawn below five dots wide and nine high, and stretched to a cell of 8 by 16: every second row of
 the upper seven is doubled, and strokes are made two dots wide.
