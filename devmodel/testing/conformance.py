@@ -75,7 +75,9 @@ def _own_chips(bench: Bench) -> set[str]:
 
 def _own_ranges(bench: Bench) -> list[tuple[str, int, int]]:
     """Return space, first and last address of what the PC does not have."""
-    plain = Bench().board.bus
+    pc = Bench()
+    _place(pc)
+    plain = pc.board.bus
     return [
         (space.name, m.first, m.last)
         for space, theirs in ((bench.board.bus.pio, plain.pio), (bench.board.bus.memory, plain.memory))
