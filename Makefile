@@ -16,6 +16,8 @@ test: .venv/test.stamp
 bench: .venv/test.stamp
 	@tests/guests/packages.sh || true
 	$(BIN)/python -m benchmarks
+	@benchmarks/programs.sh || true
+	$(BIN)/python -m benchmarks.programs
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
