@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Final, NoReturn
 
 import msgspec
@@ -23,6 +24,7 @@ from devmodel.consoles.client import console
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
+from devmodel.service.server import ChipFailed
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
@@ -73,6 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if poll is not None:
             patience.set_window(_microseconds(poll))
         return command(options)
+    except ChipFailed as error:
+        log.say(f"devmodel: {error}")
+        log.show(error.__cause__)
+        return FAILED
     except (ConfigError, VersionMismatch) as error:
         log.say(f"devmodel: {error}")
         return BAD_INPUT
@@ -93,11 +99,19 @@ def _microseconds(text: str) -> int:
     return int(text)
 
 
-def board_factory() -> BoardFactory:
-    """Return what builds the PC."""
-    from devmodel.service.fittings import build  # the chips are only wanted by those who serve
+def board_factory(config: Config) -> BoardFactory:
+    """Return what builds the PC, with what the user adds to it.
 
-    return build
+    Raises:
+        ConfigError: there is no such board.
+
+    """
+    from devmodel import boards  # the chips are only wanted by those who serve
+    from devmodel.service.fittings import build
+
+    if config.board is None:
+        return build
+    return partial(build, extend=boards.find(config.board, config.board_options, folder=config.folder))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -122,9 +136,8 @@ def _run(options: argparse.Namespace) -> int:
         [*_serve_arguments(machine, options, parts), *logging, "--only", ",".join(in_order(parts))]
         for parts in config.servers
     ]
-    return trio.run(
-        lambda: run(config, [*arguments, *logging], board_factory(), domain=options.domain, apart=apart)
-    )
+    factory = board_factory(config)
+    return trio.run(lambda: run(config, [*arguments, *logging], factory, domain=options.domain, apart=apart))
 
 
 def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
@@ -134,9 +147,13 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
+    arguments += ["--serial-wait"] * options.serial_wait
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--cdrom={path}" for path in options.cdrom]
     arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
+    if options.board is not None:
+        arguments.append(f"--board={options.board}")
+    arguments += [f"--board-option={item}" for item in options.board_option]
     if options.poll is not None:
         arguments.append(f"--poll={options.poll}")
     return arguments
@@ -146,11 +163,12 @@ def _serve(options: argparse.Namespace) -> int:
     config = _config(options.machine, options)
     path, wait, persist = options.domain, options.wait, options.persist
     _check_socket(path, "--domain")
+    factory = board_factory(config)
     departure = Departure(upgrades=True)
     inheritance = upgrade.inherited()
 
     async def work() -> int:
-        return await _serve_domains(config, path, wait, departure, inheritance, persist=persist)
+        return await _serve_domains(config, factory, path, wait, departure, inheritance, persist=persist)
 
     status = trio.run(lambda: _until_signal(work, departure.leave))
     if departure.inheritance is not None:
@@ -160,6 +178,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 async def _serve_domains(
     config: Config,
+    factory: BoardFactory,
     path: str,
     wait: float,
     departure: Departure,
@@ -170,13 +189,15 @@ async def _serve_domains(
     """Serve one domain; or, if `persist`, one after the other, and whatever ends one only delays the next."""
     while True:
         try:
-            status = await _serve_domain(config, path, wait, departure, inheritance)
+            status = await _serve_domain(config, factory, path, wait, departure, inheritance)
         except (ConfigError, VersionMismatch, NobodyThere):
             raise
         except (DevmodelError, IoreqError) as error:
             if not persist:
                 raise
             log.say(f"devmodel: {error}")
+            if isinstance(error, ChipFailed):
+                log.show(error.__cause__)
         else:
             if not persist or departure.done:
                 return status
@@ -188,14 +209,19 @@ async def _serve_domains(
 
 
 async def _serve_domain(
-    config: Config, path: str, wait: float, departure: Departure, inheritance: upgrade.Inheritance | None
+    config: Config,
+    factory: BoardFactory,
+    path: str,
+    wait: float,
+    departure: Departure,
+    inheritance: upgrade.Inheritance | None,
 ) -> int:
     async with opened(config, inheritance) as outside:
         if outside.serial_address is not None and not outside.inheritance.listeners:
             log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
         client = await join(path, wait)
         try:
-            shutdown = await serve(outside, client, board_factory(), departure=departure)
+            shutdown = await serve(outside, client, factory, departure=departure)
             return 0 if shutdown is None else shutdown.code
         finally:
             client.close()
@@ -392,6 +418,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
         machine,
         Options(
             serial=options.serial,
+            serial_wait=options.serial_wait,
             disks=tuple(options.disk),
             cdroms=tuple(options.cdrom),
             video_bios=options.video_bios,
@@ -401,6 +428,8 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             without=getattr(options, "without", None),
             apart=tuple(getattr(options, "apart", ())),
             trace=options.trace,
+            board=options.board,
+            board_options=tuple(options.board_option),
         ),
     )
 
@@ -553,9 +582,26 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         help="image in a CD-ROM drive; may be repeated",
     )
     parser.add_argument("--serial", metavar="tcp:HOST:PORT", help="serial console on TCP")
+    parser.add_argument(
+        "--serial-wait",
+        action="store_true",
+        help="start the guest when the first client is on its TCP console",
+    )
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, for ISA or for PCI 1234:1111")
     parser.add_argument(
         "--fw-cfg", metavar="NAME=VALUE", action="append", default=[], help="fw_cfg item; may be repeated"
+    )
+    parser.add_argument(
+        "--board",
+        metavar="MODULE:FUNCTION|FILE.py:FUNCTION|NAME",
+        help="what adds devices of your own to the machine (docs/your-own-device.md)",
+    )
+    parser.add_argument(
+        "--board-option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="an argument for that function; may be repeated",
     )
     parser.add_argument(
         "--debug-console", metavar="log|stderr|FILE", help="where ports 0x402 and 0xe9 go (log)"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 
 from devmodel import ConfigError
-from devmodel.board.parts import ALL, PARTS, parse
+from devmodel.board.parts import ALL, OWN, PARTS, parse
 from ioreq.user_input import open_regular, size_in_bytes
 
 MAX_DRIVES: Final = 4
@@ -32,6 +32,8 @@ class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tcp: str | None = None
     history: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)] = 65536
+    wait: bool = False
+    """The guest starts when the first client is there (QEMU's `wait=on`)."""
 
     def address(self) -> tuple[str, int] | None:
         """Return host and port of `tcp`."""
@@ -100,6 +102,11 @@ class Config(msgspec.Struct, frozen=True):
     """The parts that this process serves."""
     trace: str | None = None
     """Where its requests are recorded."""
+    board: str | None = None
+    """What adds to the PC's board: see `devmodel.boards`."""
+    board_options: dict[str, Any] = {}
+    folder: str = ""
+    """Where the file is that describes the machine."""
 
     def checked(self, source: str) -> "Config":
         """Return this, if what the types cannot say is right as well; `source` begins the line if not."""
@@ -133,6 +140,14 @@ class Config(msgspec.Struct, frozen=True):
             raise ConfigError(
                 f"{source}: every part is in a server apart; one part at least is left to the main one"
             )
+        if self.board is None and self.board_options:
+            raise ConfigError(
+                f"{source}: '{next(iter(self.board_options))}' is for a board, and there is none"
+            )
+        if self.board is None and frozenset({OWN}) in (*self.servers, self.parts):
+            raise ConfigError(
+                f"{source}: '{OWN}' is for the chips of a board of one's own, and there is none"
+            )
         for key in self.fw_cfg:
             if key in RESERVED:
                 raise ConfigError(f"{source}: '{key}' in [fw_cfg]: this one is the board's own")
@@ -147,6 +162,7 @@ class Options(msgspec.Struct, frozen=True):
     """What the command line overrides; None and empty leave the file's."""
 
     serial: str | None = None
+    serial_wait: bool = False
     disks: tuple[str, ...] = ()
     cdroms: tuple[str, ...] = ()
     video_bios: str | None = None
@@ -156,6 +172,8 @@ class Options(msgspec.Struct, frozen=True):
     without: str | None = None
     apart: tuple[str, ...] = ()
     trace: str | None = None
+    board: str | None = None
+    board_options: tuple[str, ...] = ()
 
 
 TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -167,7 +185,7 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "debug": Debug,
     "server": Server,
 }
-ALLOWED: Final = ("machine", *TABLES, "fw_cfg")
+ALLOWED: Final = ("machine", *TABLES, "fw_cfg", "board")
 
 
 def load(path: str | None, options: Options) -> Config:
@@ -239,7 +257,17 @@ def _read(path: str) -> Config:
     for key, value in fw_cfg.items() if isinstance(fw_cfg, dict) else [("fw_cfg", fw_cfg)]:
         if not isinstance(value, str):
             raise ConfigError(f'{name}: {key} in [fw_cfg]: give a string, "…"')
+    board = document.get("board", {})
+    if not isinstance(board, dict):
+        raise ConfigError(f'{name}: [board] is a table, of options; write board = "…" in [machine]')
+    machine = document.get("machine", {})
+    builder = machine.get("board") if isinstance(machine, dict) else None  # the rest of it is the core's
+    if builder is not None and (not isinstance(builder, str) or not builder):
+        raise ConfigError(f'{name}: board in [machine]: give a name, "MODULE:FUNCTION"')
     return Config(
+        board=builder,
+        board_options=board,
+        folder=folder,
         serial=_table(name, "[serial]", document.get("serial", {}), Serial),
         disks=tuple(
             msgspec.structs.replace(disk, path=absolute(disk.path))
@@ -292,6 +320,8 @@ def _override(config: Config, options: Options) -> Config:
         if kind != "tcp":
             raise ConfigError(f"--serial '{options.serial}'; allowed: tcp:HOST:PORT")
         changes["serial"] = msgspec.structs.replace(config.serial, tcp=address)
+    if options.serial_wait:
+        changes["serial"] = msgspec.structs.replace(changes.get("serial", config.serial), wait=True)
     if options.disks:
         changes["disks"] = tuple(Disk(path=path) for path in options.disks)
     if options.cdroms:
@@ -310,6 +340,16 @@ def _override(config: Config, options: Options) -> Config:
         changes["debug"] = Debug(options.debug_console)
     if options.trace is not None:
         changes["trace"] = options.trace
+    if options.board is not None:
+        changes |= {"board": options.board, "board_options": {}, "folder": ""}
+    if options.board_options:
+        given = dict(changes.get("board_options", config.board_options))
+        for item in options.board_options:
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise ConfigError(f"--board-option '{item}'; allowed: NAME=VALUE")
+            given[key.replace("-", "_")] = value
+        changes["board_options"] = given
     if options.apart:
         changes["servers"] = (
             *config.servers,

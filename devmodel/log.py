@@ -59,6 +59,11 @@ def origin(error: BaseException) -> str:
     return f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})"
 
 
+def show(error: BaseException | None) -> None:
+    """Show an error's traceback, as Python would."""
+    relay("".join(traceback.format_exception(error)).encode())
+
+
 def relay(data: bytes) -> None:
     """Pass on what a child process says."""
     _LINES.write("\n".join(map(printable, data.decode(errors="replace").split("\n"))))

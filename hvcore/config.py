@@ -22,7 +22,9 @@ KEYS: Final = (
     *("firmware", "image", "image-address", "kernel", "initrd", "append"),
     "servers",
 )
-DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server")
+DEVICE_KEYS: Final = ("board",)
+"""Keys of `[machine]` that are the device models', which check them."""
+DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server", "board")
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30
 """Half of what 36 physical address bits reach: room for the hole below 4 GiB."""
@@ -109,8 +111,11 @@ def _check(file: str, table: dict[str, Any]) -> dict[str, Any]:
     """Check `[machine]`, or the options if `file` is empty."""
     values: dict[str, Any] = {}
     for key, value in table.items():
+        if key in DEVICE_KEYS:
+            continue
         if key not in KEYS:
-            raise ConfigError(f"{file}: unknown key '{key}' in [machine]; allowed: {', '.join(KEYS)}")
+            allowed = ", ".join((*KEYS, *DEVICE_KEYS))
+            raise ConfigError(f"{file}: unknown key '{key}' in [machine]; allowed: {allowed}")
         where = f"{file}: {key} in [machine]" if file else f"--{key}"
         values[key] = _value(where, key, value)
     return values

@@ -36,7 +36,7 @@ from ioreq import VERSION, ControlError, IoreqError, shared
 from ioreq.control_core import Answer, Connection, ControlServer, Later
 from ioreq.core import CoreChannel, CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
-from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET
+from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, STATE_NONE
 from ioreq.messages import (
     SHUTDOWN_CRASH,
     SHUTDOWN_POWEROFF,
@@ -48,6 +48,7 @@ from ioreq.messages import (
     DomainInfo,
     GetIoreqServerInfo,
     GetStatistics,
+    GetVcpuContext,
     GetVideoMemory,
     HandOver,
     Hello,
@@ -60,6 +61,7 @@ from ioreq.messages import (
     Ok,
     Op,
     Pages,
+    PauseDomain,
     PciIntxLevel,
     RamRegion,
     ReleaseInterruptAcknowledge,
@@ -75,6 +77,7 @@ from ioreq.messages import (
     Statistics,
     UnmapIoRange,
     UnmapVideoMemory,
+    UnpauseDomain,
     Vcpus,
     VideoMemory,
 )
@@ -368,6 +371,7 @@ class Domain:
             log.warning("server.gone", program=connection.program, servers=[server.id for server in servers])
         else:
             log.info("server.detached", program=connection.program)
+        self._standstill.end(_pause_of(connection))
         for server in servers:
             self._leave(server, died=True)
         with self._changed:
@@ -440,6 +444,12 @@ class Domain:
                 return Vcpus(VCPUS)
             case GetStatistics():
                 return self._statistics()
+            case PauseDomain():
+                return self._pause(connection)
+            case UnpauseDomain():
+                self._standstill.end(_pause_of(connection))
+            case GetVcpuContext(vcpu=number):
+                return self._context(number)
             case ResetDone():
                 with self._changed:
                     self._resetting.discard(connection)
@@ -455,6 +465,29 @@ class Domain:
                 for vcpu in self.vcpus
             ]
         )
+
+    def _pause(self, connection: Connection) -> Answer:
+        """Hold the vCPUs for a device model; from the start, if there has been none yet."""
+        later = Later()
+        told = (lambda: later.answer(Ok())) if self._started else _nothing
+        self._standstill.begin(_pause_of(connection), told, float("inf"))
+        for vcpu in self.vcpus:
+            vcpu.post(self._standstill.stand)
+        return later if self._started else Ok()
+
+    def _context(self, number: int) -> Answer:
+        """Read a vCPU's registers: at once if it does not run, or else when it is between two entries."""
+        if number >= VCPUS:
+            raise ControlError(errno.ENOENT, f"there is no vCPU {number}")
+        vcpu = self.vcpus[number]
+        waits = any(
+            server.endpoint.channels[number].slot.state != STATE_NONE for server in self._servers.values()
+        )
+        if not self._started or self._standstill.stands or waits:
+            return vcpu.context()
+        later = Later()
+        vcpu.post(lambda: later.answer(vcpu.context()))
+        return later
 
     def _create(self, connection: Connection, mirror: bool) -> Created:
         if len(self._servers) >= MAX_SERVERS:
@@ -688,6 +721,11 @@ class Domain:
             self.end(SHUTDOWN_CRASH, op.code or 1)
         else:
             self.end(SHUTDOWN_POWEROFF, op.code)
+
+
+def _pause_of(connection: Connection) -> str:
+    """Return the key under which a connection holds the vCPUs; no server keeps its state under it."""
+    return f"\0paused {id(connection):x}"
 
 
 def _nothing() -> None:

@@ -183,10 +183,10 @@ class Standstill:
         self._tell: list[Callable[[], None]] = []
         """What is to be done when no vCPU runs."""
 
-    def begin(self, key: str, told: Callable[[], None]) -> None:
+    def begin(self, key: str, told: Callable[[], None], patience: float = PATIENCE) -> None:
         """Wait for the successor with this key; `told` is called when no vCPU runs. Each must be made to `stand`."""
         with self._changed:
-            self._due[key] = time.monotonic() + PATIENCE
+            self._due[key] = time.monotonic() + patience
             if self._standing == self._vcpus:
                 told()
             else:
@@ -198,6 +198,11 @@ class Standstill:
         with self._changed:
             self._due.pop(key, None)
             self._changed.notify_all()
+
+    @property
+    def stands(self) -> bool:
+        """Whether no vCPU runs."""
+        return self._standing == self._vcpus
 
     def stand(self) -> None:
         """Stand still, in a vCPU's thread, until every successor is there or has had its time."""
@@ -215,7 +220,8 @@ class Standstill:
                     self._in_vain(key)
                     log.warning("server.no_successor", key=key, seconds=PATIENCE)
                 if self._due:
-                    self._changed.wait(min(self._due.values()) - now)
+                    until = min(self._due.values())
+                    self._changed.wait(None if until == float("inf") else until - now)
             self._standing -= 1
 
     def _say(self) -> None:

@@ -30,6 +30,7 @@ from hvcore.vmx.backend import VmxBackend
 from ioreq import fence
 from ioreq.core import CoreChannel, VcpuDoorbell
 from ioreq.layout import PIN_INTR_OFFSET
+from ioreq.messages import SegmentRegister, VcpuContext
 
 BACKENDS: Final[dict[str, Callable[[Processor], HvmBackend]]] = {"vmx": VmxBackend, "svm": SvmBackend}
 BUDGET: Final = 1 << 30
@@ -272,6 +273,24 @@ class Vcpu:
 
     def _leave(self) -> None:
         self._running = False
+
+    def context(self) -> VcpuContext:
+        """Return the registers. In the vCPU's thread, or while that stands still or waits for a server's answer."""
+        state = self.backend.save()
+        return VcpuContext(
+            gpr=state.gpr,
+            rip=state.rip,
+            rflags=state.rflags,
+            cr0=state.cr0,
+            cr2=state.cr2,
+            cr3=state.cr3,
+            cr4=state.cr4,
+            efer=state.efer,
+            segments=[SegmentRegister(s.selector, s.base, s.limit, s.attributes) for s in state.segments],
+            gdtr=state.gdtr,
+            idtr=state.idtr,
+            halted=self.halted,
+        )
 
     def _crash(self, text: str) -> None:
         state = self.backend.save()

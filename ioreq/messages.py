@@ -1,8 +1,8 @@
 """The domain socket's messages: device-model ops (xen/include/public/hvm/dm_op.h), replies, and events.
 
 One JSON object a message; `op` of what a device model sends is Xen's number where Xen has one, from 0x100
-ours. Every op gets exactly one reply with the op's `serial`, in order but for `KeepState` and `HandOver`, which are
-answered when the vCPUs stand still; a refusal (`Error`) is told by its errno.
+ours. Every op gets exactly one reply with its `serial`, in order but for `KeepState`, `HandOver`, `PauseDomain`
+and `GetVcpuContext`, which are answered when the vCPUs stand still; a refusal (`Error`) is told by its errno.
 Addresses are bytes, ranges inclusive of their last. What is longer or larger than the limits here is no message.
 """
 
@@ -185,11 +185,32 @@ class HandOver(_Op, frozen=True, tag=0x106):
     id: Small
 
 
-class GetVideoMemory(_Op, frozen=True, tag=0x107):
+class PauseDomain(_Op, frozen=True, tag=0x107):
+    """Hold the vCPUs between two instructions, until `UnpauseDomain`, or until the connection ends.
+
+    The reply, `Ok`, comes when no vCPU runs: what the guest has posted is in the ring. Time goes on meanwhile, as for a
+    machine whose processor is held in system management mode. Asking twice is nothing.
+    """
+
+
+class UnpauseDomain(_Op, frozen=True, tag=0x108):
+    """Let the vCPUs run on, unless somebody else holds them too."""
+
+
+class GetVcpuContext(_Op, frozen=True, tag=0x109):
+    """Ask for a vCPU's registers between two instructions, or in the midst of the one that waits for a server.
+
+    Reply `VcpuContext`.
+    """
+
+    vcpu: Small = 0
+
+
+class GetVideoMemory(_Op, frozen=True, tag=0x10A):
     """Ask for memory that a display adapter can share with the guest; reply `VideoMemory`."""
 
 
-class MapVideoMemory(_Op, frozen=True, tag=0x108):
+class MapVideoMemory(_Op, frozen=True, tag=0x10B):
     """Let the guest find video memory at whole pages, in place of the server: `offset` is that of the first page in it.
 
     The guest runs on when what it has posted to the server is performed. It is memory only where there is no other,
@@ -202,7 +223,7 @@ class MapVideoMemory(_Op, frozen=True, tag=0x108):
     offset: Address
 
 
-class UnmapVideoMemory(_Op, frozen=True, tag=0x109):
+class UnmapVideoMemory(_Op, frozen=True, tag=0x10C):
     """Take it away again, exactly as it was mapped: the server answers there."""
 
     id: Small
@@ -229,6 +250,9 @@ Op: TypeAlias = (
     | GetStatistics
     | KeepState
     | HandOver
+    | PauseDomain
+    | UnpauseDomain
+    | GetVcpuContext
     | GetVideoMemory
     | MapVideoMemory
     | UnmapVideoMemory
@@ -351,6 +375,35 @@ class Statistics(_Reply, frozen=True, tag="statistics"):
     vcpus: list[VcpuStatistics]
 
 
+class SegmentRegister(msgspec.Struct, frozen=True):
+    """A segment register with what the processor has cached; `attributes` as SDM vol. 3 table 25-2 has them."""
+
+    selector: int
+    base: int
+    limit: int
+    attributes: int
+
+
+class VcpuContext(_Reply, frozen=True, tag="vcpu_context"):
+    """Reply to `GetVcpuContext`. `gpr` are RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, in the order of their numbers.
+
+    `segments` are ES, CS, SS, DS, FS, GS, LDTR, TR; `gdtr` and `idtr` base and limit.
+    """
+
+    gpr: list[int]
+    rip: int
+    rflags: int
+    cr0: int
+    cr2: int
+    cr3: int
+    cr4: int
+    efer: int
+    segments: Annotated[list[SegmentRegister], msgspec.Meta(min_length=8, max_length=8)]
+    gdtr: tuple[int, int]
+    idtr: tuple[int, int]
+    halted: bool = False
+
+
 class KeptState(_Reply, frozen=True, tag="kept_state"):
     """Reply to `KeepState`. Descriptors: the area, and if there was a predecessor, number `server`, its ring.
 
@@ -399,7 +452,9 @@ class Shutdown(_Said, frozen=True, tag="shutdown"):
 
 
 LineEvent: TypeAlias = IsaIrqLevel | PciIntxLevel
-Reply: TypeAlias = Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics | KeptState | VideoMemory
+Reply: TypeAlias = (
+    Ok | Error | DomainInfo | Created | Pages | Vcpus | Statistics | KeptState | VcpuContext | VideoMemory
+)
 Event: TypeAlias = Reset | IsaIrqLevel | PciIntxLevel | Shutdown
 
 REPLIES: Final[dict[type, type]] = {
@@ -409,6 +464,7 @@ REPLIES: Final[dict[type, type]] = {
     NrVcpus: Vcpus,
     GetStatistics: Statistics,
     KeepState: KeptState,
+    GetVcpuContext: VcpuContext,
     GetVideoMemory: VideoMemory,
 }
 """What an op is answered with if it is not refused; all others with `Ok`."""

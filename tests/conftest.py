@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ["pytester"]  # for the tests of our own plugin
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(

@@ -158,6 +158,10 @@ class Space:
         self._check(first, last, f"what is ignored ({why})")
         self.ignored.append(Ignored(first, last, why))
 
+    def heed(self, first: int, last: int) -> None:
+        """Leave that to nobody no longer: somebody wants to answer there after all."""
+        self.ignored = [i for i in self.ignored if last < i.first or i.last < first]
+
     def keep(self, wanted: Callable[[str], bool]) -> None:
         """Keep the mappings whose names are wanted, and drop the others: they are another server's."""
         self.mappings = [m for m in self.mappings if wanted(m.name)]

@@ -53,6 +53,7 @@ class MovingDevice(Device, Protocol):
         ...
 
 
+@runtime_checkable
 class Timed(Protocol):
     """A chip whose outputs change with time alone."""
 
@@ -65,6 +66,7 @@ class Timed(Protocol):
         ...
 
 
+@runtime_checkable
 class Resettable(Protocol):
     """A chip on the reset line."""
 

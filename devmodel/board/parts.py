@@ -39,8 +39,12 @@ PARTS: Final[dict[str, Part]] = {
     "fw_cfg": Part(("fw_cfg",)),
     "dma": Part(("dma1", "dma2", "dma_pages")),
     "debug": Part(("post",), maps=("debug",)),
+    "own": Part(()),  # what `Board.add` and `Board.plug` have put there
 }
 """In the order in which they are shown."""
+
+OWN: Final = "own"
+"""The part of the chips that are not the PC's: its user's own."""
 
 ALL: Final = frozenset(PARTS)
 

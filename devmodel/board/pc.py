@@ -4,18 +4,20 @@ Two lists, what is mapped where and which line goes where, and the ports left al
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import attrs
 
 from devmodel import ConfigError
+from devmodel.board import saved as state_as_bytes
 from devmodel.board.bus import Bus
 from devmodel.board.clock import Clock, ManualClock
 from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
-from devmodel.board.lines import Line, WiredOr
-from devmodel.board.parts import ALL, chips_of, functions_of, part_of_mapping
+from devmodel.board.lines import IrqLine, Line, WiredOr
+from devmodel.board.mirror import Mirror
+from devmodel.board.parts import ALL, OWN, chips_of, functions_of, part_of_mapping
 from devmodel.devices.ata_identify import default_geometry
 from devmodel.devices.cmos import FOUR_GIB, fill_cmos
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
@@ -46,6 +48,10 @@ ISA_FRAME_BUFFER: Final = 0xE000_0000
 COMBINATION: Final = 12
 """Bytes of ctrl-alt-delete, pressed and released, and one more."""
 
+_Chip = TypeVar("_Chip")
+Left = Callable[[str, type], Any]
+"""Returns the record that a predecessor has left of a chip, by its name and class; None if there is none."""
+
 
 class Core(GuestRam, Protocol):
     """What the board is wired to outside of itself: the domain."""
@@ -69,6 +75,10 @@ class Core(GuestRam, Protocol):
 
     def isa_irq(self, irq: int, level: bool) -> None:
         """Drive an ISA interrupt request whose controller is on another server's board."""
+        ...
+
+    def pci_intx(self, device: int, intx: int, level: bool) -> None:
+        """Drive INTA# to INTD# (0-3) of a slot whose bridge is on another server's board."""
         ...
 
     def intr_vector(self, vector: int | None) -> None:
@@ -155,6 +165,27 @@ class SerialLine(Protocol):
         ...
 
 
+class Interrupting(Protocol):
+    """A chip with an interrupt request."""
+
+    irq: IrqLine
+
+
+class PciDevice(Protocol):
+    """A chip behind a PCI function."""
+
+    pci: PciFunction
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A chip that wants to know that it goes on from a state which a predecessor has left."""
+
+    def resumed(self) -> None:
+        """Make up for what is outside of the state: outputs other than the interrupt request, requests under way."""
+        ...
+
+
 class _Nothing:
     """The outside of a board that nobody uses."""
 
@@ -220,6 +251,45 @@ class Piece:
         self.device.write(self.base + offset, size, value)
 
 
+def _drive(
+    isa: Sequence[WiredOr], drivers: dict[str, Line], number: int, who: str, levels: Levels | None
+) -> Line:
+    """Return a new driver of an interrupt request, which is high if it was so when the board was saved."""
+    name = f"irq {number} of {who}"
+    level = levels is not None and name in levels.high
+    drivers[name] = isa[number].driver(level=level)
+    isa[number].output.level |= level
+    return drivers[name]
+
+
+def _carry_over(old: object, new: Line) -> Line:
+    """Return the driver that takes the place of a line that led nowhere, and drive it as that was driven."""
+    if isinstance(old, Line) and old.level:
+        new.set(True)
+    return new
+
+
+def _check_chip(
+    name: str, chip: object, *, maps: bool, irq: int | None, slot: int | None, timed: bool | None
+) -> None:
+    """Refuse a chip that lacks what it must have for where it is put."""
+    needs = {
+        "read, write": maps,
+        "irq": irq is not None,
+        "pci": slot is not None,
+        "deadline, tick": bool(timed),
+        "state, reset": hasattr(chip, "state") or hasattr(chip, "reset"),
+    }
+    for names, needed in needs.items():
+        for attribute in names.split(", ") if needed else ():
+            if not hasattr(chip, attribute):
+                raise ConfigError(f"{name}: {type(chip).__name__} has no '{attribute}'; needed here: {names}")
+    if slot is not None and not isinstance(cast("PciDevice", chip).pci, PciFunction):
+        raise ConfigError(f"{name}: its attribute 'pci' is no PciFunction")
+    if not (maps or slot is not None):
+        raise ConfigError(f"{name}: nobody would reach it; give ports, memory or slot")
+
+
 @attrs.define(kw_only=True)
 class Board:
     """The chips and their bus. Everything here is synchronous."""
@@ -233,23 +303,39 @@ class Board:
     keyboard: Keyboard
     ide: list[IdeChannel]
     pci: PciBus
+    clock: Clock
+    core: Core
+    isa: list[WiredOr]  # interrupt requests 0 to 15
     isa_lines: list[Line]  # for interrupts from elsewhere
     drivers: dict[str, Line]  # of interrupt requests, from here and elsewhere
     pci_lines: list[WiredOr]  # PIRQA# to PIRQD#
+    left: Left = lambda _name, _type: None
     parts: frozenset[str] = ALL
     trays: list[Tray] = attrs.field(factory=list[Tray])  # of CD-ROM drives
     _intx: dict[tuple[int, int], Line] = attrs.field(init=False, factory=dict[tuple[int, int], Line])
     rearm: Callable[[], None] = lambda: None
     """Called when something other than an access may have changed a deadline; the server sets it."""
+    tasks: list[Callable[[], Awaitable[None]]] = attrs.field(
+        factory=list[Callable[[], Awaitable[None]]], init=False
+    )
+    """What runs beside the chips: see `beside`."""
 
     @classmethod
     def build(
-        cls, clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any] | None = None
+        cls,
+        clock: Clock,
+        core: Core,
+        fittings: Fittings,
+        saved: Mapping[str, Any] | None = None,
+        *,
+        extend: Callable[[Self], None] = lambda _: None,
+        left: Left | None = None,
     ) -> Self:
         """Build a machine, or the parts of one: fresh, or as `save` left it.
 
         Chips of other parts are made too, so that there is one list of wires. Nobody reaches those, they drive
-        nothing, and they are forgotten with this call.
+        nothing, and they are forgotten with this call. `extend` adds what is not the PC's own (`add`, `plug`,
+        `beside`), whose records, not being known before, are asked for by `left`.
 
         Raises:
             ConfigError: two devices want the same addresses.
@@ -259,6 +345,7 @@ class Board:
         def kept(name: str) -> dict[str, Any]:
             return {"state": copy.deepcopy(saved[name])} if saved is not None and name in saved else {}
 
+        left = left or (lambda name, _type: None if saved is None else copy.deepcopy(saved.get(name)))
         disks = [*fittings.disks, None, None, None, None][:4]
         ram = [entry for entry in fittings.memory if entry[2] == E820_RAM]
         below_4g = max((start + length for start, length, _ in ram if start < FOUR_GIB), default=0)
@@ -270,7 +357,6 @@ class Board:
         pic = PicPair(intr=Line([core.intr]), vector_shown=core.intr_vector, **kept("pic"))
         isa_irq = pic.set_irq if "pic" in fittings.parts else core.isa_irq
         drivers: dict[str, Line] = {}
-        high = saved["lines"].high if saved is not None and "lines" in saved else []
         isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
         a20 = WiredOr(Line([core.a20] if "kbc" in fittings.parts else [], level=True))
 
@@ -281,11 +367,7 @@ class Board:
             return drive(number, part)
 
         def drive(number: int, who: str) -> Line:
-            name = f"irq {number} of {who}"
-            level = name in high
-            drivers[name] = isa[number].driver(level=level)
-            isa[number].output.level |= level
-            return drivers[name]
+            return _drive(isa, drivers, number, who, left("lines", Levels))
 
         pit = Pit(clock=clock, irq=irq(0, "pit"), **kept("pit"))
         kbc = Kbc(
@@ -414,10 +496,8 @@ class Board:
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
         bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
 
-        # Lines from elsewhere are as they were; who drives them says what has changed. PCI's are only told of if high.
+        # Lines from elsewhere are as they were; who drives them says what has changed.
         isa_lines = [drive(n, "another server") for n in range(16)]
-        for n, pirq in enumerate(pirqs):
-            piix3.set_pirq(n, pirq.output.level)
 
         chips: dict[str, Resettable] = {
             "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
@@ -448,34 +528,154 @@ class Board:
             keyboard=kbc.keyboard,
             ide=ide,
             pci=pci,
+            clock=clock,
+            core=core,
+            isa=isa,
             isa_lines=isa_lines,
             drivers=drivers,
             pci_lines=pirqs,
+            left=left,
             parts=fittings.parts,
             trays=[disk for disk in disks if isinstance(disk, Tray)],
         )
         for channel in ide:
             channel.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
+        extend(board)
+        for n, pirq in enumerate(pirqs):
+            piix3.set_pirq(n, pirq.output.level)  # lines from elsewhere are only told of if they are high
         return board
+
+    # -- chips of one's own -------------------------------------------------------------------------------
+
+    @property
+    def ram(self) -> GuestRam:
+        """Guest memory, for a bus master: what it writes is seen by the guest before it runs on."""
+        return self.core
+
+    def add(
+        self,
+        chip: _Chip,
+        *,
+        name: str,
+        ports: int | range | None = None,
+        memory: range | None = None,
+        irq: int | None = None,
+        slot: int | None = None,
+        timed: bool | None = None,
+        width: int = 1,
+        waits: str = "",
+        mirror: Mirror | None = None,
+    ) -> _Chip:
+        """Put a chip of one's own on the board, and return it; `docs/your-own-device.md` has examples.
+
+        `ports` and `memory` are where it answers, `width` the widest access in bytes that it takes in one go, `waits`
+        why the guest must wait for a write, `mirror` what the core may read by itself (see `Bus.map`). `irq` is the
+        ISA interrupt request, 0 to 15, that its attribute `irq` drives; `slot` the PCI slot of the `PciFunction` that
+        is its attribute `pci`. It is ticked if it has `deadline` and `tick`, unless `timed` says otherwise. If it has
+        `state` and `reset` it is on the reset line, and its state is saved, and put in again for a successor; then
+        `resumed()` is called, if it has that, to make up for what is outside of the state.
+
+        Of a chip that is another server's (`--only`, `--apart`) nothing of that is done: nobody reaches it.
+
+        Raises:
+            ConfigError: something of that is taken, or the chip has not what it needs.
+
+        """
+        _check_chip(name, chip, maps=ports is not None or memory is not None, irq=irq, slot=slot, timed=timed)
+        if OWN not in self.parts:
+            return chip
+        self._check_name(name)
+        if isinstance(ports, int):
+            ports = range(ports, ports + 1)
+        for space, addresses in ((self.bus.pio, ports), (self.bus.memory, memory)):
+            if addresses is None:
+                continue
+            if addresses.step != 1 or not addresses:
+                raise ConfigError(f"{name}: {addresses} are no addresses; give range(first, last + 1)")
+            space.heed(addresses[0], addresses[-1])
+            device = cast("Device", chip)
+            space.map(addresses[0], addresses[-1], device, name=name, width=width, waits=waits, mirror=mirror)
+        if irq is not None:
+            wired = cast("Interrupting", chip)
+            wired.irq = _carry_over(wired.irq, self.irq(irq, name))
+        if isinstance(chip, Resettable):
+            self._take_state(name, chip)
+        if slot is not None:
+            self._plug(slot, cast("PciDevice", chip).pci, f"{name} pci")
+        if isinstance(chip, Timed) and timed is not False:
+            self.timed.append(chip)
+        return chip
 
     def plug(self, slot: int, function: PciFunction) -> None:
         """Put a function of one's own into a slot of bus 0, as its function 0; the guest finds it there.
+
+        Its state is saved and put in again; that of the devices behind its registers is not: `add` sees to both.
 
         Raises:
             ConfigError: the slot is taken, or there is none such.
 
         """
-        if function.name in self.chips:
-            raise ConfigError(f"{function.name}: there is a chip of this name")
+        if OWN in self.parts:
+            self._plug(slot, function, function.name)
+
+    def irq(self, number: int, who: str) -> Line:
+        """Return one more driver of an ISA interrupt request; high already if `who` held it high before.
+
+        Raises:
+            ConfigError: there is no such request, or `who` has this driver already.
+
+        """
+        if not 0 <= number < 16:
+            raise ConfigError(f"{who}: there is no interrupt request {number}; allowed: 0 to 15")
+        if f"irq {number} of {who}" in self.drivers:
+            raise ConfigError(f"{who}: it drives interrupt request {number} already")
+        if OWN not in self.parts:
+            return Line()
+        return _drive(self.isa, self.drivers, number, who, self.left("lines", Levels))
+
+    def beside(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Have a task run beside the chips as long as they are served: the far end of one that does no I/O itself.
+
+        It is started when the board is complete, in the server's event loop (trio), and cancelled at the end. After it
+        has given its chip something it calls `rearm`.
+        """
+        if OWN in self.parts:
+            self.tasks.append(task)
+
+    def _plug(self, slot: int, function: PciFunction, name: str) -> None:
+        self._check_name(name)
         if not 0 <= slot < 32 or (slot, 0) in self.pci.functions:
             raise ConfigError(f"{function.name}: PCI slot {slot} is taken, or is none (0 to 31)")
+        state = self.left(name, type(function.state))
+        if state is not None:
+            function.restore(state)
         if function.pin:
-            line = self.pci_lines[(function.pin - 1 + slot - 1) & 3].driver()
-            line.set(function.line.level if isinstance(function.line, Line) else False)
-            function.line = line
+            function.line = _carry_over(function.line, self._intx_driver(slot, function.pin - 1))
         self.pci.functions[slot, 0] = function
-        self.chips[function.name] = function
+        self.chips[name] = function
         self.pci.update()
+
+    def _intx_driver(self, slot: int, intx: int) -> Line:
+        """Return a driver of INTA# to INTD# (0-3) of a slot; PIIX3 boards rotate them by slot."""
+        if "pci" in self.parts:
+            return self.pci_lines[(intx + slot - 1) & 3].driver()
+        return Line([partial(self.core.pci_intx, slot, intx)])
+
+    def _take_state(self, name: str, chip: Resettable) -> None:
+        """Put a chip's state in that a predecessor has left."""
+        state_as_bytes.check(name, chip.state)
+        state = self.left(name, type(chip.state))
+        if state is not None:
+            cast("Any", chip).state = state
+            if isinstance(chip, Resumable):
+                chip.resumed()
+        self.chips[name] = chip
+
+    def _check_name(self, name: str) -> None:
+        if name in self.chips or name == "lines":
+            raise ConfigError(f"{name}: there is a chip of this name")
+
+    # -- what a server asks of it -------------------------------------------------------------------------
 
     @property
     def acknowledges(self) -> bool:
@@ -510,7 +710,7 @@ class Board:
         """Drive INTA# to INTD# (0-3) of a device that lives elsewhere; PIIX3 boards rotate them by slot."""
         line = self._intx.get((device, intx))
         if line is None:
-            line = self._intx[device, intx] = self.pci_lines[(intx + device - 1) & 3].driver()
+            line = self._intx[device, intx] = self._intx_driver(device, intx)
         line.set(level)
 
     def reset(self) -> None:
@@ -542,11 +742,19 @@ class Board:
         """Make a board go on whose state is a little older than the guest.
 
         It is that of a server that was killed, and lacks what has been read since; and, if it is not `complete`, some
-        of what has been written. What a chip waits for the guest to notice is asked for again: a request too many does
-        a guest no harm, one too few stops it. Drives give up what they were doing, for the guest to ask again.
+        of what has been written. Drives give up what they were doing, for the guest to ask again. `remind` follows,
+        when what nobody has performed has been.
         """
         for channel in self.ide:
             channel.recover(complete=complete)
+        self.rearm()
+
+    def remind(self) -> None:
+        """Ask again for what a chip waits for the guest to notice: its last look at the chip may be lost.
+
+        A request too many does a guest no harm, one too few stops it. So this comes after all that the guest has
+        posted, which may acknowledge a request although the read that should have answered it met nobody.
+        """
         self.pic.recover()
         self.rearm()
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import attrs
 import msgspec
 
-from devmodel import DevmodelError
+from devmodel import ConfigError, DevmodelError
 
 FORMAT: Final = 1
 
@@ -59,18 +59,41 @@ class Saved:
             DevmodelError: one is of another version, or cannot be read; chips that `types` lacks are left out.
 
         """
-        states: dict[str, Any] = {}
-        for name, (version, data) in self.chips.items():
-            if name not in types:
-                continue
-            known = _version(types[name])
-            if version != known:
-                raise DevmodelError(f"the state of '{name}' is of version {version}; known here: {known}")
-            try:
-                states[name] = msgspec.msgpack.decode(data, type=types[name], dec_hook=_from_plain)
-            except (msgspec.MsgspecError, ValueError) as error:
-                raise DevmodelError(f"the state of '{name}' cannot be read: {error}") from error
-        return states
+        return {name: self.state(name, types[name]) for name in self.chips if name in types}
+
+    def state(self, name: str, kind: type) -> Any:
+        """Return one chip's record as one of its class; None if there is none.
+
+        Raises:
+            DevmodelError: it is of another version, or cannot be read.
+
+        """
+        if name not in self.chips:
+            return None
+        version, data = self.chips[name]
+        if version != (known := _version(kind)):
+            raise DevmodelError(f"the state of '{name}' is of version {version}; known here: {known}")
+        try:
+            return msgspec.msgpack.decode(data, type=kind, dec_hook=_from_plain)
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise DevmodelError(f"the state of '{name}' cannot be read: {error}") from error
+
+
+def check(name: str, state: Any) -> None:
+    """See that a chip's record can be saved, and comes back as what it is.
+
+    Raises:
+        ConfigError: it cannot, or does not.
+
+    """
+    try:
+        again = msgspec.msgpack.decode(_encode(state), type=type(state), dec_hook=_from_plain)
+    except (msgspec.MsgspecError, NotImplementedError, ValueError, TypeError, OverflowError) as error:
+        raise ConfigError(f"{name}: its state cannot be saved, being no plain data: {error}") from error
+    if again != state:
+        raise ConfigError(
+            f"{name}: its state does not come back as it was saved: {state!r} becomes {again!r}"
+        )
 
 
 def pack(

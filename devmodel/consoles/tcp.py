@@ -38,6 +38,8 @@ class TcpConsole:
         self._ended: dict[trio.abc.Stream, trio.CancelScope] = {}
         """Clients that type no more, the oldest first: they may still read, or be gone."""
         self._followers: dict[trio.abc.Stream, tuple[Telnet, Listener]] = {}
+        self.came = trio.Event()
+        """There has been a client."""
 
     def now(self) -> list[tuple[trio.SocketStream, Telnet, int]]:
         """Return the clients there are, what they speak, and how much of the transcript each has been shown."""
@@ -89,6 +91,7 @@ class TcpConsole:
         """Send the recent history, then whatever comes, as fast as this client reads."""
         with self.line.listening(position) as listener:
             self._followers[stream] = telnet, listener
+            self.came.set()
             try:
                 while True:
                     data = await listener.output()

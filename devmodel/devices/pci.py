@@ -280,6 +280,15 @@ class PciFunction:
         self.state.config.data[:] = self._fresh
         self._drive()
 
+    def restore(self, state: PciFunctionState) -> None:
+        """Go on from a state that a predecessor has left; what the guest cannot change is this function's own."""
+        config = self.state.config
+        for at, old in enumerate(state.config.data[:256]):
+            mask = config.writable[at] | config.cleared[at]
+            config.data[at] = config.data[at] & ~mask & 0xFF | old & mask
+        self.state.interrupt = state.interrupt
+        self._drive()
+
     @property
     def command(self) -> int:
         """The command register: COMMAND_MASTER says whether the device may read and write memory."""

@@ -28,6 +28,7 @@ from ioreq.messages import (
     RemoteShutdown,
     SetIsaIrqLevel,
     SetMemType,
+    SetPciIntxLevel,
     UnmapVideoMemory,
     VideoMemory,
 )
@@ -172,6 +173,10 @@ class Domain:
     def isa_irq(self, irq: int, level: bool) -> None:
         """Drive an ISA interrupt request at the server that has the interrupt controller."""
         self._queue(SetIsaIrqLevel(irq, level))
+
+    def pci_intx(self, device: int, intx: int, level: bool) -> None:
+        """Drive INTA# to INTD# (0-3) of a slot at the server that has the host bridge."""
+        self._queue(SetPciIntxLevel(bus=0, device=device, intx=intx, level=level))
 
     def intr_vector(self, vector: int | None) -> None:
         """Show with the pin what acknowledging it would bring; None: nothing."""

@@ -1,7 +1,7 @@
 """Builds the PC of `board` from a configuration: what the outside has, in the board's terms."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from devmodel.board.device import Disk
@@ -15,11 +15,13 @@ from devmodel.service.session import Outside
 E820_RAM = 1
 
 
-def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
-    """Return the machine's board, wired to the domain and the outside.
+def build(
+    outside: Outside, domain: Domain, clock: TrioClock, *, extend: Callable[[Board], None] = lambda _: None
+) -> Board:
+    """Return the machine's board, wired to the domain and the outside; `extend` adds what is not the PC's own.
 
     Raises:
-        ConfigError: two devices want the same addresses.
+        ConfigError: two devices want the same addresses, or `extend` fails.
         DevmodelError: a predecessor's state is of another version.
 
     """
@@ -45,6 +47,8 @@ def build(outside: Outside, domain: Domain, clock: TrioClock) -> Board:
             time=start_time(config.rtc.base, datetime.now(UTC)),
         ),
         None if outside.saved is None else outside.saved.states(state_types()),
+        extend=extend,
+        left=None if outside.saved is None else outside.saved.state,
     )
 
 

@@ -43,6 +43,10 @@ class Saves(Protocol):
         """Make up for what is not in a state that is older than the guest; not `complete`: writes are missing too."""
         ...
 
+    def remind(self) -> None:
+        """Ask the guest again for what it may have missed, when all that it had posted is performed."""
+        ...
+
 
 class Keeper:
     """Saves one board into one area. It is timed like a chip, by the pacer.

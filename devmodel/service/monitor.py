@@ -1,4 +1,4 @@
-"""The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`.
+"""The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`, and for tests (`probe`).
 
 Each server of a machine has one. The server with the interrupt controller has `DOMAIN.monitor`, any other
 `DOMAIN.PART.monitor`, after the first of its parts; who asks goes from one to the next until one has what is wanted.
@@ -28,6 +28,8 @@ from devmodel.devices.keyboard import Keyboard
 from devmodel.devices.vga_frame import Frame
 from devmodel.devices.vga_text import TextScreen
 from devmodel.display.render import MOST_COLUMNS, as_ansi, as_png, as_text
+from devmodel.service import probe
+from devmodel.service.server import ChipFailed
 from devmodel.service.stats import ServerStatistics
 from ioreq import IoreqError
 
@@ -53,7 +55,7 @@ PREFIX: Final = f"devmodel-{os.getuid()}-"
 
 
 class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_fields=True):
-    """Ask for the screen: as text, as a PNG, or as text for a terminal of so many columns (`ansi`)."""
+    """Ask for the screen: as text, with a PNG beside it, or as text for a terminal of so many columns (`ansi`)."""
 
     png: bool = False
     ansi: Annotated[int, msgspec.Meta(ge=0, le=MOST_COLUMNS)] = 0
@@ -105,9 +107,10 @@ class Answer(msgspec.Struct, omit_defaults=True):
     machine: str = ""
     parts: list[str] = []
     stats: ServerStatistics | None = None
+    found: probe.Found | None = None
 
 
-Command: TypeAlias = Screen | Key | Eject | Insert | Stats | Info | Upgrade
+Command: TypeAlias = Screen | Key | Eject | Insert | Stats | Info | Upgrade | probe.Command
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -162,6 +165,10 @@ class Machine(Protocol):
 
     async def statistics(self) -> ServerStatistics:
         """Return what has been counted."""
+        ...
+
+    async def probe(self, command: probe.Command) -> probe.Found:
+        """Look or reach into it; raise DevmodelError or IoreqError if that cannot be."""
         ...
 
 
@@ -234,6 +241,19 @@ class Monitor:
                     return Answer(stats=await self.machine.statistics())
                 except IoreqError as error:
                     return Answer(error=str(error))
+            case (
+                probe.Pause()
+                | probe.Continue()
+                | probe.Restart()
+                | probe.Registers()
+                | probe.Peek()
+                | probe.Poke()
+                | probe.Inp()
+                | probe.Outp()
+                | probe.ReadDisk()
+                | probe.WriteDisk()
+            ):
+                return await self._probe(command)
             case Upgrade():
                 return Answer(error=self.machine.upgrade(), upgrades=self.machine.upgrades)
             case _:
@@ -247,7 +267,8 @@ class Monitor:
 
     async def _show(self, command: Screen, frame: Frame) -> Answer:
         if command.png:
-            return Answer(png=base64.b64encode(await self._pictures.draw(frame)).decode())
+            text = as_text(TextScreen.of(frame)) if frame.text_mode else ""
+            return Answer(text=text, png=base64.b64encode(await self._pictures.draw(frame)).decode())
         if command.ansi:
             return Answer(text=await self._pictures.show(frame, command.ansi))
         if not frame.text_mode:
@@ -256,6 +277,14 @@ class Monitor:
                 error=f"the screen is in a graphics mode ({width}x{height}): --png or --ansi shows it"
             )
         return Answer(text=as_text(TextScreen.of(frame)))
+
+    async def _probe(self, command: probe.Command) -> Answer:
+        try:
+            return Answer(found=await self.machine.probe(command))
+        except ChipFailed:
+            raise  # a bug, as when the guest brings it about
+        except (DevmodelError, IoreqError) as error:
+            return Answer(error=str(error), elsewhere=isinstance(error, probe.NotHere))
 
     def _change_disc(self, command: Eject | Insert) -> Answer:
         try:

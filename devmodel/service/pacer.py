@@ -1,6 +1,6 @@
 """The pacer: one task that sleeps for every timed chip, until the earliest of their deadlines."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import trio
@@ -32,7 +32,16 @@ class Pacer:
     due: a look moves the deadline under it.
     """
 
-    def __init__(self, clock: TrioClock, timed: Sequence[Timed], changes: Changes | None = None) -> None:
+    def __init__(
+        self,
+        clock: TrioClock,
+        timed: Sequence[Timed],
+        changes: Changes | None = None,
+        *,
+        failed: Callable[[Timed, int], Exception] | None = None,
+    ) -> None:
+        """Raise what `failed` makes of a chip and the time, where its `tick` has raised."""
+        self._failed = failed
         self.clock = clock
         self.timed = list(timed)
         self.changes = changes
@@ -70,7 +79,12 @@ class Pacer:
         for chip in self.timed:
             deadline = chip.deadline()
             if deadline is not None and deadline <= now:
-                chip.tick()
+                try:
+                    chip.tick()
+                except Exception as error:
+                    if self._failed is None:
+                        raise
+                    raise self._failed(chip, now) from error
                 ticked = True
         if self.changes is not None:
             if ticked:

@@ -8,7 +8,8 @@ import contextlib
 import errno
 import mmap
 import struct
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic_ns
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ import structlog
 import trio
 
 from devmodel import DevmodelError
+from devmodel import log as log_
 from devmodel.board import saved
 from devmodel.board.bus import Bus, Claim, Space
 from devmodel.board.device import ONES, Device, StringDevice, Timed
@@ -48,6 +50,7 @@ from ioreq.messages import (
     CreateIoreqServer,
     DestroyIoreqServer,
     GetIoreqServerInfo,
+    GetVcpuContext,
     GetVideoMemory,
     HandOver,
     IsaIrqLevel,
@@ -60,6 +63,7 @@ from ioreq.messages import (
     SetIoreqServerState,
     Shutdown,
     UnmapIoRange,
+    VcpuContext,
     VideoMemory,
 )
 from ioreq.messages import (
@@ -76,9 +80,35 @@ FAREWELL: Final = 0.1
 """Seconds that a core may take to hear that we leave."""
 HAND_OVER: Final = 5.0
 """Seconds that it may take to stop its vCPUs for our successor."""
+LOCATED: Final = 0.5
+"""Seconds that it may take to say where the guest is, when a chip has failed."""
+CODE: Final = 1
+"""CS among the segments of a `VcpuContext`."""
 SAMPLE: Final = 61
 """One request in so many is timed: a prime, so that it is not the same one of a loop every time."""
 _FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
+@attrs.define
+class ChipFailed(DevmodelError):  # noqa: N818  (it says what happened; `main` shows its traceback)
+    """A chip has raised, which no guest may bring about: a bug of the chip's author.
+
+    One line says which, in what access, and where the guest was; the exception that it raised is the cause.
+    """
+
+    chip: str
+    access: str
+    """What it was doing, as a person reads it."""
+    posted: bool = False
+    """The guest has run on since."""
+    where: str = ""
+    """CS:RIP, as far as the core said."""
+
+    def __str__(self) -> str:
+        what = f"chip '{self.chip}' failed in {self.access}"
+        if self.where:
+            what += f", {'posted before' if self.posted else 'by'} the instruction at {self.where}"
+        return f"{what}: {log_.origin(self.__cause__)}" if self.__cause__ is not None else what
 
 
 class Board(Protocol):
@@ -292,6 +322,15 @@ class Attachment:
             self._drain_to.drain(ring)
 
 
+def _first(group: BaseExceptionGroup[ChipFailed]) -> ChipFailed:
+    """Return the first of the failures in a group, which may hold groups."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, ChipFailed)
+    return error
+
+
 def _estate(state: saved.Saved, kept: KeptState, ring: mmap.mmap | None) -> Estate:
     exact = state.whole and kept.exact
     if ring is None or exact:
@@ -316,7 +355,7 @@ class Server:
         self.keeper = keeper
         self.handed_over = False
         self._scope = trio.CancelScope()
-        self.pacer = Pacer(clock, board.timed, keeper)
+        self.pacer = Pacer(clock, board.timed, keeper, failed=self._tick_failed)
         board.rearm = self.pacer.rearm
         self.service_times: dict[str, Histogram] = {}
         """Of a sample of the requests, by device: how long it took to perform them."""
@@ -339,6 +378,23 @@ class Server:
         await self.attachment.enable(self)
         if self.keeper is not None:
             self.keeper.begin()
+        try:
+            shutdown = await self._run()
+        except BaseExceptionGroup as group:
+            failed, _ = group.split(ChipFailed)
+            if failed is None:
+                raise
+            error = _first(failed)
+            raise await self._located(error) from error.__cause__
+        if self.handed_over:
+            return None
+        if shutdown is None:
+            client = self.attachment.client
+            raise client.why or DomainGone(f"the core on {client.path} is gone")
+        return shutdown
+
+    async def _run(self) -> Shutdown | None:
+        shutdown: Shutdown | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.pacer.run)
             nursery.start_soon(self.domain.run)
@@ -348,11 +404,6 @@ class Server:
             with self._scope:
                 shutdown = await self._hear()
             nursery.cancel_scope.cancel()
-        if self.handed_over:
-            return None
-        if shutdown is None:
-            client = self.attachment.client
-            raise client.why or DomainGone(f"the core on {client.path} is gone")
         return shutdown
 
     async def hand_over(self) -> bool:
@@ -389,13 +440,16 @@ class Server:
             request = await vcpu.next_request()
             # No checkpoint from here to the answer: an access is atomic.
             left -= 1
-            if left:
-                value = perform(request)
-            else:
-                left = SAMPLE
-                before = monotonic_ns()
-                value = perform(request)
-                self.served(request, monotonic_ns() - before)
+            try:
+                if left:
+                    value = perform(request)
+                else:
+                    left = SAMPLE
+                    before = monotonic_ns()
+                    value = perform(request)
+                    self.served(request, monotonic_ns() - before)
+            except Exception as error:
+                raise self._failed(request) from error
             if domain.unsettled:
                 await domain.settle()  # the access is done; the guest waits for what it brought about
             if keeper is not None and not request.read:
@@ -405,14 +459,70 @@ class Server:
 
     def served(self, request: Request, ns: int) -> None:
         """Note how long a request took here; one in `SAMPLE` is measured."""
-        name = "interrupt"
+        self.service_times.setdefault(self._name(request), Histogram()).note(ns)
+
+    def attempt(self, request: Request) -> int:
+        """Perform a request that is not the guest's own.
+
+        Raises:
+            ChipFailed: a chip has raised.
+
+        """
+        try:
+            return self.perform(request)
+        except Exception as error:
+            raise self._failed(request) from error
+
+    def _name(self, request: Request) -> str:
+        """Return the name of whoever answers a request."""
         if request.type in (TYPE_PIO, TYPE_COPY):
             space = self.board.bus.pio if request.type == TYPE_PIO else self.board.bus.memory
             mapping = space.find(request.address)
-            name = "" if mapping is None else mapping.name
-        elif request.type == TYPE_PCI_CONFIG:
-            name = "pci configuration"
-        self.service_times.setdefault(name, Histogram()).note(ns)
+            return "" if mapping is None else mapping.name
+        return "pci configuration" if request.type == TYPE_PCI_CONFIG else "interrupt"
+
+    def _failed(self, request: Request, *, posted: bool = False) -> ChipFailed:
+        """Return what is to be raised where a request has raised."""
+        size, ports = request.size, request.type == TYPE_PIO
+        where = f"{'port' if ports else 'address'} {request.address:#x}"
+        bytes_ = f"{size} byte{'s' * (size > 1)}"
+        if request.type not in (TYPE_PIO, TYPE_COPY, TYPE_PCI_CONFIG):
+            access = "an interrupt-acknowledge cycle"
+        elif request.read:
+            access = f"a read of {bytes_} at {where}"
+        elif request.data_is_ptr:
+            access = f"a write of {request.count} times {bytes_} at {where}"
+        else:
+            access = f"a write of {request.data & ONES[size]:#x} ({bytes_}) at {where}"
+        return ChipFailed(self._name(request), access, posted)
+
+    def _tick_failed(self, chip: Timed, now: int) -> ChipFailed:
+        """Return what is to be raised where a chip's timer has raised."""
+        return ChipFailed(self._name_of(chip) or type(chip).__name__, f"its timer at {now} ns")
+
+    def _name_of(self, chip: object) -> str:
+        chips: Mapping[str, object] = getattr(self.board, "chips", {})
+        return next((name for name, other in chips.items() if other is chip), "")
+
+    def _raised_by(self, error: Exception) -> str:
+        """Return the name of the chip through whose methods an error came, or what it is otherwise."""
+        names = [
+            self._name_of(frame.f_locals.get("self")) for frame, _ in traceback.walk_tb(error.__traceback__)
+        ]
+        return next(filter(None, names), "one of the board's")
+
+    async def _located(self, error: ChipFailed) -> ChipFailed:
+        """Return the failure of a chip with what instruction the guest is at, if the core says so."""
+        context = None
+        with trio.move_on_after(LOCATED, shield=True), contextlib.suppress(IoreqError):
+            context = await self.attachment.client.call(GetVcpuContext())
+        if not isinstance(context, VcpuContext):
+            return error
+        code = context.segments[CODE]
+        where = f"{code.selector:04x}:{context.rip:08x}"
+        if code.base:
+            where += f" (linear {code.base + context.rip & 0xFFFF_FFFF:#x})"
+        return attrs.evolve(error, where=where)
 
     def perform(self, request: Request) -> int:
         """Do one request, and return the data to answer."""
@@ -451,12 +561,17 @@ class Server:
     def drain(self, ring: RingConsumer) -> None:
         """Do what was posted; at most a ring of it, then others get their turn."""
         request = self._posted
-        for _ in range(BUFFERED_SLOTS):
-            if not ring.take(request):
-                break
-            self._perform_posted(request)
-        else:
-            ring.finish()
+        try:
+            for _ in range(BUFFERED_SLOTS):
+                if not ring.take(request):
+                    break
+                self._perform_posted(request)
+            else:
+                ring.finish()
+        except ProtocolError:
+            raise
+        except Exception as error:
+            raise self._failed(request, posted=True) from error
         self.pacer.note()
 
     def _perform_posted(self, request: Request) -> None:
@@ -540,7 +655,10 @@ class Server:
                 case Shutdown():
                     return event
                 case Reset():
-                    self.board.reset()
+                    try:
+                        self.board.reset()
+                    except Exception as error:
+                        raise ChipFailed(self._raised_by(error), "a reset") from error
                     await self.domain.settle()
                     await self._reset_done()
                     self.pacer.rearm()

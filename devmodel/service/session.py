@@ -9,16 +9,16 @@ import io
 import struct
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Final, Protocol, TextIO
+from typing import BinaryIO, Final, Protocol, TextIO, runtime_checkable
 
 import attrs
 import structlog
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
-from devmodel.board.parts import in_order
+from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk
 from devmodel.consoles.line import SerialLine
@@ -26,7 +26,7 @@ from devmodel.consoles.tcp import TcpConsole, listen
 from devmodel.devices.vga_frame import Frame
 from devmodel.disks.image import SECTOR, Elsewhere, Image
 from devmodel.disks.tray import Disc
-from devmodel.service import monitor, trace, upgrade
+from devmodel.service import monitor, probe, trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.keeper import Keeper, Saves
@@ -37,7 +37,7 @@ from devmodel.service.upgrade import Inheritance
 from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
 from ioreq.lines import printable
-from ioreq.messages import GetStatistics, Shutdown, Statistics
+from ioreq.messages import GetStatistics, NrVcpus, Shutdown, Statistics
 from ioreq.user_input import create, open_regular
 
 logger = structlog.get_logger()
@@ -46,6 +46,8 @@ PROGRAM: Final = f"devmodel {VERSION}"
 MAX_ROM: Final = 1 << 20
 ANSWERED: Final = 0.05
 """Seconds for the monitor to answer, before there is none."""
+LOOKING: Final = 1.0
+"""Seconds between two looks at a core whose guest waits for a client of its console."""
 LAST_WORDS: Final = 0.3
 """Seconds that the consoles get to show what the guest said at its end."""
 
@@ -58,6 +60,16 @@ class Machine(Board, Protocol):
     def press(self, keys: list[str]) -> None: ...  # noqa: D102
     def check_keys(self, keys: list[str]) -> None: ...  # noqa: D102
     def takes_keys(self) -> bool: ...  # noqa: D102
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """A board with tasks of its own."""
+
+    @property
+    def tasks(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """What runs beside the chips, in the event loop, until the domain ends."""
+        ...
 
 
 @attrs.define
@@ -345,7 +357,7 @@ async def _serve(
     try:
         tracing = outside.trace
         attachment = await Attachment.create(
-            client, mirror=tracing is None, key=",".join(in_order(parts)), video="vga" in parts
+            client, mirror=tracing is None, key=_key(parts), video="vga" in parts
         )
         estate = attachment.estate
         clock = TrioClock.start(0 if estate is None else _guest_time(estate.saved))
@@ -389,10 +401,16 @@ async def _serve(
                 board.connect_serial(outside.serial)
             if estate is not None and interrupted:
                 server.replay(estate.posted)
+                if isinstance(board, Saves):
+                    board.remind()
             stack.enter_context(departure.of(server))
             watched = _Watched(client, board, parts, server, outside, departure, nursery)
             nursery.start_soon(monitor.Monitor(watched).serve, listener)
+            for task in board.tasks if isinstance(board, Accompanied) else ():
+                nursery.start_soon(_beside, task)
             on_ready(board)
+            if outside.config.serial.wait and outside.console is not None and estate is None:
+                await _first_client(outside.console, client)
             try:
                 shutdown = await server.run()
                 departure.collect(outside)
@@ -406,6 +424,41 @@ async def _serve(
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(path)
+
+
+def _key(parts: frozenset[str]) -> str:
+    """Return the key under which a server's state is kept; chips of one's own may come to a server, and go."""
+    return ",".join(in_order(parts - {OWN} or parts))
+
+
+async def _first_client(console: TcpConsole, client: ControlClient) -> None:
+    """Wait until somebody is on the console, while the core lives.
+
+    Raises:
+        DomainGone: the core is gone.
+
+    """
+    while not console.came.is_set():
+        with trio.move_on_after(LOOKING):
+            await console.came.wait()
+        await client.call(NrVcpus())
+
+
+async def _beside(task: Callable[[], Awaitable[None]]) -> None:
+    """Run a task of the board's; what ends it is told in one line.
+
+    Raises:
+        DevmodelError: it has failed.
+
+    """
+    try:
+        await task()
+    except (DevmodelError, IoreqError):
+        raise
+    except Exception as error:
+        logger.debug("board.task_failed", exc_info=error)
+        name = getattr(task, "__qualname__", repr(task))
+        raise DevmodelError(f"the board's task {name} has failed: {log.origin(error)}") from error
 
 
 def _guest_time(state: Saved) -> int:
@@ -499,6 +552,9 @@ class _Watched:
 
     def takes_keys(self) -> bool:
         return self.board.takes_keys()
+
+    async def probe(self, command: probe.Command) -> probe.Found:
+        return await probe.Probe(self.client, self.server, self.outside).perform(command)
 
     async def statistics(self) -> ServerStatistics:
         core = await self.client.call(GetStatistics())

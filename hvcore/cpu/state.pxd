@@ -406,7 +406,8 @@ cdef struct Jump:       # where an indirect jump led the last time
 
 # The host code (jit/arena.py).
 cdef struct Arena:
-    u8 *code
+    u8 *code            # where it is written,
+    u8 *run             # and where the same memory is executed
     u32 used            # bytes so far
     u32 start           # where blocks begin, behind the routines that all of them use:
     u32 leave           # the way out,

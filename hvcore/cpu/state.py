@@ -55,4 +55,4 @@ class State:
             free(self.buckets)
             free(self.page_blocks)
             free(self.page_code)
-            unmap_code(self.arena.code, ARENA)
+            unmap_code(self.arena.code, self.arena.run, ARENA)

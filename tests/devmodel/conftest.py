@@ -25,6 +25,7 @@ from ioreq.messages import (
     DomainInfo,
     Event,
     GetIoreqServerInfo,
+    GetVcpuContext,
     GetVideoMemory,
     Hello,
     KeepState,
@@ -33,7 +34,9 @@ from ioreq.messages import (
     Op,
     Pages,
     RamRegion,
+    SegmentRegister,
     SetIoreqServerState,
+    VcpuContext,
 )
 from ioreq.request import Request
 
@@ -82,6 +85,22 @@ class FakeCore:
                 raise ControlError(errno.EINVAL, "a core that keeps no state")
             case SetIoreqServerState():
                 self.enabled.set()
+            case GetVcpuContext():
+                flat = SegmentRegister(0, 0, 0xFFFF, 0x93)
+                code = SegmentRegister(0xF000, 0xF_0000, 0xFFFF, 0x9B)
+                return VcpuContext(
+                    gpr=[0] * 8,
+                    rip=0xFFF0,
+                    rflags=2,
+                    cr0=0x10,
+                    cr2=0,
+                    cr3=0,
+                    cr4=0,
+                    efer=0,
+                    segments=[flat, code, *[flat] * 6],
+                    gdtr=(0, 0),
+                    idtr=(0, 0x3FF),
+                )
         return Ok()
 
     def gone(self, connection: Connection) -> None:

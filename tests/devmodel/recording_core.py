@@ -31,6 +31,9 @@ class Core:
     def isa_irq(self, irq: int, level: bool) -> None:
         self.told.append(("isa_irq", (irq, level)))
 
+    def pci_intx(self, device: int, intx: int, level: bool) -> None:
+        self.told.append(("pci_intx", (device, intx, level)))
+
     def a20(self, level: bool) -> None:
         self.told.append(("a20", level))
 

@@ -63,7 +63,10 @@ console = "out.txt"
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("[serial]\ncolour = 1", "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history"),
+        (
+            "[serial]\ncolour = 1",
+            "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait",
+        ),
         (
             "[[disk]]\nfile = 'x'",
             "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly",
@@ -72,7 +75,7 @@ console = "out.txt"
             "[modem]",
             (
                 "machine.toml: unknown table [modem]; "
-                "allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg"
+                "allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg, board"
             ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),

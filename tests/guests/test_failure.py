@@ -124,23 +124,15 @@ def test_versions_that_differ_are_one_line(tmp_path):
 
 
 TWO_ON_A_PORT = """
-import sys
-from devmodel.service import fittings as pc
-from devmodel.board.pc import Board
-build = Board.build
-def twice(*arguments):
-    board = build(*arguments)
-    board.bus.map("pio", 0x3FF, 0x406, board.uart, name="second uart")
-    return board
-Board.build = twice
-from devmodel.cli import main
-sys.exit(main(sys.argv[1:]))
+def build(board):
+    board.add(board.uart, name="second uart", ports=range(0x3FF, 0x407))
 """
 
 
-def test_two_devices_on_one_port_are_one_line(private):
+def test_two_devices_on_one_port_are_one_line(private, tmp_path):
+    (tmp_path / "two.py").write_text(TWO_ON_A_PORT)
     done = subprocess.run(
-        [sys.executable, "-c", TWO_ON_A_PORT, "run"],
+        [sys.executable, "-m", "devmodel", "run", "--board", str(tmp_path / "two.py:build")],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=60,

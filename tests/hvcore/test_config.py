@@ -5,7 +5,7 @@ import pytest
 from hvcore import ConfigError
 from hvcore.config import MachineConfig, load
 
-KEYS = "allowed: name, vendor, cpu, memory, firmware, image, image-address, kernel, initrd, append, servers"
+KEYS = "allowed: name, vendor, cpu, memory, firmware, image, image-address, kernel, initrd, append, servers, board"
 SIZES = 'allowed: bytes, or a string like "64M", from 1M to 32G in steps of 4K'
 
 
@@ -63,7 +63,7 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
             "[[modem]]\npath='x'",
             (
                 "machine.toml: unknown table [modem]; "
-                "allowed: machine, serial, disk, cdrom, video, fw_cfg, rtc, debug, server"
+                "allowed: machine, serial, disk, cdrom, video, fw_cfg, rtc, debug, server, board"
             ),
         ),
         ("[machine]\nvendor = 'intel'", "machine.toml: vendor in [machine] is 'intel'; allowed: vmx, svm"),

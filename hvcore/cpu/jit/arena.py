@@ -21,7 +21,7 @@ def allow(c):
     if cython.compiled:
         if not host.HOST_IS_X86_64:
             return 0
-        c.arena.code = host.map_code(host.ARENA)
+        host.map_code(host.ARENA, cython.address(c.arena.code), cython.address(c.arena.run))
         if not c.arena.code:
             return 0
         c.arena.used = WAY_IN
@@ -116,9 +116,9 @@ def enter(c, block):
     c.remaining = stop_at - c.icount - c.blocks[block].count
     c.code_delta = (c.block_eip - c.blocks[block].at) & M32
     return host.enter_code(
-        cython.cast(cython.p_void, c.arena.code + WAY_IN),
+        cython.cast(cython.p_void, c.arena.run + WAY_IN),
         cython.cast(cython.p_void, c),
-        cython.cast(cython.p_void, c.arena.code + c.blocks[block].native),
+        cython.cast(cython.p_void, c.arena.run + c.blocks[block].native),
     )
 
 
@@ -289,7 +289,7 @@ def remember_jump(c, eip, block):
         i += JUMPS
     c.jumps[i].eip = eip
     c.jumps[i].add = c.blocks[block].at - eip
-    c.jumps[i].entry = cython.cast(u64, c.arena.code) + c.blocks[block].native - c.arena.linked
+    c.jumps[i].entry = cython.cast(u64, c.arena.run) + c.blocks[block].native - c.arena.linked
     c.jumps[i].delta = (eip - c.blocks[block].at) & M32
 
 

@@ -80,6 +80,8 @@ cdef void emit_store64(State c, u32 reg, void *where) noexcept nogil
 cdef void emit_set_field(State c, void *where, u64 value) noexcept nogil
 cdef void emit_add_to_field64(State c, void *where, u32 value) noexcept nogil
 cdef void emit_compare_field(State c, void *where, u32 value) noexcept nogil
+cdef void emit_test_field(State c, void *where, u64 value) noexcept nogil
+cdef void emit_repeat(State c, u32 size, u32 moves) noexcept nogil
 cdef void emit_carry_from(State c, void *where) noexcept nogil
 cdef void emit_step(State c, u32 reg, u32 down) noexcept nogil
 cdef void emit_change_field(State c, u32 op, void *where, u64 value) noexcept nogil

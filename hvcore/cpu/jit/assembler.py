@@ -120,6 +120,12 @@ def emit_mxcsr(c, op, where):
     emit_record_form(c, 0x1AE, 0, op, where)
 
 
+def emit_test_field(c, where, value):
+    """`test dword field, value`."""
+    emit_record_form(c, 0xF7, 0, 0, where)
+    emit_u32(c, value)
+
+
 def emit_carry_from(c, where):
     """`bt dword field, 0`: CF is bit 0."""
     emit_record_form(c, 0x1BA, 0, BIT_TEST, where)
@@ -368,6 +374,17 @@ def emit_flags_to_ah(c):
 def emit_flags_from_ah(c):
     """`sahf`: all status flags but OF."""
     emit_u8(c, 0x9E)
+
+
+# Strings
+
+
+def emit_repeat(c, size, moves):
+    """`rep movs` or `rep stos`, of items of 8, 16 or 32 bits."""
+    emit_u8(c, 0xF3)
+    if size == 1:
+        emit_u8(c, OPERAND_SIZE)
+    emit_u8(c, (0xA4 if moves else 0xAA) | (size != 0))
 
 
 # Whole and at once (LOCK)

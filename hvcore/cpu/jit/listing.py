@@ -29,14 +29,14 @@ def host_code(c, block):
     for i in range(1, c.blocks_used):
         if begin < c.blocks[i].host_code < end:
             end = c.blocks[i].host_code
-    return cython.cast(u64, c.arena.code) + begin, bytes([c.arena.code[at] for at in range(begin, end)])
+    return cython.cast(u64, c.arena.run) + begin, bytes([c.arena.code[at] for at in range(begin, end)])
 
 
 def places(c):
     """The routines that all blocks use, by their address."""
     if not cython.compiled or not c.arena.code:
         return {}
-    base = cython.cast(u64, c.arena.code)
+    base = cython.cast(u64, c.arena.run)
     return {
         base + c.arena.leave: "leave",
         base + c.arena.leave_stored: "leave_stored",

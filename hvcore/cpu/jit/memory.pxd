@@ -31,6 +31,8 @@ cdef void emit_store_operand(State c, Translation *t, u32 j, Op *o, u32 value, u
 cdef void emit_push(State c, Translation *t, u32 j, Op *o, u32 value, u32 reg, u64 imm) noexcept nogil
 cdef void emit_load_stack(State c, Translation *t, u32 j, Op *o, u32 number) noexcept nogil
 cdef void emit_load_string(State c, Translation *t, u32 j, Op *o, u32 seg, u32 number, u32 reg) noexcept nogil
+cdef void emit_direction(State c, Op *o) noexcept nogil
+cdef void emit_advance(State c, Op *o, u32 number) noexcept nogil
 cdef void emit_move_stack(State c, u64 bytes_) noexcept nogil
 cdef void emit_load_to_modify(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_write_back(State c, Translation *t, u32 j, Op *o) noexcept nogil

@@ -33,7 +33,9 @@ def new_stub(c, t, kind, j, o):
     s.seg = o.seg
     s.size = o.size
     s.limit_site = 0
+    s.site = 0
     s.other_site = 0
+    s.last_site = 0
     s.vectors = t.vectors
     s.mxcsr_taken = t.mxcsr_taken
     s.x87_last = t.x87_last
@@ -195,9 +197,19 @@ def emit_load_string(c, t, j, o, seg, number, reg):
     emit_look_up(c, t, s, arena.TLB_READ)
     emit_read_host(c, o.size, reg)
     s.resume = c.arena.used
+    emit_direction(c, o)
+    emit_advance(c, o, number)
+
+
+def emit_direction(c, o):
+    """EDX becomes twice the size of an item if strings go down, else 0."""
     asm.emit_load(c, asm.DX, cython.address(c.flags))  # mov edx, flags
     asm.emit_imm(c, ALU_AND, asm.DX, F_DF)  # and edx, DF
-    asm.emit_shift(c, SHR, asm.DX, 9 - o.size)  # shr edx, n: twice the item's size if it goes down, else 0
+    asm.emit_shift(c, SHR, asm.DX, 9 - o.size)  # shr edx, n
+
+
+def emit_advance(c, o, number):
+    """Move ESI or EDI on by an item, after `emit_direction`."""
     asm.emit_reg(c, asm.SUB, registers.home(number), asm.DX)  # sub home, edx
     asm.emit_imm(c, ALU_ADD, registers.home(number), cython.cast(u64, 1) << o.size)  # add home, size
 

@@ -17,7 +17,17 @@ from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
-    from cython.cimports.hvcore.cpu.jit import arena, flags, host, locked, memory, registers, vectors, x87
+    from cython.cimports.hvcore.cpu.jit import (
+        arena,
+        flags,
+        host,
+        locked,
+        memory,
+        registers,
+        strings,
+        vectors,
+        x87,
+    )
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub, Translation
     from cython.cimports.hvcore.cpu.kinds import *
@@ -71,6 +81,8 @@ def traits(t, o):
         return does if kind == ESC_R else does | EXITS
     if kind == WAIT and t.has_x87:
         return 0
+    if kind == MOVS or kind == STOS:
+        return UNTRANSLATED if o.addr != 2 or (o.rep and memory.checked(o.seg)) else EXITS
     if (not o.isreg and o.addr != 2) or o.rep or not (sizes_of[kind] >> o.size) & 1:
         return UNTRANSLATED
     if o.lock and (not locked_of[kind] or o.sub == ALU_ADC or o.sub == ALU_SBB):
@@ -188,6 +200,8 @@ def emit_operation(c, t, o, first, j, count):
         x87.emit(c, t, j, o, live)
     elif kind == WAIT:
         pass  # no exception waits
+    elif kind == MOVS or kind == STOS:
+        strings.emit(c, t, j, o)
     elif o.lock or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
         locked.emit(c, t, j, o, live)
     elif kind == MOV32_RR:
@@ -540,7 +554,9 @@ def emit_division(c, t, o, j):
     s = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
     registers.emit_get(c, RAX, asm.AX)
     registers.emit_get(c, RDX, asm.DX)
-    if o.sub == DIVIDE:  # the quotient would be too long, or the divisor is 0, if it is not above the upper half
+    if (
+        o.sub == DIVIDE
+    ):  # the quotient would be too long, or the divisor is 0, if it is not above the upper half
         if o.size == 0:
             asm.emit_reg(c, asm.MOVZX8, asm.DX, asm.AH)  # movzx edx, ah
         elif o.size == 1:
@@ -569,6 +585,8 @@ def emit_stub(c, t, s, first):
         asm.bind(c, s.limit_site)
     if s.other_site:
         asm.bind(c, s.other_site)
+    if s.last_site:
+        asm.bind(c, s.last_site)
     x87.emit_pointers(c, t, first, s.x87_last, s.x87_memory)  # whoever is called may leave
     if s.kind == memory.STUB_INTERPRET:
         emit_interpreting_stub(c, t, s, first)

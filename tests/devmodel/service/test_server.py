@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from devmodel.config import Config, Serial
+from devmodel.service.server import ChipFailed
 from devmodel.service.session import join, opened, serve
 from ioreq import DomainGone, shared
 from ioreq.buffered import RingProducer
@@ -307,10 +308,16 @@ async def test_a_bug_in_a_chip_is_an_exception_and_no_hang(core, toy_board):
 
     async with opened(Config()) as outside:
         client = await join(core.path)
-        with trio.fail_after(5), pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+        failed = pytest.RaisesExc(
+            ChipFailed,
+            match=r"^chip 'toy' failed in a write of 0x1 \(1 byte\) at port 0x100, by the instruction at"
+            r" f000:0000fff0 \(linear 0xffff0\): ZeroDivisionError: .* \(test_server.py:\d+\)$",
+        )
+        with trio.fail_after(5), pytest.RaisesGroup(failed) as caught:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(guest)
                 await serve(outside, client, toy_board, on_ready=on_ready)
+        assert isinstance(caught.value.exceptions[0].__cause__, ZeroDivisionError)
         client.close()
     core.endpoint.kill()
 

@@ -1,0 +1,151 @@
+"""What the documents show runs as it stands: files are written and tested, commands are run, excerpts are there."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devmodel import boards
+from devmodel.cli import _parser
+from devmodel.config import Options, load
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAME = re.compile(r"# ([\w./-]+)\n")
+
+
+def blocks(document: str) -> Iterator[tuple[str, str, str]]:
+    """Yield language, name of the file if there is one, and text of each block."""
+    for language, text in BLOCK.findall((ROOT / document).read_text()):
+        name = NAME.match(text)
+        yield (language, name[1], text[name.end() :]) if name else (language, "", text)
+
+
+def write_files(document: str, folder: Path) -> list[str]:
+    """Write the files of a document, and return the names of those that are tests."""
+    names = []
+    for language, name, text in blocks(document):
+        if name and "/" not in name and language in {"python", "ini", "toml"}:
+            (folder / name).write_text(text)
+            names.append(name)
+    return [name for name in names if name.startswith("test_")]
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join((os.path.dirname(sys.executable), os.environ["PATH"]))
+    return {name: value for name, value in os.environ.items() if name != "DEVMODEL_NO_SKIP"} | {"PATH": path}
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether output is what a document shows, where … stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in shown.split("…"))
+    return re.fullmatch(pattern, printed, re.DOTALL) is not None
+
+
+@pytest.mark.parametrize("document", ["docs/your-own-device.md", "docs/testing.md"])
+def test_every_block_of_python_is_a_file_or_stands_in_one(document):
+    for language, name, text in blocks(document):
+        if language == "python":
+            assert name, text
+            if "/" in name:
+                assert text in (ROOT / name).read_text(), text
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/your-own-device.md", "docs/testing.md"])
+def test_what_is_typed_is_what_the_command_takes(document):
+    """Blocks of sh, which are not run here, since they go on for ever."""
+    for language, _, text in blocks(document):
+        for line in text.splitlines() if language == "sh" else ():
+            program, *arguments = line.split()
+            if program == "devmodel":
+                _parser().parse_args(arguments)
+            else:
+                assert line.startswith("pip install devmodel")
+
+
+def test_the_tables_in_the_afternoon_are_understood(tmp_path):
+    write_files("docs/your-own-device.md", tmp_path)
+    assert load(str(tmp_path / "machine.toml"), Options()).board == "dice:build"
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][boards.GROUP] == {"dice": "dice:build"}
+
+
+def test_the_afternoon_with_a_device_of_ones_own(tmp_path):
+    tests = write_files("docs/your-own-device.md", tmp_path)
+    assert tests == ["test_dice.py", "test_guest.py"]
+    ran = 0
+    for language, _, text in blocks("docs/your-own-device.md"):
+        if language != "console":
+            continue
+        for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
+            words = [sys.executable if word == "python" else word for word in command.split()]
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                cwd=tmp_path,
+                env=environment(),
+                timeout=100,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+            assert matches(shown, done.stdout + done.stderr), (command, done)
+            ran += 1
+    assert ran == 6
+
+
+def test_the_tests_of_the_page_on_testing_pass(tmp_path):
+    tests = write_files("docs/testing.md", tmp_path)
+    guests = ROOT / ".guests"
+    if (guests / "complete").exists():
+        from tests.guests.initramfs import make_initramfs
+
+        (tmp_path / ".guests").mkdir()
+        (tmp_path / ".guests" / "vmlinuz").symlink_to(guests / "vmlinuz")
+        make_initramfs(tmp_path / ".guests" / "initramfs")
+    else:
+        tests.remove("test_linux.py")
+    run_pytest(tmp_path, tests)
+
+
+def test_the_readmes_example_passes(tmp_path):
+    (example,) = [text for language, _, text in blocks("README.md") if language == "python"]
+    if not (ROOT / ".guests" / "complete").exists():
+        pytest.skip("Debian's i386 kernel and busybox are fetched by `make guests`")
+    (tmp_path / "test_readme.py").write_text(example)
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
+    from tests.guests.initramfs import make_initramfs
+
+    (tmp_path / ".guests").mkdir()
+    (tmp_path / ".guests" / "vmlinuz").symlink_to(ROOT / ".guests" / "vmlinuz")
+    make_initramfs(tmp_path / ".guests" / "initramfs")
+    run_pytest(tmp_path, ["test_readme.py"])
+
+
+def run_pytest(folder: Path, tests: list[str]) -> None:
+    """Run tests in a process of their own, in a folder that knows nothing of us."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *tests],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(),
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^\d+ passed in ", done.stdout.splitlines()[-1]), done.stdout
+
+
+def test_the_options_that_the_page_on_testing_names_are_those_there_are():
+    from devmodel.testing import MachineOptions
+
+    text = (ROOT / "docs/testing.md").read_text()
+    named = re.search(r"Options are keywords.*?: (.*?)\. Without", text, re.DOTALL)
+    assert named is not None
+    assert set(re.findall(r"`(\w+)`", named[1])) == set(MachineOptions.__annotations__)
