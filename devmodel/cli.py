@@ -1,4 +1,4 @@
-"""The command line: run, serve, upgrade, console, screen, key, eject, insert, stats, trace."""
+"""The command line: run, serve, upgrade, console, screen, key, mouse, eject, insert, stats, trace."""
 
 import argparse
 import gc
@@ -21,6 +21,7 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
+from devmodel.devices.mouse import BUTTONS
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
@@ -143,13 +144,15 @@ def _run(options: argparse.Namespace) -> int:
 def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
     """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
     arguments = [] if machine is None else [machine]
-    given = {name: getattr(options, name) for name in ("serial", "video_bios", "debug_console")}
+    given = {name: getattr(options, name) for name in ("parallel", "video_bios", "debug_console")}
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
     arguments += ["--serial-wait"] * options.serial_wait
+    arguments += [f"--serial={port}" for port in options.serial]
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--cdrom={path}" for path in options.cdrom]
+    arguments += [f"--floppy={path}" for path in options.floppy]
     arguments += [f"--fw-cfg={item}" for item in options.fw_cfg]
     if options.board is not None:
         arguments.append(f"--board={options.board}")
@@ -217,8 +220,9 @@ async def _serve_domain(
     inheritance: upgrade.Inheritance | None,
 ) -> int:
     async with opened(config, inheritance) as outside:
-        if outside.serial_address is not None and not outside.inheritance.listeners:
-            log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
+        if not outside.inheritance.upgrades:
+            for line in outside.addresses():
+                log.say(line)
         client = await join(path, wait)
         try:
             shutdown = await serve(outside, client, factory, departure=departure)
@@ -291,17 +295,73 @@ def _screen(options: argparse.Namespace) -> int:
 
 
 def _key(options: argparse.Namespace) -> int:
-    monitor.type_keys(_domain(options), options.keys)
+    if options.hold is not None and not 0 <= options.hold <= monitor.MAX_HOLD:
+        raise ConfigError(f"--hold {options.hold}: milliseconds from 0 to {monitor.MAX_HOLD}")
+    monitor.type_keys(_domain(options), options.keys, options.hold or 0)
     return 0
 
 
+def _mouse(options: argparse.Namespace) -> int:
+    monitor.use_mouse(_domain(options), mouse_actions(options.actions))
+    return 0
+
+
+def mouse_actions(words: Sequence[str]) -> list[monitor.MouseAction]:
+    """Return what `move 10 -5 click left wheel -1 press right release right` asks for.
+
+    Raises:
+        ConfigError: it is something else.
+
+    """
+    actions: list[monitor.MouseAction] = []
+    left = list(reversed(words))
+
+    def number(of: str) -> int:
+        text = left.pop() if left else ""
+        try:
+            value = int(text)
+        except ValueError:
+            value = monitor.MAX_MOVE + 1
+        if abs(value) > monitor.MAX_MOVE:
+            raise ConfigError(
+                f"mouse {of}: '{text}'; allowed: a number from -{monitor.MAX_MOVE} to {monitor.MAX_MOVE}"
+            )
+        return value
+
+    def button(of: str) -> str:
+        name = left.pop() if left else ""
+        if name not in BUTTONS:
+            raise ConfigError(f"mouse {of}: '{name}'; allowed: {', '.join(BUTTONS)}")
+        return name
+
+    while left:
+        match word := left.pop():
+            case "move":
+                actions.append(monitor.MouseAction(right=number(word), down=number(word)))
+            case "wheel":
+                actions.append(monitor.MouseAction(wheel=number(word)))
+            case "press":
+                actions.append(monitor.MouseAction(press=button(word)))
+            case "release":
+                actions.append(monitor.MouseAction(release=button(word)))
+            case "click":
+                name = button(word)
+                actions.append(monitor.MouseAction(press=name, release=name))
+            case _:
+                raise ConfigError(f"mouse: '{word}'; allowed: move, wheel, press, release, click")
+    if len(actions) > monitor.MAX_KEYS:
+        raise ConfigError(f"mouse: {len(actions)} actions; at most {monitor.MAX_KEYS} are allowed")
+    return actions
+
+
 def _eject(options: argparse.Namespace) -> int:
-    monitor.ask(_domain(options), monitor.Eject(drive=options.drive, force=options.force))
+    command = monitor.Eject(drive=options.drive, force=options.force, floppy=options.floppy)
+    monitor.ask(_domain(options), command)
     return 0
 
 
 def _insert(options: argparse.Namespace) -> int:
-    command = monitor.Insert(path=os.path.abspath(options.image), drive=options.drive)
+    command = monitor.Insert(path=os.path.abspath(options.image), drive=options.drive, floppy=options.floppy)
     monitor.ask(_domain(options), command)
     return 0
 
@@ -417,10 +477,12 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
     return load(
         machine,
         Options(
-            serial=options.serial,
+            serials=tuple(options.serial),
             serial_wait=options.serial_wait,
             disks=tuple(options.disk),
             cdroms=tuple(options.cdrom),
+            floppies=tuple(options.floppy),
+            parallel=options.parallel,
             video_bios=options.video_bios,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
@@ -540,13 +602,14 @@ def _parser() -> _Parser:
     how.add_argument("--count", action="store_true", help="how often which register, the most frequent first")
     tracing.set_defaults(perform=_trace)
 
-    ejecting = commands.add_parser("eject", help="take the disc out of a CD-ROM drive")
-    inserting = commands.add_parser("insert", help="put an image into a CD-ROM drive")
+    ejecting = commands.add_parser("eject", help="take the disc out of a CD-ROM or floppy drive")
+    inserting = commands.add_parser("insert", help="put an image into a CD-ROM or floppy drive")
     inserting.add_argument("image", metavar="FILE")
     for changing in (ejecting, inserting):
         changing.add_argument(
             "--drive", metavar="N", type=int, default=0, help="which, if there are several (0)"
         )
+        changing.add_argument("--floppy", action="store_true", help="a floppy drive: 0 is A, 1 is B")
     _domain_options(ejecting)
     inserting.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     ejecting.add_argument("--force", action="store_true", help="even if the guest has locked the tray")
@@ -554,9 +617,27 @@ def _parser() -> _Parser:
     inserting.set_defaults(perform=_insert)
 
     typing = commands.add_parser("key", help="type on the guest's keyboard")
+    typing.add_argument(
+        "--hold", metavar="MS", type=int, help="hold each for so many milliseconds: it repeats"
+    )
     typing.add_argument("keys", metavar="KEY", nargs="+", help="a, ret, f1, shift-a, ctrl-alt-delete, …")
     typing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     typing.set_defaults(perform=_key)
+
+    pointing = commands.add_parser(
+        "mouse",
+        help="move and click the guest's mouse",
+        description="Move by counts, right and down; turn the wheel by clicks, towards the user; press, release "
+        f"or click a button ({', '.join(BUTTONS)}). `devmodel mouse move 10 -5 click left wheel -1`",
+    )
+    pointing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
+    pointing.add_argument(
+        "actions",
+        metavar="ACTION",
+        nargs="+",
+        help="move DX DY, wheel N, press BUTTON, release BUTTON, click BUTTON",
+    )
+    pointing.set_defaults(perform=_mouse)
     return parser
 
 
@@ -581,11 +662,27 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="image in a CD-ROM drive; may be repeated",
     )
-    parser.add_argument("--serial", metavar="tcp:HOST:PORT", help="serial console on TCP")
+    parser.add_argument(
+        "--floppy",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="diskette in a floppy drive; may be given twice",
+    )
+    parser.add_argument(
+        "--serial",
+        metavar="tcp:HOST:PORT",
+        action="append",
+        default=[],
+        help="serial console on TCP (terminal: on this one); up to four times, for COM1 to COM4",
+    )
     parser.add_argument(
         "--serial-wait",
         action="store_true",
-        help="start the guest when the first client is on its TCP console",
+        help="start the guest when the first client is on its first TCP console",
+    )
+    parser.add_argument(
+        "--parallel", metavar="FILE", help="a parallel port; what the guest prints is appended to this file"
     )
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, for ISA or for PCI 1234:1111")
     parser.add_argument(

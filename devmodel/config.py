@@ -15,9 +15,13 @@ import msgspec
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, OWN, PARTS, parse
+from devmodel.devices.diskette import DRIVES
+from devmodel.devices.pit import MISSED_TICKS, MissedTicks
 from ioreq.user_input import open_regular, size_in_bytes
 
 MAX_DRIVES: Final = 4
+MAX_FLOPPIES: Final = 2
+MAX_SERIALS: Final = 4
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
 _PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
@@ -28,12 +32,17 @@ _T = TypeVar("_T")
 
 
 class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[serial]`: the first serial port. Without `tcp` it is on the terminal of `devmodel run`."""
+    """`[serial]`, or `[[serial]]` for COM1 to COM4. Without `tcp` the first is on the terminal of `devmodel run`.
+
+    `paced` has it send at the baud rate that the guest sets; `flow` has CTS fall while a client is far behind.
+    """
 
     tcp: str | None = None
     history: Annotated[int, msgspec.Meta(ge=0, le=1 << 30)] = 65536
     wait: bool = False
     """The guest starts when the first client is there (QEMU's `wait=on`)."""
+    paced: bool = False
+    flow: bool = False
 
     def address(self) -> tuple[str, int] | None:
         """Return host and port of `tcp`."""
@@ -58,6 +67,17 @@ class Cdrom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str | None = None
 
 
+class Floppy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[floppy]]`: a floppy drive, A and B in order. `path` is the diskette in it; without one it is empty.
+
+    `drive` is its model; without it the one that suits the diskette, 1.44M for none. `readonly` protects diskettes.
+    """
+
+    path: str | None = None
+    drive: str | None = None
+    readonly: bool = False
+
+
 class Video(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[video]`: `bios` is a VGA option ROM; `adapter` is "pci" (1234:1111), "isa", or "auto".
 
@@ -72,6 +92,18 @@ class Rtc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[rtc]`: what the clock starts at: "utc", "localtime", or an ISO date."""
 
     base: str = "utc"
+
+
+class ParallelPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[parallel]`: the parallel port; what the guest prints is appended to the file at `path`."""
+
+    path: str
+
+
+class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[pit]`: what becomes of ticks that the guest, or the server, was too late for; by Xen's names."""
+
+    missed_ticks: str = MissedTicks.ONE_PENDING
 
 
 class Debug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,11 +122,16 @@ class Config(msgspec.Struct, frozen=True):
     """What the device models are built of; paths are as they are opened."""
 
     serial: Serial = Serial()
+    more_serials: tuple[Serial, ...] = ()
+    """COM2 to COM4, as far as there are any."""
     disks: tuple[Disk, ...] = ()
     cdroms: tuple[Cdrom, ...] = ()
+    floppies: tuple[Floppy, ...] = ()
     video: Video = Video()
     fw_cfg: dict[str, str] = {}
     rtc: Rtc = Rtc()
+    pit: Timer = Timer()
+    parallel: ParallelPort | None = None
     debug: Debug = Debug()
     servers: tuple[frozenset[str], ...] = ()
     """The parts of each server apart."""
@@ -108,11 +145,22 @@ class Config(msgspec.Struct, frozen=True):
     folder: str = ""
     """Where the file is that describes the machine."""
 
+    @property
+    def serials(self) -> tuple[Serial, ...]:
+        """The serial ports that there are, COM1 first."""
+        return (self.serial, *self.more_serials)
+
     def checked(self, source: str) -> "Config":
         """Return this, if what the types cannot say is right as well; `source` begins the line if not."""
-        if self.serial.tcp is not None:
+        if len(self.serials) > MAX_SERIALS:
+            raise ConfigError(
+                f"{source}: {len(self.serials)} serial ports; at most {MAX_SERIALS} are allowed"
+            )
+        for number, serial in enumerate(self.serials, 1):
+            if serial.tcp is None and number > 1:
+                raise ConfigError(f"{source}: serial port {number} needs tcp; only the first may go without")
             try:
-                host_port(self.serial.tcp)
+                serial.address()
             except ConfigError as error:
                 raise ConfigError(f"{source}: tcp in [serial]: {error}") from error
         if len(self.disks) > MAX_DRIVES:
@@ -121,6 +169,15 @@ class Config(msgspec.Struct, frozen=True):
             raise ConfigError(
                 f"{source}: {drives} disks and CD-ROM drives together; at most {MAX_DRIVES} are allowed"
             )
+        if len(self.floppies) > MAX_FLOPPIES:
+            raise ConfigError(
+                f"{source}: {len(self.floppies)} floppy drives; at most {MAX_FLOPPIES} are allowed"
+            )
+        for floppy in self.floppies:
+            if floppy.drive is not None and floppy.drive not in DRIVES:
+                raise ConfigError(
+                    f"{source}: drive in [[floppy]]: '{floppy.drive}'; allowed: {', '.join(DRIVES)}"
+                )
         for disk in self.disks:
             if disk.path is None and not 512 <= disk.scratch_bytes() <= MAX_SCRATCH:
                 raise ConfigError(f'{source}: a [[disk]] without path needs a size, for example size = "1M"')
@@ -130,6 +187,10 @@ class Config(msgspec.Struct, frozen=True):
             raise ConfigError(
                 f"{source}: base in [rtc]: '{self.rtc.base}'; allowed: utc, localtime, or a date like "
                 "2026-01-31T12:00:00"
+            )
+        if self.pit.missed_ticks not in MISSED_TICKS:
+            raise ConfigError(
+                f"{source}: missed_ticks in [pit]: '{self.pit.missed_ticks}'; allowed: {', '.join(MISSED_TICKS)}"
             )
         taken: set[str] = set()
         for parts in self.servers:
@@ -161,10 +222,12 @@ class Config(msgspec.Struct, frozen=True):
 class Options(msgspec.Struct, frozen=True):
     """What the command line overrides; None and empty leave the file's."""
 
-    serial: str | None = None
+    serials: tuple[str, ...] = ()
     serial_wait: bool = False
     disks: tuple[str, ...] = ()
     cdroms: tuple[str, ...] = ()
+    floppies: tuple[str, ...] = ()
+    parallel: str | None = None
     video_bios: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
@@ -180,8 +243,11 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "serial": Serial,
     "disk": Disk,
     "cdrom": Cdrom,
+    "floppy": Floppy,
     "video": Video,
     "rtc": Rtc,
+    "pit": Timer,
+    "parallel": ParallelPort,
     "debug": Debug,
     "server": Server,
 }
@@ -246,6 +312,17 @@ def _read(path: str) -> Config:
     cdroms = document.get("cdrom", [])
     if not isinstance(cdroms, list):
         raise ConfigError(f"{name}: write [[cdrom]], a table for each CD-ROM drive")
+    floppies = document.get("floppy", [])
+    if not isinstance(floppies, list):
+        raise ConfigError(f"{name}: write [[floppy]], a table for each floppy drive")
+    serials = document.get("serial", {})
+    if not isinstance(serials, list):
+        serials = [serials]
+    ports = [_table(name, "[serial]", entry, Serial) for entry in serials] or [Serial()]
+    parallel = None
+    if "parallel" in document:
+        port = _table(name, "[parallel]", document["parallel"], ParallelPort)
+        parallel = ParallelPort(os.path.join(folder, port.path))
     video = _table(name, "[video]", document.get("video", {}), Video)
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
@@ -268,15 +345,22 @@ def _read(path: str) -> Config:
         board=builder,
         board_options=board,
         folder=folder,
-        serial=_table(name, "[serial]", document.get("serial", {}), Serial),
+        serial=ports[0],
+        more_serials=tuple(ports[1:]),
         disks=tuple(
             msgspec.structs.replace(disk, path=absolute(disk.path))
             for disk in (_table(name, "[[disk]]", entry, Disk) for entry in disks)
         ),
         cdroms=tuple(Cdrom(absolute(_table(name, "[[cdrom]]", entry, Cdrom).path)) for entry in cdroms),
+        floppies=tuple(
+            msgspec.structs.replace(floppy, path=absolute(floppy.path))
+            for floppy in (_table(name, "[[floppy]]", entry, Floppy) for entry in floppies)
+        ),
         video=msgspec.structs.replace(video, bios=absolute(video.bios)),
         fw_cfg=fw_cfg,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
+        parallel=parallel,
+        pit=_table(name, "[pit]", document.get("pit", {}), Timer),
         debug=debug,
         servers=tuple(
             parse(f"{name}: parts in [[server]]", _table(name, "[[server]]", entry, Server).parts)
@@ -315,17 +399,28 @@ def _table(name: str, label: str, table: Any, kind: type[_T]) -> _T:
 
 def _override(config: Config, options: Options) -> Config:
     changes: dict[str, Any] = {}
-    if options.serial is not None:
-        kind, _, address = options.serial.partition(":")
-        if kind != "tcp":
-            raise ConfigError(f"--serial '{options.serial}'; allowed: tcp:HOST:PORT")
-        changes["serial"] = msgspec.structs.replace(config.serial, tcp=address)
+    if options.serials:
+        ports = [*config.serials, *[Serial()] * len(options.serials)][
+            : max(len(options.serials), len(config.serials))
+        ]
+        for number, text in enumerate(options.serials):
+            kind, _, address = text.partition(":")
+            if text != "terminal" and kind != "tcp":
+                raise ConfigError(f"--serial '{text}'; allowed: tcp:HOST:PORT, or terminal for the first")
+            tcp = None if text == "terminal" else address
+            ports[number] = msgspec.structs.replace(ports[number], tcp=tcp)
+        changes["serial"], *more = ports
+        changes["more_serials"] = tuple(more)
     if options.serial_wait:
         changes["serial"] = msgspec.structs.replace(changes.get("serial", config.serial), wait=True)
     if options.disks:
         changes["disks"] = tuple(Disk(path=path) for path in options.disks)
     if options.cdroms:
         changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
+    if options.floppies:
+        changes["floppies"] = tuple(Floppy(path) for path in options.floppies)
+    if options.parallel is not None:
+        changes["parallel"] = ParallelPort(options.parallel)
     if options.video_bios is not None:
         changes["video"] = msgspec.structs.replace(config.video, bios=options.video_bios)
     if options.fw_cfg:

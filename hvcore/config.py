@@ -24,7 +24,10 @@ KEYS: Final = (
 )
 DEVICE_KEYS: Final = ("board",)
 """Keys of `[machine]` that are the device models', which check them."""
-DEVICE_TABLES: Final = ("serial", "disk", "cdrom", "video", "fw_cfg", "rtc", "debug", "server", "board")
+DEVICE_TABLES: Final = (
+    *("serial", "disk", "cdrom", "floppy", "video", "fw_cfg", "rtc", "pit", "parallel", "debug", "server"),
+    "board",
+)
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30
 """Half of what 36 physical address bits reach: room for the hole below 4 GiB."""

@@ -31,13 +31,14 @@ PARTS: Final[dict[str, Part]] = {
     "pit": Part(("pit", "port61")),  # counter 2: its gate and its output
     "kbc": Part(("kbc", "port92")),  # A20 is one line
     "rtc": Part(("rtc",)),
-    "serial": Part(("uart",)),
+    "serial": Part(("uart", "uart2", "uart3", "uart4")),
+    "parallel": Part(("parallel",)),
     "ide": Part(("ide0", "ide1", "piix3_ide"), maps=("bmide",), functions=((1, 1),)),
     "pci": Part(("i440fx", "piix3", "pci"), functions=((0, 0), (1, 0))),  # 0xCF9 is PIIX3's
     "pm": Part(("piix4pm",), maps=("pm", "apm"), functions=((1, 3),)),
     "vga": Part(("vga", "vga_pci"), maps=("vbe",), functions=((2, 0),)),
     "fw_cfg": Part(("fw_cfg",)),
-    "dma": Part(("dma1", "dma2", "dma_pages")),
+    "dma": Part(("dma1", "dma2", "dma_pages", "fdc")),  # a floppy's bytes go by DMA
     "debug": Part(("post",), maps=("debug",)),
     "own": Part(()),  # what `Board.add` and `Board.plug` have put there
 }

@@ -21,18 +21,23 @@ from devmodel.board.parts import ALL, OWN, chips_of, functions_of, part_of_mappi
 from devmodel.devices.ata_identify import default_geometry
 from devmodel.devices.cmos import FOUR_GIB, fill_cmos
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
+from devmodel.devices.diskette import Bay
 from devmodel.devices.dma8237 import Dma8237, DmaPages
+from devmodel.devices.fdc import Fdc
+from devmodel.devices.fdc_registers import Reg as FdcReg
 from devmodel.devices.fw_cfg import FwCfg, e820, make_items
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc, Port
 from devmodel.devices.keyboard import Keyboard
 from devmodel.devices.mmc import Tray
+from devmodel.devices.mouse import Mouse
+from devmodel.devices.parallel import Parallel, Printer
 from devmodel.devices.pci import Function, PciBus, PciFunction, PciPorts
 from devmodel.devices.pic import PicPair
 from devmodel.devices.piix3 import Piix3, Piix3Ide
 from devmodel.devices.piix4pm import Piix4Pm
-from devmodel.devices.pit import Pit
+from devmodel.devices.pit import MissedTicks, Pit
 from devmodel.devices.port61 import Port61
 from devmodel.devices.port92 import Port92
 from devmodel.devices.rtc import Rtc
@@ -42,11 +47,15 @@ from devmodel.devices.vga_frame import Frame
 from devmodel.devices.vga_pci import VgaFunction
 
 E820_RAM: Final = 1
+FLOPPY_CHANNEL: Final = 2
+SERIAL_PORTS: Final = (("uart", 0x3F8, 4), ("uart2", 0x2F8, 3), ("uart3", 0x3E8, 4), ("uart4", 0x2E8, 3))
+"""Name, first port and interrupt request of COM1 to COM4."""
+COMBINATION: Final = 14
+"""Bytes of shift-insert with its false shifts, pressed and released, and one more."""
+
 VGA_WINDOW: Final = 0xA_0000
 ISA_FRAME_BUFFER: Final = 0xE000_0000
 """Where Bochs VBE has the linear frame buffer of an adapter that is not on PCI."""
-COMBINATION: Final = 12
-"""Bytes of ctrl-alt-delete, pressed and released, and one more."""
 
 _Chip = TypeVar("_Chip")
 Left = Callable[[str, type], Any]
@@ -113,11 +122,19 @@ class Fittings:
     """What of the machine is on this board: names of `parts.PARTS`."""
     disks: Sequence[Disk | Tray | None] = ()
     """hda to hdd; a tray is a CD-ROM drive's."""
+    floppies: Sequence[Bay] = ()
+    """The floppy drives A and B."""
+    serial: Sequence[bool] = (False,)
+    """For each serial port that there is, COM1 to COM4, whether it sends at the baud rate."""
+    printer: Printer | None = None
+    """What the parallel port has at its end; None: there is no such port."""
     debug: Callable[[int], None] = lambda _: None
     """A byte for the debug console."""
     files: Mapping[str, bytes] = attrs.field(factory=dict[str, bytes])
     """fw_cfg files beside the board's own."""
     boot: str = "cad"
+    missed_ticks: str = MissedTicks.ONE_PENDING
+    """What becomes of the timer's missed ticks: one of `pit.MISSED_TICKS`."""
     video_rom: bytes = b""
     """The option ROM of the VGA as a PCI function."""
     isa_vga: bool = False
@@ -135,18 +152,23 @@ class Levels:
 
 @attrs.frozen
 class SerialPort:
-    """The first serial port, as the line at its far end sees it."""
+    """A serial port, as the line at its far end sees it."""
 
     board: "Board"
+    number: int = 0
 
     def room(self) -> int:
         """Return how many bytes it can take now."""
-        return self.board.uart.room()
+        return self.board.uarts[self.number].room()
 
     def receive(self, byte: int) -> None:
         """Take a byte; it may start the character timeout."""
-        self.board.uart.receive(byte)
+        self.board.uarts[self.number].receive(byte)
         self.board.rearm()
+
+    def clear_to_send(self, level: bool) -> None:
+        """Drive CTS."""
+        self.board.uarts[self.number].clear_to_send(level)
 
 
 class SerialLine(Protocol):
@@ -298,10 +320,13 @@ class Board:
     chips: dict[str, Resettable]
     timed: list[Timed]
     pic: PicPair
-    uart: Uart
+    uarts: list[Uart]  # COM1 to COM4, whether they are mapped or not
     vga: Vga
     keyboard: Keyboard
+    mouse: Mouse
     ide: list[IdeChannel]
+    fdc: Fdc
+    parallel: Parallel
     pci: PciBus
     clock: Clock
     core: Core
@@ -360,24 +385,46 @@ class Board:
         isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
         a20 = WiredOr(Line([core.a20] if "kbc" in fittings.parts else [], level=True))
 
-        def irq(number: int, part: str) -> Line:
+        def irq(number: int, part: str, who: str = "") -> Line:
             """Return a new driver of an interrupt request; of a chip that is elsewhere, one that leads nowhere."""
             if part not in fittings.parts:
                 return Line()
-            return drive(number, part)
+            return drive(number, who or part)
 
         def drive(number: int, who: str) -> Line:
             return _drive(isa, drivers, number, who, left("lines", Levels))
 
-        pit = Pit(clock=clock, irq=irq(0, "pit"), **kept("pit"))
+        if fittings.missed_ticks != MissedTicks.ONE_PENDING and len({"pic", "pit"} & fittings.parts) == 1:
+            raise ConfigError(f"{fittings.missed_ticks}: pic and pit must be in one server for that")
+        pit = Pit(
+            clock=clock,
+            irq=irq(0, "pit"),
+            missed=fittings.missed_ticks,
+            waits=partial(pic.master.waits, 0),
+            **kept("pit"),
+        )
+        if fittings.missed_ticks in (MissedTicks.DELAY, MissedTicks.NO_DELAY):
+            pic.master.accepted = lambda pin: None if pin else pit.accepted()
         kbc = Kbc(
             clock=clock,
             irq=irq(1, "kbc"),
+            aux_irq=irq(12, "kbc"),
             a20=a20.driver(level=True),
             reset_processor=core.reset,
             **kept("kbc"),
         )
-        uart = Uart(clock=clock, irq=irq(4, "serial"), **kept("uart"))
+        uarts = [
+            Uart(
+                clock=clock,
+                irq=irq(number, "serial", "serial" if name == "uart" else f"serial, {name}"),
+                paced=paced,
+                **kept(name),
+            )
+            for (name, _, number), paced in zip(SERIAL_PORTS, (*fittings.serial, *[False] * 4), strict=False)
+        ]
+        parallel = Parallel(clock=clock, irq=irq(7, "parallel"), **kept("parallel"))
+        if fittings.printer is not None:
+            parallel.printer = fittings.printer
         rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
         pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
         piix3_ide = Piix3Ide(ram=core, **kept("piix3_ide"))
@@ -420,8 +467,24 @@ class Board:
         port61 = Port61(clock=clock, timer=pit, **kept("port61"))
         port92 = Port92(a20=a20.driver(), reset_processor=core.reset, **kept("port92"))
         fw_cfg = FwCfg(items=items, ram=core, clock=clock, **kept("fw_cfg"))
-        dma1, dma2 = Dma8237(shift=0, **kept("dma1")), Dma8237(shift=1, **kept("dma2"))
         dma_pages, post = DmaPages(**kept("dma_pages")), PostCode(**kept("post"))
+        dma2 = Dma8237(width=2, ram=core, page=partial(dma_pages.page, 1), **kept("dma2"))
+        dma1 = Dma8237(
+            width=1,
+            ram=core,
+            page=partial(dma_pages.page, 0),
+            granted=partial(dma2.cascades, 0),
+            **kept("dma1"),
+        )
+        dma2.changed = dma1.serve
+        fdc = Fdc(
+            clock=clock,
+            irq=irq(6, "dma"),
+            bays=(*fittings.floppies, None, None)[:2],
+            dma_request=partial(dma1.request, FLOPPY_CHANNEL),
+            **kept("fdc"),
+        )
+        dma1.clients[FLOPPY_CHANNEL] = fdc
         if saved is None:
             geometries = [
                 None if disk is None or isinstance(disk, Tray) else default_geometry(disk.sectors)
@@ -434,6 +497,7 @@ class Board:
                 cpus=fittings.cpus,
                 boot=fittings.boot,
                 geometries=geometries,
+                floppies=[bay.type.number for bay in fittings.floppies],
             )
             rtc.set_time(fittings.time)
 
@@ -466,9 +530,17 @@ class Board:
         bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4, mirror=ide[0].mirror)
         bus.map("pio", 0x376, 0x376, ide[1].control, name="ide1 control", mirror=ide[1].control_mirror)
         bus.map("pio", 0x1CE, 0x1D0, vga.vbe, name="vbe", width=2, waits="moves memory that the guest has")
+        if fittings.printer is not None:
+            bus.map("pio", 0x378, 0x37A, parallel, name="parallel")
         bus.map("pio", 0x3B0, 0x3DF, vga, name="vga", width=2, mirror=vga.mirror)
+        bus.map("pio", 0x3F2, 0x3F5, Piece(fdc, FdcReg.DOR), name="fdc")
         bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control", mirror=ide[0].control_mirror)
-        bus.map("pio", 0x3F8, 0x3FF, uart, name="uart", mirror=uart.mirror)
+        bus.map("pio", 0x3F7, 0x3F7, Piece(fdc, FdcReg.DIR), name="fdc digital input")
+        for at, ((name, base, _), uart) in enumerate(zip(SERIAL_PORTS, uarts, strict=True)):
+            if at < len(fittings.serial):
+                bus.map("pio", base, base + 7, uart, name=name, mirror=uart.mirror)
+            else:
+                bus.ignore("pio", base, base + 7, f"no {name}: there is no such serial port")
         bus.map("pio", 0x402, 0x402, debug, name="debug console")
         bus.map("pio", 0x4D0, 0x4D1, pic.elcr, name="elcr")
         bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)
@@ -486,12 +558,10 @@ class Board:
         bus.ignore("pio", 0x0F0, 0x0F1, "the core's: it clears the coprocessor's error")
         bus.ignore("pio", 0x200, 0x207, "no game port")
         bus.ignore("pio", 0x278, 0x27F, "no second parallel port; ISA plug and play's address")
-        bus.ignore("pio", 0x2E8, 0x2EF, "no fourth serial port")
-        bus.ignore("pio", 0x2F8, 0x2FF, "no second serial port")
-        bus.ignore("pio", 0x378, 0x37F, "no first parallel port")
-        bus.ignore("pio", 0x3E8, 0x3EF, "no third serial port")
-        bus.ignore("pio", 0x3F0, 0x3F5, "no floppy controller")
-        bus.ignore("pio", 0x3F7, 0x3F7, "the floppy controller's half of this port")
+        if fittings.printer is None:
+            bus.ignore("pio", 0x378, 0x37A, "no parallel port")
+        bus.ignore("pio", 0x37B, 0x37F, "the parallel port has no EPP")
+        bus.ignore("pio", 0x3F0, 0x3F1, "the floppy controller's only in a PS/2")
         bus.ignore("pio", 0xA79, 0xA79, "no ISA plug and play")
         bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
         bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
@@ -500,20 +570,24 @@ class Board:
         isa_lines = [drive(n, "another server") for n in range(16)]
 
         chips: dict[str, Resettable] = {
-            "pic": pic, "pit": pit, "kbc": kbc, "uart": uart, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
+            "pic": pic, "pit": pit, "kbc": kbc, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
             "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
             "port61": port61, "port92": port92, "vga": vga, "vga_pci": vga_pci, "fw_cfg": fw_cfg, "dma1": dma1,
-            "dma2": dma2, "dma_pages": dma_pages, "post": post,
+            "dma2": dma2, "dma_pages": dma_pages, "post": post, "fdc": fdc, "parallel": parallel,
         }  # fmt: skip
+        ports = {name: uart for (name, _, _), uart in zip(SERIAL_PORTS, uarts, strict=True)}
+        chips |= ports
         timed: dict[str, Timed] = {
             "pit": pit,
             "kbc": kbc,
-            "uart": uart,
+            **ports,
             "rtc": rtc,
             "piix4pm": pm,
             "fw_cfg": fw_cfg,
             "ide0": ide[0],
             "ide1": ide[1],
+            "fdc": fdc,
+            "parallel": parallel,
         }
         here = chips_of(fittings.parts)
         bus.keep(lambda name: part_of_mapping(name) in fittings.parts)
@@ -523,10 +597,13 @@ class Board:
             chips={name: chip for name, chip in chips.items() if name in here},
             timed=[chip for name, chip in timed.items() if name in here],
             pic=pic,
-            uart=uart,
+            uarts=uarts,
             vga=vga,
             keyboard=kbc.keyboard,
+            mouse=kbc.mouse,
             ide=ide,
+            fdc=fdc,
+            parallel=parallel,
             pci=pci,
             clock=clock,
             core=core,
@@ -538,6 +615,8 @@ class Board:
             parts=fittings.parts,
             trays=[disk for disk in disks if isinstance(disk, Tray)],
         )
+        parallel.rearm = lambda: board.rearm()  # noqa: PLW0108
+        fdc.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
         for channel in ide:
             channel.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
         extend(board)
@@ -719,11 +798,16 @@ class Board:
             chip.reset()
         self.pci.update()
 
-    def connect_serial(self, line: SerialLine) -> None:
-        """Plug a line into the first serial port."""
-        self.uart.transmit = line.transmit
-        self.uart.drained = line.drained
-        line.connect(SerialPort(self))
+    @property
+    def uart(self) -> Uart:
+        """The first serial port."""
+        return self.uarts[0]
+
+    def connect_serial(self, line: SerialLine, number: int = 0) -> None:
+        """Plug a line into a serial port, the first being 0."""
+        self.uarts[number].transmit = line.transmit
+        self.uarts[number].drained = line.drained
+        line.connect(SerialPort(self, number))
 
     def states(self) -> dict[str, Any]:
         """Return the record of every chip, by name, and of the lines from elsewhere; they are the chips' own."""
@@ -747,6 +831,7 @@ class Board:
         """
         for channel in self.ide:
             channel.recover(complete=complete)
+        self.fdc.recover()
         self.rearm()
 
     def remind(self) -> None:
@@ -766,6 +851,32 @@ class Board:
         """Press keys together and release them; ValueError for a name that is no key's."""
         self.keyboard.type("-".join(keys))
         self.rearm()
+
+    def hold(self, keys: list[str], *, pressed: bool) -> None:
+        """Press keys and hold them, or let go of them; ValueError for a name that is no key's."""
+        for name in keys if pressed else reversed(keys):
+            if pressed:
+                self.keyboard.press(name)
+            else:
+                self.keyboard.release(name)
+        self.rearm()
+
+    def point(self, right: int, down: int, wheel: int) -> None:
+        """Move the mouse by counts, and turn its wheel by clicks."""
+        self.mouse.move(right, down, wheel)
+        self.rearm()
+
+    def click(self, button: str, *, pressed: bool) -> None:
+        """Press or release a button of the mouse; ValueError for a name that is no button's."""
+        if pressed:
+            self.mouse.press(button)
+        else:
+            self.mouse.release(button)
+        self.rearm()
+
+    def takes_mouse(self) -> bool:
+        """Whether a guest listens to the mouse, and has been told of everything."""
+        return self.mouse.listened_to and self.mouse.quiet
 
     def check_keys(self, keys: list[str]) -> None:
         """Raise ValueError for a name that is no key's."""

@@ -2,7 +2,20 @@
 
 from typing import Final
 
-from devmodel.devices import bus_master, dma8237, ide, kbc, pic, piix4pm, pit, rtc, uart, vga_registers
+from devmodel.devices import (
+    bus_master,
+    dma8237,
+    fdc_registers,
+    ide,
+    kbc,
+    parallel,
+    pic,
+    piix4pm,
+    pit,
+    rtc,
+    uart,
+    vga_registers,
+)
 
 TABLES: Final[dict[str, tuple[type, int]]] = {
     "dma1": (dma8237.Reg, 0),
@@ -15,7 +28,13 @@ TABLES: Final[dict[str, tuple[type, int]]] = {
     "ide0": (ide.Reg, 0),
     "ide1": (ide.Reg, 0),
     "bmide": (bus_master.Reg, 0),
+    "fdc": (fdc_registers.Reg, fdc_registers.Reg.DOR),
+    "fdc digital input": (fdc_registers.Reg, fdc_registers.Reg.DIR),
+    "parallel": (parallel.Reg, 0),
     "uart": (uart.Reg, 0),
+    "uart2": (uart.Reg, 0),
+    "uart3": (uart.Reg, 0),
+    "uart4": (uart.Reg, 0),
     "vga": (vga_registers.Port, 0),
     "pm": (piix4pm.Reg, 0),
 }

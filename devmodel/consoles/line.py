@@ -1,5 +1,8 @@
 """A serial line's far end: what the guest says goes to whoever listens, what anyone types goes to the guest.
 
+Who falls behind by more than is kept misses some, and how much is logged. With flow control the guest is asked by CTS
+to wait for whoever is behind, which it does if its driver looks at that.
+
 The chip's side is synchronous and never waits: `transmit` for each byte out, `drained` when the receiver has
 room again. The listeners' side is async; each follows the transcript at its own pace, so none slows the
 guest.
@@ -10,12 +13,19 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+import structlog
 import trio
 
 from devmodel.consoles.transcript import Transcript
 
+log = structlog.get_logger()
+
 GATHER: Final = 0.002
 """Seconds from a byte to the listeners: what a guest says in one breath reaches them in one piece."""
+HOLD: Final = 1 << 14
+"""Bytes that a listener may be behind before the guest is asked to wait, with flow control."""
+RESUME: Final = 1 << 12
+"""Bytes that it may be behind when the guest may go on."""
 KEPT: Final = 1 << 18
 """Bytes a listener may fall behind before it misses some."""
 
@@ -31,6 +41,10 @@ class Receiver(Protocol):
         """Take a byte."""
         ...
 
+    def clear_to_send(self, level: bool) -> None:
+        """Hear whether we take more from the guest."""
+        ...
+
 
 class Listener:
     """One who follows a line, from its recent history on, or from a place where somebody has left off."""
@@ -39,6 +53,13 @@ class Listener:
         self._line = line
         start = max(line.transcript.end - line.history, 0) if position is None else position
         self._taken = self.shown = start
+        self.lost = 0
+        """How many bytes it has missed."""
+
+    @property
+    def behind(self) -> int:
+        """How many bytes it has not taken."""
+        return self._line.transcript.end - self._taken
 
     async def output(self) -> bytes:
         """Wait for what the guest says next; what was returned before counts as shown now."""
@@ -48,15 +69,21 @@ class Listener:
         if self._taken >= line.transcript.end:
             await line.listeners.park()
             await trio.sleep(GATHER)
-        data, self._taken = line.transcript.read(self._taken)
+        before = self._taken
+        data, self._taken = line.transcript.read(before)
+        self.lost += self._taken - before - len(data)
+        line.caught_some()
         return data
 
 
 class SerialLine:
     """Joins one UART to any number of listeners. `history` is how many bytes who comes late is shown."""
 
-    def __init__(self, history: int = 65536) -> None:
+    def __init__(self, history: int = 65536, *, flow: bool = False) -> None:
         self.history = history
+        self.flow = flow
+        """Whether CTS tells the guest that somebody is far behind."""
+        self._held = False
         self.transcript = Transcript(max(history, KEPT))
         self.listeners = trio.lowlevel.ParkingLot()
         """Who waits for the guest to say something."""
@@ -71,6 +98,7 @@ class SerialLine:
     def connect(self, chip: Receiver) -> None:
         """Say which chip is at the near end."""
         self._chip = chip
+        self._hold(False)
         self.drained()
 
     # -- the chip's side ----------------------------------------------------------------------------------
@@ -80,11 +108,26 @@ class SerialLine:
         self.transcript.append(byte)
         if self.listeners:
             self.listeners.unpark_all()
+        if self.flow and not self._held and self._behind() >= HOLD:
+            self._hold(True)
 
     def drained(self) -> None:
         """Hear that the receiver may have room."""
         if self._typists:
             self._typists.unpark_all()
+
+    def _behind(self) -> int:
+        return max((listener.behind for listener in self._following), default=0)
+
+    def _hold(self, held: bool) -> None:
+        self._held = held
+        if self._chip is not None and self.flow:
+            self._chip.clear_to_send(not held)
+
+    def caught_some(self) -> None:
+        """Let the guest go on if nobody is far behind any more."""
+        if self._held and self._behind() <= RESUME:
+            self._hold(False)
 
     # -- the listeners' side ------------------------------------------------------------------------------
 
@@ -97,6 +140,9 @@ class SerialLine:
             yield listener
         finally:
             self._following.discard(listener)
+            self.caught_some()
+            if listener.lost:
+                log.warning("console.lost", bytes=listener.lost)
             self.shown.unpark_all()
 
     async def caught_up(self) -> None:

@@ -13,6 +13,8 @@ from devmodel.consoles.telnet import Telnet
 log = structlog.get_logger()
 
 MAX_CLIENTS: Final = 32
+FLOW_BUFFER: Final = 1 << 14
+"""Bytes, with flow control."""
 
 
 async def listen(host: str, port: int) -> list[trio.SocketListener]:
@@ -66,6 +68,8 @@ class TcpConsole:
         self.clients += 1
         if isinstance(stream, trio.SocketStream):  # so that a host that vanished is noticed some time
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self.line.flow:  # what lies in its buffer counts as read
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, FLOW_BUFFER)
         telnet = telnet or Telnet()
         sending = trio.Lock()
         try:

@@ -8,6 +8,7 @@ FOUR_GIB: Final = 1 << 32
 
 BOOT_CODES: Final = {"a": 1, "c": 2, "d": 3, "n": 4}
 USER_TYPE: Final = 47
+EQUIPMENT_FLOPPY: Final = 0x01  # and the number of drives, less one, in bits 7 and 6
 EQUIPMENT_FPU: Final = 0x02
 
 
@@ -19,11 +20,13 @@ def fill_cmos(
     cpus: int = 1,
     boot: str = "cad",
     geometries: Sequence[tuple[int, int, int] | None] = (),
+    floppies: Sequence[int] = (),
 ) -> None:
     """Write the machine into the RAM of an RTC.
 
     Memory sizes are in bytes; `boot` has up to three of the letters a, c, d, n; `geometries` are the
-    cylinders, heads and sectors of hda to hdd, None where there is no disk.
+    cylinders, heads and sectors of hda to hdd, None where there is no disk; `floppies` the types of the floppy drives
+    (1 to 5: 360 KB, 1.2 MB, 720 KB, 1.44 MB, 2.88 MB).
     """
     base = min(below_4g >> 10, 640)
     extended = min(max(below_4g - MIB, 0) >> 10, 0xFFFF)
@@ -35,8 +38,9 @@ def fill_cmos(
     first, second, third = (*(BOOT_CODES[letter] for letter in boot[:3]), 0, 0, 0)[:3]
     ram[0x3D] = second << 4 | first
     ram[0x38] = third << 4 | 1  # no check of the floppy's signature
-    ram[0x10] = 0  # no floppy drives
-    ram[0x14] = EQUIPMENT_FPU
+    first_floppy, second_floppy = (*floppies, 0, 0)[:2]
+    ram[0x10] = first_floppy << 4 | second_floppy
+    ram[0x14] = EQUIPMENT_FPU | (EQUIPMENT_FLOPPY | len(floppies[:2]) - 1 << 6 if floppies else 0)
     _disks(ram, geometries)
     checksum = sum(ram[0x10:0x2E])
     ram[0x2E], ram[0x2F] = checksum >> 8 & 0xFF, checksum & 0xFF

@@ -1,8 +1,8 @@
 """Intel 8042 keyboard controller as a PC has it (IBM PS/2 Hardware Interface TR), ports 0x60 and 0x64.
 
-A byte from the keyboard takes its time on the wire, so a guest that reads port 0x60 twice gets it twice.
-There is no auxiliary port: its commands answer as on a board without a mouse.
-Not modelled: the controller's firmware beyond the commands of the TR, parity errors, the password.
+A byte takes its time on the wire, so a guest that reads port 0x60 twice gets it twice. Behind the keyboard's wire and
+the auxiliary device's, a mouse's, is one output buffer; status bit 5 says whose byte it has, and so does the interrupt.
+Not modelled: the controller's firmware beyond the commands of the TR, parity errors and time-outs, the password.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,9 @@ from devmodel.board.lines import IrqLine, Line
 from devmodel.board.mirror import BY_ANYONE, Mirror
 from devmodel.devices.keyboard import Keyboard, KeyboardState
 from devmodel.devices.keys import TRANSLATION
+from devmodel.devices.mouse import Mouse, MouseState
 
-FRAME: Final = 800_000  # ns for the 11 bits of a byte on the keyboard's wire
+FRAME: Final = 800_000  # ns for the 11 bits of a byte on a wire
 BREAK: Final = 0xF0
 LAST_CODE: Final = 0x84  # of scan code set 2; what is above is a prefix or a reply
 
@@ -33,7 +34,6 @@ STATUS_SYSTEM: Final = 0x04
 STATUS_COMMAND: Final = 0x08
 STATUS_UNLOCKED: Final = 0x10
 STATUS_AUX: Final = 0x20
-STATUS_TIMEOUT: Final = 0x40
 MODE_IRQ1: Final = 0x01
 MODE_IRQ12: Final = 0x02
 MODE_SYSTEM: Final = 0x04
@@ -82,56 +82,71 @@ class KbcState:
     output: int = 0
     full: bool = False  # OBF
     aux: bool = False  # the byte in `output` is the auxiliary device's
-    timeout: bool = False
     was_command: bool = False  # the last write was to port 0x64
     argument_of: int = 0
     breaking: bool = False  # translation has swallowed a break prefix
     a20: bool = True  # bit 1 of the output port
     wire_free_at: int = 0  # guest time in ns
     keyboard: KeyboardState = attrs.field(factory=KeyboardState)
+    mouse: MouseState = attrs.field(factory=MouseState)
 
 
 @attrs.define(kw_only=True)
 class Kbc:
-    """The controller; `keyboard` is plugged in. `a20` is its end of that line."""
+    """The controller; `keyboard` and `mouse` are plugged in. `a20` is its end of that line."""
 
     clock: Clock
     irq: IrqLine
+    aux_irq: IrqLine
     a20: Line
     reset_processor: Callable[[], None]
     mirror: Mirror = attrs.field(factory=lambda: Mirror(1))  # of the status
     state: KbcState = attrs.field(factory=KbcState)
     keyboard: Keyboard = attrs.field(init=False)
+    mouse: Mouse = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.keyboard = Keyboard(changed=self.tick, state=self.state.keyboard)
+        self.keyboard = Keyboard(changed=self.tick, clock=self.clock, state=self.state.keyboard)
+        self.mouse = Mouse(changed=self.tick, clock=self.clock, state=self.state.mouse)
         self._drive()
 
     def reset(self) -> None:
         """Power on."""
         self.state = KbcState()
         self.keyboard.state = self.state.keyboard
+        self.mouse.state = self.state.mouse
         self._drive()
 
-    # -- the keyboard's wire ------------------------------------------------------------------------------
+    # -- the wires ----------------------------------------------------------------------------------------
 
     def deadline(self) -> int | None:
-        """Return when the next byte arrives from the keyboard."""
-        s = self.state
-        if s.full or not self.keyboard.sends or s.ram[0] & MODE_NO_KEYBOARD:
-            return None
-        return s.wire_free_at
+        """Return when the next byte arrives, a key that is held repeats, or the mouse makes a report."""
+        times = [time for time in (self.keyboard.deadline(), self.mouse.deadline()) if time is not None]
+        if not self.state.full and (self._keyboard_sends() or self._mouse_sends()):
+            times.append(self.state.wire_free_at)
+        return min(times, default=None)
 
     def tick(self) -> None:
-        """Take a byte from the keyboard if one has arrived."""
+        """Take a byte if one has arrived."""
         s = self.state
-        while not s.full and self.keyboard.sends and not s.ram[0] & MODE_NO_KEYBOARD:
+        self.keyboard.tick()
+        self.mouse.tick()
+        while not s.full and ((keyboard := self._keyboard_sends()) or self._mouse_sends()):
             now = self.clock.now()
             if now < s.wire_free_at:
                 break
             s.wire_free_at = now + FRAME
-            self._from_keyboard(self.keyboard.take())
+            if keyboard:
+                self._from_keyboard(self.keyboard.take())
+            else:
+                self._put(self.mouse.take(), aux=True)
         self._drive()
+
+    def _keyboard_sends(self) -> bool:
+        return self.keyboard.sends and not self.state.ram[0] & MODE_NO_KEYBOARD
+
+    def _mouse_sends(self) -> bool:
+        return self.mouse.sends and not self.state.ram[0] & MODE_NO_AUX
 
     def _from_keyboard(self, value: int) -> None:
         s = self.state
@@ -144,12 +159,11 @@ class Kbc:
                 s.breaking = False
         self._put(value)
 
-    def _put(self, value: int, *, aux: bool = False, timeout: bool = False) -> None:
+    def _put(self, value: int, *, aux: bool = False) -> None:
         s = self.state
         s.output = value
         s.full = True
         s.aux = aux
-        s.timeout = timeout
 
     # -- ports --------------------------------------------------------------------------------------------
 
@@ -161,7 +175,7 @@ class Kbc:
         if offset != Port.DATA:
             return 0xFF
         if s.full:
-            s.full = s.aux = s.timeout = False
+            s.full = s.aux = False
             s.wire_free_at = max(s.wire_free_at, self.clock.now() + FRAME)
             self._drive()
         return s.output
@@ -191,8 +205,12 @@ class Kbc:
                 self._put(s.ram[value & 0x1F])
             case _ if value & 0xE0 == Command.WRITE_RAM:
                 s.argument_of = value
+            case Command.DISABLE_AUX:
+                s.ram[0] |= MODE_NO_AUX
+            case Command.ENABLE_AUX:
+                s.ram[0] &= ~MODE_NO_AUX & 0xFF
             case Command.TEST_AUX:
-                self._put(1)  # its clock line is stuck low
+                self._put(0)
             case Command.SELF_TEST:
                 s.ram[0] |= MODE_SYSTEM
                 self._put(0x55)
@@ -205,8 +223,8 @@ class Kbc:
             case Command.READ_INPUT:
                 self._put(0x80)  # the keyboard is not locked
             case Command.READ_OUTPUT:
-                irq = s.full and bool(s.ram[0] & MODE_IRQ1)
-                self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if s.a20 else 0) | irq << 4)
+                irqs = self._irq() << 4 | self._aux_irq() << 5
+                self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if s.a20 else 0) | irqs)
             case (
                 Command.WRITE_OUTPUT
                 | Command.WRITE_KEYBOARD_BUFFER
@@ -221,13 +239,13 @@ class Kbc:
             case _ if value >= Command.PULSE and not value & OUTPUT_RUN:
                 self.reset_processor()
             case _:
-                pass  # disable and enable of the auxiliary port that is not there; the rest is unknown
+                pass
 
     def _argument(self, command: int, value: int) -> None:
         s = self.state
         match command:
             case Command.WRITE_RAM:
-                s.ram[0] = value & 0x7F | MODE_NO_AUX
+                s.ram[0] = value & 0x7F
             case _ if command & 0xE0 == Command.WRITE_RAM:
                 s.ram[command & 0x1F] = value
             case Command.WRITE_OUTPUT:
@@ -238,19 +256,29 @@ class Kbc:
             case Command.WRITE_KEYBOARD_BUFFER:
                 self._put(value)
             case Command.WRITE_AUX_BUFFER:
-                self._put(~value & 0xFF)  # no second port: it is not echoed
+                self._put(value, aux=True)
             case _:
-                self._put(0xFE, aux=True, timeout=True)  # nobody took it
+                s.ram[0] &= ~MODE_NO_AUX & 0xFF  # talking to it opens its wire
+                self.mouse.write(value)
 
     def _status(self) -> int:
         s = self.state
         status = STATUS_UNLOCKED | (STATUS_SYSTEM if s.ram[0] & MODE_SYSTEM else 0)
         if s.full:
             status |= STATUS_OBF | (STATUS_AUX if s.aux else 0)
-        return status | (STATUS_COMMAND if s.was_command else 0) | (STATUS_TIMEOUT if s.timeout else 0)
+        return status | (STATUS_COMMAND if s.was_command else 0)
 
     def _drive(self) -> None:
         s = self.state
         self.mirror.show(0, self._status(), BY_ANYONE)
         self.a20.set(s.a20)
-        self.irq.set(s.full and not s.aux and bool(s.ram[0] & MODE_IRQ1))
+        self.irq.set(self._irq())
+        self.aux_irq.set(self._aux_irq())
+
+    def _irq(self) -> bool:
+        s = self.state
+        return s.full and not s.aux and bool(s.ram[0] & MODE_IRQ1)
+
+    def _aux_irq(self) -> bool:
+        s = self.state
+        return s.full and s.aux and bool(s.ram[0] & MODE_IRQ12)

@@ -1,9 +1,9 @@
-"""A PS/2 keyboard (IBM PS/2 Hardware Interface TR, Keyboards: 101- and 102-key), scan code sets 1 and 2.
+"""A PS/2 keyboard (IBM PS/2 Hardware Interface TR, Keyboards: 101- and 102-key), scan code sets 1, 2 and 3.
 
 What keys send waits in `state.queue`, the keyboard's buffer of 16 bytes, and replies to commands in `state.replies`,
 which go first and take no place there. Keys for which there is no room are lost, and one overrun code says so.
-Not modelled: scan code set 3 (answered with Resend), typematic repetition (the rate is accepted), the
-time of the self-test.
+The key that was pressed last repeats while it is held, as far as there is room.
+Not modelled: the time of the self-test.
 """
 
 from collections import deque
@@ -12,14 +12,20 @@ from typing import Final
 
 import attrs
 
-from devmodel.devices.keys import CHARACTERS, KEYS, codes
+from devmodel.board.clock import Clock
+from devmodel.devices.keys import CHARACTERS, CODES_3, KEYS, MAKE_BREAK, MAKE_ONLY, code_3, codes, name_of
 
 ROOM: Final = 16  # bytes
-OVERRUN: Final = {1: 0xFF, 2: 0x00}
+OVERRUN: Final = {1: 0xFF, 2: 0x00, 3: 0x00}
 ACK: Final = 0xFA
 RESEND: Final = 0xFE
 SELF_TEST_PASSED: Final = 0xAA
-PAUSE: Final = {1: b"\xe1\x1d\x45\xe1\x9d\xc5", 2: b"\xe1\x14\x77\xe1\xf0\x14\xf0\x77"}
+SETS: Final = (1, 2, 3)
+DELAY: Final = 250_000_000  # ns; one to four of them before a key repeats
+PERIOD: Final = 4_166_667  # ns; eight to fifteen of them between repetitions, times 1, 2, 4 or 8
+LED_NUM_LOCK: Final = 0x02
+TYPEMATIC: Final = 0x01  # of a key's type in set 3: it repeats
+BREAK: Final = 0x02  # and this: it says when it is released
 
 
 class Command:
@@ -39,6 +45,20 @@ class Command:
     RESET: Final = 0xFF
 
 
+ALL_TYPES: Final = (TYPEMATIC, BREAK, 0, TYPEMATIC | BREAK)
+"""What F7h to FAh make of every key."""
+ONE_TYPE: Final = (TYPEMATIC, BREAK, 0)
+"""What FBh to FDh make of one."""
+
+
+def _types() -> bytearray:
+    """Return the types of set 3's keys, by their codes, as after power-on."""
+    types = bytearray(max(CODES_3) + 1)
+    for code, name in CODES_3.items():
+        types[code] = BREAK if name in MAKE_BREAK else 0 if name in MAKE_ONLY else TYPEMATIC
+    return types
+
+
 @attrs.define
 class KeyboardState:
     """Everything the keyboard remembers."""
@@ -52,6 +72,10 @@ class KeyboardState:
     leds: int = 0
     typematic: int = 0x2B
     last: int = 0
+    types: bytearray = attrs.field(factory=_types)  # of set 3's keys, by their codes
+    held: list[str] = attrs.field(factory=list[str])  # in the order in which they were pressed
+    repeating: str = ""
+    repeat_at: int = 0  # guest time in ns
 
 
 @attrs.define(kw_only=True)
@@ -59,6 +83,7 @@ class Keyboard:
     """The keyboard; `changed` tells the controller that there are bytes."""
 
     changed: Callable[[], None]
+    clock: Clock
     state: KeyboardState = attrs.field(factory=KeyboardState)
 
     def reset(self) -> None:
@@ -69,15 +94,35 @@ class Keyboard:
 
     def press(self, name: str) -> None:
         """Press a key, by QEMU's name for it; ValueError if there is none."""
-        if name == "pause":
-            self._key(PAUSE[self.state.scan_set])
-        else:
-            self._key(codes(name, pressed=True, scan_set=self.state.scan_set))
+        s, name = self.state, name_of(name)
+        sent = self._codes(name, pressed=True)
+        if name not in s.held:
+            s.held.append(name)
+        s.repeating = ""
+        if self._repeats(name) and s.scanning:
+            s.repeating = name
+            s.repeat_at = self.clock.now() + (1 + (s.typematic >> 5)) * DELAY
+        self._key(sent)
 
     def release(self, name: str) -> None:
         """Release a key; ValueError if there is none."""
-        if name != "pause":
-            self._key(codes(name, pressed=False, scan_set=self.state.scan_set))
+        s, name = self.state, name_of(name)
+        if name in s.held:
+            s.held.remove(name)
+        if s.repeating == name:
+            s.repeating = ""
+        sent = self._codes(name, pressed=False)
+        if sent and (s.scan_set != 3 or s.types[code_3(name)] & BREAK):
+            self._key(sent)
+
+    def _codes(self, name: str, *, pressed: bool) -> bytes:
+        s = self.state
+        num_lock = bool(s.leds & LED_NUM_LOCK)
+        return codes(name, pressed=pressed, scan_set=s.scan_set, held=s.held, num_lock=num_lock)
+
+    def _repeats(self, name: str) -> bool:
+        s = self.state
+        return bool(s.types[code_3(name)] & TYPEMATIC) if s.scan_set == 3 else name != "pause"
 
     def type(self, combination: str) -> None:
         """Press and release a key or a combination ("ctrl-alt-delete"); ValueError if one is unknown."""
@@ -92,8 +137,7 @@ class Keyboard:
     def check(combination: str) -> None:
         """Raise ValueError if a key of a combination is unknown."""
         for name in combination.split("-"):
-            if name != "pause":
-                codes(name, pressed=True)
+            name_of(name)
 
     def room(self) -> int:
         """Return how many bytes of keys it can remember now; none while a guest has told it not to scan."""
@@ -120,6 +164,20 @@ class Keyboard:
             s.overrun = True
             s.queue.append(OVERRUN[s.scan_set])
         self.changed()
+
+    def deadline(self) -> int | None:
+        """Return when the key that is held repeats."""
+        return self.state.repeat_at if self.state.repeating else None
+
+    def tick(self) -> None:
+        """Repeat the key that is held, if it is time and there is room: what nobody takes is not repeated."""
+        s = self.state
+        if not s.repeating or (now := self.clock.now()) < s.repeat_at:
+            return
+        s.repeat_at = now + (8 + (s.typematic & 7) << (s.typematic >> 3 & 3)) * PERIOD
+        sent = self._codes(s.repeating, pressed=True)
+        if len(sent) <= self.room():
+            s.queue.extend(sent)
 
     # -- the controller's side ----------------------------------------------------------------------------
 
@@ -183,6 +241,7 @@ class Keyboard:
                 self._answer(ACK, SELF_TEST_PASSED)
             case _ if Command.ALL_KEYS <= value < Command.KEY_TYPE:
                 self._clear()
+                s.types = bytearray((ALL_TYPES[value - Command.ALL_KEYS],)) * len(s.types)
                 self._answer(ACK)
             case _ if Command.KEY_TYPE <= value < Command.RESEND:
                 self._clear()
@@ -202,19 +261,24 @@ class Keyboard:
             case Command.SCAN_SET if value == 0:
                 self._answer(ACK, s.scan_set)
                 return
-            case Command.SCAN_SET if value in PAUSE:
+            case Command.SCAN_SET if value in SETS:
                 s.scan_set = value
             case Command.SCAN_SET:
                 self._answer(RESEND)
                 return
+            case _ if value in CODES_3:
+                s.types[value] = ONE_TYPE[command - Command.KEY_TYPE]
+                s.argument_of = command  # more may follow, up to a command
             case _:
-                pass
+                self._answer(RESEND)
+                return
         self._answer(ACK)
 
     def _clear(self) -> None:
         """Forget keys that have not been sent."""
         self.state.queue.clear()
         self.state.overrun = False
+        self.state.repeating = ""
 
     def _defaults(self) -> None:
         """Be as after power-on."""
@@ -222,3 +286,4 @@ class Keyboard:
         self.state.scan_set = 2
         self.state.typematic = 0x2B
         self.state.leds = 0
+        self.state.types = _types()

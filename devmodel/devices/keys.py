@@ -1,5 +1,10 @@
-"""The keys of a 102-key PS/2 keyboard by QEMU's names, with their set 2 codes (PS/2 TR, Keyboard)."""
+"""The keys of a 102-key PS/2 keyboard by QEMU's names, and what they send in each scan code set (PS/2 TR, Keyboard).
 
+In sets 1 and 2 some keys send what keyboards before them sent by Shift or with Num Lock off: they put a false shift
+around their code, or take the true one away for as long (`codes`). In set 3 every key has one byte of its own.
+"""
+
+from collections.abc import Collection
 from typing import Final
 
 E0: Final = 0xE000  # the code comes with the prefix E0
@@ -23,6 +28,35 @@ KEYS: Final = {
     "kp_enter": E0 | 0x5A, "kp_decimal": 0x71, "kp_0": 0x70, "kp_1": 0x69, "kp_2": 0x72, "kp_3": 0x7A,
     "kp_4": 0x6B, "kp_5": 0x73, "kp_6": 0x74, "kp_7": 0x6C, "kp_8": 0x75, "kp_9": 0x7D,
 }  # fmt: skip
+
+SET_3: Final = {
+    "esc": 0x08, "f1": 0x07, "f2": 0x0F, "f3": 0x17, "f4": 0x1F, "f5": 0x27, "f6": 0x2F, "f7": 0x37,
+    "f8": 0x3F, "f9": 0x47, "f10": 0x4F, "f11": 0x56, "f12": 0x5E, "print": 0x57, "scroll_lock": 0x5F, "pause": 0x62,
+    "backslash": 0x5C, "caps_lock": 0x14, "less": 0x13, "ctrl": 0x11, "alt": 0x19, "alt_r": 0x39, "ctrl_r": 0x58,
+    "meta_l": 0x8B, "meta_r": 0x8C, "menu": 0x8D,
+    "insert": 0x67, "home": 0x6E, "pgup": 0x6F, "delete": 0x64, "end": 0x65, "pgdn": 0x6D,
+    "up": 0x63, "left": 0x61, "down": 0x60, "right": 0x6A,
+    "num_lock": 0x76, "kp_divide": 0x77, "kp_multiply": 0x7E, "kp_subtract": 0x84, "kp_add": 0x7C, "kp_enter": 0x79,
+}  # fmt: skip
+"""Set 3 codes, where they are not those of set 2."""
+MAKE_BREAK: Final = frozenset(("caps_lock", "shift", "shift_r", "ctrl", "alt"))
+"""Keys that say in set 3, unasked, when they are released."""
+MAKE_ONLY: Final = frozenset((
+    "alt_r", "ctrl_r", "insert", "home", "end", "pgup", "pgdn", "num_lock", "esc", "print", "scroll_lock", "pause",
+    "meta_l", "meta_r", "menu", "kp_divide", "kp_multiply", "kp_subtract", "kp_enter", "kp_decimal",
+    *(f"kp_{n}" for n in range(10)), *(f"f{n}" for n in range(1, 13)),
+))  # fmt: skip
+"""Keys that neither repeat in set 3 nor say when they are released; all others repeat."""
+NAVIGATION: Final = frozenset(
+    ("insert", "home", "pgup", "delete", "end", "pgdn", "up", "left", "down", "right")
+)
+SHIFTS: Final = {"shift": 0x12, "shift_r": 0x59}
+CONTROLS: Final = frozenset(("ctrl", "ctrl_r"))
+ALTS: Final = frozenset(("alt", "alt_r"))
+SYSTEM_REQUEST: Final = 0x84
+PAUSE: Final = {1: b"\xe1\x1d\x45\xe1\x9d\xc5", 2: b"\xe1\x14\x77\xe1\xf0\x14\xf0\x77"}
+BREAK_KEY: Final = {1: b"\xe0\x46\xe0\xc6", 2: b"\xe0\x7e\xe0\xf0\x7e"}
+"""Pause with Ctrl held."""
 
 ALIASES: Final = {
     "space": "spc",
@@ -59,21 +93,70 @@ TRANSLATION: Final = bytes.fromhex(
     "80818241 54"
 ) + bytes(range(0x85, 0x100))
 
-_MAKE_BREAK_PREFIX: Final = 0xF0
+_BREAK: Final = 0xF0
 
 
-def codes(name: str, *, pressed: bool, scan_set: int = 2) -> bytes:
-    """Return what the keyboard sends for a key.
+def name_of(name: str) -> str:
+    """Return the key that a user means.
+
+    Raises:
+        ValueError: there is none such.
+
+    """
+    name = ALIASES.get(name, name)
+    if name not in KEYS and name != "pause":
+        raise ValueError(f"no key '{name}'; the names are {', '.join(KEYS)} and pause")
+    return name
+
+
+def code_3(name: str) -> int:
+    """Return a key's code in set 3."""
+    return SET_3.get(name) or KEYS[name] & 0xFF
+
+
+CODES_3: Final = {code_3(name): name for name in (*KEYS, "pause")}
+
+
+def codes(
+    name: str, *, pressed: bool, scan_set: int = 2, held: Collection[str] = (), num_lock: bool = False
+) -> bytes:
+    """Return what the keyboard sends for a key while others are held.
+
+    In sets 1 and 2: set 3's keys send what their types say, and are not asked of here but for their codes.
 
     Raises:
         ValueError: there is no key of that name.
 
     """
-    code = KEYS.get(ALIASES.get(name, name))
-    if code is None:
-        raise ValueError(f"no key '{name}'; the names are {', '.join(KEYS)} and pause")
+    name = name_of(name)
+    if scan_set == 3:
+        return (b"" if pressed else bytes((_BREAK,))) + bytes((code_3(name),))
+    if name == "pause":
+        if not pressed:
+            return b""
+        return BREAK_KEY[scan_set] if CONTROLS.intersection(held) else PAUSE[scan_set]
+    if name == "print" and ALTS.intersection(held):
+        return _sent(SYSTEM_REQUEST, pressed, scan_set)
+    own = _sent(KEYS[name], pressed, scan_set)
+    shifts = [code for shift, code in SHIFTS.items() if shift in held]
+    plain = not shifts and not (name == "print" and CONTROLS.intersection(held))
+    if name == "kp_divide" or (name in NAVIGATION and not num_lock):
+        # Shift is taken away: a shifted key of the block there was would be a digit.
+        return _around(own, [_sent(E0 | code, not pressed, scan_set) for code in shifts], pressed)
+    if plain and (name == "print" or name in NAVIGATION):
+        return _around(own, [_sent(E0 | SHIFTS["shift"], pressed, scan_set)], pressed)
+    return own
+
+
+def _around(own: bytes, shifts: list[bytes], pressed: bool) -> bytes:
+    """Put false shifts before a key that is pressed, and behind its release."""
+    return b"".join((*shifts, own) if pressed else (own, *shifts))
+
+
+def _sent(code: int, pressed: bool, scan_set: int) -> bytes:
+    """Return one code of set 2, or its like in set 1, as pressed or released."""
     prefix = b"\xe0" if code & E0 else b""
     code &= 0xFF
     if scan_set == 1:
-        return prefix + bytes([TRANSLATION[code] | (0 if pressed else 0x80)])
-    return prefix + (b"" if pressed else bytes([_MAKE_BREAK_PREFIX])) + bytes([code])
+        return prefix + bytes((TRANSLATION[code] | (0 if pressed else 0x80),))
+    return prefix + (b"" if pressed else bytes((_BREAK,))) + bytes((code,))

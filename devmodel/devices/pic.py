@@ -98,6 +98,8 @@ class Pic:
     mirror: Mirror = attrs.field(factory=lambda: Mirror(2))
     changed: Callable[[], None] = lambda: None
     """Hears of every change before INT rises for it."""
+    accepted: Callable[[int], None] = lambda _pin: None
+    """Hears of every pin that has been accepted."""
     state: PicState = attrs.field(factory=PicState)
 
     def __attrs_post_init__(self) -> None:
@@ -151,7 +153,13 @@ class Pic:
     def accept(self, pin: int) -> None:
         """Do the INTA cycle for a pin that `next_pin` returned earlier; -1 was spurious."""
         self._accept(pin)
+        if pin >= 0:
+            self.accepted(pin)
         self._drive()
+
+    def waits(self, pin: int) -> bool:
+        """Whether a pin has a request that has not been accepted and is not masked."""
+        return bool(self._irr() & ~self.state.imr & 1 << pin)
 
     def vector(self, pin: int) -> int:
         """Return the vector for what `acknowledge` returned."""

@@ -3,11 +3,19 @@
 The chip is `Pit`; `pit_counter` has what one counter does. Its CLK is 1193182 Hz exactly, from power-on:
 pulse n falls at n * 10^9 / 1193182 ns, in integers, so it never drifts.
 
-A `tick` that comes late makes one edge of OUT0, however many it missed: the interrupt controller can hold
-one more (HVM_PARAM_TIMER_MODE 3, one_missed_tick_pending) and a storm of old ticks helps nobody.
+Ticks of OUT0 are missed when they come while the one before still waits to be accepted, or when we are late ourselves.
+What becomes of them has four names in Xen (HVM_PARAM_TIMER_MODE, public/hvm/params.h); here `missed` is one of these:
+
+* one_missed_tick_pending, which is what an 8254 on an 8259A does: all of them are one, as the request that waits is.
+* no_missed_ticks_pending: those that we are late for are none, unless the last is still fresh.
+* no_delay_for_missed_ticks: each is delivered, as soon as the one before it has been accepted.
+* delay_for_missed_ticks: none is missed, since the counters stand still while a tick waits longer than a cycle; so the
+  guest's time, as far as this chip has it, falls behind the host's. Other clocks of the guest do not.
+
 Not modelled: OUT1 (the refresh toggle in port 0x61 follows time), the 8253's differences.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -17,6 +25,25 @@ from devmodel.board.lines import IrqLine
 from devmodel.devices.pit_counter import Counter, CounterState
 
 FREQUENCY: Final = 1_193_182  # Hz
+MOST_OWED: Final = 10_000
+"""Ticks that are delivered later, at most."""
+
+
+class MissedTicks:
+    """Xen's names for what becomes of ticks that are missed."""
+
+    DELAY: Final = "delay_for_missed_ticks"
+    NO_DELAY: Final = "no_delay_for_missed_ticks"
+    NONE_PENDING: Final = "no_missed_ticks_pending"
+    ONE_PENDING: Final = "one_missed_tick_pending"
+
+
+MISSED_TICKS: Final = (
+    MissedTicks.DELAY,
+    MissedTicks.NO_DELAY,
+    MissedTicks.NONE_PENDING,
+    MissedTicks.ONE_PENDING,
+)
 
 
 class Reg:
@@ -40,6 +67,11 @@ class PitState:
     counters: tuple[CounterState, CounterState, CounterState] = attrs.field(
         factory=lambda: (CounterState(), CounterState(), CounterState(gate=False))
     )
+    owed: int = 0  # ticks to be delivered
+    high: bool = (
+        False  # the interrupt is held high until a tick has been accepted, whatever OUT0 does meanwhile
+    )
+    behind: int = 0  # pulses that the counters have stood still
 
 
 @attrs.define(kw_only=True)
@@ -48,6 +80,9 @@ class Pit:
 
     clock: Clock
     irq: IrqLine
+    missed: str = MissedTicks.ONE_PENDING
+    waits: Callable[[], bool] = lambda: False
+    """Whether the last tick is requested of the processor, and not yet accepted."""
     state: PitState = attrs.field(factory=PitState)
     _counters: list[Counter] = attrs.field(init=False, factory=list[Counter])
 
@@ -71,6 +106,8 @@ class Pit:
         """Write a count or a control word."""
         now = self._now()
         value &= 0xFF
+        if offset == Reg.COUNTER0 or (offset == Reg.CONTROL and value >> 6 == Reg.COUNTER0 and value & 0x30):
+            self.state.owed, self.state.high = 0, False
         if offset < Reg.CONTROL:
             self._counters[offset].write(value, now)
         elif offset == Reg.CONTROL:
@@ -105,20 +142,71 @@ class Pit:
 
     def deadline(self) -> int | None:
         """Return when OUT0 next changes."""
-        change = self._counters[0].next_change(self.state.counters[0].seen)
-        return None if change is None else -(-change * NS_PER_S // FREQUENCY)
+        s = self.state
+        change = self._counters[0].next_change(s.counters[0].seen)
+        if change is None or ((limit := self._limit()) is not None and change > limit):
+            return None
+        return -(-(change + s.behind) * NS_PER_S // FREQUENCY)
 
     def tick(self) -> None:
         """Follow OUT0."""
         self._drive()
 
+    def accepted(self) -> None:
+        """Hear that the processor has taken a tick: the next that it is owed may come."""
+        s = self.state
+        if self.missed == MissedTicks.DELAY:
+            self._pulses(self._limit(waits=True))  # what it took so long for was no time
+        s.high = False
+        if s.owed:
+            s.owed -= 1
+            self._edge()
+        self._drive()
+
     def _now(self) -> int:
-        return self.clock.now() * FREQUENCY // NS_PER_S
+        return self._pulses(self._limit())
+
+    def _pulses(self, limit: int | None) -> int:
+        """Return how many pulses of CLK there have been; not more than `limit`, where they stop."""
+        s = self.state
+        now = self.clock.now() * FREQUENCY // NS_PER_S - s.behind
+        if limit is not None and now > limit:
+            s.behind += now - limit
+            return limit
+        return now
+
+    def _limit(self, *, waits: bool | None = None) -> int | None:
+        """Return the pulse that time may not pass now, if it stands still for ticks: before one would be missed."""
+        if self.missed != MissedTicks.DELAY:
+            return None
+        counter = self._counters[0]
+        end = counter.cycle_ends_after(counter.state.seen)
+        if end is None:
+            return None
+        if self.waits() if waits is None else waits:
+            return end - 1
+        return end + counter.state.period - 1
 
     def _drive(self) -> None:
+        s = self.state
         now = self._now()
         counter = self._counters[0]
-        if counter.rose(now):
-            self.irq.set(False)
-            self.irq.set(True)
-        self.irq.set(counter.out(now))
+        rises = counter.rose(now)
+        if rises and self.missed == MissedTicks.NO_DELAY:
+            s.owed = min(s.owed + rises - 1 + self.waits(), MOST_OWED)
+        if rises == 1 or (rises and not self._stale(now)):
+            self._edge()
+        self.irq.set(counter.out(now) or s.high)
+
+    def _stale(self, now: int) -> bool:
+        """Whether the last of several ticks is to count as missed, too."""
+        counter = self._counters[0]
+        return (
+            self.missed == MissedTicks.NONE_PENDING
+            and 2 * (now - counter.last_rise(now)) > counter.state.period
+        )
+
+    def _edge(self) -> None:
+        self.state.high = self.missed in (MissedTicks.DELAY, MissedTicks.NO_DELAY)
+        self.irq.set(False)
+        self.irq.set(True)

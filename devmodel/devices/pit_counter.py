@@ -53,6 +53,7 @@ class CounterState:
     frozen: int = 0  # what reads as the count while not loaded
     seen: int = 0  # rising edges up to this pulse are in `risen`
     risen: bool = False  # OUT has risen by counting, and nobody was told yet
+    rises: int = 0  # how often, in modes 2 and 3
 
 
 @attrs.define
@@ -160,8 +161,7 @@ class Counter:
         due = s.load_at
         if due is None or tick < due:
             return
-        if self._last_rise(due) > s.seen:
-            s.risen = True
+        self._count_rises(due)
         s.seen = due
         s.load_at = None
         mode = self.mode()
@@ -183,19 +183,37 @@ class Counter:
     def _note(self, tick: int) -> None:
         """Remember an edge that time has made, before an access changes what the counter does."""
         self.advance(tick)
+        self._count_rises(tick)
+        self.state.seen = tick
+
+    def _count_rises(self, tick: int) -> None:
         s = self.state
-        if self._last_rise(tick) > s.seen:
+        if self.last_rise(tick) > s.seen:
             s.risen = True
-        s.seen = tick
+            if self.mode() in (Mode.RATE, Mode.SQUARE):
+                s.rises += (tick - s.start) // s.period - max(s.seen - s.start, 0) // s.period
 
-    def rose(self, tick: int) -> bool:
-        """Tell whether OUT has risen by counting since this was last asked; any number of times is once."""
+    def rose(self, tick: int) -> int:
+        """Return how often OUT has risen by counting since this was last asked."""
         self._note(tick)
-        risen = self.state.risen
-        self.state.risen = False
-        return risen
+        s = self.state
+        rises = max(s.rises, int(s.risen))
+        s.risen, s.rises = False, 0
+        return rises
 
-    def _last_rise(self, tick: int) -> int:
+    def cycle_ends_after(self, tick: int) -> int | None:
+        """Return the first pulse behind `tick` at which a cycle of mode 2 or 3 ends; None if none goes on."""
+        s = self.state
+        if (
+            not s.loaded
+            or s.load_at is not None
+            or s.period == 1
+            or self.mode() not in (Mode.RATE, Mode.SQUARE)
+        ):
+            return None
+        return s.start + ((tick - s.start) // s.period + 1) * s.period
+
+    def last_rise(self, tick: int) -> int:
         """Return the last pulse up to `tick` at which counting made OUT rise, or -1."""
         s = self.state
         if not s.loaded or (s.held is not None and not self._strobes(s.held)):

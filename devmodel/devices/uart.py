@@ -1,11 +1,11 @@
 """National Semiconductor 16550A UART (data sheet PC16550D, June 1995), wired as a PC serial port.
 
-The chip is `Uart` and does no I/O: a console joins one to a stream. Sent bytes go to `transmit` at once,
-so the transmitter is always idle again; received ones come by `receive` as far as there is `room`, and
-`drained` says when the guest has read all it had. On a PC OUT2 enables the interrupt line.
-Not modelled: words of five bits before LCR is first written (small kernels rely on emulators there), DMA mode,
-transmission at the baud rate (the rate times the receiver's character timeout), OUT2's pin in loopback: it stays
-connected, so that a guest can test its interrupt there.
+The chip is `Uart` and does no I/O: a console joins one to a stream. Sent bytes go to `transmit`: at once, so that the
+transmitter is always idle again, or if `paced` one by one at the baud rate. Received ones come by `receive` as far as
+there is `room`, and `drained` says when the guest has read all it had; `clear_to_send` is the pin by which the far end
+says that it takes no more. On a PC OUT2's pin enables the interrupt line; in loopback that pin, as all, is inactive.
+Not modelled: words of five bits before LCR is first written (small kernels rely on emulators there), DMA mode, the
+delay of a transmitter's interrupt by a character where fewer than two bytes were in its FIFO (8.4.2).
 """
 
 from collections import deque
@@ -49,6 +49,7 @@ IIR_MODEM: Final = 0x00
 IIR_FIFOS: Final = 0xC0
 FCR_ENABLE: Final = 0x01
 FCR_CLEAR_RX: Final = 0x02
+FCR_CLEAR_TX: Final = 0x04
 LCR_WORD: Final = 0x03  # the length of a word, less five bits
 LCR_BREAK: Final = 0x40
 LCR_DLAB: Final = 0x80
@@ -64,10 +65,12 @@ LSR_FE: Final = 0x08
 LSR_BI: Final = 0x10
 LSR_FIFO_ERROR: Final = 0x80
 LSR_OF_BYTE: Final = LSR_PE | LSR_FE | LSR_BI
-LSR_IDLE: Final = 0x60  # THRE and TEMT
+LSR_THRE: Final = 0x20
+LSR_TEMT: Final = 0x40
 BUT_BY_SENDING: Final = BY_ITSELF & ~(1 << Reg.DATA)
 MSR_PRESENT: Final = 0xB0  # DCD, DSR and CTS: a terminal is there
 MSR_RI: Final = 0x40
+MSR_CTS: Final = 0x10
 
 
 @attrs.define
@@ -91,6 +94,10 @@ class UartState:
     rbr: int = 0  # without FIFOs the last byte stays to be read again
     timeout_at: int | None = None  # guest time in ns
     timeout_pending: bool = False
+    clear_to_send: bool = True  # level of the pin
+    waiting: deque[int] = attrs.field(factory=deque[int])  # in the transmitter's holding register or FIFO
+    shifting: int | None = None  # in its shift register
+    shifted_at: int = 0  # guest time in ns at which that is sent
 
 
 def _nobody_listens(_byte: int) -> None:
@@ -109,6 +116,8 @@ class Uart:
     irq: IrqLine
     transmit: Callable[[int], None] = _nobody_listens
     drained: Callable[[], None] = _nobody_types
+    paced: bool = False
+    """Whether sending takes the time that it takes at the baud rate."""
     mirror: Mirror = attrs.field(factory=lambda: Mirror(8))
     state: UartState = attrs.field(factory=UartState)
 
@@ -116,8 +125,10 @@ class Uart:
         self._drive()
 
     def reset(self) -> None:
-        """Master reset."""
-        self.state = UartState()
+        """Master reset. CTS is the far end's."""
+        cts = self.state.clear_to_send
+        self.state = UartState(clear_to_send=cts)
+        self.state.modem = self._modem_pins()
         self._drive()
         self.drained()
 
@@ -129,6 +140,15 @@ class Uart:
         if s.mcr & MCR_LOOP:
             return 0
         return (FIFO_SIZE if s.fcr & FCR_ENABLE else 1) - len(s.received)
+
+    def clear_to_send(self, level: bool) -> None:
+        """Drive CTS: whether the far end takes more."""
+        s = self.state
+        if level != s.clear_to_send:
+            s.clear_to_send = level
+            if not s.mcr & MCR_LOOP:
+                self._modem_changes(self._modem_pins())
+                self._drive()
 
     def receive(self, byte: int, errors: int = 0) -> None:
         """Take a byte from the line, with errors as in LSR: a break is 0 with LSR_BI. Without room: an overrun."""
@@ -161,19 +181,36 @@ class Uart:
         s = self.state
         s.timeout_pending = False
         if s.fcr & FCR_ENABLE and s.received:
-            bits = 7 + (s.lcr & 3) + (s.lcr >> 2 & 1) + (s.lcr >> 3 & 1)
-            pulses = 4 * bits * 16 * (s.divisor or 0x1_0000)
-            s.timeout_at = self.clock.now() + -(-pulses * NS_PER_S // CRYSTAL)
+            s.timeout_at = self.clock.now() + self._characters(4)
         else:
             s.timeout_at = None
 
+    def _characters(self, count: int) -> int:
+        """Return how many ns so many characters take on the line."""
+        s = self.state
+        bits = 7 + (s.lcr & 3) + (s.lcr >> 2 & 1) + (s.lcr >> 3 & 1)
+        pulses = count * bits * 16 * (s.divisor or 0x1_0000)
+        return -(-pulses * NS_PER_S // CRYSTAL)
+
     def deadline(self) -> int | None:
-        """Return when the character timeout strikes."""
-        return self.state.timeout_at
+        """Return when the character timeout strikes, or a byte is sent."""
+        s = self.state
+        if s.shifting is None:
+            return s.timeout_at
+        return s.shifted_at if s.timeout_at is None else min(s.timeout_at, s.shifted_at)
 
     def tick(self) -> None:
-        """Strike the character timeout if it is time."""
+        """Send what has been shifted out, and strike the character timeout if it is time."""
         s = self.state
+        now = self.clock.now()
+        while s.shifting is not None and now >= s.shifted_at:
+            sent, s.shifting = s.shifting, None
+            if s.waiting:
+                s.shifting = s.waiting.popleft()
+                s.shifted_at += self._characters(1)
+                s.thre_pending = s.thre_pending or not s.waiting
+            self._emit(sent)
+            self._drive()
         if s.timeout_at is not None and self.clock.now() >= s.timeout_at:
             s.timeout_at = None
             s.timeout_pending = True
@@ -186,6 +223,8 @@ class Uart:
         s = self.state
         match offset & 7:
             case Reg.LSR:
+                if s.shifting is not None:
+                    self.tick()
                 value = self._line_status()
                 if self._line_errors():
                     s.overrun = False
@@ -238,16 +277,12 @@ class Uart:
             case Reg.DATA:
                 s.thre_pending = False  # the write resets the interrupt (table IV),
                 self._drive()
-                s.thre_pending = True  # and the holding register is empty again at once
-                value = self._word(value)
-                if s.mcr & MCR_LOOP:
-                    self._received(value)
-                else:
-                    self.transmit(value)
+                self._send(self._word(value))
+                s.thre_pending = not s.waiting  # and an idle transmitter takes the byte over at once
             case Reg.IER if s.lcr & LCR_DLAB:
                 s.divisor = s.divisor & 0xFF | value << 8
             case Reg.IER:
-                if value & ~s.ier & IER_THRE:
+                if value & ~s.ier & IER_THRE and not s.waiting:
                     s.thre_pending = True  # enabling it with an empty register interrupts
                 s.ier = value & 0x0F
             case Reg.IIR:
@@ -265,6 +300,26 @@ class Uart:
                 pass  # LSR and MSR are the factory's
         self._drive()
 
+    def _send(self, byte: int) -> None:
+        """Send a byte, or have it wait for those before it; one for which there is no room is lost."""
+        s = self.state
+        if not self.paced:
+            self._emit(byte)
+        elif s.shifting is None:
+            s.shifting = byte
+            s.shifted_at = self.clock.now() + self._characters(1)
+        elif not s.fcr & FCR_ENABLE:
+            s.waiting.clear()  # what was in the holding register is overwritten
+            s.waiting.append(byte)
+        elif len(s.waiting) < FIFO_SIZE:
+            s.waiting.append(byte)
+
+    def _emit(self, byte: int) -> None:
+        if self.state.mcr & MCR_LOOP:
+            self._received(byte)
+        else:
+            self.transmit(byte)
+
     def _write_fcr(self, value: int) -> None:
         s = self.state
         changed = bool((value ^ s.fcr) & FCR_ENABLE)
@@ -272,6 +327,9 @@ class Uart:
             value = 0  # without bit 0 the others are not programmed (8.5)
         if changed:
             s.thre_pending = True  # the first transmitter interrupt behind a change is immediate (8.4.2)
+        if s.waiting and (changed or value & FCR_CLEAR_TX):
+            s.waiting.clear()  # what is being shifted out is not touched (8.5)
+            s.thre_pending = True
         if changed or value & FCR_CLEAR_RX:
             s.received.clear()
             self._restart_timeout()
@@ -282,16 +340,24 @@ class Uart:
         s = self.state
         was_looping = s.mcr & MCR_LOOP
         s.mcr = value
-        modem = MSR_PRESENT
+        modem = self._modem_pins()
         if value & MCR_LOOP:  # the outputs come back as inputs
             modem = (value & MCR_RTS) << 3 | (value & MCR_DTR) << 5 | (value & MCR_OUT1) << 4
             modem |= (value & MCR_OUT2) << 4
+        self._modem_changes(modem)
+        if was_looping and not value & MCR_LOOP:
+            self.drained()
+
+    def _modem_pins(self) -> int:
+        return MSR_PRESENT if self.state.clear_to_send else MSR_PRESENT & ~MSR_CTS
+
+    def _modem_changes(self, modem: int) -> None:
+        """Take new levels of the modem's lines, and note what has changed."""
+        s = self.state
         changed = modem ^ s.modem
         ring_ended = s.modem & ~modem & MSR_RI
         s.modem_deltas |= changed >> 4 & 0xB | ring_ended >> 4
         s.modem = modem
-        if was_looping and not value & MCR_LOOP:
-            self.drained()
 
     # -- interrupts ---------------------------------------------------------------------------------------
 
@@ -302,7 +368,9 @@ class Uart:
 
     def _line_status(self) -> int:
         s = self.state
-        status = LSR_IDLE | (LSR_DR if s.received else 0) | self._line_errors()
+        status = (LSR_DR if s.received else 0) | self._line_errors()
+        if not s.waiting:
+            status |= LSR_THRE if s.shifting is not None else LSR_THRE | LSR_TEMT
         if s.fcr & FCR_ENABLE and any(byte > 0xFF for byte in s.received):
             status |= LSR_FIFO_ERROR
         return status
@@ -328,18 +396,18 @@ class Uart:
         s = self.state
         cause = self._cause()
         self._show(cause)
-        self.irq.set(s.mcr & MCR_OUT2 != 0 and s.ier != 0 and cause != IIR_NONE)
+        self.irq.set(s.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2 and s.ier != 0 and cause != IIR_NONE)
 
     def _show(self, cause: int) -> None:
         """Show what can be read without an effect. What is sent changes nothing of LSR but in loopback."""
         s, mirror = self.state, self.mirror
-        if self._line_errors():
+        if self._line_errors() or s.shifting is not None:
             mirror.hide(Reg.LSR)
         else:
             mirror.show(
                 Reg.LSR,
                 self._line_status(),
-                BY_ITSELF if s.mcr & MCR_LOOP else BUT_BY_SENDING,
+                BY_ITSELF if s.mcr & MCR_LOOP or self.paced else BUT_BY_SENDING,
             )
         if cause == IIR_THRE:
             mirror.hide(Reg.IIR)

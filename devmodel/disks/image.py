@@ -40,17 +40,17 @@ class Elsewhere:
         self.sectors: int = sectors
 
     @classmethod
-    def at(cls, path: str) -> Self:
-        """Look at an image's size, and leave it alone otherwise.
+    def at(cls, path: str, kind: str = "disk") -> Self:
+        """Look at an image's size in sectors begun, and leave it alone otherwise.
 
         Raises:
             ConfigError: it cannot be looked at.
 
         """
         try:
-            return cls(os.stat(path).st_size // SECTOR)
+            return cls(-(-os.stat(path).st_size // SECTOR))
         except OSError as error:
-            raise ConfigError(f"disk {path}: {error.strerror}") from error
+            raise ConfigError(f"{kind} {path}: {error.strerror}") from error
 
     def submit(self, request: Request) -> None:
         """Refuse."""
@@ -64,15 +64,17 @@ class Image:
         self.fd = fd
         self.name = name
         self.sectors: int = os.fstat(fd).st_size // SECTOR
+        """Whole ones, unless it is padded."""
         self.readonly: bool = readonly
+        self._padded = False
         self.offline = False
         """Requests fail at once, without a word."""
         self._queue: deque[Request] = deque()
         self._wake = trio.Event()
 
     @classmethod
-    def open(cls, path: str, *, readonly: bool = False) -> Self:
-        """Open and lock an image.
+    def open(cls, path: str, *, readonly: bool = False, kind: str = "disk", whole: bool = True) -> Self:
+        """Open and lock an image; one that need not be `whole` may end within a sector.
 
         Raises:
             ConfigError: it is missing, in use, or no whole number of sectors; the line says which.
@@ -82,10 +84,10 @@ class Image:
             access = os.O_RDONLY if readonly else os.O_RDWR
             fd = os.open(path, access | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO is refused, not waited for
         except OSError as error:
-            raise ConfigError(f"disk {path}: {error.strerror}") from error
-        if (mistake := _lock(fd, readonly=readonly)) is not None:
+            raise ConfigError(f"{kind} {path}: {error.strerror}") from error
+        if (mistake := _lock(fd, readonly=readonly, whole=whole)) is not None:
             os.close(fd)
-            raise ConfigError(f"disk {path}: {mistake}")
+            raise ConfigError(f"{kind} {path}: {mistake}")
         return cls(fd, path, readonly=readonly)
 
     @classmethod
@@ -96,6 +98,13 @@ class Image:
         fd = os.memfd_create("scratch-disk", os.MFD_CLOEXEC)
         os.ftruncate(fd, -(-size // SECTOR) * SECTOR)
         return cls(fd, "scratch", readonly=False)
+
+    def pad(self, sectors: int) -> None:
+        """Be this long, and not shorter than the file is.
+
+        What the file lacks reads as zeros, and it grows when something is written there.
+        """
+        self.sectors, self._padded = sectors, True
 
     def close(self) -> None:
         """Close, and with that unlock."""
@@ -143,6 +152,8 @@ class Image:
     def _read(self, lba: int, count: int) -> bytes:
         self._check(lba, count * SECTOR)
         data = os.pread(self.fd, count * SECTOR, lba * SECTOR)
+        if self._padded:
+            data = data.ljust(count * SECTOR, b"\0")
         if len(data) != count * SECTOR:
             raise OSError(f"the image ends in sector {lba + len(data) // SECTOR}")
         return data
@@ -172,12 +183,12 @@ async def _in_thread(work: Callable[[Unpack[_Arguments]], _T], *arguments: *_Arg
         expected.answers -= 1
 
 
-def _lock(fd: int, *, readonly: bool) -> str | None:
+def _lock(fd: int, *, readonly: bool, whole: bool) -> str | None:
     """Lock an image, and return what is wrong with it."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         return "not a regular file"
-    if status.st_size == 0 or status.st_size % SECTOR:
+    if status.st_size == 0 or (whole and status.st_size % SECTOR):
         return f"{status.st_size} bytes, not a whole number of {SECTOR}-byte sectors"
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if readonly else fcntl.LOCK_EX) | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from devmodel.board.device import Disk
 from devmodel.board.pc import Board, Fittings, state_types
 from devmodel.devices.mmc import Tray
+from devmodel.devices.parallel import NoPrinter
 from devmodel.devices.vga_pci import is_for_pci
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
@@ -32,7 +33,7 @@ def build(
         files[f"vgaroms/{os.path.basename(config.video.bios)}"] = outside.video_bios
     info = domain.info
     memory = [(entry.start, entry.length, entry.type) for entry in info.e820]
-    return Board.build(
+    board = Board.build(
         clock,
         domain,
         Fittings(
@@ -40,6 +41,12 @@ def build(
             cpus=info.vcpus,
             parts=config.parts,
             disks=drives(outside.disks, [disc.tray for disc in outside.discs]),
+            floppies=[diskette.bay for diskette in outside.diskettes],
+            printer=NoPrinter()
+            if outside.printout is None and config.parallel is not None
+            else outside.printout,
+            missed_ticks=config.pit.missed_ticks,
+            serial=[serial.paced for serial in config.serials],
             debug=outside.debug.put,
             files=files,
             video_rom=b"" if adapter == "isa" else outside.video_bios or b"",
@@ -50,6 +57,9 @@ def build(
         extend=extend,
         left=None if outside.saved is None else outside.saved.state,
     )
+    if outside.printout is not None:
+        outside.printout.ready = board.parallel.ready
+    return board
 
 
 def adapter_of(setting: str, bios: bytes) -> str:

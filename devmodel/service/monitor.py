@@ -1,4 +1,4 @@
-"""The monitor: a Unix socket beside the domain's, for `devmodel screen` and `devmodel key`, and for tests (`probe`).
+"""The monitor: a Unix socket beside the domain's, for `devmodel screen`, `key` and their like, and for tests (`probe`).
 
 Each server of a machine has one. The server with the interrupt controller has `DOMAIN.monitor`, any other
 `DOMAIN.PART.monitor`, after the first of its parts; who asks goes from one to the next until one has what is wanted.
@@ -17,6 +17,7 @@ import stat
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Final, Protocol, TypeAlias
 
 import msgspec
@@ -25,6 +26,7 @@ import trio
 from devmodel import VERSION, ConfigError, DevmodelError
 from devmodel.board.parts import PARTS, in_order
 from devmodel.devices.keyboard import Keyboard
+from devmodel.devices.mouse import Mouse as MouseDevice
 from devmodel.devices.vga_frame import Frame
 from devmodel.devices.vga_text import TextScreen
 from devmodel.display.render import MOST_COLUMNS, as_ansi, as_png, as_text
@@ -36,6 +38,9 @@ from ioreq import IoreqError
 MAX_LINE: Final = 65536
 MAX_KEYS: Final = 256
 """Combinations of keys in one command."""
+MAX_HOLD: Final = 5_000
+"""Milliseconds that keys may be held in one command."""
+MAX_MOVE: Final = 10_000
 MAX_CLIENTS: Final = 16
 IDLE: Final = 60.0
 """Seconds that a client may take to ask, or to read what it asked for."""
@@ -54,6 +59,16 @@ PREFIX: Final = f"devmodel-{os.getuid()}-"
 """Of the private directories that `devmodel run` makes for its sockets."""
 
 
+class MouseAction(msgspec.Struct, forbid_unknown_fields=True):
+    """Move by counts and turn the wheel by clicks (towards the user if positive); then press, then release a button."""
+
+    right: Annotated[int, msgspec.Meta(ge=-MAX_MOVE, le=MAX_MOVE)] = 0
+    down: Annotated[int, msgspec.Meta(ge=-MAX_MOVE, le=MAX_MOVE)] = 0
+    wheel: Annotated[int, msgspec.Meta(ge=-MAX_MOVE, le=MAX_MOVE)] = 0
+    press: str = ""
+    release: str = ""
+
+
 class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_fields=True):
     """Ask for the screen: as text, with a PNG beside it, or as text for a terminal of so many columns (`ansi`)."""
 
@@ -62,23 +77,35 @@ class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_f
 
 
 class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=True):
-    """Type keys, one after the other; keys joined by - are held down together."""
+    """Type keys, one after the other; keys joined by - are held down together, `hold` milliseconds long."""
 
     keys: Annotated[list[str], msgspec.Meta(max_length=MAX_KEYS)]
+    hold: Annotated[int, msgspec.Meta(ge=0, le=MAX_HOLD)] = 0
+
+
+class Mouse(msgspec.Struct, tag_field="command", tag="mouse", forbid_unknown_fields=True):
+    """Do things with the mouse, one after the other."""
+
+    actions: Annotated[list[MouseAction], msgspec.Meta(max_length=MAX_KEYS)]
 
 
 class Eject(msgspec.Struct, tag_field="command", tag="eject", forbid_unknown_fields=True):
-    """Take the disc out of a CD-ROM drive, the first being 0; with `force` even if the guest has locked it."""
+    """Take the disc out of a CD-ROM drive, the first being 0; with `force` even if the guest has locked it.
+
+    With `floppy`, the diskette out of a floppy drive, which no guest can lock.
+    """
 
     drive: int = 0
     force: bool = False
+    floppy: bool = False
 
 
 class Insert(msgspec.Struct, tag_field="command", tag="insert", forbid_unknown_fields=True):
-    """Put an image into a CD-ROM drive. The path is the server's."""
+    """Put an image into a CD-ROM drive; with `floppy`, into a floppy drive. The path is the server's."""
 
     path: str
     drive: int = 0
+    floppy: bool = False
 
 
 class Stats(msgspec.Struct, tag_field="command", tag="stats", forbid_unknown_fields=True):
@@ -110,7 +137,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     found: probe.Found | None = None
 
 
-Command: TypeAlias = Screen | Key | Eject | Insert | Stats | Info | Upgrade | probe.Command
+Command: TypeAlias = Screen | Key | Mouse | Eject | Insert | Stats | Info | Upgrade | probe.Command
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -147,12 +174,28 @@ class Machine(Protocol):
         """Press these keys together and release them; raise ValueError for a name that is no key's."""
         ...
 
-    def insert(self, drive: int, path: str) -> None:
-        """Put an image into a CD-ROM drive; raise DevmodelError if that cannot be."""
+    def insert(self, drive: int, path: str, *, floppy: bool) -> None:
+        """Put an image into a CD-ROM or floppy drive; raise DevmodelError if that cannot be."""
         ...
 
-    def eject(self, drive: int, *, force: bool) -> None:
+    def eject(self, drive: int, *, force: bool, floppy: bool) -> None:
         """Take the disc out; raise DevmodelError if there is no such drive, or the guest has locked it."""
+        ...
+
+    def hold(self, keys: list[str], *, pressed: bool) -> None:
+        """Press these keys and hold them, or let go of them."""
+        ...
+
+    def point(self, right: int, down: int, wheel: int) -> None:
+        """Move the mouse and turn its wheel."""
+        ...
+
+    def click(self, button: str, *, pressed: bool) -> None:
+        """Press or release a button of the mouse."""
+        ...
+
+    def takes_mouse(self) -> bool:
+        """Whether a guest listens to the mouse, and has been told of everything."""
         ...
 
     def check_keys(self, keys: list[str]) -> None:
@@ -226,16 +269,19 @@ class Monitor:
         match command:
             case Screen() if "vga" not in self.machine.parts:
                 return Answer(error="the screen is another server's", elsewhere=True)
-            case Key() if "kbc" not in self.machine.parts:
-                return Answer(error="the keyboard is another server's", elsewhere=True)
-            case Eject() | Insert() if "ide" not in self.machine.parts:
+            case Key() | Mouse() if "kbc" not in self.machine.parts:
+                return Answer(error="keyboard and mouse are another server's", elsewhere=True)
+            case Eject() | Insert() if ("dma" if command.floppy else "ide") not in self.machine.parts:
                 return Answer(error="the drives are another server's", elsewhere=True)
             case Eject() | Insert():
                 return self._change_disc(command)
             case Screen():
                 return await self._show(command, self.machine.screen())
-            case Key(keys=keys):
-                return Answer(error=await self._type([combination.split("-") for combination in keys]))
+            case Key(keys=keys, hold=hold):
+                combinations = [combination.split("-") for combination in keys]
+                return Answer(error=await self._type(combinations, hold / 1000))
+            case Mouse(actions=actions):
+                return Answer(error=await self._point(actions))
             case Stats():
                 try:
                     return Answer(stats=await self.machine.statistics())
@@ -265,6 +311,14 @@ class Monitor:
                     parts=parts,
                 )
 
+    async def _probe(self, command: probe.Command) -> Answer:
+        try:
+            return Answer(found=await self.machine.probe(command))
+        except ChipFailed:
+            raise  # a bug, as when the guest brings it about
+        except (DevmodelError, IoreqError) as error:
+            return Answer(error=str(error), elsewhere=isinstance(error, probe.NotHere))
+
     async def _show(self, command: Screen, frame: Frame) -> Answer:
         if command.png:
             text = as_text(TextScreen.of(frame)) if frame.text_mode else ""
@@ -278,26 +332,21 @@ class Monitor:
             )
         return Answer(text=as_text(TextScreen.of(frame)))
 
-    async def _probe(self, command: probe.Command) -> Answer:
-        try:
-            return Answer(found=await self.machine.probe(command))
-        except ChipFailed:
-            raise  # a bug, as when the guest brings it about
-        except (DevmodelError, IoreqError) as error:
-            return Answer(error=str(error), elsewhere=isinstance(error, probe.NotHere))
-
     def _change_disc(self, command: Eject | Insert) -> Answer:
         try:
             if isinstance(command, Eject):
-                self.machine.eject(command.drive, force=command.force)
+                self.machine.eject(command.drive, force=command.force, floppy=command.floppy)
             else:
-                self.machine.insert(command.drive, command.path)
+                self.machine.insert(command.drive, command.path, floppy=command.floppy)
         except DevmodelError as error:
             return Answer(error=str(error))
         return Answer()
 
-    async def _type(self, combinations: list[list[str]]) -> str:
-        """Type as fast as the guest takes it; return what is wrong. No key is typed if one of the names is."""
+    async def _type(self, combinations: list[list[str]], hold: float) -> str:
+        """Type as fast as the guest takes it, and hold each combination for some seconds; return what is wrong.
+
+        No key is typed if one of the names is wrong.
+        """
         try:
             for keys in combinations:
                 self.machine.check_keys(keys)
@@ -310,8 +359,45 @@ class Monitor:
                         await trio.sleep(0.002)
                 if patience.cancelled_caught:
                     return f"the guest takes no keys: typed {typed} of {len(combinations)}"
-                self.machine.press(keys)
+                if not hold:
+                    self.machine.press(keys)
+                    continue
+                self.machine.hold(keys, pressed=True)
+                try:
+                    await trio.sleep(hold)
+                finally:
+                    self.machine.hold(keys, pressed=False)
         return ""
+
+    async def _point(self, actions: list[MouseAction]) -> str:
+        """Move and click as fast as the guest takes it; return what is wrong. Nothing is done if a button's name is."""
+        try:
+            for action in actions:
+                for name in filter(None, (action.press, action.release)):
+                    MouseDevice.button(name)
+        except ValueError as error:
+            return str(error)
+        async with self._typing:
+            for done, action in enumerate(actions):
+                # A guest hears of each on its own: what comes together would be one report.
+                steps = [partial(self.machine.point, action.right, action.down, action.wheel)]
+                for button, pressed in ((action.press, True), (action.release, False)):
+                    if button:
+                        steps.append(partial(self.machine.click, button, pressed=pressed))
+                for step in steps:
+                    if not await self._mouse_is_taken():
+                        return f"the guest takes nothing from the mouse: done {done} of {len(actions)}"
+                    step()
+            if not await self._mouse_is_taken():
+                return f"the guest takes nothing from the mouse: done {len(actions) - 1} of {len(actions)}"
+        return ""
+
+    async def _mouse_is_taken(self) -> bool:
+        """Wait until a guest has been told of all that the mouse has done."""
+        with trio.move_on_after(KEY_PATIENCE) as patience:
+            while not self.machine.takes_mouse():  # noqa: ASYNC110  (a chip has no events)
+                await trio.sleep(0.002)
+        return not patience.cancelled_caught
 
 
 class Pictures:
@@ -457,8 +543,8 @@ def upgrade(domain_socket: str, patience: float) -> list[Answer]:
     return answers
 
 
-def type_keys(domain_socket: str, keys: list[str]) -> None:
-    """Type keys at the machine at a domain socket, in as many commands as it takes.
+def type_keys(domain_socket: str, keys: list[str], hold: int = 0) -> None:
+    """Type keys at the machine at a domain socket, in as many commands as it takes, each held for `hold` ms.
 
     Raises:
         DevmodelError: nobody answers, a name is no key's (then none is typed), or the guest does not take them.
@@ -471,7 +557,18 @@ def type_keys(domain_socket: str, keys: list[str]) -> None:
             raise ConfigError(str(error)) from error
     for at in range(0, len(keys), MAX_KEYS):
         some = keys[at : at + MAX_KEYS]
-        ask(domain_socket, Key(keys=some), patience=PATIENCE + KEY_PATIENCE * len(some))
+        each = KEY_PATIENCE + hold / 1000
+        ask(domain_socket, Key(keys=some, hold=hold), patience=PATIENCE + each * len(some))
+
+
+def use_mouse(domain_socket: str, actions: list[MouseAction]) -> None:
+    """Do things with the mouse of the machine at a domain socket.
+
+    Raises:
+        DevmodelError: nobody answers, or the guest does not take them.
+
+    """
+    ask(domain_socket, Mouse(actions=actions), patience=PATIENCE + 4 * KEY_PATIENCE * len(actions))
 
 
 def ask_all(domain_socket: str, command: Command) -> list[Answer]:

@@ -254,13 +254,16 @@ async def _run(
                         if "serial" not in outside.config.parts:
                             pass  # its server says where it is
                         elif outside.serial_address is None:
+                            for line in outside.addresses():
+                                log.say(line)
                             console = TerminalConsole(outside.serial)
                             if os.isatty(0):
                                 log.say("devmodel: serial console on this terminal; Ctrl-] leaves")
                             stack.enter_context(raw(0, signals=True))
                             nursery.start_soon(on_terminal, console)
                         else:
-                            log.say(f"devmodel: serial console on tcp:{outside.serial_address}")
+                            for line in outside.addresses():
+                                log.say(line)
                         try:
                             shutdown = await serve(outside, client, board_factory)
                         except (IoreqError, DevmodelError) as error:

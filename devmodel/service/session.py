@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Final, Protocol, TextIO, runtime_checkable
+from typing import BinaryIO, Final, Protocol, TextIO, TypeVar, runtime_checkable
 
 import attrs
 import structlog
@@ -20,12 +20,14 @@ import trio
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
-from devmodel.config import Config, Disk
+from devmodel.config import Config, Disk, Floppy, Serial
 from devmodel.consoles.line import SerialLine
+from devmodel.consoles.printout import Printout
 from devmodel.consoles.tcp import TcpConsole, listen
+from devmodel.devices.diskette import drive_for
 from devmodel.devices.vga_frame import Frame
 from devmodel.disks.image import SECTOR, Elsewhere, Image
-from devmodel.disks.tray import Disc
+from devmodel.disks.tray import Disc, Diskette
 from devmodel.service import monitor, probe, trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
@@ -53,11 +55,15 @@ LAST_WORDS: Final = 0.3
 
 
 class Machine(Board, Protocol):
-    """A board with a screen and a keyboard."""
+    """A board with a screen, a keyboard and a mouse."""
 
-    def connect_serial(self, line: SerialLine) -> None: ...  # noqa: D102
+    def connect_serial(self, line: SerialLine, number: int, /) -> None: ...  # noqa: D102
     def screen(self) -> Frame: ...  # noqa: D102
     def press(self, keys: list[str]) -> None: ...  # noqa: D102
+    def hold(self, keys: list[str], *, pressed: bool) -> None: ...  # noqa: D102
+    def point(self, right: int, down: int, wheel: int) -> None: ...  # noqa: D102
+    def click(self, button: str, *, pressed: bool) -> None: ...  # noqa: D102
+    def takes_mouse(self) -> bool: ...  # noqa: D102
     def check_keys(self, keys: list[str]) -> None: ...  # noqa: D102
     def takes_keys(self) -> bool: ...  # noqa: D102
 
@@ -101,33 +107,63 @@ class DebugConsole:
             self._line.append(byte)
 
 
+@attrs.define
+class SerialConsole:
+    """A serial port's far end, and where it listens for clients if it does."""
+
+    line: SerialLine
+    listeners: list[trio.SocketListener]
+    clients: TcpConsole | None
+    inherited: upgrade.Console
+
+    @property
+    def address(self) -> str | None:
+        """Where it listens, HOST:PORT, with the port that was chosen."""
+        if not self.listeners:
+            return None
+        host, port = self.listeners[0].socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @attrs.define(kw_only=True)
 class Outside:
     """What a machine has on its outside."""
 
     config: Config
-    serial: SerialLine
-    listeners: list[trio.SocketListener]
+    consoles: list[SerialConsole]
+    """Of the serial ports that there are, COM1's first."""
     disks: list[Image | Elsewhere]
     discs: list[Disc] = attrs.field(factory=list[Disc])
     """Of the CD-ROM drives, if they are this server's."""
+    diskettes: list[Diskette] = attrs.field(factory=list[Diskette])
+    """Of the floppy drives; empty ones, if they are another server's."""
+    printout: Printout | None = None
+    """What the parallel port prints, if there is one."""
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
     saved: Saved | None = None
     """What a predecessor has left: the board is built to go on from there."""
-    console: TcpConsole | None = None
-    """Of the serial line, if it listens."""
     inheritance: Inheritance = attrs.field(factory=Inheritance)
     """What this process has from before `devmodel upgrade`."""
 
     @property
+    def serial(self) -> SerialLine:
+        """The first serial port's far end."""
+        return self.consoles[0].line
+
+    @property
     def serial_address(self) -> str | None:
-        """Where the serial console listens, HOST:PORT, with the port that was chosen."""
-        if not self.listeners:
-            return None
-        host, port = self.listeners[0].socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """Where the first serial console listens."""
+        return self.consoles[0].address
+
+    def addresses(self) -> list[str]:
+        """Return the lines that say where each console listens."""
+        return [
+            f"devmodel: serial {'console' if number == 1 else f'port {number}'} on tcp:{console.address}"
+            for number, console in enumerate(self.consoles, 1)
+            if console.address is not None
+        ]
 
 
 BoardFactory = Callable[[Outside, Domain, TrioClock], Machine]
@@ -143,7 +179,9 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     """
     disks: list[Image | Elsewhere] = []
     discs: list[Disc] = []
-    listeners: list[trio.SocketListener] = []
+    diskettes: list[Diskette] = []
+    consoles: list[SerialConsole] = []
+    printout: Printout | None = None
     stream: TextIO | None = None
     record: BinaryIO | None = None
     inheritance = inheritance or Inheritance()
@@ -157,6 +195,15 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
                 discs.extend(Disc(path, fd) for path, fd in inheritance.discs)
             else:
                 discs.extend(Disc(cdrom.path) for cdrom in config.cdroms)
+        for number, floppy in enumerate(config.floppies):
+            if number < len(inheritance.diskettes):
+                model, path, fd = inheritance.diskettes[number]
+            else:
+                model, path, fd = _model(floppy), floppy.path, None
+            path = path if "dma" in config.parts else None
+            diskettes.append(Diskette(model, path, fd, readonly=floppy.readonly))
+        if config.parallel is not None and "parallel" in config.parts:
+            printout = Printout.open(config.parallel.path)
         bios = None if config.video.bios is None else _rom(config.video.bios)
         if "debug" not in config.parts:
             stream = None
@@ -166,21 +213,17 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             stream = _debug_file(config.debug.console)
         if config.trace is not None:
             record = trace.create(config.trace)
-        address = config.serial.address()
-        if inheritance.listeners:
-            listeners = upgrade.listeners_of(inheritance)
-        elif address is not None and "serial" in config.parts:
-            listeners = await listen(*address)
-        serial = SerialLine(config.serial.history)
-        serial.transcript.restore(inheritance.transcript, inheritance.transcript_end)
+        kept = upgrade.consoles_of(inheritance, len(config.serials))
+        for serial, inherited in zip(config.serials, kept, strict=True):
+            consoles.append(await _console(serial, inherited, here="serial" in config.parts))
         yield Outside(
             config=config,
-            serial=serial,
-            listeners=listeners,
-            console=TcpConsole(serial) if listeners else None,
+            consoles=consoles,
             inheritance=inheritance,
             disks=disks,
             discs=discs,
+            diskettes=diskettes,
+            printout=printout,
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
             trace=record,
@@ -189,15 +232,30 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         for image in disks:
             if isinstance(image, Image):
                 image.close()
-        for disc in discs:
-            disc.close()
+        for removable in (*discs, *diskettes):
+            removable.close()
+        if printout is not None:
+            printout.close()
         if stream is not None and stream is not sys.stderr:
             stream.close()
         if record is not None:
             record.close()
         with trio.CancelScope(shield=True):
-            for listener in listeners:
-                await listener.aclose()
+            for console in consoles:
+                for listener in console.listeners:
+                    await listener.aclose()
+
+
+async def _console(serial: Serial, inherited: upgrade.Console, *, here: bool) -> SerialConsole:
+    """Listen where a serial port is to, or go on with what is inherited."""
+    listeners: list[trio.SocketListener] = []
+    if inherited.listeners:
+        listeners = upgrade.listeners_of(inherited)
+    elif here and (address := serial.address()) is not None:
+        listeners = await listen(*address)
+    line = SerialLine(serial.history, flow=serial.flow)
+    line.transcript.restore(inherited.transcript, inherited.transcript_end)
+    return SerialConsole(line, listeners, TcpConsole(line) if listeners else None, inherited)
 
 
 def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere:
@@ -206,6 +264,13 @@ def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere
         return Image.open(disk.path, readonly=disk.readonly) if here else Elsewhere.at(disk.path)
     size = disk.scratch_bytes()
     return Image.scratch(size, fd) if here else Elsewhere(-(-size // SECTOR))
+
+
+def _model(floppy: Floppy) -> str:
+    """Return the model of a floppy drive: what is configured, or what suits the diskette that is in it at first."""
+    if floppy.drive is not None:
+        return floppy.drive
+    return drive_for(Elsewhere.at(floppy.path, "floppy").sectors if floppy.path is not None else 0)
 
 
 def _rom(path: str) -> bytes:
@@ -317,11 +382,10 @@ class Departure:
             }
             self.inheritance = upgrade.collect(
                 outside.inheritance.upgrades,
-                outside.listeners,
-                outside.console,
-                outside.serial,
+                [(console.line, console.listeners, console.clients) for console in outside.consoles],
                 scratch,
                 [disc.image for disc in outside.discs],
+                [(diskette.bay.model, diskette.image) for diskette in outside.diskettes],
             )
 
     @contextlib.contextmanager
@@ -373,14 +437,17 @@ async def _serve(
         for image in outside.disks:
             if isinstance(image, Image):
                 nursery.start_soon(image.run)
-        for disc in outside.discs:
-            nursery.start_soon(disc.run)
-        if outside.console is not None:
-            for stream, telnet, position in upgrade.clients_of(outside.inheritance):
-                nursery.start_soon(outside.console.client, stream, telnet, position)
-            nursery.start_soon(outside.console.serve, outside.listeners)
-        if outside.inheritance.untyped:
-            nursery.start_soon(outside.serial.type, outside.inheritance.untyped)
+        for removable in (*outside.discs, *outside.diskettes):
+            nursery.start_soon(removable.run)
+        if outside.printout is not None:
+            nursery.start_soon(outside.printout.run)
+        for console in outside.consoles:
+            if console.clients is not None:
+                for stream, telnet, position in upgrade.clients_of(console.inherited):
+                    nursery.start_soon(console.clients.client, stream, telnet, position)
+                nursery.start_soon(console.clients.serve, console.listeners)
+            if console.inherited.untyped:
+                nursery.start_soon(console.line.type, console.inherited.untyped)
         keeper = None
         if attachment.area is not None and isinstance(board, Saves):
             keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring, attachment.id)
@@ -398,7 +465,8 @@ async def _serve(
                 if isinstance(board, Saves):
                     board.recover(complete=estate.complete)
             if "serial" in parts:
-                board.connect_serial(outside.serial)
+                for number, console in enumerate(outside.consoles):
+                    board.connect_serial(console.line, number)
             if estate is not None and interrupted:
                 server.replay(estate.posted)
                 if isinstance(board, Saves):
@@ -409,15 +477,17 @@ async def _serve(
             for task in board.tasks if isinstance(board, Accompanied) else ():
                 nursery.start_soon(_beside, task)
             on_ready(board)
-            if outside.config.serial.wait and outside.console is not None and estate is None:
-                await _first_client(outside.console, client)
+            first = outside.consoles[0].clients
+            if outside.config.serial.wait and first is not None and estate is None:
+                await _first_client(first, client)
             try:
                 shutdown = await server.run()
                 departure.collect(outside)
                 return shutdown
             finally:
                 with trio.move_on_after(LAST_WORDS):
-                    await outside.serial.caught_up()
+                    for console in outside.consoles:
+                        await console.line.caught_up()
     finally:
         if attachment is not None:
             await attachment.leave()  # if it was handed over, that is the end of our part
@@ -461,6 +531,25 @@ async def _beside(task: Callable[[], Awaitable[None]]) -> None:
         raise DevmodelError(f"the board's task {name} has failed: {log.origin(error)}") from error
 
 
+_Drive = TypeVar("_Drive")
+
+
+def _one_of(drives: Sequence[_Drive], number: int, kind: str) -> _Drive:
+    """Return a drive by its number.
+
+    Raises:
+        DevmodelError: there is none such.
+
+    """
+    if not 0 <= number < len(drives):
+        count = len(drives)
+        raise DevmodelError(
+            f"there is no {kind} drive {number}; "
+            + (f"the last is {count - 1}" if count else "there is none")
+        )
+    return drives[number]
+
+
 def _guest_time(state: Saved) -> int:
     """Return what time it is for a guest now; the time that it stood still counts."""
     return state.time + max(time.monotonic_ns() - state.host_time, 0)
@@ -470,16 +559,21 @@ def _guest_time(state: Saved) -> int:
 def _detached(outside: Outside, detached: bool) -> Iterator[None]:
     """Keep what a board does from the outside, for the length of the block: it has been done before."""
     images = [image for image in outside.disks if isinstance(image, Image)]
-    images += [disc.image for disc in outside.discs if disc.image is not None]
+    removables = (*outside.discs, *outside.diskettes)
+    images += [removable.image for removable in removables if removable.image is not None]
     for image in images:
         image.offline = detached
     outside.debug.muted = detached
+    if outside.printout is not None:
+        outside.printout.muted = detached
     try:
         yield
     finally:
         for image in images:
             image.offline = False
         outside.debug.muted = False
+        if outside.printout is not None:
+            outside.printout.muted = False
 
 
 @contextlib.contextmanager
@@ -532,20 +626,35 @@ class _Watched:
     def press(self, keys: list[str]) -> None:
         self.board.press(keys)
 
-    def insert(self, drive: int, path: str) -> None:
-        self._disc(drive).insert(path)
+    def insert(self, drive: int, path: str, *, floppy: bool) -> None:
+        if floppy:
+            self._diskette(drive).insert(path)
+        else:
+            self._disc(drive).insert(path)
 
-    def eject(self, drive: int, *, force: bool) -> None:
-        self._disc(drive).eject(force=force)
+    def eject(self, drive: int, *, force: bool, floppy: bool) -> None:
+        if floppy:
+            self._diskette(drive).eject()
+        else:
+            self._disc(drive).eject(force=force)
+
+    def _diskette(self, drive: int) -> Diskette:
+        return _one_of(self.outside.diskettes, drive, "floppy")
 
     def _disc(self, drive: int) -> Disc:
-        if not 0 <= drive < len(self.outside.discs):
-            count = len(self.outside.discs)
-            raise DevmodelError(
-                f"there is no CD-ROM drive {drive}; "
-                + (f"the last is {count - 1}" if count else "there is none")
-            )
-        return self.outside.discs[drive]
+        return _one_of(self.outside.discs, drive, "CD-ROM")
+
+    def hold(self, keys: list[str], *, pressed: bool) -> None:
+        self.board.hold(keys, pressed=pressed)
+
+    def point(self, right: int, down: int, wheel: int) -> None:
+        self.board.point(right, down, wheel)
+
+    def click(self, button: str, *, pressed: bool) -> None:
+        self.board.click(button, pressed=pressed)
+
+    def takes_mouse(self) -> bool:
+        return self.board.takes_mouse()
 
     def check_keys(self, keys: list[str]) -> None:
         self.board.check_keys(keys)

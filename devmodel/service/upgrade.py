@@ -8,6 +8,7 @@ which they could be opened again. A memory object says which is which; the envir
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Final, NoReturn
 
 import msgspec
@@ -35,34 +36,53 @@ class Client(msgspec.Struct):
     agreed: list[tuple[int, int]]
 
 
-class Inheritance(msgspec.Struct):
-    """What a server has from the one that it was."""
+class Console(msgspec.Struct):
+    """A serial port's console: where it listens, its clients, what the guest has said, what it has not yet taken."""
 
-    upgrades: int = 0
     listeners: list[int] = []
     clients: list[Client] = []
     transcript: bytes = b""
     transcript_end: int = 0
     untyped: bytes = b""
+
+
+class Inheritance(Console):
+    """What a server has from the one that it was; the console is the first serial port's."""
+
+    upgrades: int = 0
+    more_consoles: list[Console] = []
+    """Of COM2 to COM4."""
     scratch: dict[int, int] = {}
     """By the number of the disk: its descriptor."""
     discs: list[tuple[str | None, int | None]] = []
     """What lies in each tray, which need not be what the configuration says: path and descriptor."""
+    diskettes: list[tuple[str, str | None, int | None]] = []
+    """The model of each floppy drive, and what lies in it."""
 
 
 def collect(
     upgrades: int,
-    listeners: list[trio.SocketListener],
-    console: TcpConsole | None,
-    line: SerialLine,
+    consoles: Sequence[tuple[SerialLine, list[trio.SocketListener], TcpConsole | None]],
     disks: dict[int, Image],
     discs: list[Image | None],
+    diskettes: list[tuple[str, Image | None]],
 ) -> Inheritance:
     """Take what is to be kept of a server's outside: descriptors are duplicated, so that it may be closed."""
+    first, *more = [_console(*console) for console in consoles]
+    return Inheritance(
+        **msgspec.structs.asdict(first),
+        upgrades=upgrades + 1,
+        more_consoles=more,
+        scratch={number: _kept(image.fd) for number, image in disks.items()},
+        discs=[_removable(image) for image in discs],
+        diskettes=[(model, *_removable(image)) for model, image in diskettes],
+    )
+
+
+def _console(line: SerialLine, listeners: list[trio.SocketListener], console: TcpConsole | None) -> Console:
     clients = [] if console is None else console.now()
     transcript, end = line.transcript.read(0, line.transcript.end)
-    return Inheritance(
-        upgrades=upgrades + 1,
+    return Console(
         listeners=[_kept(listener.socket.fileno()) for listener in listeners],
         clients=[
             Client(_kept(stream.socket.fileno()), position, *telnet.spoken())
@@ -71,9 +91,11 @@ def collect(
         transcript=transcript,
         transcript_end=end,
         untyped=line.untyped(),
-        scratch={number: _kept(image.fd) for number, image in disks.items()},
-        discs=[(None, None) if image is None else (image.name, _kept(image.fd)) for image in discs],
     )
+
+
+def _removable(image: Image | None) -> tuple[str | None, int | None]:
+    return (None, None) if image is None else (image.name, _kept(image.fd))
 
 
 def execute(inheritance: Inheritance) -> NoReturn:
@@ -104,22 +126,29 @@ def inherited() -> Inheritance:
         return Inheritance()
     with os.fdopen(int(text), "rb") as file:
         inheritance = msgspec.msgpack.decode(file.read(), type=Inheritance)
-    for fd in [*inheritance.listeners, *(client.fd for client in inheritance.clients)]:
-        os.set_inheritable(fd, False)
-    for fd in [*inheritance.scratch.values(), *(fd for _, fd in inheritance.discs if fd is not None)]:
+    for console in (inheritance, *inheritance.more_consoles):
+        for fd in (*console.listeners, *(client.fd for client in console.clients)):
+            os.set_inheritable(fd, False)
+    removables = [*(fd for _, fd in inheritance.discs), *(fd for _, _, fd in inheritance.diskettes)]
+    for fd in [*inheritance.scratch.values(), *(fd for fd in removables if fd is not None)]:
         os.set_inheritable(fd, False)
     return inheritance
 
 
-def listeners_of(inheritance: Inheritance) -> list[trio.SocketListener]:
+def consoles_of(inheritance: Inheritance, count: int) -> list[Console]:
+    """Return what is inherited of each of `count` consoles."""
+    return [inheritance, *inheritance.more_consoles, *[Console() for _ in range(count)]][:count]
+
+
+def listeners_of(inherited: Console) -> list[trio.SocketListener]:
     """Return the console's listeners."""
     return [
         trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd)))
-        for fd in inheritance.listeners
+        for fd in inherited.listeners
     ]
 
 
-def clients_of(inheritance: Inheritance) -> list[tuple[trio.SocketStream, Telnet, int]]:
+def clients_of(inherited: Console) -> list[tuple[trio.SocketStream, Telnet, int]]:
     """Return the console's clients, with what they speak and how far they have seen the transcript."""
     return [
         (
@@ -127,7 +156,7 @@ def clients_of(inheritance: Inheritance) -> list[tuple[trio.SocketStream, Telnet
             Telnet.speaking(client.begun, client.telnet, client.agreed),
             client.position,
         )
-        for client in inheritance.clients
+        for client in inherited.clients
     ]
 
 

@@ -40,11 +40,16 @@ class BenchCore:
     ram: bytearray = attrs.field(repr=False)
     told: list[tuple[str, object]] = attrs.field(factory=list[tuple[str, object]])
     intr_level: bool = False
+    video: memoryview | None = None
+    """None: the VGA has memory of its own, and every access comes to it."""
 
-    @property
-    def video(self) -> memoryview | None:
-        """None: the VGA has its own memory, and every access of it comes to the board."""
-        return None
+    def map_video(self, first: int, last: int, offset: int, /) -> None:
+        """Take note of video memory that the guest would have as its own."""
+        self.told.append(("map_video", (first, last, offset)))
+
+    def unmap_video(self, first: int, last: int, /) -> None:
+        """Take note that the board would answer there again."""
+        self.told.append(("unmap_video", (first, last)))
 
     def read(self, address: int, length: int) -> bytes:
         """Return memory; ones where there is none."""
@@ -81,12 +86,6 @@ class BenchCore:
     def memory_type(self, first: int, last: int, type_: Any, /) -> None:
         """Take note of what memory becomes."""
         self.told.append(("memory_type", (first, last, type_)))
-
-    def map_video(self, first: int, last: int, offset: int, /) -> None:
-        """Nothing: there is no video memory to share."""
-
-    def unmap_video(self, first: int, last: int, /) -> None:
-        """Nothing either."""
 
     def reset(self) -> None:
         """Take note that the board asks for a reset."""

@@ -30,7 +30,7 @@ import anyio.to_thread
 import attrs
 
 from devmodel import DevmodelError
-from devmodel.cli import CORE_SWITCHES
+from devmodel.cli import CORE_SWITCHES, mouse_actions
 from devmodel.service import monitor, probe
 from devmodel.testing.console import FATAL, SECONDS, Console, NotSeen, Result
 from devmodel.testing.options import CORE_ALONE, MachineOptions, Path, arguments_of
@@ -224,7 +224,7 @@ class Machine:
             arguments = [*arguments, f"--trace={self.trace}"]
         before = len(_LISTENING.findall(self.said())) if self._started else 0
         console = ["--serial", "tcp:127.0.0.1:0", "--serial-wait"]  # or a short guest's first words are lost
-        self.server = self._start("devmodel", command, *arguments, *console, "--domain", self.domain)
+        self.server = self._start("devmodel", command, *console, *arguments, "--domain", self.domain)
         await self._until(
             lambda: len(_LISTENING.findall(self.said())) > before, self.server, "a serial console"
         )
@@ -235,9 +235,20 @@ class Machine:
         await anyio.lowlevel.checkpoint()
         return self._start("devmodel", "serve", *own, "--domain", self.domain)
 
-    async def connect(self) -> Console:
-        """Connect one more client to the serial console."""
-        console = await Console.connect(self.address, self.said, fatal=self.options.get("fatal", FATAL))
+    def address_of(self, port: int) -> str:
+        """Where a serial port listens, HOST:PORT, the first being 1; each more is a `--serial` in the arguments."""
+        if port == 1:
+            return self.address
+        found = re.findall(rf"^devmodel: serial port {port} on tcp:(\S+)$", self.said(), re.MULTILINE)
+        if not found:
+            raise NotSeen(f"no serial port {port}\n{self.said()}")
+        return str(found[-1])
+
+    async def connect(self, port: int = 1) -> Console:
+        """Connect one more client to the serial console, or to another serial port."""
+        console = await Console.connect(
+            self.address_of(port), self.said, fatal=self.options.get("fatal", FATAL)
+        )
         self._consoles.append(console)
         return console
 
@@ -260,33 +271,42 @@ class Machine:
         """Return a picture of the VGA text screen."""
         return monitor.png_of(await self._ask(monitor.Screen(png=True)))
 
-    async def key(self, *keys: str) -> None:
-        """Type keys as fast as the guest takes them, by the names of `devmodel key`.
+    async def key(self, *keys: str, hold: int = 0) -> None:
+        """Type keys as fast as the guest takes them, by the names of `devmodel key`, each held for `hold` ms.
 
         Raises:
             DevmodelError: a name is no key's (then none is typed), or the guest does not take them.
 
         """
-        await anyio.to_thread.run_sync(monitor.type_keys, self.domain, list(keys))
+        await anyio.to_thread.run_sync(monitor.type_keys, self.domain, list(keys), hold)
 
-    async def insert(self, image: Path, *, drive: int = 0) -> None:
-        """Put an image into a CD-ROM drive.
+    async def mouse(self, *actions: str) -> None:
+        """Move and click the mouse, by the words of `devmodel mouse`: `mouse("move", "10", "-5", "click", "left")`.
+
+        Raises:
+            DevmodelError: they are others, or the guest does not listen to its mouse.
+
+        """
+        await anyio.to_thread.run_sync(monitor.use_mouse, self.domain, mouse_actions(actions))
+
+    async def insert(self, image: Path, *, drive: int = 0, floppy: bool = False) -> None:
+        """Put an image into a CD-ROM drive, or into a floppy drive.
 
         Raises:
             DevmodelError: it cannot be used, or there is no such drive.
 
         """
         path = os.path.abspath(image)  # noqa: ASYNC240  (it looks at nothing but the working directory)
-        await self._ask(monitor.Insert(path=path, drive=drive))
+        await self._ask(monitor.Insert(path=path, drive=drive, floppy=floppy))
 
-    async def eject(self, *, drive: int = 0, force: bool = False) -> None:
-        """Take the disc out of a CD-ROM drive.
+    async def eject(self, *, drive: int = 0, force: bool = False, floppy: bool = False) -> None:
+        """Take the disc out of a CD-ROM drive, or of a floppy drive.
 
         Raises:
             DevmodelError: there is no such drive, or the guest has locked it.
 
         """
-        await self._ask(monitor.Eject(drive=drive, force=force))
+        await self._ask(monitor.Eject(drive=drive, force=force, floppy=floppy))
 
     async def shows(self, wanted: str, seconds: float = SECONDS) -> str:
         """Wait until `wanted` stands on the screen, and return the screen.

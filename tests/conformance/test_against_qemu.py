@@ -12,6 +12,12 @@ data sheet wins:
 * 16550A: QEMU does not gate the interrupt with OUT2 (here it is set), and changes of the modem lines in
   loopback leave no deltas; clearing the transmitter's FIFO, also by switching FIFOs, interrupts as if it had
   become empty. FIFOs are switched once here. QEMU does not cut bytes to the length of a word: all have eight bits.
+* PS/2 mouse: QEMU does not answer bytes that are no commands, takes any sample rate and resolution, has none before the
+  first reset, and stays in wrap mode over a reset. Bytes here are valid.
+* 8237: QEMU moves a base to the current register with its second byte. Both bytes are written here, and both read. It
+  shows the mask at another register.
+* 82077AA: QEMU has no interrupt for a reset of the registers alone, ends RECALIBRATE of an absent drive well, keeps the
+  data rate's default at 500 kbit/s, and DUMPREG shows one drive's track as both. What is compared needs no diskette.
 """
 
 import random
@@ -27,6 +33,9 @@ import pytest
 from devmodel.board.clock import ManualClock
 from devmodel.board.device import Device
 from devmodel.board.lines import Line
+from devmodel.devices.dma8237 import Dma8237
+from devmodel.devices.fdc import Fdc
+from devmodel.devices.kbc import FRAME, Kbc
 from devmodel.devices.pic import PicPair
 from devmodel.devices.pit import Pit
 from devmodel.devices.rtc import Rtc
@@ -248,3 +257,121 @@ def test_the_mc146818_shows_the_same_time(both: Both, mode: int) -> None:
         both.out(0x70, index)
         both.out(0x71, 0x5A)
         get(index)
+
+
+def test_keyboard_and_mouse_answer_alike(both: Both) -> None:
+    kbc = Kbc(
+        clock=both.clock, irq=Line(), aux_irq=Line(), a20=Line(level=True), reset_processor=lambda: None
+    )
+    both.map(0x60, 5, kbc)
+    rng = random.Random(8042)
+
+    def answers() -> None:
+        """Read what both have, with the time that it takes ours to send a byte."""
+        for _ in range(10):
+            both.clock.advance(FRAME)
+            kbc.tick()
+            if both.same(0x64, 0x21) & 1:
+                both.same(0x60)
+
+    def tell(mouse: bool, *values: int) -> None:
+        for value in values:
+            if mouse:
+                both.out(0x64, 0xD4)
+            both.out(0x60, value)
+            answers()
+
+    both.out(0x64, 0x60)
+    both.out(0x60, 0x03)
+    tell(False, 0xFF)
+    tell(True, 0xFF)
+    for _ in range(150):
+        match rng.randrange(8):
+            case 0:
+                tell(True, 0xE8, rng.randrange(4))
+            case 1:
+                tell(True, 0xF3, rng.choice([10, 20, 40, 60, 80, 100, 200]))
+            case 2:
+                tell(True, 0xEE, rng.choice([0x00, 0xF4, 0xE9]), 0xEC)
+            case 3:
+                tell(
+                    True,
+                    *rng.choice([(0xF3, 200, 0xF3, 100, 0xF3, 80), (0xF3, 200, 0xF3, 200, 0xF3, 80)]),
+                    0xF2,
+                )
+            case 4:
+                tell(
+                    False, *rng.choice([(0xED, 2), (0xEE,), (0xF2,), (0xF3, 0x2B), (0xF4,), (0xF5,), (0xF6,)])
+                )
+            case 5:
+                tell(False, 0xF0, rng.choice([0, 1, 2, 3]))
+            case _:
+                tell(True, rng.choice([0xE6, 0xE7, 0xE9, 0xEA, 0xEB, 0xF0, 0xF2, 0xF4, 0xF5, 0xF6, 0xFF]))
+
+
+class Nowhere:
+    """Memory that nobody has."""
+
+    def read(self, _address: int, length: int) -> bytes:
+        return b"\xff" * length
+
+    def write(self, _address: int, _data: bytes | memoryview) -> None:
+        pass
+
+    def holds(self, _address: int, _length: int) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("base", "width"), [(0x00, 1), (0xC0, 2)])
+def test_the_8237_keeps_addresses_and_counts_alike(both: Both, base: int, width: int) -> None:
+    both.map(base, 16 * width, Dma8237(width=width, ram=Nowhere(), page=lambda _: 0))
+    rng = random.Random(8237)
+    both.out(base + 13 * width, 0)
+    for _ in range(300):
+        register = base + rng.randrange(8) * width
+        match rng.randrange(5):
+            case 0:
+                both.out(base + 12 * width, 0)
+                both.out(register, rng.randrange(256))
+                both.out(register, rng.randrange(256))
+            case 1:
+                both.out(base + 12 * width, 0)
+                both.same(register)
+                both.same(register)
+            case 2:
+                both.out(base + 10 * width, rng.randrange(8))
+            case 3:
+                both.out(base + rng.choice([14, 15]) * width, rng.randrange(16))
+            case _:
+                both.same(base + 8 * width)
+
+
+def test_the_82077aa_answers_alike_without_a_diskette(both: Both) -> None:
+    fdc = Fdc(clock=both.clock, irq=Line())
+    both.map(0x3F0, 8, fdc)
+    rng = random.Random(82077)
+
+    def command(*values: int) -> None:
+        for value in values:
+            assert both.same(0x3F4, 0xC0) & 0xC0 == 0x80
+            both.out(0x3F5, value)
+        both.clock.advance(10**9)
+        fdc.tick()
+        while both.same(0x3F4, 0xD0) & 0xD0 == 0xD0:
+            both.same(0x3F5)
+
+    both.out(0x3F2, 0x00)
+    both.out(0x3F2, 0x0C)
+    both.clock.advance(10**9)
+    fdc.tick()
+    for _ in range(4):
+        command(0x08)
+    for _ in range(200):
+        command(
+            *rng.choice([
+                (0x08,), (0x10,), (0x14,), (0x94,), (0x03, rng.randrange(256), rng.randrange(256) & 0xFE),
+                (0x13, 0, rng.randrange(128) & 0x3F, rng.randrange(256)), (0x00,), (0x1F,), (0x15,),
+                (0x12, 0x80 | rng.randrange(4)),
+            ])
+        )  # fmt: skip
+        both.same(0x3F2)

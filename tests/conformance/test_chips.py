@@ -6,6 +6,7 @@ every rig is built the same way, so two of them that see the same script must sa
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
@@ -20,17 +21,22 @@ from devmodel.board.mirror import Mirror
 from devmodel.devices import kbc
 from devmodel.devices.ata_transport import BUSY_NS
 from devmodel.devices.debugport import PostCode
+from devmodel.devices.diskette import Bay
 from devmodel.devices.dma8237 import Dma8237, DmaPages
+from devmodel.devices.fdc import Fdc
+from devmodel.devices.fdc_registers import LENGTHS, MFM, MODIFIERS
+from devmodel.devices.fdc_registers import Reg as FdcReg
 from devmodel.devices.fw_cfg import FwCfg, make_items
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc
 from devmodel.devices.mmc import Tray
+from devmodel.devices.parallel import Parallel
 from devmodel.devices.pci import Bar, PciBus, PciFunction, PciPorts
 from devmodel.devices.pic import PicPair
 from devmodel.devices.piix3 import Piix3, Piix3Ide
 from devmodel.devices.piix4pm import Piix4Pm
-from devmodel.devices.pit import Pit
+from devmodel.devices.pit import MissedTicks, Pit
 from devmodel.devices.port61 import Port61
 from devmodel.devices.port92 import Port92
 from devmodel.devices.rtc import Rtc
@@ -101,6 +107,31 @@ def simple(chip: Any, length: int) -> tuple[Any, list[tuple[Device, int]]]:
 def make_pic(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
     pair = PicPair(intr=w.line("intr"), **kept)
     return pair, [(pair.master, 2), (pair.slave, 2), (pair.elcr, 2)]
+
+
+def make_pit(missed: str, w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    irq = w.line("irq")
+    return simple(Pit(clock=w.clock, irq=irq, missed=missed, waits=lambda: irq.level, **kept), 4)
+
+
+def make_parallel(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    return simple(Parallel(clock=w.clock, irq=w.line("irq"), printer=Paper(w), **kept), 3)
+
+
+@attrs.frozen
+class Paper:
+    """A printer that is busy now and then."""
+
+    wires: Wires
+
+    def room(self) -> bool:
+        return bool(self.wires.clock.time & 2)
+
+    def failing(self) -> bool:
+        return bool(self.wires.clock.time & 4)
+
+    def put(self, byte: int) -> None:
+        self.wires.hear("printed")(byte)
 
 
 def make_ide(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
@@ -227,6 +258,109 @@ def make_pci(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
     return ports, [(ports, 8), (ports.bus.config, 8)]
 
 
+def make_dma(width: int, w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    dma = Dma8237(width=width, ram=w, page=lambda channel: channel, **kept)
+    dma.clients[2] = Endless(w)
+    return dma, [(dma, 16 * width)]
+
+
+@attrs.frozen
+class Endless:
+    """A device that always wants DMA."""
+
+    wires: Wires
+
+    def dma_ready(self) -> int:
+        return 64
+
+    def dma_read(self, length: int) -> bytes:
+        return bytes(length)
+
+    def dma_write(self, data: bytes) -> None:
+        self.wires.hear("dma")(data[:64])
+
+    def dma_skip(self, length: int) -> None:
+        self.wires.hear("skip")(length)
+
+    def dma_end(self) -> None:
+        self.wires.hear("end")()
+
+
+def make_fdc(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    w.sectors = 1440
+    fdc = Fdc(clock=w.clock, irq=w.line("irq"), bays=(Bay("720K", w), None), **kept)
+    return fdc, [(fdc, 8), (Commands(fdc), 1)]
+
+
+@attrs.frozen
+class Commands:
+    """Whole commands as one access, since chance finds none: a write's value has a command and its operands."""
+
+    fdc: Fdc
+
+    def read(self, _offset: int, _size: int) -> int:
+        return self.fdc.read(FdcReg.FIFO, 1)
+
+    def write(self, _offset: int, _size: int, value: int) -> None:
+        op = sorted(LENGTHS)[value % len(LENGTHS)]
+        first = op | MODIFIERS.get(op, 0) & (value >> 5 | MFM)
+        self.fdc.write(FdcReg.DOR, 1, 0x1C)
+        operands = (value >> 8 & 5, value >> 10 & 3, value >> 8 & 1, 1 + (value >> 12 & 7), 2, 9, 0x1B, 1)
+        for byte in (first, *operands[: LENGTHS[op] - 1]):
+            self.fdc.write(FdcReg.FIFO, 1, byte)
+
+
+@attrs.frozen
+class FloppyAndDma:
+    """A floppy controller with its DMA controller, as one chip."""
+
+    fdc: Fdc
+    dma: Dma8237
+
+    @property
+    def state(self) -> tuple[Any, Any]:
+        return self.fdc.state, self.dma.state
+
+    def reset(self) -> None:
+        self.fdc.reset()
+        self.dma.reset()
+
+    def tick(self) -> None:
+        self.fdc.tick()
+
+
+@attrs.frozen
+class Programmed:
+    """Channel 2 set up in one access."""
+
+    dma: Dma8237
+
+    def read(self, _offset: int, _size: int) -> int:
+        return self.dma.read(8, 1)
+
+    def write(self, _offset: int, _size: int, value: int) -> None:
+        for register, byte in (
+            (12, 0),
+            (11, value & 0xFC | 2),
+            (4, 0),
+            (4, value >> 8),
+            (5, value >> 9),
+            (5, 3),
+            (10, 2),
+        ):
+            self.dma.write(register, 1, byte & 0xFF)
+
+
+def make_floppy(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
+    first, second = ({"state": state} for state in kept["state"]) if kept else ({}, {})
+    w.sectors = 1440
+    dma = Dma8237(width=1, ram=w, page=lambda channel: channel, **second)
+    bays = (Bay("720K", w), None)
+    fdc = Fdc(clock=w.clock, irq=w.line("irq"), bays=bays, dma_request=partial(dma.request, 2), **first)
+    dma.clients[2] = fdc
+    return FloppyAndDma(fdc, dma), [(fdc, 8), (Commands(fdc), 1), (Programmed(dma), 1)]
+
+
 class Nothing:
     """A device that remembers nothing."""
 
@@ -279,9 +413,15 @@ class Pirqs:
 
 CHIPS: dict[str, Maker] = {
     "pit": lambda w, kept: simple(Pit(clock=w.clock, irq=w.line("irq"), **kept), 4),
+    "pit that owes ticks": partial(make_pit, MissedTicks.NO_DELAY),
+    "pit that delays": partial(make_pit, MissedTicks.DELAY),
+    "parallel": make_parallel,
     "pic": make_pic,
     "uart": lambda w, kept: simple(
         Uart(clock=w.clock, irq=w.line("irq"), transmit=w.hear("sent"), **kept), 8
+    ),
+    "paced uart": lambda w, kept: simple(
+        Uart(clock=w.clock, irq=w.line("irq"), transmit=w.hear("sent"), paced=True, **kept), 8
     ),
     "ide": make_ide,
     "cdrom": make_cdrom,
@@ -292,6 +432,7 @@ CHIPS: dict[str, Maker] = {
         Kbc(
             clock=w.clock,
             irq=w.line("irq"),
+            aux_irq=w.line("aux irq"),
             a20=w.line("a20", True),
             reset_processor=w.hear("reset"),
             **kept,
@@ -307,8 +448,10 @@ CHIPS: dict[str, Maker] = {
     "piix3_ide": make_ide_function,
     "pci function": make_pci_function,
     "piix4pm": make_pm,
-    "dma1": lambda _, kept: simple(Dma8237(shift=0, **kept), 16),
-    "dma2": lambda _, kept: simple(Dma8237(shift=1, **kept), 32),
+    "dma1": partial(make_dma, 1),
+    "dma2": partial(make_dma, 2),
+    "fdc": make_fdc,
+    "floppy": make_floppy,
     "dma_pages": lambda _, kept: simple(DmaPages(**kept), 15),
     "post": lambda _, kept: simple(PostCode(**kept), 1),
 }
@@ -353,14 +496,23 @@ class Rig:
             case "input", value:
                 if isinstance(self.chip, Uart):
                     self.chip.receive(value)
+                    self.chip.clear_to_send(value > 64)
                 elif isinstance(self.chip, PicPair):
                     self.chip.set_irq(value & 15, bool(value & 16))
                     if value & 32:
                         return self.chip.acknowledge()
                 elif isinstance(self.chip, Kbc):
-                    self.chip.keyboard.press("a")
+                    if value & 1:
+                        self.chip.keyboard.press("a")
+                    elif value & 2:
+                        self.chip.keyboard.release("a")
+                    else:
+                        self.chip.mouse.move(value, -value, value >> 7)
+                        self.chip.mouse.press("side")
                 elif isinstance(self.chip, Pit):
                     self.chip.set_gate(value % 3, bool(value & 16))
+                    if value & 32:
+                        self.chip.accepted()
                 elif isinstance(self.chip, PciFunction):
                     self.chip.interrupt(bool(value & 1))
                 elif isinstance(self.chip, Piix3Ide):
@@ -431,7 +583,9 @@ def mirrored(chip: Any) -> list[tuple[Device, int, Mirror]]:
     return []
 
 
-@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "ide", "cdrom", "kbc", "uart")])
+@pytest.mark.parametrize(
+    "make", [CHIPS[name] for name in ("pic", "ide", "cdrom", "kbc", "uart", "paced uart")]
+)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(script=SCRIPTS)
 def test_a_mirrored_register_is_what_a_read_without_effect_would_return(
@@ -449,7 +603,7 @@ def test_a_mirrored_register_is_what_a_read_without_effect_would_return(
                     assert rig.chip.state == before
 
 
-@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "uart")])
+@pytest.mark.parametrize("make", [CHIPS[name] for name in ("pic", "uart", "paced uart")])
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     script=SCRIPTS, door=st.integers(0, 1), writes=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 255)))
@@ -508,6 +662,12 @@ def test_reset_makes_a_fresh_chip_of_it(make: Maker, script: list[tuple[Any, ...
             for counter, old in zip(fresh.counters, after.counters, strict=True):
                 counter.gate, counter.seen = old.gate, old.seen
             assert after == fresh
+        case Uart():  # so is the far end's line
+            fresh.modem, fresh.clear_to_send = after.modem, after.clear_to_send
+            assert after == fresh
+        case Dma8237():  # the request lines are their devices'
+            fresh.lines = after.lines
+            assert after == fresh
         case Piix3():
             fresh.pirq = after.pirq
             assert after == fresh
@@ -537,6 +697,7 @@ def test_a_deadline_that_is_reached_goes_away(make: Maker) -> None:
         [("write", 0, 0, 1, 11), ("write", 0, 1, 1, 0x72)],
         [("write", 0, 4, 2, 1), ("write", 0, 2, 2, 1)],
         [("input", 1), ("read", 0, 0, 1), ("input", 1)],
+        [("write", 0, 4, 1, 0xD4), ("write", 0, 0, 1, 0xF4), ("input", 4), ("read", 0, 0, 1)],
     ]
     for setup in setups:
         for action in setup:

@@ -251,7 +251,7 @@ class ToyBoard:
     def screen(self):
         return None
 
-    def connect_serial(self, line) -> None:
+    def connect_serial(self, line, number=0) -> None:
         self.toy.transmit = line.transmit
         self.toy.drained = line.drained
         line.connect(self.toy)

@@ -257,7 +257,9 @@ def line_of(capsys, *arguments: str) -> tuple[int, str]:
 def test_an_unknown_key(environment, tmp_path, capsys):
     path = tmp_path / "machine.toml"
     path.write_text("[serial]\ncolour = 1")
-    line = "devmodel: machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait"
+    line = (
+        "devmodel: machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait, paced, flow"
+    )
     assert line_of(capsys, "run", str(path)) == (2, line)
     assert line_of(capsys, "serve", str(path), "--domain", "x") == (2, line)
 
@@ -270,6 +272,25 @@ def test_a_missing_image(environment, capsys):
 def test_a_missing_disc(environment, capsys):
     line = "devmodel: disk none.iso: No such file or directory"
     assert line_of(capsys, "run", "--cdrom", "none.iso") == (2, line)
+
+
+def test_diskettes_that_cannot_be(environment, tmp_path, capsys):
+    line = "devmodel: floppy none.img: No such file or directory"
+    assert line_of(capsys, "run", "--floppy", "none.img") == (2, line)
+    big = tmp_path / "big.img"
+    big.write_bytes(bytes(3 << 20))
+    line = f"devmodel: floppy {big}: 3145728 bytes are more than a diskette has"
+    assert line_of(capsys, "run", "--floppy", str(big)) == (2, line)
+    (tmp_path / "machine.toml").write_text('[[floppy]]\npath = "small.img"\ndrive = "360K"\n')
+    small = tmp_path / "small.img"
+    small.write_bytes(bytes(720 << 10))
+    line = (
+        f"devmodel: floppy {small}: a 360K drive does not take this diskette; "
+        "drives that do: 720K, 1.44M, 2.88M"
+    )
+    assert line_of(capsys, "run", str(tmp_path / "machine.toml")) == (2, line)
+    line = "devmodel: options: 3 floppy drives; at most 2 are allowed"
+    assert line_of(capsys, "run", *["--floppy", str(small)] * 3) == (2, line)
 
 
 def test_an_image_in_use(environment, tmp_path, capsys):

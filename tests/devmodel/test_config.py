@@ -4,7 +4,8 @@ import pytest
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
-from devmodel.config import Cdrom, Config, Disk, Options, Serial, load
+from devmodel.config import Cdrom, Config, Disk, Floppy, Options, ParallelPort, Serial, load
+from devmodel.devices.pit import MISSED_TICKS
 
 
 @pytest.fixture
@@ -38,10 +39,17 @@ size = "1M"
 [[cdrom]]
 path = "a.iso"
 [[cdrom]]
+[[floppy]]
+path = "a.flp"
+readonly = true
+[[floppy]]
+drive = "1.2M"
 [video]
 bios = "/usr/share/vga.bin"
 [fw_cfg]
 "opt/x" = "1"
+[parallel]
+path = "printed"
 [rtc]
 base = "2026-01-31T12:00:00"
 [debug]
@@ -54,8 +62,11 @@ console = "out.txt"
     assert config.disks == (Disk(str(tmp_path / "a.img"), readonly=True), Disk(size="1M"))
     assert config.disks[1].scratch_bytes() == 1 << 20
     assert config.cdroms == (Cdrom(str(tmp_path / "a.iso")), Cdrom())
+    floppies = (Floppy(str(tmp_path / "a.flp"), readonly=True), Floppy(drive="1.2M"))
+    assert config.floppies == floppies
     assert config.video.bios == "/usr/share/vga.bin"
     assert config.fw_cfg == {"opt/x": "1"}
+    assert config.parallel == ParallelPort(str(tmp_path / "printed"))
     assert config.rtc.base == "2026-01-31T12:00:00"
     assert config.debug.console == str(tmp_path / "out.txt")
 
@@ -65,7 +76,7 @@ console = "out.txt"
     [
         (
             "[serial]\ncolour = 1",
-            "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait",
+            "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait, paced, flow",
         ),
         (
             "[[disk]]\nfile = 'x'",
@@ -75,7 +86,7 @@ console = "out.txt"
             "[modem]",
             (
                 "machine.toml: unknown table [modem]; "
-                "allowed: machine, serial, disk, cdrom, video, rtc, debug, server, fw_cfg, board"
+                "allowed: machine, serial, disk, cdrom, floppy, video, rtc, pit, parallel, debug, server, fw_cfg, board"
             ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
@@ -100,11 +111,21 @@ console = "out.txt"
             "[[disk]]\npath='x'\n" * 3 + "[[cdrom]]\n" * 2,
             "machine.toml: 5 disks and CD-ROM drives together; at most 4 are allowed",
         ),
+        ("floppy = 1", "machine.toml: write [[floppy]], a table for each floppy drive"),
+        ("[[floppy]]\n" * 3, "machine.toml: 3 floppy drives; at most 2 are allowed"),
+        (
+            "[[floppy]]\ndrive = '3M'",
+            "machine.toml: drive in [[floppy]]: '3M'; allowed: 360K, 1.2M, 720K, 1.44M, 2.88M",
+        ),
         ("cdrom = 1", "machine.toml: write [[cdrom]], a table for each CD-ROM drive"),
         ("[[cdrom]]\nsize = 1", "machine.toml: unknown key 'size' in [[cdrom]]; allowed: path"),
         (
             "[rtc]\nbase = 'x'",
             "machine.toml: base in [rtc]: 'x'; allowed: utc, localtime, or a date like 2026-01-31T12:00:00",
+        ),
+        (
+            "[pit]\nmissed_ticks = 'x'",
+            f"machine.toml: missed_ticks in [pit]: 'x'; allowed: {', '.join(MISSED_TICKS)}",
         ),
         ("[fw_cfg]\nx = 1", 'machine.toml: x in [fw_cfg]: give a string, "…"'),
         ("serial = 3", "machine.toml: [serial] is a table"),
@@ -127,9 +148,11 @@ def test_options_override_the_file(write):
     config = load(
         path,
         Options(
-            serial="tcp:[::1]:0",
+            serials=("tcp:[::1]:0", "tcp:127.0.0.1:1"),
             disks=("x.img",),
             cdroms=("x.iso", "y.iso"),
+            floppies=("a.img",),
+            parallel="printed",
             video_bios="v.bin",
             fw_cfg=("b=3=4",),
             debug_console="stderr",
@@ -137,8 +160,11 @@ def test_options_override_the_file(write):
     )
     assert config.serial == Serial("[::1]:0", 7)
     assert config.serial.address() == ("::1", 0)
+    assert config.more_serials == (Serial("127.0.0.1:1"),)
     assert config.disks == (Disk("x.img"),)
     assert config.cdroms == (Cdrom("x.iso"), Cdrom("y.iso"))
+    assert config.floppies == (Floppy("a.img"),)
+    assert config.parallel == ParallelPort("printed")
     assert config.video.bios == "v.bin"
     assert config.fw_cfg == {"a": "1", "b": "3=4"}
     assert config.debug.console == "stderr"
@@ -147,8 +173,11 @@ def test_options_override_the_file(write):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (Options(serial="udp:x:1"), "--serial 'udp:x:1'; allowed: tcp:HOST:PORT"),
-        (Options(serial="tcp:x"), "options: tcp in [serial]: 'x' is not HOST:PORT"),
+        (
+            Options(serials=("udp:x:1",)),
+            "--serial 'udp:x:1'; allowed: tcp:HOST:PORT, or terminal for the first",
+        ),
+        (Options(serials=("tcp:x",)), "options: tcp in [serial]: 'x' is not HOST:PORT"),
         (Options(fw_cfg=("name",)), "--fw-cfg 'name'; allowed: NAME=VALUE"),
     ],
 )
@@ -214,3 +243,19 @@ def test_a_board_that_cannot_be_parted_so_is_one_line(write, text, options, line
         load(write(text), options)
     assert str(error.value).startswith(line)
     assert "\n" not in str(error.value)
+
+
+def test_up_to_four_serial_ports(write):
+    text = "[[serial]]\npaced = true\n[[serial]]\ntcp = 'a:1'\nflow = true\n"
+    config = load(write(text), Options())
+    assert config.serials == (Serial(paced=True), Serial("a:1", flow=True))
+    config = load(write(text), Options(serials=("terminal", "tcp:b:2", "tcp:c:3")))
+    assert config.serials == (Serial(paced=True), Serial("b:2", flow=True), Serial("c:3"))
+    with pytest.raises(ConfigError, match=r"^options: 5 serial ports; at most 4 are allowed$"):
+        load(None, Options(serials=("tcp:a:1",) * 5))
+    with pytest.raises(
+        ConfigError, match=r"^options: serial port 2 needs tcp; only the first may go without$"
+    ):
+        load(None, Options(serials=("terminal", "terminal")))
+    with pytest.raises(ConfigError, match=r"^machine.toml: unknown key 'x' in \[serial\]"):
+        load(write("[[serial]]\nx = 1"), Options())

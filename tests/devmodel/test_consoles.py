@@ -8,6 +8,7 @@ import termios
 from collections import deque
 
 import pytest
+import structlog
 import trio
 import trio.testing
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from devmodel import ConfigError
 from devmodel.consoles import client
-from devmodel.consoles.line import GATHER, KEPT, SerialLine
+from devmodel.consoles.line import GATHER, HOLD, KEPT, SerialLine
 from devmodel.consoles.tcp import MAX_CLIENTS, TcpConsole, listen
 from devmodel.consoles.telnet import GREETING, Telnet
 from devmodel.consoles.terminal import TerminalConsole, raw
@@ -28,6 +29,7 @@ class Chip:
     def __init__(self, line: SerialLine) -> None:
         self.line = line
         self.fifo: deque[int] = deque()
+        self.takes_more: list[bool] = []
 
     def room(self) -> int:
         return 16 - len(self.fifo)
@@ -35,6 +37,9 @@ class Chip:
     def receive(self, byte: int) -> None:
         assert self.room()
         self.fifo.append(byte)
+
+    def clear_to_send(self, level: bool) -> None:
+        self.takes_more.append(level)
 
     def take(self) -> bytes:
         data = bytes(self.fifo)
@@ -361,3 +366,34 @@ async def test_no_console_there():
     await listeners[0].aclose()
     with pytest.raises(ConfigError, match=f"no console on 127.0.0.1:{port}"):
         await client.console("127.0.0.1", port)
+
+
+async def test_with_flow_control_the_guest_hears_that_a_listener_is_behind(nursery, autojump_clock):
+    line = SerialLine(flow=True)
+    chip = Chip(line)
+    line.connect(chip)
+    say(line, bytes(2 * HOLD))
+    assert chip.takes_more == [True], "nobody listens, so nobody is behind"
+    with line.listening() as slow, line.listening() as gone:
+        await gone.output()
+        await slow.output()
+        say(line, bytes(HOLD - 1))
+        assert chip.takes_more == [True]
+        say(line, b"x")
+        assert chip.takes_more == [True, False]
+        await slow.output()
+        assert chip.takes_more == [True, False], "the other is still behind"
+    assert chip.takes_more == [True, False, True]
+
+
+async def test_what_a_listener_has_missed_is_counted_and_told(autojump_clock):
+    line = SerialLine(history=0)
+    with structlog.testing.capture_logs() as logs, line.listening() as listener:
+        say(line, b"first")
+        await listener.output()
+        say(line, bytes(3 * KEPT))
+        while (await listener.output()) and listener.behind:
+            pass
+        assert 0 < listener.lost <= 2 * KEPT
+        lost = listener.lost
+    assert logs == [{"event": "console.lost", "log_level": "warning", "bytes": lost}]

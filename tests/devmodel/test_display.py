@@ -5,14 +5,18 @@ import re
 import struct
 import zlib
 
+import msgspec
 import pytest
+import trio
 
+from devmodel import ConfigError
 from devmodel.board.parts import ALL
+from devmodel.cli import mouse_actions
 from devmodel.devices.vga_font import GLYPHS
 from devmodel.devices.vga_frame import Frame
 from devmodel.display import png
 from devmodel.display.render import as_ansi, as_png
-from devmodel.service.monitor import Key, Monitor, Screen
+from devmodel.service.monitor import Key, Monitor, Mouse, Screen
 from tests.devmodel.devices.vga_bench import TEXT, Bench
 
 
@@ -110,6 +114,7 @@ class Machine:
     def __init__(self, bench: Bench | None = None) -> None:
         self.bench = bench or hello()
         self.pressed: list[list[str]] = []
+        self.done: list[tuple[object, ...]] = []
 
     def screen(self) -> Frame:
         return self.bench.vga.frame()
@@ -123,6 +128,18 @@ class Machine:
 
     def press(self, keys: list[str]) -> None:
         self.pressed.append(keys)
+
+    def hold(self, keys: list[str], *, pressed: bool) -> None:
+        self.done.append((*keys, pressed, trio.current_time()))
+
+    def takes_mouse(self) -> bool:
+        return self.takes
+
+    def point(self, right: int, down: int, wheel: int) -> None:
+        self.done.append((right, down, wheel))
+
+    def click(self, button: str, *, pressed: bool) -> None:
+        self.done.append((button, pressed))
 
 
 async def test_the_monitor_answers_each_command_and_survives_nonsense():
@@ -162,3 +179,43 @@ async def test_no_key_is_typed_if_one_is_unknown_and_a_lost_one_is_told(autojump
     answer = await monitor.answer(b'{"command": "key", "keys": ["a", "b"]}')
     assert answer.error == "the guest takes no keys: typed 0 of 2"
     assert machine.pressed == []
+
+
+async def test_keys_are_held_as_long_as_is_asked(autojump_clock):
+    machine = Machine()
+    begin = trio.current_time()
+    answer = await Monitor(machine).answer(b'{"command": "key", "keys": ["ctrl-a"], "hold": 1500}')
+    assert answer.error == ""
+    assert machine.done == [("ctrl", "a", True, begin), ("ctrl", "a", False, pytest.approx(begin + 1.5))]
+
+
+async def test_the_mouse_does_one_thing_after_the_other(autojump_clock):
+    machine = Machine()
+    monitor = Monitor(machine)
+    actions = mouse_actions("move 10 -5 click left wheel -1 press side release side".split())  # noqa: SIM905
+    command = msgspec.json.encode(Mouse(actions=actions))
+    assert (await monitor.answer(command)).error == ""
+    assert [step for step in machine.done if step != (0, 0, 0)] == [
+        (10, -5, 0), ("left", True), ("left", False), (0, 0, -1), ("side", True), ("side", False)
+    ]  # fmt: skip
+    wrong = b'{"command": "mouse", "actions": [{"press": "nose"}]}'
+    assert "no button 'nose'" in (await monitor.answer(wrong)).error
+    machine.takes = False
+    assert (await monitor.answer(command)).error == "the guest takes nothing from the mouse: done 0 of 5"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("jump", "mouse: 'jump'; allowed: move, wheel, press, release, click"),
+        ("move 1", "mouse move: ''; allowed: a number from -10000 to 10000"),
+        ("wheel x", "mouse wheel: 'x'; allowed: a number from -10000 to 10000"),
+        ("move 10001 0", "mouse move: '10001'; allowed: a number from -10000 to 10000"),
+        ("click nose", "mouse click: 'nose'; allowed: left, right, middle, side, extra"),
+        ("click left " * 257, "mouse: 257 actions; at most 256 are allowed"),
+    ],
+)
+def test_what_no_mouse_can_do_is_told_in_a_line(words, line):
+    with pytest.raises(ConfigError) as caught:
+        mouse_actions(words.split())
+    assert str(caught.value) == line

@@ -147,6 +147,7 @@ VALUES = {
     "interval": ["1", "0"],
     "port": ["0x3f8", "0x3f8-0x3ff", "9-1", "-"],
     "drive": ["0", "x"],
+    "hold": ["1", "-1", "99999"],
     "poll": ["0", "99999999", "٣"],
 }
 BOTH = [
@@ -154,6 +155,8 @@ BOTH = [
     "serial",
     "disk",
     "cdrom",
+    "floppy",
+    "parallel",
     "trace",
     "video-bios",
     "fw-cfg",
@@ -165,7 +168,8 @@ OPTIONS = {
     "run": [*BOTH, "apart", "firmware", "image", "kernel", "memory", "no-such-option"],
     "serve": [*BOTH, "wait", "only", "without", "no-such-option"],
     "screen": ["domain", "png"],
-    "key": ["domain"],
+    "key": ["domain", "hold"],
+    "mouse": ["domain"],
     "stats": ["domain", "interval"],
     "trace": ["port", "from", "to", "device"],
     "upgrade": ["domain"],
@@ -207,7 +211,7 @@ def ends_in_a_line(capsys, words: list[str]) -> None:
 
 @pytest.mark.parametrize("command", OPTIONS)
 def test_every_option_with_every_value_ends_in_a_line_and_no_traceback(without_core, capsys, command):
-    names = {"key": ["a"], "trace": ["file"], "insert": ["file"]}.get(command, [])
+    names = {"key": ["a"], "mouse": ["click", "left"], "trace": ["file"], "insert": ["file"]}.get(command, [])
     for option in OPTIONS[command]:
         for value in [*VALUES.get(option, []), *COMMON]:
             needed = ["--domain=d"] if command == "serve" and option != "domain" else []

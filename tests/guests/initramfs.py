@@ -17,7 +17,7 @@ DRIVERS: Final = ("ata_piix", "sd_mod", "sr_mod")
 APPLETS: Final = (
     *("sh", "cat", "dd", "dmesg", "echo", "grep", "halt", "insmod", "ls", "mkdir", "mount", "poweroff", "ps"),
     *("reboot", "seq", "sha256sum", "sleep", "stty", "sync", "true", "uname", "wc", "setsid", "cttyhack"),
-    *("cmp", "umount"),
+    *("cmp", "umount", "od"),
 )
 INIT: Final = f"""#!/bin/sh
 mount -t proc proc /proc

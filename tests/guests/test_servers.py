@@ -130,7 +130,7 @@ def refused_at_last(*arguments: str) -> str:
 
 
 def test_a_board_that_cannot_be_parted_so_is_one_line(tmp_path):
-    parts = "pic, pit, kbc, rtc, serial, ide, pci, pm, vga, fw_cfg, dma, debug, own"
+    parts = "pic, pit, kbc, rtc, serial, parallel, ide, pci, pm, vga, fw_cfg, dma, debug, own"
     domain = tmp_path / "domain"
     line = refused("devmodel", "serve", "--domain", domain, "--only", "ide,floppy")
     assert line == f"devmodel: --only: unknown part 'floppy'; allowed: {parts}"

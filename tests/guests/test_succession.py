@@ -13,11 +13,26 @@ import pytest
 import trio
 from test_linux import COMPLAINTS
 
+from devmodel.testing import Console
 from tests.guests.initramfs import MARKER
+from tests.guests.test_drives import tool
 
 SIZE = 4 << 20
 SUM = re.compile(rb"^([0-9a-f]{64})  -\r$", re.MULTILINE)
 TICK = "cat /proc/uptime"
+ECHO = """
+        bits 16
+        org 7C00h
+        mov dx, 2FDh
+next:   in al, dx               ; the line status of COM2
+        test al, 1
+        jz next
+        mov dl, 0F8h
+        in al, dx
+        out dx, al
+        mov dl, 0FDh
+        jmp next
+"""
 
 
 class Apart:
@@ -250,5 +265,43 @@ async def test_scratch_disks_and_what_lies_in_a_tray_outlast_an_upgrade(tmp_path
         )
         links = [os.readlink(link) for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()]
         assert f"{tmp_path / 'second.iso'} (deleted)" in links
+    finally:
+        await guest.stop()
+
+
+async def test_diskettes_and_clients_of_other_ports_outlast_an_upgrade(tmp_path):
+    """A guest that echoes what comes on COM2, and nothing else."""
+    (tmp_path / "echo.asm").write_text(ECHO)
+    image = tmp_path / "image"
+    await trio.run_process([tool("nasm", "nasm"), "-o", str(image), str(tmp_path / "echo.asm")])
+    for name, size in (("first.img", 1440), ("second.img", 720)):
+        (tmp_path / name).write_bytes(bytes(size << 10))
+    (tmp_path / "machine.toml").write_text("[[floppy]]\npath = 'first.img'\n[[floppy]]\ndrive = '2.88M'\n")
+    serve = [str(tmp_path / "machine.toml"), "--serial=tcp:127.0.0.1:0"]
+    guest = Apart(tmp_path, ["--image", str(image)], serve)
+    await guest.start()
+    try:
+
+        async def do(*command: str) -> None:
+            program = [sys.executable, "-m", "devmodel", *command]
+            await trio.run_process(program, capture_stderr=True)
+
+        def opened() -> list[str]:
+            links = [os.readlink(link) for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()]
+            return sorted(link for link in links if link.endswith(".img"))
+
+        address = re.findall(r"serial port 2 on tcp:(\S+)", guest.server_said.read_text())[-1]
+        console = await Console.connect(address)
+        await console.type("before")
+        await console.expect("before")
+        await do("insert", str(tmp_path / "second.img"), "--floppy", "--drive", "1", "--domain", guest.domain)
+        await do("eject", "--floppy", "--domain", guest.domain)
+        await do("upgrade", guest.domain)
+        assert opened() == [str(tmp_path / "second.img")]
+        await console.type("after")
+        await console.expect("after")
+        await console.aclose()
+        await do("insert", str(tmp_path / "first.img"), "--floppy", "--domain", guest.domain)
+        assert opened() == [str(tmp_path / "first.img"), str(tmp_path / "second.img")]
     finally:
         await guest.stop()

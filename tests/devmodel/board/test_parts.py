@@ -8,10 +8,17 @@ from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
 from devmodel.board.parts import ALL, OWN, PARTS, functions_of, parse, part_of_mapping
 from devmodel.board.pc import Board, Fittings
+from devmodel.devices.parallel import NoPrinter
 
 
 def build(*parts: str, core: Core | None = None, clock: ManualClock | None = None) -> Board:
-    fittings = Fittings(memory=[(0, 64 << 20, 1)], disks=[QuickDisk()], parts=frozenset(parts) or ALL)
+    fittings = Fittings(
+        memory=[(0, 64 << 20, 1)],
+        disks=[QuickDisk()],
+        serial=[False] * 4,
+        printer=NoPrinter(),
+        parts=frozenset(parts) or ALL,
+    )
     return Board.build(clock or ManualClock(), core or Core(), fittings)
 
 

@@ -7,6 +7,7 @@ from recording_core import Core, QuickDisk
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
 from devmodel.board.pc import Board, Fittings, SerialPort
+from devmodel.devices.diskette import Bay
 from devmodel.devices.vga_text import TextScreen
 
 
@@ -159,7 +160,7 @@ def test_reset_undoes_what_the_guest_did(bench: Bench) -> None:
 
 
 def test_what_is_not_there_reads_ones(bench: Bench) -> None:
-    for port in (0x1D1, 0x2F8, 0x3F4, 0x378):
+    for port in (0x1D1, 0x2F8, 0x3F0, 0x378):
         assert bench.into(port) == 0xFF
     assert bench.into(0x2F8, 2) == 0xFFFF
 
@@ -192,3 +193,55 @@ def test_keys_reach_the_guest(bench: Bench) -> None:
     assert bench.into(0x60) == 0x12
     with pytest.raises(ValueError, match="no key"):
         bench.board.press(["nonsense"])
+
+
+def test_a_floppy_drive_reads_by_dma_and_interrupts():
+    bay = Bay("1.44M", QuickDisk(sectors=2880))
+    bench = Bench(fittings=Fittings(memory=[(0, 1 << 20, 1)], floppies=[bay]))
+    bench.core.ram[0x3_1200:0x3_1401] = b"x" * 513
+    bench.init_pics()
+    assert bench.cmos(0x10) == 0x40
+    for port, value in ((0xD6, 0xC0), (0xD4, 0), (0x0C, 0), (0x0B, 0x46), (0x04, 0x00), (0x04, 0x12)):
+        bench.out(port, value)
+    for port, value in ((0x81, 3), (0x05, 0xFF), (0x05, 0x01), (0x0A, 2), (0x3F2, 0x1C), (0x3F7, 0)):
+        bench.out(port, value)
+
+    def wait() -> None:
+        for _ in range(4):
+            bench.clock.advance(10**8)
+            bench.board.fdc.tick()
+
+    wait()
+    assert bench.board.acknowledge() == 0x0E
+    bench.out(0x20, 0x20)
+    for value in (0xE6, 0, 0, 0, 2, 2, 18, 0x1B, 0xFF):
+        bench.out(0x3F5, value)
+    wait()
+    assert bench.board.acknowledge() == 0x0E
+    assert [bench.into(0x3F5) for _ in range(7)] == [0, 0, 0, 0, 0, 3, 2]
+    assert bench.into(0x08) & 0x04
+    assert bytes(bench.core.ram[0x3_1200:0x3_1401]) == bytes(512) + b"x"
+
+
+def test_four_serial_ports_are_where_drivers_look_and_share_two_interrupts():
+    bench = Bench(fittings=Fittings(memory=[(0, 1 << 20, 1)], serial=[False] * 4))
+    bench.init_pics()
+    for number, (port, vector) in enumerate(((0x3F8, 12), (0x2F8, 11), (0x3E8, 12), (0x2E8, 11))):
+        line = Line()
+        bench.board.connect_serial(line, number)
+        assert isinstance(line.chip, SerialPort)
+        bench.out(port, 0x41 + number)
+        assert line.sent == bytes((0x41 + number,))
+        bench.out(port + 4, 0x08)
+        bench.out(port + 1, 0x01)
+        line.chip.receive(0x61 + number)
+        assert bench.board.acknowledge() == vector
+        assert bench.into(port) == 0x61 + number
+        line.chip.clear_to_send(False)
+        assert bench.into(port + 6) == 0xA1
+        bench.out(0x20, 0x20)
+
+
+def test_a_serial_port_that_there_is_not_reads_ones():
+    bench = Bench(fittings=Fittings(memory=[(0, 1 << 20, 1)], serial=[False, False]))
+    assert [bench.into(port + 5) for port in (0x3F8, 0x2F8, 0x3E8, 0x2E8)] == [0x60, 0x60, 0xFF, 0xFF]

@@ -7,7 +7,6 @@ from devmodel.board.bus import Bus
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
-from devmodel.devices.dma8237 import Dma8237, DmaPages
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.pci import PciBus, PciPorts
 from devmodel.devices.piix3 import Piix3, Piix3Ide
@@ -265,22 +264,6 @@ def test_debug_ports() -> None:
     post = PostCode()
     post.write(0, 1, 0x55)
     assert post.read(0, 1) == 0x55
-
-
-@pytest.mark.parametrize("shift", [0, 1])
-def test_the_dma_controller_reads_back(shift: int) -> None:
-    dma = Dma8237(shift=shift)
-    dma.write(13 << shift, 1, 0)
-    assert dma.read(15 << shift, 1) == 0xFF
-    dma.write(1 << shift, 1, 0x34)
-    dma.write(1 << shift, 1, 0x12)
-    dma.write(12 << shift, 1, 0)
-    assert [dma.read(1 << shift, 1) for _ in range(2)] == [0x34, 0x12]
-    dma.write(10 << shift, 1, 0x02)
-    assert dma.read(15 << shift, 1) == 0xFB
-    pages = DmaPages()
-    pages.write(6, 1, 0xAB)
-    assert pages.read(6, 1) == 0xAB
 
 
 # -- every double word: what it is at power-on, after ones were written, and after zeros ---------------------

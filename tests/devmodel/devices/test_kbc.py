@@ -7,7 +7,7 @@ from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
 from devmodel.devices.kbc import FRAME, Kbc
 from devmodel.devices.keyboard import Keyboard
-from devmodel.devices.keys import KEYS, TRANSLATION
+from devmodel.devices.keys import CODES_3, KEYS, TRANSLATION
 
 DATA, COMMAND = 0, 4
 
@@ -16,13 +16,18 @@ DATA, COMMAND = 0, 4
 class Bench:
     clock: ManualClock = attrs.field(factory=ManualClock)
     line: Line = attrs.field(factory=Line)
+    aux_line: Line = attrs.field(factory=Line)
     a20: Line = attrs.field(factory=lambda: Line(level=True))
     resets: list[str] = attrs.field(factory=list)
     kbc: Kbc = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.kbc = Kbc(
-            clock=self.clock, irq=self.line, a20=self.a20, reset_processor=lambda: self.resets.append("reset")
+            clock=self.clock,
+            irq=self.line,
+            aux_irq=self.aux_line,
+            a20=self.a20,
+            reset_processor=lambda: self.resets.append("reset"),
         )
 
     def command(self, *values: int) -> None:
@@ -38,12 +43,12 @@ class Bench:
         return self.kbc.read(COMMAND, 1)
 
     def answers(self) -> list[int]:
-        """All that comes, with the time it needs."""
+        """All that comes without a pause of 100 ms, with the time it needs."""
         found = []
         for _ in range(1000):
             if self.status() & 1:
                 found.append(self.kbc.read(DATA, 1))
-            elif (deadline := self.kbc.deadline()) is None:
+            elif (deadline := self.kbc.deadline()) is None or deadline > self.clock.time + 10**8:
                 return found
             else:
                 self.clock.time = max(self.clock.time, deadline)
@@ -179,21 +184,6 @@ def test_keys_while_scanning_is_off_are_lost(bench: Bench) -> None:
     assert bench.answers() == [0xFA]
 
 
-def test_there_is_no_mouse(bench: Bench) -> None:
-    bench.command(0xA9)
-    assert bench.answers() == [1]
-    bench.command(0xD3, 0x5A)
-    assert bench.status() & 0x21 == 0x01
-    assert bench.answers() != [0x5A]
-    bench.command(0xA8)
-    bench.command(0x20)
-    assert bench.answers()[0] & 0x20
-    bench.command(0xD4, 0xFF)
-    assert bench.status() & 0x61 == 0x61
-    assert not bench.line.level
-    assert bench.answers() == [0xFE]
-
-
 def test_a20_and_reset_through_the_output_port(bench: Bench) -> None:
     bench.command(0xD1, 0xDD)
     assert not bench.a20.level
@@ -307,3 +297,425 @@ def test_which_commands_clear_the_key_buffer(bench: Bench, command: int, left: b
     bench.keyboard(command)
     bench.command(0xAE)
     assert (0x1C in bench.answers()) == left
+
+
+# -- every key in every set (PS/2 TR, Keyboard: tables of scan codes) -----------------------------------------
+
+
+def send_set(bench: Bench, scan_set: int) -> None:
+    """Let the keyboard send a set, and nobody translate it."""
+    bench.command(0x60, 0x21)
+    bench.keyboard(0xF0, scan_set, 0xF4)
+    bench.answers()
+
+
+@pytest.mark.parametrize(
+    ("scan_set", "held", "key", "press", "release"),
+    [
+        (2, "", "a", "1c", "f01c"),
+        (2, "", "alt_r", "e011", "e0f011"),
+        (2, "", "insert", "e070", "e0f070"),
+        (2, "shift", "insert", "e0f012e070", "e0f070e012"),
+        (2, "shift_r", "left", "e0f059e06b", "e0f06be059"),
+        (2, "shift", "kp_divide", "e0f012e04a", "e0f04ae012"),
+        (2, "", "kp_divide", "e04a", "e0f04a"),
+        (2, "", "print", "e012e07c", "e0f07ce0f012"),
+        (2, "shift", "print", "e07c", "e0f07c"),
+        (2, "ctrl", "print", "e07c", "e0f07c"),
+        (2, "alt", "print", "84", "f084"),
+        (2, "", "pause", "e11477e1f014f077", ""),
+        (2, "ctrl", "pause", "e07ee0f07e", ""),
+        (1, "", "a", "1e", "9e"),
+        (1, "", "insert", "e052", "e0d2"),
+        (1, "shift", "insert", "e0aae052", "e0d2e02a"),
+        (1, "shift_r", "end", "e0b6e04f", "e0cfe036"),
+        (1, "", "print", "e02ae037", "e0b7e0aa"),
+        (1, "alt_r", "print", "54", "d4"),
+        (1, "", "pause", "e11d45e19dc5", ""),
+        (1, "ctrl_r", "pause", "e046e0c6", ""),
+        (3, "shift", "insert", "67", ""),
+        (3, "", "a", "1c", ""),
+        (3, "", "shift_r", "59", "f059"),
+        (3, "", "print", "57", ""),
+        (3, "", "pause", "62", ""),
+        (3, "", "kp_enter", "79", ""),
+        (3, "", "meta_l", "8b", ""),
+    ],
+)
+def test_what_a_key_sends(bench: Bench, scan_set, held, key, press, release) -> None:
+    send_set(bench, scan_set)
+    keyboard = bench.kbc.keyboard
+    if held:
+        keyboard.press(held)
+        bench.answers()
+    keyboard.press(key)
+    assert bytes(bench.answers()).hex() == press
+    keyboard.release(key)
+    assert bytes(bench.answers()).hex() == release
+
+
+@pytest.mark.parametrize(
+    ("shifted", "press", "release"), [(False, "e012e06b", "e0f06be0f012"), (True, "e06b", "e0f06b")]
+)
+def test_with_num_lock_on_the_block_of_arrows_shifts_the_other_way(
+    bench: Bench, shifted, press, release
+) -> None:
+    send_set(bench, 2)
+    bench.keyboard(0xED, 2)
+    keyboard = bench.kbc.keyboard
+    if shifted:
+        keyboard.press("shift")
+    bench.answers()
+    keyboard.press("left")
+    assert bytes(bench.answers()).hex() == press
+    keyboard.release("left")
+    assert bytes(bench.answers()).hex() == release
+
+
+def test_every_key_has_a_code_of_its_own_in_set_3() -> None:
+    assert len(CODES_3) == len(KEYS) + 1
+
+
+@pytest.mark.parametrize("scan_set", [1, 2])
+def test_what_a_key_sends_in_set_2_is_translated_to_what_it_sends_in_set_1(scan_set: int) -> None:
+    for held in ("", "shift", "ctrl", "alt"):
+        for key in (*KEYS, "pause"):
+            translated, native = Bench(), Bench()
+            send_set(native, 1)
+            translated.command(0x60, 0x61)
+            for bench in (translated, native):
+                if held:
+                    bench.kbc.keyboard.press(held)
+                bench.kbc.keyboard.press(key)
+                bench.kbc.keyboard.release(key)
+            assert translated.answers() == native.answers(), (held, key)
+
+
+# -- typematic ----------------------------------------------------------------------------------------------
+
+
+def repeats(bench: Bench, seconds: float) -> list[int]:
+    """What comes in that time, read at once."""
+    found, end = [], bench.clock.time + int(seconds * 10**9)
+    while (deadline := bench.kbc.deadline()) is not None and deadline <= end:
+        bench.clock.time = max(bench.clock.time, deadline)
+        bench.kbc.tick()
+        while bench.status() & 1:
+            found.append(bench.kbc.read(DATA, 1))
+    bench.clock.time = end
+    return found
+
+
+@pytest.mark.parametrize(
+    ("byte", "delay", "period"),
+    [(0x2B, 0.5, 0.0917), (0x00, 0.25, 0.0333), (0x7F, 1.0, 0.5), (0x14, 0.25, 0.2)],
+)
+def test_a_key_that_is_held_repeats_at_the_rate_and_after_the_delay_that_were_set(
+    bench, byte, delay, period
+) -> None:
+    send_set(bench, 2)
+    bench.keyboard(0xF3, byte)
+    bench.answers()
+    bench.kbc.keyboard.press("a")
+    assert bench.answers() == [0x1C]
+    assert repeats(bench, delay - 0.01) == []
+    assert len(repeats(bench, 10)) == pytest.approx(10 / period, abs=2)
+    bench.kbc.keyboard.release("a")
+    assert bench.answers() == [0xF0, 0x1C]
+    assert repeats(bench, 2) == []
+
+
+def test_only_the_key_that_was_pressed_last_repeats(bench: Bench) -> None:
+    send_set(bench, 2)
+    for key in ("a", "b"):
+        bench.kbc.keyboard.press(key)
+    bench.answers()
+    assert set(repeats(bench, 1)) == {0x32}
+    bench.kbc.keyboard.release("a")
+    repeats(bench, 0.05)
+    assert set(repeats(bench, 1)) == {0x32}
+    bench.kbc.keyboard.release("b")
+    bench.answers()
+    assert repeats(bench, 1) == []
+
+
+def test_a_key_that_nobody_reads_does_not_repeat_into_an_overrun(bench: Bench) -> None:
+    send_set(bench, 2)
+    bench.kbc.keyboard.press("a")
+    for _ in range(1000):
+        bench.clock.advance(10**8)
+        bench.kbc.tick()
+    bench.kbc.keyboard.release("a")
+    assert 0x00 not in bench.answers()[:16]
+
+
+def test_pause_does_not_repeat(bench: Bench) -> None:
+    send_set(bench, 2)
+    bench.kbc.keyboard.press("pause")
+    assert len(bench.answers()) == 8
+    assert repeats(bench, 3) == []
+
+
+def test_disabling_forgets_the_key_that_repeats(bench: Bench) -> None:
+    send_set(bench, 2)
+    bench.kbc.keyboard.press("a")
+    bench.keyboard(0xF5)
+    bench.answers()
+    bench.keyboard(0xF4)
+    bench.answers()
+    assert repeats(bench, 3) == []
+
+
+# -- the types of set 3's keys ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "released", "repeated"),
+    [(0xF7, False, True), (0xF8, True, False), (0xF9, False, False), (0xFA, True, True)],
+)
+def test_all_keys_of_set_3_change_their_type(bench: Bench, command, released, repeated) -> None:
+    send_set(bench, 3)
+    bench.keyboard(command)
+    assert bench.answers() == [0xFA]
+    for key, code in (("a", 0x1C), ("shift", 0x12), ("f1", 0x07)):
+        bench.kbc.keyboard.press(key)
+        assert bench.answers() == [code]
+        assert bool(repeats(bench, 2)) == repeated
+        bench.kbc.keyboard.release(key)
+        assert bench.answers() == ([0xF0, code] if released else [])
+
+
+def test_single_keys_of_set_3_change_their_type_up_to_the_next_command(bench: Bench) -> None:
+    send_set(bench, 3)
+    bench.keyboard(0xFC, 0x1C, 0x07, 0x00)
+    assert bench.answers() == [0xFA, 0xFA, 0xFA, 0xFE], "00 is no key"
+    bench.keyboard(0xFB, 0x12)
+    bench.kbc.keyboard.press("b")  # lost: it waits for more keys
+    bench.keyboard(0xF4)
+    assert bench.answers() == [0xFA, 0xFA, 0xFA]
+    bench.kbc.keyboard.type("a")
+    bench.kbc.keyboard.type("f1")
+    bench.kbc.keyboard.type("shift")
+    bench.kbc.keyboard.type("c")
+    assert bench.answers() == [0x1C, 0xF0, 0x1C, 0x07, 0xF0, 0x07, 0x12, 0x21]
+    bench.keyboard(0xFD, 0x1C, 0xF6)
+    bench.answers()
+    bench.keyboard(0xF0, 0x03)
+    bench.answers()
+    bench.kbc.keyboard.type("f1")
+    assert bench.answers() == [0x07], "the defaults are back"
+
+
+def test_the_set_is_told_when_asked(bench: Bench) -> None:
+    send_set(bench, 3)
+    bench.keyboard(0xF0, 0x00)
+    assert bench.answers() == [0xFA, 0xFA, 0x03]
+    bench.keyboard(0xF0, 0x04)
+    assert bench.answers() == [0xFA, 0xFE]
+
+
+# -- the auxiliary port and the mouse (PS/2 TR, Keyboard and auxiliary device controller; Mouse) ----------------
+
+
+def mouse(bench: Bench, *values: int) -> list[int]:
+    """Say something to the mouse, and return what it answers."""
+    answers = []
+    for value in values:
+        bench.command(0xD4, value)
+        answers += bench.answers()
+    return answers
+
+
+@pytest.fixture
+def streaming(bench: Bench) -> Bench:
+    bench.command(0x60, 0x03)
+    assert mouse(bench, 0xFF) == [0xFA, 0xAA, 0x00]
+    assert mouse(bench, 0xF4) == [0xFA]
+    return bench
+
+
+def test_the_port_is_tested_and_switched_off_and_on(bench: Bench) -> None:
+    bench.command(0xA9)
+    assert bench.answers() == [0]
+    for command, bit in ((0xA8, 0), (0xA7, 0x20)):
+        bench.command(command)
+        bench.command(0x20)
+        assert bench.answers()[0] & 0x20 == bit
+
+
+def test_a_byte_of_the_mouse_is_told_by_status_bit_5_and_by_irq_12(bench: Bench) -> None:
+    bench.command(0x60, 0x03)
+    bench.command(0xD4, 0xF2)
+    bench.clock.advance(FRAME)
+    bench.kbc.tick()
+    assert bench.status() & 0x21 == 0x21
+    assert (bench.line.level, bench.aux_line.level) == (False, True)
+    bench.command(0xD0)  # overwrites it
+    assert bench.answers()[0] & 0x30 == 0x20
+    bench.command(0x60, 0x01)
+    bench.command(0xD3, 0x5A)
+    assert (bench.status() & 0x21, bench.aux_line.level) == (0x21, False)
+    assert bench.answers()[0] == 0x5A
+
+
+def test_a_mouse_whose_port_is_off_waits(streaming: Bench) -> None:
+    streaming.command(0xA7)
+    streaming.kbc.mouse.move(1, 2)
+    assert streaming.answers() == []
+    streaming.command(0xA8)
+    assert streaming.answers() == [0x28, 0x01, 0xFE]
+
+
+def test_a_report_has_buttons_signs_and_counts(streaming: Bench) -> None:
+    streaming.kbc.mouse.move(-3, -4)
+    assert streaming.answers() == [0x18, 0xFD, 0x04]
+    streaming.kbc.mouse.press("right")
+    streaming.kbc.mouse.press("middle")
+    assert streaming.answers() == [0x0E, 0, 0], "both in a sampling period are one report"
+    streaming.kbc.mouse.release("right")
+    streaming.kbc.mouse.press("side")  # which no driver has asked for
+    assert streaming.answers() == [0x0C, 0, 0]
+
+
+def test_a_long_move_is_several_reports(streaming: Bench) -> None:
+    streaming.kbc.mouse.move(600, 0)
+    assert streaming.answers() == [0x08, 255, 0, 0x08, 255, 0, 0x08, 90, 0]
+
+
+def test_there_is_a_report_a_sampling_period_at_most(streaming: Bench) -> None:
+    assert mouse(streaming, 0xF3, 20) == [0xFA, 0xFA]
+    mouse(streaming, 0xF4)
+    streaming.kbc.mouse.move(255 * 3, 0)
+    begin = streaming.clock.time
+    assert streaming.answers() == [0x08, 255, 0] * 3
+    assert streaming.clock.time - begin >= 2 * 50_000_000
+
+
+def test_nothing_is_reported_until_that_is_enabled(bench: Bench) -> None:
+    mouse(bench, 0xFF)
+    bench.kbc.mouse.move(5, 5)
+    assert bench.answers() == []
+    assert not bench.kbc.mouse.listened_to
+    assert mouse(bench, 0xF4) == [0xFA], "counts begin anew"
+    assert bench.kbc.mouse.quiet
+    assert mouse(bench, 0xF5) == [0xFA]
+    bench.kbc.mouse.move(5, 5)
+    assert bench.answers() == []
+
+
+def test_remote_mode_reports_when_asked(streaming: Bench) -> None:
+    assert mouse(streaming, 0xF0) == [0xFA]
+    streaming.kbc.mouse.move(2, 0)
+    assert streaming.answers() == []
+    assert mouse(streaming, 0xEB) == [0xFA, 0x08, 2, 0]
+    assert mouse(streaming, 0xEB) == [0xFA, 0x08, 0, 0]
+    assert mouse(streaming, 0xEA) == [0xFA]
+    streaming.kbc.mouse.move(3, 0)
+    assert streaming.answers() == [0x08, 3, 0]
+
+
+def test_wrap_mode_echoes_all_but_its_end_and_reset(streaming: Bench) -> None:
+    assert mouse(streaming, 0xEE, 0xF4, 0x12, 0xE9) == [0xFA, 0xF4, 0x12, 0xE9]
+    assert mouse(streaming, 0xEC) == [0xFA]
+    assert mouse(streaming, 0xEE, 0xFF) == [0xFA, 0xFA, 0xAA, 0x00]
+    assert mouse(streaming, 0xF2) == [0xFA, 0x00]
+
+
+def test_status_tells_modes_buttons_resolution_and_rate(streaming: Bench) -> None:
+    assert mouse(streaming, 0xE9) == [0xFA, 0x20, 2, 100]
+    streaming.kbc.mouse.press("left")
+    streaming.answers()
+    assert mouse(streaming, 0xE7, 0xE8, 3, 0xF3, 200, 0xF0)[:6] == [0xFA] * 6
+    assert mouse(streaming, 0xE9) == [0xFA, 0x74, 3, 200]
+    assert mouse(streaming, 0xF6, 0xE9) == [0xFA, 0xFA, 0x04, 2, 100]
+
+
+def test_scaling_of_two_to_one_is_for_streams(streaming: Bench) -> None:
+    mouse(streaming, 0xE7)
+    for count, scaled in ((1, 1), (2, 1), (3, 3), (4, 6), (5, 9), (6, 12), (100, 200), (200, 255), (-4, -6)):
+        streaming.kbc.mouse.move(count, 0)
+        assert streaming.answers()[1] == scaled & 0xFF, count
+    mouse(streaming, 0xF0)
+    streaming.kbc.mouse.move(4, 0)
+    assert mouse(streaming, 0xEB)[2] == 4
+    mouse(streaming, 0xEA, 0xE6)
+    streaming.kbc.mouse.move(4, 0)
+    assert streaming.answers()[1] == 4
+
+
+def test_invalid_bytes_are_to_be_sent_again_and_twice_are_an_error(streaming: Bench) -> None:
+    assert mouse(streaming, 0x12, 0x12, 0x12, 0xF4, 0x12) == [0xFE, 0xFC, 0xFE, 0xFA, 0xFE]
+    assert mouse(streaming, 0xF4, 0xF3, 7, 80, 0xE9) == [0xFA, 0xFA, 0xFE, 0xFA, 0xFA, 0x20, 2, 80]
+    assert mouse(streaming, 0xE8, 4, 4, 0xE9) == [0xFA, 0xFE, 0xFC, 0xFA, 0x20, 2, 80]
+
+
+def test_what_was_sent_last_is_sent_again(streaming: Bench) -> None:
+    streaming.kbc.mouse.move(1, -2)
+    report = streaming.answers()
+    assert mouse(streaming, 0xFE) == report
+    assert mouse(streaming, 0xFE) == report
+    assert mouse(streaming, 0xE9, 0xFE) == [0xFA, 0x20, 2, 100] * 2
+
+
+@pytest.mark.parametrize(
+    ("rates", "identity", "report"),
+    [
+        ((200, 100, 80), 3, [0x08, 1, 0, 0xFE]),
+        ((200, 200, 80), 4, [0x08, 1, 0, 0x1E]),
+        ((200, 80, 100), 0, [0x08, 1, 0]),
+    ],
+)
+def test_sample_rates_knock_for_the_wheel_and_for_five_buttons(
+    streaming: Bench, rates, identity, report
+) -> None:
+    for rate in rates:
+        mouse(streaming, 0xF3, rate)
+    assert mouse(streaming, 0xF2) == [0xFA, identity]
+    mouse(streaming, 0xF4)
+    streaming.kbc.mouse.press("side")
+    if identity == 4:
+        assert streaming.answers() == [0x08, 0, 0, 0x10]
+    streaming.kbc.mouse.move(1, 0, -2)
+    assert streaming.answers() == report
+    assert mouse(streaming, 0xFF, 0xF2)[-1] == 0, "a reset makes a plain mouse of it"
+
+
+def test_many_clicks_of_the_wheel_are_several_reports(streaming: Bench) -> None:
+    for rate in (200, 100, 80):
+        mouse(streaming, 0xF3, rate)
+    streaming.kbc.mouse.move(0, 0, 10)
+    assert streaming.answers() == [0x08, 0, 0, 7, 0x08, 0, 0, 3]
+
+
+def test_a_command_takes_back_what_was_not_read(streaming: Bench) -> None:
+    streaming.kbc.mouse.move(1, 1)
+    streaming.command(0xD4, 0xE9)
+    assert streaming.answers() == [0xFA, 0x20, 2, 100]
+
+
+def test_an_unknown_button_is_a_mistake_of_the_user(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="no button 'nose'; the names are left, right, middle, side, extra"):
+        bench.kbc.mouse.press("nose")
+
+
+def test_moves_that_nobody_fetches_are_bounded(bench: Bench) -> None:
+    for _ in range(200):
+        bench.kbc.mouse.move(10000, -10000, 10000)
+    state = bench.kbc.mouse.state
+    assert (state.x, state.y, state.wheel) == (1 << 20, 1 << 20, 1 << 20)
+
+
+def test_the_controllers_ram_and_its_ports_are_read(bench: Bench) -> None:
+    bench.command(0x6A, 0x5A)
+    bench.command(0x2A)
+    assert bench.answers() == [0x5A]
+    bench.command(0xC0)
+    assert bench.answers() == [0x80], "the keyboard is not locked"
+    bench.command(0xE0)
+    assert bench.answers() == [0]
+
+
+def test_a_character_that_no_key_has_is_a_mistake_of_the_user() -> None:
+    assert [Keyboard.combination(character) for character in "aA%"] == ["a", "shift-a", "shift-5"]
+    with pytest.raises(ValueError, match="no key for"):
+        Keyboard.combination("ä")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
+from devmodel.devices.pic import PicPair
 from devmodel.devices.pit import FREQUENCY, Pit, Reg
 
 
@@ -354,3 +355,156 @@ def test_every_edge_has_a_deadline(mode: int, counts: list[tuple[int, int]], gat
             if deadline is not None and deadline <= paced.clock.time:
                 paced.pit.tick()
         assert paced.edges.count(True) == watched.edges.count(True)
+
+
+# -- missed ticks (Xen, public/hvm/params.h: HVM_PARAM_TIMER_MODE) ----------------------------------------------
+
+
+@attrs.define
+class Late:
+    """A timer on its interrupt controller, and a guest that takes interrupts when it is told to."""
+
+    missed: str
+    mode: int = 2
+    clock: ManualClock = attrs.field(factory=ManualClock)
+    pulse: int = 0
+    pic: PicPair = attrs.field(factory=lambda: PicPair(intr=Line()))
+    pit: Pit = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.pit = Pit(
+            clock=self.clock,
+            irq=Line([lambda level: self.pic.set_irq(0, level)]),
+            missed=self.missed,
+            waits=lambda: self.pic.master.waits(0),
+        )
+        self.pic.master.accepted = lambda pin: None if pin else self.pit.accepted()
+        for offset, value in ((0, 0x11), (1, 8), (1, 4), (1, 1), (1, 0)):
+            self.pic.master.write(offset, 1, value)
+        self.pit.write(Reg.CONTROL, 1, 0x30 | self.mode << 1)
+        self.pit.write(Reg.COUNTER0, 1, 1000 & 0xFF)
+        self.pit.write(Reg.COUNTER0, 1, 1000 >> 8)
+        self.wait(1)
+
+    def wait(self, pulses: int, *, late: bool = False) -> None:
+        """Let pulses pass, and serve the timer whenever it is due; or only at their end, if we are late."""
+        end = self.pulse + pulses
+        while not late and (deadline := self.pit.deadline()) is not None and deadline <= pulse_time(end):
+            self.clock.time = max(self.clock.time, deadline)
+            self.pit.tick()
+        self.pulse = end
+        self.clock.time = pulse_time(end)
+        self.pit.tick()
+
+    def take(self) -> int:
+        """Take every interrupt there is now, and return how many."""
+        taken = 0
+        while self.pic.requesting:
+            assert self.pic.acknowledge() == 8
+            self.pic.master.write(0, 1, 0x20)
+            taken += 1
+            assert taken < 100
+        return taken
+
+
+POLICIES = [
+    "one_missed_tick_pending",
+    "no_missed_ticks_pending",
+    "no_delay_for_missed_ticks",
+    "delay_for_missed_ticks",
+]
+
+
+@pytest.mark.parametrize("mode", [2, 3])
+@pytest.mark.parametrize("missed", POLICIES)
+def test_a_guest_that_is_in_time_gets_every_tick_in_time(missed: str, mode: int) -> None:
+    bench = Late(missed, mode)
+    assert bench.take() <= 1  # of the control word
+    for _ in range(20):
+        bench.wait(999)
+        assert bench.take() == 0
+        bench.wait(1)
+        assert bench.take() == 1
+    assert bench.pit.state.behind == 0
+
+
+@pytest.mark.parametrize("mode", [2, 3])
+@pytest.mark.parametrize(
+    ("missed", "expected"),
+    [
+        ("one_missed_tick_pending", [1, 1, 1]),
+        ("no_missed_ticks_pending", [1, 1, 1]),
+        ("no_delay_for_missed_ticks", [5, 1, 1]),
+        ("delay_for_missed_ticks", [1, 1, 1]),
+    ],
+)
+def test_a_guest_that_is_late_gets_its_missed_ticks_by_the_policy(missed, expected, mode) -> None:
+    bench = Late(missed, mode)
+    bench.take()
+    bench.wait(5 * 1000)
+    found = [bench.take()]
+    for _ in range(2):
+        bench.wait(1000)
+        found.append(bench.take())
+    assert found == expected
+
+
+def test_time_stands_still_for_a_guest_that_is_late_if_it_is_to_be_delayed() -> None:
+    bench = Late("delay_for_missed_ticks")
+    bench.take()
+    bench.wait(1000)
+    bench.wait(7500)
+    assert bench.pit.deadline() is None, "nobody waits for a chip that stands still"
+    bench.pit.write(Reg.CONTROL, 1, 0x00)
+    assert bench.pit.read(Reg.COUNTER0, 1) | bench.pit.read(Reg.COUNTER0, 1) << 8 == 1
+    assert bench.take() == 1
+    bench.wait(1)
+    assert bench.take() == 1, "the next tick is where the cycle goes on, and nothing was missed"
+    assert bench.pit.state.behind == 6501
+    bench.wait(999)
+    assert bench.take() == 0
+    bench.wait(1)
+    assert bench.take() == 1
+
+
+@pytest.mark.parametrize(
+    ("missed", "pulses", "expected"),
+    [
+        ("one_missed_tick_pending", 5900, 1),
+        ("no_missed_ticks_pending", 5900, 0),
+        ("no_missed_ticks_pending", 5100, 1),  # the last one is fresh
+        ("no_delay_for_missed_ticks", 5900, 5),
+        ("delay_for_missed_ticks", 5900, 1),
+    ],
+)
+def test_ticks_that_the_server_is_late_for_are_missed_too(missed, pulses, expected) -> None:
+    bench = Late(missed)
+    bench.take()
+    bench.wait(pulses, late=True)
+    assert bench.take() == expected
+
+
+def test_ticks_of_a_masked_timer_are_not_owed() -> None:
+    bench = Late("no_delay_for_missed_ticks")
+    bench.take()
+    bench.pic.master.write(1, 1, 0x01)
+    for _ in range(10):
+        bench.wait(1000)
+    bench.pic.master.write(1, 1, 0x00)
+    assert bench.take() == 1
+
+
+def test_a_new_count_forgets_what_was_owed() -> None:
+    bench = Late("no_delay_for_missed_ticks")
+    bench.take()
+    bench.wait(5000)
+    bench.pit.write(Reg.CONTROL, 1, 0x34)
+    assert bench.pit.state.owed == 0
+    assert bench.take() == 1
+
+
+def test_what_is_owed_is_bounded() -> None:
+    bench = Late("no_delay_for_missed_ticks")
+    bench.wait(1000)
+    bench.wait(100_000_000, late=True)
+    assert bench.pit.state.owed == 10_000

@@ -169,6 +169,16 @@ def test_qemus_firmware_finds_the_memory() -> None:
     assert ram[0x1B:0x24] == bytes([0x20, 0x08, 16, 0xFF, 0xFF, 0xC8, 0x20, 0x08, 63])
 
 
+@pytest.mark.parametrize(
+    ("floppies", "drives", "equipment"), [([], 0, 0x02), ([4], 0x40, 0x03), ([2, 5], 0x25, 0x43)]
+)
+def test_firmware_finds_the_floppy_drives(floppies: list[int], drives: int, equipment: int) -> None:
+    ram = bytearray(128)
+    fill_cmos(ram, below_4g=64 << 20, floppies=floppies)
+    assert (ram[0x10], ram[0x14]) == (drives, equipment)
+    assert sum(ram[0x10:0x2E]) == ram[0x2E] << 8 | ram[0x2F]
+
+
 YEAR_1, YEAR_9999 = -62135596800, 253402300799  # in seconds since 1970
 
 

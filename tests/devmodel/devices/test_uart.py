@@ -192,6 +192,11 @@ def test_loopback_sends_to_itself_and_to_nobody_else(bench: Bench) -> None:
     bench.type(b"x")
     bench.out(Reg.DATA, 0x55)
     assert bench.sent == b""
+    assert bench.into(Reg.IIR) == 0x04
+    assert not bench.line.level, (
+        "OUT2's pin is inactive, as all are, and that is the interrupt's gate (8.6.5)"
+    )
+    bench.out(Reg.MCR, 0x08)
     assert bench.line.level
     assert bench.into(Reg.DATA) == 0x55
 
@@ -201,10 +206,9 @@ def test_modem_lines_in_loopback_leave_deltas(bench: Bench) -> None:
     bench.out(Reg.MCR, 0x1F)
     assert bench.into(Reg.MSR) == 0xF0  # RI has only a trailing-edge delta
     bench.out(Reg.MCR, 0x18)
-    assert bench.line.level
     assert bench.into(Reg.IIR) == 0
     assert bench.into(Reg.MSR) == 0x87
-    assert not bench.line.level
+    assert bench.into(Reg.IIR) == 1
     assert bench.into(Reg.MSR) == 0x80
 
 
@@ -334,3 +338,122 @@ def test_without_bit_0_the_other_bits_of_fcr_are_not_programmed(bench: Bench) ->
     assert bench.into(Reg.LSR) & 1
     assert bench.uart.state.fcr == 0x80
     assert bench.into(Reg.IIR) == 0x04  # one byte is enough without FIFOs
+
+
+# -- sent at the baud rate (8.4.2, 8.6.3) ---------------------------------------------------------------------
+
+CHARACTER = 1_041_667  # ns for ten bits at 9600 baud
+
+
+@pytest.fixture
+def paced() -> Bench:
+    bench = Bench()
+    bench.uart.paced = True
+    bench.setup(ier=2)
+    bench.into(Reg.IIR)
+    return bench
+
+
+def wait(bench: Bench, ns: int) -> None:
+    """Let time pass, tick by tick."""
+    end = bench.clock.time + ns
+    while (deadline := bench.uart.deadline()) is not None and deadline <= end:
+        bench.clock.time = deadline
+        bench.uart.tick()
+    bench.clock.time = end
+
+
+def test_a_byte_takes_as_long_as_its_bits(paced: Bench) -> None:
+    paced.out(Reg.DATA, 0x41)
+    assert paced.into(Reg.LSR) == 0x20, "the shift register has it: THR is empty, the transmitter is not"
+    assert paced.line.level
+    wait(paced, CHARACTER - 1)
+    assert (paced.sent, paced.into(Reg.LSR)) == (b"", 0x20)
+    wait(paced, 1)
+    assert (paced.sent, paced.into(Reg.LSR)) == (b"A", 0x60)
+
+
+def test_a_second_byte_waits_in_the_holding_register_and_a_third_overwrites_it(paced: Bench) -> None:
+    paced.out(Reg.DATA, 0x41)
+    paced.out(Reg.DATA, 0x42)
+    assert (paced.into(Reg.LSR), paced.line.level) == (0x00, False)
+    paced.out(Reg.DATA, 0x43)
+    wait(paced, CHARACTER)
+    assert (paced.into(Reg.LSR), paced.line.level) == (0x20, True)
+    wait(paced, CHARACTER)
+    assert (paced.sent, paced.into(Reg.LSR)) == (b"AC", 0x60)
+
+
+def test_the_fifo_takes_sixteen_and_interrupts_when_it_is_empty(paced: Bench) -> None:
+    paced.out(Reg.IIR, 0x01)
+    for byte in range(18):
+        paced.out(Reg.DATA, byte)
+    wait(paced, 16 * CHARACTER - 1)
+    assert not paced.line.level
+    wait(paced, CHARACTER)
+    assert paced.line.level
+    wait(paced, CHARACTER)
+    assert paced.sent == bytes(range(17)), "one in the shift register, sixteen in the FIFO, the last lost"
+
+
+def test_clearing_the_transmitters_fifo_leaves_the_byte_that_is_being_sent(paced: Bench) -> None:
+    paced.out(Reg.IIR, 0x01)
+    for byte in b"abc":
+        paced.out(Reg.DATA, byte)
+    paced.out(Reg.IIR, 0x05)
+    assert (paced.into(Reg.LSR), paced.line.level) == (0x20, True)
+    wait(paced, 10 * CHARACTER)
+    assert paced.sent == b"a"
+
+
+def test_enabling_the_interrupt_of_a_transmitter_that_is_full_waits(paced: Bench) -> None:
+    paced.out(Reg.IER, 0)
+    for byte in b"ab":
+        paced.out(Reg.DATA, byte)
+    paced.out(Reg.IER, 2)
+    assert not paced.line.level
+    wait(paced, CHARACTER)
+    assert paced.line.level
+
+
+def test_a_looped_byte_arrives_when_it_has_been_sent(paced: Bench) -> None:
+    paced.out(Reg.MCR, 0x1B)
+    paced.out(Reg.DATA, 0x55)
+    assert paced.into(Reg.LSR) & 1 == 0
+    wait(paced, CHARACTER)
+    assert (paced.into(Reg.LSR) & 1, paced.into(Reg.DATA), paced.sent) == (1, 0x55, b"")
+
+
+def test_a_late_clock_sends_all_that_was_to_be_sent(paced: Bench) -> None:
+    paced.out(Reg.IIR, 0x01)
+    for byte in b"abcd":
+        paced.out(Reg.DATA, byte)
+    paced.clock.advance(10 * CHARACTER)
+    assert paced.into(Reg.LSR) == 0x60
+    assert paced.sent == b"abcd"
+
+
+# -- the far end takes no more --------------------------------------------------------------------------------
+
+
+def test_clear_to_send_is_a_modem_line_with_its_interrupt(bench: Bench) -> None:
+    bench.setup(ier=8)
+    bench.uart.clear_to_send(False)
+    assert bench.line.level
+    assert (bench.into(Reg.IIR), bench.into(Reg.MSR), bench.into(Reg.MSR)) == (0x00, 0xA1, 0xA0)
+    bench.uart.clear_to_send(False)
+    assert not bench.line.level
+    bench.uart.clear_to_send(True)
+    assert bench.into(Reg.MSR) == 0xB1
+
+
+def test_in_loopback_the_far_ends_line_is_cut_off_until_it_ends(bench: Bench) -> None:
+    bench.setup()
+    bench.out(Reg.MCR, 0x10)
+    bench.into(Reg.MSR)
+    bench.uart.clear_to_send(False)
+    assert bench.into(Reg.MSR) == 0x00
+    bench.out(Reg.MCR, 0x00)
+    assert bench.into(Reg.MSR) & 0xF0 == 0xA0
+    bench.uart.reset()
+    assert bench.into(Reg.MSR) == 0xA0, "a reset here is none there"

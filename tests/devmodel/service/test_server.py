@@ -324,7 +324,7 @@ async def test_a_bug_in_a_chip_is_an_exception_and_no_hang(core, toy_board):
 
 async def test_the_serial_console_reaches_the_guest_and_back(start, core):
     running = await start(Config(serial=Serial(tcp="127.0.0.1:0")))
-    host, port = running.outside.listeners[0].socket.getsockname()
+    host, port = running.outside.consoles[0].listeners[0].socket.getsockname()
     stream = await trio.open_tcp_stream(host, port)
     await stream.send_all(b"hi")
 
@@ -345,7 +345,7 @@ async def test_the_serial_console_reaches_the_guest_and_back(start, core):
 
 async def test_clients_that_do_not_read_do_not_slow_the_guest(start, core):
     running = await start(Config(serial=Serial(tcp="127.0.0.1:0", history=100)))
-    host, port = running.outside.listeners[0].socket.getsockname()
+    host, port = running.outside.consoles[0].listeners[0].socket.getsockname()
     deaf = await trio.open_tcp_stream(host, port)
     reader = await trio.open_tcp_stream(host, port)
     await trio.sleep(0.01)

@@ -14,6 +14,7 @@ from devmodel.board.parts import ALL
 from devmodel.board.pc import Board, Fittings
 from devmodel.board.registers import TABLES, names_of
 from devmodel.cli import main
+from devmodel.devices.parallel import NoPrinter
 from devmodel.service.trace import (
     BUFFER,
     DESCENDING,
@@ -35,7 +36,8 @@ from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
 
 @pytest.fixture
 def bus() -> Bus:
-    board = Board.build(ManualClock(), Core(), Fittings(memory=[(0, 1 << 24, 1)], parts=ALL))
+    fittings = Fittings(memory=[(0, 1 << 24, 1)], parts=ALL, serial=[False] * 4, printer=NoPrinter())
+    board = Board.build(ManualClock(), Core(), fittings)
     for function, register, value in ((3, 0x40, 0x601), (3, 0x80, 1), (1, 0x20, 0xC001), (1, 4, 5)):
         board.pci_config.write((1 << 3 | function) << 32 | register, 4, value)
     return board.bus
@@ -112,6 +114,7 @@ def test_every_table_of_registers_is_of_a_mapping(bus):
     mappings = {m.name: m for space in (bus.pio, bus.memory) for m in space.mappings}
     assert TABLES.keys() <= mappings.keys()
     assert names_of("uart")[5] == "LSR"
+    assert (names_of("fdc")[0], names_of("fdc digital input")[0]) == ("DOR", "DIR")
     assert names_of("kbc data")[0] == "DATA"
     assert names_of("post") == {}
 
