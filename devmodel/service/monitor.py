@@ -70,7 +70,7 @@ class MouseAction(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_fields=True):
-    """Ask for the screen: as text, as a PNG, or as text for a terminal of so many columns (`ansi`)."""
+    """Ask for the screen: as text, with a PNG beside it, or as text for a terminal of so many columns (`ansi`)."""
 
     png: bool = False
     ansi: Annotated[int, msgspec.Meta(ge=0, le=MOST_COLUMNS)] = 0
@@ -321,7 +321,8 @@ class Monitor:
 
     async def _show(self, command: Screen, frame: Frame) -> Answer:
         if command.png:
-            return Answer(png=base64.b64encode(await self._pictures.draw(frame)).decode())
+            text = as_text(TextScreen.of(frame)) if frame.text_mode else ""
+            return Answer(text=text, png=base64.b64encode(await self._pictures.draw(frame)).decode())
         if command.ansi:
             return Answer(text=await self._pictures.show(frame, command.ansi))
         if not frame.text_mode:

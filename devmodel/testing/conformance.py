@@ -76,7 +76,7 @@ def _own_chips(bench: Bench) -> set[str]:
 def _own_ranges(bench: Bench) -> list[tuple[str, int, int]]:
     """Return space, first and last address of what the PC does not have."""
     pc = Bench()
-    _place(pc)
+    _place(pc)  # its VGA is on PCI too
     plain = pc.board.bus
     return [
         (space.name, m.first, m.last)
