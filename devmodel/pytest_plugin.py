@@ -336,14 +336,11 @@ def _screen(machine: Machine) -> tuple[str | None, bytes | None]:
     from devmodel import DevmodelError
     from devmodel.service import monitor
 
-    if not machine.running:
-        return machine.last_screen, None
-    text: str | None = None
-    picture: bytes | None = None
-    with suppress(DevmodelError):
-        picture = monitor.png_of(monitor.ask(machine.domain, monitor.Screen(png=True)))
-        text = monitor.ask(machine.domain, monitor.Screen()).text  # a graphics mode has none
-    return text, picture
+    if machine.running:
+        with suppress(DevmodelError):
+            answer = monitor.ask(machine.domain, monitor.Screen(png=True))
+            return answer.text or None, monitor.png_of(answer)
+    return machine.last_screen, None
 
 
 def _folder(item: pytest.Item, number: int) -> Path:
