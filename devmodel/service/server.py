@@ -452,8 +452,8 @@ class Server:
                 raise self._failed(request) from error
             if domain.unsettled:
                 await domain.settle()  # the access is done; the guest waits for what it brought about
-            if keeper is not None and not request.read:
-                keeper.soon()
+            if keeper is not None:
+                keeper.soon()  # a write that waited is not in the ring, nor is what a read has taken
             vcpu.respond(value)
             note()
 
