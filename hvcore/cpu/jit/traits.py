@@ -80,70 +80,69 @@ BY_KIND = {KINDS[name]: (traits, sizes) for names, traits, sizes in ROWS for nam
 
 # Instructions of XMM registers: opcodes, mandatory prefixes (0 none, 1 66, 2 F3, 3 F2), what they are (vectors.pxd),
 # and the size of a memory operand in bytes. Of 16 bytes it must be aligned, if nothing else is said.
-_S, _W, _L, _T, _G = (FORMS[name] for name in ("STORES", "WRITES_ALL", "LOADS", "TO_GENERAL", "IN_GENERAL"))
-_I, _R, _C, _SHIFT = (FORMS[name] for name in ("IMMEDIATE", "ROUNDS", "COMPARES", "SHIFTS"))
-_REG, _MEM, _ALIGNED, _STORED = (
-    FORMS[name] for name in ("IN_REGISTERS", "IN_MEMORY", "ALIGNED", "FROM_GENERAL")
-)
+STORES, WRITES_ALL, LOADS = FORMS["STORES"], FORMS["WRITES_ALL"], FORMS["LOADS"]
+TO_GENERAL, IN_GENERAL, FROM_GENERAL = FORMS["TO_GENERAL"], FORMS["IN_GENERAL"], FORMS["FROM_GENERAL"]
+IMMEDIATE, ROUNDS, COMPARES, SHIFTS = FORMS["IMMEDIATE"], FORMS["ROUNDS"], FORMS["COMPARES"], FORMS["SHIFTS"]
+IN_REGISTERS, IN_MEMORY, ALIGNED = FORMS["IN_REGISTERS"], FORMS["IN_MEMORY"], FORMS["ALIGNED"]
 VECTOR_ROWS: list[tuple[str, str, int, int]] = [
     # moves
-    ("28", "01", _W, 16),
-    ("29", "01", _S, 16),
-    ("2b", "01", _S | _MEM, 16),
-    ("10", "2", _L, 4),
-    ("10", "3", _L, 8),
-    ("11", "2", _S, 4),
-    ("11", "3", _S, 8),
+    ("28", "01", WRITES_ALL, 16),
+    ("29", "01", STORES, 16),
+    ("2b", "01", STORES | IN_MEMORY, 16),
+    ("10", "2", LOADS, 4),
+    ("10", "3", LOADS, 8),
+    ("11", "2", STORES, 4),
+    ("11", "3", STORES, 8),
     ("12 16", "01", 0, 8),
-    ("13 17", "01", _S | _MEM, 8),
-    ("6e", "1", _G | _W, 4),
-    ("7e", "1", _S | _G, 4),
-    ("7e", "2", _W, 8),
-    ("d6", "1", _S, 8),
-    ("6f", "1", _W, 16),
-    ("7f", "1", _S, 16),
-    ("e7", "1", _S | _MEM, 16),
-    ("c3", "0", _S | _MEM | _STORED, 4),
-    ("50", "01", _T | _REG, 0),
-    ("d7", "1", _T | _REG, 0),
+    ("13 17", "01", STORES | IN_MEMORY, 8),
+    ("6e", "1", IN_GENERAL | WRITES_ALL, 4),
+    ("7e", "1", STORES | IN_GENERAL, 4),
+    ("7e", "2", WRITES_ALL, 8),
+    ("d6", "1", STORES, 8),
+    ("6f", "1", WRITES_ALL, 16),
+    ("7f", "1", STORES, 16),
+    ("e7", "1", STORES | IN_MEMORY, 16),
+    ("c3", "0", STORES | IN_MEMORY | FROM_GENERAL, 4),
+    ("50", "01", TO_GENERAL | IN_REGISTERS, 0),
+    ("d7", "1", TO_GENERAL | IN_REGISTERS, 0),
     # arithmetic of reals
-    ("51 58 59 5c 5d 5e 5f", "01", _R, 16),
-    ("51 58 59 5c 5d 5e 5f", "2", _R, 4),
-    ("51 58 59 5c 5d 5e 5f", "3", _R, 8),
-    ("c2", "01", _R | _I, 16),
-    ("c2", "2", _R | _I, 4),
-    ("c2", "3", _R | _I, 8),
-    ("2e 2f", "0", _R | _C, 4),
-    ("2e 2f", "1", _R | _C, 8),
+    ("51 58 59 5c 5d 5e 5f", "01", ROUNDS, 16),
+    ("51 58 59 5c 5d 5e 5f", "2", ROUNDS, 4),
+    ("51 58 59 5c 5d 5e 5f", "3", ROUNDS, 8),
+    ("c2", "01", ROUNDS | IMMEDIATE, 16),
+    ("c2", "2", ROUNDS | IMMEDIATE, 4),
+    ("c2", "3", ROUNDS | IMMEDIATE, 8),
+    ("2e 2f", "0", ROUNDS | COMPARES, 4),
+    ("2e 2f", "1", ROUNDS | COMPARES, 8),
     # conversions
-    ("5a", "0", _R | _W, 8),
-    ("5a", "1", _R | _W, 16),
-    ("5a", "2", _R, 4),
-    ("5a", "3", _R, 8),
-    ("5b", "012", _R | _W, 16),
-    ("e6", "13", _R | _W, 16),
-    ("e6", "2", _R | _W, 8),
-    ("2a", "23", _R | _G, 4),
-    ("2c 2d", "2", _R | _T, 4),
-    ("2c 2d", "3", _R | _T, 8),
+    ("5a", "0", ROUNDS | WRITES_ALL, 8),
+    ("5a", "1", ROUNDS | WRITES_ALL, 16),
+    ("5a", "2", ROUNDS, 4),
+    ("5a", "3", ROUNDS, 8),
+    ("5b", "012", ROUNDS | WRITES_ALL, 16),
+    ("e6", "13", ROUNDS | WRITES_ALL, 16),
+    ("e6", "2", ROUNDS | WRITES_ALL, 8),
+    ("2a", "23", ROUNDS | IN_GENERAL, 4),
+    ("2c 2d", "2", ROUNDS | TO_GENERAL, 4),
+    ("2c 2d", "3", ROUNDS | TO_GENERAL, 8),
     # bits, and elements in another order
     ("14 15 54 55 56 57", "01", 0, 16),
-    ("c6", "01", _I, 16),
-    ("70", "123", _I | _W, 16),
-    ("c4", "1", _I | _G, 2),
-    ("c5", "1", _I | _T | _REG, 0),
+    ("c6", "01", IMMEDIATE, 16),
+    ("70", "123", IMMEDIATE | WRITES_ALL, 16),
+    ("c4", "1", IMMEDIATE | IN_GENERAL, 2),
+    ("c5", "1", IMMEDIATE | TO_GENERAL | IN_REGISTERS, 0),
     # integers
     ("60 61 62 63 64 65 66 67 68 69 6a 6b 6c 6d 74 75 76", "1", 0, 16),
     ("d1 d2 d3 d4 d5 d8 d9 da db dc dd de df", "1", 0, 16),
     ("e0 e1 e2 e3 e4 e5 e8 e9 ea eb ec ed ee ef", "1", 0, 16),
     ("f1 f2 f3 f4 f5 f6 f8 f9 fa fb fc fd fe", "1", 0, 16),
-    ("71 72 73", "1", _SHIFT | _I, 0),
+    ("71 72 73", "1", SHIFTS | IMMEDIATE, 0),
 ]
 UNALIGNED_ROWS: list[tuple[str, str, int, int]] = [
-    ("10", "01", _W, 16),
-    ("11", "01", _S, 16),
-    ("6f", "2", _W, 16),
-    ("7f", "2", _S, 16),
+    ("10", "01", WRITES_ALL, 16),
+    ("11", "01", STORES, 16),
+    ("6f", "2", WRITES_ALL, 16),
+    ("7f", "2", STORES, 16),
 ]
 _SIZES = {0: 0, 2: 1, 4: 2, 8: 3, 16: 4}
 PRESENT = 1 << 16
@@ -152,7 +151,7 @@ PRESENT = 1 << 16
 
 def _vectors() -> dict[tuple[int, int], int]:
     t: dict[tuple[int, int], int] = {}
-    for rows, alignment in ((VECTOR_ROWS, _ALIGNED), (UNALIGNED_ROWS, 0)):
+    for rows, alignment in ((VECTOR_ROWS, ALIGNED), (UNALIGNED_ROWS, 0)):
         for opcodes, prefixes, form, size in rows:
             known = form | _SIZES[size] | PRESENT | (alignment if size == 16 else 0)
             t.update({(int(prefix), int(op, 16)): known for op in opcodes.split() for prefix in prefixes})
@@ -160,3 +159,12 @@ def _vectors() -> dict[tuple[int, int], int]:
 
 
 VECTORS = _vectors()
+
+# D9 E0 to D9 FF: what is exact, and so the same on all silicon. No two makes of processor round the others alike.
+_EXACT = {
+    "FCHS": 0x00, "FABS": 0x01, "FTST": 0x04, "FXAM": 0x05, "FLD1": 0x08, "FLDL2T": 0x09, "FLDL2E": 0x0A, "FLDPI": 0x0B,
+    "FLDLG2": 0x0C, "FLDLN2": 0x0D, "FLDZ": 0x0E, "FXTRACT": 0x14, "FPREM1": 0x15, "FDECSTP": 0x16, "FINCSTP": 0x17,
+    "FPREM": 0x18, "FSQRT": 0x1A, "FRNDINT": 0x1C, "FSCALE": 0x1D,
+}  # fmt: skip
+EXACT_X87 = sum(1 << number for number in _EXACT.values())
+"""A bit for each, by the low five bits of the second byte."""

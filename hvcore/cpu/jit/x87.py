@@ -12,6 +12,8 @@ agree in the last bit.
 
 import cython
 
+from hvcore.cpu.jit import traits as table
+
 if cython.compiled:
     from cython.cimports.hvcore.cpu.fp import x87, x87_registers
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
@@ -23,7 +25,7 @@ else:
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import x87, x87_registers
 
-FUNCTIONS = cython.declare(u32, 0x35F07F33)  # D9 E0 to D9 FF: those that are exact, by bit
+EXACT = cython.declare(u32, table.EXACT_X87)
 
 
 def translated(t, o):
@@ -33,7 +35,7 @@ def translated(t, o):
     if o.kind == ESC_M:
         return o.addr == 2 and not ((o.sub == 1 or o.sub == 5) and (o.reg == 4 or o.reg == 6))
     if o.sub == 1 and o.reg >= 4:
-        return (FUNCTIONS >> ((o.reg & 3) * 8 + o.rm)) & 1
+        return (EXACT >> ((o.reg & 3) * 8 + o.rm)) & 1
     return not (o.sub == 3 and o.reg == 4 and o.rm != 2)
 
 
