@@ -104,9 +104,9 @@ mkdir -p /dev/shm; mount -t tmpfs shm /dev/shm
 cat /data /text > /dev/null
 while IFS='|' read -r name command; do
     before=$(date +%s%N)
-    out=$(bash -c "$command" < /dev/null 2> /run/error | cksum); status=$?
+    out=$(bash -o pipefail -c "$command" < /dev/null 2> /run/error | cksum; exit "${PIPESTATUS[0]}"); status=$?
     after=$(date +%s%N)
-    echo "RESULT|$name|$((after - before))|$out|$(head -c 200 /run/error | tr '\\n|' '  ')"
+    echo "RESULT|$name|$((after - before))|$status|$out|$(head -c 200 /run/error | tr '\\n|' '  ')"
 done < /commands
 echo RESULTS END
 """
@@ -144,9 +144,10 @@ def make_image(folder: Path, programs: Sequence[Program]) -> Path:
 
 @attrs.frozen
 class Result:
-    """Seconds, and what came out."""
+    """Seconds, the exit status, a checksum of what came out, and the beginning of what it complained of."""
 
     seconds: float
+    status: int
     output: str
     error: str
 
@@ -165,8 +166,10 @@ class Results(dict[str, Result]):
         *lines, self._said = (self._said + said).split(b"\n")
         for line in lines:
             if line.startswith(b"RESULT|"):
-                _, name, taken, output, error = line.decode(errors="replace").rstrip("\r").split("|", 4)
-                self[name] = Result(int(taken) / 1e9, output, error)
+                _, name, taken, status, output, error = (
+                    line.decode(errors="replace").rstrip("\r").split("|", 5)
+                )
+                self[name] = Result(int(taken) / 1e9, int(status), output, error)
                 print(f"{self.who}: {name} {self[name].seconds:.2f} s", file=sys.stderr)
             self.complete |= line.startswith(b"RESULTS END")
 
@@ -245,8 +248,8 @@ def show(programs: Sequence[Program], ours: dict[str, Result], theirs: dict[str,
         ratio = mine.seconds / other.seconds
         groups.setdefault(program.group, []).append(ratio)
         note = "" if mine.output == other.output else "  THE OUTPUTS DIFFER"
-        if mine.error != other.error:
-            note += f"  {mine.error!r} {other.error!r}"
+        if mine.status or other.status:
+            note += f"  FAILED: {mine.status} {mine.error!r}, QEMU {other.status} {other.error!r}"
         print(f"  {name:<28}{mine.seconds:8.2f} s  QEMU {other.seconds:8.2f} s  {ratio:6.2f}{note}")
     for group, ratios in groups.items():
         print(f"{group:<30}{mean(ratios):6.2f}")
