@@ -1,12 +1,20 @@
-"""For every test: where skipping is not allowed, a skip is a failure that says why."""
+"""For every test: where skipping is not allowed, a skip is a failure that says why; signals are as in a terminal."""
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 pytest_plugins = ["pytester"]  # for the tests of our own plugin
+
+
+def pytest_configure() -> None:
+    """Under `nohup`, or in a script's background, signals are ignored, and what tests start would ignore them too."""
+    for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 @pytest.hookimpl(wrapper=True)
