@@ -114,6 +114,11 @@ def pack(
     )
 
 
+def as_json(state: Any) -> bytes:
+    """Return one chip's record as a JSON object; bytes are in base64."""
+    return msgspec.json.encode(state, enc_hook=_to_plain)
+
+
 def unpack(data: bytes) -> Saved:
     """Return what `pack` made.
 

@@ -133,6 +133,13 @@ class Answer(msgspec.Struct, omit_defaults=True):
     """How often this server has been upgraded."""
     machine: str = ""
     parts: list[str] = []
+    pid: int = 0
+    paused: bool = False
+    """The vCPUs are held by `pause`."""
+    memory: int = 0
+    """Bytes of guest RAM."""
+    consoles: list[str] = []
+    """Where the serial ports' clients connect, COM1's first; empty where they do not."""
     stats: ServerStatistics | None = None
     found: probe.Found | None = None
 
@@ -160,6 +167,21 @@ class Machine(Protocol):
     @property
     def upgrades(self) -> int:
         """How often its server has been upgraded."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether its vCPUs are held by `pause`."""
+        ...
+
+    @property
+    def memory(self) -> int:
+        """Bytes of guest RAM."""
+        ...
+
+    @property
+    def consoles(self) -> list[str]:
+        """Where the clients of each serial port connect; empty where none can."""
         ...
 
     def upgrade(self) -> str:
@@ -287,29 +309,21 @@ class Monitor:
                     return Answer(stats=await self.machine.statistics())
                 except IoreqError as error:
                     return Answer(error=str(error))
-            case (
-                probe.Pause()
-                | probe.Continue()
-                | probe.Restart()
-                | probe.Registers()
-                | probe.Peek()
-                | probe.Poke()
-                | probe.Inp()
-                | probe.Outp()
-                | probe.ReadDisk()
-                | probe.WriteDisk()
-            ):
-                return await self._probe(command)
             case Upgrade():
                 return Answer(error=self.machine.upgrade(), upgrades=self.machine.upgrades)
-            case _:
-                parts = in_order(self.machine.parts)
+            case Info():
                 return Answer(
                     program=f"devmodel {VERSION}",
                     upgrades=self.machine.upgrades,
                     machine=self.machine.name,
-                    parts=parts,
+                    parts=in_order(self.machine.parts),
+                    pid=os.getpid(),
+                    paused=self.machine.paused,
+                    memory=self.machine.memory,
+                    consoles=self.machine.consoles,
                 )
+            case _:
+                return await self._probe(command)
 
     async def _probe(self, command: probe.Command) -> Answer:
         try:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Final, Protocol, TextIO, TypeVar, runtime_checkable
+from typing import Any, BinaryIO, Final, Protocol, TextIO, TypeVar, runtime_checkable
 
 import attrs
 import structlog
@@ -66,6 +66,9 @@ class Machine(Board, Protocol):
     def takes_mouse(self) -> bool: ...  # noqa: D102
     def check_keys(self, keys: list[str]) -> None: ...  # noqa: D102
     def takes_keys(self) -> bool: ...  # noqa: D102
+    def states(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def nmi_masked(self) -> bool: ...  # noqa: D102
 
 
 @runtime_checkable
@@ -472,7 +475,8 @@ async def _serve(
                 if isinstance(board, Saves):
                     board.remind()
             stack.enter_context(departure.of(server))
-            watched = _Watched(client, board, parts, server, outside, departure, nursery)
+            prober = probe.Probe(client, server, board, outside, parts)
+            watched = _Watched(client, board, parts, server, outside, departure, nursery, prober)
             nursery.start_soon(monitor.Monitor(watched).serve, listener)
             for task in board.tasks if isinstance(board, Accompanied) else ():
                 nursery.start_soon(_beside, task)
@@ -597,10 +601,27 @@ class _Watched:
     outside: Outside
     departure: Departure
     nursery: trio.Nursery
+    prober: probe.Probe
 
     @property
     def upgrades(self) -> int:
         return self.outside.inheritance.upgrades
+
+    @property
+    def paused(self) -> bool:
+        return self.prober.paused
+
+    @property
+    def memory(self) -> int:
+        return sum(region.length for region in self.client.domain.ram)
+
+    @property
+    def consoles(self) -> list[str]:
+        if "serial" not in self.parts:
+            return []
+        return [
+            "" if console.address is None else f"tcp:{console.address}" for console in self.outside.consoles
+        ]
 
     def upgrade(self) -> str:
         if not self.departure.upgrades:
@@ -663,7 +684,7 @@ class _Watched:
         return self.board.takes_keys()
 
     async def probe(self, command: probe.Command) -> probe.Found:
-        return await probe.Probe(self.client, self.server, self.outside).perform(command)
+        return await self.prober.perform(command)
 
     async def statistics(self) -> ServerStatistics:
         core = await self.client.call(GetStatistics())
