@@ -28,7 +28,13 @@ HOT = (
 FLAGS = ["-fno-strict-aliasing", "-fwrapv", "-g0", "-w"]  # -w: the C is Cython's, not ours to mend
 FACES = {"exitinfo", "processor", *WIRE}
 """What mostly calls Python: -O1 halves the compiler's time for it, and no benchmark shows the difference."""
-DIRECTIVES = {"boundscheck": False, "wraparound": False, "cdivision": True, "initializedcheck": False}
+DIRECTIVES = {
+    "boundscheck": False,
+    "wraparound": False,
+    "cdivision": True,
+    "initializedcheck": False,
+    "show_performance_hints": False,
+}
 
 
 def extensions() -> list[Extension]:
