@@ -5,7 +5,7 @@ COMPILED := hvcore/cpu hvcore/cpu/jit hvcore/cpu/fp hvcore/vmx hvcore/svm hvcore
 SOURCES := pyproject.toml setup.py constraints.txt $(foreach folder,$(COMPILED),$(wildcard $(folder)/*.py $(folder)/*.pxd))
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 
-.PHONY: demo test bench lint guest guests wheel clean help
+.PHONY: demo test bench lint docs man guest guests wheel clean help
 
 help:
 	@echo "make demo     build everything in .venv, and run the demo guest on this terminal"
@@ -13,6 +13,8 @@ help:
 	@echo "make guests   fetch Debian's i386 kernel and busybox, for tests and benchmarks that boot them"
 	@echo "make bench    how fast it is, beside QEMU where that is installed"
 	@echo "make lint     ruff and mypy"
+	@echo "make docs     the documentation as a site, in site"
+	@echo "make man      man pages, in build/man"
 	@echo "make wheel    a wheel and an sdist, in dist"
 	@echo "make guest    assemble the demo guest anew (wants nasm)"
 	@echo "make clean    remove all that these have made"
@@ -39,6 +41,18 @@ lint: .venv/test.stamp
 
 wheel: .venv/test.stamp
 	$(BIN)/python -m build --outdir dist
+
+# The documentation as a site in ./site, without warnings; and man pages, made from the parsers, in ./build/man.
+docs: .venv/test.stamp
+	@$(PIP) --no-build-isolation --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+man: .venv/test.stamp
+	@$(PIP) --no-build-isolation --editable '.[docs]'
+	@mkdir -p build/man
+	@for program in devmodel hvcore; do $(BIN)/argparse-manpage --module $$program.cli --function _parser \
+	--project-name devmodel --manual-title "User commands" --prog $$program --output build/man/$$program.1 || exit 1; done
+	@echo "build/man: devmodel.1 hvcore.1"
 
 # The demo guest's image is kept, so that nobody needs an assembler; a test makes it again and compares.
 guest:

@@ -30,7 +30,7 @@ from devmodel.service.server import ChipFailed
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
-from ioreq.user_input import create, ending_signals
+from ioreq.user_input import add_completion, create, ending_signals
 
 DEMO: Final = "machine.toml"
 MOST_POLLING: Final = 1_000_000
@@ -515,6 +515,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
 def _parser() -> _Parser:
     parser = _Parser(prog="devmodel", description="An asynchronous device-model server for x86 guests.")
     parser.add_argument("--version", action="version", version=f"devmodel {VERSION}")
+    add_completion(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     running = commands.add_parser(
