@@ -79,7 +79,7 @@ def add_completion(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--print-completion",
         action=PrintCompletion,
-        choices=("bash", "zsh", "tcsh"),
+        choices=("bash", "zsh"),
         help='print a completion script for a shell: eval "$(%(prog)s --print-completion bash)"',
     )
 

@@ -241,7 +241,7 @@ def test_the_serial_console_on_tcp_and_the_monitor(environment, start):
 
 
 @pytest.mark.parametrize("program", ["devmodel", "hvcore"])
-@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_shells_complete_every_command_and_option(program, shell):
     command = [sys.executable, "-m", program, "--print-completion", shell]
     printed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
