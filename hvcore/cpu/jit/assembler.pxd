@@ -118,6 +118,7 @@ cdef void emit_load_vector(State c, u32 reg, void *where) noexcept nogil
 cdef void emit_store_vector(State c, u32 reg, void *where) noexcept nogil
 cdef void emit_vector_reg(State c, u32 prefix, u32 op, u32 reg, u32 rm) noexcept nogil
 cdef void emit_vector_mem(State c, u32 prefix, u32 op, u32 reg, u32 base, u32 index) noexcept nogil
+cdef void emit_leave_mmx(State c) noexcept nogil
 cdef void emit_flags_to_ah(State c) noexcept nogil
 cdef void emit_flags_from_ah(State c) noexcept nogil
 cdef void emit_locked(State c, u32 op, u32 size, u32 reg, u32 base) noexcept nogil

@@ -366,6 +366,12 @@ def emit_vector_mem(c, prefix, op, reg, base, index):
     emit_memory_form(c, 0x100 | op, 0, reg, base, index, 0, 0)
 
 
+def emit_leave_mmx(c):
+    """`emms`: the x87's registers are empty."""
+    emit_u8(c, 0x0F)
+    emit_u8(c, 0x77)
+
+
 def emit_flags_to_ah(c):
     """`lahf`."""
     emit_u8(c, 0x9F)

@@ -83,6 +83,7 @@ BY_KIND = {KINDS[name]: (traits, sizes) for names, traits, sizes in ROWS for nam
 STORES, WRITES_ALL, LOADS = FORMS["STORES"], FORMS["WRITES_ALL"], FORMS["LOADS"]
 TO_GENERAL, IN_GENERAL, FROM_GENERAL = FORMS["TO_GENERAL"], FORMS["IN_GENERAL"], FORMS["FROM_GENERAL"]
 IMMEDIATE, ROUNDS, COMPARES, SHIFTS = FORMS["IMMEDIATE"], FORMS["ROUNDS"], FORMS["COMPARES"], FORMS["SHIFTS"]
+OF_MMX, OF_MMX_SSE, OF_MMX_SSE2 = FORMS["OF_MMX"], FORMS["OF_MMX_SSE"], FORMS["OF_MMX_SSE2"]
 IN_REGISTERS, IN_MEMORY, ALIGNED = FORMS["IN_REGISTERS"], FORMS["IN_MEMORY"], FORMS["ALIGNED"]
 VECTOR_ROWS: list[tuple[str, str, int, int]] = [
     # moves
@@ -144,6 +145,28 @@ UNALIGNED_ROWS: list[tuple[str, str, int, int]] = [
     ("6f", "2", WRITES_ALL, 16),
     ("7f", "2", STORES, 16),
 ]
+# The same of MM registers, which have no mandatory prefix.
+MMX_ROWS: list[tuple[str, int, int]] = [
+    ("6e", IN_GENERAL, 4),
+    ("7e", STORES | IN_GENERAL, 4),
+    ("6f", 0, 8),
+    ("7f", STORES, 8),
+    ("60 61 62", 0, 4),
+    ("63 64 65 66 67 68 69 6a 6b 74 75 76", 0, 8),
+    ("d1 d2 d3 d5 d8 d9 db dc dd df e1 e2 e5 e8 e9 eb ec ed ef", 0, 8),
+    ("f1 f2 f3 f5 f8 f9 fa fc fd fe", 0, 8),
+    ("71 72 73", SHIFTS | IMMEDIATE, 0),
+    ("77", IN_REGISTERS, 0),
+]
+MMX_SSE_ROWS: list[tuple[str, int, int]] = [
+    ("da de e0 e3 e4 ea ee f6", 0, 8),
+    ("70", IMMEDIATE, 8),
+    ("c4", IMMEDIATE | IN_GENERAL, 2),
+    ("c5", IMMEDIATE | TO_GENERAL | IN_REGISTERS, 0),
+    ("d7", TO_GENERAL | IN_REGISTERS, 0),
+    ("e7", STORES | IN_MEMORY, 8),
+]
+MMX_SSE2_ROWS: list[tuple[str, int, int]] = [("d4 f4 fb", 0, 8)]
 _SIZES = {0: 0, 2: 1, 4: 2, 8: 3, 16: 4}
 PRESENT = 1 << 16
 """Set in every form, so that none is 0."""
@@ -155,6 +178,10 @@ def _vectors() -> dict[tuple[int, int], int]:
         for opcodes, prefixes, form, size in rows:
             known = form | _SIZES[size] | PRESENT | (alignment if size == 16 else 0)
             t.update({(int(prefix), int(op, 16)): known for op in opcodes.split() for prefix in prefixes})
+    for mmx_rows, added in ((MMX_ROWS, 0), (MMX_SSE_ROWS, OF_MMX_SSE), (MMX_SSE2_ROWS, OF_MMX_SSE2)):
+        for opcodes, form, size in mmx_rows:
+            known = form | OF_MMX | added | _SIZES[size] | PRESENT
+            t.update({(0, int(op, 16)): known for op in opcodes.split()})
     return t
 
 

@@ -23,6 +23,7 @@ if cython.compiled:
         host,
         locked,
         memory,
+        mmx,
         registers,
         strings,
         vectors,
@@ -140,6 +141,7 @@ def emit_block(c, block):
     t.vectors = 0
     t.mxcsr_taken = 0
     t.has_x87 = c.blocks[block].mode & MODE_X87
+    t.mmx = mmx.usable(c) if t.has_x87 else 0
     t.x87_taken = 0
     t.x87_last = 0
     t.x87_memory = 0
@@ -598,7 +600,8 @@ def emit_interpreting_stub(c, t, s, first):
     """The long way of an operation that the interpreter does whole: on behind it, or out of the block."""
     failed: u32
     fault: u32
-    floating: u32 = c.ops[first + s.op].kind == ESC_M
+    kind: u32 = c.ops[first + s.op].kind
+    floating: u32 = kind == ESC_M or (kind == VECTOR and mmx.uses(t, cython.address(c.ops[first + s.op])))
     registers.emit_store_registers(c)
     arena.emit_mark(c, t)
     asm.emit_call_near(c, c.arena.give_mxcsr)

@@ -40,6 +40,7 @@ cdef struct Translation:
     u32 vectors             # which XMM registers stand in the host's too, by bit
     u32 mxcsr_taken         # whether the host has the guest's MXCSR for sure
     u32 has_x87             # the block is of MODE_X87
+    u32 mmx                 # which instructions of MM registers may be the host's: OF_MMX and so on (vectors.pxd)
     u32 x87_taken           # whether the host's x87 has the guest's state for sure
     u32 x87_last            # the last x87 instruction, if it is not noted in the record yet: its number + 1, or 0
     u32 x87_memory          # and the last with a memory operand

@@ -981,6 +981,52 @@ def test_sixteen_bytes_that_are_not_aligned_are_general_protection(flat: Bench) 
     assert flat.memory.read(0x9018, 8) == struct.pack("<d", 3.0)
 
 
+MMX = (  # MOVD, MOVQ, PADDB, PACKSSDW, PMULLW, PSLLQ, PSHUFW, PINSRW, PEXTRW, PADDQ, PMOVMSKB, MOVNTQ, MOVD
+    "0f6ec0 0f6f0e 0ffcc1 0f6bc1 0fd5c8 0f73f103 0f70d11b 0fc4d002 0fc5ca01 0fd4d0 0fd7da 0fe716 0f7e4608"
+)
+
+
+def test_instructions_of_mm_registers_are_the_hosts_with_the_x87_as_they_leave_it(flat: Bench) -> None:
+    """TOP is 0, every register is in use and has an exponent of ones (SDM vol. 1 section 9.6.1); EMMS empties them."""
+    vectors(flat)
+    outcomes = []
+    for after in (0, 1, 1, 1):
+        p = flat.processor
+        p.translate_after = after
+        flat.write(0x9000, bytes(range(0x70, 0x90)))
+        for number, value in ((EAX, 0x81234567), (EBX, 0), (ECX, 0), (ESI, 0x9000)):
+            p.set_gpr(number, value)
+        # fninit / fld1 / the above / fnsave [9100] / emms / fnstenv [9200] / hlt
+        code = bytes.fromhex("dbe3 d9e8" + MMX + "dd35 00910000 0f77 d935 00920000 f4")
+        assert flat.run(code) == ExitKind.HLT
+        outcomes.append((flat.registers(), flat.memory.read(0x9000, 0x300)))
+    assert outcomes[1:] == outcomes[:1] * 3
+    saved = outcomes[0][1][0x100:]
+    control, status, tags = struct.unpack("<HxxHxxH", saved[:10])
+    assert (control, status) == (0x37F, 0)
+    assert all(tags >> 2 * number & 3 != 3 for number in range(8))  # no register is empty
+    assert saved[36:38] == b"\xff\xff"  # MM0's exponent
+    assert struct.unpack("<H", outcomes[0][1][0x208:0x20A]) == (0xFFFF,)
+
+
+def test_an_mmx_operand_over_the_end_of_a_page_goes_the_long_way(flat: Bench) -> None:
+    vectors(flat)
+    flat.write(0x9FFC, bytes(range(8)))
+    # movq mm0, [9ffc] / paddb mm0, mm0 / movq [affc], mm0 / movd mm1, [9000] / paddb mm0, [9ffc] / movq [9010], mm0
+    code = "0f6f05 fc9f0000 0ffcc0 0f7f05 fcaf0000 0f6e0d 00900000 0ffc05 fc9f0000 0f7f05 10900000 f4"
+    for _ in range(3):
+        assert flat.run(bytes.fromhex(code)) == ExitKind.HLT
+        assert flat.memory.read(0xAFFC, 8) == bytes(2 * value for value in range(8))
+        assert flat.memory.read(0x9010, 8) == bytes(3 * value for value in range(8))
+
+
+def test_mm_registers_that_the_model_lacks_are_refused_in_host_code(flat: Bench) -> None:
+    vectors(flat)
+    flat.processor.has_mmx = 0
+    assert flat.run(bytes.fromhex("0ffcc1 f4")) == ExitKind.EXCEPTION
+    assert faulted(flat) == (UNDEFINED, 0x7C00)
+
+
 def test_vectors_over_the_end_of_a_page_go_the_long_way_and_keep_what_is_in_registers(flat: Bench) -> None:
     vectors(flat)
     p = flat.processor
@@ -1029,6 +1075,6 @@ def jump_back(code: str) -> str:
 
 def test_vector_instructions_are_not_interpreted(flat: Bench) -> None:
     vectors(flat)
-    code = "b9 40000000 f20f1005 00900000 f20f58c0 660fefc9 660f6ec1 f30f2ad1 f30f2cc2 49 75df f4"
+    code = "b9 40000000 f20f1005 00900000 f20f58c0 660fefc9 660f6ec1 f30f2ad1 f30f2cc2 0ffcc1 49 75dc f4"
     assert flat.run(bytes.fromhex(code), 10000) == ExitKind.HLT
     assert flat.processor.interpreted == {"HLT": 1, "VECTOR": 1}  # MOVSD met a page that was not in the TLB
