@@ -316,7 +316,7 @@ def set_logic(c: State, r: u64) -> cython.void:
 def taken(c: State, code: u32) -> u32:
     """Whether a condition holds: straight from the operands after SUB and CMP, and ZF and SF after anything."""
     k: u32 = code >> 1
-    if k == 2 and c.cc_op != CC_FLAGS:
+    if k == 2 and c.cc_op & CC_BASE != CC_FLAGS:
         return (c.cc_res == 0) ^ (code & 1)
     if c.cc_op == CC_SUB:
         if k == 1:
@@ -327,7 +327,7 @@ def taken(c: State, code: u32) -> u32:
             return ((c.cc_a ^ SIZE_SIGN[c.cc_size]) < (c.cc_b ^ SIZE_SIGN[c.cc_size])) ^ (code & 1)
         elif k == 7:
             return ((c.cc_a ^ SIZE_SIGN[c.cc_size]) <= (c.cc_b ^ SIZE_SIGN[c.cc_size])) ^ (code & 1)
-    if k == 4 and c.cc_op != CC_FLAGS:
+    if k == 4 and c.cc_op & CC_BASE != CC_FLAGS:
         return ((c.cc_res & SIZE_SIGN[c.cc_size]) != 0) ^ (code & 1)
     return flags.condition(c, code)
 
@@ -745,7 +745,7 @@ def perform(c, j, end):
             c.gone = 1
             break
         elif kind == JZ or kind == JNZ:
-            if c.cc_op == CC_FLAGS:
+            if c.cc_op & CC_BASE == CC_FLAGS:
                 a = c.cc_a & F_ZF
             else:
                 a = c.cc_res == 0
@@ -1040,11 +1040,11 @@ def perform(c, j, end):
             a = operands.get(c, RAX, 0, o.size)
             operands.put(c, RDX, 0, o.size, SIZE_MASK[o.size] if a & SIZE_SIGN[o.size] else 0)
         elif kind == CLC:
-            flags.set_status(c, flags.status(c) & (F_CF ^ M32))
+            flags.set_carry(c, 0)
         elif kind == STC:
-            flags.set_status(c, flags.status(c) | F_CF)
+            flags.set_carry(c, 1)
         elif kind == CMC:
-            flags.set_status(c, flags.status(c) ^ F_CF)
+            flags.set_carry(c, flags.carry(c) ^ 1)
         elif kind == CLD:
             c.flags &= F_DF ^ M64
         elif kind == STD:

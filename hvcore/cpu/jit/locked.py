@@ -67,7 +67,7 @@ def emit_again_and_again(c, t, o, live, step):
         asm.emit_mem(c, asm.LOAD, asm.AX, asm.R14, NO_REG, 0, 0)
     asm.emit_store64(c, asm.AX, cython.address(c.native_kept[0]))
     if step:
-        flags.emit_step(c, t, live, kind == DEC32_M or kind == DEC_M, asm.AX)
+        flags.emit_step_sized(c, t, live, kind == DEC32_M or kind == DEC_M, o.size)
     else:
         flags.emit_arithmetic(c, t, o.sub, live, o.size)
     asm.emit_move(c, asm.DX, asm.AX)

@@ -25,6 +25,7 @@ cdef void emit_look_up(State c, Translation *t, Stub *s, u32 tag) noexcept nogil
 cdef void emit_look_up_aligned(State c, Translation *t, Stub *s, u32 tag) noexcept nogil
 cdef void emit_read_host(State c, u32 size, u32 reg) noexcept nogil
 cdef void emit_load_operand(State c, Translation *t, u32 j, Op *o, u32 size, u32 reg) noexcept nogil
+cdef void emit_load_at(State c, Translation *t, u32 j, Op *o, u32 size, u32 reg) noexcept nogil
 cdef void emit_value(State c, Stub *s, u32 reg) noexcept nogil
 cdef void emit_write_host(State c, Stub *s) noexcept nogil
 cdef void emit_store_operand(State c, Translation *t, u32 j, Op *o, u32 value, u32 reg, u64 imm) noexcept nogil
@@ -35,6 +36,7 @@ cdef void emit_direction(State c, Op *o) noexcept nogil
 cdef void emit_advance(State c, Op *o, u32 number) noexcept nogil
 cdef void emit_move_stack(State c, u64 bytes_) noexcept nogil
 cdef void emit_load_to_modify(State c, Translation *t, u32 j, Op *o) noexcept nogil
+cdef void emit_load_to_modify_at(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_write_back(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_arguments(State c, Stub *s) noexcept nogil
 cdef void emit_stub(State c, Translation *t, Stub *s) noexcept nogil

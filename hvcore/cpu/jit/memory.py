@@ -110,10 +110,15 @@ def emit_read_host(c, size, reg):
 
 def emit_load_operand(c, t, j, o, size, reg):
     """Load the memory operand of operation `j` to `reg`."""
+    emit_effective_address(c, o)
+    emit_load_at(c, t, j, o, size, reg)
+
+
+def emit_load_at(c, t, j, o, size, reg):
+    """The same of the operand whose offset is in EAX."""
     s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
     s.size = size
     s.reg = reg
-    emit_effective_address(c, o)
     emit_look_up(c, t, s, arena.TLB_READ)
     emit_read_host(c, size, reg)
     s.resume = c.arena.used
@@ -224,8 +229,13 @@ def emit_load_to_modify(c, t, j, o):
 
     R14 becomes where it lies on the host, or 0 if `emit_write_back` must go the long way.
     """
-    s: cython.pointer(Stub) = new_stub(c, t, STUB_MODIFY, j, o)
     emit_effective_address(c, o)
+    emit_load_to_modify_at(c, t, j, o)
+
+
+def emit_load_to_modify_at(c, t, j, o):
+    """The same of the operand whose offset is in EAX."""
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_MODIFY, j, o)
     emit_look_up(c, t, s, arena.TLB_WRITE)
     asm.emit_mem64(c, asm.LEA, asm.R14, asm.R12, asm.AX, 0, 0)  # lea r14, [r12 + rax]
     emit_read_host(c, o.size, asm.AX)

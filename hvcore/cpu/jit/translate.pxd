@@ -25,6 +25,7 @@ cdef void find_live_flags(State c, Translation *t, u32 first, u32 count) noexcep
 cdef u32 emit_operation(State c, Translation *t, Op *o, u32 first, u32 j, u32 count) noexcept nogil
 cdef void emit_two_operands(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
 cdef void emit_two_registers(State c, Translation *t, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
+cdef void emit_step_sized(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
 cdef void emit_factor(State c, Translation *t, Op *o, u32 j) noexcept nogil
 cdef void emit_put_wide(State c, Op *o) noexcept nogil
 cdef void emit_product(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil

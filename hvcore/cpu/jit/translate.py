@@ -19,12 +19,14 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
     from cython.cimports.hvcore.cpu.jit import (
         arena,
+        bits,
         flags,
         host,
         locked,
         memory,
         mmx,
         registers,
+        shifts,
         strings,
         vectors,
         x87,
@@ -93,10 +95,12 @@ def traits(t, o):
             does |= READS
         elif o.sub >= ALU_CMP:
             does &= MODIFIES ^ M32
-    elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
-        return TOUCHES
-    elif kind == SHIFT_MI and (o.sub < SHL or not o.imm & 31):
-        return UNTRANSLATED
+    elif SHIFT_RI <= kind <= SHIFT_MC:
+        does |= shifts.traits(o)
+    elif (kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_MI or kind == SHRD_MI) and not o.imm & 31:
+        does = (does & (SETS ^ M32)) | TOUCHES
+    elif (kind == BT_M or kind == BT_MI) and o.sub == BIT_TEST:
+        does &= MODIFIES ^ M32
     elif (kind == LOOP or kind == JCXZ) and o.addr != 2:
         return UNTRANSLATED
     elif kind == SETCC_M and memory.checked(o.seg):  # R14 cannot hold both the value and the offset
@@ -204,7 +208,7 @@ def emit_operation(c, t, o, first, j, count):
         pass  # no exception waits
     elif kind == MOVS or kind == STOS:
         strings.emit(c, t, j, o)
-    elif o.lock or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
+    elif (o.lock and not BT_R <= kind <= BT_MI) or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
         locked.emit(c, t, j, o, live)
     elif kind == MOV32_RR:
         asm.emit_move(c, registers.home(o.reg), registers.home(o.rm))
@@ -244,25 +248,26 @@ def emit_operation(c, t, o, first, j, count):
         asm.emit_reg(c, taken + o.sub, asm.AX, asm.AX)
         registers.emit_put(c, o.reg, asm.AX)
     elif kind == MOV_RR:
-        registers.emit_get_byte(c, t, o.rm, o.msh, asm.AX)
-        registers.emit_put_byte(c, o.reg, o.rsh)
+        registers.emit_get_sized(c, t, o, o.rm, o.msh, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == MOV_RI:
         asm.emit_constant(c, asm.AX, o.imm)
-        registers.emit_put_byte(c, o.reg, o.rsh)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == LEA32:
         memory.emit_effective_address(c, o)
         registers.emit_put(c, o.reg, asm.AX)
     elif kind == NOP:
         pass
     elif kind == NOT_R:
-        registers.emit_get(c, o.reg, asm.AX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.AX)
         asm.emit_not(c, asm.AX)
-        registers.emit_put(c, o.reg, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == XCHG_RR:
-        registers.emit_get(c, o.reg, asm.AX)
-        registers.emit_get(c, o.rm, asm.CX)
-        registers.emit_put(c, o.rm, asm.AX)
-        registers.emit_put(c, o.reg, asm.CX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.AX)
+        registers.emit_get_sized(c, t, o, o.rm, o.msh, asm.R14)
+        registers.emit_put_sized(c, o, o.rm, o.msh)
+        asm.emit_move(c, asm.AX, asm.R14)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == CWD:
         registers.emit_get(c, RAX, asm.AX)
         asm.emit_cdq(c)
@@ -287,6 +292,18 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == INC32 or kind == DEC32:
         flags.emit_stand_carry(c, t, live)
         flags.emit_step(c, t, live, kind == DEC32, registers.home(o.reg))
+    elif INC_R <= kind <= DEC_M:
+        emit_step_sized(c, t, o, j, live)
+    elif kind == NOT_M:
+        memory.emit_load_to_modify(c, t, j, o)
+        asm.emit_not(c, asm.AX)
+        memory.emit_write_back(c, t, j, o)
+    elif kind == NEG_M:
+        memory.emit_load_to_modify(c, t, j, o)
+        asm.emit_move(c, asm.CX, asm.AX)
+        asm.emit_constant(c, asm.AX, 0)
+        flags.emit_arithmetic(c, t, ALU_SUB, live, o.size)
+        memory.emit_write_back(c, t, j, o)
     elif kind == INC32_M or kind == DEC32_M:
         flags.emit_stand_carry(c, t, live)
         memory.emit_load_to_modify(c, t, j, o)
@@ -294,17 +311,25 @@ def emit_operation(c, t, o, first, j, count):
         memory.emit_write_back(c, t, j, o)
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
         taken = SHL if kind == SHL32_I else SHR if kind == SHR32_I else SAR
-        flags.emit_shifted(c, t, live, taken, o.imm & 31, registers.home(o.reg))
-    elif kind == SHIFT_MI:
-        memory.emit_load_to_modify(c, t, j, o)
-        flags.emit_shifted(c, t, live, SHL if o.sub == SAL else o.sub, o.imm & 31, asm.AX)
-        memory.emit_write_back(c, t, j, o)
+        shifts.emit_by_constant(c, t, live, taken, o.imm & 31, registers.home(o.reg))
+    elif SHIFT_RI <= kind <= SHIFT_MC:
+        shifts.emit(c, t, j, o, live)
+    elif SHLD_RI <= kind <= SHRD_MC:
+        shifts.emit_double(c, t, j, o, live)
+    elif BT_R <= kind <= BT_MI:
+        bits.emit(c, t, j, o, live)
+    elif kind == CLC or kind == STC or kind == CMC:
+        if live:
+            flags.emit_store_carry(c, t, kind)
+    elif kind == SAHF:
+        if live:
+            flags.emit_from_ah(c, t)
     elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
         if kind == BSF_M or kind == BSR_M:
             memory.emit_load_operand(c, t, j, o, 2, asm.CX)
         else:
             registers.emit_get(c, o.rm, asm.CX)
-        flags.emit_scanned(c, t, o, live)
+        bits.emit_scanned(c, t, o, live)
     elif kind == CLD:
         asm.emit_change_field(c, ALU_AND, cython.address(c.flags), F_DF ^ M32)
         t.host_flags = 0
@@ -339,10 +364,10 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == MUL_R or kind == MUL_M:
         emit_product(c, t, o, j, live)
     elif kind == NEG_R:
-        registers.emit_get(c, o.reg, asm.CX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.CX)
         asm.emit_constant(c, asm.AX, 0)
-        flags.emit_arithmetic(c, t, ALU_SUB, live, 2)
-        registers.emit_put(c, o.reg, asm.AX)
+        flags.emit_arithmetic(c, t, ALU_SUB, live, o.size)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == SETCC_R:
         taken = flags.emit_condition(c, t, o.sub)
         asm.emit_reg(c, asm.SETCC + taken, 0, asm.AX)
@@ -375,13 +400,13 @@ def emit_operation(c, t, o, first, j, count):
         asm.emit_swap_bytes(c, asm.AX)
         registers.emit_put(c, o.reg, asm.AX)
     elif kind == ROL32_I or kind == ROR32_I:
-        flags.emit_rotate(c, t, o, live)
-    elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
-        flags.emit_shift_by_cl(c, t, o, live)
-    elif kind == SHIFT_RI or kind == SHIFT_RC:
-        flags.emit_call_shift(c, t, o)
-    elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
-        flags.emit_call_double_shift(c, t, o)
+        taken = ROL if kind == ROL32_I else ROR
+        registers.emit_get(c, o.reg, asm.AX)
+        shifts.emit_rotated(c, t, taken, 2, 0, o.imm & 31)
+        t.host_flags = 0
+        if live:
+            shifts.emit_rotation_flags(c, t, taken, 2)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == JMP:
         arena.emit_leave_to(c, t, o.off + o.imm)
         return count
@@ -515,6 +540,21 @@ def emit_two_registers(c, t, o, sub, live, immediate):
     flags.emit_arithmetic(c, t, sub, live, o.size)
     if sub < ALU_CMP:
         registers.emit_put_sized(c, o, o.reg, 0)
+
+
+def emit_step_sized(c, t, o, j, live):
+    """INC or DEC of 8 or 16 bits."""
+    down: u32 = o.kind == DEC_R or o.kind == DEC_M
+    flags.emit_stand_carry(c, t, live)
+    if o.kind == INC_M or o.kind == DEC_M:
+        memory.emit_load_to_modify(c, t, j, o)
+    else:
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.AX)
+    flags.emit_step_sized(c, t, live, down, o.size)
+    if o.kind == INC_M or o.kind == DEC_M:
+        memory.emit_write_back(c, t, j, o)
+    else:
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
 
 
 def emit_factor(c, t, o, j):

@@ -349,6 +349,31 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "MOVS": "a4 66a5 a5", "MOVS, down": "fd a4 66a5 a5 fc", "STOS": "aa 66ab ab", "STOS, down": "fd ab aa fc",
     "MOVS with REP": "f3a4 b105 f366a5 b103 f3a5", "STOS with REP": "f3aa b105 f366ab b103 f3ab",
     "MOVS with REP, over itself": "8d7e01 b107 f3a4", "MOVS with REP, none": "31c9 f3a5 7400",
+    "SHIFT_RI of 8 bits": "c0e009 7200 c0ec0b 7600 c0f803 7200 c0f909 7800", "SHIFT_RI of 16 bits": "66c1e011 7200 66c1f80f",
+    "SHIFT_RI, ROL": "c0c003 7200 66c1c10b 7000 c1c21f 7200", "SHIFT_RI, ROR of 8 bits": "c0cc05 7200 66c1c90f 7000",
+    "SHIFT_RI, RCL of 8 bits": "c0d00b 7200 c0d409 7200 66c1d111 7000", "SHIFT_RI, RCR": "c1d81f 7200 66d1d8 c0db09 7000",
+    "SHIFT_RC, ROL": "d3c0 7200 66d3c2 d2c4 7000", "SHIFT_RC, ROR": "d3c8 7200 66d3ca d2cc 7000",
+    "SHIFT_RC, RCL": "39c8 d3d0 7200 66d3d2 d2d4 7000", "SHIFT_RC, rotations of 0": "01c8 b100 d3c0 d3d8 d2e4 11c2 7000",
+    "SHIFT_RC of 16 bits": "66d3e0 7200 66d3fa 7800", "SHIFT_RI, a rotation's other flags": "01c8 c1c003 7600 c0c803 7800",
+    "SHIFT_RI, rotations one behind another": "29c8 c1c103 c1ca05 c1d801 7a00 11c8 7000",
+    "SHIFT_MI of 8 bits": "c02603 7200 c00e05 7000 c01601 7200", "SHIFT_MI of 16 bits, RCR": "66c11e05 7200 66d11e 7000",
+    "SHIFT_MI by 0": "39c8 c12620 7600 c02600 7200", "SHIFT_MC": "d326 7200 d20e 7000 66d31e 7200 d33e 7800",
+    "SHIFT_MC by 0": "01c8 b100 d326 d20e d316 7600", "SHLD_MI": "0fa40e05 7200 0fa40e20 7800", "SHRD_MI": "0fac0e1f 7000",
+    "SHLD_MC": "0fa506 7200 b120 0fa506 7000", "SHRD_MC": "0fad06 7000", "SHLD_RI by 0": "01c8 0fa4c820 7200",
+    "BT_R": "01c8 0fa3c8 7200 660fa3c8 7300 7000", "BT_R, BTS": "29c8 0fabc8 7600 660fabc2 7200", "BT_R, BTR": "0fb3c8 7200",
+    "BT_R, BTC": "0fbbc8 7200 660fbbd0 7800", "BT_RI": "01c8 0fbae01f 7200 660fbae01f 7000", "BT_RI, BTS": "0fbae805 7200",
+    "BT_RI, BTC": "0fbaf821 7200 660fbaf012 7000 19c2", "BT_M": "0fa30e 7200 b8e3ffffff 0fa306 660fa306 7200",
+    "BT_M, BTS": "01c8 0fab0e 7200 b8c5ffffff 0fb306 660fbb4602 7000", "BT_MI": "39c8 0fba2605 7600 660fba6601 15 7200",
+    "BT_MI, BTR": "0fba361f 7200 660fba7e0109 7000", "BT_M with LOCK": "01c8 f00fab0e 7200 f0660fbb4e02 7600 f00fb30e 7200",
+    "BT_MI with LOCK": "29c8 f00fba2e05 7200 f0660fba7e0109 7600", "CLC": "39c8 f8 11c2 7000", "STC": "39c8 f9 7600 19c2",
+    "CMC": "01c8 f5 11c2 f5 7600", "SAHF": "01c8 9e 7200 7000 11c2", "SAHF, OF of before": "01c8 9e 0f9fc0 0f90c4 7c00", "SAHF, its carry behind INC": "9e 41 7200 7600",
+    "STC, its carry behind INC": "39c8 f9 41 11c2 7600", "INC_R": "fec4 7200 66 40 7000 fec1", "DEC_R": "fecc 7200 6648 7000",
+    "INC_M": "fe06 7200 66ff06 7000", "DEC_M": "39c8 fe0e 7600 66ff4e01 7800", "INC_M with LOCK": "f0fe06 7200 f066ff06 7800",
+    "DEC_M with LOCK": "01c8 f0fe0e 7200 f066ff0e 7000", "NOT_M": "f716 f61666f756 01", "NEG_M": "f71e 7200 f61e 66f75e01 7000",
+    "NOT_R of 8 bits": "f6d4 66f7d2", "NEG_R of 8 bits": "f6dc 7200 66f7da 7000", "XCHG_RR of 8 bits": "86e0 86cd 6692",
+    "MOV_RR of 16 bits": "6689c8 66ba3412", "INC32 behind ROL of the block before": "01c8 c1c003 eb00 41 7200 7000",
+    "SHIFT_RI, RCL behind BT of the block before": "01c8 0fa3c8 eb00 c1d203 7600",
+    "BT_R in the block before": "29c8 0fa3c8 eb00 7200 7600 7c00 7000 7a00",
     "INC32 of ESP": "44 4c c1e403 d1fc 0fafe1 8b26 8b7c2404",
 }  # fmt: skip
 WHERE_THE_TLB_MISSES = {"MOVS", "STOS"}  # they are interpreted, and these cases begin with an empty one
@@ -982,7 +1007,7 @@ def test_sixteen_bytes_that_are_not_aligned_are_general_protection(flat: Bench) 
 
 
 MMX = (  # MOVD, MOVQ, PADDB, PACKSSDW, PMULLW, PSLLQ, PSHUFW, PINSRW, PEXTRW, PADDQ, PMOVMSKB, MOVNTQ, MOVD
-    "0f6ec0 0f6f0e 0ffcc1 0f6bc1 0fd5c8 0f73f103 0f70d11b 0fc4d002 0fc5ca01 0fd4d0 0fd7da 0fe716 0f7e4608"
+    "0f6ec0 0f6f0e 0ffcc1 0f6bc1 0fd5c8 0f73f103 0f70d11b 0fc4d002 0fc5d201 0fd4d0 0fd7da 0fe716 0f7e4608"
 )
 
 
@@ -1007,6 +1032,19 @@ def test_instructions_of_mm_registers_are_the_hosts_with_the_x87_as_they_leave_i
     assert all(tags >> 2 * number & 3 != 3 for number in range(8))  # no register is empty
     assert saved[36:38] == b"\xff\xff"  # MM0's exponent
     assert struct.unpack("<H", outcomes[0][1][0x208:0x20A]) == (0xFFFF,)
+
+
+def test_mmx_instructions_are_not_interpreted(flat: Bench) -> None:
+    vectors(flat)
+    assert flat.run(bytes.fromhex("dbe3 f4")) == ExitKind.HLT  # FNINIT masks the x87's exceptions
+    before = flat.processor.interpreted
+    code = bytes.fromhex(MMX.replace("0fe716 0f7e4608", "") + "49")
+    code += bytes([0x75, (-len(code) - 2) & 0xFF, 0xF4])
+    flat.processor.set_gpr(ECX, 64)
+    flat.processor.set_gpr(ESI, 0x9000)
+    assert flat.run(code, 10000) == ExitKind.HLT
+    after = flat.processor.interpreted
+    assert {name: n - before.get(name, 0) for name, n in after.items()} == {"HLT": 1, "ESC_R": 0, "VECTOR": 1}
 
 
 def test_an_mmx_operand_over_the_end_of_a_page_goes_the_long_way(flat: Bench) -> None:
@@ -1075,6 +1113,6 @@ def jump_back(code: str) -> str:
 
 def test_vector_instructions_are_not_interpreted(flat: Bench) -> None:
     vectors(flat)
-    code = "b9 40000000 f20f1005 00900000 f20f58c0 660fefc9 660f6ec1 f30f2ad1 f30f2cc2 0ffcc1 49 75dc f4"
+    code = "b9 40000000 f20f1005 00900000 f20f58c0 660fefc9 660f6ec1 f30f2ad1 f30f2cc2 49 75df f4"
     assert flat.run(bytes.fromhex(code), 10000) == ExitKind.HLT
     assert flat.processor.interpreted == {"HLT": 1, "VECTOR": 1}  # MOVSD met a page that was not in the TLB
