@@ -11,8 +11,8 @@ results are masked to the operand size; `cc_size` names it.
 | CC_SHIFT | `cc_cf`             | `cc_a`, AF 0         | OF                 |
 | CC_FLAGS | all six stand in `cc_a` as they stand in EFLAGS |   |                |
 
-Instructions that change CF alone, or CF and OF, leave the others where they come from: CC_CARRY_APART in `cc_op` says that
-CF is `cc_cf`, and CC_OVERFLOW_APART that OF is `cc_of`.
+Instructions that change CF alone, or CF and OF, leave the others where they come from: CC_CARRY_APART in `cc_op` says
+that CF is `cc_cf`, and CC_OVERFLOW_APART that OF is `cc_of`.
 """
 
 import cython

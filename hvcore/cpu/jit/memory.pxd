@@ -1,5 +1,5 @@
 from hvcore.cpu.jit.translation cimport Stub, Translation
-from hvcore.cpu.state cimport Op, State, u32, u64
+from hvcore.cpu.state cimport Op, State, s64, u32, u64
 
 cdef enum:
     STUB_LOAD = 0
@@ -18,6 +18,7 @@ cdef enum:
     VALUE_LEAVES = 5        # of STUB_INTERPRET: the block is left behind the operation
 
 cdef u32 store_slowly(State c, u32 seg, u64 off, u64 value, u32 size) noexcept nogil
+cdef u32 touch(State c, u64 lin, u32 size, u32 access) noexcept nogil
 cdef Stub *new_stub(State c, Translation *t, u32 kind, u32 j, Op *o) noexcept nogil
 cdef void emit_effective_address(State c, Op *o) noexcept nogil
 cdef u32 checked(u32 seg) noexcept nogil
@@ -38,5 +39,6 @@ cdef void emit_move_stack(State c, u64 bytes_) noexcept nogil
 cdef void emit_load_to_modify(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_load_to_modify_at(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_write_back(State c, Translation *t, u32 j, Op *o) noexcept nogil
+cdef void emit_touch(State c, Stub *s) noexcept nogil
 cdef void emit_arguments(State c, Stub *s) noexcept nogil
 cdef void emit_stub(State c, Translation *t, Stub *s) noexcept nogil

@@ -24,6 +24,25 @@ def store_slowly(c, seg, off, value, size):
     return 0 if c.blocks[c.current].valid else 2
 
 
+def touch(c, lin, size, access):
+    """Bring the page of an operand to the TLB; 0 if the interpreter must look: a fault, no plain memory, two pages."""
+    page: u64 = lin & PAGE_BITS
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
+    phys: u64
+    slot: s64
+    if c.watching or c.aligning or (lin & 0xFFF) + (cython.cast(u64, 1) << size) > 4096 or lin > M32:
+        return 0
+    phys = mmu.translate(c, lin, access)
+    if c.fault:  # the interpreter comes by it again
+        c.fault = 0
+        return 0
+    slot = mmu.locate(c, phys)
+    if slot < 0:
+        return 0
+    mmu.fill(c, lin, phys, slot)
+    return (c.tlb[i].wr if access == WRITE else c.tlb[i].rd) == page
+
+
 def new_stub(c, t, kind, j, o):
     """Begin a stub for operation `j`; `emit_stub` writes it behind the block."""
     s: cython.pointer(Stub) = cython.address(t.stubs[t.stubs_used])
@@ -32,6 +51,7 @@ def new_stub(c, t, kind, j, o):
     s.op = j
     s.seg = o.seg
     s.size = o.size
+    s.again = 0
     s.limit_site = 0
     s.site = 0
     s.other_site = 0
@@ -80,6 +100,8 @@ def emit_look_up(c, t, s, tag):
             asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.wr_size[s.seg]))
         s.limit_site = asm.emit_jump_if(c, asm.ABOVE)
         asm.emit_field64(c, asm.ADD, asm.AX, cython.address(c.base[s.seg]))
+    s.again = c.arena.used
+    s.access = WRITE if tag == arena.TLB_WRITE else READ
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
     asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of this page
@@ -252,6 +274,24 @@ def emit_write_back(c, t, j, o):
     asm.emit_mem(c, asm.STORE if o.size else asm.STORE8, asm.AX, asm.R14, NO_REG, 0, 0)
     s.resume = c.arena.used
     t.host_flags = 0
+
+
+def emit_touch(c, s):
+    """Where an access of STUB_INTERPRET misses the TLB: look the page up and try again, or go on to the interpreter."""
+    failed: u32
+    asm.emit_store64(c, asm.AX, cython.address(c.native_kept[1]))
+    registers.emit_store_registers(c)
+    asm.emit_move64(c, asm.SI, asm.AX)
+    asm.emit_constant(c, asm.DX, s.size)
+    asm.emit_constant(c, asm.CX, s.access)
+    registers.emit_call_out(c, cython.cast(cython.p_void, touch))
+    registers.emit_load_registers(c)
+    asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+    failed = asm.emit_jump_if(c, asm.ZERO)
+    registers.emit_load_vectors(c, s.vectors)
+    asm.emit_load64(c, asm.AX, cython.address(c.native_kept[1]))
+    asm.emit_jump_to(c, s.again)
+    asm.bind(c, failed)
 
 
 def emit_arguments(c, s):

@@ -623,6 +623,8 @@ def emit_stub(c, t, s, first):
     """What an operation's jumps lead to when it cannot be done in a few instructions."""
     if s.site:
         asm.bind(c, s.site)
+        if s.kind == memory.STUB_INTERPRET and s.again:
+            memory.emit_touch(c, s)
     if s.limit_site:
         asm.bind(c, s.limit_site)
     if s.other_site:
