@@ -366,7 +366,11 @@ def find(c: State, eip: u64, last: s64) -> s64:
 def count_run(c: State, block: s64) -> cython.void:
     """A block is about to run: one that runs often is worth host code."""
     before: u64
-    if c.translate_after and not c.blocks[block].native and c.blocks[block].mode & MODE_FLAT:
+    if (
+        c.translate_after
+        and not c.blocks[block].native
+        and c.blocks[block].mode & (MODE_FLAT | MODE_SEGMENTED)
+    ):
         c.blocks[block].runs += 1
         if c.blocks[block].runs == c.translate_after:
             before = mmu.host_time() if c.timed else 0
@@ -1211,7 +1215,13 @@ def execute(c, j, end):
     block: s64 = c.current
     left: u64 = 0  # where host code would like to be linked to what comes next
     while True:
-        if c.blocks[block].native and end - start == c.blocks[block].count:
+        if (
+            c.blocks[block].native
+            and end - start == c.blocks[block].count
+            and (
+                c.blocks[block].mode & MODE_FLAT or arena.within(c, c.blocks[block].mode, c.blocks[block].at)
+            )
+        ):
             left = arena.enter(c, block)
             if left == arena.PARTIAL:
                 start = c.blocks[c.current].ops

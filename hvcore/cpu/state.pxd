@@ -336,6 +336,8 @@ cdef enum:
 
 cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
+    MODE_SEGMENTED = 64     # not so; but CS has no limit that a jump within 16 or 32 bits could pass, and
+    MODE_STACK32 = 128      # the stack pointer is ESP, and not SP
     MODE_VECTORS = 8    # SSE2 needs no look first: it may be used, and its exceptions are masked
     MODE_X87 = 32       # and so may the x87, whose exceptions are masked
     MODE_USER = 16      # CPL is 3: which half of the TLB host code looks into

@@ -64,6 +64,8 @@ def emit_memory(c, t, j, o, live):
             asm.emit_reg(c, asm.MOVSX16, asm.CX, asm.CX)  # movsx ecx, cx
         asm.emit_shift(c, SAR, asm.CX, 3 + o.size)  # sar ecx, 4 or 5
         asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, asm.CX, o.size, 0)  # lea eax, [rax + rcx * 2 or 4]
+        if o.addr == 1:
+            asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
     if o.lock:
         s = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
         memory.emit_look_up(c, t, s, arena.TLB_WRITE)

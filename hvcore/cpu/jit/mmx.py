@@ -28,19 +28,14 @@ def usable(c):
     return which
 
 
-def allowed(t, form):
-    """Whether a block may have an instruction of this form as the host's own."""
-    wanted: u32 = form & (vectors.OF_MMX | vectors.OF_MMX_SSE | vectors.OF_MMX_SSE2)
-    return t.mmx & wanted == wanted
-
-
 def uses(t, o):
     """Whether a vector instruction is one of these."""
     return vectors.form_of(t, o) & vectors.OF_MMX
 
 
-def emit(c, t, j, o, form):
+def emit(c, t, j, o):
     """One instruction of MM registers, general registers and memory."""
+    form: u32 = vectors.form_of(t, o)
     x87.emit_take(c, t)
     if o.sub == EMMS:
         asm.emit_leave_mmx(c)

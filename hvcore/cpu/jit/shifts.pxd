@@ -1,4 +1,4 @@
-from hvcore.cpu.jit.translate cimport READS, SETS, TOUCHES
+from hvcore.cpu.jit.traits cimport READS, SETS, TOUCHES
 from hvcore.cpu.jit.translation cimport Translation
 from hvcore.cpu.state cimport Op, State, u32
 

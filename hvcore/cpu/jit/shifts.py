@@ -16,7 +16,7 @@ else:
 
 
 def traits(o):
-    """What SHIFT_RI to SHIFT_MC do with the flags (translate.SETS and so on); a count of 0 leaves them."""
+    """What SHIFT_RI to SHIFT_MC do with the flags (SETS and so on); a count of 0 leaves them."""
     by_cl: u32 = o.kind == SHIFT_RC or o.kind == SHIFT_MC
     if not by_cl and not o.imm & 31:
         return TOUCHES

@@ -6,8 +6,9 @@ another size, the interpreter does.
 
 from hvcore.cpu.constants import KINDS, enums
 
-TRAITS = enums("jit/translate.pxd")
+TRAITS = enums("jit/traits.pxd")
 SETS, READS, EXITS = TRAITS["SETS"], TRAITS["READS"], TRAITS["EXITS"]
+BRANCHES = TRAITS["BRANCHES"]
 KEEPS_CARRY, MODIFIES, TOUCHES = TRAITS["KEEPS_CARRY"], TRAITS["MODIFIES"], TRAITS["TOUCHES"]
 BYTES, WORDS, LONGS, ANY = 1, 2, 4, 15
 FORMS = enums("jit/vectors.pxd")
@@ -60,10 +61,11 @@ ROWS: list[tuple[str, int, int]] = [
     ("MOV_RR MOV_RI", 0, BYTES | WORDS),
     ("NOT_R XCHG_RR", 0, BYTES | WORDS | LONGS),
     ("NOT_M", EXITS, BYTES | WORDS | LONGS),
-    ("MOVZX_R MOVSX_R CWD CBW BSWAP", 0, LONGS),
+    ("MOVZX_R MOVSX_R CWD CBW LEA", 0, WORDS | LONGS),
+    ("BSWAP", 0, LONGS),
     ("LOAD32 STORE32 STORE32_I LOAD8 STORE8 LOAD16 STORE16 MOVZX8_M MOVZX16_M LODS", EXITS, ANY),
     ("MOV_MI", EXITS, BYTES | WORDS),
-    ("MOVSX_M", EXITS, LONGS),
+    ("MOVSX_M MOVZX_M", EXITS, WORDS | LONGS),
     ("SCAS", SETS | EXITS, ANY),
     ("SETCC_R", READS, ANY),
     ("SETCC_M", READS | EXITS, ANY),
@@ -72,13 +74,13 @@ ROWS: list[tuple[str, int, int]] = [
     ("CMOV_M", READS | EXITS, LONGS),
     # the stack
     ("PUSH32 PUSH32_I POP32", EXITS, ANY),
-    ("PUSH_M LEAVE_FRAME", EXITS, LONGS),
+    ("PUSH_R PUSH_I PUSH_M POP_R LEAVE_FRAME", EXITS, WORDS | LONGS),
     # elsewhere
-    ("JMP", 0, LONGS),
-    ("JZ JNZ JCC", READS, LONGS),
-    ("LOOP JCXZ", 0, LONGS),
-    ("JMP_R JMP_M CALL_R CALL_M", EXITS, LONGS),
-    ("CALL32 RET32", EXITS, ANY),
+    ("JMP", BRANCHES, WORDS | LONGS),
+    ("JZ JNZ JCC", READS | BRANCHES, WORDS | LONGS),
+    ("LOOP JCXZ", BRANCHES, WORDS | LONGS),
+    ("JMP_R JMP_M CALL_R CALL_M", EXITS | BRANCHES, WORDS | LONGS),
+    ("CALL32 RET32 CALL RET RET_I", EXITS | BRANCHES, WORDS | LONGS),
     # whole and at once
     ("XCHG_MR", EXITS, BYTES | WORDS | LONGS),
     ("XADD_M CMPXCHG_M", SETS | EXITS | MODIFIES, BYTES | WORDS | LONGS),

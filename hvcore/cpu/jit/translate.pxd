@@ -1,16 +1,9 @@
+from hvcore.cpu.jit.traits cimport (
+    SETS, READS, EXITS, CALLS, KEEPS_CARRY,
+    MODIFIES, TOUCHES, BRANCHES, UNTRANSLATED,
+)
 from hvcore.cpu.jit.translation cimport Stub, Translation
 from hvcore.cpu.state cimport Op, State, s64, u8, u16, u32
-
-# What an operation does with the flags, and whether it may leave its block (traits.py).
-cdef enum:
-    SETS = 1                # all status flags
-    READS = 2
-    EXITS = 4               # it may fault, and the flags must stand in the record then
-    CALLS = 8               # it has no translation
-    KEEPS_CARRY = 16        # it sets all but CF: INC and DEC
-    MODIFIES = 32           # it writes memory: its block may be left behind it, written over, with its flags
-    TOUCHES = 64            # it leaves some flags as they were, or all where its count is 0
-    UNTRANSLATED = 14       # READS, EXITS and CALLS
 
 cdef u16[320] traits_of     # by kind,
 cdef u8[320] sizes_of       # and for which operand sizes: bit 0 for 8 bits, 1 for 16, 2 for 32

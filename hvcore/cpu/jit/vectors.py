@@ -12,7 +12,7 @@ import cython
 from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.jit import arena, flags, memory, mmx, registers
+    from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
     from cython.cimports.hvcore.cpu.state import *
@@ -31,11 +31,11 @@ def load_forms() -> None:
 load_forms()
 
 
-def prefix_of(o):
-    """The mandatory prefix, as `sse_operands.NP` and so on, in 32-bit code."""
+def prefix_of(t, o):
+    """The mandatory prefix, as `sse_operands.NP` and so on."""
     if o.rep:
         return 2 if o.rep == 1 else 3
-    return 0 if o.size == 2 else 1
+    return 0 if o.size == t.code_size else 1
 
 
 def shifts(opcode, form):
@@ -47,10 +47,12 @@ def shifts(opcode, form):
 
 def form_of(t, o):
     """What an instruction is (SIZE and so on); 0 if it is the interpreter's."""
-    form: u32 = forms[prefix_of(o) * 256 + o.sub]
-    if not form or o.lock or (not o.isreg and o.addr != 2):
+    form: u32 = forms[prefix_of(t, o) * 256 + o.sub]
+    if not form or o.lock:
         return 0
-    if not (mmx.allowed(t, form) if form & OF_MMX else t.has_vectors):
+    if form & OF_MMX and form & MMX_FORMS & (t.mmx ^ MMX_FORMS):
+        return 0
+    if not form & OF_MMX and not t.has_vectors:
         return 0
     if form & (IN_REGISTERS | SHIFTS) and not o.isreg:
         return 0
@@ -65,12 +67,9 @@ def emit(c, t, j, o, live):
     """One instruction of XMM registers, general registers and memory."""
     form: u32 = form_of(t, o)
     prefix: u32 = 0
-    if form & OF_MMX:
-        mmx.emit(c, t, j, o, form)
-        return
     if o.rep:
         prefix = 0xF3 if o.rep == 1 else 0xF2
-    elif o.size != 2:
+    elif o.size != t.code_size:
         prefix = asm.OPERAND_SIZE
     if form & ROUNDS and not t.mxcsr_taken:
         asm.emit_call_near(c, c.arena.take_mxcsr)

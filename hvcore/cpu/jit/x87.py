@@ -33,7 +33,7 @@ def translated(t, o):
     if not t.has_x87 or x87.reserved(o):
         return 0
     if o.kind == ESC_M:
-        return o.addr == 2 and not ((o.sub == 1 or o.sub == 5) and (o.reg == 4 or o.reg == 6))
+        return not ((o.sub == 1 or o.sub == 5) and (o.reg == 4 or o.reg == 6))
     if o.sub == 1 and o.reg >= 4:
         return (EXACT >> ((o.reg & 3) * 8 + o.rm)) & 1
     return not (o.sub == 3 and o.reg == 4 and o.rm != 2)

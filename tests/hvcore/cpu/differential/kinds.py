@@ -7,18 +7,19 @@ from tests.hvcore.cpu.differential.compare import Case, Machines, Pair
 from tests.hvcore.cpu.differential.machines import CODE
 from tests.hvcore.cpu.differential.program import ImpossibleError, place
 
-BITS = {"int32": 32, "int32-translated": 32, "int16": 16, "twins": 32, "user32": 32}
+BITS = {"int32": 32, "int32-translated": 32, "int16": 16, "int16-translated": 16, "twins": 32, "user32": 32}
 KINDS = (
     "int32",
     "int32-translated",
     "int16",
+    "int16-translated",
     "twins",
     "x87",
     "x87-translated",
     "sse",
     "sse-translated",
 )  # the suite's
-TRANSLATED = ("int32-translated", "twins", "x87-translated", "sse-translated")
+TRANSLATED = ("int32-translated", "int16-translated", "twins", "x87-translated", "sse-translated")
 BY_HAND = ("user32",)
 
 
@@ -27,8 +28,8 @@ def machines_for(kind: str) -> Machines:
         return native.NativePair()
     if kind == "twins":
         return translated.Twins()
-    if kind == "int32-translated":
-        return Pair(32, translate_after=1)
+    if kind in {"int32-translated", "int16-translated"}:
+        return Pair(BITS[kind], translate_after=1)
     return Pair(BITS[kind]) if kind in BITS else floating.FloatingPair(int(kind in TRANSLATED))
 
 
