@@ -31,6 +31,7 @@ from tests.hvcore.cpu.bench import (
     FLAT_DATA,
     FS,
     GS,
+    SS,
     Bench,
 )
 from tests.hvcore.cpu.test_paging import DIRECTORY, FRAME, PAE, PAGE, PG, PS, PSE, TABLE, WP, P, Paged, W
@@ -1135,3 +1136,84 @@ def test_vector_instructions_are_not_interpreted(flat: Bench) -> None:
     code = "b9 40000000 f20f1005 00900000 f20f58c0 660fefc9 660f6ec1 f30f2ad1 f30f2cc2 49 75df f4"
     assert flat.run(bytes.fromhex(code), 10000) == ExitKind.HLT
     assert flat.processor.interpreted == {"HLT": 1}  # not even where MOVSD met a page that was not in the TLB
+
+
+# 16-bit code, and segments that are not flat
+
+
+@pytest.fixture
+def real() -> Bench:
+    bench = Bench(16, 1 << 20)
+    if not bench.processor.translate_after:
+        pytest.skip("this host runs no code that we make")
+    bench.processor.translate_after = 1
+    bench.processor.intercepts.exceptions = 0xFFFFFFFF
+    bench.processor.update_intercepts()
+    return bench
+
+
+def real_segment(bench: Bench, number: int, selector: int) -> None:
+    bench.processor.set_segment(number, selector, selector << 4, 0xFFFF, 0x9B if number == CS else 0x93)
+
+
+def test_a_loop_of_real_mode_is_host_code(real: Bench) -> None:
+    real_segment(real, DS, 0x1000)
+    p = real.processor
+    # mov cx, 1000 / again: add ax, cx / mov [bx], ax / push ax / pop dx / call next / next: pop si / loop again / hlt
+    assert real.run(bytes.fromhex("b9e803 01c8 8907 50 5a e80000 5e e2f4 f4"), 10000) == ExitKind.HLT
+    assert p.gpr(EAX) & 0xFFFF == sum(range(1001)) & 0xFFFF
+    assert real.memory.read(0x10000 + (p.gpr(EBX) & 0xFFFF), 2) == (sum(range(1001)) & 0xFFFF).to_bytes(
+        2, "little"
+    )
+    assert sum(p.interpreted.values()) == 1  # the HLT
+
+
+@pytest.mark.parametrize("page", [0, 0x340])
+def test_a_jump_past_64_kib_goes_on_at_the_segments_beginning(real: Bench, page: int) -> None:
+    """SDM vol. 2, JMP: with 16-bit operands the upper half of EIP is cleared. The same code has two values of IP."""
+    selector = 0x2000 + (page >> 4)
+    at = (selector << 4) + 0xFFF0
+    real.write(at, bytes.fromhex("40 eb1d"))  # inc ax / jmp 0010
+    real.write(selector << 4, bytes(0x10) + b"\x43\xf4")  # 0010: inc bx / hlt
+    real.write(at + 0x20, b"\x41\xf4")  # where the jump leads from a lower IP: inc cx / hlt
+    p = real.processor
+    for segment, counts in ((selector, EBX), (selector + 0x800, ECX)) * 3:
+        real_segment(real, CS, segment)
+        for number in (EAX, EBX, ECX):
+            p.set_gpr(number, 0)
+        assert go(real, at - (segment << 4)) == ExitKind.HLT
+        assert p.gpr(EAX) == 1
+        assert p.gpr(counts) == 1
+
+
+def test_code_that_runs_into_the_end_of_its_segment_faults_there(real: Bench) -> None:
+    real.write(0x2FFFC, bytes.fromhex("40404040"))
+    real_segment(real, CS, 0x2000)
+    for _ in range(3):
+        assert go(real, 0xFFFC) == ExitKind.EXCEPTION
+        assert faulted(real) == (GENERAL, 0x10000)
+
+
+def test_an_access_over_the_end_of_a_segment_faults_in_host_code(real: Bench) -> None:
+    p = real.processor
+    real.load(bytes.fromhex("40 8907 43 f4"))  # inc ax / mov [bx], ax / inc bx / hlt
+    for _ in range(3):
+        p.set_gpr(EBX, 0xFFFE)
+        assert go(real) == ExitKind.HLT
+        p.set_gpr(EBX, 0xFFFF)
+        assert go(real) == ExitKind.EXCEPTION
+        assert faulted(real) == (GENERAL, 0x7C01)
+
+
+def test_a_16_bit_stack_pointer_wraps_and_keeps_its_upper_half(real: Bench) -> None:
+    p = real.processor
+    real_segment(real, SS, 0x3000)
+    real.load(bytes.fromhex("50 6651 5b f4"))  # push ax / push ecx / pop bx / hlt
+    for _ in range(3):
+        p.set_gpr(ESP, 0x12340000)
+        p.set_gpr(EAX, 0xA5A5)
+        p.set_gpr(ECX, 0x55667788)
+        assert go(real) == ExitKind.HLT
+        assert p.gpr(ESP) == 0x1234FFFC
+        assert p.gpr(EBX) & 0xFFFF == 0x7788
+        assert real.memory.read(0x3FFFA, 6) == bytes.fromhex("8877 6655 a5a5")
