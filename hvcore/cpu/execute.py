@@ -1245,7 +1245,7 @@ def execute(c, j, end):
         if c.blocks[block].native:
             if left:
                 arena.link(c, left, block, c.eip)
-            elif c.blocks[block].mode & MODE_FLAT:
+            else:
                 arena.remember_jump(c, c.eip, block)
         else:
             count_run(c, block)

@@ -39,6 +39,8 @@ cdef void note_branch(Translation *t, u32 site, Op *o) noexcept nogil
 cdef void note_leave(Translation *t, u32 site, u64 delta) noexcept nogil
 cdef void emit_leaves(State c, Translation *t) noexcept nogil
 cdef void emit_jump_through(State c, Translation *t) noexcept nogil
+cdef void emit_segmented_jump_through(State c, Translation *t) noexcept nogil
+cdef u64 jump_key(u64 eip, u32 mode) noexcept nogil
 cdef void remember_jump(State c, u64 eip, s64 block) noexcept nogil
 cdef void emit_crossing(State c, s64 block, u64 to, u32 leave) noexcept nogil
 cdef void link(State c, u64 left, s64 block, u64 eip) noexcept nogil

@@ -277,8 +277,8 @@ def emit_jump_through(c, t):
     """
     missed: u32[3]
     i: u32
-    if not t.flat:  # the table is that of flat code
-        emit_leave(c)
+    if not t.flat:
+        emit_segmented_jump_through(c, t)
         return
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_imm(c, ALU_AND, asm.CX, JUMPS - 1)  # and ecx, JUMPS - 1
@@ -304,15 +304,55 @@ def emit_jump_through(c, t):
     emit_leave(c)
 
 
+def emit_segmented_jump_through(c, t):
+    """The same where CS has a base. An entry is known by the mode too, for EIP alone says little there."""
+    missed: u32[3]
+    i: u32
+    asm.emit_move(c, asm.R14, asm.AX)  # mov r14d, eax
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_imm(c, ALU_AND, asm.CX, JUMPS - 1)  # and ecx, JUMPS - 1
+    asm.emit_shift(c, SHL, asm.CX, 5)  # shl ecx, 5
+    asm.emit_mem64(c, asm.LEA, asm.DX, asm.BX, asm.CX, 0, t.jumps)  # lea rdx, [rbx + rcx + jumps]
+    asm.emit_constant(c, asm.CX, jump_key(0, c.blocks[t.block].mode))
+    asm.emit_reg64(c, asm.OR, asm.CX, asm.AX)  # or rcx, rax
+    asm.emit_mem64(c, asm.CMP, asm.CX, asm.DX, NO_REG, 0, 0)  # cmp rcx, [rdx]: the same EIP, of the same mode
+    missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_field(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add eax, base[cs]
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
+    asm.emit_mem64(c, asm.XOR, asm.AX, asm.BX, asm.CX, 0, t.tlb + TLB_FETCH)  # xor rax, [rbx + rcx + fetch]
+    asm.emit_imm64(c, ALU_CMP, asm.AX, 4095)  # cmp rax, 4095: it may be executed
+    missed[1] = asm.emit_jump_if(c, asm.ABOVE)
+    asm.emit_mem64(c, asm.LOAD, asm.AX, asm.BX, asm.CX, 0, t.tlb + TLB_ADD)  # mov rax, [rbx + rcx + add]
+    asm.emit_field64(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add rax, base[cs]
+    asm.emit_mem64(c, asm.CMP, asm.AX, asm.DX, NO_REG, 0, 8)  # cmp rax, [rdx + 8]: at the same host offset
+    missed[2] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_mem(c, asm.LOAD, asm.CX, asm.DX, NO_REG, 0, 24)  # mov ecx, [rdx + 24]
+    asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.code_delta))
+    asm.emit_jump_to_memory(c, asm.DX, 16)  # jmp [rdx + 16]
+    for i in range(3):
+        asm.bind(c, missed[i])
+    asm.emit_move(c, asm.AX, asm.R14)  # mov eax, r14d
+    emit_leave(c)
+
+
 # Links
+
+
+def jump_key(eip, mode):
+    """What an entry of `jumps` is known by: EIP, and of code that is not flat the mode above it."""
+    return eip if mode & MODE_FLAT else eip | (cython.cast(u64, mode) << 32)
 
 
 def remember_jump(c, eip, block):
     """Let indirect jumps to `eip` find the translated `block`."""
     i: u64 = eip & (JUMPS - 1)
+    if not c.blocks[block].mode & (MODE_FLAT | CODE_32) and eip - (c.blocks[block].at & 0xFFF) > LAST_PAGE:
+        return  # not `within`
     if c.tlb_half:
         i += JUMPS
-    c.jumps[i].eip = eip
+    c.jumps[i].eip = jump_key(eip, c.blocks[block].mode)
     c.jumps[i].add = c.blocks[block].at - eip
     c.jumps[i].entry = cython.cast(u64, c.arena.run) + c.blocks[block].native - c.arena.linked
     c.jumps[i].delta = (eip - c.blocks[block].at) & M32

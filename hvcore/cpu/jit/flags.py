@@ -294,9 +294,14 @@ def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
 
 
 def emit_stand_carry(c, t, live):
-    """Bring CF to `cc_cf`, where INC and DEC leave it."""
+    """Bring CF to `cc_cf`, where INC and DEC leave it. Of the block before, they may have left it there already."""
+    stands: u32
     if live and not t.carry_stands and t.known == UNKNOWN and not t.host_flags & HOST_CF:
+        asm.emit_u8(c, asm.OPERAND_SIZE)
+        asm.emit_compare_field(c, cython.address(c.cc_op), CC_INC)  # cmp word cc_op, CC_INC
+        stands = asm.emit_jump_if(c, asm.CARRY_CLEAR)
         emit_call_for_carry(c, t)
+        asm.bind(c, stands)
     elif live and not t.carry_stands:
         emit_carry_to_host(c, t)
         emit_keep_carry(c, CARRY, asm.CARRY_SET)
