@@ -1,4 +1,4 @@
-"""The command line: run, serve, upgrade, console, screen, key, mouse, eject, insert, stats, trace."""
+"""The command line: run, serve, and what is said to machines that run."""
 
 import argparse
 import gc
@@ -21,6 +21,7 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, host_port, load
 from devmodel.consoles.client import console
+from devmodel.control import listing, prompt
 from devmodel.devices.mouse import BUTTONS
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
@@ -280,6 +281,20 @@ def _console(options: argparse.Namespace) -> int:
     return trio.run(_until_signal, work)
 
 
+def _list(options: argparse.Namespace) -> int:
+    running = listing.machines()
+    if options.json:
+        sys.stdout.writelines(msgspec.json.encode(machine).decode() + "\n" for machine in running)
+    else:
+        sys.stdout.write(listing.table(running))
+    return 0
+
+
+def _monitor(options: argparse.Namespace) -> int:
+    domain = _domain(options)
+    return prompt.once(domain, options.words) if options.words else prompt.converse(domain)
+
+
 def _screen(options: argparse.Namespace) -> int:
     columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS) if options.ansi else 0
     answer = monitor.ask(_domain(options), monitor.Screen(png=options.png is not None, ansi=columns))
@@ -490,6 +505,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             without=getattr(options, "without", None),
             apart=tuple(getattr(options, "apart", ())),
             trace=options.trace,
+            qmp=options.qmp,
             board=options.board,
             board_options=tuple(options.board_option),
         ),
@@ -557,6 +573,20 @@ def _parser() -> _Parser:
     consoling = commands.add_parser("console", help="a raw terminal on a TCP serial console; Ctrl-] leaves")
     consoling.add_argument("address", metavar="HOST:PORT")
     consoling.set_defaults(perform=_console)
+
+    listing_ = commands.add_parser("list", help="which machines run here")
+    listing_.add_argument("--json", action="store_true", help="an object a line")
+    listing_.set_defaults(perform=_list)
+
+    prompting = commands.add_parser(
+        "monitor",
+        help="a prompt: look at a machine and control it",
+        description="A prompt with QEMU's words (`info registers`, `xp /4xw 0x7c00`, `sendkey ret`, `stop`, …): "
+        "'help' lists them. With a COMMAND, do that one alone; from a pipe, a line each.",
+    )
+    prompting.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
+    prompting.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="what to do")
+    prompting.set_defaults(perform=_monitor)
 
     looking = commands.add_parser("screen", help="print the VGA's screen, or write it as a PNG")
     _domain_options(looking)
@@ -705,6 +735,11 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--trace", metavar="FILE", help="record every request; read it with `devmodel trace FILE`"
+    )
+    parser.add_argument(
+        "--qmp",
+        metavar="unix:PATH",
+        help="listen for clients of QEMU's machine protocol (or tcp:127.0.0.1:PORT)",
     )
     parser.add_argument("--log-format", choices=("console", "json"), default="console")
     parser.add_argument("--log-level", choices=log.LEVELS, default="warning")

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from devmodel import boards
 from devmodel.cli import _parser
 from devmodel.config import Options, load
+from devmodel.control.qmp_commands import COMMANDS
+from devmodel.service import monitor
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -149,3 +152,14 @@ def test_the_options_that_the_page_on_testing_names_are_those_there_are():
     named = re.search(r"Options are keywords.*?: (.*?)\. Without", text, re.DOTALL)
     assert named is not None
     assert set(re.findall(r"`(\w+)`", named[1])) == set(MachineOptions.__annotations__)
+
+
+def test_every_command_of_the_monitor_and_of_qmp_is_documented():
+    text = (ROOT / "docs/monitor.md").read_text()
+    cells = {
+        name
+        for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+        for name in re.findall(r"`(\S+?)`", row)
+    }
+    known = {kind.__struct_config__.tag for kind in typing.get_args(monitor.Command)}
+    assert cells == known | {"command", "qmp_capabilities", *COMMANDS}

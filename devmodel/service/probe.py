@@ -6,6 +6,7 @@ answer. Bytes travel in base64.
 """
 
 import base64
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -178,8 +179,8 @@ class Found(msgspec.Struct, omit_defaults=True):
     registers: VcpuContext | None = None
     chips: list[Chip] | None = None
     ranges: list[MappedRange] | None = None
-    state: msgspec.Raw | None = None
-    """An object of the chip's own."""
+    state: dict[str, Any] | None = None
+    """What a chip remembers; bytes are in base64."""
     drives: list[Drive] | None = None
 
 
@@ -232,6 +233,11 @@ class Probe:
         self._parts = parts
         self.paused = False
         """We hold the vCPUs."""
+        self.on_pause: Callable[[bool], None] = lambda _: None
+        """Hears when that changes."""
+        self.reset_asked = False
+        self.end_asked = False
+        """Who wonders why the machine is reset, or ends, finds it here."""
 
     async def perform(self, command: Command) -> Found:
         """Do one command.
@@ -245,15 +251,17 @@ class Probe:
         match command:
             case Pause():
                 await self._client.call(PauseDomain())
-                self.paused = True
+                self._note(paused=True)
             case Continue():
                 await self._client.call(UnpauseDomain())
-                self.paused = False
+                self._note(paused=False)
             case Restart():
+                self.reset_asked = True
                 await self._client.call(RemoteShutdown(SHUTDOWN_REBOOT))
             case Nmi():
                 await self._nmi()
             case Quit():
+                self.end_asked = True
                 await self._client.call(RemoteShutdown(SHUTDOWN_POWEROFF))
             case Registers(vcpu=number):
                 context = await self._client.call(GetVcpuContext(vcpu=number))
@@ -279,10 +287,15 @@ class Probe:
                 chips = [Chip(name, type(state).__name__) for name, state in self._board.states().items()]
                 return Found(chips=chips, ranges=ranges_of(self._server.board.bus))
             case State(chip=name):
-                return Found(state=msgspec.Raw(self._state(name)))
+                return Found(state=self._state(name))
             case Drives():
                 return Found(drives=drives_of(self._outside, self._parts))
         return Found()
+
+    def _note(self, *, paused: bool) -> None:
+        if paused != self.paused:
+            self.paused = paused
+            self.on_pause(paused)
 
     async def _nmi(self) -> None:
         if "rtc" not in self._parts:
@@ -291,11 +304,11 @@ class Probe:
             raise DevmodelError("the guest has masked NMIs: bit 7 of port 0x70 is 1")
         await self._client.call(InjectEvent(vector=NMI_VECTOR, type=NMI_TYPE))
 
-    def _state(self, name: str) -> bytes:
+    def _state(self, name: str) -> dict[str, Any]:
         states = self._board.states()
         if name not in states:
             raise NotHere(f"there is no chip '{name}'; known here: {', '.join(states)}")
-        return saved.as_json(states[name])
+        return saved.as_plain(states[name])
 
     async def _access(self, port: int, size: int, value: int | None) -> int:
         """Access a port, behind what the guest has posted."""

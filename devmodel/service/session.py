@@ -20,10 +20,12 @@ import trio
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
-from devmodel.config import Config, Disk, Floppy, Serial
+from devmodel.config import Config, Disk, Floppy, Serial, qmp_address
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.printout import Printout
 from devmodel.consoles.tcp import TcpConsole, listen
+from devmodel.control.access import Local, Remote
+from devmodel.control.qmp import Door, Qmp
 from devmodel.devices.diskette import drive_for
 from devmodel.devices.vga_frame import Frame
 from devmodel.disks.image import SECTOR, Elsewhere, Image
@@ -145,6 +147,8 @@ class Outside:
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
+    qmp: Door | None = None
+    """Where QMP clients connect."""
     saved: Saved | None = None
     """What a predecessor has left: the board is built to go on from there."""
     inheritance: Inheritance = attrs.field(factory=Inheritance)
@@ -162,11 +166,12 @@ class Outside:
 
     def addresses(self) -> list[str]:
         """Return the lines that say where each console listens."""
-        return [
+        lines = [
             f"devmodel: serial {'console' if number == 1 else f'port {number}'} on tcp:{console.address}"
             for number, console in enumerate(self.consoles, 1)
             if console.address is not None
         ]
+        return lines if self.qmp is None else [*lines, f"devmodel: qmp on {self.qmp}"]
 
 
 BoardFactory = Callable[[Outside, Domain, TrioClock], Machine]
@@ -187,6 +192,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     printout: Printout | None = None
     stream: TextIO | None = None
     record: BinaryIO | None = None
+    door: Door | None = None
     inheritance = inheritance or Inheritance()
     try:
         disks.extend(
@@ -219,6 +225,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         kept = upgrade.consoles_of(inheritance, len(config.serials))
         for serial, inherited in zip(config.serials, kept, strict=True):
             consoles.append(await _console(serial, inherited, here="serial" in config.parts))
+        if config.qmp is not None:
+            door = await Door.open(qmp_address(config.qmp.listen))
         yield Outside(
             config=config,
             consoles=consoles,
@@ -230,6 +238,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
             trace=record,
+            qmp=door,
         )
     finally:
         for image in disks:
@@ -243,6 +252,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             stream.close()
         if record is not None:
             record.close()
+        if door is not None:
+            door.close()
         with trio.CancelScope(shield=True):
             for console in consoles:
                 for listener in console.listeners:
@@ -477,7 +488,13 @@ async def _serve(
             stack.enter_context(departure.of(server))
             prober = probe.Probe(client, server, board, outside, parts)
             watched = _Watched(client, board, parts, server, outside, departure, nursery, prober)
-            nursery.start_soon(monitor.Monitor(watched).serve, listener)
+            watching = monitor.Monitor(watched)
+            nursery.start_soon(watching.serve, listener)
+            controlled = Qmp(Local(watching, Remote(client.path)))
+            if outside.qmp is not None:
+                prober.on_pause = lambda paused: controlled.tell("STOP" if paused else "RESUME")
+                server.on_reset = lambda: controlled.tell("RESET", **_reset_reason(prober))
+                nursery.start_soon(controlled.serve, outside.qmp)
             for task in board.tasks if isinstance(board, Accompanied) else ():
                 nursery.start_soon(_beside, task)
             on_ready(board)
@@ -487,9 +504,12 @@ async def _serve(
             try:
                 shutdown = await server.run()
                 departure.collect(outside)
+                if shutdown is not None:
+                    controlled.tell("SHUTDOWN", **_end_reason(prober))
                 return shutdown
             finally:
                 with trio.move_on_after(LAST_WORDS):
+                    await controlled.told()
                     for console in outside.consoles:
                         await console.line.caught_up()
     finally:
@@ -498,6 +518,18 @@ async def _serve(
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(path)
+
+
+def _reset_reason(prober: probe.Probe) -> dict[str, object]:
+    """Return what QMP's event says of why a machine is reset."""
+    asked, prober.reset_asked = prober.reset_asked, False
+    return {"guest": not asked, "reason": "host-qmp-system-reset" if asked else "guest-reset"}
+
+
+def _end_reason(prober: probe.Probe) -> dict[str, object]:
+    """Return what QMP's event says of why a machine ends."""
+    asked = prober.end_asked
+    return {"guest": not asked, "reason": "host-qmp-quit" if asked else "guest-shutdown"}
 
 
 def _key(parts: frozenset[str]) -> str:
