@@ -164,6 +164,12 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
 
 
 def _serve(options: argparse.Namespace) -> int:
+    if options.qtest is not None:
+        return _serve_qtest(options)
+    if options.domain is None:
+        raise ConfigError("serve: --domain SOCKET, or --qtest unix:PATH")
+    if options.memory is not None:
+        raise ConfigError("--memory is for --qtest: a guest's memory is its core's")
     config = _config(options.machine, options)
     path, wait, persist = options.domain, options.wait, options.persist
     _check_socket(path, "--domain")
@@ -178,6 +184,27 @@ def _serve(options: argparse.Namespace) -> int:
     if departure.inheritance is not None:
         upgrade.execute(departure.inheritance)
     return status
+
+
+def _serve_qtest(options: argparse.Namespace) -> int:
+    from devmodel import boards  # what is here is only wanted by those who serve
+    from devmodel.service import qtest
+
+    given = {
+        "--domain": options.domain, "--trace": options.trace, "--qmp": options.qmp, "--poll": options.poll,
+        "--persist": options.persist or None, "--wait": None if options.wait == float("inf") else options.wait,
+    }  # fmt: skip
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise ConfigError(f"{wrong[0]} goes with a core, and --qtest without one")
+    config = _config(options.machine, options)
+    address, memory = qtest.Address.parse(options.qtest), qtest.memory_of(options.memory)
+    own = config.board and boards.find(config.board, config.board_options, folder=config.folder)
+
+    async def work() -> int:
+        async with opened(config) as outside:
+            return await qtest.serve(outside, address, qtest.make(outside, memory, own or None))
+
+    return trio.run(lambda: _until_signal(work))
 
 
 async def _serve_domains(
@@ -548,7 +575,13 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     _machine_options(serving)
-    serving.add_argument("--domain", metavar="SOCKET", required=True, help="the core's domain socket")
+    serving.add_argument("--domain", metavar="SOCKET", help="the core's domain socket")
+    serving.add_argument(
+        "--qtest",
+        metavar="unix:PATH",
+        help="serve clients of QEMU's qtest protocol, without a core (docs/qtest.md)",
+    )
+    serving.add_argument("--memory", metavar="SIZE", help="guest RAM with --qtest (128M)")
     serving.add_argument(
         "--wait",
         metavar="SECONDS",

@@ -191,9 +191,7 @@ class AddressSpace:
             if mapping is not None:
                 stop = min(end, mapping.last + 1, address + (64 << 10))
             else:
-                stop = min(
-                    (m.first for m in self.devices.mappings if address < m.first < end), default=end
-                )
+                stop = min((m.first for m in self.devices.mappings if address < m.first < end), default=end)
                 if SHADOW[0] <= address < SHADOW[1]:
                     stop = min(stop, (address & -PAGE) + PAGE)
                 else:

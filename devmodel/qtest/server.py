@@ -1,6 +1,6 @@
 """QEMU's qtest protocol (docs/devel/testing/qtest, system/qtest.c): a line a command, a line an answer. It does no I/O.
 
-Interrupts that are intercepted are told as lines of their own, before the answer of the command that brought them about.
+Interrupts that are intercepted are told as lines of their own, before the answer to what brought them about.
 QEMU ends with a failed assertion where a command lacks an argument, or has what is no number; here that is an answer,
 FAIL with the reason, and nothing has happened. Words after those that a command takes are ignored, as there.
 
@@ -11,7 +11,7 @@ those that are due by then.
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -37,7 +37,7 @@ Work: TypeAlias = Iterator[None]
 """A command being done, with pauses; what it answers is in `Qtest.take` when it is at its end."""
 
 
-class BadCommand(Exception):
+class BadCommand(Exception):  # noqa: N818  (what came, not what failed)
     """What is answered where QEMU would give up."""
 
 
@@ -186,7 +186,7 @@ class Qtest:
         data = yield from self._read(_number(words, 1), _length(words))
         self._say(f"OK {base64.b64encode(data).decode()}")
 
-    def _read(self, address: int, length: int) -> Iterator[None]:  # it returns bytes
+    def _read(self, address: int, length: int) -> Generator[None, None, bytes]:
         data = bytearray()
         for piece in self.memory.read(address, length):
             data += piece

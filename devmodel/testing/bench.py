@@ -142,7 +142,7 @@ class Bench:
             ConfigError: the board cannot be as `build` wants it.
 
         """
-        extend = _builder(build, options)
+        extend = builder_of(build, options)
         core = BenchCore(bytearray(memory))
         fittings = Fittings(memory=[(0, memory, 1)], disks=disks)
         board = Board.build(clock or ManualClock(), core, fittings, extend=extend)
@@ -293,7 +293,7 @@ async def live(build: Build | None = None, **arguments: Any) -> AsyncIterator[Be
         nursery.cancel_scope.cancel()
 
 
-def _builder(build: Build | None, options: dict[str, Any]) -> Callable[[Board], None]:
+def builder_of(build: Build | None, options: dict[str, Any]) -> Callable[[Board], None]:
     """Return what adds to the board, with its mistakes told as everywhere."""
     if build is None:
         return lambda _: None

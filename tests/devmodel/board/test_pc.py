@@ -9,6 +9,7 @@ from devmodel.board.clock import ManualClock
 from devmodel.board.pc import Board, Fittings, SerialPort
 from devmodel.devices.diskette import Bay
 from devmodel.devices.vga_text import TextScreen
+from devmodel.testing import QtestClient
 
 
 @attrs.define
@@ -70,30 +71,41 @@ def test_building_tells_the_core_nothing_it_knows(bench: Bench) -> None:
     assert bench.core.told == []
 
 
-def test_the_timer_interrupts_through_the_pic(bench: Bench) -> None:
-    bench.init_pics()
-    for port, value in ((0x43, 0x34), (0x40, 0xA9), (0x40, 0x04)):
-        bench.out(port, value)
-    deadlines = [deadline for chip in bench.board.timed if (deadline := chip.deadline()) is not None]
-    bench.clock.time = min(deadlines)
-    for chip in bench.board.timed:
-        chip.tick()
-    assert bench.core.told == [("intr", True)]
-    assert bench.board.acknowledge() == 0x08
-    assert bench.core.told == [("intr", True), ("intr", False)]
+async def start_pics(qtest: QtestClient) -> None:
+    for port, base, cascade in ((0x20, 0x08, 4), (0xA0, 0x70, 2)):
+        await qtest.outb(port, 0x11)
+        for value in (base, cascade, 1, 0):
+            await qtest.outb(port + 1, value)
+    await qtest.irq_intercept_out("pic")
 
 
-def test_the_disk_interrupts_through_the_second_pic(bench: Bench) -> None:
-    bench.init_pics()
-    bench.out(0x1F6, 0xA0)
-    bench.out(0x1F7, 0xEC)
-    bench.clock.time = 10_000
-    for chip in bench.board.timed:
-        chip.tick()
-    assert bench.core.told == [("intr", True)]
-    assert bench.board.acknowledge() == 0x76
-    assert bench.into(0x1F7) == 0x58
-    assert bench.into(0x1F0, 4) == 0x0004_0040
+async def requested(qtest: QtestClient) -> int:
+    """Return what requests wait: IRR of both controllers."""
+    await qtest.outb(0x20, 0x0A)
+    await qtest.outb(0xA0, 0x0A)
+    return await qtest.inb(0x20) | await qtest.inb(0xA0) << 8
+
+
+async def test_the_timer_interrupts_through_the_pic(qtest: QtestClient) -> None:
+    await start_pics(qtest)
+    for port, value in ((0x43, 0x30), (0x40, 0xA9), (0x40, 0x04)):
+        await qtest.outb(port, value)
+    assert await qtest.clock_step() == -(-(0x4A9 + 1) * 10**9 // 1_193_182)
+    assert qtest.irqs == [(0, True)]
+    assert await requested(qtest) == 0x0001
+
+
+@pytest.mark.qtest(disks=[QuickDisk()])
+async def test_the_disk_interrupts_through_the_second_pic(qtest: QtestClient) -> None:
+    await start_pics(qtest)
+    await qtest.outb(0x1F6, 0xA0)
+    await qtest.outb(0x1F7, 0xEC)
+    await qtest.clock_step(10_000)
+    assert qtest.irq(0)
+    assert await requested(qtest) == 0x4004
+    assert await qtest.inb(0x1F7) == 0x58
+    assert await qtest.inl(0x1F0) == 0x0004_0040
+    assert qtest.irqs == [(0, True), (0, False)]
 
 
 def test_a_serial_line_can_be_plugged_in(bench: Bench) -> None:
@@ -195,32 +207,28 @@ def test_keys_reach_the_guest(bench: Bench) -> None:
         bench.board.press(["nonsense"])
 
 
-def test_a_floppy_drive_reads_by_dma_and_interrupts():
-    bay = Bay("1.44M", QuickDisk(sectors=2880))
-    bench = Bench(fittings=Fittings(memory=[(0, 1 << 20, 1)], floppies=[bay]))
-    bench.core.ram[0x3_1200:0x3_1401] = b"x" * 513
-    bench.init_pics()
-    assert bench.cmos(0x10) == 0x40
+@pytest.mark.qtest(floppies=[Bay("1.44M", QuickDisk(sectors=2880))])
+async def test_a_floppy_drive_reads_by_dma_and_interrupts(qtest: QtestClient) -> None:
+    await qtest.memset(0x3_1200, 513, 0x78)
+    await qtest.irq_intercept_in("ioapic")
+    await qtest.outb(0x70, 0x10)
+    assert await qtest.inb(0x71) == 0x40
     for port, value in ((0xD6, 0xC0), (0xD4, 0), (0x0C, 0), (0x0B, 0x46), (0x04, 0x00), (0x04, 0x12)):
-        bench.out(port, value)
+        await qtest.outb(port, value)
     for port, value in ((0x81, 3), (0x05, 0xFF), (0x05, 0x01), (0x0A, 2), (0x3F2, 0x1C), (0x3F7, 0)):
-        bench.out(port, value)
-
-    def wait() -> None:
-        for _ in range(4):
-            bench.clock.advance(10**8)
-            bench.board.fdc.tick()
-
-    wait()
-    assert bench.board.acknowledge() == 0x0E
-    bench.out(0x20, 0x20)
+        await qtest.outb(port, value)
+    await qtest.clock_step(4 * 10**8)
+    assert qtest.irq(6)
+    for _ in range(4):  # one for each drive, after a reset
+        await qtest.outb(0x3F5, 0x08)
+        assert [await qtest.inb(0x3F5) & 0xC0, await qtest.inb(0x3F5)] == [0xC0, 0]
     for value in (0xE6, 0, 0, 0, 2, 2, 18, 0x1B, 0xFF):
-        bench.out(0x3F5, value)
-    wait()
-    assert bench.board.acknowledge() == 0x0E
-    assert [bench.into(0x3F5) for _ in range(7)] == [0, 0, 0, 0, 0, 3, 2]
-    assert bench.into(0x08) & 0x04
-    assert bytes(bench.core.ram[0x3_1200:0x3_1401]) == bytes(512) + b"x"
+        await qtest.outb(0x3F5, value)
+    await qtest.clock_step(4 * 10**8)
+    assert qtest.irqs == [(6, True), (6, False), (6, True)]
+    assert [await qtest.inb(0x3F5) for _ in range(7)] == [0, 0, 0, 0, 0, 3, 2]
+    assert await qtest.inb(0x08) & 0x04
+    assert await qtest.read(0x3_1200, 513) == bytes(512) + b"x"
 
 
 def test_four_serial_ports_are_where_drivers_look_and_share_two_interrupts():
