@@ -53,6 +53,9 @@ SERIAL_PORTS: Final = (("uart", 0x3F8, 4), ("uart2", 0x2F8, 3), ("uart3", 0x3E8,
 COMBINATION: Final = 14
 """Bytes of shift-insert with its false shifts, pressed and released, and one more."""
 
+DEBUG_EXIT_QEMU: Final = "debug exit (QEMU's default)"
+"""Where isa-debug-exit is unless told otherwise; it makes room for devices of one's own."""
+
 VGA_WINDOW: Final = 0xA_0000
 ISA_FRAME_BUFFER: Final = 0xE000_0000
 """Where Bochs VBE has the linear frame buffer of an adapter that is not on PCI."""
@@ -953,6 +956,8 @@ def _map(w: Wired, core: Core, fittings: Fittings) -> None:
             bus.ignore("pio", base, base + 7, f"no {name}: there is no such serial port")
     bus.map("pio", 0x402, 0x402, debug, name="debug console")
     bus.map("pio", 0x4D0, 0x4D1, pic.elcr, name="elcr")
+    bus.map("pio", 0x501, 0x502, debug_exit, name=DEBUG_EXIT_QEMU, width=2, waits="power-off")
+    bus.pio.yielding.append(DEBUG_EXIT_QEMU)
     bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)
     bus.map("pio", 0x514, 0x51B, fw_cfg.dma, name="fw_cfg dma", width=8, waits="stores in RAM")
     bus.map("pio", 0xCF8, 0xCFF, w.pci_ports, name="pci configuration", width=4, waits="PAM, reset")

@@ -10,6 +10,7 @@ The map is a PC's (Xen's HVM domain builder and QEMU's `pc` machine agree on it)
     FFxxxxxx-FFFFFFFF  the firmware, ending at 4 GiB
 """
 
+import os
 from collections.abc import Iterable
 from typing import Final, Protocol
 
@@ -160,7 +161,8 @@ def read_kernel(machine: MachineConfig) -> Kernel:
         return kernel
     if find_header(image) is None:
         raise ConfigError(f"kernel {path} is neither a Linux bzImage nor a multiboot kernel")
-    return MultibootKernel.read(path, image, append, initrd, machine.initrd)
+    command_line = b" ".join(filter(None, (os.fsencode(path), append)))  # as GRUB and QEMU have it
+    return MultibootKernel.read(path, image, command_line, initrd, machine.initrd)
 
 
 def _read(what: str, path: str, most: int = FIRMWARE_MOST) -> bytes:

@@ -152,13 +152,14 @@ def test_every_way_to_reset_and_to_leave(bench: Bench) -> None:
     bench.out(0xCF9, 6)
     assert bench.core.told == [("reset", None)] * 3
     bench.out(0xF4, 1)
-    assert bench.core.told[3:] == [("shutdown", 3)]
+    bench.out(0x501, 0x55)  # where QEMU's isa-debug-exit is by default
+    assert bench.core.told[3:] == [("shutdown", 3), ("shutdown", 0xAB)]
     bench.out(0xCF8, 0x8000_0B40, 4)
     bench.out(0xCFC, 0x601, 4)
     bench.out(0xCF8, 0x8000_0B80, 4)
     bench.out(0xCFC, 1)
     bench.out(0x604, 0x2000, 2)
-    assert bench.core.told[4:] == [("shutdown", 0)]
+    assert bench.core.told[5:] == [("shutdown", 0)]
 
 
 def test_reset_undoes_what_the_guest_did(bench: Bench) -> None:
@@ -175,6 +176,14 @@ def test_what_is_not_there_reads_ones(bench: Bench) -> None:
     for port in (0x1D1, 0x2F8, 0x3F0, 0x378):
         assert bench.into(port) == 0xFF
     assert bench.into(0x2F8, 2) == 0xFFFF
+
+
+def test_the_second_debug_exit_makes_room_for_a_device_of_ones_own(bench: Bench) -> None:
+    bench.board.bus.pio.heed(0x500, 0x501)
+    bench.board.bus.map("pio", 0x500, 0x501, bench.board.vga, name="mine")
+    bench.out(0x501, 1)
+    bench.out(0x502, 1)
+    assert bench.core.told == []
 
 
 def test_a_second_device_at_a_port_is_refused(bench: Bench) -> None:
