@@ -408,6 +408,13 @@ def _insert(options: argparse.Namespace) -> int:
     return 0
 
 
+def _power_button(options: argparse.Namespace) -> int:
+    answer = monitor.ask(_domain(options), monitor.PowerButton())
+    if answer.text:
+        raise DevmodelError(answer.text)
+    return 0
+
+
 def _domain(options: argparse.Namespace) -> str:
     """Return the domain socket that the user means, by either way of saying it."""
     return getattr(options, "socket", None) or options.domain or monitor.find()
@@ -678,6 +685,14 @@ def _parser() -> _Parser:
     ejecting.add_argument("--force", action="store_true", help="even if the guest has locked the tray")
     ejecting.set_defaults(perform=_eject)
     inserting.set_defaults(perform=_insert)
+
+    pressing = commands.add_parser(
+        "power-button",
+        help="press the power button: a guest with ACPI shuts down",
+        description="Press the power button. A guest that does not listen to it is not told, and the status is 1.",
+    )
+    _domain_options(pressing)
+    pressing.set_defaults(perform=_power_button)
 
     typing = commands.add_parser("key", help="type on the guest's keyboard")
     typing.add_argument(

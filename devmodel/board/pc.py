@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, Self, TypeVar, cast, runtime_checkable
 import attrs
 
 from devmodel import ConfigError
+from devmodel.board import firmware_tables
 from devmodel.board import saved as state_as_bytes
 from devmodel.board.bus import Bus
 from devmodel.board.clock import Clock, ManualClock
@@ -18,6 +19,7 @@ from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
 from devmodel.board.lines import IrqLine, Line, WiredOr
 from devmodel.board.mirror import Mirror
 from devmodel.board.parts import ALL, OWN, chips_of, functions_of, part_of_mapping
+from devmodel.devices.acpi_tables import Hardware
 from devmodel.devices.ata_identify import default_geometry
 from devmodel.devices.cmos import FOUR_GIB, fill_cmos
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
@@ -144,6 +146,8 @@ class Fittings:
     """The VGA is no PCI function: its frame buffer is at `ISA_FRAME_BUFFER`."""
     time: int = 0
     """What the clock shows at first, in seconds since 1970."""
+    bare: bool = False
+    """A kernel is started without firmware, whose tables it finds all the same."""
 
 
 @attrs.define
@@ -340,6 +344,7 @@ class Board:
     left: Left = lambda _name, _type: None
     parts: frozenset[str] = ALL
     trays: list[Tray] = attrs.field(factory=list[Tray])  # of CD-ROM drives
+    firmware: Callable[[], None] = lambda: None  # does what firmware would, where there is none
     _intx: dict[tuple[int, int], Line] = attrs.field(init=False, factory=dict[tuple[int, int], Line])
     rearm: Callable[[], None] = lambda: None
     """Called when something other than an access may have changed a deadline; the server sets it."""
@@ -398,6 +403,10 @@ class Board:
             parts=fittings.parts,
             trays=[disk for disk in fittings.disks if isinstance(disk, Tray)],
         )
+        if fittings.bare:
+            board.firmware = partial(_do_as_firmware, w, core, fittings)
+            if not saved:
+                board.firmware()
         w.parallel.rearm = lambda: board.rearm()  # noqa: PLW0108
         w.fdc.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
         for channel in w.ide:
@@ -579,6 +588,7 @@ class Board:
         """Reset every chip."""
         for chip in self.chips.values():
             chip.reset()
+        self.firmware()
         self.pci.update()
 
     @property
@@ -663,6 +673,13 @@ class Board:
             self.mouse.release(button)
         self.rearm()
 
+    def press_power_button(self) -> bool:
+        """Press the power button; False if a system has not asked to hear of it, or its chip is elsewhere."""
+        pm = self.chips.get("piix4pm")
+        heard = isinstance(pm, Piix4Pm) and pm.press_power_button()
+        self.rearm()
+        return heard
+
     def takes_mouse(self) -> bool:
         """Whether a guest listens to the mouse, and has been told of everything."""
         return self.mouse.listened_to and self.mouse.quiet
@@ -728,6 +745,7 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
     below_4g = max((start + length for start, length, _ in ram if start < FOUR_GIB), default=0)
     above_4g = sum(length for start, length, _ in ram if start >= FOUR_GIB)
     files = {"etc/e820": e820([(0, below_4g, 1)] + [(FOUR_GIB, above_4g, 1)] * bool(above_4g))}
+    files |= firmware_tables.files(_hardware(fittings), ram, fittings.cpus)
     items = make_items(files | dict(fittings.files), ram_size=below_4g + above_4g, cpus=fittings.cpus)
 
     # Wires: who drives which interrupt request, and A20.
@@ -909,6 +927,31 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
         chips=chips,
         timed=timed,
     )
+
+
+def _hardware(fittings: Fittings) -> Hardware:
+    """Return what ACPI's tables are to describe."""
+    ends = [start + length for start, length, type_ in fittings.memory if type_ == E820_RAM]
+    return Hardware(
+        below_4g=max((end for end in ends if end <= FOUR_GIB), default=0),
+        serial=[(base, irq) for _, base, irq in SERIAL_PORTS[: len(fittings.serial)]],
+        parallel=fittings.printer is not None,
+    )
+
+
+def _do_as_firmware(w: Wired, core: Core, fittings: Fittings) -> None:
+    """Set up what firmware would for a kernel that is started without: tables in low memory, and what they say."""
+    if "pm" in fittings.parts:
+        w.pm.as_firmware_leaves_it()
+    if "pic" in fittings.parts:
+        w.pic.elcr.write(1, 1, 0x0C)  # 10 and 11 are PCI's
+    if "pci" in fittings.parts:
+        w.piix3.as_firmware_leaves_it()
+        w.i440fx.as_firmware_leaves_it()
+        ram = [entry for entry in fittings.memory if entry[2] == E820_RAM]
+        for address, data in firmware_tables.placed(_hardware(fittings), ram, fittings.cpus):
+            core.write(address, data)
+    w.pci.update()
 
 
 def _map(w: Wired, core: Core, fittings: Fittings) -> None:

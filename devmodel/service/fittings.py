@@ -65,6 +65,7 @@ def build_for(
             files=files,
             video_rom=b"" if adapter == "isa" else outside.video_bios or b"",
             isa_vga=adapter == "isa",
+            bare=info.boot.get("start") == "kernel",
             time=start_time(config.rtc.base, datetime.now(UTC)),
         ),
         None if outside.saved is None else outside.saved.states(state_types()),

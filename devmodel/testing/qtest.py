@@ -141,6 +141,18 @@ class QtestClient:
         board = Board.build(clock, core, fittings, extend=builder_of(build, options))
         return cls(Local(Qtest(board, core, clock)))
 
+    @property
+    def board(self) -> Board:
+        """The board, of a client that `local` made: to press a key, or to look inside.
+
+        Raises:
+            TypeError: it is in another process.
+
+        """
+        if not isinstance(self._transport, Local):
+            raise TypeError("the board is in another process")
+        return self._transport.server.board
+
     @classmethod
     async def connect(cls, path: str) -> Self:
         """Return a client of what listens on a Unix socket (`devmodel serve --qtest unix:PATH`), as soon as it does.

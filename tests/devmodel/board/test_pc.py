@@ -262,3 +262,42 @@ def test_four_serial_ports_are_where_drivers_look_and_share_two_interrupts():
 def test_a_serial_port_that_there_is_not_reads_ones():
     bench = Bench(fittings=Fittings(memory=[(0, 1 << 20, 1)], serial=[False, False]))
     assert [bench.into(port + 5) for port in (0x3F8, 0x2F8, 0x3E8, 0x2E8)] == [0x60, 0x60, 0xFF, 0xFF]
+
+
+async def test_the_power_button_interrupts_a_system_that_listens(qtest: QtestClient) -> None:
+    """Intel 82371AB, 7.2.1: PWRBTN_STS and PWRBTN_EN are bit 8; SCI is IRQ 9; SCI_EN is bit 0 of PMCNTRL."""
+    await qtest.configure(1, 0x40, 0x601, function=3)
+    await qtest.configure(1, 0x80, 1, function=3)
+    await qtest.irq_intercept_in("ioapic")
+    board = qtest.board
+    assert not board.press_power_button()
+    assert await qtest.inw(0x600) == 0x100
+    await qtest.outw(0x600, 0x100)
+    await qtest.outw(0x602, 0x100)
+    await qtest.outb(0xB2, 0xF1)  # as the tables say, to enter ACPI mode
+    assert await qtest.inw(0x604) == 1
+    assert board.press_power_button()
+    assert await qtest.inw(0x600) == 0x100
+    assert qtest.irqs == [(9, True)]
+    await qtest.outw(0x600, 0x100)
+    assert qtest.irqs == [(9, True), (9, False)]
+    board.press_power_button()
+    await qtest.outb(0xB2, 0xF0)
+    assert await qtest.inw(0x604) == 0
+    assert not qtest.irq(9)
+
+
+def test_a_kernel_without_firmware_finds_the_tables_and_what_they_say_is_so() -> None:
+    fittings = Fittings(memory=[(0, 0x9FC00, 1), (1 << 20, 63 << 20, 1)], bare=True)
+    bench = Bench(core=Core(ram=bytearray(1 << 20)), fittings=fittings)
+    for _ in range(2):
+        assert ("memory_type", (0xF0000, 0xFFFFF, "ram")) in bench.core.told
+        assert bench.core.ram[0xF0000:0xF0008] == b"RSD PTR "
+        assert bench.core.ram[0xF0020:0xF0024] == b"_SM_"
+        assert bench.into(0x604, 2) == 0
+        assert (bench.into(0x4D0), bench.into(0x4D1)) == (0, 0x0C)
+        bench.out(0xCF8, 0x8000_0860, 4)
+        assert bench.into(0xCFC, 4) == 0x0B0B_0A0A
+        bench.core.told.clear()
+        bench.core.ram[0xF0000:0x100000] = bytes(0x10000)
+        bench.board.reset()

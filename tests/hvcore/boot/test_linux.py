@@ -193,8 +193,10 @@ def test_after_a_reset_everything_is_put_back(build):
     assert builder.memory.read(0x10202, 4) == b"HdrS"
 
 
-def test_where_the_firmware_would_be_an_erased_rom_is(build):
-    memory = build(bzimage()).memory
-    assert memory.read(0xF0000, 0x10000) == b"\xff" * 0x10000
-    rom = next(slot for slot in memory.slots if slot.first <= 0xF0000 <= slot.last)
-    assert (rom.read >= 0, rom.write >= 0) == (True, False)
+def test_where_the_firmware_would_be_there_is_memory_for_its_tables(build):
+    builder = build(bzimage())
+    assert builder.start == "kernel"
+    assert {builder.memory.type_of(page) for page in range(0xF0000, 0x100000, 0x1000)} == {"ram"}
+    builder.memory.write(0xF0000, b"RSD PTR ")
+    builder.reset_map()
+    assert builder.memory.read(0xF0000, 8) == b"RSD PTR "
