@@ -149,7 +149,7 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
-    arguments += ["--serial-wait"] * options.serial_wait
+    arguments += ["--serial-wait"] * options.serial_wait + ["--hpet"] * options.hpet
     arguments += [f"--serial={port}" for port in options.serial]
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--cdrom={path}" for path in options.cdrom]
@@ -532,6 +532,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             cdroms=tuple(options.cdrom),
             floppies=tuple(options.floppy),
             parallel=options.parallel,
+            hpet=options.hpet,
             video_bios=options.video_bios,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
@@ -762,6 +763,7 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parallel", metavar="FILE", help="a parallel port; what the guest prints is appended to this file"
     )
+    parser.add_argument("--hpet", action="store_true", help="high precision event timers at 0xfed00000")
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, for ISA or for PCI 1234:1111")
     parser.add_argument(
         "--fw-cfg", metavar="NAME=VALUE", action="append", default=[], help="fw_cfg item; may be repeated"

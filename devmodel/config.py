@@ -111,6 +111,12 @@ class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missed_ticks: str = MissedTicks.ONE_PENDING
 
 
+class Hpet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[hpet]`: high precision event timers at FED00000h; without the table there are none."""
+
+    enabled: bool = True
+
+
 class Debug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[debug]`: where ports 0x402 and 0xE9 go: "log", "stderr", or a file."""
 
@@ -143,6 +149,7 @@ class Config(msgspec.Struct, frozen=True):
     rtc: Rtc = Rtc()
     pit: Timer = Timer()
     parallel: ParallelPort | None = None
+    hpet: Hpet = Hpet(enabled=False)
     debug: Debug = Debug()
     servers: tuple[frozenset[str], ...] = ()
     """The parts of each server apart."""
@@ -242,6 +249,7 @@ class Options(msgspec.Struct, frozen=True):
     cdroms: tuple[str, ...] = ()
     floppies: tuple[str, ...] = ()
     parallel: str | None = None
+    hpet: bool = False
     video_bios: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
@@ -263,6 +271,7 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "rtc": Rtc,
     "pit": Timer,
     "parallel": ParallelPort,
+    "hpet": Hpet,
     "debug": Debug,
     "qmp": Qmp,
     "server": Server,
@@ -402,6 +411,7 @@ def _read(path: str) -> Config:
         fw_cfg=fw_cfg,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         parallel=parallel,
+        hpet=_table(name, "[hpet]", document.get("hpet", {"enabled": False}), Hpet),
         pit=_table(name, "[pit]", document.get("pit", {}), Timer),
         qmp=_qmp(name, folder, document["qmp"]) if "qmp" in document else None,
         debug=debug,
@@ -468,6 +478,8 @@ def _override(config: Config, options: Options) -> Config:
         changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
     if options.floppies:
         changes["floppies"] = tuple(Floppy(path) for path in options.floppies)
+    if options.hpet:
+        changes["hpet"] = Hpet()
     if options.parallel is not None:
         changes["parallel"] = ParallelPort(options.parallel)
     if options.video_bios is not None:

@@ -16,10 +16,10 @@ from devmodel.board import saved as state_as_bytes
 from devmodel.board.bus import Bus
 from devmodel.board.clock import Clock, ManualClock
 from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
-from devmodel.board.lines import IrqLine, Line, WiredOr
+from devmodel.board.lines import Gate, IrqLine, Line, WiredOr
 from devmodel.board.mirror import Mirror
 from devmodel.board.parts import ALL, OWN, chips_of, functions_of, part_of_mapping
-from devmodel.devices.acpi_tables import Hardware
+from devmodel.devices.acpi_tables import HPET_BASE, Hardware
 from devmodel.devices.ata_identify import default_geometry
 from devmodel.devices.cmos import FOUR_GIB, fill_cmos
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
@@ -28,6 +28,7 @@ from devmodel.devices.dma8237 import Dma8237, DmaPages
 from devmodel.devices.fdc import Fdc
 from devmodel.devices.fdc_registers import Reg as FdcReg
 from devmodel.devices.fw_cfg import FwCfg, e820, make_items
+from devmodel.devices.hpet import Hpet
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc, Port
@@ -146,6 +147,8 @@ class Fittings:
     """The VGA is no PCI function: its frame buffer is at `ISA_FRAME_BUFFER`."""
     time: int = 0
     """What the clock shows at first, in seconds since 1970."""
+    hpet: bool = False
+    """There are high precision event timers."""
     bare: bool = False
     """A kernel is started without firmware, whose tables it finds all the same."""
 
@@ -722,6 +725,7 @@ class Wired:
     vga_pci: VgaFunction
     frame_buffer: SharedVideo
     parallel: Parallel
+    hpet: Hpet
     bus: Bus
     pci: PciBus
     pci_ports: PciPorts
@@ -766,9 +770,12 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
 
     if fittings.missed_ticks != MissedTicks.ONE_PENDING and len({"pic", "pit"} & fittings.parts) == 1:
         raise ConfigError(f"{fittings.missed_ticks}: pic and pit must be in one server for that")
+    if fittings.hpet and len({"pit", "rtc"} & fittings.parts) == 1:
+        raise ConfigError("hpet: pit and rtc must be in one server for that")
+    legacy = [Gate(irq(0, "pit")), Gate(irq(8, "rtc"))]
     pit = Pit(
         clock=clock,
-        irq=irq(0, "pit"),
+        irq=legacy[0],
         missed=fittings.missed_ticks,
         waits=partial(pic.master.waits, 0),
         **kept("pit"),
@@ -795,7 +802,13 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
     parallel = Parallel(clock=clock, irq=irq(7, "parallel"), **kept("parallel"))
     if fittings.printer is not None:
         parallel.printer = fittings.printer
-    rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
+    rtc = Rtc(clock=clock, irq=legacy[1], **kept("rtc"))
+    hpet = Hpet(
+        clock=clock,
+        irqs=[irq(n, "pit", "hpet") for n in range(16)],
+        legacy=partial(_cut_off, legacy),
+        **kept("hpet"),
+    )
     pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
     piix3_ide = Piix3Ide(ram=core, **kept("piix3_ide"))
     ide = [
@@ -878,7 +891,7 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
         "pic": pic, "pit": pit, "kbc": kbc, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
         "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
         "port61": port61, "port92": port92, "vga": vga, "vga_pci": vga_pci, "fw_cfg": fw_cfg, "dma1": dma1,
-        "dma2": dma2, "dma_pages": dma_pages, "post": post, "fdc": fdc, "parallel": parallel,
+        "dma2": dma2, "dma_pages": dma_pages, "post": post, "fdc": fdc, "parallel": parallel, "hpet": hpet,
     }  # fmt: skip
     ports = {name: uart for (name, _, _), uart in zip(SERIAL_PORTS, uarts, strict=True)}
     chips |= ports
@@ -893,6 +906,7 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
         "ide1": ide[1],
         "fdc": fdc,
         "parallel": parallel,
+        "hpet": hpet,
     }
     return Wired(
         pic=pic,
@@ -921,12 +935,19 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
         vga_pci=vga_pci,
         frame_buffer=frame_buffer,
         parallel=parallel,
+        hpet=hpet,
         isa=isa,
         isa_lines=isa_lines,
         drivers=drivers,
         chips=chips,
         timed=timed,
     )
+
+
+def _cut_off(gates: Sequence[Gate], cut: bool) -> None:
+    """Cut wires, or join them."""
+    for gate in gates:
+        gate.cut_off(cut)
 
 
 def _hardware(fittings: Fittings) -> Hardware:
@@ -936,6 +957,7 @@ def _hardware(fittings: Fittings) -> Hardware:
         below_4g=max((end for end in ends if end <= FOUR_GIB), default=0),
         serial=[(base, irq) for _, base, irq in SERIAL_PORTS[: len(fittings.serial)]],
         parallel=fittings.printer is not None,
+        hpet=fittings.hpet,
     )
 
 
@@ -1022,4 +1044,7 @@ def _map(w: Wired, core: Core, fittings: Fittings) -> None:
     bus.ignore("pio", 0x3F0, 0x3F1, "the floppy controller's only in a PS/2")
     bus.ignore("pio", 0xA79, 0xA79, "no ISA plug and play")
     bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
-    bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
+    if fittings.hpet:
+        bus.map("memory", HPET_BASE, HPET_BASE + 0x3FF, w.hpet, name="hpet", width=8)
+    else:
+        bus.ignore("memory", HPET_BASE, HPET_BASE + 0x3FF, "no HPET")

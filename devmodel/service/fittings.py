@@ -59,6 +59,7 @@ def build_for(
             printer=NoPrinter()
             if outside.printout is None and config.parallel is not None
             else outside.printout,
+            hpet=config.hpet.enabled,
             missed_ticks=config.pit.missed_ticks,
             serial=[serial.paced for serial in config.serials],
             debug=outside.debug.put,

@@ -126,6 +126,7 @@ class QtestClient:
         memory: int = DEFAULT_MEMORY,
         disks: Sequence[Disk] = (),
         floppies: Sequence[Bay] = (),
+        hpet: bool = False,
         **options: Any,
     ) -> Self:
         """Return a client of a PC in this process, with what `build` adds: see `Bench`.
@@ -137,7 +138,7 @@ class QtestClient:
 
         """
         core, clock = QtestCore(memory), ManualClock()
-        fittings = Fittings(memory=core.e820, disks=disks, floppies=floppies)
+        fittings = Fittings(memory=core.e820, disks=disks, floppies=floppies, hpet=hpet)
         board = Board.build(clock, core, fittings, extend=builder_of(build, options))
         return cls(Local(Qtest(board, core, clock)))
 

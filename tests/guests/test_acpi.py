@@ -40,3 +40,15 @@ async def test_linux_finds_tables_devices_and_timer_and_switches_off(
         await machine.console.type("poweroff -f\r")
         await machine.console.expect("ACPI: PM: Preparing to enter system sleep state S5")
         assert await machine.wait() == 0
+
+
+async def test_linux_finds_the_high_precision_event_timers_where_they_are_asked_for(vendor, linux):
+    async with Machine(*linux, "--vendor", vendor, "--hpet") as machine:
+        await machine.console.expect(MARKER, 240)
+        await machine.console.expect("/ # ")
+        log = (await machine.run("dmesg | grep -i hpet")).output
+        assert "hpet0: at MMIO 0xfed00000, IRQs 2, 8, 0" in log
+        assert "hpet0: 3 comparators, 64-bit 100.000000 MHz counter" in log
+        timers = (await machine.run("cat /sys/devices/system/clockevents/*/current_device")).output
+        assert "hpet" in timers
+        assert (await machine.run("sleep 1")).status == 0
