@@ -15,10 +15,9 @@ import msgspec
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, OWN, PARTS, parse
-from devmodel.devices.acpi_tables import LOADER, RSDP, TABLES
+from devmodel.devices import acpi_tables, smbios
 from devmodel.devices.diskette import DRIVES
 from devmodel.devices.pit import MISSED_TICKS, MissedTicks
-from devmodel.devices.smbios import ANCHOR, STRUCTURES
 from ioreq.user_input import open_regular, size_in_bytes
 
 MAX_DRIVES: Final = 4
@@ -27,7 +26,14 @@ MAX_SERIALS: Final = 4
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
 _PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
-RESERVED: Final = ("etc/e820", TABLES, RSDP, LOADER, ANCHOR, STRUCTURES)
+RESERVED: Final = (
+    "etc/e820",
+    acpi_tables.TABLES,
+    acpi_tables.RSDP,
+    acpi_tables.LOADER,
+    smbios.ANCHOR,
+    smbios.STRUCTURES,
+)
 """fw_cfg files that the board makes itself."""
 _DATE: Final = re.compile(r"utc|localtime|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?")
 LISTENING: Final = ("server=on", "wait=off", "server", "nowait")
@@ -262,7 +268,7 @@ class Options(msgspec.Struct, frozen=True):
     board_options: tuple[str, ...] = ()
 
 
-SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
+TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "serial": Serial,
     "disk": Disk,
     "cdrom": Cdrom,
@@ -276,7 +282,7 @@ SECTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "qmp": Qmp,
     "server": Server,
 }
-ALLOWED: Final = ("machine", *SECTIONS, "fw_cfg", "board")
+ALLOWED: Final = ("machine", *TABLES, "fw_cfg", "board")
 
 
 def load(path: str | None, options: Options) -> Config:
