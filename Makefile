@@ -62,6 +62,7 @@ guest:
 # The RAM disk is for whoever boots it by hand, as the README does.
 guests:
 	@tests/guests/packages.sh
+	@tests/guests/installer.sh
 	@$(PYTHON) -m tests.guests.initramfs .guests/initramfs
 
 .venv/bin/python:
