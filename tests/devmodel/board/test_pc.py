@@ -162,6 +162,10 @@ def test_every_way_to_reset_and_to_leave(bench: Bench) -> None:
     assert bench.core.told[5:] == [("shutdown", 0)]
 
 
+def test_the_debug_exit_reads_zero_as_qemus_does(bench: Bench) -> None:
+    assert (bench.into(0xF4, 4), bench.into(0x501)) == (0, 0)
+
+
 def test_reset_undoes_what_the_guest_did(bench: Bench) -> None:
     bench.init_pics()
     bench.out(0xCF8, 0x8000_0058, 4)

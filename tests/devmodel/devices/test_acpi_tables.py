@@ -44,6 +44,13 @@ def test_a_system_finds_every_table_from_the_root_pointer_on() -> None:
     assert "HPET" not in found(Hardware(below_4g=64 << 20))
 
 
+def test_what_is_not_on_the_board_is_not_in_the_tables() -> None:
+    bare = found(Hardware(below_4g=64 << 20, floppy=False))["DSDT"]
+    full = found(FULL)["DSDT"]
+    for name in (b"FDC0", b"COM1", b"LPT1", b"HPET"):
+        assert (name in bare, name in full) == (False, True)
+
+
 def test_the_fixed_table_says_where_the_piix4_has_its_registers() -> None:
     """ACPI 1.0b, 5.2.5: offsets of SCI_INT, SMI_CMD, PM1a_EVT, PM1a_CNT, PM_TMR, GPE0, their lengths, flags."""
     fadt = found(FULL)["FACP"]

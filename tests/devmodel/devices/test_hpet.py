@@ -144,6 +144,15 @@ def test_with_32_bits_it_matches_each_time_that_the_low_half_does(bench: Bench) 
     assert bench.edges == [(10, True), (10, False), (10, True)]
 
 
+def test_an_edge_without_int_enb_is_nothing_though_it_matches_again(bench: Bench) -> None:
+    """2.3.8: INT_ENB is 0, and of an edge there is no status."""
+    bench.start(0, PERIODIC | SET_VALUE | ROUTE_10, 100)
+    bench.clock.advance(10_000)
+    assert bench.hpet.read(STATUS, 8) == 0
+    bench.hpet.write(timer(0)[0], 4, INTERRUPT | PERIODIC | ROUTE_10)
+    assert bench.edges == []
+
+
 def test_a_route_that_is_not_offered_leads_nowhere(bench: Bench) -> None:
     bench.start(0, INTERRUPT | 4 << 9, 100)
     bench.advance(2000)
