@@ -1,4 +1,4 @@
-"""The command line: run, serve, upgrade, console, screen, key, mouse, eject, insert, stats, trace."""
+"""The command line: run, serve, upgrade, console, screen, key, break, mouse, eject, insert, stats, trace."""
 
 import argparse
 import gc
@@ -19,8 +19,11 @@ import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
-from devmodel.config import Config, Options, host_port, load
-from devmodel.consoles.client import console
+from devmodel.config import Config, Options, load
+from devmodel.consoles.address import ALLOWED as CONSOLES
+from devmodel.consoles.address import STDIO, parse
+from devmodel.consoles.client import REACHABLE, console
+from devmodel.consoles.terminal import LEAVING
 from devmodel.devices.mouse import BUTTONS
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
@@ -130,7 +133,7 @@ def _run(options: argparse.Namespace) -> int:
     arguments += [f"--{name}" for name in CORE_SWITCHES if getattr(options, name.replace("-", "_"))]
     if config.servers:
         arguments += ["--servers", str(1 + len(config.servers))]
-        if "serial" not in config.parts and config.serial.tcp is None:
+        if "serial" not in config.parts and any(port.far_end() == STDIO for port in config.serials):
             raise ConfigError("the serial port is in a server apart; give it --serial tcp:HOST:PORT")
     logging = ["--log-format", options.log_format, "--log-level", options.log_level]
     apart = [
@@ -269,12 +272,13 @@ async def _until_signal(
 
 
 def _console(options: argparse.Namespace) -> int:
-    host, port = host_port(options.address.removeprefix("tcp:"))
+    text = options.address
+    address = parse(text if text.partition(":")[0] in REACHABLE else f"tcp:{text}")
 
     async def work() -> int:
         if os.isatty(0):
-            log.say(f"devmodel: console on {host}:{port}; Ctrl-] leaves")
-        await console(host, port)
+            log.say(f"devmodel: console on {address}; {LEAVING} leaves")
+        await console(address)
         return 0
 
     return trio.run(_until_signal, work)
@@ -298,6 +302,11 @@ def _key(options: argparse.Namespace) -> int:
     if options.hold is not None and not 0 <= options.hold <= monitor.MAX_HOLD:
         raise ConfigError(f"--hold {options.hold}: milliseconds from 0 to {monitor.MAX_HOLD}")
     monitor.type_keys(_domain(options), options.keys, options.hold or 0)
+    return 0
+
+
+def _break(options: argparse.Namespace) -> int:
+    monitor.ask(_domain(options), monitor.Break(port=options.port))
     return 0
 
 
@@ -554,8 +563,8 @@ def _parser() -> _Parser:
     serving.add_argument("--without", metavar="PARTS", help="serve all parts but these")
     serving.set_defaults(perform=_serve)
 
-    consoling = commands.add_parser("console", help="a raw terminal on a TCP serial console; Ctrl-] leaves")
-    consoling.add_argument("address", metavar="HOST:PORT")
+    consoling = commands.add_parser("console", help="a raw terminal on a serial console; Ctrl-] leaves")
+    consoling.add_argument("address", metavar="HOST:PORT|telnet:HOST:PORT|unix:PATH")
     consoling.set_defaults(perform=_console)
 
     looking = commands.add_parser("screen", help="print the VGA's screen, or write it as a PNG")
@@ -624,6 +633,13 @@ def _parser() -> _Parser:
     typing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     typing.set_defaults(perform=_key)
 
+    breaking = commands.add_parser(
+        "break", help="send a break on a serial port (Linux: SysRq, with the next key)"
+    )
+    breaking.add_argument("--port", metavar="N", type=int, default=1, help="which, if there are several (1)")
+    _domain_options(breaking)
+    breaking.set_defaults(perform=_break)
+
     pointing = commands.add_parser(
         "mouse",
         help="move and click the guest's mouse",
@@ -671,15 +687,15 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--serial",
-        metavar="tcp:HOST:PORT",
+        metavar="FAR-END",
         action="append",
         default=[],
-        help="serial console on TCP (terminal: on this one); up to four times, for COM1 to COM4",
+        help=f"far end of a serial port: {CONSOLES}; up to four times, for COM1 to COM4 (docs/consoles.md)",
     )
     parser.add_argument(
         "--serial-wait",
         action="store_true",
-        help="start the guest when the first client is on its first TCP console",
+        help="start the guest when the first client is on its first serial console",
     )
     parser.add_argument(
         "--parallel", metavar="FILE", help="a parallel port; what the guest prints is appended to this file"

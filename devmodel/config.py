@@ -15,6 +15,8 @@ import msgspec
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, OWN, PARTS, parse
+from devmodel.consoles import address
+from devmodel.consoles.address import Address
 from devmodel.devices.diskette import DRIVES
 from devmodel.devices.pit import MISSED_TICKS, MissedTicks
 from ioreq.user_input import open_regular, size_in_bytes
@@ -24,7 +26,6 @@ MAX_FLOPPIES: Final = 2
 MAX_SERIALS: Final = 4
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
-_PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
 RESERVED: Final = ("etc/e820",)
 """fw_cfg files that the board makes itself."""
 _DATE: Final = re.compile(r"utc|localtime|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?")
@@ -32,9 +33,10 @@ _T = TypeVar("_T")
 
 
 class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[serial]`, or `[[serial]]` for COM1 to COM4. Without `tcp` the first is on the terminal of `devmodel run`.
+    """`[serial]`, or `[[serial]]` for COM1 to COM4. `console` is its far end (`devmodel.consoles.address`).
 
-    `paced` has it send at the baud rate that the guest sets; `flow` has CTS fall while a client is far behind.
+    `tcp` is short for `console = "tcp:…"`. Without either the first is on the terminal of `devmodel run`. `paced` has
+    it send at the baud rate that the guest sets; `flow` has CTS fall while a client is far behind.
     """
 
     tcp: str | None = None
@@ -43,10 +45,13 @@ class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The guest starts when the first client is there (QEMU's `wait=on`)."""
     paced: bool = False
     flow: bool = False
+    console: str | None = None
 
-    def address(self) -> tuple[str, int] | None:
-        """Return host and port of `tcp`."""
-        return None if self.tcp is None else host_port(self.tcp)
+    def far_end(self) -> Address:
+        """Return where its far end is; what is not said is the terminal."""
+        if self.tcp is not None:
+            return address.parse(f"tcp:{self.tcp}")
+        return address.STDIO if self.console is None else address.parse(self.console)
 
 
 class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,13 +161,21 @@ class Config(msgspec.Struct, frozen=True):
             raise ConfigError(
                 f"{source}: {len(self.serials)} serial ports; at most {MAX_SERIALS} are allowed"
             )
+        on_terminal = 0
         for number, serial in enumerate(self.serials, 1):
-            if serial.tcp is None and number > 1:
-                raise ConfigError(f"{source}: serial port {number} needs tcp; only the first may go without")
+            if serial.tcp is not None and serial.console is not None:
+                raise ConfigError(f"{source}: tcp in [serial]: that is its console already; give one of them")
+            if serial.tcp is None and serial.console is None and number > 1:
+                raise ConfigError(
+                    f"{source}: serial port {number} needs a console; only the first may go without"
+                )
             try:
-                serial.address()
+                on_terminal += serial.far_end().kind == "stdio"
             except ConfigError as error:
-                raise ConfigError(f"{source}: tcp in [serial]: {error}") from error
+                key = "console" if serial.tcp is None else "tcp"
+                raise ConfigError(f"{source}: {key} in [serial]: {error}") from error
+        if on_terminal > 1:
+            raise ConfigError(f"{source}: {on_terminal} serial ports on stdio; there is one terminal")
         if len(self.disks) > MAX_DRIVES:
             raise ConfigError(f"{source}: {len(self.disks)} disks; at most {MAX_DRIVES} are allowed")
         if (drives := len(self.disks) + len(self.cdroms)) > MAX_DRIVES:
@@ -275,19 +288,6 @@ def _is_date(text: str) -> bool:
         return False
 
 
-def host_port(text: str) -> tuple[str, int]:
-    """Split HOST:PORT; the host may be an IPv6 address in brackets, the port 0 to have one chosen."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not _PORT.fullmatch(port) or int(port) > 0xFFFF:
-        raise ConfigError(f"'{text}' is not HOST:PORT")
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        raise ConfigError(f"'{text}' is not HOST:PORT: a host's labels have 1 to 63 letters") from None
-    return host, int(port)
-
-
 def _read(path: str) -> Config:
     name = os.path.basename(path)
     try:
@@ -318,7 +318,10 @@ def _read(path: str) -> Config:
     serials = document.get("serial", {})
     if not isinstance(serials, list):
         serials = [serials]
-    ports = [_table(name, "[serial]", entry, Serial) for entry in serials] or [Serial()]
+    ports = [
+        _beside_file(_table(name, "[serial]", entry, Serial), f"{name}: console in [serial]", folder)
+        for entry in serials
+    ] or [Serial()]
     parallel = None
     if "parallel" in document:
         port = _table(name, "[parallel]", document["parallel"], ParallelPort)
@@ -369,6 +372,17 @@ def _read(path: str) -> Config:
     ).checked(name)
 
 
+def _beside_file(serial: Serial, where: str, folder: str) -> Serial:
+    """Return a serial port whose files are found from the folder of the machine's description."""
+    if serial.console is None or not folder:
+        return serial
+    try:
+        far_end = address.parse(serial.console)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return msgspec.structs.replace(serial, console=address.spelled(far_end, folder))
+
+
 def _no_nul(where: str, value: object) -> None:
     """Refuse strings with a NUL byte, which no path, host or name may have."""
     if isinstance(value, str) and "\0" in value:
@@ -404,11 +418,11 @@ def _override(config: Config, options: Options) -> Config:
             : max(len(options.serials), len(config.serials))
         ]
         for number, text in enumerate(options.serials):
-            kind, _, address = text.partition(":")
-            if text != "terminal" and kind != "tcp":
-                raise ConfigError(f"--serial '{text}'; allowed: tcp:HOST:PORT, or terminal for the first")
-            tcp = None if text == "terminal" else address
-            ports[number] = msgspec.structs.replace(ports[number], tcp=tcp)
+            try:
+                address.parse(text)
+            except ConfigError as error:
+                raise ConfigError(f"--serial {error}") from error
+            ports[number] = msgspec.structs.replace(ports[number], tcp=None, console=text)
         changes["serial"], *more = ports
         changes["more_serials"] = tuple(more)
     if options.serial_wait:

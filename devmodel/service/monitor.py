@@ -83,6 +83,12 @@ class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=
     hold: Annotated[int, msgspec.Meta(ge=0, le=MAX_HOLD)] = 0
 
 
+class Break(msgspec.Struct, tag_field="command", tag="break", forbid_unknown_fields=True):
+    """Send a break on a serial port, the first being 1."""
+
+    port: int = 1
+
+
 class Mouse(msgspec.Struct, tag_field="command", tag="mouse", forbid_unknown_fields=True):
     """Do things with the mouse, one after the other."""
 
@@ -137,7 +143,7 @@ class Answer(msgspec.Struct, omit_defaults=True):
     found: probe.Found | None = None
 
 
-Command: TypeAlias = Screen | Key | Mouse | Eject | Insert | Stats | Info | Upgrade | probe.Command
+Command: TypeAlias = Screen | Key | Mouse | Break | Eject | Insert | Stats | Info | Upgrade | probe.Command
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -192,6 +198,15 @@ class Machine(Protocol):
 
     def click(self, button: str, *, pressed: bool) -> None:
         """Press or release a button of the mouse."""
+        ...
+
+    async def send_break(self, port: int) -> None:
+        """Send a break on a serial port, the first being 1, when the guest takes it.
+
+        Raises:
+            DevmodelError: there is no such port.
+
+        """
         ...
 
     def takes_mouse(self) -> bool:
@@ -271,6 +286,10 @@ class Monitor:
                 return Answer(error="the screen is another server's", elsewhere=True)
             case Key() | Mouse() if "kbc" not in self.machine.parts:
                 return Answer(error="keyboard and mouse are another server's", elsewhere=True)
+            case Break() if "serial" not in self.machine.parts:
+                return Answer(error="the serial ports are another server's", elsewhere=True)
+            case Break(port=port):
+                return Answer(error=await self._break(port))
             case Eject() | Insert() if ("dma" if command.floppy else "ide") not in self.machine.parts:
                 return Answer(error="the drives are another server's", elsewhere=True)
             case Eject() | Insert():
@@ -368,6 +387,16 @@ class Monitor:
                 finally:
                     self.machine.hold(keys, pressed=False)
         return ""
+
+    async def _break(self, port: int) -> str:
+        """Send a break, if the guest takes it in time; return what is wrong."""
+        with trio.move_on_after(KEY_PATIENCE):
+            try:
+                await self.machine.send_break(port)
+            except DevmodelError as error:
+                return str(error)
+            return ""
+        return f"the guest takes nothing on serial port {port}"
 
     async def _point(self, actions: list[MouseAction]) -> str:
         """Move and click as fast as the guest takes it; return what is wrong. Nothing is done if a button's name is."""

@@ -6,6 +6,8 @@ it to a core and runs the chips until the domain ends.
 
 import contextlib
 import io
+import ipaddress
+import os
 import struct
 import sys
 import time
@@ -14,6 +16,7 @@ from contextlib import asynccontextmanager
 from typing import BinaryIO, Final, Protocol, TextIO, TypeVar, runtime_checkable
 
 import attrs
+import msgspec
 import structlog
 import trio
 
@@ -21,9 +24,13 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk, Floppy, Serial
-from devmodel.consoles.line import SerialLine
+from devmodel.consoles import clients
+from devmodel.consoles.address import Address
+from devmodel.consoles.clients import Clients
+from devmodel.consoles.line import BREAK, SerialLine
 from devmodel.consoles.printout import Printout
-from devmodel.consoles.tcp import TcpConsole, listen
+from devmodel.consoles.pseudo import PseudoTerminal
+from devmodel.consoles.recording import Recording
 from devmodel.devices.diskette import drive_for
 from devmodel.devices.vga_frame import Frame
 from devmodel.disks.image import SECTOR, Elsewhere, Image
@@ -109,20 +116,63 @@ class DebugConsole:
 
 @attrs.define
 class SerialConsole:
-    """A serial port's far end, and where it listens for clients if it does."""
+    """A serial port's far end, and where it is found."""
 
     line: SerialLine
-    listeners: list[trio.SocketListener]
-    clients: TcpConsole | None
+    far_end: Address
     inherited: upgrade.Console
+    listeners: list[trio.SocketListener] = attrs.field(factory=list[trio.SocketListener])
+    pseudo: PseudoTerminal | None = None
+    recording: Recording | None = None
+    clients: Clients | None = None
+    """Of a far end that has any."""
+    kept: bool = False
+    """The program that we become goes on with it."""
 
     @property
     def address(self) -> str | None:
-        """Where it listens, HOST:PORT, with the port that was chosen."""
-        if not self.listeners:
-            return None
-        host, port = self.listeners[0].socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """Where it is found, with the port or pseudo-terminal that was chosen; None if nowhere."""
+        if self.pseudo is not None:
+            return f"pty:{self.pseudo.path}"
+        if self.listeners and self.far_end.kind != "unix":
+            host, port = self.listeners[0].socket.getsockname()[:2]
+            return str(msgspec.structs.replace(self.far_end, host=host, port=port))
+        return str(self.far_end) if self.listeners or self.recording else None
+
+    def warning(self) -> str:
+        """Return who else may come, or nothing."""
+        if not self.far_end.remote or all(
+            ipaddress.ip_address(listener.socket.getsockname()[0]).is_loopback for listener in self.listeners
+        ):
+            return ""
+        without = "" if self.far_end.password_file else ", without a password"
+        return f"{self.address} is open to other hosts{without}"
+
+    def serve(self, nursery: trio.Nursery) -> None:
+        """Begin to serve whoever there is, and what is inherited."""
+        if self.recording is not None:
+            nursery.start_soon(self.recording.serve, self.line, self.inherited.recorded)
+        if self.clients is not None:
+            for stream, telnet, position in upgrade.clients_of(self.inherited):
+                nursery.start_soon(self.clients.client, stream, telnet, position)
+            if self.listeners:
+                nursery.start_soon(self.clients.serve, self.listeners)
+            if self.pseudo is not None:
+                nursery.start_soon(self.pseudo.serve, self.clients, self.inherited.pty_position)
+        if self.inherited.untyped:
+            nursery.start_soon(self.line.type, self.inherited.untyped)
+
+    async def aclose(self) -> None:
+        """Close what is open, and remove a socket that is nobody else's by now."""
+        for listener in self.listeners:
+            if self.far_end.kind == "unix" and not self.kept:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.far_end.path)
+            await listener.aclose()
+        if self.pseudo is not None:
+            self.pseudo.close()
+        if self.recording is not None:
+            self.recording.close()
 
 
 @attrs.define(kw_only=True)
@@ -153,17 +203,19 @@ class Outside:
         return self.consoles[0].line
 
     @property
-    def serial_address(self) -> str | None:
-        """Where the first serial console listens."""
-        return self.consoles[0].address
+    def terminal(self) -> SerialLine | None:
+        """The line that is on the terminal, if there is one."""
+        return next((console.line for console in self.consoles if console.far_end.kind == "stdio"), None)
 
     def addresses(self) -> list[str]:
-        """Return the lines that say where each console listens."""
-        return [
-            f"devmodel: serial {'console' if number == 1 else f'port {number}'} on tcp:{console.address}"
+        """Return the lines that say where each console is found, and who else may find it."""
+        lines = [
+            f"devmodel: serial {'console' if number == 1 else f'port {number}'} on {console.address}"
             for number, console in enumerate(self.consoles, 1)
             if console.address is not None
         ]
+        warnings = filter(None, (console.warning() for console in self.consoles))
+        return lines + [f"devmodel: warning: {warning}" for warning in warnings]
 
 
 BoardFactory = Callable[[Outside, Domain, TrioClock], Machine]
@@ -242,20 +294,29 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             record.close()
         with trio.CancelScope(shield=True):
             for console in consoles:
-                for listener in console.listeners:
-                    await listener.aclose()
+                await console.aclose()
 
 
 async def _console(serial: Serial, inherited: upgrade.Console, *, here: bool) -> SerialConsole:
     """Listen where a serial port is to, or go on with what is inherited."""
-    listeners: list[trio.SocketListener] = []
-    if inherited.listeners:
-        listeners = upgrade.listeners_of(inherited)
-    elif here and (address := serial.address()) is not None:
-        listeners = await listen(*address)
     line = SerialLine(serial.history, flow=serial.flow)
     line.transcript.restore(inherited.transcript, inherited.transcript_end)
-    return SerialConsole(line, listeners, TcpConsole(line) if listeners else None, inherited)
+    console = SerialConsole(line, serial.far_end(), inherited)
+    if not here:
+        return console
+    match console.far_end.kind:
+        case "tcp" | "telnet" | "unix" as kind:
+            password = clients.password_of(console.far_end)
+            console.listeners = upgrade.listeners_of(inherited) or await clients.listen(console.far_end)
+            console.clients = Clients(line, telnet=kind == "telnet", password=password)
+        case "pty":
+            console.pseudo = PseudoTerminal.open() if inherited.pty is None else PseudoTerminal(inherited.pty)
+            console.clients = Clients(line)
+        case "file":
+            console.recording = Recording.open(console.far_end.path)
+        case _:
+            pass  # the terminal is `devmodel run`'s
+    return console
 
 
 def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere:
@@ -382,11 +443,18 @@ class Departure:
             }
             self.inheritance = upgrade.collect(
                 outside.inheritance.upgrades,
-                [(console.line, console.listeners, console.clients) for console in outside.consoles],
+                [
+                    upgrade.console_of(
+                        console.line, console.listeners, console.clients, console.pseudo, console.recording
+                    )
+                    for console in outside.consoles
+                ],
                 scratch,
                 [disc.image for disc in outside.discs],
                 [(diskette.bay.model, diskette.image) for diskette in outside.diskettes],
             )
+            for console in outside.consoles:
+                console.kept = True
 
     @contextlib.contextmanager
     def of(self, server: Server) -> Iterator[None]:
@@ -442,12 +510,7 @@ async def _serve(
         if outside.printout is not None:
             nursery.start_soon(outside.printout.run)
         for console in outside.consoles:
-            if console.clients is not None:
-                for stream, telnet, position in upgrade.clients_of(console.inherited):
-                    nursery.start_soon(console.clients.client, stream, telnet, position)
-                nursery.start_soon(console.clients.serve, console.listeners)
-            if console.inherited.untyped:
-                nursery.start_soon(console.line.type, console.inherited.untyped)
+            console.serve(nursery)
         keeper = None
         if attachment.area is not None and isinstance(board, Saves):
             keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring, attachment.id)
@@ -501,7 +564,7 @@ def _key(parts: frozenset[str]) -> str:
     return ",".join(in_order(parts - {OWN} or parts))
 
 
-async def _first_client(console: TcpConsole, client: ControlClient) -> None:
+async def _first_client(console: Clients, client: ControlClient) -> None:
     """Wait until somebody is on the console, while the core lives.
 
     Raises:
@@ -643,6 +706,12 @@ class _Watched:
 
     def _disc(self, drive: int) -> Disc:
         return _one_of(self.outside.discs, drive, "CD-ROM")
+
+    async def send_break(self, port: int) -> None:
+        consoles = self.outside.consoles
+        if not 1 <= port <= len(consoles):
+            raise DevmodelError(f"there is no serial port {port}; the last is {len(consoles)}")
+        await consoles[port - 1].line.type([BREAK])
 
     def hold(self, keys: list[str], *, pressed: bool) -> None:
         self.board.hold(keys, pressed=pressed)
