@@ -1,4 +1,4 @@
-"""The command line: run, serve, upgrade, console, screen, key, break, mouse, eject, insert, stats, trace."""
+"""The command line: run, serve, upgrade, console, disk, screen, key, break, mouse, eject, insert, stats, trace."""
 
 import argparse
 import gc
@@ -25,6 +25,7 @@ from devmodel.consoles.address import STDIO, parse
 from devmodel.consoles.client import REACHABLE, console
 from devmodel.consoles.terminal import LEAVING
 from devmodel.devices.mouse import BUTTONS
+from devmodel.disks import manage
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
@@ -611,6 +612,35 @@ def _parser() -> _Parser:
     how.add_argument("--count", action="store_true", help="how often which register, the most frequent first")
     tracing.set_defaults(perform=_trace)
 
+    disking = commands.add_parser(
+        "disk",
+        help="make, look at, commit and convert disk images",
+        description="Disk images; docs/disks.md.",
+    ).add_subparsers(required=True, metavar="COMMAND")
+    making = disking.add_parser("create", help="make an empty raw image of SIZE, or an overlay of a base")
+    making.add_argument("file", metavar="FILE")
+    what = making.add_mutually_exclusive_group(required=True)
+    what.add_argument("size", metavar="SIZE", nargs="?", help='for example "10G"')
+    what.add_argument("--base", metavar="FILE", help="what it is an overlay of")
+    making.set_defaults(perform=lambda options: manage.create(options.file, options.size, options.base))
+    describing = disking.add_parser("info", help="say what an image is")
+    describing.add_argument("file", metavar="FILE")
+    describing.add_argument("--json", action="store_true", help="as an object")
+    describing.set_defaults(perform=lambda options: manage.info(options.file, json=options.json))
+    committing = disking.add_parser("commit", help="write an overlay into its base, and empty it")
+    committing.add_argument("file", metavar="FILE")
+    committing.set_defaults(perform=lambda options: manage.commit(options.file))
+    rebasing = disking.add_parser(
+        "rebase", help="take a base that has been moved or copied for the one it was"
+    )
+    rebasing.add_argument("file", metavar="FILE")
+    rebasing.add_argument("base", metavar="BASE", nargs="?", help="where it is now (where it was)")
+    rebasing.set_defaults(perform=lambda options: manage.rebase(options.file, options.base))
+    converting = disking.add_parser("convert", help="write an image of any kind into a new raw one")
+    converting.add_argument("source", metavar="SOURCE")
+    converting.add_argument("target", metavar="TARGET")
+    converting.set_defaults(perform=lambda options: manage.convert(options.source, options.target))
+
     ejecting = commands.add_parser("eject", help="take the disc out of a CD-ROM or floppy drive")
     inserting = commands.add_parser("insert", help="put an image into a CD-ROM or floppy drive")
     inserting.add_argument("image", metavar="FILE")
@@ -669,7 +699,11 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         "machine", nargs="?", metavar="MACHINE.toml", help="machine description; options override it"
     )
     parser.add_argument(
-        "--disk", metavar="FILE", action="append", default=[], help="disk image; may be repeated"
+        "--disk",
+        metavar="FILE[,readonly][,snapshot=on][,base=FILE]",
+        action="append",
+        default=[],
+        help="disk image; may be repeated (docs/disks.md)",
     )
     parser.add_argument(
         "--cdrom",

@@ -19,7 +19,7 @@ from devmodel.consoles import address
 from devmodel.consoles.address import Address
 from devmodel.devices.diskette import DRIVES
 from devmodel.devices.pit import MISSED_TICKS, MissedTicks
-from ioreq.user_input import open_regular, size_in_bytes
+from ioreq.user_input import open_regular, size_in_bytes, with_options
 
 MAX_DRIVES: Final = 4
 MAX_FLOPPIES: Final = 2
@@ -55,11 +55,18 @@ class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[disk]]`: a hard disk, hda to hdd in order. Without `path` it is a zeroed scratch disk of `size`."""
+    """`[[disk]]`: a hard disk, hda to hdd in order. Without `path` it is a zeroed scratch disk of `size`.
+
+    With `snapshot` what is written is gone at the end. With `base`, `path` is an overlay of that image. A `format` of
+    "raw" has a file be that, however it begins.
+    """
 
     path: str | None = None
     size: int | str | None = None
     readonly: bool = False
+    snapshot: bool = False
+    base: str | None = None
+    format: Literal["auto", "raw"] = "auto"
 
     def scratch_bytes(self) -> int:
         """Return the size of a scratch disk in bytes; 0 for what is no size."""
@@ -194,6 +201,19 @@ class Config(msgspec.Struct, frozen=True):
         for disk in self.disks:
             if disk.path is None and not 512 <= disk.scratch_bytes() <= MAX_SCRATCH:
                 raise ConfigError(f'{source}: a [[disk]] without path needs a size, for example size = "1M"')
+            if disk.path is None and (
+                disk.snapshot or disk.base is not None or disk.readonly or disk.format != "auto"
+            ):
+                raise ConfigError(
+                    f"{source}: a [[disk]] without path is a scratch disk, of which only size is said"
+                )
+            if disk.snapshot and (disk.readonly or disk.base is not None):
+                other = "readonly" if disk.readonly else "base"
+                raise ConfigError(f"{source}: snapshot and {other} in [[disk]] exclude each other")
+            if disk.base is not None and disk.format != "auto":
+                raise ConfigError(
+                    f"{source}: format and base in [[disk]] exclude each other: an overlay is one"
+                )
             if disk.path is not None and disk.size is not None:
                 raise ConfigError(f"{source}: size in [[disk]] goes without path; an image has its own size")
         if not _is_date(self.rtc.base):
@@ -351,7 +371,7 @@ def _read(path: str) -> Config:
         serial=ports[0],
         more_serials=tuple(ports[1:]),
         disks=tuple(
-            msgspec.structs.replace(disk, path=absolute(disk.path))
+            msgspec.structs.replace(disk, path=absolute(disk.path), base=absolute(disk.base))
             for disk in (_table(name, "[[disk]]", entry, Disk) for entry in disks)
         ),
         cdroms=tuple(Cdrom(absolute(_table(name, "[[cdrom]]", entry, Cdrom).path)) for entry in cdroms),
@@ -411,6 +431,34 @@ def _table(name: str, label: str, table: Any, kind: type[_T]) -> _T:
         raise ConfigError(f"{name}: {where.rstrip('`')} in {label}: {what}") from error
 
 
+def disk_of(text: str) -> Disk:
+    """Return the disk that `--disk FILE[,readonly][,snapshot=on][,base=FILE][,format=raw]` says.
+
+    Raises:
+        ConfigError: it says something else.
+
+    """
+    path, options = with_options(text)
+    if not path:
+        raise ConfigError(f"--disk '{text}' names no file")
+    for name, value in options.items():
+        if name not in {"readonly", "snapshot", "base", "format"}:
+            raise ConfigError(
+                f"--disk '{text}': unknown option '{name}'; allowed: readonly, snapshot, base=FILE, format "
+                "(a comma in a file's name is written twice)"
+            )
+        if name in {"readonly", "snapshot"} and value not in {"on", "off"}:
+            raise ConfigError(f"--disk '{text}': {name} is on or off")
+        if name == "base" and value in {"", "on"}:
+            raise ConfigError(f"--disk '{text}': base needs a file")
+        if name == "format" and value not in {"auto", "raw"}:
+            raise ConfigError(f"--disk '{text}': a format is raw or auto")
+    switches = {name: options.get(name) == "on" for name in ("readonly", "snapshot")}
+    return msgspec.convert(
+        {"path": path, "base": options.get("base"), "format": options.get("format", "auto"), **switches}, Disk
+    )
+
+
 def _override(config: Config, options: Options) -> Config:
     changes: dict[str, Any] = {}
     if options.serials:
@@ -428,7 +476,7 @@ def _override(config: Config, options: Options) -> Config:
     if options.serial_wait:
         changes["serial"] = msgspec.structs.replace(changes.get("serial", config.serial), wait=True)
     if options.disks:
-        changes["disks"] = tuple(Disk(path=path) for path in options.disks)
+        changes["disks"] = tuple(map(disk_of, options.disks))
     if options.cdroms:
         changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
     if options.floppies:

@@ -13,7 +13,8 @@ import trio
 
 from devmodel import DevmodelError
 from devmodel.board.device import DiskRead, DiskWrite
-from devmodel.disks.image import SECTOR, Elsewhere, Image
+from devmodel.disks.image import Elsewhere, Image
+from devmodel.disks.stores import SECTOR
 from devmodel.service.server import Server
 from ioreq.control_client import ControlClient
 from ioreq.layout import TYPE_PIO

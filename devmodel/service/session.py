@@ -33,7 +33,8 @@ from devmodel.consoles.pseudo import PseudoTerminal
 from devmodel.consoles.recording import Recording
 from devmodel.devices.diskette import drive_for
 from devmodel.devices.vga_frame import Frame
-from devmodel.disks.image import SECTOR, Elsewhere, Image
+from devmodel.disks.image import Elsewhere, Image, open_disk
+from devmodel.disks.stores import SECTOR
 from devmodel.disks.tray import Disc, Diskette
 from devmodel.service import monitor, probe, trace, upgrade
 from devmodel.service.clock import TrioClock
@@ -321,8 +322,17 @@ async def _console(serial: Serial, inherited: upgrade.Console, *, here: bool) ->
 
 def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere:
     """Open a disk; or learn how large it is, if another server has it, for what the clock chip's memory says."""
+    if disk.path is not None and not here:
+        return Elsewhere.at(disk.base or disk.path)
     if disk.path is not None:
-        return Image.open(disk.path, readonly=disk.readonly) if here else Elsewhere.at(disk.path)
+        return open_disk(
+            disk.path,
+            readonly=disk.readonly,
+            takes_snapshot=disk.snapshot,
+            base=disk.base,
+            said=disk.format,
+            fd=fd,
+        )
     size = disk.scratch_bytes()
     return Image.scratch(size, fd) if here else Elsewhere(-(-size // SECTOR))
 
@@ -439,7 +449,8 @@ class Departure:
             scratch = {
                 number: image
                 for number, image in enumerate(outside.disks)
-                if isinstance(image, Image) and outside.config.disks[number].path is None
+                if isinstance(image, Image)
+                and (outside.config.disks[number].path is None or outside.config.disks[number].snapshot)
             }
             self.inheritance = upgrade.collect(
                 outside.inheritance.upgrades,

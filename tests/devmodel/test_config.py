@@ -81,7 +81,7 @@ console = "out.txt"
         ),
         (
             "[[disk]]\nfile = 'x'",
-            "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly",
+            "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly, snapshot, base, format",
         ),
         (
             "[modem]",

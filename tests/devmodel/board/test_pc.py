@@ -111,7 +111,7 @@ def test_a_serial_line_can_be_plugged_in(bench: Bench) -> None:
 
 
 def test_a_break_is_a_framing_error_and_a_zero(bench: Bench) -> None:
-    """PC16550D, line status register: BI (bit 4) for a whole character held low, of which the stop bit is (FE, bit 3)."""
+    """PC16550D, line status register: a character held low is a break (BI), and its stop bit is low too (FE)."""
     line = Line()
     bench.board.connect_serial(line)
     bench.out(0x3FB, 0x03)
