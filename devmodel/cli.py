@@ -148,7 +148,7 @@ def _run(options: argparse.Namespace) -> int:
 def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
     """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
     arguments = [] if machine is None else [machine]
-    given = {name: getattr(options, name) for name in ("parallel", "video_bios", "debug_console")}
+    given = {name: getattr(options, name) for name in ("parallel", "video_bios", "vnc", "debug_console")}
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
@@ -494,6 +494,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             floppies=tuple(options.floppy),
             parallel=options.parallel,
             video_bios=options.video_bios,
+            vnc=options.vnc,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
             only=getattr(options, "only", None),
@@ -733,6 +734,11 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--parallel", metavar="FILE", help="a parallel port; what the guest prints is appended to this file"
+    )
+    parser.add_argument(
+        "--vnc",
+        metavar="HOST:PORT|unix:PATH",
+        help="the screen, keyboard and mouse for viewers (docs/screens.md)",
     )
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, for ISA or for PCI 1234:1111")
     parser.add_argument(

@@ -100,6 +100,12 @@ class Video(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     adapter: Literal["auto", "isa", "pci"] = "auto"
 
 
+class Vnc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[vnc]`: where viewers find the screen: HOST:PORT or unix:PATH, with a console's options."""
+
+    listen: str
+
+
 class Rtc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[rtc]`: what the clock starts at: "utc", "localtime", or an ISO date."""
 
@@ -141,6 +147,7 @@ class Config(msgspec.Struct, frozen=True):
     floppies: tuple[Floppy, ...] = ()
     video: Video = Video()
     fw_cfg: dict[str, str] = {}
+    vnc: Vnc | None = None
     rtc: Rtc = Rtc()
     pit: Timer = Timer()
     parallel: ParallelPort | None = None
@@ -183,6 +190,11 @@ class Config(msgspec.Struct, frozen=True):
                 raise ConfigError(f"{source}: {key} in [serial]: {error}") from error
         if on_terminal > 1:
             raise ConfigError(f"{source}: {on_terminal} serial ports on stdio; there is one terminal")
+        if self.vnc is not None:
+            try:
+                address.parse_listening(self.vnc.listen)
+            except ConfigError as error:
+                raise ConfigError(f"{source}: listen in [vnc]: {error}") from error
         if len(self.disks) > MAX_DRIVES:
             raise ConfigError(f"{source}: {len(self.disks)} disks; at most {MAX_DRIVES} are allowed")
         if (drives := len(self.disks) + len(self.cdroms)) > MAX_DRIVES:
@@ -262,6 +274,7 @@ class Options(msgspec.Struct, frozen=True):
     floppies: tuple[str, ...] = ()
     parallel: str | None = None
     video_bios: str | None = None
+    vnc: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
     only: str | None = None
@@ -278,6 +291,7 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "cdrom": Cdrom,
     "floppy": Floppy,
     "video": Video,
+    "vnc": Vnc,
     "rtc": Rtc,
     "pit": Timer,
     "parallel": ParallelPort,
@@ -346,6 +360,13 @@ def _read(path: str) -> Config:
     if "parallel" in document:
         port = _table(name, "[parallel]", document["parallel"], ParallelPort)
         parallel = ParallelPort(os.path.join(folder, port.path))
+    vnc = None
+    if "vnc" in document:
+        vnc = _table(name, "[vnc]", document["vnc"], Vnc)
+        try:
+            vnc = Vnc(address.spelled(address.parse_listening(vnc.listen), folder).removeprefix("tcp:"))
+        except ConfigError as error:
+            raise ConfigError(f"{name}: listen in [vnc]: {error}") from error
     video = _table(name, "[video]", document.get("video", {}), Video)
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
@@ -381,6 +402,7 @@ def _read(path: str) -> Config:
         ),
         video=msgspec.structs.replace(video, bios=absolute(video.bios)),
         fw_cfg=fw_cfg,
+        vnc=vnc,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         parallel=parallel,
         pit=_table(name, "[pit]", document.get("pit", {}), Timer),
@@ -485,6 +507,12 @@ def _override(config: Config, options: Options) -> Config:
         changes["parallel"] = ParallelPort(options.parallel)
     if options.video_bios is not None:
         changes["video"] = msgspec.structs.replace(config.video, bios=options.video_bios)
+    if options.vnc is not None:
+        try:
+            address.parse_listening(options.vnc)
+        except ConfigError as error:
+            raise ConfigError(f"--vnc {error}") from error
+        changes["vnc"] = Vnc(options.vnc)
     if options.fw_cfg:
         items = dict(config.fw_cfg)
         for item in options.fw_cfg:

@@ -58,7 +58,14 @@ def test_every_block_of_python_is_a_file_or_stands_in_one(document):
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "docs/consoles.md", "docs/disks.md", "docs/your-own-device.md", "docs/testing.md"],
+    [
+        "README.md",
+        "docs/consoles.md",
+        "docs/disks.md",
+        "docs/screens.md",
+        "docs/your-own-device.md",
+        "docs/testing.md",
+    ],
 )
 def test_what_is_typed_is_what_the_command_takes(document):
     """Blocks of sh, which are not run here, since they go on for ever."""

@@ -93,6 +93,16 @@ def parse(text: str) -> Address:
             return STDIO
 
 
+def parse_listening(text: str) -> Address:
+    """Return where something else listens: HOST:PORT or unix:PATH, with the options of these.
+
+    Raises:
+        ConfigError: it is neither.
+
+    """
+    return parse(text if text.startswith("unix:") else f"tcp:{text}")
+
+
 def host_port(text: str) -> tuple[str, int]:
     """Split HOST:PORT; the host may be an IPv6 address in brackets, the port 0 to have one chosen."""
     host, colon, port = text.rpartition(":")

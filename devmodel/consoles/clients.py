@@ -46,7 +46,7 @@ WRONG: Final = 1.0
 MAX_PASSWORD: Final = 1024
 
 
-async def listen(address: Address) -> list[trio.SocketListener]:
+async def listen(address: Address, what: str = "serial") -> list[trio.SocketListener]:
     """Bind, before anything else starts. A Unix socket that a killed process has left is replaced.
 
     Raises:
@@ -57,11 +57,11 @@ async def listen(address: Address) -> list[trio.SocketListener]:
         if address.kind == "unix":
             return [_listen_unix(address)]
         if not address.remote:
-            await _must_be_loopback(address)
+            await _must_be_loopback(address, what)
         return await trio.open_tcp_listeners(address.port, host=address.host)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"serial {address}: {reason}") from error
+        raise ConfigError(f"{what} {address}: {reason}") from error
 
 
 def password_of(address: Address) -> bytes | None:
@@ -89,7 +89,7 @@ def password_of(address: Address) -> bytes | None:
     return password
 
 
-async def _must_be_loopback(address: Address) -> None:
+async def _must_be_loopback(address: Address, what: str) -> None:
     found = await trio.socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
@@ -97,7 +97,7 @@ async def _must_be_loopback(address: Address) -> None:
         number = ipaddress.ip_address(str(name[0]).partition("%")[0])
         if not number.is_loopback:
             raise ConfigError(
-                f"serial {address}: other hosts can reach that; allow them by ,remote=on (and ,password-file=FILE)"
+                f"{what} {address}: other hosts can reach that; allow them by ,remote=on (and ,password-file=FILE)"
             )
 
 

@@ -114,7 +114,7 @@ def format_of(path: str, said: str = "auto") -> str:
     for magic, name in FOREIGN.items():
         if begin.startswith(magic):
             raise ConfigError(
-                f"disk {path}: it begins as a {name} image does; convert it to raw (qemu-img convert), or say format=raw"
+                f"disk {path}: it begins as a {name} image does; convert it to raw, or say format=raw"
             )
     return "raw"
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Final, Protocol, TextIO, TypeVar, runtime_checkable
+from typing import BinaryIO, Final, Protocol, Self, TextIO, TypeVar, runtime_checkable
 
 import attrs
 import msgspec
@@ -24,8 +24,9 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk, Floppy, Serial
+from devmodel.config import Vnc as VncConfig
 from devmodel.consoles import clients
-from devmodel.consoles.address import Address
+from devmodel.consoles.address import Address, parse_listening
 from devmodel.consoles.clients import Clients
 from devmodel.consoles.line import BREAK, SerialLine
 from devmodel.consoles.printout import Printout
@@ -36,6 +37,8 @@ from devmodel.devices.vga_frame import Frame
 from devmodel.disks.image import Elsewhere, Image, open_disk
 from devmodel.disks.stores import SECTOR
 from devmodel.disks.tray import Disc, Diskette
+from devmodel.display import vnc
+from devmodel.display.renderer import Renderer
 from devmodel.service import monitor, probe, trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
@@ -115,6 +118,25 @@ class DebugConsole:
             self._line.append(byte)
 
 
+def found_at(far_end: Address, listeners: Sequence[trio.SocketListener]) -> str:
+    """Return where something listens, with the port that was chosen."""
+    if listeners and far_end.kind != "unix":
+        host, port = listeners[0].socket.getsockname()[:2]
+        far_end = msgspec.structs.replace(far_end, host=host, port=port)
+    return str(far_end)
+
+
+def warning_of(far_end: Address, listeners: Sequence[trio.SocketListener]) -> str:
+    """Return who else may come there, or nothing."""
+    if not far_end.remote or all(
+        ipaddress.ip_address(listener.socket.getsockname()[0].partition("%")[0]).is_loopback
+        for listener in listeners
+    ):
+        return ""
+    without = "" if far_end.password_file else ", without a password"
+    return f"{found_at(far_end, listeners)} is open to other hosts{without}"
+
+
 @attrs.define
 class SerialConsole:
     """A serial port's far end, and where it is found."""
@@ -135,19 +157,11 @@ class SerialConsole:
         """Where it is found, with the port or pseudo-terminal that was chosen; None if nowhere."""
         if self.pseudo is not None:
             return f"pty:{self.pseudo.path}"
-        if self.listeners and self.far_end.kind != "unix":
-            host, port = self.listeners[0].socket.getsockname()[:2]
-            return str(msgspec.structs.replace(self.far_end, host=host, port=port))
-        return str(self.far_end) if self.listeners or self.recording else None
+        return found_at(self.far_end, self.listeners) if self.listeners or self.recording else None
 
     def warning(self) -> str:
         """Return who else may come, or nothing."""
-        if not self.far_end.remote or all(
-            ipaddress.ip_address(listener.socket.getsockname()[0]).is_loopback for listener in self.listeners
-        ):
-            return ""
-        without = "" if self.far_end.password_file else ", without a password"
-        return f"{self.address} is open to other hosts{without}"
+        return warning_of(self.far_end, self.listeners)
 
     def serve(self, nursery: trio.Nursery) -> None:
         """Begin to serve whoever there is, and what is inherited."""
@@ -176,6 +190,44 @@ class SerialConsole:
             self.recording.close()
 
 
+@attrs.define
+class VncPort:
+    """Where viewers of the screen come."""
+
+    far_end: Address
+    listeners: list[trio.SocketListener]
+    response: vnc.Response | None
+
+    @classmethod
+    async def open(cls, config: VncConfig) -> Self:
+        """Listen.
+
+        Raises:
+            ConfigError: that cannot be.
+
+        """
+        far_end = parse_listening(config.listen)
+        password = clients.password_of(far_end)
+        response = None if password is None else vnc.response_of(password)
+        return cls(far_end, await clients.listen(far_end, "vnc"), response)
+
+    def address(self) -> str:
+        """Return where it is, with the port that was chosen."""
+        return found_at(self.far_end, self.listeners).removeprefix("tcp:")
+
+    def warning(self) -> str:
+        """Return who else may come, or nothing."""
+        return warning_of(self.far_end, self.listeners)
+
+    async def aclose(self) -> None:
+        """Close."""
+        for listener in self.listeners:
+            if self.far_end.kind == "unix":
+                with contextlib.suppress(OSError):
+                    os.unlink(self.far_end.path)
+            await listener.aclose()
+
+
 @attrs.define(kw_only=True)
 class Outside:
     """What a machine has on its outside."""
@@ -188,6 +240,8 @@ class Outside:
     """Of the CD-ROM drives, if they are this server's."""
     diskettes: list[Diskette] = attrs.field(factory=list[Diskette])
     """Of the floppy drives; empty ones, if they are another server's."""
+    vnc: VncPort | None = None
+    """Where viewers of the screen come, if they are let."""
     printout: Printout | None = None
     """What the parallel port prints, if there is one."""
     video_bios: bytes | None
@@ -215,7 +269,10 @@ class Outside:
             for number, console in enumerate(self.consoles, 1)
             if console.address is not None
         ]
-        warnings = filter(None, (console.warning() for console in self.consoles))
+        warnings = [*filter(None, (console.warning() for console in self.consoles))]
+        if self.vnc is not None:
+            lines.append(f"devmodel: vnc on {self.vnc.address()}")
+            warnings += filter(None, [self.vnc.warning()])
         return lines + [f"devmodel: warning: {warning}" for warning in warnings]
 
 
@@ -235,6 +292,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     diskettes: list[Diskette] = []
     consoles: list[SerialConsole] = []
     printout: Printout | None = None
+    vnc_port: VncPort | None = None
     stream: TextIO | None = None
     record: BinaryIO | None = None
     inheritance = inheritance or Inheritance()
@@ -269,7 +327,10 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         kept = upgrade.consoles_of(inheritance, len(config.serials))
         for serial, inherited in zip(config.serials, kept, strict=True):
             consoles.append(await _console(serial, inherited, here="serial" in config.parts))
+        if config.vnc is not None and "vga" in config.parts:
+            vnc_port = await VncPort.open(config.vnc)
         yield Outside(
+            vnc=vnc_port,
             config=config,
             consoles=consoles,
             inheritance=inheritance,
@@ -296,6 +357,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         with trio.CancelScope(shield=True):
             for console in consoles:
                 await console.aclose()
+            if vnc_port is not None:
+                await vnc_port.aclose()
 
 
 async def _console(serial: Serial, inherited: upgrade.Console, *, here: bool) -> SerialConsole:
@@ -548,6 +611,12 @@ async def _serve(
             stack.enter_context(departure.of(server))
             watched = _Watched(client, board, parts, server, outside, departure, nursery)
             nursery.start_soon(monitor.Monitor(watched).serve, listener)
+            if outside.vnc is not None:
+                renderer = Renderer(board.screen)
+                hands = board if "kbc" in parts else None
+                viewers = vnc.Vnc(renderer, hands, client.domain.name, outside.vnc.response)
+                nursery.start_soon(renderer.run)
+                nursery.start_soon(viewers.serve, outside.vnc.listeners)
             for task in board.tasks if isinstance(board, Accompanied) else ():
                 nursery.start_soon(_beside, task)
             on_ready(board)
