@@ -26,6 +26,7 @@ from devmodel.consoles.client import REACHABLE, console
 from devmodel.consoles.terminal import LEAVING
 from devmodel.devices.mouse import BUTTONS
 from devmodel.disks import manage
+from devmodel.display.live import live
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
@@ -286,6 +287,10 @@ def _console(options: argparse.Namespace) -> int:
 
 
 def _screen(options: argparse.Namespace) -> int:
+    if options.live:
+        domain = _domain(options)
+        live(lambda columns: monitor.ask(domain, monitor.Screen(ansi=min(columns, MOST_COLUMNS))).text)
+        return 0
     columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS) if options.ansi else 0
     answer = monitor.ask(_domain(options), monitor.Screen(png=options.png is not None, ansi=columns))
     if options.png is None:
@@ -573,6 +578,9 @@ def _parser() -> _Parser:
     _domain_options(looking)
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
     looking.add_argument("--ansi", action="store_true", help="print it in colour, graphics modes as well")
+    looking.add_argument(
+        "--live", action="store_true", help="show it in this terminal as it changes; q leaves"
+    )
     looking.set_defaults(perform=_screen)
 
     upgrading = commands.add_parser(
