@@ -1,4 +1,4 @@
-"""The command line: run, serve, upgrade, console, disk, screen, key, break, mouse, eject, insert, stats, trace."""
+"""The command line: run, serve, and what is said to machines that run."""
 
 import argparse
 import gc
@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import Final, NoReturn
+from typing import BinaryIO, Final, NoReturn
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from devmodel.consoles.address import ALLOWED as CONSOLES
 from devmodel.consoles.address import STDIO, parse
 from devmodel.consoles.client import REACHABLE, console
 from devmodel.consoles.terminal import LEAVING
+from devmodel.control import listing, prompt
 from devmodel.devices.mouse import BUTTONS
 from devmodel.disks import manage
 from devmodel.display.live import live
@@ -34,7 +35,7 @@ from devmodel.service.server import ChipFailed
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
-from ioreq.user_input import create, ending_signals
+from ioreq.user_input import add_completion, create, ending_signals
 
 DEMO: Final = "machine.toml"
 MOST_POLLING: Final = 1_000_000
@@ -286,6 +287,53 @@ def _console(options: argparse.Namespace) -> int:
     return trio.run(_until_signal, work)
 
 
+def _list(options: argparse.Namespace) -> int:
+    running = listing.machines()
+    if options.json:
+        sys.stdout.writelines(msgspec.json.encode(machine).decode() + "\n" for machine in running)
+    else:
+        sys.stdout.write(listing.table(running))
+    return 0
+
+
+def _monitor(options: argparse.Namespace) -> int:
+    domain = _domain(options)
+    return prompt.once(domain, options.words) if options.words else prompt.converse(domain)
+
+
+def _matrix(options: argparse.Namespace) -> int:
+    from devmodel.matrix import cluster, local, plan, report  # machines as tests have them
+
+    if options.jobs is not None and options.jobs < 1:
+        raise ConfigError(f"--jobs {options.jobs}: a number from 1 on")
+    cells = plan.load(options.file)
+    if options.list:
+        sys.stdout.writelines(f"{cell.name}\n" for cell in cells)
+        return 0
+    junit = _created(options.junit) if options.junit is not None else None
+    progress = report.Progress(cells)
+    try:
+        if options.scheduler is not None:
+            outcomes = cluster.run_all(cells, progress, options.scheduler)
+        else:
+            outcomes = local.run_all(cells, progress, options.jobs or local.jobs())
+    finally:
+        progress.close()
+    sys.stdout.write(report.table(outcomes, cells))
+    if junit is not None:
+        name = os.path.splitext(os.path.basename(options.file))[0]
+        with junit:
+            junit.write(report.junit(outcomes, cells, name))
+    return FAILED if any(outcome.status != "passed" for outcome in outcomes.values()) else 0
+
+
+def _created(path: str) -> BinaryIO:
+    try:
+        return create(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
 def _screen(options: argparse.Namespace) -> int:
     if options.live:
         domain = _domain(options)
@@ -297,7 +345,7 @@ def _screen(options: argparse.Namespace) -> int:
         sys.stdout.write(answer.text)
         return 0
     try:
-        with create(options.png) as file:
+        with _created(options.png) as file:
             file.write(monitor.png_of(answer))
     except OSError as error:
         raise ConfigError(f"cannot write {options.png}: {error.strerror}") from error
@@ -506,6 +554,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             without=getattr(options, "without", None),
             apart=tuple(getattr(options, "apart", ())),
             trace=options.trace,
+            qmp=options.qmp,
             board=options.board,
             board_options=tuple(options.board_option),
         ),
@@ -515,6 +564,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
 def _parser() -> _Parser:
     parser = _Parser(prog="devmodel", description="An asynchronous device-model server for x86 guests.")
     parser.add_argument("--version", action="version", version=f"devmodel {VERSION}")
+    add_completion(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     running = commands.add_parser(
@@ -573,6 +623,37 @@ def _parser() -> _Parser:
     consoling = commands.add_parser("console", help="a raw terminal on a serial console; Ctrl-] leaves")
     consoling.add_argument("address", metavar="HOST:PORT|telnet:HOST:PORT|unix:PATH")
     consoling.set_defaults(perform=_console)
+
+    listing_ = commands.add_parser("list", help="which machines run here")
+    listing_.add_argument("--json", action="store_true", help="an object a line")
+    listing_.set_defaults(perform=_list)
+
+    prompting = commands.add_parser(
+        "monitor",
+        help="a prompt: look at a machine and control it",
+        description="A prompt with QEMU's words (`info registers`, `xp /4xw 0x7c00`, `sendkey ret`, `stop`, …): "
+        "'help' lists them. With a COMMAND, do that one alone; from a pipe, a line each.",
+    )
+    prompting.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
+    prompting.add_argument("words", metavar="COMMAND", nargs=argparse.REMAINDER, help="what to do")
+    prompting.set_defaults(perform=_monitor)
+
+    running_all = commands.add_parser(
+        "matrix",
+        help="boot or test guests in every combination of kernels, vendors, CPU models and images",
+        description="Run every cell of a matrix file (docs/matrix.md) on this machine or a Dask cluster, and print a "
+        "table. The exit status is 1 if one has not passed.",
+    )
+    running_all.add_argument("file", metavar="FILE", help="the matrix, a TOML file")
+    running_all.add_argument("--jobs", metavar="N", type=int, help="how many at once (half the processors)")
+    running_all.add_argument(
+        "--junit", metavar="FILE", help="write the outcome as JUnit's XML, for CI systems"
+    )
+    running_all.add_argument(
+        "--scheduler", metavar="tcp://HOST:PORT", help="run on the workers of this Dask scheduler"
+    )
+    running_all.add_argument("--list", action="store_true", help="only name the cells")
+    running_all.set_defaults(perform=_matrix)
 
     looking = commands.add_parser("screen", help="print the VGA's screen, or write it as a PNG")
     _domain_options(looking)
@@ -769,6 +850,11 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--trace", metavar="FILE", help="record every request; read it with `devmodel trace FILE`"
+    )
+    parser.add_argument(
+        "--qmp",
+        metavar="unix:PATH",
+        help="listen for clients of QEMU's machine protocol (or tcp:127.0.0.1:PORT)",
     )
     parser.add_argument("--log-format", choices=("console", "json"), default="console")
     parser.add_argument("--log-level", choices=log.LEVELS, default="warning")

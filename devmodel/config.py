@@ -16,7 +16,7 @@ import msgspec
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, OWN, PARTS, parse
 from devmodel.consoles import address
-from devmodel.consoles.address import Address
+from devmodel.consoles.address import Address, host_port
 from devmodel.devices.diskette import DRIVES
 from devmodel.devices.pit import MISSED_TICKS, MissedTicks
 from ioreq.user_input import open_regular, size_in_bytes, with_options
@@ -29,6 +29,9 @@ MAX_FW_CFG_NAME: Final = 56  # with its final NUL
 RESERVED: Final = ("etc/e820",)
 """fw_cfg files that the board makes itself."""
 _DATE: Final = re.compile(r"utc|localtime|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?")
+LISTENING: Final = ("server=on", "wait=off", "server", "nowait")
+"""What QEMU's -qmp may have behind the address and the same is true of here."""
+_LOOPBACK: Final = re.compile(r"127(\.\d{1,3}){3}|::1", re.ASCII)
 _T = TypeVar("_T")
 
 
@@ -130,6 +133,12 @@ class Debug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: str = "log"
 
 
+class Qmp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[qmp]`: where QMP clients connect: "unix:PATH", or "tcp:HOST:PORT" of this machine's own."""
+
+    listen: str
+
+
 class Server(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[[server]]`: parts of the board that a process of their own serves; all others share one."""
 
@@ -158,6 +167,7 @@ class Config(msgspec.Struct, frozen=True):
     """The parts that this process serves."""
     trace: str | None = None
     """Where its requests are recorded."""
+    qmp: Qmp | None = None
     board: str | None = None
     """What adds to the PC's board: see `devmodel.boards`."""
     board_options: dict[str, Any] = {}
@@ -233,6 +243,8 @@ class Config(msgspec.Struct, frozen=True):
                 f"{source}: base in [rtc]: '{self.rtc.base}'; allowed: utc, localtime, or a date like "
                 "2026-01-31T12:00:00"
             )
+        if self.qmp is not None:
+            qmp_address(self.qmp.listen)
         if self.pit.missed_ticks not in MISSED_TICKS:
             raise ConfigError(
                 f"{source}: missed_ticks in [pit]: '{self.pit.missed_ticks}'; allowed: {', '.join(MISSED_TICKS)}"
@@ -281,6 +293,7 @@ class Options(msgspec.Struct, frozen=True):
     without: str | None = None
     apart: tuple[str, ...] = ()
     trace: str | None = None
+    qmp: str | None = None
     board: str | None = None
     board_options: tuple[str, ...] = ()
 
@@ -296,6 +309,7 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "pit": Timer,
     "parallel": ParallelPort,
     "debug": Debug,
+    "qmp": Qmp,
     "server": Server,
 }
 ALLOWED: Final = ("machine", *TABLES, "fw_cfg", "board")
@@ -320,6 +334,32 @@ def _is_date(text: str) -> bool:
         return text in {"utc", "localtime"} or bool(datetime.fromisoformat(text))
     except ValueError:
         return False
+
+
+def qmp_address(text: str) -> str | tuple[str, int]:
+    """Return where QMP clients connect: the path of a Unix socket, or host and port.
+
+    What QEMU's option has behind a comma to say that it listens, and does not wait, is understood.
+
+    Raises:
+        ConfigError: it is something else, or not on this machine alone.
+
+    """
+    kind, _, rest = text.partition(":")
+    where, *settings = rest.split(",")
+    allowed = "allowed: unix:PATH, or tcp:HOST:PORT"
+    if wrong := [setting for setting in settings if setting not in LISTENING]:
+        raise ConfigError(f"qmp '{text}': '{wrong[0]}'; {allowed}, and behind them {', '.join(LISTENING)}")
+    if kind == "unix" and where:
+        return where
+    if kind != "tcp":
+        raise ConfigError(f"qmp '{text}'; {allowed}")
+    host, port = host_port(where)
+    if host != "localhost" and not _LOOPBACK.fullmatch(host):
+        raise ConfigError(
+            f"qmp '{text}': who connects controls the machine; allowed: unix:PATH, tcp:127.0.0.1:PORT"
+        )
+    return host, port
 
 
 def _read(path: str) -> Config:
@@ -406,6 +446,7 @@ def _read(path: str) -> Config:
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         parallel=parallel,
         pit=_table(name, "[pit]", document.get("pit", {}), Timer),
+        qmp=_qmp(name, folder, document["qmp"]) if "qmp" in document else None,
         debug=debug,
         servers=tuple(
             parse(f"{name}: parts in [[server]]", _table(name, "[[server]]", entry, Server).parts)
@@ -423,6 +464,12 @@ def _beside_file(serial: Serial, where: str, folder: str) -> Serial:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     return msgspec.structs.replace(serial, console=address.spelled(far_end, folder))
+
+
+def _qmp(name: str, folder: str, table: object) -> Qmp:
+    listen = _table(name, "[qmp]", table, Qmp).listen
+    kind, colon, path = listen.partition(":")
+    return Qmp(f"unix:{os.path.join(folder, path)}" if kind == "unix" and colon and path else listen)
 
 
 def _no_nul(where: str, value: object) -> None:
@@ -525,6 +572,8 @@ def _override(config: Config, options: Options) -> Config:
         changes["debug"] = Debug(options.debug_console)
     if options.trace is not None:
         changes["trace"] = options.trace
+    if options.qmp is not None:
+        changes["qmp"] = Qmp(options.qmp)
     if options.board is not None:
         changes |= {"board": options.board, "board_options": {}, "folder": ""}
     if options.board_options:

@@ -11,6 +11,7 @@ docs/testing.md has all of it. Nothing is imported here that a run without machi
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -80,6 +81,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where they are kept (pytest's cache directory)",
     )
     group.addoption(
+        "--devmodel-option",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="what every machine is, whatever its test says: kernel=vmlinuz, memory=256M; VALUE may be JSON",
+    )
+    group.addoption(
         "--devmodel-trace", action="store_true", help="record each request of each machine; guests are slower"
     )
 
@@ -95,6 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "board(build=…, **options): what the fixture `bench` adds to the PC, and `machine` as well"
     )
     config.stash[_SHARED] = {}
+    _overridden(config)  # a mistake there is told before anything runs
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -212,6 +221,20 @@ def _options(request: pytest.FixtureRequest, defaults: Mapping[str, Any], vendor
         options |= {name: value for name, value in mark.kwargs.items() if name != "shared"}
     if request.config.getoption("devmodel_trace"):
         options.setdefault("trace", True)
+    return options | _overridden(request.config)
+
+
+def _overridden(config: pytest.Config) -> dict[str, Any]:
+    """Return what `--devmodel-option` says."""
+    options: dict[str, Any] = {}
+    for item in config.getoption("devmodel_option"):
+        name, equals, text = item.partition("=")
+        if not equals or not name:
+            raise pytest.UsageError(f"--devmodel-option '{item}'; allowed: NAME=VALUE")
+        try:
+            options[name] = json.loads(text)
+        except ValueError:
+            options[name] = text
     return options
 
 

@@ -13,14 +13,14 @@ from typing import Final, NoReturn, TextIO, cast
 
 import structlog
 
-from hvcore import config
+from hvcore import VERSION, config
 from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.domain import Domain
 from hvcore.errors import ConfigError
 from ioreq import patience
 from ioreq.lines import Limiter, clean, printable
 from ioreq.messages import SHUTDOWN_POWEROFF
-from ioreq.user_input import ending_signals
+from ioreq.user_input import add_completion, ending_signals
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
@@ -138,6 +138,8 @@ def configure_logging(log_format: str, level: str) -> None:
 
 def _parser() -> _Parser:
     parser = _Parser(prog="hvcore", description="The core of a virtual machine: its processor and memory.")
+    parser.add_argument("--version", action="version", version=f"hvcore {VERSION}")
+    add_completion(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",

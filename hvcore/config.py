@@ -26,7 +26,7 @@ DEVICE_KEYS: Final = ("board",)
 """Keys of `[machine]` that are the device models', which check them."""
 DEVICE_TABLES: Final = (
     *("serial", "disk", "cdrom", "floppy", "video", "fw_cfg", "rtc", "pit", "parallel", "debug", "server"),
-    "board",
+    *("board", "qmp"),
 )
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30

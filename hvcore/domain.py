@@ -26,6 +26,7 @@ from hvcore.cpu.processor import Processor
 from hvcore.cpumodel import MODELS
 from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
+from hvcore.hvm import EventKind, Vector
 from hvcore.lines import Lines
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
 from hvcore.memory import VIDEO_SPACE, Written
@@ -52,6 +53,7 @@ from ioreq.messages import (
     GetVideoMemory,
     HandOver,
     Hello,
+    InjectEvent,
     IsaIrqLevel,
     KeepState,
     MapIoRange,
@@ -440,6 +442,8 @@ class Domain:
                 self._show_video(server, op.first, op.last)
             case RemoteShutdown():
                 self._remote_shutdown(op)
+            case InjectEvent():
+                self._inject(op)
             case NrVcpus():
                 return Vcpus(VCPUS)
             case GetStatistics():
@@ -455,6 +459,14 @@ class Domain:
                     self._resetting.discard(connection)
                     self._changed.notify_all()
         return Ok()
+
+    def _inject(self, op: InjectEvent) -> None:
+        if (op.type, op.vector) != (EventKind.NMI, Vector.NMI):
+            raise ControlError(
+                errno.EOPNOTSUPP, f"event of type {op.type}, vector {op.vector}: only NMI, 2 and 2"
+            )
+        vcpu = self._vcpu(op.vcpu)
+        vcpu.post(vcpu.nmi)
 
     def _statistics(self) -> Statistics:
         return Statistics(
@@ -477,9 +489,7 @@ class Domain:
 
     def _context(self, number: int) -> Answer:
         """Read a vCPU's registers: at once if it does not run, or else when it is between two entries."""
-        if number >= VCPUS:
-            raise ControlError(errno.ENOENT, f"there is no vCPU {number}")
-        vcpu = self.vcpus[number]
+        vcpu = self._vcpu(number)
         waits = any(
             server.endpoint.channels[number].slot.state != STATE_NONE for server in self._servers.values()
         )
@@ -488,6 +498,11 @@ class Domain:
         later = Later()
         vcpu.post(lambda: later.answer(vcpu.context()))
         return later
+
+    def _vcpu(self, number: int) -> Vcpu:
+        if number >= VCPUS:
+            raise ControlError(errno.ENOENT, f"there is no vCPU {number}")
+        return self.vcpus[number]
 
     def _create(self, connection: Connection, mirror: bool) -> Created:
         if len(self._servers) >= MAX_SERVERS:

@@ -170,6 +170,12 @@ class Vcpu:
         if self._error_latched:
             self._latch_error(False)
 
+    def nmi(self) -> None:
+        """Take an NMI, which ends HLT; where the guest blocks NMIs it waits, and HLT with it."""
+        self.interrupts.nmi_raised()
+        if self.backend.event_pending():
+            self.halted = False
+
     def look_at_ferr(self) -> None:
         """Make an interrupt request of FERR#, as the PC's chip set does (82371SB data sheet, FERR#)."""
         processor = self.processor
@@ -243,8 +249,8 @@ class Vcpu:
     def _sleep(self) -> None:
         """Sleep until there is work, or an interrupt that the guest takes; the latter ends HLT.
 
-        With interrupts disabled only NMI, INIT or SMI could end it. No machine here makes one, so the guest has
-        switched itself off (Xen's hvm_hlt). Work that was there before has been done: a reset has ended the halt.
+        With interrupts disabled only NMI, INIT or SMI could end it. None waits, so the guest has switched itself off
+        (Xen's hvm_hlt). Work that was there before has been done: a reset or an NMI has ended the halt.
         """
         enabled = bool(self.processor.rflags & RFLAGS_IF)
         if not enabled and not self._work:

@@ -133,6 +133,17 @@ class SetMemType(_Op, frozen=True, tag=12):
     type: MemoryType
 
 
+class InjectEvent(_Op, frozen=True, tag=13):
+    """Put an event into a vCPU; `vector` and `type` are those of VMX's and SVM's event fields.
+
+    Only NMI, 2 and 2, is taken: it waits where the guest blocks NMIs, and one that comes meanwhile is lost.
+    """
+
+    vector: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    type: Annotated[int, msgspec.Meta(ge=0, le=7)]
+    vcpu: Small = 0
+
+
 class RemoteShutdown(_Op, frozen=True, tag=16):
     """End or reset the domain; `code` goes with a power-off (the debug-exit device)."""
 
@@ -242,6 +253,7 @@ Op: TypeAlias = (
     | SetIsaIrqLevel
     | ModifiedMemory
     | SetMemType
+    | InjectEvent
     | RemoteShutdown
     | NrVcpus
     | ClaimInterruptAcknowledge

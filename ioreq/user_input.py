@@ -1,10 +1,12 @@
-"""What a user says to either process: sizes, files, options behind a comma, signals."""
+"""What a user says to either process: sizes, files, options behind a comma, signals; and how a shell completes it."""
 
+import argparse
 import errno
 import os
 import re
 import signal
 import stat
+from collections.abc import Sequence
 from typing import BinaryIO, Final
 
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -60,6 +62,36 @@ def create(path: str) -> BinaryIO:
         raise
     os.set_blocking(fd, True)
     return os.fdopen(fd, "wb")
+
+
+class PrintCompletion(argparse.Action):
+    """Print what has a shell complete a program's commands and options, made of its parser by shtab, and end."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Print it."""
+        del namespace, option_string
+        try:
+            import shtab
+        except ImportError:
+            parser.error("completion wants shtab: pip install 'devmodel[completion]'")
+        print(shtab.complete(parser, str(values)))  # noqa: T201
+        parser.exit()
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Add `--print-completion SHELL`."""
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=("bash", "zsh"),
+        help='print a completion script for a shell: eval "$(%(prog)s --print-completion bash)"',
+    )
 
 
 def ending_signals() -> list[signal.Signals]:

@@ -5,14 +5,21 @@ import re
 import subprocess
 import sys
 import tomllib
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from devmodel import boards
+import devmodel
+import hvcore
+from devmodel import boards, config
 from devmodel.cli import _parser
 from devmodel.config import Options, load
+from devmodel.control.qmp_commands import COMMANDS
+from devmodel.service import monitor
+from hvcore import config as core
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -159,3 +166,33 @@ def test_the_options_that_the_page_on_testing_names_are_those_there_are():
     named = re.search(r"Options are keywords.*?: (.*?)\. Without", text, re.DOTALL)
     assert named is not None
     assert set(re.findall(r"`(\w+)`", named[1])) == set(MachineOptions.__annotations__)
+
+
+def test_every_command_of_the_monitor_and_of_qmp_is_documented():
+    text = (ROOT / "docs/monitor.md").read_text()
+    cells = {
+        name
+        for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+        for name in re.findall(r"`(\S+?)`", row)
+    }
+    known = {kind.__struct_config__.tag for kind in typing.get_args(monitor.Command)}
+    assert cells == known | {"command", "qmp_capabilities", *COMMANDS}
+
+
+def test_every_table_and_key_of_a_machine_is_in_the_reference():
+    text = (ROOT / "docs/machine.md").read_text()
+    sections = dict(re.findall(r"^## \[+(\w+)\]+\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    documented = {
+        name: set(re.findall(r"^\| `([\w-]+)` \|", body, re.MULTILINE)) for name, body in sections.items()
+    }
+    known = {
+        name: {field.name for field in msgspec.structs.fields(kind)} for name, kind in config.TABLES.items()
+    }
+    known |= {"machine": {*core.KEYS, *core.DEVICE_KEYS}, "fw_cfg": set(), "board": set()}
+    assert documented == known
+    assert {"machine", *core.DEVICE_TABLES} == set(known)
+
+
+def test_the_programs_say_the_version_of_the_distribution():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert (version, version) == (devmodel.VERSION, hvcore.VERSION)

@@ -584,6 +584,12 @@ class Board:
         self.pci.update()
 
     @property
+    def nmi_masked(self) -> bool:
+        """Whether the guest has NMIs kept from its processor, at port 70h; that is the server's with the clock chip."""
+        rtc = self.chips.get("rtc")
+        return isinstance(rtc, Rtc) and rtc.state.nmi_masked
+
+    @property
     def uart(self) -> Uart:
         """The first serial port."""
         return self.uarts[0]

@@ -114,6 +114,12 @@ def pack(
     )
 
 
+def as_plain(state: Any) -> dict[str, Any]:
+    """Return one chip's record as JSON has it: objects, lists and numbers, with bytes in base64."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(state, enc_hook=_to_plain))
+    return plain
+
+
 def unpack(data: bytes) -> Saved:
     """Return what `pack` made.
 

@@ -142,6 +142,7 @@ class AtapiDrive:
         )
         self.tray.insert = self.insert
         self.tray.eject = self.eject
+        self.tray.locked = lambda: self.state.locked
         if self.state.waiting:
             self._ask()
 

@@ -65,6 +65,9 @@ ALIASES: Final = {
     "escape": "esc",
     "del": "delete",
     "ins": "insert",
+    "asterisk": "kp_multiply",
+    "sysrq": "print",
+    "compose": "menu",
 }
 """Other names that people try."""
 

@@ -38,6 +38,8 @@ class Tray:
         self.eject: Callable[[bool], bool] = self._take
         """Open the tray and take the disc out; False if the guest has locked it (then it hears that somebody wants
         to), unless forced."""
+        self.locked: Callable[[], bool] = lambda: False
+        """Whether the guest has locked it."""
 
     def _lay(self, disc: Disk) -> None:
         self.disc = disc

@@ -3,7 +3,7 @@
 Each whole second of the clock's own time, which is guest time plus `offset`, is an update cycle, which counts the time
 registers on from what is in them. They are bytes of their own, and brought up to date when somebody looks. `cmos` has
 what a PC keeps in the RAM. The battery outlives `reset`.
-Not modelled: the square wave, daylight saving, time bases other than 32768 Hz, NMI mask (port 0x70 bit 7).
+Not modelled: the square wave, daylight saving, time bases other than 32768 Hz.
 """
 
 from typing import Final
@@ -24,6 +24,10 @@ class Port:
 
     INDEX: Final = 0  # write only; reads float
     DATA: Final = 1
+
+
+NMI_MASK: Final = 0x80
+"""In what is written to the index's port."""
 
 
 class Reg:
@@ -67,6 +71,7 @@ class RtcState:
 
     ram: bytearray = attrs.field(factory=_ram)
     index: int = 0
+    nmi_masked: bool = False  # port 0x70 bit 7, of the chip set (82371SB, NMI enable); it cannot be read
     offset: int = 0  # ns: the clock's own time is guest time plus this
     registers: bytes = bytes((0, 0, 0, 5, 1, 1, 0x70, 0x19))  # seconds to century, as they were after …
     counted: int = 0  # … this second of the clock's own time
@@ -92,7 +97,7 @@ class Rtc:
         s = self.state
         s.ram[Reg.B] &= ~(B_PIE | B_AIE | B_UIE | 0x08) & 0xFF
         s.flags = 0
-        s.index = 0
+        s.index, s.nmi_masked = 0, False
         self._drive()
 
     def set_time(self, seconds: int) -> None:
@@ -142,7 +147,7 @@ class Rtc:
         s = self.state
         value &= 0xFF
         if offset == Port.INDEX:
-            s.index = value & 0x7F
+            s.index, s.nmi_masked = value & 0x7F, value & NMI_MASK != 0
             return
         if offset != Port.DATA:
             return

@@ -1,4 +1,4 @@
-"""Shows what is on a VGA's monitor: as text, as text in colour for a terminal (ECMA-48), and as a PNG."""
+"""Shows what is on a VGA's monitor: as text, as text in colour for a terminal (ECMA-48), as a PNG or PPM."""
 
 from typing import Final
 
@@ -24,6 +24,16 @@ def as_png(frame: Frame) -> bytes:
     """Return a frame as a PNG."""
     drawn = picture(frame)
     return png.encode(drawn.width, drawn.rows, drawn.palette)
+
+
+def as_ppm(frame: Frame) -> bytes:
+    """Return a frame as a portable pixmap: its header, and three bytes a dot."""
+    drawn = picture(frame)
+    rows = drawn.rows
+    if drawn.palette is not None:
+        dots = [bytes(color) for color in drawn.palette]
+        rows = [b"".join([dots[dot] for dot in row]) for row in rows]
+    return b"P6\n%d %d\n255\n" % (drawn.width, drawn.height) + b"".join(rows)
 
 
 def as_ansi(frame: Frame, columns: int) -> str:

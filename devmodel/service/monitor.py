@@ -16,7 +16,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated, Final, Protocol, TypeAlias
 
@@ -29,11 +29,12 @@ from devmodel.devices.keyboard import Keyboard
 from devmodel.devices.mouse import Mouse as MouseDevice
 from devmodel.devices.vga_frame import Frame
 from devmodel.devices.vga_text import TextScreen
-from devmodel.display.render import MOST_COLUMNS, as_ansi, as_png, as_text
+from devmodel.display.render import MOST_COLUMNS, as_ansi, as_png, as_ppm, as_text
 from devmodel.service import probe
 from devmodel.service.server import ChipFailed
 from devmodel.service.stats import ServerStatistics
 from ioreq import IoreqError
+from ioreq.control import MAX_PATH
 
 MAX_LINE: Final = 65536
 MAX_KEYS: Final = 256
@@ -70,9 +71,11 @@ class MouseAction(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_fields=True):
-    """Ask for the screen: as text, with a PNG beside it, or as text for a terminal of so many columns (`ansi`)."""
+    """Ask for the screen: as text, with a picture beside it, or as text for a terminal of so many columns (`ansi`)."""
 
     png: bool = False
+    ppm: bool = False
+    """The picture is a portable pixmap (`ppm`, binary) instead."""
     ansi: Annotated[int, msgspec.Meta(ge=0, le=MOST_COLUMNS)] = 0
 
 
@@ -87,6 +90,13 @@ class Break(msgspec.Struct, tag_field="command", tag="break", forbid_unknown_fie
     """Send a break on a serial port, the first being 1."""
 
     port: int = 1
+
+
+class Press(msgspec.Struct, tag_field="command", tag="press", forbid_unknown_fields=True):
+    """Press a key and hold it; or let go of it, if it is not `pressed`."""
+
+    key: str
+    pressed: bool = True
 
 
 class Mouse(msgspec.Struct, tag_field="command", tag="mouse", forbid_unknown_fields=True):
@@ -133,17 +143,30 @@ class Answer(msgspec.Struct, omit_defaults=True):
     elsewhere: bool = False
     """Another server of the machine has what was asked for."""
     text: str = ""
-    png: str = ""  # base64
+    png: str = ""
+    """The picture in base64, whatever its format."""
     program: str = ""
     upgrades: int = 0
     """How often this server has been upgraded."""
     machine: str = ""
     parts: list[str] = []
+    pid: int = 0
+    paused: bool = False
+    """The vCPUs are held by `pause`."""
+    memory: int = 0
+    """Bytes of guest RAM."""
+    consoles: list[str] = []
+    """Where the serial ports' clients connect, COM1's first; empty where they do not."""
     stats: ServerStatistics | None = None
     found: probe.Found | None = None
 
 
-Command: TypeAlias = Screen | Key | Mouse | Break | Eject | Insert | Stats | Info | Upgrade | probe.Command
+Command: TypeAlias = (
+    Screen | Key | Press | Mouse | Break | Eject | Insert | Stats | Info | Upgrade | probe.Command
+)
+
+Draw: TypeAlias = Callable[[Frame], bytes]
+"""Makes a picture of what a monitor shows."""
 
 _decode = msgspec.json.Decoder(Command).decode
 _decode_answer = msgspec.json.Decoder(Answer).decode
@@ -166,6 +189,21 @@ class Machine(Protocol):
     @property
     def upgrades(self) -> int:
         """How often its server has been upgraded."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Whether its vCPUs are held by `pause`."""
+        ...
+
+    @property
+    def memory(self) -> int:
+        """Bytes of guest RAM."""
+        ...
+
+    @property
+    def consoles(self) -> list[str]:
+        """Where the clients of each serial port connect; empty where none can."""
         ...
 
     def upgrade(self) -> str:
@@ -281,10 +319,14 @@ class Monitor:
             command = _decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Answer(error=str(error))
+        return await self.perform(command)
+
+    async def perform(self, command: Command) -> Answer:
+        """Do one command."""
         match command:
             case Screen() if "vga" not in self.machine.parts:
                 return Answer(error="the screen is another server's", elsewhere=True)
-            case Key() | Mouse() if "kbc" not in self.machine.parts:
+            case Key() | Press() | Mouse() if "kbc" not in self.machine.parts:
                 return Answer(error="keyboard and mouse are another server's", elsewhere=True)
             case Break() if "serial" not in self.machine.parts:
                 return Answer(error="the serial ports are another server's", elsewhere=True)
@@ -299,6 +341,8 @@ class Monitor:
             case Key(keys=keys, hold=hold):
                 combinations = [combination.split("-") for combination in keys]
                 return Answer(error=await self._type(combinations, hold / 1000))
+            case Press(key=key, pressed=pressed):
+                return Answer(error=await self._press(key, pressed=pressed))
             case Mouse(actions=actions):
                 return Answer(error=await self._point(actions))
             case Stats():
@@ -306,29 +350,21 @@ class Monitor:
                     return Answer(stats=await self.machine.statistics())
                 except IoreqError as error:
                     return Answer(error=str(error))
-            case (
-                probe.Pause()
-                | probe.Continue()
-                | probe.Restart()
-                | probe.Registers()
-                | probe.Peek()
-                | probe.Poke()
-                | probe.Inp()
-                | probe.Outp()
-                | probe.ReadDisk()
-                | probe.WriteDisk()
-            ):
-                return await self._probe(command)
             case Upgrade():
                 return Answer(error=self.machine.upgrade(), upgrades=self.machine.upgrades)
-            case _:
-                parts = in_order(self.machine.parts)
+            case Info():
                 return Answer(
                     program=f"devmodel {VERSION}",
                     upgrades=self.machine.upgrades,
                     machine=self.machine.name,
-                    parts=parts,
+                    parts=in_order(self.machine.parts),
+                    pid=os.getpid(),
+                    paused=self.machine.paused,
+                    memory=self.machine.memory,
+                    consoles=self.machine.consoles,
                 )
+            case _:
+                return await self._probe(command)
 
     async def _probe(self, command: probe.Command) -> Answer:
         try:
@@ -339,9 +375,10 @@ class Monitor:
             return Answer(error=str(error), elsewhere=isinstance(error, probe.NotHere))
 
     async def _show(self, command: Screen, frame: Frame) -> Answer:
-        if command.png:
+        if command.png or command.ppm:
             text = as_text(TextScreen.of(frame)) if frame.text_mode else ""
-            return Answer(text=text, png=base64.b64encode(await self._pictures.draw(frame)).decode())
+            data = await self._pictures.draw(frame, as_ppm if command.ppm else as_png)
+            return Answer(text=text, png=base64.b64encode(data).decode())
         if command.ansi:
             return Answer(text=await self._pictures.show(frame, command.ansi))
         if not frame.text_mode:
@@ -398,6 +435,21 @@ class Monitor:
             return ""
         return f"the guest takes nothing on serial port {port}"
 
+    async def _press(self, key: str, *, pressed: bool) -> str:
+        """Press one key, or release it, when the guest has taken those before; return what is wrong."""
+        try:
+            self.machine.check_keys([key])
+        except ValueError as error:
+            return str(error)
+        async with self._typing:
+            with trio.move_on_after(KEY_PATIENCE) as patience:
+                while not self.machine.takes_keys():  # noqa: ASYNC110  (a chip has no events)
+                    await trio.sleep(0.002)
+            if patience.cancelled_caught:
+                return "the guest takes no keys"
+            self.machine.hold([key], pressed=pressed)
+        return ""
+
     async def _point(self, actions: list[MouseAction]) -> str:
         """Move and click as fast as the guest takes it; return what is wrong. Nothing is done if a button's name is."""
         try:
@@ -435,16 +487,16 @@ class Pictures:
     def __init__(self) -> None:
         self._turn = trio.Lock()
         self._next = 0.0
-        self._drawn: tuple[Frame, bytes] | None = None
+        self._drawn: tuple[Frame, Draw, bytes] | None = None
         self._shown: tuple[Frame, int, str] | None = None
 
-    async def draw(self, frame: Frame) -> bytes:
-        """Return a screen as a PNG. Those who wait their turn for the same screen share one."""
+    async def draw(self, frame: Frame, draw: Draw) -> bytes:
+        """Return a screen as a picture. Those who wait their turn for the same one share it."""
         async with self._turn:
-            if self._drawn is None or self._drawn[0] != frame:
+            if self._drawn is None or self._drawn[:2] != (frame, draw):
                 async with self._slowly():
-                    self._drawn = frame, await trio.to_thread.run_sync(as_png, frame)
-            return self._drawn[1]
+                    self._drawn = frame, draw, await trio.to_thread.run_sync(draw, frame)
+            return self._drawn[2]
 
     async def show(self, frame: Frame, columns: int) -> str:
         """Return a screen for a terminal, likewise."""
@@ -500,6 +552,9 @@ def listen(path: str) -> trio.SocketListener:
 
 def _bind(sock: trio.socket.SocketType, path: str) -> None:
     with socket.socket(fileno=os.dup(sock.fileno())) as plain:
+        whole = os.path.abspath(path)
+        if len(os.fsencode(whole)) <= MAX_PATH:
+            path = whole  # so that `devmodel list` finds it
         try:
             plain.bind(path)
         except OSError as error:
@@ -554,14 +609,14 @@ def upgrade(domain_socket: str, patience: float) -> list[Answer]:
     """
     answers = []
     for path in paths(domain_socket.removesuffix(SUFFIX)):
-        begun = _ask(path, Upgrade())
+        begun = ask_at(path, Upgrade())
         if begun.error:
             raise DevmodelError(begun.error)
         deadline = time.monotonic() + patience
         while True:
             time.sleep(0.05)
             try:
-                answer = _ask(path, Info())
+                answer = ask_at(path, Info())
             except DevmodelError:
                 answer = begun
             if answer.upgrades > begun.upgrades:
@@ -611,7 +666,7 @@ def ask_all(domain_socket: str, command: Command) -> list[Answer]:
     answers = []
     for path in paths(domain_socket.removesuffix(SUFFIX)):
         try:
-            answer = _ask(path, command)
+            answer = ask_at(path, command)
         except DevmodelError as error:
             failure = failure or error
             continue
@@ -635,7 +690,7 @@ def ask(domain_socket: str, command: Command, patience: float = PATIENCE) -> Ans
     failure: DevmodelError | None = None
     for path in paths(domain_socket.removesuffix(SUFFIX)):
         try:
-            answer = _ask(path, command, patience)
+            answer = ask_at(path, command, patience)
         except DevmodelError as error:
             failure = failure or error
             continue
@@ -648,7 +703,13 @@ def ask(domain_socket: str, command: Command, patience: float = PATIENCE) -> Ans
     raise failure
 
 
-def _ask(path: str, command: Command, patience: float = PATIENCE) -> Answer:
+def ask_at(path: str, command: Command, patience: float = PATIENCE) -> Answer:
+    """Ask the server whose monitor is at a path.
+
+    Raises:
+        DevmodelError: nobody answers there.
+
+    """
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(patience)
         try:

@@ -1,18 +1,15 @@
 """The pacer: one task that sleeps for every timed chip, until the earliest of their deadlines."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
-import trio
-
-from devmodel.board.clock import NS_PER_S
 from devmodel.board.device import Timed
+from devmodel.service.alarm import Alarm, TrioAlarm, open_alarm
 from devmodel.service.clock import TrioClock
 from ioreq.patience import expected
 
-NEVER = float("inf")
-SOON = 50e-6
-"""Seconds that are too short to poll for requests meanwhile."""
+SOON: Final = 50_000
+"""Nanoseconds that are too short to poll for requests meanwhile."""
 
 
 class Changes(Timed, Protocol):
@@ -45,7 +42,7 @@ class Pacer:
         self.clock = clock
         self.timed = list(timed)
         self.changes = changes
-        self._scope = trio.CancelScope()
+        self._alarm: Alarm = TrioAlarm(clock)
         self._noted = False
         self._soon = False
 
@@ -59,7 +56,7 @@ class Pacer:
             self._noted = False
             if self.changes is not None:
                 self.changes.changed()
-            self._scope.deadline = self._when()
+            self._set()
 
     def rearm(self) -> None:
         """Say that a deadline may have changed, from elsewhere than an access."""
@@ -94,19 +91,21 @@ class Pacer:
     async def run(self) -> None:
         """Sleep and tick for ever. Cancel to stop."""
         try:
-            while True:
-                self._noted = False
-                with trio.CancelScope(deadline=self._when()) as self._scope:
-                    await trio.sleep_forever()
-                self.tick()
+            with open_alarm(self.clock) as self._alarm:
+                while True:
+                    self._noted = False
+                    self._set()
+                    await self._alarm.wait()
+                    self.tick()
         finally:
+            self._alarm = TrioAlarm(self.clock)
             expected.timers -= self._soon
             self._soon = False
 
-    def _when(self) -> float:
+    def _set(self) -> None:
         deadline = self.earliest()
-        soon = deadline is not None and deadline - self.clock.now() < SOON * NS_PER_S
+        soon = deadline is not None and deadline - self.clock.now() < SOON
         if soon != self._soon:
             self._soon = soon
             expected.timers += 1 if soon else -1
-        return NEVER if deadline is None else self.clock.trio_time(deadline)
+        self._alarm.set(deadline)

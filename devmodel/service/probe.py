@@ -6,21 +6,27 @@ answer. Bytes travel in base64.
 """
 
 import base64
-from typing import Annotated, Final, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 import trio
 
 from devmodel import DevmodelError
+from devmodel.board import saved
 from devmodel.board.device import DiskRead, DiskWrite
 from devmodel.disks.image import Elsewhere, Image
 from devmodel.disks.stores import SECTOR
+from devmodel.disks.tray import Disc, Diskette
 from devmodel.service.server import Server
+from devmodel.service.trace import MappedRange, ranges_of
 from ioreq.control_client import ControlClient
 from ioreq.layout import TYPE_PIO
 from ioreq.messages import (
+    SHUTDOWN_POWEROFF,
     SHUTDOWN_REBOOT,
     GetVcpuContext,
+    InjectEvent,
     PauseDomain,
     RemoteShutdown,
     UnpauseDomain,
@@ -30,6 +36,9 @@ from ioreq.request import Request
 
 MOST: Final = 32768
 """Bytes of memory or disk in one command; a line has room for no more."""
+
+NMI_TYPE: Final = 2
+NMI_VECTOR: Final = 2
 
 Address = Annotated[int, msgspec.Meta(ge=0, lt=1 << 52)]
 Length = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
@@ -47,6 +56,14 @@ class Continue(msgspec.Struct, tag_field="command", tag="continue", forbid_unkno
 
 class Restart(msgspec.Struct, tag_field="command", tag="reset", forbid_unknown_fields=True):
     """Reset the machine, as its reset button does."""
+
+
+class Nmi(msgspec.Struct, tag_field="command", tag="nmi", forbid_unknown_fields=True):
+    """Interrupt the processor by an NMI, as the button of that name does; not, if the guest has masked them."""
+
+
+class Quit(msgspec.Struct, tag_field="command", tag="quit", forbid_unknown_fields=True):
+    """Switch the machine off, now."""
 
 
 class Registers(msgspec.Struct, tag_field="command", tag="registers", forbid_unknown_fields=True):
@@ -100,7 +117,59 @@ class WriteDisk(msgspec.Struct, tag_field="command", tag="write_disk", forbid_un
     disk: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
 
 
-Command: TypeAlias = Pause | Continue | Restart | Registers | Peek | Poke | Inp | Outp | ReadDisk | WriteDisk
+class Devices(msgspec.Struct, tag_field="command", tag="devices", forbid_unknown_fields=True):
+    """Ask which chips there are, and what is mapped where."""
+
+
+class State(msgspec.Struct, tag_field="command", tag="state", forbid_unknown_fields=True):
+    """Ask what a chip remembers."""
+
+    chip: str
+
+
+class Drives(msgspec.Struct, tag_field="command", tag="drives", forbid_unknown_fields=True):
+    """Ask what drives there are, and what is in them."""
+
+
+Command: TypeAlias = (
+    Pause
+    | Continue
+    | Restart
+    | Nmi
+    | Quit
+    | Registers
+    | Peek
+    | Poke
+    | Inp
+    | Outp
+    | ReadDisk
+    | WriteDisk
+    | Devices
+    | State
+    | Drives
+)
+
+
+class Drive(msgspec.Struct, frozen=True):
+    """A drive: hard disk, CD-ROM or floppy drive, by the name that QEMU gives it on such a machine."""
+
+    name: str
+    kind: Literal["disk", "cdrom", "floppy"]
+    number: int
+    """Among those of its kind, the first being 0."""
+    path: str | None
+    """The image; None: the drive is empty."""
+    bytes: int = 0
+    readonly: bool = False
+    locked: bool = False
+    """The guest has locked the tray."""
+
+
+class Chip(msgspec.Struct, frozen=True):
+    """A chip and what it is made by."""
+
+    name: str
+    type: str
 
 
 class Found(msgspec.Struct, omit_defaults=True):
@@ -109,6 +178,11 @@ class Found(msgspec.Struct, omit_defaults=True):
     data: str = ""
     value: int | None = None
     registers: VcpuContext | None = None
+    chips: list[Chip] | None = None
+    ranges: list[MappedRange] | None = None
+    state: dict[str, Any] | None = None
+    """What a chip remembers; bytes are in base64."""
+    drives: list[Drive] | None = None
 
 
 class NotHere(DevmodelError):  # noqa: N818  (it sends the client to another server)
@@ -123,14 +197,48 @@ class Outside(Protocol):
         """Its hard disks."""
         ...
 
+    @property
+    def discs(self) -> list[Disc]:
+        """Its CD-ROM drives."""
+        ...
+
+    @property
+    def diskettes(self) -> list[Diskette]:
+        """Its floppy drives."""
+        ...
+
+
+class Board(Protocol):
+    """What is looked at of a board."""
+
+    @property
+    def nmi_masked(self) -> bool:
+        """Whether the guest has NMIs kept from its processor."""
+        ...
+
+    def states(self) -> dict[str, Any]:
+        """Return what each chip remembers, by name."""
+        ...
+
 
 class Probe:
     """Performs the commands on one server and its core."""
 
-    def __init__(self, client: ControlClient, server: Server, outside: Outside) -> None:
+    def __init__(
+        self, client: ControlClient, server: Server, board: Board, outside: Outside, parts: frozenset[str]
+    ) -> None:
         self._client = client
         self._server = server
+        self._board = board
         self._outside = outside
+        self._parts = parts
+        self.paused = False
+        """We hold the vCPUs."""
+        self.on_pause: Callable[[bool], None] = lambda _: None
+        """Hears when that changes."""
+        self.reset_asked = False
+        self.end_asked = False
+        """Who wonders why the machine is reset, or ends, finds it here."""
 
     async def perform(self, command: Command) -> Found:
         """Do one command.
@@ -144,10 +252,18 @@ class Probe:
         match command:
             case Pause():
                 await self._client.call(PauseDomain())
+                self._note(paused=True)
             case Continue():
                 await self._client.call(UnpauseDomain())
+                self._note(paused=False)
             case Restart():
+                self.reset_asked = True
                 await self._client.call(RemoteShutdown(SHUTDOWN_REBOOT))
+            case Nmi():
+                await self._nmi()
+            case Quit():
+                self.end_asked = True
+                await self._client.call(RemoteShutdown(SHUTDOWN_POWEROFF))
             case Registers(vcpu=number):
                 context = await self._client.call(GetVcpuContext(vcpu=number))
                 assert isinstance(context, VcpuContext)  # the client has seen to that
@@ -168,7 +284,32 @@ class Probe:
                 return Found(data=text_of(await self._read(self._disk(number), lba, count)))
             case WriteDisk(lba=lba, data=text, disk=number):
                 await self._write(self._disk(number), lba, _bytes(text))
+            case Devices():
+                chips = [Chip(name, type(state).__name__) for name, state in self._board.states().items()]
+                return Found(chips=chips, ranges=ranges_of(self._server.board.bus))
+            case State(chip=name):
+                return Found(state=self._state(name))
+            case Drives():
+                return Found(drives=drives_of(self._outside, self._parts))
         return Found()
+
+    def _note(self, *, paused: bool) -> None:
+        if paused != self.paused:
+            self.paused = paused
+            self.on_pause(paused)
+
+    async def _nmi(self) -> None:
+        if "rtc" not in self._parts:
+            raise NotHere("the port that masks NMIs is another server's")
+        if self._board.nmi_masked:
+            raise DevmodelError("the guest has masked NMIs: bit 7 of port 0x70 is 1")
+        await self._client.call(InjectEvent(vector=NMI_VECTOR, type=NMI_TYPE))
+
+    def _state(self, name: str) -> dict[str, Any]:
+        states = self._board.states()
+        if name not in states:
+            raise NotHere(f"there is no chip '{name}'; known here: {', '.join(states)}")
+        return saved.as_plain(states[name])
 
     async def _access(self, port: int, size: int, value: int | None) -> int:
         """Access a port, behind what the guest has posted."""
@@ -224,6 +365,45 @@ class Probe:
         await done.wait()
         if not answer[0]:
             raise DevmodelError(f"sectors from {lba} on cannot be written; it has {disk.sectors}")
+
+
+def drives_of(outside: Outside, parts: frozenset[str]) -> list[Drive]:
+    """Return the drives that a server with these parts has, by the names that QEMU gives them on such a machine."""
+    found = []
+    if "ide" in parts:
+        places = [f"ide{place // 2}-{{}}{place % 2}" for place in range(4)]
+        disks = [disk for disk in outside.disks if isinstance(disk, Image)]
+        for number, (disk, where) in enumerate(zip(disks, places, strict=False)):
+            name = where.format("hd")
+            found.append(Drive(name, "disk", number, disk.name, disk.sectors * SECTOR, disk.readonly))
+        free = [place for place in (2, 3, 1, 0) if place >= len(disks)]
+        for number, (disc, place) in enumerate(zip(outside.discs, free, strict=False)):
+            locked = disc.tray.locked()
+            found.append(
+                _removable(
+                    places[place].format("cd"), "cdrom", number, disc.image, readonly=True, locked=locked
+                )
+            )
+    if "dma" in parts:
+        for number, diskette in enumerate(outside.diskettes):
+            image = diskette.image
+            readonly = image is not None and image.readonly
+            found.append(_removable(f"floppy{number}", "floppy", number, image, readonly=readonly))
+    return found
+
+
+def _removable(
+    name: str,
+    kind: Literal["cdrom", "floppy"],
+    number: int,
+    image: Image | None,
+    *,
+    readonly: bool,
+    locked: bool = False,
+) -> Drive:
+    if image is None:
+        return Drive(name, kind, number, None, locked=locked)
+    return Drive(name, kind, number, image.name, image.sectors * SECTOR, readonly, locked)
 
 
 def text_of(data: bytes) -> str:

@@ -354,6 +354,8 @@ class Server:
         self.domain = attachment.domain
         self.keeper = keeper
         self.handed_over = False
+        self.on_reset: Callable[[], None] = lambda: None
+        """Hears of every reset of the machine."""
         self._scope = trio.CancelScope()
         self.pacer = Pacer(clock, board.timed, keeper, failed=self._tick_failed)
         board.rearm = self.pacer.rearm
@@ -655,6 +657,7 @@ class Server:
                 case Shutdown():
                     return event
                 case Reset():
+                    self.on_reset()
                     try:
                         self.board.reset()
                     except Exception as error:

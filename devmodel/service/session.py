@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import BinaryIO, Final, Protocol, Self, TextIO, TypeVar, runtime_checkable
+from typing import Any, BinaryIO, Final, Protocol, Self, TextIO, TypeVar, runtime_checkable
 
 import attrs
 import msgspec
@@ -23,7 +23,7 @@ import trio
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
-from devmodel.config import Config, Disk, Floppy, Serial
+from devmodel.config import Config, Disk, Floppy, Serial, qmp_address
 from devmodel.config import Vnc as VncConfig
 from devmodel.consoles import clients
 from devmodel.consoles.address import Address, parse_listening
@@ -32,6 +32,8 @@ from devmodel.consoles.line import BREAK, SerialLine
 from devmodel.consoles.printout import Printout
 from devmodel.consoles.pseudo import PseudoTerminal
 from devmodel.consoles.recording import Recording
+from devmodel.control.access import Local, Remote
+from devmodel.control.qmp import Door, Qmp
 from devmodel.devices.diskette import drive_for
 from devmodel.devices.vga_frame import Frame
 from devmodel.disks.image import Elsewhere, Image, open_disk
@@ -77,6 +79,9 @@ class Machine(Board, Protocol):
     def takes_mouse(self) -> bool: ...  # noqa: D102
     def check_keys(self, keys: list[str]) -> None: ...  # noqa: D102
     def takes_keys(self) -> bool: ...  # noqa: D102
+    def states(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
+    def nmi_masked(self) -> bool: ...  # noqa: D102
 
 
 @runtime_checkable
@@ -247,6 +252,8 @@ class Outside:
     video_bios: bytes | None
     debug: DebugConsole
     trace: BinaryIO | None = None
+    qmp: Door | None = None
+    """Where QMP clients connect."""
     saved: Saved | None = None
     """What a predecessor has left: the board is built to go on from there."""
     inheritance: Inheritance = attrs.field(factory=Inheritance)
@@ -273,6 +280,8 @@ class Outside:
         if self.vnc is not None:
             lines.append(f"devmodel: vnc on {self.vnc.address()}")
             warnings += filter(None, [self.vnc.warning()])
+        if self.qmp is not None:
+            lines.append(f"devmodel: qmp on {self.qmp}")
         return lines + [f"devmodel: warning: {warning}" for warning in warnings]
 
 
@@ -295,6 +304,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     vnc_port: VncPort | None = None
     stream: TextIO | None = None
     record: BinaryIO | None = None
+    door: Door | None = None
     inheritance = inheritance or Inheritance()
     try:
         disks.extend(
@@ -329,6 +339,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             consoles.append(await _console(serial, inherited, here="serial" in config.parts))
         if config.vnc is not None and "vga" in config.parts:
             vnc_port = await VncPort.open(config.vnc)
+        if config.qmp is not None:
+            door = await Door.open(qmp_address(config.qmp.listen))
         yield Outside(
             vnc=vnc_port,
             config=config,
@@ -341,6 +353,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             video_bios=bios,
             debug=DebugConsole(stream, terminal=stream is not None and stream.isatty()),
             trace=record,
+            qmp=door,
         )
     finally:
         for image in disks:
@@ -354,6 +367,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             stream.close()
         if record is not None:
             record.close()
+        if door is not None:
+            door.close()
         with trio.CancelScope(shield=True):
             for console in consoles:
                 await console.aclose()
@@ -609,8 +624,15 @@ async def _serve(
                 if isinstance(board, Saves):
                     board.remind()
             stack.enter_context(departure.of(server))
-            watched = _Watched(client, board, parts, server, outside, departure, nursery)
-            nursery.start_soon(monitor.Monitor(watched).serve, listener)
+            prober = probe.Probe(client, server, board, outside, parts)
+            watched = _Watched(client, board, parts, server, outside, departure, nursery, prober)
+            watching = monitor.Monitor(watched)
+            nursery.start_soon(watching.serve, listener)
+            controlled = Qmp(Local(watching, Remote(client.path)))
+            if outside.qmp is not None:
+                prober.on_pause = lambda paused: controlled.tell("STOP" if paused else "RESUME")
+                server.on_reset = lambda: controlled.tell("RESET", **_reset_reason(prober))
+                nursery.start_soon(controlled.serve, outside.qmp)
             if outside.vnc is not None:
                 renderer = Renderer(board.screen)
                 hands = board if "kbc" in parts else None
@@ -626,9 +648,12 @@ async def _serve(
             try:
                 shutdown = await server.run()
                 departure.collect(outside)
+                if shutdown is not None:
+                    controlled.tell("SHUTDOWN", **_end_reason(prober))
                 return shutdown
             finally:
                 with trio.move_on_after(LAST_WORDS):
+                    await controlled.told()
                     for console in outside.consoles:
                         await console.line.caught_up()
     finally:
@@ -637,6 +662,18 @@ async def _serve(
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(path)
+
+
+def _reset_reason(prober: probe.Probe) -> dict[str, object]:
+    """Return what QMP's event says of why a machine is reset."""
+    asked, prober.reset_asked = prober.reset_asked, False
+    return {"guest": not asked, "reason": "host-qmp-system-reset" if asked else "guest-reset"}
+
+
+def _end_reason(prober: probe.Probe) -> dict[str, object]:
+    """Return what QMP's event says of why a machine ends."""
+    asked = prober.end_asked
+    return {"guest": not asked, "reason": "host-qmp-quit" if asked else "guest-shutdown"}
 
 
 def _key(parts: frozenset[str]) -> str:
@@ -740,10 +777,27 @@ class _Watched:
     outside: Outside
     departure: Departure
     nursery: trio.Nursery
+    prober: probe.Probe
 
     @property
     def upgrades(self) -> int:
         return self.outside.inheritance.upgrades
+
+    @property
+    def paused(self) -> bool:
+        return self.prober.paused
+
+    @property
+    def memory(self) -> int:
+        return sum(region.length for region in self.client.domain.ram)
+
+    @property
+    def consoles(self) -> list[str]:
+        if "serial" not in self.parts:
+            return []
+        return [
+            "" if console.address is None else f"tcp:{console.address}" for console in self.outside.consoles
+        ]
 
     def upgrade(self) -> str:
         if not self.departure.upgrades:
@@ -812,7 +866,7 @@ class _Watched:
         return self.board.takes_keys()
 
     async def probe(self, command: probe.Command) -> probe.Found:
-        return await probe.Probe(self.client, self.server, self.outside).perform(command)
+        return await self.prober.perform(command)
 
     async def statistics(self) -> ServerStatistics:
         core = await self.client.call(GetStatistics())

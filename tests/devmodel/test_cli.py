@@ -240,6 +240,15 @@ def test_the_serial_console_on_tcp_and_the_monitor(environment, start):
     assert process.wait(20) == 0x21
 
 
+@pytest.mark.parametrize("program", ["devmodel", "hvcore"])
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_shells_complete_every_command_and_option(program, shell):
+    command = [sys.executable, "-m", program, "--print-completion", shell]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    for word in ("run", "--kernel") + (("monitor", "--qmp") if program == "devmodel" else ()):
+        assert word in printed
+
+
 # -- bad input
 
 

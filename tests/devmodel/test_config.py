@@ -86,8 +86,8 @@ console = "out.txt"
         (
             "[modem]",
             (
-                "machine.toml: unknown table [modem]; "
-                "allowed: machine, serial, disk, cdrom, floppy, video, rtc, pit, parallel, debug, server, fw_cfg, board"
+                "machine.toml: unknown table [modem]; allowed: "
+                "machine, serial, disk, cdrom, floppy, video, rtc, pit, parallel, debug, qmp, server, fw_cfg, board"
             ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
@@ -127,6 +127,21 @@ console = "out.txt"
         (
             "[pit]\nmissed_ticks = 'x'",
             f"machine.toml: missed_ticks in [pit]: 'x'; allowed: {', '.join(MISSED_TICKS)}",
+        ),
+        (
+            "[qmp]\nlisten = 'x'",
+            "qmp 'x'; allowed: unix:PATH, or tcp:HOST:PORT",
+        ),
+        (
+            "[qmp]\nlisten = 'tcp:0.0.0.0:4444'",
+            "qmp 'tcp:0.0.0.0:4444': who connects controls the machine; allowed: unix:PATH, tcp:127.0.0.1:PORT",
+        ),
+        (
+            "[qmp]\nlisten = 'tcp:127.0.0.1:4444,wait=on'",
+            (
+                "qmp 'tcp:127.0.0.1:4444,wait=on': 'wait=on'; allowed: unix:PATH, or tcp:HOST:PORT, and behind them "
+                "server=on, wait=off, server, nowait"
+            ),
         ),
         ("[fw_cfg]\nx = 1", 'machine.toml: x in [fw_cfg]: give a string, "…"'),
         ("serial = 3", "machine.toml: [serial] is a table"),

@@ -165,6 +165,9 @@ class Machine:
     name = "test"
     parts = ALL
     upgrades = 0
+    paused = False
+    memory = 64 << 20
+    consoles = ("tcp:127.0.0.1:4000",)
     takes = True
 
     def __init__(self, bench: Bench | None = None) -> None:

@@ -70,6 +70,24 @@ def test_each_test_with_a_machine_runs_once_a_vendor_if_that_is_wanted(suite):
     )
 
 
+def test_the_command_line_says_what_every_machine_is_whatever_its_test_says(suite):
+    suite.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.machine(memory="64M", cpu="486")
+        async def test_options(boot):
+            machine = await boot()
+            assert {"--memory=32M", "--cpu=i686", "--fw-cfg=a=b"} <= set(machine.arguments)
+        """
+    )
+    options = ("memory=32M", "cpu=i686", 'fw_cfg={"a": "b"}')
+    run(suite, *(f"--devmodel-option={option}" for option in options)).assert_outcomes(passed=1)
+    wrong = run(suite, "--devmodel-option=memory")
+    assert wrong.ret == pytest.ExitCode.USAGE_ERROR
+    wrong.stderr.fnmatch_lines(["*--devmodel-option 'memory'; allowed: NAME=VALUE"])
+
+
 def test_what_a_machine_leaves_is_kept_and_shown_where_a_test_failed(suite, monkeypatch):
     scratch = Path(tempfile.mkdtemp())  # a short path, since sockets have no long ones
     monkeypatch.setattr("tempfile.tempdir", str(scratch))

@@ -33,6 +33,7 @@ from ioreq.messages import (
     Error,
     GetIoreqServerInfo,
     GetVideoMemory,
+    InjectEvent,
     IsaIrqLevel,
     MapIoRange,
     MapVideoMemory,
@@ -584,6 +585,19 @@ def test_a_trap_that_is_due_ends_a_halt_with_interrupts_off(bench):
     bench.until(lambda: budgets)
     assert bench.cpu.injected == [(3, 1, None, 0)]
     assert bench.status is None
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        (InjectEvent(vector=3, type=2), "event of type 2, vector 3: only NMI, 2 and 2"),
+        (InjectEvent(vector=32, type=0), "event of type 0, vector 32: only NMI, 2 and 2"),
+        (InjectEvent(vector=2, type=2, vcpu=1), "there is no vCPU 1"),
+    ],
+)
+def test_an_event_that_no_device_brings_about_is_refused(bench, event, why):
+    peer, _ = bench.attach()
+    assert peer.call(event).text == why
 
 
 def test_an_interrupt_waits_for_its_window(bench):

@@ -22,6 +22,7 @@ from ioreq.messages import (
     ClaimInterruptAcknowledge,
     CreateIoreqServer,
     GetIoreqServerInfo,
+    InjectEvent,
     MapIoRange,
     RemoteShutdown,
     Reset,
@@ -504,6 +505,56 @@ def test_halt_with_interrupts_off_switches_the_guest_off(run):
     trace, status = run("cli\nout 0x80, al\nhlt\nout 0x81, al" + END)
     assert [entry[2] for entry in trace] == [0x80]
     assert status == 0
+
+
+NMI = """
+        cli
+        xor ax, ax
+        mov ds, ax
+        mov ss, ax
+        mov sp, 0x7c00
+        mov word [2 * 4], handler
+        mov word [2 * 4 + 2], ax
+"""
+
+
+def nmi_on(*ports):
+    """Inject an NMI while the guest waits for its write to one of these ports."""
+
+    def prepare(guest):
+        for port in ports:
+            guest.server.answers[port] = lambda _: guest.peer.call(InjectEvent(vector=2, type=2)) and 0
+
+    return prepare
+
+
+def test_an_nmi_comes_although_interrupts_are_off(run):
+    trace, _ = run(NMI + "\nout 0x70, al\nout 0x81, al" + END + "\nhandler: out 0x20, al\niret", nmi_on(0x70))
+    assert [entry[2] for entry in trace] == [0x70, 0x20, 0x81, 0xF4]
+
+
+def test_an_nmi_within_an_nmi_waits_for_its_iret(run):
+    """SDM vol. 3 section 6.7.1: the processor blocks NMIs until the next IRET."""
+    handler = (
+        "\nhandler: cmp byte [0x500], 0\nmov byte [0x500], 1\njne .second\nout 0x70, al\nout 0x82, al\niret"
+    )
+    handler += "\n.second: out 0x83, al\niret"
+    guest = NMI + "\nmov byte [0x500], 0\nout 0x70, al\nout 0x81, al" + END + handler
+    trace, _ = run(guest, nmi_on(0x70))
+    assert [entry[2] for entry in trace] == [0x70, 0x70, 0x82, 0x83, 0x81, 0xF4]
+
+
+def test_an_nmi_ends_a_halt(run):
+    def prepare(guest):
+        def later(_):
+            threading.Timer(0.05, lambda: guest.peer.call(InjectEvent(vector=2, type=2))).start()
+            return 0
+
+        guest.server.answers[0x70] = later
+
+    code = "\nout 0x70, al\nsti\nhlt\nout 0x81, al" + END + "\nhandler: out 0x20, al\niret"
+    trace, _ = run(NMI + code, prepare)
+    assert [entry[2] for entry in trace] == [0x70, 0x20, 0x81, 0xF4]
 
 
 TASKS = """

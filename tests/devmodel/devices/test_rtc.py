@@ -261,3 +261,12 @@ def test_the_day_after_28_february(bench: Bench, year: int, century: int, day: i
     bench.set(0x0B, 0x02)
     bench.clock.advance(10**9)
     assert [bench.get(register) for register in (0x00, 0x02, 0x04, 0x07, 0x08)] == [0, 0, 0, day, month]
+
+
+def test_bit_7_of_the_index_masks_nmis_and_is_no_part_of_the_index(bench: Bench) -> None:
+    """82371SB data sheet, NMIEN: 1 disables NMIs; the register's lower bits are the clock's index."""
+    assert not bench.rtc.state.nmi_masked
+    bench.rtc.write(0, 1, 0x8F)
+    assert (bench.rtc.state.nmi_masked, bench.rtc.state.index) == (True, 0x0F)
+    bench.rtc.write(0, 1, 0x0F)
+    assert not bench.rtc.state.nmi_masked

@@ -1,0 +1,109 @@
+"""What wakes the pacer: one alarm, set to a guest time, which may be set anew while its task sleeps.
+
+trio's own timer is a timeout of epoll, in whole milliseconds rounded up, and its end is a cancellation, which costs
+a pass of the scheduler more than a file that becomes readable. A guest's timer ticks a thousand times a second, so
+where trio's clock runs by itself the alarm is a timerfd; under a clock of a test, which jumps, it is trio's.
+"""
+
+import contextlib
+import ctypes
+import os
+import time
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+import trio
+
+from devmodel.board.clock import NS_PER_S
+from devmodel.service.clock import TrioClock
+
+NEVER: Final = float("inf")
+_UNSET: Final = -1
+_TFD_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Alarm(Protocol):
+    """Wakes one task at a guest time in ns."""
+
+    def set(self, deadline: int | None) -> None:
+        """Ring at `deadline`, at once if that has passed; None: never."""
+        ...
+
+    async def wait(self) -> None:
+        """Sleep until it rings. What is to wake it next is set before."""
+        ...
+
+
+@contextlib.contextmanager
+def open_alarm(clock: TrioClock) -> Iterator[Alarm]:
+    """Open the alarm that suits the clock of the running trio loop."""
+    host_runs_it = trio.lowlevel.current_clock().deadline_to_sleep_time(trio.current_time() + 1) <= 1
+    if not host_runs_it:
+        yield TrioAlarm(clock)
+        return
+    fd = _call("timerfd_create", time.CLOCK_MONOTONIC, _TFD_FLAGS)
+    try:
+        yield TimerAlarm(clock, fd)
+    finally:
+        os.close(fd)
+
+
+class TrioAlarm:
+    """An alarm by trio's deadlines: exact under any clock."""
+
+    def __init__(self, clock: TrioClock) -> None:
+        self._clock = clock
+        self._scope = trio.CancelScope()
+
+    def set(self, deadline: int | None) -> None:
+        """Move the deadline of who sleeps, or is about to."""
+        self._scope.deadline = NEVER if deadline is None else self._clock.trio_time(deadline)
+
+    async def wait(self) -> None:
+        """Sleep until the deadline."""
+        with self._scope:
+            await trio.sleep_forever()
+        self._scope = trio.CancelScope()
+
+
+class TimerAlarm:
+    """An alarm by a timerfd of the host (timerfd_create(2)), which is precise to microseconds."""
+
+    def __init__(self, clock: TrioClock, fd: int) -> None:
+        self._clock = clock
+        self._fd = fd
+        self._time = _Itimerspec()
+        self._deadline: int | None = _UNSET
+
+    def set(self, deadline: int | None) -> None:
+        """Set the timer, which also makes it forget that it has rung."""
+        if deadline == self._deadline:
+            return
+        self._deadline = deadline
+        ns = 0 if deadline is None else max(deadline - self._clock.now(), 1)  # 0 stops it
+        self._time.value.seconds, self._time.value.nanoseconds = divmod(ns, NS_PER_S)
+        _call("timerfd_settime", self._fd, 0, ctypes.byref(self._time), None)
+
+    async def wait(self) -> None:
+        """Sleep until it rings."""
+        await trio.lowlevel.wait_readable(self._fd)
+        self._deadline = _UNSET
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)  # the os module has timerfds from Python 3.13 on
+
+
+def _call(name: str, *arguments: object) -> int:
+    result = int(getattr(_libc, name)(*arguments))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return result
