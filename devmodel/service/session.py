@@ -795,9 +795,7 @@ class _Watched:
     def consoles(self) -> list[str]:
         if "serial" not in self.parts:
             return []
-        return [
-            "" if console.address is None else f"tcp:{console.address}" for console in self.outside.consoles
-        ]
+        return [console.address or "" for console in self.outside.consoles]
 
     def upgrade(self) -> str:
         if not self.departure.upgrades:

@@ -86,8 +86,8 @@ console = "out.txt"
         (
             "[modem]",
             (
-                "machine.toml: unknown table [modem]; allowed: "
-                "machine, serial, disk, cdrom, floppy, video, rtc, pit, parallel, debug, qmp, server, fw_cfg, board"
+                "machine.toml: unknown table [modem]; allowed: machine, serial, "
+                "disk, cdrom, floppy, video, vnc, rtc, pit, parallel, debug, qmp, server, fw_cfg, board"
             ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),
