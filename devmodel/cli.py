@@ -19,10 +19,15 @@ import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import PARTS, in_order
-from devmodel.config import Config, Options, host_port, load
-from devmodel.consoles.client import console
+from devmodel.config import Config, Options, load
+from devmodel.consoles.address import ALLOWED as CONSOLES
+from devmodel.consoles.address import STDIO, parse
+from devmodel.consoles.client import REACHABLE, console
+from devmodel.consoles.terminal import LEAVING
 from devmodel.control import listing, prompt
 from devmodel.devices.mouse import BUTTONS
+from devmodel.disks import manage
+from devmodel.display.live import live
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import monitor, stats, trace, upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run
@@ -131,7 +136,7 @@ def _run(options: argparse.Namespace) -> int:
     arguments += [f"--{name}" for name in CORE_SWITCHES if getattr(options, name.replace("-", "_"))]
     if config.servers:
         arguments += ["--servers", str(1 + len(config.servers))]
-        if "serial" not in config.parts and config.serial.tcp is None:
+        if "serial" not in config.parts and any(port.far_end() == STDIO for port in config.serials):
             raise ConfigError("the serial port is in a server apart; give it --serial tcp:HOST:PORT")
     logging = ["--log-format", options.log_format, "--log-level", options.log_level]
     apart = [
@@ -145,7 +150,7 @@ def _run(options: argparse.Namespace) -> int:
 def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
     """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
     arguments = [] if machine is None else [machine]
-    given = {name: getattr(options, name) for name in ("parallel", "video_bios", "debug_console")}
+    given = {name: getattr(options, name) for name in ("parallel", "video_bios", "vnc", "debug_console")}
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
@@ -297,12 +302,13 @@ async def _until_signal(
 
 
 def _console(options: argparse.Namespace) -> int:
-    host, port = host_port(options.address.removeprefix("tcp:"))
+    text = options.address
+    address = parse(text if text.partition(":")[0] in REACHABLE else f"tcp:{text}")
 
     async def work() -> int:
         if os.isatty(0):
-            log.say(f"devmodel: console on {host}:{port}; Ctrl-] leaves")
-        await console(host, port)
+            log.say(f"devmodel: console on {address}; {LEAVING} leaves")
+        await console(address)
         return 0
 
     return trio.run(_until_signal, work)
@@ -356,6 +362,10 @@ def _created(path: str) -> BinaryIO:
 
 
 def _screen(options: argparse.Namespace) -> int:
+    if options.live:
+        domain = _domain(options)
+        live(lambda columns: monitor.ask(domain, monitor.Screen(ansi=min(columns, MOST_COLUMNS))).text)
+        return 0
     columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS) if options.ansi else 0
     answer = monitor.ask(_domain(options), monitor.Screen(png=options.png is not None, ansi=columns))
     if options.png is None:
@@ -373,6 +383,11 @@ def _key(options: argparse.Namespace) -> int:
     if options.hold is not None and not 0 <= options.hold <= monitor.MAX_HOLD:
         raise ConfigError(f"--hold {options.hold}: milliseconds from 0 to {monitor.MAX_HOLD}")
     monitor.type_keys(_domain(options), options.keys, options.hold or 0)
+    return 0
+
+
+def _break(options: argparse.Namespace) -> int:
+    monitor.ask(_domain(options), monitor.Break(port=options.port))
     return 0
 
 
@@ -567,6 +582,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             parallel=options.parallel,
             hpet=options.hpet,
             video_bios=options.video_bios,
+            vnc=options.vnc,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
             only=getattr(options, "only", None),
@@ -645,8 +661,8 @@ def _parser() -> _Parser:
     serving.add_argument("--without", metavar="PARTS", help="serve all parts but these")
     serving.set_defaults(perform=_serve)
 
-    consoling = commands.add_parser("console", help="a raw terminal on a TCP serial console; Ctrl-] leaves")
-    consoling.add_argument("address", metavar="HOST:PORT")
+    consoling = commands.add_parser("console", help="a raw terminal on a serial console; Ctrl-] leaves")
+    consoling.add_argument("address", metavar="HOST:PORT|telnet:HOST:PORT|unix:PATH")
     consoling.set_defaults(perform=_console)
 
     listing_ = commands.add_parser("list", help="which machines run here")
@@ -684,6 +700,9 @@ def _parser() -> _Parser:
     _domain_options(looking)
     looking.add_argument("--png", metavar="FILE", help="write a picture instead")
     looking.add_argument("--ansi", action="store_true", help="print it in colour, graphics modes as well")
+    looking.add_argument(
+        "--live", action="store_true", help="show it in this terminal as it changes; q leaves"
+    )
     looking.set_defaults(perform=_screen)
 
     upgrading = commands.add_parser(
@@ -724,6 +743,35 @@ def _parser() -> _Parser:
     how.add_argument("--count", action="store_true", help="how often which register, the most frequent first")
     tracing.set_defaults(perform=_trace)
 
+    disking = commands.add_parser(
+        "disk",
+        help="make, look at, commit and convert disk images",
+        description="Disk images; docs/disks.md.",
+    ).add_subparsers(required=True, metavar="COMMAND")
+    making = disking.add_parser("create", help="make an empty raw image of SIZE, or an overlay of a base")
+    making.add_argument("file", metavar="FILE")
+    what = making.add_mutually_exclusive_group(required=True)
+    what.add_argument("size", metavar="SIZE", nargs="?", help='for example "10G"')
+    what.add_argument("--base", metavar="FILE", help="what it is an overlay of")
+    making.set_defaults(perform=lambda options: manage.create(options.file, options.size, options.base))
+    describing = disking.add_parser("info", help="say what an image is")
+    describing.add_argument("file", metavar="FILE")
+    describing.add_argument("--json", action="store_true", help="as an object")
+    describing.set_defaults(perform=lambda options: manage.info(options.file, json=options.json))
+    committing = disking.add_parser("commit", help="write an overlay into its base, and empty it")
+    committing.add_argument("file", metavar="FILE")
+    committing.set_defaults(perform=lambda options: manage.commit(options.file))
+    rebasing = disking.add_parser(
+        "rebase", help="take a base that has been moved or copied for the one it was"
+    )
+    rebasing.add_argument("file", metavar="FILE")
+    rebasing.add_argument("base", metavar="BASE", nargs="?", help="where it is now (where it was)")
+    rebasing.set_defaults(perform=lambda options: manage.rebase(options.file, options.base))
+    converting = disking.add_parser("convert", help="write an image of any kind into a new raw one")
+    converting.add_argument("source", metavar="SOURCE")
+    converting.add_argument("target", metavar="TARGET")
+    converting.set_defaults(perform=lambda options: manage.convert(options.source, options.target))
+
     ejecting = commands.add_parser("eject", help="take the disc out of a CD-ROM or floppy drive")
     inserting = commands.add_parser("insert", help="put an image into a CD-ROM or floppy drive")
     inserting.add_argument("image", metavar="FILE")
@@ -754,6 +802,13 @@ def _parser() -> _Parser:
     typing.add_argument("--domain", metavar="SOCKET", help="domain socket (the one machine that runs)")
     typing.set_defaults(perform=_key)
 
+    breaking = commands.add_parser(
+        "break", help="send a break on a serial port (Linux: SysRq, with the next key)"
+    )
+    breaking.add_argument("--port", metavar="N", type=int, default=1, help="which, if there are several (1)")
+    _domain_options(breaking)
+    breaking.set_defaults(perform=_break)
+
     pointing = commands.add_parser(
         "mouse",
         help="move and click the guest's mouse",
@@ -783,7 +838,11 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         "machine", nargs="?", metavar="MACHINE.toml", help="machine description; options override it"
     )
     parser.add_argument(
-        "--disk", metavar="FILE", action="append", default=[], help="disk image; may be repeated"
+        "--disk",
+        metavar="FILE[,readonly][,snapshot=on][,base=FILE]",
+        action="append",
+        default=[],
+        help="disk image; may be repeated (docs/disks.md)",
     )
     parser.add_argument(
         "--cdrom",
@@ -801,20 +860,25 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--serial",
-        metavar="tcp:HOST:PORT",
+        metavar="FAR-END",
         action="append",
         default=[],
-        help="serial console on TCP (terminal: on this one); up to four times, for COM1 to COM4",
+        help=f"far end of a serial port: {CONSOLES}; up to four times, for COM1 to COM4 (docs/consoles.md)",
     )
     parser.add_argument(
         "--serial-wait",
         action="store_true",
-        help="start the guest when the first client is on its first TCP console",
+        help="start the guest when the first client is on its first serial console",
     )
     parser.add_argument(
         "--parallel", metavar="FILE", help="a parallel port; what the guest prints is appended to this file"
     )
     parser.add_argument("--hpet", action="store_true", help="high precision event timers at 0xfed00000")
+    parser.add_argument(
+        "--vnc",
+        metavar="HOST:PORT|unix:PATH",
+        help="the screen, keyboard and mouse for viewers (docs/screens.md)",
+    )
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, for ISA or for PCI 1234:1111")
     parser.add_argument(
         "--fw-cfg", metavar="NAME=VALUE", action="append", default=[], help="fw_cfg item; may be repeated"

@@ -15,17 +15,18 @@ import msgspec
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL, OWN, PARTS, parse
+from devmodel.consoles import address
+from devmodel.consoles.address import Address, host_port
 from devmodel.devices import acpi_tables, smbios
 from devmodel.devices.diskette import DRIVES
 from devmodel.devices.pit import MISSED_TICKS, MissedTicks
-from ioreq.user_input import open_regular, size_in_bytes
+from ioreq.user_input import open_regular, size_in_bytes, with_options
 
 MAX_DRIVES: Final = 4
 MAX_FLOPPIES: Final = 2
 MAX_SERIALS: Final = 4
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
-_PORT: Final = re.compile(r"\d{1,5}", re.ASCII)
 RESERVED: Final = (
     "etc/e820",
     acpi_tables.TABLES,
@@ -43,9 +44,10 @@ _T = TypeVar("_T")
 
 
 class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[serial]`, or `[[serial]]` for COM1 to COM4. Without `tcp` the first is on the terminal of `devmodel run`.
+    """`[serial]`, or `[[serial]]` for COM1 to COM4. `console` is its far end (`devmodel.consoles.address`).
 
-    `paced` has it send at the baud rate that the guest sets; `flow` has CTS fall while a client is far behind.
+    `tcp` is short for `console = "tcp:…"`. Without either the first is on the terminal of `devmodel run`. `paced` has
+    it send at the baud rate that the guest sets; `flow` has CTS fall while a client is far behind.
     """
 
     tcp: str | None = None
@@ -54,18 +56,28 @@ class Serial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The guest starts when the first client is there (QEMU's `wait=on`)."""
     paced: bool = False
     flow: bool = False
+    console: str | None = None
 
-    def address(self) -> tuple[str, int] | None:
-        """Return host and port of `tcp`."""
-        return None if self.tcp is None else host_port(self.tcp)
+    def far_end(self) -> Address:
+        """Return where its far end is; what is not said is the terminal."""
+        if self.tcp is not None:
+            return address.parse(f"tcp:{self.tcp}")
+        return address.STDIO if self.console is None else address.parse(self.console)
 
 
 class Disk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[disk]]`: a hard disk, hda to hdd in order. Without `path` it is a zeroed scratch disk of `size`."""
+    """`[[disk]]`: a hard disk, hda to hdd in order. Without `path` it is a zeroed scratch disk of `size`.
+
+    With `snapshot` what is written is gone at the end. With `base`, `path` is an overlay of that image. A `format` of
+    "raw" has a file be that, however it begins.
+    """
 
     path: str | None = None
     size: int | str | None = None
     readonly: bool = False
+    snapshot: bool = False
+    base: str | None = None
+    format: Literal["auto", "raw"] = "auto"
 
     def scratch_bytes(self) -> int:
         """Return the size of a scratch disk in bytes; 0 for what is no size."""
@@ -97,6 +109,12 @@ class Video(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     bios: str | None = None
     adapter: Literal["auto", "isa", "pci"] = "auto"
+
+
+class Vnc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[vnc]`: where viewers find the screen: HOST:PORT or unix:PATH, with a console's options."""
+
+    listen: str
 
 
 class Rtc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,6 +170,7 @@ class Config(msgspec.Struct, frozen=True):
     floppies: tuple[Floppy, ...] = ()
     video: Video = Video()
     fw_cfg: dict[str, str] = {}
+    vnc: Vnc | None = None
     rtc: Rtc = Rtc()
     pit: Timer = Timer()
     parallel: ParallelPort | None = None
@@ -181,13 +200,26 @@ class Config(msgspec.Struct, frozen=True):
             raise ConfigError(
                 f"{source}: {len(self.serials)} serial ports; at most {MAX_SERIALS} are allowed"
             )
+        on_terminal = 0
         for number, serial in enumerate(self.serials, 1):
-            if serial.tcp is None and number > 1:
-                raise ConfigError(f"{source}: serial port {number} needs tcp; only the first may go without")
+            if serial.tcp is not None and serial.console is not None:
+                raise ConfigError(f"{source}: tcp in [serial]: that is its console already; give one of them")
+            if serial.tcp is None and serial.console is None and number > 1:
+                raise ConfigError(
+                    f"{source}: serial port {number} needs a console; only the first may go without"
+                )
             try:
-                serial.address()
+                on_terminal += serial.far_end().kind == "stdio"
             except ConfigError as error:
-                raise ConfigError(f"{source}: tcp in [serial]: {error}") from error
+                key = "console" if serial.tcp is None else "tcp"
+                raise ConfigError(f"{source}: {key} in [serial]: {error}") from error
+        if on_terminal > 1:
+            raise ConfigError(f"{source}: {on_terminal} serial ports on stdio; there is one terminal")
+        if self.vnc is not None:
+            try:
+                address.parse_listening(self.vnc.listen)
+            except ConfigError as error:
+                raise ConfigError(f"{source}: listen in [vnc]: {error}") from error
         if len(self.disks) > MAX_DRIVES:
             raise ConfigError(f"{source}: {len(self.disks)} disks; at most {MAX_DRIVES} are allowed")
         if (drives := len(self.disks) + len(self.cdroms)) > MAX_DRIVES:
@@ -206,6 +238,19 @@ class Config(msgspec.Struct, frozen=True):
         for disk in self.disks:
             if disk.path is None and not 512 <= disk.scratch_bytes() <= MAX_SCRATCH:
                 raise ConfigError(f'{source}: a [[disk]] without path needs a size, for example size = "1M"')
+            if disk.path is None and (
+                disk.snapshot or disk.base is not None or disk.readonly or disk.format != "auto"
+            ):
+                raise ConfigError(
+                    f"{source}: a [[disk]] without path is a scratch disk, of which only size is said"
+                )
+            if disk.snapshot and (disk.readonly or disk.base is not None):
+                other = "readonly" if disk.readonly else "base"
+                raise ConfigError(f"{source}: snapshot and {other} in [[disk]] exclude each other")
+            if disk.base is not None and disk.format != "auto":
+                raise ConfigError(
+                    f"{source}: format and base in [[disk]] exclude each other: an overlay is one"
+                )
             if disk.path is not None and disk.size is not None:
                 raise ConfigError(f"{source}: size in [[disk]] goes without path; an image has its own size")
         if not _is_date(self.rtc.base):
@@ -257,6 +302,7 @@ class Options(msgspec.Struct, frozen=True):
     parallel: str | None = None
     hpet: bool = False
     video_bios: str | None = None
+    vnc: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
     only: str | None = None
@@ -274,6 +320,7 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "cdrom": Cdrom,
     "floppy": Floppy,
     "video": Video,
+    "vnc": Vnc,
     "rtc": Rtc,
     "pit": Timer,
     "parallel": ParallelPort,
@@ -304,19 +351,6 @@ def _is_date(text: str) -> bool:
         return text in {"utc", "localtime"} or bool(datetime.fromisoformat(text))
     except ValueError:
         return False
-
-
-def host_port(text: str) -> tuple[str, int]:
-    """Split HOST:PORT; the host may be an IPv6 address in brackets, the port 0 to have one chosen."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not _PORT.fullmatch(port) or int(port) > 0xFFFF:
-        raise ConfigError(f"'{text}' is not HOST:PORT")
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        raise ConfigError(f"'{text}' is not HOST:PORT: a host's labels have 1 to 63 letters") from None
-    return host, int(port)
 
 
 def qmp_address(text: str) -> str | tuple[str, int]:
@@ -375,11 +409,21 @@ def _read(path: str) -> Config:
     serials = document.get("serial", {})
     if not isinstance(serials, list):
         serials = [serials]
-    ports = [_table(name, "[serial]", entry, Serial) for entry in serials] or [Serial()]
+    ports = [
+        _beside_file(_table(name, "[serial]", entry, Serial), f"{name}: console in [serial]", folder)
+        for entry in serials
+    ] or [Serial()]
     parallel = None
     if "parallel" in document:
         port = _table(name, "[parallel]", document["parallel"], ParallelPort)
         parallel = ParallelPort(os.path.join(folder, port.path))
+    vnc = None
+    if "vnc" in document:
+        vnc = _table(name, "[vnc]", document["vnc"], Vnc)
+        try:
+            vnc = Vnc(address.spelled(address.parse_listening(vnc.listen), folder).removeprefix("tcp:"))
+        except ConfigError as error:
+            raise ConfigError(f"{name}: listen in [vnc]: {error}") from error
     video = _table(name, "[video]", document.get("video", {}), Video)
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
@@ -405,7 +449,7 @@ def _read(path: str) -> Config:
         serial=ports[0],
         more_serials=tuple(ports[1:]),
         disks=tuple(
-            msgspec.structs.replace(disk, path=absolute(disk.path))
+            msgspec.structs.replace(disk, path=absolute(disk.path), base=absolute(disk.base))
             for disk in (_table(name, "[[disk]]", entry, Disk) for entry in disks)
         ),
         cdroms=tuple(Cdrom(absolute(_table(name, "[[cdrom]]", entry, Cdrom).path)) for entry in cdroms),
@@ -415,6 +459,7 @@ def _read(path: str) -> Config:
         ),
         video=msgspec.structs.replace(video, bios=absolute(video.bios)),
         fw_cfg=fw_cfg,
+        vnc=vnc,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         parallel=parallel,
         hpet=_table(name, "[hpet]", document.get("hpet", {"enabled": False}), Hpet),
@@ -426,6 +471,17 @@ def _read(path: str) -> Config:
             for entry in servers
         ),
     ).checked(name)
+
+
+def _beside_file(serial: Serial, where: str, folder: str) -> Serial:
+    """Return a serial port whose files are found from the folder of the machine's description."""
+    if serial.console is None or not folder:
+        return serial
+    try:
+        far_end = address.parse(serial.console)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return msgspec.structs.replace(serial, console=address.spelled(far_end, folder))
 
 
 def _qmp(name: str, folder: str, table: object) -> Qmp:
@@ -462,6 +518,34 @@ def _table(name: str, label: str, table: Any, kind: type[_T]) -> _T:
         raise ConfigError(f"{name}: {where.rstrip('`')} in {label}: {what}") from error
 
 
+def disk_of(text: str) -> Disk:
+    """Return the disk that `--disk FILE[,readonly][,snapshot=on][,base=FILE][,format=raw]` says.
+
+    Raises:
+        ConfigError: it says something else.
+
+    """
+    path, options = with_options(text)
+    if not path:
+        raise ConfigError(f"--disk '{text}' names no file")
+    for name, value in options.items():
+        if name not in {"readonly", "snapshot", "base", "format"}:
+            raise ConfigError(
+                f"--disk '{text}': unknown option '{name}'; allowed: readonly, snapshot, base=FILE, format "
+                "(a comma in a file's name is written twice)"
+            )
+        if name in {"readonly", "snapshot"} and value not in {"on", "off"}:
+            raise ConfigError(f"--disk '{text}': {name} is on or off")
+        if name == "base" and value in {"", "on"}:
+            raise ConfigError(f"--disk '{text}': base needs a file")
+        if name == "format" and value not in {"auto", "raw"}:
+            raise ConfigError(f"--disk '{text}': a format is raw or auto")
+    switches = {name: options.get(name) == "on" for name in ("readonly", "snapshot")}
+    return msgspec.convert(
+        {"path": path, "base": options.get("base"), "format": options.get("format", "auto"), **switches}, Disk
+    )
+
+
 def _override(config: Config, options: Options) -> Config:
     changes: dict[str, Any] = {}
     if options.serials:
@@ -469,17 +553,17 @@ def _override(config: Config, options: Options) -> Config:
             : max(len(options.serials), len(config.serials))
         ]
         for number, text in enumerate(options.serials):
-            kind, _, address = text.partition(":")
-            if text != "terminal" and kind != "tcp":
-                raise ConfigError(f"--serial '{text}'; allowed: tcp:HOST:PORT, or terminal for the first")
-            tcp = None if text == "terminal" else address
-            ports[number] = msgspec.structs.replace(ports[number], tcp=tcp)
+            try:
+                address.parse(text)
+            except ConfigError as error:
+                raise ConfigError(f"--serial {error}") from error
+            ports[number] = msgspec.structs.replace(ports[number], tcp=None, console=text)
         changes["serial"], *more = ports
         changes["more_serials"] = tuple(more)
     if options.serial_wait:
         changes["serial"] = msgspec.structs.replace(changes.get("serial", config.serial), wait=True)
     if options.disks:
-        changes["disks"] = tuple(Disk(path=path) for path in options.disks)
+        changes["disks"] = tuple(map(disk_of, options.disks))
     if options.cdroms:
         changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
     if options.floppies:
@@ -490,6 +574,12 @@ def _override(config: Config, options: Options) -> Config:
         changes["parallel"] = ParallelPort(options.parallel)
     if options.video_bios is not None:
         changes["video"] = msgspec.structs.replace(config.video, bios=options.video_bios)
+    if options.vnc is not None:
+        try:
+            address.parse_listening(options.vnc)
+        except ConfigError as error:
+            raise ConfigError(f"--vnc {error}") from error
+        changes["vnc"] = Vnc(options.vnc)
     if options.fw_cfg:
         items = dict(config.fw_cfg)
         for item in options.fw_cfg:

@@ -25,7 +25,20 @@ KEYS: Final = (
 DEVICE_KEYS: Final = ("board",)
 """Keys of `[machine]` that are the device models', which check them."""
 DEVICE_TABLES: Final = (
-    *("serial", "disk", "cdrom", "floppy", "video", "fw_cfg", "rtc", "pit", "parallel", "debug", "server"),
+    *(
+        "serial",
+        "disk",
+        "cdrom",
+        "floppy",
+        "video",
+        "vnc",
+        "fw_cfg",
+        "rtc",
+        "pit",
+        "parallel",
+        "debug",
+        "server",
+    ),
     *("board", "qmp", "hpet"),
 )
 LEAST_MEMORY: Final = 1 << 20

@@ -1,4 +1,4 @@
-"""What a user says to either process: sizes, files, signals; and how a shell completes it."""
+"""What a user says to either process: sizes, files, options behind a comma, signals; and how a shell completes it."""
 
 import argparse
 import errno
@@ -17,6 +17,16 @@ def size_in_bytes(text: str) -> int | None:
     """Return 65536 for "65536", "64K", "64k", "64KB" and "64KiB"; None for what is no size."""
     match = _SIZE.fullmatch(text)
     return int(match[1]) * UNITS[match[2].upper()] if match else None
+
+
+def with_options(text: str) -> tuple[str, dict[str, str]]:
+    """Split "disk.img,readonly,base=old.img" into what stands first and the options behind it.
+
+    An option without a value is "on". A comma that belongs to a name is written twice, as for QEMU.
+    """
+    first, *rest = (part.replace("\0", ",") for part in text.replace(",,", "\0").split(","))
+    pairs = (part.partition("=") for part in rest)
+    return first, {name: value if equals else "on" for name, equals, value in pairs}
 
 
 def open_regular(path: str) -> BinaryIO:

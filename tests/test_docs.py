@@ -67,7 +67,17 @@ def test_every_block_of_python_is_a_file_or_stands_in_one(document):
                 assert text in (ROOT / name).read_text(), text
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/your-own-device.md", "docs/testing.md"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        "README.md",
+        "docs/consoles.md",
+        "docs/disks.md",
+        "docs/screens.md",
+        "docs/your-own-device.md",
+        "docs/testing.md",
+    ],
+)
 def test_what_is_typed_is_what_the_command_takes(document):
     """Blocks of sh, which are not run here, since they go on for ever."""
     for language, _, text in blocks(document):

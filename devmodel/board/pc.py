@@ -44,7 +44,7 @@ from devmodel.devices.pit import MissedTicks, Pit
 from devmodel.devices.port61 import Port61
 from devmodel.devices.port92 import Port92
 from devmodel.devices.rtc import Rtc
-from devmodel.devices.uart import Uart
+from devmodel.devices.uart import LSR_BI, LSR_FE, Uart
 from devmodel.devices.vga import Vga
 from devmodel.devices.vga_frame import Frame
 from devmodel.devices.vga_pci import VgaFunction
@@ -174,6 +174,11 @@ class SerialPort:
     def receive(self, byte: int) -> None:
         """Take a byte; it may start the character timeout."""
         self.board.uarts[self.number].receive(byte)
+        self.board.rearm()
+
+    def receive_break(self) -> None:
+        """Take a break: a character of zeros, with no stop bit behind it."""
+        self.board.uarts[self.number].receive(0, LSR_BI | LSR_FE)
         self.board.rearm()
 
     def clear_to_send(self, level: bool) -> None:

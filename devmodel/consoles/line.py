@@ -10,7 +10,7 @@ guest.
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Protocol
 
 import structlog
@@ -28,6 +28,8 @@ RESUME: Final = 1 << 12
 """Bytes that it may be behind when the guest may go on."""
 KEPT: Final = 1 << 18
 """Bytes a listener may fall behind before it misses some."""
+BREAK: Final = 0x100
+"""Among the bytes that are typed: a break, the line held low for longer than a character."""
 
 
 class Receiver(Protocol):
@@ -39,6 +41,10 @@ class Receiver(Protocol):
 
     def receive(self, byte: int) -> None:
         """Take a byte."""
+        ...
+
+    def receive_break(self) -> None:
+        """Take a break."""
         ...
 
     def clear_to_send(self, level: bool) -> None:
@@ -150,19 +156,26 @@ class SerialLine:
         while any(listener.shown < self.transcript.end for listener in self._following):
             await self.shown.park()
 
-    async def type(self, data: bytes) -> None:
-        """Send bytes to the guest, waiting until it has taken them. Several typists take turns."""
-        left = deque(data)
+    async def type(self, typed: Iterable[int]) -> None:
+        """Send bytes and breaks to the guest, waiting until it has taken them. Several typists take turns.
+
+        Who gives a deque finds in it what has not been taken.
+        """
+        left = typed if isinstance(typed, deque) else deque(typed)
         self._untyped.append(left)
         try:
             async with self._typing:
                 while left:
                     while self._chip is None or self._chip.room() <= 0:
                         await self._typists.park()
-                    self._chip.receive(left.popleft())
+                    byte = left.popleft()
+                    if byte == BREAK:
+                        self._chip.receive_break()
+                    else:
+                        self._chip.receive(byte)
         finally:
-            self._untyped.remove(left)
+            self._untyped = [other for other in self._untyped if other is not left]
 
-    def untyped(self) -> bytes:
+    def untyped(self) -> list[int]:
         """Return what typists are waiting for the guest to take."""
-        return b"".join(bytes(left) for left in self._untyped)
+        return [byte for left in self._untyped for byte in left]

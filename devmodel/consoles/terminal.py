@@ -13,9 +13,16 @@ from typing import Final
 import trio
 
 from devmodel import log
-from devmodel.consoles.line import SerialLine
+from devmodel.consoles.line import BREAK, SerialLine
 
 LEAVE: Final = 0x1D  # Ctrl-]
+ESCAPE: Final = 0x01  # Ctrl-A
+LEAVING: Final = "Ctrl-]"
+HELP: Final = (
+    "Ctrl-] or Ctrl-A x leaves, Ctrl-A b sends a break, Ctrl-A twice sends Ctrl-A, Ctrl-A h shows this"
+)
+LAST_KEYS: Final = 0.5
+"""Seconds that a guest gets to take what was typed just before the user left."""
 _CC: Final = 6  # in what tcgetattr returns
 
 
@@ -55,6 +62,38 @@ def raw(fd: int, *, signals: bool) -> Iterator[None]:
             yield
     finally:
         termios.tcsetattr(fd, termios.TCSAFLUSH, before)
+
+
+class Keys:
+    """What is typed on a terminal. Ctrl-A is QEMU's escape; with a key that means nothing behind it, both are typed."""
+
+    def __init__(self) -> None:
+        self._escaped = False
+
+    def take(self, data: bytes) -> tuple[list[int], bool]:
+        """Take what comes from the terminal; return what of it is typed, and whether the user leaves."""
+        typed: list[int] = []
+        for byte in data:
+            if byte == LEAVE:
+                return typed, True
+            if not self._escaped:
+                self._escaped = byte == ESCAPE
+                if not self._escaped:
+                    typed.append(byte)
+                continue
+            self._escaped = False
+            match byte:
+                case 0x78:  # x
+                    return typed, True
+                case 0x62:  # b
+                    typed.append(BREAK)
+                case 0x68 | 0x3F:  # h, ?
+                    log.say(HELP)
+                case 0x01:
+                    typed.append(ESCAPE)
+                case _:
+                    typed += (ESCAPE, byte)
+        return typed, False
 
 
 async def typed(fd: int) -> bytes:
@@ -103,10 +142,16 @@ class TerminalConsole:
 
     async def _type(self) -> bool:
         """Pass on what is typed; True when the user leaves."""
-        terminal = os.isatty(self._stdin)
-        while data := await typed(self._stdin):
-            if terminal and LEAVE in data:
-                await self.line.type(data[: data.index(LEAVE)])
-                return True
-            await self.line.type(data)
-        return terminal
+        if not os.isatty(self._stdin):
+            while data := await typed(self._stdin):
+                await self.line.type(data)
+            return False
+        keys, left = Keys(), False
+        while not left and (data := await typed(self._stdin)):
+            wanted, left = keys.take(data)
+            if left:  # though the guest may never take it
+                with trio.move_on_after(LAST_KEYS):
+                    await self.line.type(wanted)
+            else:
+                await self.line.type(wanted)
+        return True

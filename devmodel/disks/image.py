@@ -17,11 +17,13 @@ import trio
 
 from devmodel import ConfigError
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
+from devmodel.disks.overlay import Overlay, open_overlay, open_store, snapshot
+from devmodel.disks.overlay import create as create_overlay
+from devmodel.disks.stores import SECTOR, Store, format_of, size_of
 from ioreq.patience import expected
 
 log = structlog.get_logger()
 
-SECTOR: Final = 512
 MAX_QUEUED: Final = 64
 """An ATA drive has one request under way; more than this is a controller gone wild."""
 
@@ -48,7 +50,7 @@ class Elsewhere:
 
         """
         try:
-            return cls(-(-os.stat(path).st_size // SECTOR))
+            return cls(-(-(size_of(path) if kind == "disk" else os.stat(path).st_size) // SECTOR))
         except OSError as error:
             raise ConfigError(f"{kind} {path}: {error.strerror}") from error
 
@@ -63,7 +65,7 @@ class Image:
     def __init__(self, fd: int, name: str, *, readonly: bool) -> None:
         self.fd = fd
         self.name = name
-        self.sectors: int = os.fstat(fd).st_size // SECTOR
+        self.sectors: int = os.fstat(fd).st_size // SECTOR if fd >= 0 else 0
         """Whole ones, unless it is padded."""
         self.readonly: bool = readonly
         self._padded = False
@@ -146,7 +148,7 @@ class Image:
                     await _in_thread(self._write, lba, data)
                     request.done(True)
                 case DiskFlush():
-                    await _in_thread(os.fdatasync, self.fd)
+                    await _in_thread(self._flush)
                     request.done(True)
         except OSError as error:
             self._failed(request, error)
@@ -192,9 +194,82 @@ class Image:
             view = view[written:]
             offset += written
 
+    def _flush(self) -> None:
+        os.fdatasync(self.fd)
+
     def _check(self, lba: int, length: int) -> None:
         if lba < 0 or length % SECTOR or lba + length // SECTOR > self.sectors:
             raise OSError(f"no sectors {lba} to {lba + length // SECTOR - 1}")
+
+
+class Layered(Image):
+    """A disk in a store of another kind: an overlay, or a snapshot."""
+
+    def __init__(self, store: Store, name: str, *, readonly: bool) -> None:
+        super().__init__(-1, name, readonly=readonly)
+        self.store = store
+        self._closed = False
+        self.sectors = store.size // SECTOR
+        self.fd = store.fd if isinstance(store, Overlay) else -1
+        """By which a snapshot is known."""
+
+    def close(self) -> None:
+        """Close, and with that unlock."""
+        if not self._closed:
+            self._closed = True
+            self.store.close()
+
+    def _read(self, lba: int, count: int) -> bytes:
+        self._check(lba, count * SECTOR)
+        data = self.store.read(lba * SECTOR, count * SECTOR)
+        if len(data) != count * SECTOR:
+            raise OSError(f"the image ends in sector {lba + len(data) // SECTOR}")
+        return data
+
+    def _write(self, lba: int, data: bytes) -> None:
+        self._check(lba, len(data))
+        if self.readonly:
+            raise OSError("the image is read-only")
+        self.store.write(lba * SECTOR, data)
+
+    def _flush(self) -> None:
+        self.store.flush()
+
+
+def open_disk(
+    path: str,
+    *,
+    readonly: bool = False,
+    takes_snapshot: bool = False,
+    base: str | None = None,
+    said: str = "auto",
+    fd: int | None = None,
+) -> Image:
+    """Open a hard disk's image, of whatever kind; `fd` is a snapshot that goes on.
+
+    With a `base`, `path` is an overlay of it, which is made if there is none.
+
+    Raises:
+        ConfigError: it cannot be used; the line says why.
+
+    """
+    if base is not None:
+        if not os.path.lexists(path):
+            create_overlay(path, base)
+        elif format_of(path) != "overlay":
+            raise ConfigError(f"disk {path}: not an overlay, so it cannot have a base")
+        return Layered(open_overlay(path, base, readonly=readonly), path, readonly=readonly)
+    kind = format_of(path, said)
+    if takes_snapshot:
+        store = open_store(path, readonly=True, said=kind if kind != "overlay" else "auto")
+        try:
+            return Layered(snapshot(store, path, fd), path, readonly=False)
+        except BaseException:
+            store.close()
+            raise
+    if kind == "raw":
+        return Image.open(path, readonly=readonly)
+    return Layered(open_store(path, readonly=readonly), path, readonly=readonly)
 
 
 async def _in_thread(work: Callable[[Unpack[_Arguments]], _T], *arguments: *_Arguments) -> _T:

@@ -7,7 +7,8 @@ import trio
 from devmodel import ConfigError, DevmodelError
 from devmodel.devices.diskette import DRIVES, Bay, format_of
 from devmodel.devices.mmc import Tray
-from devmodel.disks.image import SECTOR, Image
+from devmodel.disks.image import Image
+from devmodel.disks.stores import SECTOR
 
 
 class Removable:

@@ -86,6 +86,12 @@ class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=
     hold: Annotated[int, msgspec.Meta(ge=0, le=MAX_HOLD)] = 0
 
 
+class Break(msgspec.Struct, tag_field="command", tag="break", forbid_unknown_fields=True):
+    """Send a break on a serial port, the first being 1."""
+
+    port: int = 1
+
+
 class Press(msgspec.Struct, tag_field="command", tag="press", forbid_unknown_fields=True):
     """Press a key and hold it; or let go of it, if it is not `pressed`."""
 
@@ -160,7 +166,18 @@ class Answer(msgspec.Struct, omit_defaults=True):
 
 
 Command: TypeAlias = (
-    Screen | Key | Press | Mouse | Eject | Insert | Stats | Info | PowerButton | Upgrade | probe.Command
+    Screen
+    | Key
+    | Press
+    | Mouse
+    | Break
+    | Eject
+    | Insert
+    | Stats
+    | Info
+    | PowerButton
+    | Upgrade
+    | probe.Command
 )
 
 Draw: TypeAlias = Callable[[Frame], bytes]
@@ -238,6 +255,15 @@ class Machine(Protocol):
 
     def click(self, button: str, *, pressed: bool) -> None:
         """Press or release a button of the mouse."""
+        ...
+
+    async def send_break(self, port: int) -> None:
+        """Send a break on a serial port, the first being 1, when the guest takes it.
+
+        Raises:
+            DevmodelError: there is no such port.
+
+        """
         ...
 
     def takes_mouse(self) -> bool:
@@ -321,6 +347,10 @@ class Monitor:
                 return Answer(error="the screen is another server's", elsewhere=True)
             case Key() | Press() | Mouse() if "kbc" not in self.machine.parts:
                 return Answer(error="keyboard and mouse are another server's", elsewhere=True)
+            case Break() if "serial" not in self.machine.parts:
+                return Answer(error="the serial ports are another server's", elsewhere=True)
+            case Break(port=port):
+                return Answer(error=await self._break(port))
             case Eject() | Insert() if ("dma" if command.floppy else "ide") not in self.machine.parts:
                 return Answer(error="the drives are another server's", elsewhere=True)
             case PowerButton() if "pm" not in self.machine.parts:
@@ -417,6 +447,16 @@ class Monitor:
                 finally:
                     self.machine.hold(keys, pressed=False)
         return ""
+
+    async def _break(self, port: int) -> str:
+        """Send a break, if the guest takes it in time; return what is wrong."""
+        with trio.move_on_after(KEY_PATIENCE):
+            try:
+                await self.machine.send_break(port)
+            except DevmodelError as error:
+                return str(error)
+            return ""
+        return f"the guest takes nothing on serial port {port}"
 
     async def _press(self, key: str, *, pressed: bool) -> str:
         """Press one key, or release it, when the guest has taken those before; return what is wrong."""

@@ -15,7 +15,8 @@ import trio
 from devmodel import DevmodelError
 from devmodel.board import saved
 from devmodel.board.device import DiskRead, DiskWrite
-from devmodel.disks.image import SECTOR, Elsewhere, Image
+from devmodel.disks.image import Elsewhere, Image
+from devmodel.disks.stores import SECTOR
 from devmodel.disks.tray import Disc, Diskette
 from devmodel.service.server import Server
 from devmodel.service.trace import MappedRange, ranges_of

@@ -18,7 +18,7 @@ import trio
 
 from devmodel import DevmodelError, log
 from devmodel.config import Config
-from devmodel.consoles.terminal import TerminalConsole, raw
+from devmodel.consoles.terminal import LEAVING, TerminalConsole, raw
 from devmodel.service import monitor
 from devmodel.service.session import PROGRAM, BoardFactory, Outside, opened, serve
 from ioreq import DomainGone, IoreqError
@@ -251,19 +251,14 @@ async def _run(
                     with contextlib.closing(client), contextlib.ExitStack() as stack:
                         for arguments in servers:
                             nursery.start_soon(on_server, arguments)
-                        if "serial" not in outside.config.parts:
-                            pass  # its server says where it is
-                        elif outside.serial_address is None:
+                        if "serial" in outside.config.parts:  # else its server says where it is
                             for line in outside.addresses():
                                 log.say(line)
-                            console = TerminalConsole(outside.serial)
-                            if os.isatty(0):
-                                log.say("devmodel: serial console on this terminal; Ctrl-] leaves")
-                            stack.enter_context(raw(0, signals=True))
-                            nursery.start_soon(on_terminal, console)
-                        else:
-                            for line in outside.addresses():
-                                log.say(line)
+                            if (serial := outside.terminal) is not None:
+                                if os.isatty(0):
+                                    log.say(f"devmodel: serial console on this terminal; {LEAVING} leaves")
+                                stack.enter_context(raw(0, signals=True))
+                                nursery.start_soon(on_terminal, TerminalConsole(serial))
                         try:
                             shutdown = await serve(outside, client, board_factory)
                         except (IoreqError, DevmodelError) as error:

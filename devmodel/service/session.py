@@ -6,14 +6,17 @@ it to a core and runs the chips until the domain ends.
 
 import contextlib
 import io
+import ipaddress
+import os
 import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO, Final, Protocol, TextIO, TypeVar, runtime_checkable
+from typing import Any, BinaryIO, Final, Protocol, Self, TextIO, TypeVar, runtime_checkable
 
 import attrs
+import msgspec
 import structlog
 import trio
 
@@ -21,15 +24,23 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk, Floppy, Serial, qmp_address
-from devmodel.consoles.line import SerialLine
+from devmodel.config import Vnc as VncConfig
+from devmodel.consoles import clients
+from devmodel.consoles.address import Address, parse_listening
+from devmodel.consoles.clients import Clients
+from devmodel.consoles.line import BREAK, SerialLine
 from devmodel.consoles.printout import Printout
-from devmodel.consoles.tcp import TcpConsole, listen
+from devmodel.consoles.pseudo import PseudoTerminal
+from devmodel.consoles.recording import Recording
 from devmodel.control.access import Local, Remote
 from devmodel.control.qmp import Door, Qmp
 from devmodel.devices.diskette import drive_for
 from devmodel.devices.vga_frame import Frame
-from devmodel.disks.image import SECTOR, Elsewhere, Image
+from devmodel.disks.image import Elsewhere, Image, open_disk
+from devmodel.disks.stores import SECTOR
 from devmodel.disks.tray import Disc, Diskette
+from devmodel.display import vnc
+from devmodel.display.renderer import Renderer
 from devmodel.service import monitor, probe, trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
@@ -113,22 +124,114 @@ class DebugConsole:
             self._line.append(byte)
 
 
+def found_at(far_end: Address, listeners: Sequence[trio.SocketListener]) -> str:
+    """Return where something listens, with the port that was chosen."""
+    if listeners and far_end.kind != "unix":
+        host, port = listeners[0].socket.getsockname()[:2]
+        far_end = msgspec.structs.replace(far_end, host=host, port=port)
+    return str(far_end)
+
+
+def warning_of(far_end: Address, listeners: Sequence[trio.SocketListener]) -> str:
+    """Return who else may come there, or nothing."""
+    if not far_end.remote or all(
+        ipaddress.ip_address(listener.socket.getsockname()[0].partition("%")[0]).is_loopback
+        for listener in listeners
+    ):
+        return ""
+    without = "" if far_end.password_file else ", without a password"
+    return f"{found_at(far_end, listeners)} is open to other hosts{without}"
+
+
 @attrs.define
 class SerialConsole:
-    """A serial port's far end, and where it listens for clients if it does."""
+    """A serial port's far end, and where it is found."""
 
     line: SerialLine
-    listeners: list[trio.SocketListener]
-    clients: TcpConsole | None
+    far_end: Address
     inherited: upgrade.Console
+    listeners: list[trio.SocketListener] = attrs.field(factory=list[trio.SocketListener])
+    pseudo: PseudoTerminal | None = None
+    recording: Recording | None = None
+    clients: Clients | None = None
+    """Of a far end that has any."""
+    kept: bool = False
+    """The program that we become goes on with it."""
 
     @property
     def address(self) -> str | None:
-        """Where it listens, HOST:PORT, with the port that was chosen."""
-        if not self.listeners:
-            return None
-        host, port = self.listeners[0].socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        """Where it is found, with the port or pseudo-terminal that was chosen; None if nowhere."""
+        if self.pseudo is not None:
+            return f"pty:{self.pseudo.path}"
+        return found_at(self.far_end, self.listeners) if self.listeners or self.recording else None
+
+    def warning(self) -> str:
+        """Return who else may come, or nothing."""
+        return warning_of(self.far_end, self.listeners)
+
+    def serve(self, nursery: trio.Nursery) -> None:
+        """Begin to serve whoever there is, and what is inherited."""
+        if self.recording is not None:
+            nursery.start_soon(self.recording.serve, self.line, self.inherited.recorded)
+        if self.clients is not None:
+            for stream, telnet, position in upgrade.clients_of(self.inherited):
+                nursery.start_soon(self.clients.client, stream, telnet, position)
+            if self.listeners:
+                nursery.start_soon(self.clients.serve, self.listeners)
+            if self.pseudo is not None:
+                nursery.start_soon(self.pseudo.serve, self.clients, self.inherited.pty_position)
+        if self.inherited.untyped:
+            nursery.start_soon(self.line.type, self.inherited.untyped)
+
+    async def aclose(self) -> None:
+        """Close what is open, and remove a socket that is nobody else's by now."""
+        for listener in self.listeners:
+            if self.far_end.kind == "unix" and not self.kept:
+                with contextlib.suppress(OSError):
+                    os.unlink(self.far_end.path)
+            await listener.aclose()
+        if self.pseudo is not None:
+            self.pseudo.close()
+        if self.recording is not None:
+            self.recording.close()
+
+
+@attrs.define
+class VncPort:
+    """Where viewers of the screen come."""
+
+    far_end: Address
+    listeners: list[trio.SocketListener]
+    response: vnc.Response | None
+
+    @classmethod
+    async def open(cls, config: VncConfig) -> Self:
+        """Listen.
+
+        Raises:
+            ConfigError: that cannot be.
+
+        """
+        far_end = parse_listening(config.listen)
+        password = clients.password_of(far_end)
+        response = None if password is None else vnc.response_of(password)
+        return cls(far_end, await clients.listen(far_end, "vnc"), response)
+
+    def address(self) -> str:
+        """Return where it is, with the port that was chosen."""
+        return found_at(self.far_end, self.listeners).removeprefix("tcp:")
+
+    def warning(self) -> str:
+        """Return who else may come, or nothing."""
+        return warning_of(self.far_end, self.listeners)
+
+    async def aclose(self) -> None:
+        """Close."""
+        for listener in self.listeners:
+            if self.far_end.kind == "unix":
+                with contextlib.suppress(OSError):
+                    os.unlink(self.far_end.path)
+            await listener.aclose()
 
 
 @attrs.define(kw_only=True)
@@ -143,6 +246,8 @@ class Outside:
     """Of the CD-ROM drives, if they are this server's."""
     diskettes: list[Diskette] = attrs.field(factory=list[Diskette])
     """Of the floppy drives; empty ones, if they are another server's."""
+    vnc: VncPort | None = None
+    """Where viewers of the screen come, if they are let."""
     printout: Printout | None = None
     """What the parallel port prints, if there is one."""
     video_bios: bytes | None
@@ -161,18 +266,24 @@ class Outside:
         return self.consoles[0].line
 
     @property
-    def serial_address(self) -> str | None:
-        """Where the first serial console listens."""
-        return self.consoles[0].address
+    def terminal(self) -> SerialLine | None:
+        """The line that is on the terminal, if there is one."""
+        return next((console.line for console in self.consoles if console.far_end.kind == "stdio"), None)
 
     def addresses(self) -> list[str]:
-        """Return the lines that say where each console listens."""
+        """Return the lines that say where each console is found, and who else may find it."""
         lines = [
-            f"devmodel: serial {'console' if number == 1 else f'port {number}'} on tcp:{console.address}"
+            f"devmodel: serial {'console' if number == 1 else f'port {number}'} on {console.address}"
             for number, console in enumerate(self.consoles, 1)
             if console.address is not None
         ]
-        return lines if self.qmp is None else [*lines, f"devmodel: qmp on {self.qmp}"]
+        warnings = [*filter(None, (console.warning() for console in self.consoles))]
+        if self.vnc is not None:
+            lines.append(f"devmodel: vnc on {self.vnc.address()}")
+            warnings += filter(None, [self.vnc.warning()])
+        if self.qmp is not None:
+            lines.append(f"devmodel: qmp on {self.qmp}")
+        return lines + [f"devmodel: warning: {warning}" for warning in warnings]
 
 
 BoardFactory = Callable[[Outside, Domain, TrioClock], Machine]
@@ -191,6 +302,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     diskettes: list[Diskette] = []
     consoles: list[SerialConsole] = []
     printout: Printout | None = None
+    vnc_port: VncPort | None = None
     stream: TextIO | None = None
     record: BinaryIO | None = None
     door: Door | None = None
@@ -226,9 +338,12 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         kept = upgrade.consoles_of(inheritance, len(config.serials))
         for serial, inherited in zip(config.serials, kept, strict=True):
             consoles.append(await _console(serial, inherited, here="serial" in config.parts))
+        if config.vnc is not None and "vga" in config.parts:
+            vnc_port = await VncPort.open(config.vnc)
         if config.qmp is not None:
             door = await Door.open(qmp_address(config.qmp.listen))
         yield Outside(
+            vnc=vnc_port,
             config=config,
             consoles=consoles,
             inheritance=inheritance,
@@ -257,26 +372,46 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             door.close()
         with trio.CancelScope(shield=True):
             for console in consoles:
-                for listener in console.listeners:
-                    await listener.aclose()
+                await console.aclose()
+            if vnc_port is not None:
+                await vnc_port.aclose()
 
 
 async def _console(serial: Serial, inherited: upgrade.Console, *, here: bool) -> SerialConsole:
     """Listen where a serial port is to, or go on with what is inherited."""
-    listeners: list[trio.SocketListener] = []
-    if inherited.listeners:
-        listeners = upgrade.listeners_of(inherited)
-    elif here and (address := serial.address()) is not None:
-        listeners = await listen(*address)
     line = SerialLine(serial.history, flow=serial.flow)
     line.transcript.restore(inherited.transcript, inherited.transcript_end)
-    return SerialConsole(line, listeners, TcpConsole(line) if listeners else None, inherited)
+    console = SerialConsole(line, serial.far_end(), inherited)
+    if not here:
+        return console
+    match console.far_end.kind:
+        case "tcp" | "telnet" | "unix" as kind:
+            password = clients.password_of(console.far_end)
+            console.listeners = upgrade.listeners_of(inherited) or await clients.listen(console.far_end)
+            console.clients = Clients(line, telnet=kind == "telnet", password=password)
+        case "pty":
+            console.pseudo = PseudoTerminal.open() if inherited.pty is None else PseudoTerminal(inherited.pty)
+            console.clients = Clients(line)
+        case "file":
+            console.recording = Recording.open(console.far_end.path)
+        case _:
+            pass  # the terminal is `devmodel run`'s
+    return console
 
 
 def _disk(disk: Disk, *, here: bool, fd: int | None = None) -> Image | Elsewhere:
     """Open a disk; or learn how large it is, if another server has it, for what the clock chip's memory says."""
+    if disk.path is not None and not here:
+        return Elsewhere.at(disk.base or disk.path)
     if disk.path is not None:
-        return Image.open(disk.path, readonly=disk.readonly) if here else Elsewhere.at(disk.path)
+        return open_disk(
+            disk.path,
+            readonly=disk.readonly,
+            takes_snapshot=disk.snapshot,
+            base=disk.base,
+            said=disk.format,
+            fd=fd,
+        )
     size = disk.scratch_bytes()
     return Image.scratch(size, fd) if here else Elsewhere(-(-size // SECTOR))
 
@@ -393,15 +528,23 @@ class Departure:
             scratch = {
                 number: image
                 for number, image in enumerate(outside.disks)
-                if isinstance(image, Image) and outside.config.disks[number].path is None
+                if isinstance(image, Image)
+                and (outside.config.disks[number].path is None or outside.config.disks[number].snapshot)
             }
             self.inheritance = upgrade.collect(
                 outside.inheritance.upgrades,
-                [(console.line, console.listeners, console.clients) for console in outside.consoles],
+                [
+                    upgrade.console_of(
+                        console.line, console.listeners, console.clients, console.pseudo, console.recording
+                    )
+                    for console in outside.consoles
+                ],
                 scratch,
                 [disc.image for disc in outside.discs],
                 [(diskette.bay.model, diskette.image) for diskette in outside.diskettes],
             )
+            for console in outside.consoles:
+                console.kept = True
 
     @contextlib.contextmanager
     def of(self, server: Server) -> Iterator[None]:
@@ -457,12 +600,7 @@ async def _serve(
         if outside.printout is not None:
             nursery.start_soon(outside.printout.run)
         for console in outside.consoles:
-            if console.clients is not None:
-                for stream, telnet, position in upgrade.clients_of(console.inherited):
-                    nursery.start_soon(console.clients.client, stream, telnet, position)
-                nursery.start_soon(console.clients.serve, console.listeners)
-            if console.inherited.untyped:
-                nursery.start_soon(console.line.type, console.inherited.untyped)
+            console.serve(nursery)
         keeper = None
         if attachment.area is not None and isinstance(board, Saves):
             keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring, attachment.id)
@@ -496,6 +634,12 @@ async def _serve(
                 prober.on_pause = lambda paused: controlled.tell("STOP" if paused else "RESUME")
                 server.on_reset = lambda: controlled.tell("RESET", **_reset_reason(prober))
                 nursery.start_soon(controlled.serve, outside.qmp)
+            if outside.vnc is not None:
+                renderer = Renderer(board.screen)
+                hands = board if "kbc" in parts else None
+                viewers = vnc.Vnc(renderer, hands, client.domain.name, outside.vnc.response)
+                nursery.start_soon(renderer.run)
+                nursery.start_soon(viewers.serve, outside.vnc.listeners)
             for task in board.tasks if isinstance(board, Accompanied) else ():
                 nursery.start_soon(_beside, task)
             on_ready(board)
@@ -538,7 +682,7 @@ def _key(parts: frozenset[str]) -> str:
     return ",".join(in_order(parts - {OWN} or parts))
 
 
-async def _first_client(console: TcpConsole, client: ControlClient) -> None:
+async def _first_client(console: Clients, client: ControlClient) -> None:
     """Wait until somebody is on the console, while the core lives.
 
     Raises:
@@ -652,9 +796,7 @@ class _Watched:
     def consoles(self) -> list[str]:
         if "serial" not in self.parts:
             return []
-        return [
-            "" if console.address is None else f"tcp:{console.address}" for console in self.outside.consoles
-        ]
+        return [console.address or "" for console in self.outside.consoles]
 
     def upgrade(self) -> str:
         if not self.departure.upgrades:
@@ -697,6 +839,12 @@ class _Watched:
 
     def _disc(self, drive: int) -> Disc:
         return _one_of(self.outside.discs, drive, "CD-ROM")
+
+    async def send_break(self, port: int) -> None:
+        consoles = self.outside.consoles
+        if not 1 <= port <= len(consoles):
+            raise DevmodelError(f"there is no serial port {port}; the last is {len(consoles)}")
+        await consoles[port - 1].line.type([BREAK])
 
     def hold(self, keys: list[str], *, pressed: bool) -> None:
         self.board.hold(keys, pressed=pressed)

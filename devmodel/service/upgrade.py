@@ -15,9 +15,11 @@ import msgspec
 import trio
 
 from devmodel import DevmodelError
+from devmodel.consoles.clients import Clients
 from devmodel.consoles.line import SerialLine
-from devmodel.consoles.tcp import TcpConsole
-from devmodel.consoles.telnet import Telnet
+from devmodel.consoles.pseudo import PseudoTerminal
+from devmodel.consoles.recording import Recording
+from devmodel.consoles.telnet import State, Telnet
 from devmodel.disks.image import Image
 
 VARIABLE: Final = "DEVMODEL_UPGRADE"
@@ -27,13 +29,11 @@ PATIENCE: Final = 15.0
 
 
 class Client(msgspec.Struct):
-    """A console's client: its socket, how far it has seen the transcript, and what it is speaking."""
+    """A console's client: its socket, how far it has seen the transcript, and what has been agreed on by telnet."""
 
     fd: int
     position: int
-    begun: bool
-    telnet: bool
-    agreed: list[tuple[int, int]]
+    telnet: list[tuple[int, int, State]] | None = None
 
 
 class Console(msgspec.Struct):
@@ -43,7 +43,12 @@ class Console(msgspec.Struct):
     clients: list[Client] = []
     transcript: bytes = b""
     transcript_end: int = 0
-    untyped: bytes = b""
+    untyped: list[int] = []
+    pty: int | None = None
+    """Our end of a pseudo-terminal."""
+    pty_position: int | None = None
+    recorded: int = 0
+    """How much of the transcript is in a file."""
 
 
 class Inheritance(Console):
@@ -62,13 +67,13 @@ class Inheritance(Console):
 
 def collect(
     upgrades: int,
-    consoles: Sequence[tuple[SerialLine, list[trio.SocketListener], TcpConsole | None]],
+    consoles: Sequence[Console],
     disks: dict[int, Image],
     discs: list[Image | None],
     diskettes: list[tuple[str, Image | None]],
 ) -> Inheritance:
     """Take what is to be kept of a server's outside: descriptors are duplicated, so that it may be closed."""
-    first, *more = [_console(*console) for console in consoles]
+    first, *more = consoles
     return Inheritance(
         **msgspec.structs.asdict(first),
         upgrades=upgrades + 1,
@@ -79,18 +84,28 @@ def collect(
     )
 
 
-def _console(line: SerialLine, listeners: list[trio.SocketListener], console: TcpConsole | None) -> Console:
+def console_of(
+    line: SerialLine,
+    listeners: list[trio.SocketListener],
+    console: Clients | None,
+    pseudo: PseudoTerminal | None,
+    recording: Recording | None,
+) -> Console:
+    """Take what is to be kept of a serial port's console."""
     clients = [] if console is None else console.now()
     transcript, end = line.transcript.read(0, line.transcript.end)
     return Console(
         listeners=[_kept(listener.socket.fileno()) for listener in listeners],
         clients=[
-            Client(_kept(stream.socket.fileno()), position, *telnet.spoken())
+            Client(_kept(stream.socket.fileno()), position, None if telnet is None else telnet.spoken())
             for stream, telnet, position in clients
         ],
         transcript=transcript,
         transcript_end=end,
         untyped=line.untyped(),
+        pty=None if pseudo is None else _kept(pseudo.fd),
+        pty_position=None if pseudo is None or console is None else console.shown_by_streams(),
+        recorded=0 if recording is None else recording.written,
     )
 
 
@@ -127,7 +142,8 @@ def inherited() -> Inheritance:
     with os.fdopen(int(text), "rb") as file:
         inheritance = msgspec.msgpack.decode(file.read(), type=Inheritance)
     for console in (inheritance, *inheritance.more_consoles):
-        for fd in (*console.listeners, *(client.fd for client in console.clients)):
+        pty = () if console.pty is None else (console.pty,)
+        for fd in (*console.listeners, *pty, *(client.fd for client in console.clients)):
             os.set_inheritable(fd, False)
     removables = [*(fd for _, fd in inheritance.discs), *(fd for _, _, fd in inheritance.diskettes)]
     for fd in [*inheritance.scratch.values(), *(fd for fd in removables if fd is not None)]:
@@ -148,12 +164,12 @@ def listeners_of(inherited: Console) -> list[trio.SocketListener]:
     ]
 
 
-def clients_of(inherited: Console) -> list[tuple[trio.SocketStream, Telnet, int]]:
+def clients_of(inherited: Console) -> list[tuple[trio.SocketStream, Telnet | None, int]]:
     """Return the console's clients, with what they speak and how far they have seen the transcript."""
     return [
         (
             trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=client.fd))),
-            Telnet.speaking(client.begun, client.telnet, client.agreed),
+            None if client.telnet is None else Telnet.speaking(client.telnet),
             client.position,
         )
         for client in inherited.clients

@@ -16,7 +16,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import attrs
 
-from devmodel.config import host_port
+from devmodel.consoles.address import host_port
 
 SECONDS: Final = 60.0
 """How long to wait for something, where a test does not say."""

@@ -266,9 +266,7 @@ def line_of(capsys, *arguments: str) -> tuple[int, str]:
 def test_an_unknown_key(environment, tmp_path, capsys):
     path = tmp_path / "machine.toml"
     path.write_text("[serial]\ncolour = 1")
-    line = (
-        "devmodel: machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait, paced, flow"
-    )
+    line = "devmodel: machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait, paced, flow, console"
     assert line_of(capsys, "run", str(path)) == (2, line)
     assert line_of(capsys, "serve", str(path), "--domain", "x") == (2, line)
 

@@ -5,6 +5,7 @@ import pytest
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
 from devmodel.config import Cdrom, Config, Disk, Floppy, Options, ParallelPort, Serial, load
+from devmodel.consoles.address import Address
 from devmodel.devices.pit import MISSED_TICKS
 
 
@@ -58,7 +59,7 @@ console = "out.txt"
         Options(),
     )
     assert config.serial == Serial("127.0.0.1:4444", 100)
-    assert config.serial.address() == ("127.0.0.1", 4444)
+    assert config.serial.far_end() == Address("tcp", host="127.0.0.1", port=4444)
     assert config.disks == (Disk(str(tmp_path / "a.img"), readonly=True), Disk(size="1M"))
     assert config.disks[1].scratch_bytes() == 1 << 20
     assert config.cdroms == (Cdrom(str(tmp_path / "a.iso")), Cdrom())
@@ -76,17 +77,17 @@ console = "out.txt"
     [
         (
             "[serial]\ncolour = 1",
-            "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait, paced, flow",
+            "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait, paced, flow, console",
         ),
         (
             "[[disk]]\nfile = 'x'",
-            "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly",
+            "machine.toml: unknown key 'file' in [[disk]]; allowed: path, size, readonly, snapshot, base, format",
         ),
         (
             "[modem]",
             (
                 "machine.toml: unknown table [modem]; allowed: "
-                "machine, serial, disk, cdrom, floppy, video, rtc, pit, parallel, hpet, debug, qmp, server, "
+                "machine, serial, disk, cdrom, floppy, video, vnc, rtc, pit, parallel, hpet, debug, qmp, server, "
                 "fw_cfg, board"
             ),
         ),
@@ -174,9 +175,9 @@ def test_options_override_the_file(write):
             debug_console="stderr",
         ),
     )
-    assert config.serial == Serial("[::1]:0", 7)
-    assert config.serial.address() == ("::1", 0)
-    assert config.more_serials == (Serial("127.0.0.1:1"),)
+    assert config.serial == Serial(console="tcp:[::1]:0", history=7)
+    assert config.serial.far_end() == Address("tcp", host="::1", port=0)
+    assert config.more_serials == (Serial(console="tcp:127.0.0.1:1"),)
     assert config.disks == (Disk("x.img"),)
     assert config.cdroms == (Cdrom("x.iso"), Cdrom("y.iso"))
     assert config.floppies == (Floppy("a.img"),)
@@ -191,9 +192,25 @@ def test_options_override_the_file(write):
     [
         (
             Options(serials=("udp:x:1",)),
-            "--serial 'udp:x:1'; allowed: tcp:HOST:PORT, or terminal for the first",
+            "--serial 'udp:x:1'; allowed: tcp:HOST:PORT, telnet:HOST:PORT, unix:PATH, pty, file:PATH, stdio, null",
         ),
-        (Options(serials=("tcp:x",)), "options: tcp in [serial]: 'x' is not HOST:PORT"),
+        (Options(serials=("tcp:x",)), "--serial 'x' is not HOST:PORT"),
+        (
+            Options(serials=("stdio", "terminal")),
+            "options: 2 serial ports on stdio; there is one terminal",
+        ),
+        (
+            Options(serials=("telnet:a:1,password=x",)),
+            "--serial 'telnet:a:1,password=x': unknown option 'password'; allowed: remote, password-file",
+        ),
+        (Options(serials=("pty,remote",)), "--serial 'pty,remote': unknown option 'remote'; pty has none"),
+        (Options(serials=("tcp:a:1,remote=yes",)), "--serial 'tcp:a:1,remote=yes': remote is on or off"),
+        (
+            Options(serials=("unix:/a,mode=rw",)),
+            "--serial 'unix:/a,mode=rw': a mode is three octal digits, for example 0660",
+        ),
+        (Options(serials=("unix:",)), "--serial 'unix:' needs a path"),
+        (Options(serials=("file:,x",)), "--serial 'file:,x': unknown option 'x'; file has none"),
         (Options(fw_cfg=("name",)), "--fw-cfg 'name'; allowed: NAME=VALUE"),
     ],
 )
@@ -266,12 +283,39 @@ def test_up_to_four_serial_ports(write):
     config = load(write(text), Options())
     assert config.serials == (Serial(paced=True), Serial("a:1", flow=True))
     config = load(write(text), Options(serials=("terminal", "tcp:b:2", "tcp:c:3")))
-    assert config.serials == (Serial(paced=True), Serial("b:2", flow=True), Serial("c:3"))
+    assert config.serials == (
+        Serial(paced=True, console="terminal"),
+        Serial(console="tcp:b:2", flow=True),
+        Serial(console="tcp:c:3"),
+    )
     with pytest.raises(ConfigError, match=r"^options: 5 serial ports; at most 4 are allowed$"):
         load(None, Options(serials=("tcp:a:1",) * 5))
     with pytest.raises(
-        ConfigError, match=r"^options: serial port 2 needs tcp; only the first may go without$"
+        ConfigError, match=r"^machine.toml: serial port 2 needs a console; only the first may go without$"
     ):
-        load(None, Options(serials=("terminal", "terminal")))
+        load(write("[[serial]]\n[[serial]]\n"), Options())
+    with pytest.raises(ConfigError, match=r"^machine.toml: tcp in \[serial\]: that is its console already"):
+        load(write("[serial]\ntcp = 'a:1'\nconsole = 'pty'"), Options())
+    with pytest.raises(ConfigError, match=r"^machine.toml: console in \[serial\]: 'com1'; allowed: tcp:"):
+        load(write("[serial]\nconsole = 'com1'"), Options())
+
+
+def test_files_of_a_console_are_found_beside_the_file_that_names_them(write, tmp_path):
+    text = """
+[[serial]]
+console = "unix:a,,b.sock,mode=0660"
+[[serial]]
+console = "telnet:[::]:5,remote,password-file=secret"
+[[serial]]
+console = "file:/var/log/guest"
+"""
+    assert [serial.far_end() for serial in load(write(text), Options()).serials] == [
+        Address("unix", path=str(tmp_path / "a,b.sock"), mode=0o660),
+        Address("telnet", host="::", port=5, remote=True, password_file=str(tmp_path / "secret")),
+        Address("file", path="/var/log/guest"),
+    ]
+
+
+def test_an_unknown_key_of_a_serial_port(write):
     with pytest.raises(ConfigError, match=r"^machine.toml: unknown key 'x' in \[serial\]"):
         load(write("[[serial]]\nx = 1"), Options())

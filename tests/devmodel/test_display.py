@@ -1,8 +1,14 @@
 """The screen as text, in colour for a terminal, and as a PNG that another library reads."""
 
 import io
+import os
+import pty
 import re
+import signal
 import struct
+import subprocess
+import sys
+import termios
 import zlib
 
 import msgspec
@@ -15,6 +21,7 @@ from devmodel.cli import mouse_actions
 from devmodel.devices.vga_font import GLYPHS
 from devmodel.devices.vga_frame import Frame
 from devmodel.display import png
+from devmodel.display.live import Lines
 from devmodel.display.render import as_ansi, as_png
 from devmodel.service.monitor import Key, Monitor, Mouse, Screen
 from tests.devmodel.devices.vga_bench import TEXT, Bench
@@ -52,6 +59,55 @@ def test_a_png_has_the_dots_of_the_picture_and_the_colours_of_the_dac():
     rows = [raw[n * 721 :][:721] for n in range(400)]
     assert {row[0] for row in rows} == {0}
     assert [row[1:] for row in rows] == bench.picture(cursor=True).rows
+
+
+def test_a_terminal_is_written_where_it_differs():
+    lines = Lines()
+    begin = lines.show("one\ntwo\nthree\n", 80, 24)
+    assert begin.startswith("\x1b[0m\x1b[2J")
+    assert "two" in begin
+    assert lines.show("one\ntwo\nthree\n", 80, 24) == ""
+    assert lines.show("one\nTWO\nthree\n", 80, 24) == "\x1b[2;1H\x1b[0m\x1b[2KTWO"
+    assert lines.show("one\n", 80, 24) == "\x1b[2;1H\x1b[0m\x1b[2K\x1b[3;1H\x1b[0m\x1b[2K"
+    assert lines.show("one\ntwo\n", 40, 1) == "\x1b[0m\x1b[2J\x1b[1;1H\x1b[0m\x1b[2Kone", (
+        "its size has changed"
+    )
+
+
+@pytest.mark.parametrize("how", ["q", "Ctrl-C", "the machine's end", "SIGTERM"])
+def test_the_screen_lives_in_a_terminal_and_leaves_it_as_it_was(how):
+    program = """
+import time
+from devmodel import DevmodelError
+from devmodel.display.live import live
+begin = time.monotonic()
+def look(columns):
+    if time.monotonic() > begin + 1.5:
+        raise DevmodelError("it has ended")
+    return f"columns {columns}, {time.monotonic() > begin + 0.3}"
+live(look)
+"""
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=slave, stdout=slave, start_new_session=True
+    )
+    said = b""
+    while b"True" not in said:
+        said += os.read(master, 4096)
+    assert said.startswith(b"\x1b[?1049h")
+    assert not termios.tcgetattr(slave)[3] & termios.ICANON
+    if how == "SIGTERM":
+        process.terminate()
+    elif how != "the machine's end":
+        os.write(master, {"q": b"q", "Ctrl-C": b"\x03"}[how])
+    while not said.endswith(b"\x1b[?1049l"):
+        said += os.read(master, 4096)
+    status = process.wait(10)
+    assert status == (128 + signal.SIGTERM if how == "SIGTERM" else 0)
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
 
 
 def test_a_png_in_true_colour():

@@ -66,7 +66,7 @@ def test_bad_input_is_one_line(private, tmp_path):
     domain = tmp_path / "domain"
 
     machine.write_text('[serial]\ncolour = "blue"\n')
-    line = "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait, paced, flow"
+    line = "machine.toml: unknown key 'colour' in [serial]; allowed: tcp, history, wait, paced, flow, console"
     assert refused("devmodel", "run", machine) == f"devmodel: {line}"
     machine.write_text('[machine]\ncolour = "blue"\n')
     line = refused("devmodel", "run", machine)

@@ -13,6 +13,7 @@ import pytest
 import trio
 from test_linux import COMPLAINTS
 
+from devmodel.cli import main
 from devmodel.testing import Console
 from tests.guests.initramfs import MARKER
 from tests.guests.test_drives import tool
@@ -200,6 +201,44 @@ async def test_linux_works_on_after_its_server_was_killed_three_times(apart, tmp
     await apart.run("sleep 1")
     assert float((await apart.run(TICK)).split()[0]) - before >= 1
     assert apart.core_said.read_text().count("server.gone") == 3
+
+
+@pytest.mark.parametrize("vendor", ["vmx"])
+async def test_an_overlay_has_all_that_was_written_while_its_servers_came_went_and_were_killed(
+    vendor, linux, tmp_path
+):
+    base, over = tmp_path / "base", tmp_path / "over"
+    base.write_bytes(os.urandom(SIZE))
+    before = base.read_bytes()
+    disks = ["--disk", f"{over},base={base}", "--disk", f"{base},snapshot=on"]
+    guest = Apart(tmp_path, ["--vendor", vendor, "--log-level=info", *linux], disks)
+    await guest.start()
+    try:
+        await guest.expect(MARKER.encode(), 240)
+        await guest.expect(b"/ # ")
+        await guest.type("stty -echo; PS1=''\r")
+        await guest.run(f"dd if=/dev/urandom of=/tmp/new bs=64k count={SIZE >> 16} 2>/dev/null")
+        wanted = (await guest.run("sha256sum < /tmp/new")).split()[0]
+        assert wanted in await guest.run("dd if=/tmp/new of=/dev/sdb bs=64k conv=fsync; sha256sum < /dev/sdb")
+        upgrade = [sys.executable, "-m", "devmodel", "upgrade", guest.domain]
+        await trio.run_process(upgrade, capture_stderr=True)
+        await guest.run("echo 3 > /proc/sys/vm/drop_caches")
+        assert wanted in await guest.run("sha256sum < /dev/sdb"), "a snapshot outlasts an upgrade"
+        await guest.type("dd if=/tmp/new of=/dev/sda bs=64k conv=fsync 2>/dev/null; echo done > /tmp/done\r")
+        await trio.sleep(0.2)
+        await trio.run_process(upgrade, capture_stderr=True)
+        await trio.sleep(0.2)
+        guest.server.kill()
+        await guest.server.wait()
+        await guest.serve()
+        await finished(guest)
+        await guest.run("echo 3 > /proc/sys/vm/drop_caches")
+        assert wanted in await guest.run("sha256sum < /dev/sda")
+    finally:
+        await guest.stop()
+    assert base.read_bytes() == before
+    assert main(["disk", "commit", str(over)]) == 0
+    assert hashlib.sha256(base.read_bytes()).hexdigest() == wanted
 
 
 @pytest.mark.parametrize("vendor", ["vmx"])

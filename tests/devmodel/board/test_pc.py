@@ -122,6 +122,17 @@ def test_a_serial_line_can_be_plugged_in(bench: Bench) -> None:
     assert bench.into(0x3F8) == 0x42
 
 
+def test_a_break_is_a_framing_error_and_a_zero(bench: Bench) -> None:
+    """PC16550D, line status register: a character held low is a break (BI), and its stop bit is low too (FE)."""
+    line = Line()
+    bench.board.connect_serial(line)
+    bench.out(0x3FB, 0x03)
+    line.chip.receive_break()
+    assert bench.into(0x3FD) == 0x60 | 0x10 | 0x08 | 0x01
+    assert bench.into(0x3FD) == 0x61, "reading LSR takes the errors"
+    assert bench.into(0x3F8) == 0
+
+
 def test_firmware_finds_memory_and_disks(bench: Bench) -> None:
     assert bench.cmos(0x34) | bench.cmos(0x35) << 8 == 48 << 4
     assert bench.cmos(0x5B) | bench.cmos(0x5C) << 8 == 1 << 14

@@ -1,0 +1,329 @@
+"""The clients of a serial line, on TCP, a Unix socket or a pseudo-terminal: all see the output, anyone types.
+
+A client's end is seen by reading from it; while the guest takes nothing we do not read, and look every second instead.
+One that has ended its half of the connection (`echo ls | nc -N`) cannot be told from one that is gone before something
+is sent to it: it is shown what the guest says until that is silent for a second. A host that vanishes is found by
+keep-alive.
+"""
+
+import contextlib
+import errno
+import hmac
+import ipaddress
+import os
+import select
+import socket
+import stat
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+import structlog
+import trio
+
+from devmodel import ConfigError
+from devmodel.consoles.address import Address
+from devmodel.consoles.line import Listener, SerialLine
+from devmodel.consoles.telnet import Telnet
+from ioreq.user_input import open_regular
+
+log = structlog.get_logger()
+
+MAX_CLIENTS: Final = 32
+LINGER: Final = 1.0
+"""Seconds of silence after which who types no more is gone."""
+SEND_BUFFER: Final = 1 << 16
+"""Bytes that wait in our kernel for a client that does not read."""
+FLOW_BUFFER: Final = 1 << 14
+"""The same with flow control: they count as read."""
+KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
+"""Seconds of silence before a host is asked whether it is there, between questions, and how many it may leave open."""
+ADMISSION: Final = 30.0
+"""Seconds that a client gets to type its password."""
+WRONG: Final = 1.0
+"""Seconds that a wrong password costs."""
+MAX_PASSWORD: Final = 1024
+
+
+async def listen(address: Address, what: str = "serial") -> list[trio.SocketListener]:
+    """Bind, before anything else starts. A Unix socket that a killed process has left is replaced.
+
+    Raises:
+        ConfigError: it is in use, none of ours, or open to other hosts without having been asked to be.
+
+    """
+    try:
+        if address.kind == "unix":
+            return [_listen_unix(address)]
+        if not address.remote:
+            await _must_be_loopback(address, what)
+        return await trio.open_tcp_listeners(address.port, host=address.host)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{what} {address}: {reason}") from error
+
+
+def password_of(address: Address) -> bytes | None:
+    """Return the password of a console that has one: the first line of its file, which nobody else may read.
+
+    Raises:
+        ConfigError: it cannot be read, is empty, or others can read it.
+
+    """
+    path = address.password_file
+    if not path:
+        return None
+    try:
+        with open_regular(path) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            password = file.readline(MAX_PASSWORD + 1).rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigError(f"password file {path}: {error.strerror}") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"password file {path}: others may read or write it; `chmod 600` it")
+    if not 0 < len(password) <= MAX_PASSWORD:
+        raise ConfigError(
+            f"password file {path}: its first line is the password, of 1 to {MAX_PASSWORD} bytes"
+        )
+    return password
+
+
+async def _must_be_loopback(address: Address, what: str) -> None:
+    found = await trio.socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    for *_, name in found:
+        number = ipaddress.ip_address(str(name[0]).partition("%")[0])
+        if not number.is_loopback:
+            raise ConfigError(
+                f"{what} {address}: other hosts can reach that; allow them by ,remote=on (and ,password-file=FILE)"
+            )
+
+
+def _listen_unix(address: Address) -> trio.SocketListener:
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(sock.fileno(), address.mode)  # what it is created with, less the umask
+        with socket.socket(fileno=os.dup(sock.fileno())) as plain:
+            try:
+                plain.bind(address.path)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or not _stale(address.path):
+                    raise
+                os.unlink(address.path)
+                plain.bind(address.path)
+        os.chmod(address.path, address.mode)  # the umask has no say
+        sock.listen(MAX_CLIENTS)
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketListener(sock)
+
+
+def _stale(path: str) -> bool:
+    """Whether it is a socket that nobody listens on."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        return stat.S_ISSOCK(os.lstat(path).st_mode) and probe.connect_ex(path) == errno.ECONNREFUSED
+    return False
+
+
+def hung_up(stream: trio.abc.Stream) -> bool:
+    """Whether the other end has ended its half of a socket, or all of it, whatever there still is to read."""
+    if not isinstance(stream, trio.SocketStream):
+        return False
+    poll = select.poll()
+    poll.register(stream.socket.fileno(), select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+@attrs.define(eq=False)
+class _Client:
+    """One client's connection."""
+
+    stream: trio.abc.Stream
+    telnet: Telnet | None
+    _sending: trio.Lock = attrs.field(factory=trio.Lock)
+
+    async def greet(self) -> None:
+        if self.telnet is not None:
+            await self._send(self.telnet.greeting())
+
+    async def show(self, data: bytes) -> None:
+        await self._send(data if self.telnet is None else self.telnet.escape(data))
+
+    async def typed(self) -> list[int] | None:
+        """Wait for what it types; None at its end."""
+        data = bytes(await self.stream.receive_some(4096))
+        if not data:
+            return None
+        if self.telnet is None:
+            return list(data)
+        typed, reply = self.telnet.receive(data)
+        if reply:
+            await self._send(reply)
+        return typed
+
+    async def _send(self, data: bytes) -> None:
+        async with self._sending:
+            await self.stream.send_all(data)
+
+
+class Clients:
+    """The clients of one line, which speak `telnet` or are raw, and type a `password` first if there is one."""
+
+    def __init__(self, line: SerialLine, *, telnet: bool = False, password: bytes | None = None) -> None:
+        self.line = line
+        self.clients = 0
+        self._telnet = telnet
+        self._password = password
+        self._yielding: dict[trio.abc.Stream, trio.CancelScope] = {}
+        """Who makes room for another, the oldest first: they type no more, or have not said their password."""
+        self._followers: dict[trio.abc.Stream, tuple[_Client, Listener]] = {}
+        self.came = trio.Event()
+        """There has been a client."""
+
+    def now(self) -> list[tuple[trio.SocketStream, Telnet | None, int]]:
+        """Return the clients there are, what they speak, and how much of the transcript each has been shown."""
+        return [
+            (stream, client.telnet, listener.shown)
+            for stream, (client, listener) in self._followers.items()
+            if isinstance(stream, trio.SocketStream)
+        ]
+
+    def shown_by_streams(self) -> int | None:
+        """Return how much of the transcript has been shown to a client that is no socket, a pseudo-terminal's."""
+        return next(
+            (
+                listener.shown
+                for stream, (_, listener) in self._followers.items()
+                if not isinstance(stream, trio.SocketStream)
+            ),
+            None,
+        )
+
+    async def serve(self, listeners: list[trio.SocketListener]) -> None:
+        """Accept clients for ever. Cancel to stop; all are disconnected then."""
+        await trio.serve_listeners(self.client, listeners)
+
+    async def client(
+        self, stream: trio.abc.Stream, telnet: Telnet | None = None, position: int | None = None
+    ) -> None:
+        """Serve one client until it goes: a new one, or one that speaks `telnet` and has seen all up to `position`."""
+        if self.clients >= MAX_CLIENTS and self._yielding:
+            self._yielding.pop(next(iter(self._yielding))).cancel()
+        elif self.clients >= MAX_CLIENTS:
+            log.warning("console.too_many_clients", most=MAX_CLIENTS)
+            await stream.aclose()
+            return
+        self.clients += 1
+        try:
+            if isinstance(stream, trio.SocketStream):
+                self._set_up(stream)
+            new = position is None
+            client = _Client(stream, Telnet() if new and self._telnet else telnet)
+            async with stream:
+                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._converse(client, position, new=new)
+        finally:
+            self.clients -= 1
+
+    def _set_up(self, stream: trio.SocketStream) -> None:
+        size = FLOW_BUFFER if self.line.flow else SEND_BUFFER
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
+        if stream.socket.family != socket.AF_UNIX:
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEPALIVE:
+                stream.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    async def _converse(self, client: _Client, position: int | None, *, new: bool) -> None:
+        typed: list[int] | None = []
+        if new:
+            await client.greet()
+            if self._password is not None:
+                typed = await self._admit(client, self._password)
+        if typed is None:
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._show, client, position, nursery.cancel_scope)
+            if await self._type(client, typed):
+                with self._making_room(client, nursery.cancel_scope):
+                    await self._linger()
+            nursery.cancel_scope.cancel()
+
+    @contextlib.contextmanager
+    def _making_room(self, client: _Client, scope: trio.CancelScope) -> Iterator[None]:
+        """Have a client be the first to go if another comes, for the length of the block."""
+        self._yielding[client.stream] = scope
+        try:
+            yield
+        finally:
+            self._yielding.pop(client.stream, None)
+
+    async def _admit(self, client: _Client, password: bytes) -> list[int] | None:
+        """Ask for the password; return what was typed behind it, None if the client is not let in."""
+        with trio.move_on_after(ADMISSION) as scope, self._making_room(client, scope):
+            await client.show(b"password: ")
+            line = bytearray()
+            while (typed := await client.typed()) is not None:
+                for at, byte in enumerate(typed):
+                    if byte in {ord("\r"), ord("\n")}:
+                        if hmac.compare_digest(bytes(line), password):
+                            await client.show(b"\r\n")
+                            rest = typed[at + 1 :]
+                            return rest[1:] if byte == ord("\r") and rest[:1] == [ord("\n")] else rest
+                        log.warning("console.wrong_password")
+                        await trio.sleep(WRONG)
+                        await client.show(b"\r\nwrong password\r\n")
+                        return None
+                    if byte in {0x08, 0x7F}:
+                        del line[-1:]
+                    elif byte <= 0xFF and len(line) <= MAX_PASSWORD:
+                        line.append(byte)
+        return None
+
+    async def _show(self, client: _Client, position: int | None, scope: trio.CancelScope) -> None:
+        """Send the recent history, then whatever comes, as fast as this client reads."""
+        with self.line.listening(position) as listener:
+            self._followers[client.stream] = client, listener
+            self.came.set()
+            try:
+                while True:
+                    await client.show(await listener.output())
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                scope.cancel()
+            finally:
+                del self._followers[client.stream]
+
+    async def _type(self, client: _Client, typed: list[int] | None) -> bool:
+        """Pass on what is typed, not faster than the guest takes it, to its end; False if the client is gone."""
+        try:
+            while typed is not None:
+                left = deque(typed)
+                if left:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._watch, client.stream, left, nursery.cancel_scope)
+                        await self.line.type(left)
+                        nursery.cancel_scope.cancel()
+                if left:
+                    return False
+                typed = await client.typed()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return True
+
+    @staticmethod
+    async def _watch(stream: trio.abc.Stream, left: deque[int], scope: trio.CancelScope) -> None:
+        """Give up typing for a client that is gone, if the guest takes nothing from it."""
+        while True:
+            before = len(left)
+            await trio.sleep(LINGER)
+            if len(left) == before and hung_up(stream):
+                scope.cancel()
+
+    async def _linger(self) -> None:
+        """Wait until the guest has been silent for a while."""
+        end = -1
+        while end != self.line.transcript.end:
+            end = self.line.transcript.end
+            await trio.sleep(LINGER)
