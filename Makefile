@@ -5,13 +5,14 @@ COMPILED := hvcore/cpu hvcore/cpu/jit hvcore/cpu/fp hvcore/vmx hvcore/svm hvcore
 SOURCES := pyproject.toml setup.py constraints.txt $(foreach folder,$(COMPILED),$(wildcard $(folder)/*.py $(folder)/*.pxd))
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 
-.PHONY: demo test bench lint docs man guest guests wheel clean help
+.PHONY: demo test bench coverage lint docs man guest guests wheel clean help
 
 help:
 	@echo "make demo     build everything in .venv, and run the demo guest on this terminal"
 	@echo "make test     the whole test suite"
 	@echo "make guests   fetch Debian's i386 kernel and busybox, for tests and benchmarks that boot them"
 	@echo "make bench    how fast it is, beside QEMU where that is installed"
+	@echo "make coverage which branches of the chips the tests take"
 	@echo "make lint     ruff and mypy"
 	@echo "make docs     the documentation as a site, in site"
 	@echo "make man      man pages, in build/man"
@@ -33,6 +34,13 @@ bench: .venv/test.stamp
 	$(BIN)/python -m benchmarks
 	@benchmarks/programs.sh || true
 	$(BIN)/python -m benchmarks.programs
+
+# Branches of the chips that the tests of chips and boards take; what is missing is listed.
+coverage: .venv/test.stamp
+	@mkdir -p build
+	$(BIN)/coverage run --branch --source=devmodel/devices --data-file=build/coverage -m pytest -q \
+	tests/devmodel/devices tests/devmodel/board tests/devmodel/qtest tests/conformance tests/fuzz/test_board.py
+	$(BIN)/coverage report --data-file=build/coverage --show-missing --skip-covered --fail-under=99
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
@@ -62,6 +70,7 @@ guest:
 # The RAM disk is for whoever boots it by hand, as the README does.
 guests:
 	@tests/guests/packages.sh
+	@tests/guests/installer.sh
 	@$(PYTHON) -m tests.guests.initramfs .guests/initramfs
 
 .venv/bin/python:

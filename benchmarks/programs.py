@@ -53,9 +53,9 @@ _SQL: Final = (
 )
 SUITE: Final = [
     Program("integer", "gzip", "gzip -c /data | sha256sum"),
-    Program("integer", "gunzip", "for i in 1 2 3 4 5; do gunzip -c /data.gz; done | wc -c"),
+    Program("integer", "gunzip", "for i in 1 2 3 4 5; do gzip -dc /data.gz; done | wc -c"),
     Program("integer", "zstd", "zstd -q -5 -c /data | wc -c"),
-    Program("integer", "7zr", "7zr b 1 -mmt1 -md18 > /dev/null"),
+    Program("integer", "7zr", "/usr/lib/p7zip/7zr b 1 -mmt1 -md18 > /dev/null"),
     Program("integer", "sort", "sort /text | sha256sum"),
     Program("integer", "awk", "mawk '{ n[$1 % 997] += $2 } END { for (i in n) t += n[i]; print t }' /text"),
     Program("integer", "sha256", "sha256sum /data /data /data /data"),

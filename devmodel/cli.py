@@ -154,7 +154,7 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
-    arguments += ["--serial-wait"] * options.serial_wait
+    arguments += ["--serial-wait"] * options.serial_wait + ["--hpet"] * options.hpet
     arguments += [f"--serial={port}" for port in options.serial]
     arguments += [f"--disk={path}" for path in options.disk]
     arguments += [f"--cdrom={path}" for path in options.cdrom]
@@ -169,6 +169,12 @@ def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: fr
 
 
 def _serve(options: argparse.Namespace) -> int:
+    if options.qtest is not None:
+        return _serve_qtest(options)
+    if options.domain is None:
+        raise ConfigError("serve: --domain SOCKET, or --qtest unix:PATH")
+    if options.memory is not None:
+        raise ConfigError("--memory is for --qtest: a guest's memory is its core's")
     config = _config(options.machine, options)
     path, wait, persist = options.domain, options.wait, options.persist
     _check_socket(path, "--domain")
@@ -183,6 +189,27 @@ def _serve(options: argparse.Namespace) -> int:
     if departure.inheritance is not None:
         upgrade.execute(departure.inheritance)
     return status
+
+
+def _serve_qtest(options: argparse.Namespace) -> int:
+    from devmodel import boards  # what is here is only wanted by those who serve
+    from devmodel.service import qtest
+
+    given = {
+        "--domain": options.domain, "--trace": options.trace, "--qmp": options.qmp, "--poll": options.poll,
+        "--persist": options.persist or None, "--wait": None if options.wait == float("inf") else options.wait,
+    }  # fmt: skip
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise ConfigError(f"{wrong[0]} goes with a core, and --qtest without one")
+    config = _config(options.machine, options)
+    address, memory = qtest.Address.parse(options.qtest), qtest.memory_of(options.memory)
+    own = config.board and boards.find(config.board, config.board_options, folder=config.folder)
+
+    async def work() -> int:
+        async with opened(config) as outside:
+            return await qtest.serve(outside, address, qtest.make(outside, memory, own or None))
+
+    return trio.run(lambda: _until_signal(work))
 
 
 async def _serve_domains(
@@ -429,6 +456,13 @@ def _insert(options: argparse.Namespace) -> int:
     return 0
 
 
+def _power_button(options: argparse.Namespace) -> int:
+    answer = monitor.ask(_domain(options), monitor.PowerButton())
+    if answer.text:
+        raise DevmodelError(answer.text)
+    return 0
+
+
 def _domain(options: argparse.Namespace) -> str:
     """Return the domain socket that the user means, by either way of saying it."""
     return getattr(options, "socket", None) or options.domain or monitor.find()
@@ -546,6 +580,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             cdroms=tuple(options.cdrom),
             floppies=tuple(options.floppy),
             parallel=options.parallel,
+            hpet=options.hpet,
             video_bios=options.video_bios,
             vnc=options.vnc,
             fw_cfg=tuple(options.fw_cfg),
@@ -598,7 +633,13 @@ def _parser() -> _Parser:
         allow_abbrev=False,
     )
     _machine_options(serving)
-    serving.add_argument("--domain", metavar="SOCKET", required=True, help="the core's domain socket")
+    serving.add_argument("--domain", metavar="SOCKET", help="the core's domain socket")
+    serving.add_argument(
+        "--qtest",
+        metavar="unix:PATH",
+        help="serve clients of QEMU's qtest protocol, without a core (docs/qtest.md)",
+    )
+    serving.add_argument("--memory", metavar="SIZE", help="guest RAM with --qtest (128M)")
     serving.add_argument(
         "--wait",
         metavar="SECONDS",
@@ -745,6 +786,14 @@ def _parser() -> _Parser:
     ejecting.set_defaults(perform=_eject)
     inserting.set_defaults(perform=_insert)
 
+    pressing = commands.add_parser(
+        "power-button",
+        help="press the power button: a guest with ACPI shuts down",
+        description="Press the power button. A guest that does not listen to it is not told, and the status is 1.",
+    )
+    _domain_options(pressing)
+    pressing.set_defaults(perform=_power_button)
+
     typing = commands.add_parser("key", help="type on the guest's keyboard")
     typing.add_argument(
         "--hold", metavar="MS", type=int, help="hold each for so many milliseconds: it repeats"
@@ -829,6 +878,7 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT|unix:PATH",
         help="the screen, keyboard and mouse for viewers (docs/screens.md)",
     )
+    parser.add_argument("--hpet", action="store_true", help="high precision event timers at 0xfed00000")
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, for ISA or for PCI 1234:1111")
     parser.add_argument(
         "--fw-cfg", metavar="NAME=VALUE", action="append", default=[], help="fw_cfg item; may be repeated"

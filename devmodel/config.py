@@ -17,6 +17,7 @@ from devmodel import ConfigError
 from devmodel.board.parts import ALL, OWN, PARTS, parse
 from devmodel.consoles import address
 from devmodel.consoles.address import Address, host_port
+from devmodel.devices import acpi_tables, smbios
 from devmodel.devices.diskette import DRIVES
 from devmodel.devices.pit import MISSED_TICKS, MissedTicks
 from ioreq.user_input import open_regular, size_in_bytes, with_options
@@ -26,7 +27,14 @@ MAX_FLOPPIES: Final = 2
 MAX_SERIALS: Final = 4
 MAX_SCRATCH: Final = 1 << 40
 MAX_FW_CFG_NAME: Final = 56  # with its final NUL
-RESERVED: Final = ("etc/e820",)
+RESERVED: Final = (
+    "etc/e820",
+    acpi_tables.TABLES,
+    acpi_tables.RSDP,
+    acpi_tables.LOADER,
+    smbios.ANCHOR,
+    smbios.STRUCTURES,
+)
 """fw_cfg files that the board makes itself."""
 _DATE: Final = re.compile(r"utc|localtime|\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?")
 LISTENING: Final = ("server=on", "wait=off", "server", "nowait")
@@ -127,6 +135,12 @@ class Timer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missed_ticks: str = MissedTicks.ONE_PENDING
 
 
+class Hpet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[hpet]`: high precision event timers at FED00000h; without the table there are none."""
+
+    enabled: bool = True
+
+
 class Debug(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[debug]`: where ports 0x402 and 0xE9 go: "log", "stderr", or a file."""
 
@@ -160,6 +174,7 @@ class Config(msgspec.Struct, frozen=True):
     rtc: Rtc = Rtc()
     pit: Timer = Timer()
     parallel: ParallelPort | None = None
+    hpet: Hpet = Hpet(enabled=False)
     debug: Debug = Debug()
     servers: tuple[frozenset[str], ...] = ()
     """The parts of each server apart."""
@@ -285,6 +300,7 @@ class Options(msgspec.Struct, frozen=True):
     cdroms: tuple[str, ...] = ()
     floppies: tuple[str, ...] = ()
     parallel: str | None = None
+    hpet: bool = False
     video_bios: str | None = None
     vnc: str | None = None
     fw_cfg: tuple[str, ...] = ()
@@ -308,6 +324,7 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "rtc": Rtc,
     "pit": Timer,
     "parallel": ParallelPort,
+    "hpet": Hpet,
     "debug": Debug,
     "qmp": Qmp,
     "server": Server,
@@ -445,6 +462,7 @@ def _read(path: str) -> Config:
         vnc=vnc,
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         parallel=parallel,
+        hpet=_table(name, "[hpet]", document.get("hpet", {"enabled": False}), Hpet),
         pit=_table(name, "[pit]", document.get("pit", {}), Timer),
         qmp=_qmp(name, folder, document["qmp"]) if "qmp" in document else None,
         debug=debug,
@@ -550,6 +568,8 @@ def _override(config: Config, options: Options) -> Config:
         changes["cdroms"] = tuple(Cdrom(path) for path in options.cdroms)
     if options.floppies:
         changes["floppies"] = tuple(Floppy(path) for path in options.floppies)
+    if options.hpet:
+        changes["hpet"] = Hpet()
     if options.parallel is not None:
         changes["parallel"] = ParallelPort(options.parallel)
     if options.video_bios is not None:

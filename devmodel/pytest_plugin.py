@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Unpack
 
-    from devmodel.testing import Bench, Console, Machine, MachineOptions
+    from devmodel.testing import Bench, Console, Machine, MachineOptions, QtestClient
 
 VENDORS: Final = ("vmx", "svm")
 SHOWN: Final = 4000
@@ -101,6 +101,9 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers", "board(build=…, **options): what the fixture `bench` adds to the PC, and `machine` as well"
+    )
+    config.addinivalue_line(
+        "markers", "qtest(memory=…, disks=…): what the PC has that the fixture `qtest` drives"
     )
     config.stash[_SHARED] = {}
     _overridden(config)  # a mistake there is told before anything runs
@@ -199,6 +202,16 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
     build, options = _board(request)
     return Bench(build, **options)
+
+
+@pytest.fixture
+def qtest(request: pytest.FixtureRequest) -> QtestClient:
+    """Give a qtest client of a board in this process: the PC, what the mark `board` adds, the options of `qtest`."""
+    from devmodel.testing import QtestClient
+
+    build, options = _board(request)
+    mark = request.node.get_closest_marker("qtest")
+    return QtestClient.local(build, **{**options, **({} if mark is None else mark.kwargs)})
 
 
 def _board(request: pytest.FixtureRequest) -> tuple[Any, Mapping[str, Any]]:

@@ -25,21 +25,8 @@ KEYS: Final = (
 DEVICE_KEYS: Final = ("board",)
 """Keys of `[machine]` that are the device models', which check them."""
 DEVICE_TABLES: Final = (
-    *(
-        "serial",
-        "disk",
-        "cdrom",
-        "floppy",
-        "video",
-        "vnc",
-        "fw_cfg",
-        "rtc",
-        "pit",
-        "parallel",
-        "debug",
-        "server",
-    ),
-    *("board", "qmp"),
+    *("serial", "disk", "cdrom", "floppy", "video", "fw_cfg", "rtc", "pit", "parallel", "debug", "server"),
+    *("board", "qmp", "hpet", "vnc"),
 )
 LEAST_MEMORY: Final = 1 << 20
 MOST_MEMORY: Final = 32 << 30

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
+from time import monotonic
 from typing import Final
 
 import attrs
@@ -90,6 +91,10 @@ RESET_SLOW: Final = 2.0
 RESET_PATIENCE: Final = 60.0
 """Seconds after which it is given up. One that died is known at once, by its connection's end; one that is stopped, or
 that waits for a slow host, is waited for, as it is with every request."""
+FAULTS_SOON: Final = 1.0
+"""Seconds between two triple faults of a guest that does nothing else."""
+FAULTS_ENDLESS: Final = 5
+"""So many of them are told of."""
 COPROCESSOR: Final = 13
 """The interrupt request that FERR# is on a PC."""
 MAX_LINES: Final = 64
@@ -132,6 +137,10 @@ class Domain:
         """
         self._machine = machine
         self._reboot = reboot
+        self._faults = 0
+        """Triple faults one soon after the other."""
+        self._faulted = 0.0
+        """When the last one was, by the host's monotonic clock."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._outcome: Outcome | None = None
@@ -260,8 +269,20 @@ class Domain:
     # Platform, in a vCPU's thread
 
     def triple_fault(self) -> None:
-        """Reset, as a PC's chipset does on the processor's shutdown cycle."""
-        log.info("domain.triple_fault", rip=hex(self.vcpus[0].processor.rip))
+        """Reset, as a PC's chipset does on the processor's shutdown cycle; without reboot, end with status 1.
+
+        A guest that does little else than fault is told of once, or nobody would know why nothing comes of it.
+        """
+        rip, now = hex(self.vcpus[0].processor.rip), monotonic()
+        log.info("domain.triple_fault", rip=rip)
+        if not self._reboot:
+            log.error("domain.triple_fault_without_reboot", rip=rip)
+            self.end(SHUTDOWN_CRASH, 1)
+            return
+        self._faults = self._faults + 1 if now - self._faulted < FAULTS_SOON else 1
+        self._faulted = now
+        if self._faults == FAULTS_ENDLESS:
+            log.warning("domain.faults_without_end", rip=rip, hint="--no-reboot ends it at the first one")
         self.reset()
 
     def switched_off(self) -> None:
@@ -351,7 +372,7 @@ class Domain:
             ram=[RamRegion(r.address, r.length, r.offset) for r in self.memory.regions],
             e820=self.builder.e820(),
             name=self._machine.name,
-            boot={"vcpus": VCPUS, "memory": self.memory.size},
+            boot={"vcpus": VCPUS, "memory": self.memory.size, "start": self.builder.start},
         )
         return info, [self.memory.ram_fd, self._pins_fd, *(bell.fd for bell in self._doorbells)]
 

@@ -15,9 +15,13 @@ import pytest
 import devmodel
 import hvcore
 from devmodel import boards, config
+from devmodel.board.clock import ManualClock
+from devmodel.board.pc import Board, Fittings
 from devmodel.cli import _parser
 from devmodel.config import Options, load
 from devmodel.control.qmp_commands import COMMANDS
+from devmodel.qtest.machine import QtestCore
+from devmodel.qtest.server import Qtest
 from devmodel.service import monitor
 from hvcore import config as core
 
@@ -54,7 +58,7 @@ def matches(shown: str, printed: str) -> bool:
     return re.fullmatch(pattern, printed, re.DOTALL) is not None
 
 
-@pytest.mark.parametrize("document", ["docs/your-own-device.md", "docs/testing.md"])
+@pytest.mark.parametrize("document", ["docs/your-own-device.md", "docs/testing.md", "docs/qtest.md"])
 def test_every_block_of_python_is_a_file_or_stands_in_one(document):
     for language, name, text in blocks(document):
         if language == "python":
@@ -128,6 +132,22 @@ def test_the_tests_of_the_page_on_testing_pass(tmp_path):
     else:
         tests.remove("test_linux.py")
     run_pytest(tmp_path, tests)
+
+
+def test_the_tests_of_the_page_on_qtest_pass(tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
+    run_pytest(tmp_path, write_files("docs/qtest.md", tmp_path))
+
+
+def test_the_session_of_the_page_on_qtest_is_what_the_server_answers():
+    text = (ROOT / "docs/qtest.md").read_text()
+    commands, answers = re.search(r"printf '(.*)' \|.*\n((?:OK.*\n)+)", text).groups()
+    core, clock = QtestCore(), ManualClock()
+    server = Qtest(Board.build(clock, core, Fittings(memory=core.e820)), core, clock)
+    for command in commands.replace("\\n", "\n").splitlines():
+        for _ in server.perform(command.encode()):
+            pass
+    assert server.take().decode() == answers
 
 
 def test_the_readmes_example_passes(tmp_path):

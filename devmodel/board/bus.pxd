@@ -20,6 +20,7 @@ cdef class Space:
     cdef readonly object size
     cdef public list mappings
     cdef public list ignored
+    cdef readonly list yielding
     cdef public object moved
     cdef list _starts
     cdef dict _found

@@ -100,6 +100,8 @@ class Space:
         self.size: Final = size
         self.mappings: list[Mapping] = []
         self.ignored: list[Ignored] = []
+        self.yielding: list[str] = []
+        """Names of mappings that go when somebody else wants to answer there."""
         self.moved: Callable[[Claim, bool], None] = lambda _claim, _there: None
         """Hears of each movable mapping that comes or goes; the server sets it."""
         self._starts: list[int] = []
@@ -148,10 +150,13 @@ class Space:
         """Take away what `place` has put there."""
         for at, m in enumerate(self.mappings):
             if m.movable and (m.first, m.last) == (first, last):
-                del self.mappings[at], self._starts[at]
-                self._found.clear()
+                self._delete(at)
                 self.moved(Claim(first, last, not m.waits), False)
                 return
+
+    def _delete(self, at: int) -> None:
+        del self.mappings[at], self._starts[at]
+        self._found.clear()
 
     def ignore(self, first: int, last: int, why: str) -> None:
         """Say why nobody answers there. Only the reader and the log are any the wiser."""
@@ -159,8 +164,11 @@ class Space:
         self.ignored.append(Ignored(first, last, why))
 
     def heed(self, first: int, last: int) -> None:
-        """Leave that to nobody no longer: somebody wants to answer there after all."""
+        """Leave that to nobody no longer, nor to whoever yields: somebody wants to answer there after all."""
         self.ignored = [i for i in self.ignored if last < i.first or i.last < first]
+        for m in [m for m in self.mappings if m.name in self.yielding]:
+            if m.first <= last and first <= m.last:
+                self._delete(self.mappings.index(m))
 
     def keep(self, wanted: Callable[[str], bool]) -> None:
         """Keep the mappings whose names are wanted, and drop the others: they are another server's."""

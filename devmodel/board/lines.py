@@ -32,6 +32,26 @@ class Line:
 
 
 @attrs.define
+class Gate:
+    """A wire that can be cut: its far end is then low, whatever drives this one."""
+
+    output: IrqLine
+    level: bool = False
+    cut: bool = False
+
+    def set(self, level: bool) -> None:
+        """Drive the near end."""
+        self.level = level
+        self.output.set(level and not self.cut)
+
+    def cut_off(self, cut: bool) -> None:
+        """Cut the wire, or join it."""
+        if cut != self.cut:
+            self.cut = cut
+            self.output.set(self.level and not cut)
+
+
+@attrs.define
 class WiredOr:
     """A wire that several drivers share (an ISA interrupt with PCI interrupts routed to it)."""
 

@@ -28,7 +28,7 @@ class Part:
 
 PARTS: Final[dict[str, Part]] = {
     "pic": Part(("pic",), maps=("pic1", "pic2", "elcr")),
-    "pit": Part(("pit", "port61")),  # counter 2: its gate and its output
+    "pit": Part(("pit", "port61", "hpet")),  # counter 2: its gate and its output
     "kbc": Part(("kbc", "port92")),  # A20 is one line
     "rtc": Part(("rtc",)),
     "serial": Part(("uart", "uart2", "uart3", "uart4")),

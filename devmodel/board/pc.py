@@ -11,13 +11,15 @@ from typing import Any, Final, Protocol, Self, TypeVar, cast, runtime_checkable
 import attrs
 
 from devmodel import ConfigError
+from devmodel.board import firmware_tables
 from devmodel.board import saved as state_as_bytes
 from devmodel.board.bus import Bus
 from devmodel.board.clock import Clock, ManualClock
 from devmodel.board.device import Device, Disk, GuestRam, Resettable, Timed
-from devmodel.board.lines import IrqLine, Line, WiredOr
+from devmodel.board.lines import Gate, IrqLine, Line, WiredOr
 from devmodel.board.mirror import Mirror
 from devmodel.board.parts import ALL, OWN, chips_of, functions_of, part_of_mapping
+from devmodel.devices.acpi_tables import HPET_BASE, Hardware
 from devmodel.devices.ata_identify import default_geometry
 from devmodel.devices.cmos import FOUR_GIB, fill_cmos
 from devmodel.devices.debugport import DebugConsole, DebugExit, PostCode
@@ -26,6 +28,7 @@ from devmodel.devices.dma8237 import Dma8237, DmaPages
 from devmodel.devices.fdc import Fdc
 from devmodel.devices.fdc_registers import Reg as FdcReg
 from devmodel.devices.fw_cfg import FwCfg, e820, make_items
+from devmodel.devices.hpet import Hpet
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc, Port
@@ -52,6 +55,9 @@ SERIAL_PORTS: Final = (("uart", 0x3F8, 4), ("uart2", 0x2F8, 3), ("uart3", 0x3E8,
 """Name, first port and interrupt request of COM1 to COM4."""
 COMBINATION: Final = 14
 """Bytes of shift-insert with its false shifts, pressed and released, and one more."""
+
+DEBUG_EXIT_QEMU: Final = "debug exit (QEMU's default)"
+"""Where isa-debug-exit is unless told otherwise; it makes room for devices of one's own."""
 
 VGA_WINDOW: Final = 0xA_0000
 ISA_FRAME_BUFFER: Final = 0xE000_0000
@@ -141,6 +147,10 @@ class Fittings:
     """The VGA is no PCI function: its frame buffer is at `ISA_FRAME_BUFFER`."""
     time: int = 0
     """What the clock shows at first, in seconds since 1970."""
+    hpet: bool = False
+    """There are high precision event timers."""
+    bare: bool = False
+    """A kernel is started without firmware, whose tables it finds all the same."""
 
 
 @attrs.define
@@ -342,6 +352,7 @@ class Board:
     left: Left = lambda _name, _type: None
     parts: frozenset[str] = ALL
     trays: list[Tray] = attrs.field(factory=list[Tray])  # of CD-ROM drives
+    firmware: Callable[[], None] = lambda: None  # does what firmware would, where there is none
     _intx: dict[tuple[int, int], Line] = attrs.field(init=False, factory=dict[tuple[int, int], Line])
     rearm: Callable[[], None] = lambda: None
     """Called when something other than an access may have changed a deadline; the server sets it."""
@@ -400,6 +411,10 @@ class Board:
             parts=fittings.parts,
             trays=[disk for disk in fittings.disks if isinstance(disk, Tray)],
         )
+        if fittings.bare:
+            board.firmware = partial(_do_as_firmware, w, core, fittings)
+            if not saved:
+                board.firmware()
         w.parallel.rearm = lambda: board.rearm()  # noqa: PLW0108
         w.fdc.rearm = lambda: board.rearm()  # noqa: PLW0108  (the server sets another later)
         for channel in w.ide:
@@ -581,6 +596,7 @@ class Board:
         """Reset every chip."""
         for chip in self.chips.values():
             chip.reset()
+        self.firmware()
         self.pci.update()
 
     @property
@@ -665,6 +681,13 @@ class Board:
             self.mouse.release(button)
         self.rearm()
 
+    def press_power_button(self) -> bool:
+        """Press the power button; False if a system has not asked to hear of it, or its chip is elsewhere."""
+        pm = self.chips.get("piix4pm")
+        heard = isinstance(pm, Piix4Pm) and pm.press_power_button()
+        self.rearm()
+        return heard
+
     def takes_mouse(self) -> bool:
         """Whether a guest listens to the mouse, and has been told of everything."""
         return self.mouse.listened_to and self.mouse.quiet
@@ -707,6 +730,7 @@ class Wired:
     vga_pci: VgaFunction
     frame_buffer: SharedVideo
     parallel: Parallel
+    hpet: Hpet
     bus: Bus
     pci: PciBus
     pci_ports: PciPorts
@@ -730,6 +754,7 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
     below_4g = max((start + length for start, length, _ in ram if start < FOUR_GIB), default=0)
     above_4g = sum(length for start, length, _ in ram if start >= FOUR_GIB)
     files = {"etc/e820": e820([(0, below_4g, 1)] + [(FOUR_GIB, above_4g, 1)] * bool(above_4g))}
+    files |= firmware_tables.files(_hardware(fittings), ram, fittings.cpus)
     items = make_items(files | dict(fittings.files), ram_size=below_4g + above_4g, cpus=fittings.cpus)
 
     # Wires: who drives which interrupt request, and A20.
@@ -750,9 +775,12 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
 
     if fittings.missed_ticks != MissedTicks.ONE_PENDING and len({"pic", "pit"} & fittings.parts) == 1:
         raise ConfigError(f"{fittings.missed_ticks}: pic and pit must be in one server for that")
+    if fittings.hpet and len({"pit", "rtc"} & fittings.parts) == 1:
+        raise ConfigError("hpet: pit and rtc must be in one server for that")
+    legacy = [Gate(irq(0, "pit")), Gate(irq(8, "rtc"))]
     pit = Pit(
         clock=clock,
-        irq=irq(0, "pit"),
+        irq=legacy[0],
         missed=fittings.missed_ticks,
         waits=partial(pic.master.waits, 0),
         **kept("pit"),
@@ -779,7 +807,13 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
     parallel = Parallel(clock=clock, irq=irq(7, "parallel"), **kept("parallel"))
     if fittings.printer is not None:
         parallel.printer = fittings.printer
-    rtc = Rtc(clock=clock, irq=irq(8, "rtc"), **kept("rtc"))
+    rtc = Rtc(clock=clock, irq=legacy[1], **kept("rtc"))
+    hpet = Hpet(
+        clock=clock,
+        irqs=[irq(n, "pit", "hpet") for n in range(16)],
+        legacy=partial(_cut_off, legacy),
+        **kept("hpet"),
+    )
     pm = Piix4Pm(clock=clock, irq=irq(9, "pm"), shutdown=core.shutdown, **kept("piix4pm"))
     piix3_ide = Piix3Ide(ram=core, **kept("piix3_ide"))
     ide = [
@@ -862,7 +896,7 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
         "pic": pic, "pit": pit, "kbc": kbc, "rtc": rtc, "piix4pm": pm, "ide0": ide[0],
         "ide1": ide[1], "piix3": piix3, "i440fx": i440fx, "piix3_ide": piix3_ide, "pci": pci_ports,
         "port61": port61, "port92": port92, "vga": vga, "vga_pci": vga_pci, "fw_cfg": fw_cfg, "dma1": dma1,
-        "dma2": dma2, "dma_pages": dma_pages, "post": post, "fdc": fdc, "parallel": parallel,
+        "dma2": dma2, "dma_pages": dma_pages, "post": post, "fdc": fdc, "parallel": parallel, "hpet": hpet,
     }  # fmt: skip
     ports = {name: uart for (name, _, _), uart in zip(SERIAL_PORTS, uarts, strict=True)}
     chips |= ports
@@ -877,6 +911,7 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
         "ide1": ide[1],
         "fdc": fdc,
         "parallel": parallel,
+        "hpet": hpet,
     }
     return Wired(
         pic=pic,
@@ -905,12 +940,45 @@ def _wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any]
         vga_pci=vga_pci,
         frame_buffer=frame_buffer,
         parallel=parallel,
+        hpet=hpet,
         isa=isa,
         isa_lines=isa_lines,
         drivers=drivers,
         chips=chips,
         timed=timed,
     )
+
+
+def _cut_off(gates: Sequence[Gate], cut: bool) -> None:
+    """Cut wires, or join them."""
+    for gate in gates:
+        gate.cut_off(cut)
+
+
+def _hardware(fittings: Fittings) -> Hardware:
+    """Return what ACPI's tables are to describe."""
+    ends = [start + length for start, length, type_ in fittings.memory if type_ == E820_RAM]
+    return Hardware(
+        below_4g=max((end for end in ends if end <= FOUR_GIB), default=0),
+        serial=[(base, irq) for _, base, irq in SERIAL_PORTS[: len(fittings.serial)]],
+        parallel=fittings.printer is not None,
+        hpet=fittings.hpet,
+    )
+
+
+def _do_as_firmware(w: Wired, core: Core, fittings: Fittings) -> None:
+    """Set up what firmware would for a kernel that is started without: tables in low memory, and what they say."""
+    if "pm" in fittings.parts:
+        w.pm.as_firmware_leaves_it()
+    if "pic" in fittings.parts:
+        w.pic.elcr.write(1, 1, 0x0C)  # 10 and 11 are PCI's
+    if "pci" in fittings.parts:
+        w.piix3.as_firmware_leaves_it()
+        w.i440fx.as_firmware_leaves_it()
+        ram = [entry for entry in fittings.memory if entry[2] == E820_RAM]
+        for address, data in firmware_tables.placed(_hardware(fittings), ram, fittings.cpus):
+            core.write(address, data)
+    w.pci.update()
 
 
 def _map(w: Wired, core: Core, fittings: Fittings) -> None:
@@ -958,6 +1026,8 @@ def _map(w: Wired, core: Core, fittings: Fittings) -> None:
             bus.ignore("pio", base, base + 7, f"no {name}: there is no such serial port")
     bus.map("pio", 0x402, 0x402, debug, name="debug console")
     bus.map("pio", 0x4D0, 0x4D1, pic.elcr, name="elcr")
+    bus.map("pio", 0x501, 0x502, debug_exit, name=DEBUG_EXIT_QEMU, width=2, waits="power-off")
+    bus.pio.yielding.append(DEBUG_EXIT_QEMU)
     bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)
     bus.map("pio", 0x514, 0x51B, fw_cfg.dma, name="fw_cfg dma", width=8, waits="stores in RAM")
     bus.map("pio", 0xCF8, 0xCFF, w.pci_ports, name="pci configuration", width=4, waits="PAM, reset")
@@ -979,4 +1049,7 @@ def _map(w: Wired, core: Core, fittings: Fittings) -> None:
     bus.ignore("pio", 0x3F0, 0x3F1, "the floppy controller's only in a PS/2")
     bus.ignore("pio", 0xA79, 0xA79, "no ISA plug and play")
     bus.ignore("memory", 0xFEC0_0000, 0xFEC0_0FFF, "no I/O APIC")
-    bus.ignore("memory", 0xFED0_0000, 0xFED0_03FF, "no HPET")
+    if fittings.hpet:
+        bus.map("memory", HPET_BASE, HPET_BASE + 0x3FF, w.hpet, name="hpet", width=8)
+    else:
+        bus.ignore("memory", HPET_BASE, HPET_BASE + 0x3FF, "no HPET")

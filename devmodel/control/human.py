@@ -269,6 +269,10 @@ class Human:
         await screendump(self.access, arguments[0], kind)
         return ""
 
+    async def powerdown(self, _: list[str]) -> str:
+        """Press the power button."""
+        return (await self.access.ask(monitor.PowerButton())).text
+
     async def eject(self, arguments: list[str]) -> str:
         """Take a disc or a diskette out."""
         force = arguments[0] == "-f"
@@ -455,6 +459,7 @@ WORDS: Final = {
     "stop": Word("", "hold the vCPUs between two instructions", Human.stop),
     "cont": Word("", "let them run on", Human.cont),
     "system_reset": Word("", "press the reset button", Human.reset),
+    "system_powerdown": Word("", "press the power button, of which a system with ACPI hears", Human.powerdown),
     "nmi": Word("", "press the NMI button", Human.nmi),
     "quit": Word("", "switch the machine off, now", Human.quit),
     "x": Word("[/FORMAT] ADDRESS", "dump memory by linear address: x /4xw $esp", _LINEAR["x"], 1, 9),

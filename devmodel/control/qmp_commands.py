@@ -206,6 +206,11 @@ class Commands:
         await found(self.access, probe.Restart())
         return {}
 
+    async def system_powerdown(self, _: Nothing) -> dict[str, Any]:
+        """Press the power button; that a guest does not listen is no error, as in QEMU."""
+        await self.access.ask(monitor.PowerButton())
+        return {}
+
     async def inject_nmi(self, _: Nothing) -> dict[str, Any]:
         """Press the NMI button."""
         await found(self.access, probe.Nmi())
@@ -348,6 +353,7 @@ COMMANDS: Final = {
     "stop": Command(Nothing, Commands.stop),
     "cont": Command(Nothing, Commands.cont),
     "system_reset": Command(Nothing, Commands.system_reset),
+    "system_powerdown": Command(Nothing, Commands.system_powerdown),
     "inject-nmi": Command(Nothing, Commands.inject_nmi),
     "quit": Command(Nothing, Commands.quit),
     "blockdev-change-medium": Command(Medium, Commands.change_medium),

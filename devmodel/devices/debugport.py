@@ -1,4 +1,4 @@
-"""Ports for debugging, as QEMU has them: isa-debugcon (0x402, 0xE9), POST code (0x80), debug-exit (0xF4)."""
+"""Ports for debugging, as QEMU has them: isa-debugcon (0x402, 0xE9), POST code (0x80), debug-exit (0xF4, 0x501)."""
 
 from collections.abc import Callable
 from typing import Final
@@ -51,7 +51,10 @@ class PostCode:
 
 @attrs.define(kw_only=True)
 class DebugExit:
-    """Ports 0xF4-0xF7: writing `code` ends the machine with exit status 2 * code + 1. It has no state."""
+    """Ports 0xF4-0xF7, and QEMU's default, 0x501-0x502. It has no state.
+
+    Writing `code` ends the machine with exit status 2 * code + 1.
+    """
 
     shutdown: Callable[[int], None]
 

@@ -221,11 +221,8 @@ class Dma8237:
         asking = (asking | s.requests) & ~passed_over
         if not asking or s.command & COMMAND_DISABLE or not self.granted():
             return None
-        for step in range(1, 5):
-            channel = (s.lowest + step) & 3
-            if asking >> channel & 1:
-                return channel
-        return None
+        order = ((s.lowest + step) & 3 for step in range(1, 5))
+        return next(channel for channel in order if asking >> channel & 1)
 
     def _service(self, channel: int) -> bool:
         """Give a channel the bus; False if that moved nothing, and so would not the next time."""

@@ -87,6 +87,10 @@ class I440fx:
         if offset <= PAM6 and offset + size > PAM0:
             self._drive()
 
+    def as_firmware_leaves_it(self) -> None:
+        """Have RAM in F0000h-FFFFFh, where firmware shadows itself; here it is for tables alone."""
+        self.config_write(PAM0, 1, 0x30)
+
     def windows(self) -> list[Window]:
         """Return what moves, which is nothing."""
         return []

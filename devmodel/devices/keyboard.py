@@ -86,10 +86,6 @@ class Keyboard:
     clock: Clock
     state: KeyboardState = attrs.field(factory=KeyboardState)
 
-    def reset(self) -> None:
-        """Power on, without the self-test's byte: the controller's reset comes with it."""
-        self.state = KeyboardState()
-
     # -- the user's side ----------------------------------------------------------------------------------
 
     def press(self, name: str) -> None:

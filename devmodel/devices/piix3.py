@@ -100,6 +100,10 @@ class Piix3:
         s.pirq = s.pirq | 1 << pirq if level else s.pirq & ~(1 << pirq)
         self._drive()
 
+    def as_firmware_leaves_it(self) -> None:
+        """Route PIRQA# to PIRQD# to interrupt requests 10, 10, 11 and 11, as SeaBIOS does."""
+        self.config_write(PIRQ_ROUTE, 4, 0x0B0B_0A0A)
+
     def config_read(self, offset: int, size: int) -> int:
         """Read configuration space."""
         return self.state.config.get(offset, size)

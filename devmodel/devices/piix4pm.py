@@ -1,8 +1,10 @@
 """The power management function of the Intel 82371AB (PIIX4, 290562-001), as QEMU's pc machine has it.
 
 The PM timer at 3579545 Hz, PM1 event and control blocks with soft-off (SLP_TYP 0 is S5, as on QEMU), and the
-APM ports. Its I/O block of 64 ports answers where PMBASE says, while PMREGMISC enables it.
-Not modelled: SMI and SMM (firmware finds them already initialised), SMBus, sleep states but S5, GPEs, device monitors.
+APM ports. Its I/O block of 64 ports answers where PMBASE says, while PMREGMISC enables it. A write to APMC enters and
+leaves ACPI mode, which in a PC is the work of firmware's SMI handler.
+Not modelled: SMM itself (firmware finds it already initialised), SMBus, sleep states but S5, sources of GPEs, device
+monitors.
 """
 
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import attrs
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.device import ONES
 from devmodel.board.lines import IrqLine
+from devmodel.devices.acpi_tables import ACPI_DISABLE, ACPI_ENABLE, PM_BASE, SCI
 from devmodel.devices.pci import VENDOR_INTEL, ConfigSpace, Header, Window, window
 
 DEVICE_PM: Final = 0x7113
@@ -44,6 +47,7 @@ class Reg:
 PM1_TIMER: Final = 0x0001  # TMR_STS and TMR_EN
 PM1_STATUS_BITS: Final = 0x8D31
 PM1_ENABLE_BITS: Final = 0x0521
+PM1_POWER_BUTTON: Final = 0x0100  # PWRBTN_STS and PWRBTN_EN
 CONTROL_SCI: Final = 0x0001
 CONTROL_SLEEP_TYPE: Final = 0x1C00
 CONTROL_SLEEP: Final = 0x2000
@@ -99,7 +103,7 @@ class Piix4PmState:
 
 @attrs.define
 class Apm:
-    """Ports 0xB2 and 0xB3, APMC and APMS: they read back; nothing listens."""
+    """Ports 0xB2 and 0xB3, APMC and APMS: they read back; commands to enter and leave ACPI mode are done."""
 
     pm: "Piix4Pm"
 
@@ -110,6 +114,8 @@ class Apm:
     def write(self, offset: int, _size: int, value: int) -> None:
         """Write one."""
         self.pm.state.apm[offset & 1] = value & 0xFF
+        if offset == 0:
+            self.pm.commanded(value & 0xFF)
 
 
 @attrs.define(kw_only=True)
@@ -130,6 +136,30 @@ class Piix4Pm:
         """Power on; the timer counts on."""
         self.state = Piix4PmState(halves=self._timer() // HALF)
         self._drive()
+
+    def press_power_button(self) -> bool:
+        """Set PWRBTN_STS, and return whether a system has enabled that to interrupt (290562-001, 7.2.1)."""
+        s = self.state
+        s.status |= PM1_POWER_BUTTON
+        self._drive()
+        return bool(s.control & CONTROL_SCI and s.enable & PM1_POWER_BUTTON)
+
+    def commanded(self, command: int) -> None:
+        """Do what firmware's SMI handler does on a write to APMC."""
+        s = self.state
+        if command == ACPI_ENABLE:
+            s.control |= CONTROL_SCI
+        elif command == ACPI_DISABLE:
+            s.control &= ~CONTROL_SCI
+        self._drive()
+
+    def as_firmware_leaves_it(self) -> None:
+        """Have the I/O block where the tables say that it is."""
+        config = self.state.config
+        config.write(PMBASE, 4, PM_BASE | 1)
+        config.write(PMREGMISC, 1, 1)
+        config.write(Header.COMMAND, 2, 1)
+        config.write(Header.INTERRUPT_LINE, 1, SCI)
 
     def config_read(self, offset: int, size: int) -> int:
         """Read configuration space."""

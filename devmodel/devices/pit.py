@@ -110,7 +110,7 @@ class Pit:
             self.state.owed, self.state.high = 0, False
         if offset < Reg.CONTROL:
             self._counters[offset].write(value, now)
-        elif offset == Reg.CONTROL:
+        else:
             self._control(value, now)
         self._drive()
 

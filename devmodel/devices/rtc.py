@@ -149,8 +149,6 @@ class Rtc:
         if offset == Port.INDEX:
             s.index, s.nmi_masked = value & 0x7F, value & NMI_MASK != 0
             return
-        if offset != Port.DATA:
-            return
         self._catch_up()
         index = s.index
         if index in TIME:

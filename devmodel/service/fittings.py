@@ -4,14 +4,16 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from devmodel.board.clock import Clock
 from devmodel.board.device import Disk
-from devmodel.board.pc import Board, Fittings, state_types
+from devmodel.board.pc import Board, Core, Fittings, state_types
 from devmodel.devices.mmc import Tray
 from devmodel.devices.parallel import NoPrinter
 from devmodel.devices.vga_pci import is_for_pci
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.session import Outside
+from ioreq.messages import DomainInfo
 
 E820_RAM = 1
 
@@ -26,16 +28,28 @@ def build(
         DevmodelError: a predecessor's state is of another version.
 
     """
+    return build_for(outside, domain, domain.info, clock, extend)
+
+
+def build_for(
+    outside: Outside, core: Core, info: DomainInfo, clock: Clock, extend: Callable[[Board], None]
+) -> Board:
+    """Return the machine's board, wired to whatever is its core, as `info` describes that.
+
+    Raises:
+        ConfigError: two devices want the same addresses, or `extend` fails.
+        DevmodelError: a predecessor's state is of another version.
+
+    """
     config = outside.config
     files = {name: value.encode() for name, value in config.fw_cfg.items()}
     adapter = adapter_of(config.video.adapter, outside.video_bios or b"")
     if config.video.bios is not None and outside.video_bios is not None and adapter == "isa":
         files[f"vgaroms/{os.path.basename(config.video.bios)}"] = outside.video_bios
-    info = domain.info
     memory = [(entry.start, entry.length, entry.type) for entry in info.e820]
     board = Board.build(
         clock,
-        domain,
+        core,
         Fittings(
             memory=memory or [(region.start, region.length, E820_RAM) for region in info.ram],
             cpus=info.vcpus,
@@ -45,12 +59,14 @@ def build(
             printer=NoPrinter()
             if outside.printout is None and config.parallel is not None
             else outside.printout,
+            hpet=config.hpet.enabled,
             missed_ticks=config.pit.missed_ticks,
             serial=[serial.paced for serial in config.serials],
             debug=outside.debug.put,
             files=files,
             video_rom=b"" if adapter == "isa" else outside.video_bios or b"",
             isa_vga=adapter == "isa",
+            bare=info.boot.get("start") == "kernel",
             time=start_time(config.rtc.base, datetime.now(UTC)),
         ),
         None if outside.saved is None else outside.saved.states(state_types()),

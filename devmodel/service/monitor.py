@@ -132,6 +132,10 @@ class Info(msgspec.Struct, tag_field="command", tag="info", forbid_unknown_field
     """Ask what runs here."""
 
 
+class PowerButton(msgspec.Struct, tag_field="command", tag="power_button", forbid_unknown_fields=True):
+    """Press the power button, of which a system with ACPI hears; `text` says so if it does not listen."""
+
+
 class Upgrade(msgspec.Struct, tag_field="command", tag="upgrade", forbid_unknown_fields=True):
     """Have the server start itself anew, of the program as it is installed now."""
 
@@ -162,7 +166,18 @@ class Answer(msgspec.Struct, omit_defaults=True):
 
 
 Command: TypeAlias = (
-    Screen | Key | Press | Mouse | Break | Eject | Insert | Stats | Info | Upgrade | probe.Command
+    Screen
+    | Key
+    | Press
+    | Mouse
+    | Break
+    | Eject
+    | Insert
+    | Stats
+    | Info
+    | PowerButton
+    | Upgrade
+    | probe.Command
 )
 
 Draw: TypeAlias = Callable[[Frame], bytes]
@@ -224,6 +239,10 @@ class Machine(Protocol):
 
     def eject(self, drive: int, *, force: bool, floppy: bool) -> None:
         """Take the disc out; raise DevmodelError if there is no such drive, or the guest has locked it."""
+        ...
+
+    def press_power_button(self) -> bool:
+        """Press the power button; False if no system listens."""
         ...
 
     def hold(self, keys: list[str], *, pressed: bool) -> None:
@@ -334,6 +353,10 @@ class Monitor:
                 return Answer(error=await self._break(port))
             case Eject() | Insert() if ("dma" if command.floppy else "ide") not in self.machine.parts:
                 return Answer(error="the drives are another server's", elsewhere=True)
+            case PowerButton() if "pm" not in self.machine.parts:
+                return Answer(error="power management is another server's", elsewhere=True)
+            case PowerButton():
+                return Answer(text="" if self.machine.press_power_button() else UNHEARD)
             case Eject() | Insert():
                 return self._change_disc(command)
             case Screen():
@@ -514,6 +537,9 @@ class Pictures:
         yield
         now = trio.current_time()
         self._next = now + (now - before) * (1 / DRAWING - 1)
+
+
+UNHEARD: Final = "the guest does not listen to its power button"
 
 
 def path_of(domain_socket: str, parts: frozenset[str]) -> str:

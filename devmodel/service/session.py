@@ -76,6 +76,7 @@ class Machine(Board, Protocol):
     def hold(self, keys: list[str], *, pressed: bool) -> None: ...  # noqa: D102
     def point(self, right: int, down: int, wheel: int) -> None: ...  # noqa: D102
     def click(self, button: str, *, pressed: bool) -> None: ...  # noqa: D102
+    def press_power_button(self) -> bool: ...  # noqa: D102
     def takes_mouse(self) -> bool: ...  # noqa: D102
     def check_keys(self, keys: list[str]) -> None: ...  # noqa: D102
     def takes_keys(self) -> bool: ...  # noqa: D102
@@ -853,6 +854,9 @@ class _Watched:
 
     def click(self, button: str, *, pressed: bool) -> None:
         self.board.click(button, pressed=pressed)
+
+    def press_power_button(self) -> bool:
+        return self.board.press_power_button()
 
     def takes_mouse(self) -> bool:
         return self.board.takes_mouse()

@@ -6,6 +6,7 @@ from devmodel.testing.console import FATAL, Console, Fatal, NotSeen, Result, See
 from devmodel.testing.machine import Machine, Registers
 from devmodel.testing.options import MachineOptions
 from devmodel.testing.process import Process
+from devmodel.testing.qtest import QtestClient, QtestFailed
 
 __all__ = [
     "FATAL",
@@ -17,6 +18,8 @@ __all__ = [
     "MemoryDisk",
     "NotSeen",
     "Process",
+    "QtestClient",
+    "QtestFailed",
     "Registers",
     "Result",
     "Seen",

@@ -21,14 +21,13 @@ from devmodel.board import saved
 from devmodel.board.clock import Clock, ManualClock
 from devmodel.board.device import Disk, DiskFlush, DiskRead, DiskWrite
 from devmodel.board.pc import Board, Fittings, state_types
+from devmodel.board.stepping import step
 from devmodel.boards import Builder, find
 from devmodel.devices.pci import COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY, Header
 from devmodel.service.clock import TrioClock
 from devmodel.service.pacer import Pacer
 
 SECTOR: Final = 512
-MOST_IDLE: Final = 1000
-"""Ticks in a row that let no time pass."""
 Build: TypeAlias = Callable[..., object] | str
 """A function that adds to a board, or its name: see `devmodel.boards`."""
 
@@ -143,7 +142,7 @@ class Bench:
             ConfigError: the board cannot be as `build` wants it.
 
         """
-        extend = _builder(build, options)
+        extend = builder_of(build, options)
         core = BenchCore(bytearray(memory))
         fittings = Fittings(memory=[(0, memory, 1)], disks=disks)
         board = Board.build(clock or ManualClock(), core, fittings, extend=extend)
@@ -256,23 +255,7 @@ class Bench:
         clock = self.board.clock
         if not isinstance(clock, ManualClock):
             raise TypeError("this bench lives by trio's clock: await trio.sleep(…)")
-        end = clock.now() + ns
-        idle = 0
-        while (due := self._due()) is not None and due <= end:
-            idle = idle + 1 if due <= clock.now() else 0
-            if idle > MOST_IDLE:
-                raise AssertionError(
-                    f"a chip is still due at {due} ns, however often it is ticked at {clock.now()} ns"
-                )
-            clock.time = max(due, clock.time)
-            for chip in self.board.timed:
-                deadline = chip.deadline()
-                if deadline is not None and deadline <= clock.now():
-                    chip.tick()
-        clock.time = end
-
-    def _due(self) -> int | None:
-        return min((due for chip in self.board.timed if (due := chip.deadline()) is not None), default=None)
+        step(clock, self.board.timed, clock.now() + ns)
 
     # -- succession ---------------------------------------------------------------------------------------
 
@@ -310,7 +293,7 @@ async def live(build: Build | None = None, **arguments: Any) -> AsyncIterator[Be
         nursery.cancel_scope.cancel()
 
 
-def _builder(build: Build | None, options: dict[str, Any]) -> Callable[[Board], None]:
+def builder_of(build: Build | None, options: dict[str, Any]) -> Callable[[Board], None]:
     """Return what adds to the board, with its mistakes told as everywhere."""
     if build is None:
         return lambda _: None

@@ -10,6 +10,7 @@ The map is a PC's (Xen's HVM domain builder and QEMU's `pc` machine agree on it)
     FFxxxxxx-FFFFFFFF  the firmware, ending at 4 GiB
 """
 
+import os
 from collections.abc import Iterable
 from typing import Final, Protocol
 
@@ -80,10 +81,6 @@ class Builder:
             builder.memory.add_rom(address, firmware)
             alias = min(len(firmware), ALIAS_MOST)
             builder.memory.add_rom(ONE_MIB - alias, firmware[-alias:], alias_of=FOUR_GIB - alias)
-        elif (
-            kernel is not None
-        ):  # an erased ROM: kernels look there for tables byte by byte, each an exit else
-            builder.memory.add_rom(BIOS_SEGMENT, b"\xff" * (ONE_MIB - BIOS_SEGMENT))
         builder.reset_map()
         return builder
 
@@ -94,7 +91,14 @@ class Builder:
         if self.image:
             self.memory.write(self.machine.image_address, self.image)
         if self.kernel is not None:
+            # RAM, as firmware shadows itself: device models put the tables there that a kernel looks for.
+            self.memory.set_type(BIOS_SEGMENT, ONE_MIB - 1, "ram")
             self.kernel.load(self.memory, self.e820())
+
+    @property
+    def start(self) -> str:
+        """What is started: "firmware", "image" or "kernel"; where it is a kernel, there is no firmware."""
+        return "kernel" if self.kernel is not None else "image" if self.image else "firmware"
 
     def start_state(self, power_on: GuestState) -> GuestState:
         """Where vCPU 0 starts: at the reset vector in the firmware, or in real mode at the image.
@@ -160,7 +164,8 @@ def read_kernel(machine: MachineConfig) -> Kernel:
         return kernel
     if find_header(image) is None:
         raise ConfigError(f"kernel {path} is neither a Linux bzImage nor a multiboot kernel")
-    return MultibootKernel.read(path, image, append, initrd, machine.initrd)
+    command_line = b" ".join(filter(None, (os.fsencode(path), append)))  # as GRUB and QEMU have it
+    return MultibootKernel.read(path, image, command_line, initrd, machine.initrd)
 
 
 def _read(what: str, path: str, most: int = FIRMWARE_MOST) -> bytes:

@@ -32,6 +32,7 @@ E820_ENTRIES: Final = 0x1E8
 HEADER: Final = 0x1F1
 TYPE_OF_LOADER: Final = 0x210
 LOADFLAGS: Final = 0x211
+CODE32_START: Final = 0x214  # 0 in images whose setup is the program, as iPXE's
 RAMDISK: Final = 0x218
 CMD_LINE_PTR: Final = 0x228
 E820_TABLE: Final = 0x2D0
@@ -69,9 +70,11 @@ class LinuxKernel:
         if len(self.image) < SHORTEST:
             raise ConfigError(f"kernel {path} has {len(self.image)} bytes: it is truncated")
         version = self._word(0x206)
-        if version < OLDEST or not self.image[LOADFLAGS] & LOADED_HIGH:
+        if version < OLDEST or not self.image[LOADFLAGS] & LOADED_HIGH or not self._dword(CODE32_START):
+            kind = "has no 32-bit entry point" if version >= OLDEST else f"has boot protocol {version:#06x}"
             raise ConfigError(
-                f"kernel {path} has boot protocol {version:#06x}; allowed: bzImage, 0x0203 and later"
+                f"kernel {path} {kind}: its setup runs in real mode and calls a BIOS; "
+                "start it from a disk, CD-ROM or floppy image, with --firmware"
             )
         size = self._setup_bytes() + 16 * int.from_bytes(self.image[0x1F4:0x1F8], "little")
         if len(self.image) <= size - 16:  # the header counts whole paragraphs

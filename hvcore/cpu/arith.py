@@ -145,11 +145,8 @@ def double_shift(c, right, a, b, count, size):
 def bit_test(c, sub, a, bit, size):
     """BT, BTS, BTR or BTC, as `sub` says: CF becomes the bit, other flags stay. Returns the changed value."""
     one: u64 = 1
-    f: u32 = flags.status(c) & (F_CF ^ M32)
     mask: u64 = one << (bit & ((8 << size) - 1))
-    if a & mask:
-        f |= F_CF
-    flags.set_status(c, f)
+    flags.set_carry(c, (a & mask) != 0)
     if sub == BIT_SET:
         return a | mask
     elif sub == BIT_RESET:

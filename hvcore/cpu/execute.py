@@ -316,7 +316,7 @@ def set_logic(c: State, r: u64) -> cython.void:
 def taken(c: State, code: u32) -> u32:
     """Whether a condition holds: straight from the operands after SUB and CMP, and ZF and SF after anything."""
     k: u32 = code >> 1
-    if k == 2 and c.cc_op != CC_FLAGS:
+    if k == 2 and c.cc_op & CC_BASE != CC_FLAGS:
         return (c.cc_res == 0) ^ (code & 1)
     if c.cc_op == CC_SUB:
         if k == 1:
@@ -327,7 +327,7 @@ def taken(c: State, code: u32) -> u32:
             return ((c.cc_a ^ SIZE_SIGN[c.cc_size]) < (c.cc_b ^ SIZE_SIGN[c.cc_size])) ^ (code & 1)
         elif k == 7:
             return ((c.cc_a ^ SIZE_SIGN[c.cc_size]) <= (c.cc_b ^ SIZE_SIGN[c.cc_size])) ^ (code & 1)
-    if k == 4 and c.cc_op != CC_FLAGS:
+    if k == 4 and c.cc_op & CC_BASE != CC_FLAGS:
         return ((c.cc_res & SIZE_SIGN[c.cc_size]) != 0) ^ (code & 1)
     return flags.condition(c, code)
 
@@ -366,7 +366,11 @@ def find(c: State, eip: u64, last: s64) -> s64:
 def count_run(c: State, block: s64) -> cython.void:
     """A block is about to run: one that runs often is worth host code."""
     before: u64
-    if c.translate_after and not c.blocks[block].native and c.blocks[block].mode & MODE_FLAT:
+    if (
+        c.translate_after
+        and not c.blocks[block].native
+        and c.blocks[block].mode & (MODE_FLAT | MODE_SEGMENTED)
+    ):
         c.blocks[block].runs += 1
         if c.blocks[block].runs == c.translate_after:
             before = mmu.host_time() if c.timed else 0
@@ -745,7 +749,7 @@ def perform(c, j, end):
             c.gone = 1
             break
         elif kind == JZ or kind == JNZ:
-            if c.cc_op == CC_FLAGS:
+            if c.cc_op & CC_BASE == CC_FLAGS:
                 a = c.cc_a & F_ZF
             else:
                 a = c.cc_res == 0
@@ -1040,11 +1044,11 @@ def perform(c, j, end):
             a = operands.get(c, RAX, 0, o.size)
             operands.put(c, RDX, 0, o.size, SIZE_MASK[o.size] if a & SIZE_SIGN[o.size] else 0)
         elif kind == CLC:
-            flags.set_status(c, flags.status(c) & (F_CF ^ M32))
+            flags.set_carry(c, 0)
         elif kind == STC:
-            flags.set_status(c, flags.status(c) | F_CF)
+            flags.set_carry(c, 1)
         elif kind == CMC:
-            flags.set_status(c, flags.status(c) ^ F_CF)
+            flags.set_carry(c, flags.carry(c) ^ 1)
         elif kind == CLD:
             c.flags &= F_DF ^ M64
         elif kind == STD:
@@ -1211,7 +1215,13 @@ def execute(c, j, end):
     block: s64 = c.current
     left: u64 = 0  # where host code would like to be linked to what comes next
     while True:
-        if c.blocks[block].native and end - start == c.blocks[block].count:
+        if (
+            c.blocks[block].native
+            and end - start == c.blocks[block].count
+            and (
+                c.blocks[block].mode & MODE_FLAT or arena.within(c, c.blocks[block].mode, c.blocks[block].at)
+            )
+        ):
             left = arena.enter(c, block)
             if left == arena.PARTIAL:
                 start = c.blocks[c.current].ops
@@ -1235,7 +1245,7 @@ def execute(c, j, end):
         if c.blocks[block].native:
             if left:
                 arena.link(c, left, block, c.eip)
-            elif c.blocks[block].mode & MODE_FLAT:
+            else:
                 arena.remember_jump(c, c.eip, block)
         else:
             count_run(c, block)

@@ -10,6 +10,9 @@ results are masked to the operand size; `cc_size` names it.
 | CC_INC, CC_DEC | kept in `cc_cf` | from the result     |                    |
 | CC_SHIFT | `cc_cf`             | `cc_a`, AF 0         | OF                 |
 | CC_FLAGS | all six stand in `cc_a` as they stand in EFLAGS |   |                |
+
+Instructions that change CF alone, or CF and OF, leave the others where they come from: CC_CARRY_APART in `cc_op` says
+that CF is `cc_cf`, and CC_OVERFLOW_APART that OF is `cc_of`.
 """
 
 import cython
@@ -44,7 +47,9 @@ def carry(c):
 
 def overflow(c):
     """OF, 0 or 1."""
-    op: u32 = c.cc_op
+    op: u32 = c.cc_op & CC_BASE
+    if c.cc_op & CC_OVERFLOW_APART:
+        return c.cc_of
     if op == CC_SUB or op == CC_SBB:
         return (((c.cc_a ^ c.cc_b) & (c.cc_a ^ c.cc_res)) & SIZE_SIGN[c.cc_size]) != 0
     elif op == CC_ADD or op == CC_ADC:
@@ -62,7 +67,7 @@ def overflow(c):
 
 def adjust(c):
     """AF, 0 or 1: the carry out of bit 3."""
-    op: u32 = c.cc_op
+    op: u32 = c.cc_op & CC_BASE
     if op == CC_INC:
         return (c.cc_res & 15) == 0
     elif op == CC_DEC:
@@ -82,8 +87,9 @@ def parity(result):
 def status(c):
     """The six status flags as they stand in EFLAGS."""
     value: u32
-    if c.cc_op == CC_FLAGS:
-        return c.cc_a & F_STATUS
+    if c.cc_op & CC_BASE == CC_FLAGS:
+        value = c.cc_a & (F_STATUS ^ (F_CF | F_OF))
+        return value | carry(c) | (overflow(c) << 11)
     value = carry(c) | (parity(c.cc_res) << 2) | (adjust(c) << 4) | (overflow(c) << 11)
     if c.cc_res == 0:
         value |= F_ZF
@@ -202,17 +208,15 @@ def decrement(c, a, size):
 
 def rotated(c, cf, of):
     """The flags of a rotation: CF and OF (0 or 1) are new, the others stay."""
-    f: u64
-    if c.cc_op == CC_FLAGS:
-        f = c.cc_a & (F_SF | F_ZF | F_AF | F_PF)
-    else:
-        f = adjust(c) << 4 | parity(c.cc_res) << 2
-        if c.cc_res == 0:
-            f |= F_ZF
-        elif c.cc_res & SIZE_SIGN[c.cc_size]:
-            f |= F_SF
-    c.cc_op = CC_FLAGS
-    c.cc_a = f | cf | of << 11
+    c.cc_op |= CC_CARRY_APART | CC_OVERFLOW_APART
+    c.cc_cf = cf
+    c.cc_of = of
+
+
+def set_carry(c, cf):
+    """CF (0 or 1) is new, the others stay."""
+    c.cc_op |= CC_CARRY_APART
+    c.cc_cf = cf
 
 
 def shift(c, sub, a, count, size):

@@ -2,6 +2,7 @@ from hvcore.cpu.state cimport State, Op, u8, u32, u64, s64
 
 cdef void exception(State c, u32 vector, u32 error) noexcept nogil
 cdef void exception_plain(State c, u32 vector) noexcept nogil
+cdef u32 flat(State c) noexcept nogil
 cdef void update_blocks(State c) noexcept nogil
 cdef void update_segment(State c, u32 seg) noexcept nogil
 cdef void update_stack_and_code(State c) noexcept nogil

@@ -71,7 +71,6 @@ def update_segment(c, seg):
 
 def update_blocks(c):
     """Follow a change of a segment, of CR0 or CR4, or of what masks exceptions: which of the decoded blocks may run."""
-    i: u32
     before: u32 = c.mode
     c.code_size = 2 if c.attr[CS] & SEG_BIG else 1
     c.sp_mask = M32 if c.attr[SS] & SEG_BIG else 0xFFFF
@@ -89,12 +88,23 @@ def update_blocks(c):
         c.mode |= MODE_USER
     if (before ^ c.mode) & (MODE_VECTORS | MODE_X87):
         arena.forget_jumps(c)
+    if flat(c):
+        c.mode |= MODE_FLAT
+    elif c.limit[CS] >= (0xFFFF if c.code_size == 1 else M32):
+        c.mode |= MODE_SEGMENTED
+        if c.sp_mask == M32:
+            c.mode |= MODE_STACK32
+
+
+def flat(c):
+    """Whether this is 32-bit code, and CS, SS, DS and ES reach all linear addresses from 0."""
+    i: u32
     if c.code_size == 1 or c.sp_mask != M32 or c.limit[CS] != M32 or c.base[CS]:
-        return
+        return 0
     for i in range(4):
         if c.base[i] or (i != CS and c.wr_size[i] <= M32):
-            return
-    c.mode |= MODE_FLAT
+            return 0
+    return 1
 
 
 def update_mode(c):

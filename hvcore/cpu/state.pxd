@@ -66,6 +66,9 @@ cdef enum:
     CC_INC = 6
     CC_DEC = 7
     CC_SHIFT = 8
+    CC_BASE = 0xF           # these; with it may stand:
+    CC_CARRY_APART = 0x10   # CF is `cc_cf`, whatever the others come from
+    CC_OVERFLOW_APART = 0x20    # OF is `cc_of`
 
 cdef enum:
     ALU_ADD = 0         # `sub` of the kinds ALU_RR to ALU_MI, and the extension in the host's opcodes 81 and 83
@@ -333,6 +336,8 @@ cdef enum:
 
 cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
+    MODE_SEGMENTED = 64     # not so; but CS has no limit that a jump within 16 or 32 bits could pass, and
+    MODE_STACK32 = 128      # the stack pointer is ESP, and not SP
     MODE_VECTORS = 8    # SSE2 needs no look first: it may be used, and its exceptions are masked
     MODE_X87 = 32       # and so may the x87, whose exceptions are masked
     MODE_USER = 16      # CPL is 3: which half of the TLB host code looks into
@@ -443,6 +448,7 @@ cdef class State:
     cdef s64 current            # the block that is being executed, 0 if it is in none; host code sets it when it must
     cdef u64 stop_at
     cdef u64 count_base
+    cdef u32 cc_of
     cdef u64 remaining          # what R13 begins with: instructions until `stop_at`, without those of the block
     # architecture
     cdef u32[8] sel

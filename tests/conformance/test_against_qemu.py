@@ -33,6 +33,7 @@ import pytest
 from devmodel.board.clock import ManualClock
 from devmodel.board.device import Device
 from devmodel.board.lines import Line
+from devmodel.board.pc import Board, Fittings
 from devmodel.devices.dma8237 import Dma8237
 from devmodel.devices.fdc import Fdc
 from devmodel.devices.kbc import FRAME, Kbc
@@ -40,6 +41,8 @@ from devmodel.devices.pic import PicPair
 from devmodel.devices.pit import Pit
 from devmodel.devices.rtc import Rtc
 from devmodel.devices.uart import Uart
+from devmodel.qtest.machine import QtestCore
+from devmodel.qtest.server import Qtest
 
 QEMU = shutil.which("qemu-system-i386")
 pytestmark = [
@@ -375,3 +378,86 @@ def test_the_82077aa_answers_alike_without_a_diskette(both: Both) -> None:
             ])
         )  # fmt: skip
         both.same(0x3F2)
+
+
+SCRIPT = """
+endianness
+outb 0x80 0x1ff
+outl 0xcf8 0x80000000
+inl 0xcfc
+inw 0xcfe
+inb 0xcff and more words
+inw 0x999
+inl 0x999
+writel 0x1000 0xdeadbeef
+readw 0x1001
+writew 0x1000 0x12345678
+readq 0x1000
+writeq 0x1000 -1
+writeb 0x1003 0400
+readq 0x1000
+write 0x1000 4 0xaabb
+read 0x1000 4
+write 0x1000 2 0xCCDDeeff
+read 4096 4
+write 0x1000 4 0xaab
+b64read 0x1000 4
+b64write 0x1000 4 AQIDBA==
+read 0x1000 6
+b64write 0x1000 2 //8DBA==
+read 0x1000 4
+b64read 0x1000 0
+memset 0x1000 3 0x155
+memset 0x1000 0 1
+read 0x1000 4
+write 0x1000 4 0x
+write 0x1000 2 0xz1
+read 0x1000 2
+foo bar
+ inb 0x61
+INB 0x61
+rtas a 1 1 1 1
+module_load x y
+irq_intercept_in nosuch
+irq_intercept_in ioapic
+irq_intercept_in ioapic
+irq_intercept_out ioapic
+set_irq_in nosuch unnamed-gpio-in 1 1
+outb 0x3fc 8
+outb 0x3f9 2
+inb 0x3fa
+outb 0x3f9 0
+outb 0x64 0x60
+outb 0x60 0x61
+"""
+
+
+def test_the_same_qtest_script_has_the_same_answers() -> None:
+    """Ports where our chips and QEMU's agree: this is about the protocol. The last line is the keyboard's."""
+    assert QEMU is not None
+    options = (
+        "-machine pc -accel tcg -S -display none -nodefaults -serial null -qtest stdio -qtest-log /dev/null"
+    )
+    commands = SCRIPT.strip("\n").splitlines()
+    process = subprocess.Popen(
+        [QEMU, *options.split()],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    core, clock = QtestCore(128 << 20), ManualClock()
+    ours = Qtest(Board.build(clock, core, Fittings(memory=core.e820)), core, clock)
+    try:
+        for command in commands:
+            process.stdin.write(command + "\n")
+            process.stdin.flush()
+            theirs = []
+            while not theirs or theirs[-1].startswith("IRQ"):
+                theirs.append(process.stdout.readline())
+                assert theirs[-1], f"QEMU is gone after '{command}'"
+            for _ in ours.perform(command.encode()):
+                pass
+            assert ours.take().decode() == "".join(theirs), command
+    finally:
+        process.kill()
+        process.communicate()

@@ -27,6 +27,7 @@ from devmodel.devices.fdc import Fdc
 from devmodel.devices.fdc_registers import LENGTHS, MFM, MODIFIERS
 from devmodel.devices.fdc_registers import Reg as FdcReg
 from devmodel.devices.fw_cfg import FwCfg, make_items
+from devmodel.devices.hpet import Hpet
 from devmodel.devices.i440fx import I440fx
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.kbc import Kbc
@@ -427,6 +428,9 @@ CHIPS: dict[str, Maker] = {
     "cdrom": make_cdrom,
     "ide with bus master": make_controller,
     "vga": make_vga,
+    "hpet": lambda w, kept: simple(
+        Hpet(clock=w.clock, irqs=[w.line(f"irq {n}") for n in range(16)], **kept), 0x160
+    ),
     "rtc": lambda w, kept: simple(Rtc(clock=w.clock, irq=w.line("irq"), **kept), 2),
     "kbc": lambda w, kept: simple(
         Kbc(

@@ -332,7 +332,7 @@ def test_a_video_bios_that_is_none(environment, tmp_path, capsys):
 
 def test_mistakes_on_the_command_line(environment, capsys):
     assert line_of(capsys, "run", "--colour")[0] == 2
-    assert line_of(capsys, "serve") == (2, "devmodel serve: the following arguments are required: --domain")
+    assert line_of(capsys, "serve") == (2, "devmodel: serve: --domain SOCKET, or --qtest unix:PATH")
     assert line_of(capsys, "console", "nowhere") == (2, "devmodel: 'nowhere' is not HOST:PORT")
     assert line_of(capsys, "screen")[0] == 1
     assert line_of(capsys, "screen", "nowhere")[0] == 1

@@ -86,8 +86,9 @@ console = "out.txt"
         (
             "[modem]",
             (
-                "machine.toml: unknown table [modem]; allowed: machine, serial, "
-                "disk, cdrom, floppy, video, vnc, rtc, pit, parallel, debug, qmp, server, fw_cfg, board"
+                "machine.toml: unknown table [modem]; allowed: "
+                "machine, serial, disk, cdrom, floppy, video, vnc, rtc, pit, parallel, hpet, debug, qmp, server, "
+                "fw_cfg, board"
             ),
         ),
         ("[serial]\nhistory = 'long'", "machine.toml: history in [serial]: Expected `int`, got `str`"),

@@ -190,7 +190,7 @@ async def test_a_chip_that_raises_is_named_with_its_access_and_where_the_guest_w
 
 # -- Linux --------------------------------------------------------------------------------------------------
 
-ARGUMENTS = "console=ttyS0 noapic nolapic acpi=off quiet"
+ARGUMENTS = "console=ttyS0 quiet"
 DEVICE = "/sys/bus/pci/devices/0000:00:05.0"
 
 

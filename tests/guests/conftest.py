@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 from images import GRUB, KERNEL, SCREEN, SEABIOS, SERIAL, VGABIOS, make_image
 from initramfs import GUESTS, make_initramfs
 
-ARGUMENTS = "console=ttyS0 noapic nolapic acpi=off"
+ARGUMENTS = "console=ttyS0"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,6 +22,7 @@ QUIET = (  # lines that silicon gets as well
     "tsc: Fast TSC calibration using PIT",
     "x86/PAT: Configuration",
     "Calibrating delay loop",
+    'use "pci=nocrs" and report a bug',
 )
 
 

@@ -260,7 +260,7 @@ async def test_grub_and_linux_draw_in_the_frame_buffer(
         GRAPHICS
         + """serial --unit=0 --speed=115200
 set gfxpayload=keep
-linux /kernel console=tty0 console=ttyS0 noapic nolapic acpi=off
+linux /kernel console=tty0 console=ttyS0
 initrd /initrd
 echo Hello
 boot

@@ -631,6 +631,35 @@ def test_a_triple_fault_resets_devices_first_and_then_the_processor(bench):
     bench.until(lambda: bench.cpu.rip == 0x7C00)
 
 
+def test_a_guest_that_does_nothing_but_fault_is_told_of_once(bench, monkeypatch):
+    logs = captured(monkeypatch)
+    peer, _ = bench.attach()
+    bench.until(bench.cpu.started.is_set)
+    for _ in range(12):
+        bench.cpu.script = [(ExitKind.TRIPLE_FAULT, {})]
+        bench.cpu.stop()
+        assert peer.event() == Reset()
+        assert peer.call(ResetDone()) == Ok()
+        bench.until(lambda: not bench.cpu.script)
+    told = [line for line in logs if line["log_level"] == "warning"]
+    assert [line["event"] for line in told] == ["domain.faults_without_end"]
+
+
+@no_reboot
+def test_without_reboot_a_triple_fault_ends_the_domain_with_status_1(bench, monkeypatch):
+    logs = captured(monkeypatch)
+    peer, _ = bench.attach()
+    bench.until(bench.cpu.started.is_set)
+    bench.cpu.script = [(ExitKind.TRIPLE_FAULT, {})]
+    bench.cpu.stop()
+    assert peer.event() == Shutdown(3, 1)
+    bench.until(lambda: bench.status is not None)
+    assert bench.status == 1
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+        "domain.triple_fault_without_reboot"
+    ]
+
+
 def test_a_device_model_that_leaves_during_a_reset_does_not_hold_it_up(bench):
     peer, _ = bench.attach()
     bench.until(bench.cpu.started.is_set)  # what it starts with is loaded

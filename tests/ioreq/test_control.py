@@ -534,12 +534,12 @@ def test_a_refusal_carries_the_serial_number_of_what_was_no_op(server, path):
 
 
 @pytest.mark.parametrize("greet", [False, True])
-def test_json_nested_two_thousand_deep_ends_its_connection_only(raw, path, greet):
-    sock = greeted(path) if greet else raw
-    sock.send(b'{"op":256,"x":' + b"[" * 2000 + b"]" * 2000 + b"}")
-    sock.recv(4096)
-    assert sock.recv(4096) == b""
-    sock.close()
+def test_json_nested_two_thousand_deep_ends_its_connection_at_most(raw, path, greet):
+    """It ends it where that is too deep for Python (before 3.13); elsewhere it is an op that is refused."""
+    with greeted(path) if greet else raw as sock:
+        sock.send(b'{"op":256,"x":' + b"[" * 2000 + b"]" * 2000 + b"}")
+        refused = sock.recv(4096)
+        assert not refused or isinstance(msgspec.json.decode(refused, type=Reply), Error)
     assert still_answers(path)
 
 

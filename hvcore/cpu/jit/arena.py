@@ -106,6 +106,14 @@ def emit_give_mxcsr(c):
     asm.bind(c, given)
 
 
+def within(c, mode, at):
+    """Whether IP stays below 64 KiB in all of the page that a block of 16-bit code at host offset `at` lies in.
+
+    If so, no jump from block to block in that page passes the end, where IP would begin at 0 again.
+    """
+    return mode & CODE_32 or ((c.block_eip - (at & 0xFFF)) & M32) <= LAST_PAGE
+
+
 def enter(c, block):
     """Run the host code of `block`, which is at `block_eip`, and of those that it is linked to.
 
@@ -227,9 +235,21 @@ def emit_leave_to(c, t, delta):
     note_leave(t, asm.emit_jump(c), delta)
 
 
+def emit_branch_to(c, t, o):
+    """The same with the target of the branch `o`."""
+    note_branch(t, asm.emit_jump(c), o)
+
+
+def note_branch(t, site, o):
+    """Note a jump that is the branch `o`, for `emit_leaves`; with 16-bit operands it stays below 64 KiB."""
+    note_leave(t, site, o.off + o.imm)
+    t.leaves[t.leaves_used - 1].wraps = o.size == 1
+
+
 def note_leave(t, site, delta):
     """Note a jump that leaves the block, for `emit_leaves`."""
     t.leaves[t.leaves_used].site = site
+    t.leaves[t.leaves_used].wraps = 0
     t.leaves[t.leaves_used].delta = delta
     t.leaves_used += 1
 
@@ -242,6 +262,8 @@ def emit_leaves(c, t):
         here = c.arena.used
         asm.bind(c, t.leaves[i].site)
         emit_eip(c, t.at + t.leaves[i].delta)
+        if t.leaves[i].wraps:
+            asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
         asm.emit_store64(c, asm.AX, cython.address(c.eip))
         asm.emit_set_field(c, cython.address(c.current), t.block)
         asm.emit_constant(c, asm.AX, (here << 32) | t.leaves[i].site)
@@ -255,6 +277,9 @@ def emit_jump_through(c, t):
     """
     missed: u32[3]
     i: u32
+    if not t.flat:
+        emit_segmented_jump_through(c, t)
+        return
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_imm(c, ALU_AND, asm.CX, JUMPS - 1)  # and ecx, JUMPS - 1
     asm.emit_shift(c, SHL, asm.CX, 5)  # shl ecx, 5
@@ -279,15 +304,55 @@ def emit_jump_through(c, t):
     emit_leave(c)
 
 
+def emit_segmented_jump_through(c, t):
+    """The same where CS has a base. An entry is known by the mode too, for EIP alone says little there."""
+    missed: u32[3]
+    i: u32
+    asm.emit_move(c, asm.R14, asm.AX)  # mov r14d, eax
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_imm(c, ALU_AND, asm.CX, JUMPS - 1)  # and ecx, JUMPS - 1
+    asm.emit_shift(c, SHL, asm.CX, 5)  # shl ecx, 5
+    asm.emit_mem64(c, asm.LEA, asm.DX, asm.BX, asm.CX, 0, t.jumps)  # lea rdx, [rbx + rcx + jumps]
+    asm.emit_constant(c, asm.CX, jump_key(0, c.blocks[t.block].mode))
+    asm.emit_reg64(c, asm.OR, asm.CX, asm.AX)  # or rcx, rax
+    asm.emit_mem64(c, asm.CMP, asm.CX, asm.DX, NO_REG, 0, 0)  # cmp rcx, [rdx]: the same EIP, of the same mode
+    missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_field(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add eax, base[cs]
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
+    asm.emit_mem64(c, asm.XOR, asm.AX, asm.BX, asm.CX, 0, t.tlb + TLB_FETCH)  # xor rax, [rbx + rcx + fetch]
+    asm.emit_imm64(c, ALU_CMP, asm.AX, 4095)  # cmp rax, 4095: it may be executed
+    missed[1] = asm.emit_jump_if(c, asm.ABOVE)
+    asm.emit_mem64(c, asm.LOAD, asm.AX, asm.BX, asm.CX, 0, t.tlb + TLB_ADD)  # mov rax, [rbx + rcx + add]
+    asm.emit_field64(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add rax, base[cs]
+    asm.emit_mem64(c, asm.CMP, asm.AX, asm.DX, NO_REG, 0, 8)  # cmp rax, [rdx + 8]: at the same host offset
+    missed[2] = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_mem(c, asm.LOAD, asm.CX, asm.DX, NO_REG, 0, 24)  # mov ecx, [rdx + 24]
+    asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.code_delta))
+    asm.emit_jump_to_memory(c, asm.DX, 16)  # jmp [rdx + 16]
+    for i in range(3):
+        asm.bind(c, missed[i])
+    asm.emit_move(c, asm.AX, asm.R14)  # mov eax, r14d
+    emit_leave(c)
+
+
 # Links
+
+
+def jump_key(eip, mode):
+    """What an entry of `jumps` is known by: EIP, and of code that is not flat the mode above it."""
+    return eip if mode & MODE_FLAT else eip | (cython.cast(u64, mode) << 32)
 
 
 def remember_jump(c, eip, block):
     """Let indirect jumps to `eip` find the translated `block`."""
     i: u64 = eip & (JUMPS - 1)
+    if not c.blocks[block].mode & (MODE_FLAT | CODE_32) and eip - (c.blocks[block].at & 0xFFF) > LAST_PAGE:
+        return  # not `within`
     if c.tlb_half:
         i += JUMPS
-    c.jumps[i].eip = eip
+    c.jumps[i].eip = jump_key(eip, c.blocks[block].mode)
     c.jumps[i].add = c.blocks[block].at - eip
     c.jumps[i].entry = cython.cast(u64, c.arena.run) + c.blocks[block].native - c.arena.linked
     c.jumps[i].delta = (eip - c.blocks[block].at) & M32
@@ -299,7 +364,8 @@ def link(c, left, block, eip):
     leave: u32 = left >> 32
     if asm.aimed_at(c, site) != leave:
         return  # at a block that is not there now
-    if not (eip ^ (c.code_delta + c.blocks[c.current].at)) & M32 & PAGE_BITS:
+    at: u64 = c.blocks[block].at
+    if (at ^ c.blocks[c.current].at) & PAGE_BITS == 0 and eip == (c.code_delta + at) & M32:
         asm.aim(c, site, c.blocks[block].native - c.arena.linked)
     elif c.arena.used + ROOM <= host.ARENA:
         asm.aim(c, site, c.arena.used)
@@ -312,7 +378,16 @@ def emit_crossing(c, block, to, leave):
     `to` is the EIP less `code_delta`, so this holds wherever the two pages are mapped, in whatever process.
     """
     tlb: u64 = asm.field(c, cython.address(c.tlb[c.tlb_half]))
+    mode: u32 = c.blocks[block].mode
+    offset: u64 = c.blocks[block].at & 0xFFF
     emit_eip(c, to)
+    if not mode & MODE_FLAT:
+        if not mode & CODE_32:  # `within`, of the other page
+            asm.emit_mem(c, asm.LEA, asm.CX, asm.AX, NO_REG, 0, -offset)  # lea ecx, [rax - offset]
+            asm.emit_imm(c, ALU_CMP, asm.CX, LAST_PAGE)
+            asm.aim(c, asm.emit_jump_if(c, asm.ABOVE), leave)
+        asm.emit_move(c, asm.R14, asm.AX)  # mov r14d, eax
+        asm.emit_field(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add eax, base[cs]
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
     asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
@@ -325,6 +400,8 @@ def emit_crossing(c, block, to, leave):
     asm.emit_constant(c, asm.CX, c.blocks[block].at)
     asm.emit_reg64(c, asm.CMP, asm.DX, asm.CX)  # cmp rdx, rcx: the block's
     asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), leave)
+    if not mode & MODE_FLAT:
+        asm.emit_move(c, asm.AX, asm.R14)  # mov eax, r14d
     asm.emit_reg(c, asm.SUB, asm.AX, asm.CX)  # sub eax, ecx
     asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.code_delta))
     asm.emit_jump_to(c, c.blocks[block].native - c.arena.linked)

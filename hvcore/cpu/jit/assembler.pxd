@@ -43,6 +43,8 @@ cdef enum:
     MOVSX16 = 0x1BF
     CMOV = 0x140        # and the condition
     SETCC = 0x190
+    SHLD = 0x1A4        # by a number; by CL it is one more
+    SHRD = 0x1AC
     BSF = 0x1BC
     BSR = 0x1BD
     CMPXCHG = 0x1B1
@@ -105,6 +107,13 @@ cdef void emit_shift(State c, u32 op, u32 rm, u32 count) noexcept nogil
 cdef void emit_shift64(State c, u32 op, u32 rm, u32 count) noexcept nogil
 cdef void emit_shift_by_cl(State c, u32 op, u32 rm) noexcept nogil
 cdef void emit_constant(State c, u32 reg, u64 value) noexcept nogil
+cdef void emit_shift_sized(State c, u32 op, u32 size, u32 rm, u32 count) noexcept nogil
+cdef void emit_shift_sized_by_cl(State c, u32 op, u32 size, u32 rm) noexcept nogil
+cdef void emit_double_shift(State c, u32 op, u32 reg, u32 rm, u32 count) noexcept nogil
+cdef void emit_double_shift_by_cl(State c, u32 op, u32 reg, u32 rm) noexcept nogil
+cdef void emit_bit(State c, u32 op, u32 rm, u32 number) noexcept nogil
+cdef void emit_bit_by_register(State c, u32 op, u32 reg, u32 rm) noexcept nogil
+cdef u32 bit_opcode(u32 op) noexcept nogil
 cdef void emit_set(State c, u32 condition, u32 reg) noexcept nogil
 cdef void emit_not(State c, u32 reg) noexcept nogil
 cdef void emit_multiply(State c, u32 op, u32 rm) noexcept nogil
@@ -113,11 +122,13 @@ cdef void emit_swap_bytes(State c, u32 reg) noexcept nogil
 cdef void emit_cdq(State c) noexcept nogil
 cdef void emit_cwde(State c) noexcept nogil
 cdef void emit_clear_carry(State c) noexcept nogil
+cdef void emit_complement_carry(State c) noexcept nogil
 cdef void emit_flags_from_ax(State c) noexcept nogil
 cdef void emit_load_vector(State c, u32 reg, void *where) noexcept nogil
 cdef void emit_store_vector(State c, u32 reg, void *where) noexcept nogil
 cdef void emit_vector_reg(State c, u32 prefix, u32 op, u32 reg, u32 rm) noexcept nogil
 cdef void emit_vector_mem(State c, u32 prefix, u32 op, u32 reg, u32 base, u32 index) noexcept nogil
+cdef void emit_leave_mmx(State c) noexcept nogil
 cdef void emit_flags_to_ah(State c) noexcept nogil
 cdef void emit_flags_from_ah(State c) noexcept nogil
 cdef void emit_locked(State c, u32 op, u32 size, u32 reg, u32 base) noexcept nogil

@@ -238,6 +238,46 @@ def emit_shift_by_cl(c, op, rm):
     emit_register_form(c, 0xD3, 0, op, rm)
 
 
+def emit_shift_sized(c, op, size, rm, count):
+    """`op r8, count`, or of 16 or 32 bits."""
+    if size == 1:
+        emit_u8(c, OPERAND_SIZE)
+    emit_register_form(c, 0xC1 if size else 0xC0, 0, op, rm)
+    emit_u8(c, count)
+
+
+def emit_shift_sized_by_cl(c, op, size, rm):
+    """`op r8, cl`, or of 16 or 32 bits."""
+    emit_sized(c, 0xD3, size, op, rm)
+
+
+def emit_double_shift(c, op, reg, rm, count):
+    """`shld rm, reg, count` or `shrd` (SHLD, SHRD), of 32 bits."""
+    emit_register_form(c, op, 0, reg, rm)
+    emit_u8(c, count)
+
+
+def emit_double_shift_by_cl(c, op, reg, rm):
+    """`shld rm, reg, cl` or `shrd`, of 32 bits."""
+    emit_register_form(c, op + 1, 0, reg, rm)
+
+
+def emit_bit(c, op, rm, number):
+    """`bt r32, number` and its kin: BIT_TEST to BIT_COMPLEMENT."""
+    emit_register_form(c, 0x1BA, 0, op, rm)
+    emit_u8(c, number)
+
+
+def emit_bit_by_register(c, op, reg, rm):
+    """`bt rm, reg` and its kin, of 32 bits."""
+    emit_register_form(c, bit_opcode(op), 0, reg, rm)
+
+
+def bit_opcode(op):
+    """The opcode of BT and its kin whose bit's number is in a register: BIT_TEST to BIT_COMPLEMENT."""
+    return 0x1A3 + 8 * (op - BIT_TEST)
+
+
 def emit_set(c, condition, reg):
     """`setcc r8`; only AL, CL and DL."""
     emit_register_form(c, SETCC + condition, 0, 0, reg)
@@ -282,6 +322,11 @@ def emit_cwde(c):
 def emit_clear_carry(c):
     """`clc`."""
     emit_u8(c, 0xF8)
+
+
+def emit_complement_carry(c):
+    """`cmc`."""
+    emit_u8(c, 0xF5)
 
 
 def emit_flags_from_ax(c):
@@ -364,6 +409,12 @@ def emit_vector_mem(c, prefix, op, reg, base, index):
     if prefix:
         emit_u8(c, prefix)
     emit_memory_form(c, 0x100 | op, 0, reg, base, index, 0, 0)
+
+
+def emit_leave_mmx(c):
+    """`emms`: the x87's registers are empty."""
+    emit_u8(c, 0x0F)
+    emit_u8(c, 0x77)
 
 
 def emit_flags_to_ah(c):

@@ -31,14 +31,10 @@ cdef void emit_arithmetic(State c, Translation *t, u32 sub, u32 live, u32 size) 
 cdef void emit_arithmetic_in_place(State c, Translation *t, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
 cdef void emit_stand_carry(State c, Translation *t, u32 live) noexcept nogil
 cdef void emit_step(State c, Translation *t, u32 live, u32 down, u32 reg) noexcept nogil
-cdef void emit_shifted(State c, Translation *t, u32 live, u32 op, u32 count, u32 reg) noexcept nogil
-cdef void emit_scanned(State c, Translation *t, Op *o, u32 live) noexcept nogil
-cdef void emit_rotate(State c, Translation *t, Op *o, u32 live) noexcept nogil
-cdef void emit_shift_by_cl(State c, Translation *t, Op *o, u32 live) noexcept nogil
-cdef void emit_count(State c, Translation *t, Op *o) noexcept nogil
-cdef void emit_put_result(State c, Translation *t, Op *o) noexcept nogil
-cdef void emit_call_shift(State c, Translation *t, Op *o) noexcept nogil
-cdef void emit_call_double_shift(State c, Translation *t, Op *o) noexcept nogil
+cdef void emit_set_apart(State c, Translation *t, u32 which) noexcept nogil
+cdef void emit_store_carry(State c, Translation *t, u32 kind) noexcept nogil
+cdef void emit_from_ah(State c, Translation *t) noexcept nogil
+cdef void emit_step_sized(State c, Translation *t, u32 live, u32 down, u32 size) noexcept nogil
 cdef void emit_multiplied(State c, Translation *t, u32 live, u32 reg, u32 rm) noexcept nogil
 cdef void emit_multiplied_words(State c, Translation *t, Op *o, u32 live) noexcept nogil
 cdef void emit_keep_product_flags(State c, Translation *t, u32 live, u32 size, u32 reg) noexcept nogil

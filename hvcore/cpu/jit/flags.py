@@ -7,7 +7,6 @@ leaves alone. As long as the host's own flags say what the guest's do, condition
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import arith
     from cython.cimports.hvcore.cpu import flags as lazy
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import registers
@@ -23,6 +22,7 @@ COMPARED = cython.declare(u32, 0x45)  # ZF PF CF, which a comparison of reals se
 def forget(t):
     """Nothing is known of the flags: a block begins, or a function that may have changed them was called."""
     t.known = UNKNOWN
+    t.known_size = 0
     t.carry_stands = 0
     t.host_flags = 0
 
@@ -178,12 +178,14 @@ def emit_condition(c, t, code):
         need = HOST_ZF | HOST_OF
     if need & t.host_flags == need:
         return code
-    if t.known == CC_SUB or t.known == CC_ADD:
+    if need == HOST_CF and t.carry_stands:
+        emit_carry_to_host(c, t)
+    elif t.known == CC_SUB or t.known == CC_ADD:
         asm.emit_load64(c, asm.AX, cython.address(c.cc_a))
         asm.emit_load64(c, asm.CX, cython.address(c.cc_b))
         asm.emit_sized(c, asm.CMP if t.known == CC_SUB else asm.ADD, t.known_size, asm.AX, asm.CX)
         t.host_flags = HOST_ALL
-    elif t.known == CC_LOGIC or (need == HOST_ZF and t.known != UNKNOWN and t.known != CC_FLAGS):
+    elif t.known == CC_LOGIC or (need == HOST_ZF and t.known != UNKNOWN and t.known & CC_BASE != CC_FLAGS):
         asm.emit_load64(c, asm.AX, cython.address(c.cc_res))
         asm.emit_sized(c, asm.TEST, t.known_size, asm.AX, asm.AX)  # test eax, eax
         t.host_flags = HOST_ALL if t.known == CC_LOGIC else HOST_ZF
@@ -292,9 +294,14 @@ def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
 
 
 def emit_stand_carry(c, t, live):
-    """Bring CF to `cc_cf`, where INC and DEC leave it."""
+    """Bring CF to `cc_cf`, where INC and DEC leave it. Of the block before, they may have left it there already."""
+    stands: u32
     if live and not t.carry_stands and t.known == UNKNOWN and not t.host_flags & HOST_CF:
+        asm.emit_u8(c, asm.OPERAND_SIZE)
+        asm.emit_compare_field(c, cython.address(c.cc_op), CC_INC)  # cmp word cc_op, CC_INC
+        stands = asm.emit_jump_if(c, asm.CARRY_CLEAR)
         emit_call_for_carry(c, t)
+        asm.bind(c, stands)
     elif live and not t.carry_stands:
         emit_carry_to_host(c, t)
         emit_keep_carry(c, CARRY, asm.CARRY_SET)
@@ -309,119 +316,66 @@ def emit_step(c, t, live, down, reg):
         emit_remember(c, t, live, CC_DEC if down else CC_INC, 2, reg)
 
 
-def emit_shifted(c, t, live, op, count, reg):
-    """Shift `reg` by a constant: SHL, SHR or SAR (`op`), with flags as `flags.shift` defines them."""
-    if live == ALL:
-        asm.emit_move(c, asm.DX, reg)  # mov edx, reg
-    asm.emit_shift(c, op, reg, count)
-    t.host_flags = HOST_CF | HOST_ZF
-    emit_keep_carry(c, live, asm.CARRY_SET)
-    if live == ALL:
-        emit_keep_carry(c, CARRY, asm.CARRY_SET)
-        if op == SHL:  # OF is the result's sign against CF
-            asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
-            asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
-            asm.emit_move(c, asm.DX, reg)  # mov edx, reg
-            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
-            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)  # xor edx, ecx
-        elif op == SHR and count == 1:  # the operand's sign
-            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
-        else:
-            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)  # xor edx, edx
-        asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
+def emit_set_apart(c, t, which):
+    """From here on CF is what `cc_cf` has, or OF what `cc_of` has: CC_CARRY_APART, CC_OVERFLOW_APART or both.
+
+    The host's flags are lost.
+    """
+    if t.known == UNKNOWN:
+        asm.emit_change_field(c, ALU_OR, cython.address(c.cc_op), which)
         t.host_flags = 0
-    emit_remember(c, t, live, CC_SHIFT, 2, reg)
+    elif t.known & which != which:
+        t.known |= which
+        asm.emit_set_field(
+            c, cython.address(c.cc_op), t.known | (t.known_size << 16)
+        )  # cc_size lies behind it
+    t.carry_stands = 1
 
 
-def emit_scanned(c, t, o, live):
-    """BSF or BSR of ECX; of 0 the destination stays (as on all silicon), and the flags are those of a test."""
-    reg: u32 = registers.home(o.reg)
-    # Either host leaves the destination of 0, but only its low half for sure: the upper would stay, and is 0.
-    asm.emit_reg(c, asm.BSF if o.kind == BSF_R or o.kind == BSF_M else asm.BSR, reg, asm.CX)
-    asm.emit_reg(c, asm.TEST, asm.CX, asm.CX)  # test ecx, ecx
-    t.host_flags = HOST_ALL
-    emit_keep_carry(c, live, asm.CARRY_SET)
-    emit_remember(c, t, live, CC_LOGIC, 2, asm.CX)
-
-
-def emit_rotate(c, t, o, live):
-    """ROL or ROR of a 32-bit register by a constant; if CF or OF is wanted, a function does it."""
-    if live:
-        emit_call_shift(c, t, o)
-        return
-    registers.emit_get(c, o.reg, asm.AX)
-    asm.emit_shift(c, ROR if o.kind == ROR32_I else ROL, asm.AX, o.imm & 31)
-    registers.emit_put(c, o.reg, asm.AX)
+def emit_store_carry(c, t, kind):
+    """CLC, STC or CMC."""
+    if kind == CMC:
+        emit_carry_to_host(c, t)
+        asm.emit_complement_carry(c)
+        asm.emit_field(c, asm.SETCC + asm.CARRY_SET, 0, cython.address(c.cc_cf))  # whose other bytes are 0
+    else:
+        asm.emit_set_field(c, cython.address(c.cc_cf), kind == STC)
+    emit_set_apart(c, t, CC_CARRY_APART)
     t.host_flags = 0
 
 
-def emit_shift_by_cl(c, t, o, live):
-    """SHL, SHR or SAR of a 32-bit register by CL; a count of 0 changes nothing, not even the flags."""
-    none: u32
-    registers.emit_get(c, RCX, asm.CX)
-    asm.emit_imm(c, ALU_AND, asm.CX, 31)  # and ecx, 31
-    none = asm.emit_jump_if(c, asm.ZERO)
-    registers.emit_get(c, o.reg, asm.AX)
-    asm.emit_shift_by_cl(c, o.sub, asm.AX)
+def emit_from_ah(c, t):
+    """SAHF: all status flags from AH, but for OF."""
+    registers.emit_get(c, RAX, asm.R14)
+    emit_condition(c, t, asm.OVERFLOW)
+    asm.emit_set(c, asm.OVERFLOW, asm.CX)  # seto cl
+    asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
+    asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_of))
+    asm.emit_shift(c, SHR, asm.R14, 8)  # shr r14d, 8
+    asm.emit_imm(c, ALU_AND, asm.R14, STATUS_FLAGS & 0xFF)  # and r14d, SF | ZF | AF | PF | CF
+    asm.emit_store64(c, asm.R14, cython.address(c.cc_a))
+    asm.emit_imm(c, ALU_AND, asm.R14, F_CF)  # and r14d, CF
+    asm.emit_field(c, asm.STORE, asm.R14, cython.address(c.cc_cf))
+    t.known = CC_FLAGS | CC_CARRY_APART | CC_OVERFLOW_APART
+    t.known_size = 0
+    asm.emit_set_field(c, cython.address(c.cc_op), t.known)  # and `cc_size`
+    t.carry_stands = 1
+    registers.emit_get(c, RAX, asm.AX)
+    asm.emit_flags_from_ah(c)
+    t.host_flags = HOST_CF | HOST_ZF
+
+
+def emit_step_sized(c, t, live, down, size):
+    """The same of AL, AX or EAX; ECX is lost."""
+    if size == 2:
+        emit_step(c, t, live, down, asm.AX)
+        return
+    asm.emit_constant(c, asm.CX, 1)
+    asm.emit_sized(c, asm.SUB if down else asm.ADD, size, asm.AX, asm.CX)
+    t.host_flags = HOST_ZF | HOST_OF
     if live:
-        asm.emit_set(c, asm.CARRY_SET, asm.CX)  # setb cl
-        asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)  # movzx ecx, cl
-        asm.emit_field(c, asm.STORE, asm.CX, cython.address(c.cc_cf))  # mov cc_cf, ecx
-        asm.emit_move(c, asm.DX, asm.AX)  # mov edx, eax
-        if o.sub == SHR:  # OF is what was bit 31 before the last step
-            asm.emit_shift(c, SHR, asm.DX, 30)  # shr edx, 30
-        elif o.sub == SAR:
-            asm.emit_reg(c, asm.XOR, asm.DX, asm.DX)  # xor edx, edx
-        else:
-            asm.emit_shift(c, SHR, asm.DX, 31)  # shr edx, 31
-            asm.emit_reg(c, asm.XOR, asm.DX, asm.CX)  # xor edx, ecx
-        asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
-        emit_remember(c, t, ALL, CC_SHIFT, 2, asm.AX)
-    registers.emit_put(c, o.reg, asm.AX)
-    asm.bind(c, none)
-    forget(t)
-
-
-def emit_count(c, t, o):
-    """Bring the count of a shift, a constant or CL, to ECX."""
-    if o.kind == SHIFT_RC or o.kind == SHLD_RC or o.kind == SHRD_RC:
-        registers.emit_get_byte(c, t, RCX, 0, asm.CX)
-    else:
-        asm.emit_constant(c, asm.CX, o.imm & 0xFF)
-
-
-def emit_put_result(c, t, o):
-    """Set the register of `o` to EAX, what a function came to; of the flags nothing is known any more."""
-    registers.emit_put_sized(c, o, o.reg, o.rsh)
-    registers.forget_vectors(t)
-    forget(t)
-
-
-def emit_call_shift(c, t, o):
-    """Have `flags.shift` do a shift or rotation that is too rare for code of its own."""
-    emit_count(c, t, o)
-    registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.DX)
-    registers.emit_store_registers(c)
-    asm.emit_constant(c, asm.SI, o.sub)
-    asm.emit_constant(c, asm.R8, o.size)
-    registers.emit_call_out(c, cython.cast(cython.p_void, lazy.shift))
-    registers.emit_load_registers(c)
-    emit_put_result(c, t, o)
-
-
-def emit_call_double_shift(c, t, o):
-    """Have `arith.double_shift` do SHLD or SHRD of registers."""
-    emit_count(c, t, o)
-    asm.emit_move(c, asm.AX, asm.CX)
-    registers.emit_get(c, o.reg, asm.DX)
-    registers.emit_get(c, o.rm, asm.CX)
-    registers.emit_store_registers(c)
-    asm.emit_move(c, asm.R8, asm.AX)
-    asm.emit_constant(c, asm.SI, o.kind == SHRD_RI or o.kind == SHRD_RC)
-    asm.emit_constant(c, asm.R9, 2)
-    registers.emit_call_out(c, cython.cast(cython.p_void, arith.double_shift))
-    registers.emit_load_registers(c)
-    emit_put_result(c, t, o)
+        asm.emit_reg(c, asm.MOVZX16 if size else asm.MOVZX8, asm.AX, asm.AX)  # movzx eax, ax or al
+        emit_remember(c, t, live, CC_DEC if down else CC_INC, size, asm.AX)
 
 
 def emit_multiplied(c, t, live, reg, rm):

@@ -6,7 +6,7 @@ Only tests and the tool that lists blocks (`python -m tests.hvcore.cpu.listing`)
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import arith, flags, mmu
+    from cython.cimports.hvcore.cpu import flags, mmu
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import memory, translate
     from cython.cimports.hvcore.cpu.state import *
@@ -61,6 +61,7 @@ def fields(c):
         asm.field(c, cython.address(c.flags)): "flags",
         asm.field(c, cython.address(c.cc_op)): "cc_op",
         asm.field(c, cython.address(c.cc_cf)): "cc_cf",
+        asm.field(c, cython.address(c.cc_of)): "cc_of",
         asm.field(c, cython.address(c.cc_a)): "cc_a",
         asm.field(c, cython.address(c.cc_b)): "cc_b",
         asm.field(c, cython.address(c.cc_res)): "cc_res",
@@ -87,6 +88,7 @@ def fields(c):
         asm.field(c, cython.address(c.native_done)): "native_done",
         asm.field(c, cython.address(c.native_off)): "native_off",
         asm.field(c, cython.address(c.native_kept[0])): "native_kept",
+        asm.field(c, cython.address(c.native_kept[1])): "native_kept[1]",
         asm.field(c, cython.address(c.jumps[0])): "jumps",
     }
     for i in range(8):
@@ -106,9 +108,8 @@ def functions():
         cython.cast(u64, cython.cast(cython.p_void, mmu.read)): "mmu.read",
         cython.cast(u64, cython.cast(cython.p_void, mmu.read_to_modify)): "mmu.read_to_modify",
         cython.cast(u64, cython.cast(cython.p_void, memory.store_slowly)): "memory.store_slowly",
+        cython.cast(u64, cython.cast(cython.p_void, memory.touch)): "memory.touch",
         cython.cast(u64, cython.cast(cython.p_void, translate.interpret)): "translate.interpret",
         cython.cast(u64, cython.cast(cython.p_void, flags.carry)): "flags.carry",
         cython.cast(u64, cython.cast(cython.p_void, flags.status)): "flags.status",
-        cython.cast(u64, cython.cast(cython.p_void, flags.shift)): "flags.shift",
-        cython.cast(u64, cython.cast(cython.p_void, arith.double_shift)): "arith.double_shift",
     }

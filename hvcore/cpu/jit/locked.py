@@ -31,16 +31,18 @@ def emit(c, t, j, o, live):
         asm.emit_exchange(c, o.size, asm.AX, asm.R14)
         registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == XADD_M:
-        registers.emit_get(c, o.reg, asm.CX)
-        asm.emit_move(c, asm.AX, asm.CX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.AX)
+        asm.emit_store64(c, asm.AX, cython.address(c.native_kept[0]))
         asm.emit_locked(c, asm.XADD, o.size, asm.AX, asm.R14)
-        registers.emit_put(c, o.reg, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
+        asm.emit_load64(c, asm.CX, cython.address(c.native_kept[0]))
         flags.emit_arithmetic(c, t, ALU_ADD, live, o.size)
     elif kind == CMPXCHG_M:
-        registers.emit_get(c, RAX, asm.AX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.CX)
+        registers.emit_get_sized(c, t, o, RAX, 0, asm.AX)
         asm.emit_move(c, asm.DX, asm.AX)
-        asm.emit_locked(c, asm.CMPXCHG, o.size, registers.home(o.reg), asm.R14)
-        registers.emit_put(c, RAX, asm.AX)  # what was there: if it was equal, that changes nothing
+        asm.emit_locked(c, asm.CMPXCHG, o.size, asm.CX, asm.R14)
+        registers.emit_put_sized(c, o, RAX, 0)  # what was there: if it was equal, that changes nothing
         asm.emit_move(c, asm.CX, asm.AX)
         asm.emit_move(c, asm.AX, asm.DX)
         flags.emit_arithmetic(c, t, ALU_CMP, live, o.size)
@@ -67,7 +69,7 @@ def emit_again_and_again(c, t, o, live, step):
         asm.emit_mem(c, asm.LOAD, asm.AX, asm.R14, NO_REG, 0, 0)
     asm.emit_store64(c, asm.AX, cython.address(c.native_kept[0]))
     if step:
-        flags.emit_step(c, t, live, kind == DEC32_M or kind == DEC_M, asm.AX)
+        flags.emit_step_sized(c, t, live, kind == DEC32_M or kind == DEC_M, o.size)
     else:
         flags.emit_arithmetic(c, t, o.sub, live, o.size)
     asm.emit_move(c, asm.DX, asm.AX)

@@ -24,6 +24,25 @@ def store_slowly(c, seg, off, value, size):
     return 0 if c.blocks[c.current].valid else 2
 
 
+def touch(c, lin, size, access):
+    """Bring the page of an operand to the TLB; 0 if the interpreter must look: a fault, no plain memory, two pages."""
+    page: u64 = lin & PAGE_BITS
+    i: u64 = ((lin >> 12) & TLB_MASK) | c.tlb_half
+    phys: u64
+    slot: s64
+    if c.watching or c.aligning or (lin & 0xFFF) + (cython.cast(u64, 1) << size) > 4096 or lin > M32:
+        return 0
+    phys = mmu.translate(c, lin, access)
+    if c.fault:  # the interpreter comes by it again
+        c.fault = 0
+        return 0
+    slot = mmu.locate(c, phys)
+    if slot < 0:
+        return 0
+    mmu.fill(c, lin, phys, slot)
+    return (c.tlb[i].wr if access == WRITE else c.tlb[i].rd) == page
+
+
 def new_stub(c, t, kind, j, o):
     """Begin a stub for operation `j`; `emit_stub` writes it behind the block."""
     s: cython.pointer(Stub) = cython.address(t.stubs[t.stubs_used])
@@ -32,6 +51,8 @@ def new_stub(c, t, kind, j, o):
     s.op = j
     s.seg = o.seg
     s.size = o.size
+    s.again = 0
+    s.checked = 0
     s.limit_site = 0
     s.site = 0
     s.other_site = 0
@@ -61,18 +82,20 @@ def emit_effective_address(c, o):
         asm.emit_mem(
             c, asm.LEA, asm.AX, base, index, o.scale, o.disp & M32
         )  # lea eax, [base + index * n + disp]
+    if o.addr == 1:
+        asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
 
 
-def checked(seg):
+def checked(t, seg):
     """Whether accesses look at this segment's base and limit; in a flat address space ES, SS and DS need no look."""
-    return seg >= FS or seg == CS  # CS may not be written, and perhaps not be read
+    return not t.flat or seg >= FS or seg == CS  # CS may not be written, and perhaps not be read
 
 
 def emit_look_up(c, t, s, tag):
     """Turn the offset in EAX into a host offset in RAX by the TLB; without a hit in `tag`, a jump leads to the stub."""
     n: u32 = 1 << s.size
-    if checked(s.seg):
-        asm.emit_move(c, asm.R14, asm.AX)  # mov r14d, eax
+    if checked(t, s.seg):
+        s.checked = 1
         asm.emit_mem64(c, asm.LEA, asm.DX, asm.AX, NO_REG, 0, n)  # lea rdx, [rax + n]
         if tag == arena.TLB_READ:
             asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.rd_size[s.seg]))
@@ -80,6 +103,8 @@ def emit_look_up(c, t, s, tag):
             asm.emit_field64(c, asm.CMP, asm.DX, cython.address(c.wr_size[s.seg]))
         s.limit_site = asm.emit_jump_if(c, asm.ABOVE)
         asm.emit_field64(c, asm.ADD, asm.AX, cython.address(c.base[s.seg]))
+    s.again = c.arena.used
+    s.access = WRITE if tag == arena.TLB_WRITE else READ
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
     asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of this page
@@ -110,10 +135,15 @@ def emit_read_host(c, size, reg):
 
 def emit_load_operand(c, t, j, o, size, reg):
     """Load the memory operand of operation `j` to `reg`."""
+    emit_effective_address(c, o)
+    emit_load_at(c, t, j, o, size, reg)
+
+
+def emit_load_at(c, t, j, o, size, reg):
+    """The same of the operand whose offset is in EAX."""
     s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
     s.size = size
     s.reg = reg
-    emit_effective_address(c, o)
     emit_look_up(c, t, s, arena.TLB_READ)
     emit_read_host(c, size, reg)
     s.resume = c.arena.used
@@ -164,27 +194,31 @@ def emit_store_operand(c, t, j, o, value, reg, imm):
 
 
 def emit_push(c, t, j, o, value, reg, imm):
-    """Push 32 bits."""
+    """Push as many bits as the operand size of `o` says."""
+    n: u64 = cython.cast(u64, 1) << o.size
     s: cython.pointer(Stub) = new_stub(c, t, STUB_PUSH, j, o)
     s.value = value
     s.reg = reg
     s.imm = imm
     s.seg = SS
-    s.size = 2
-    asm.emit_mem(c, asm.LEA, asm.AX, asm.R15, NO_REG, 0, -4)  # lea eax, [esp - 4]
+    asm.emit_mem(c, asm.LEA, asm.AX, asm.R15, NO_REG, 0, -n)  # lea eax, [esp - n]
+    if not t.stack32:
+        asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
     emit_look_up(c, t, s, arena.TLB_WRITE)
     emit_write_host(c, s)
-    emit_move_stack(c, -4)
+    emit_move_stack(c, t, -n)
 
 
 def emit_load_stack(c, t, j, o, number):
-    """Load 32 bits of the stack, at ESP or EBP, to EAX."""
+    """Load from the stack, at ESP or EBP, to EAX, as many bits as the operand size of `o` says."""
     s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
     s.seg = SS
-    s.size = 2
-    registers.emit_get(c, number, asm.AX)
+    if t.stack32:
+        registers.emit_get(c, number, asm.AX)
+    else:
+        asm.emit_reg(c, asm.MOVZX16, asm.AX, registers.home(number))  # movzx eax, sp or bp
     emit_look_up(c, t, s, arena.TLB_READ)
-    emit_read_host(c, 2, asm.AX)
+    emit_read_host(c, o.size, asm.AX)
     s.resume = c.arena.used
 
 
@@ -193,12 +227,20 @@ def emit_load_string(c, t, j, o, seg, number, reg):
     s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
     s.seg = seg
     s.reg = reg
-    registers.emit_get(c, number, asm.AX)
+    emit_pointer(c, o, number)
     emit_look_up(c, t, s, arena.TLB_READ)
     emit_read_host(c, o.size, reg)
     s.resume = c.arena.used
     emit_direction(c, o)
     emit_advance(c, o, number)
+
+
+def emit_pointer(c, o, number):
+    """The offset that SI, ESI, DI or EDI has, to EAX, for a string instruction."""
+    if o.addr == 1:
+        asm.emit_reg(c, asm.MOVZX16, asm.AX, registers.home(number))  # movzx eax, si or di
+    else:
+        registers.emit_get(c, number, asm.AX)
 
 
 def emit_direction(c, o):
@@ -210,13 +252,26 @@ def emit_direction(c, o):
 
 def emit_advance(c, o, number):
     """Move ESI or EDI on by an item, after `emit_direction`."""
+    if o.addr == 1:
+        asm.emit_u8(c, asm.OPERAND_SIZE)
     asm.emit_reg(c, asm.SUB, registers.home(number), asm.DX)  # sub home, edx
+    if o.addr == 1:
+        asm.emit_u8(c, asm.OPERAND_SIZE)
     asm.emit_imm(c, ALU_ADD, registers.home(number), cython.cast(u64, 1) << o.size)  # add home, size
 
 
-def emit_move_stack(c, bytes_):
-    """`lea esp, [esp + bytes_]`, which leaves the host's flags."""
-    asm.emit_mem(c, asm.LEA, asm.R15, asm.R15, NO_REG, 0, bytes_)
+def emit_move_stack(c, t, bytes_):
+    """`lea esp, [esp + bytes_]`, which leaves the host's flags; of SP the upper half stays, and ECX is lost."""
+    emit_set_stack(c, t, asm.R15, bytes_)
+
+
+def emit_set_stack(c, t, base, bytes_):
+    """`lea esp, [base + bytes_]`, or of SP."""
+    if t.stack32:
+        asm.emit_mem(c, asm.LEA, asm.R15, base, NO_REG, 0, bytes_)
+    else:
+        asm.emit_mem(c, asm.LEA, asm.CX, base, NO_REG, 0, bytes_)
+        registers.emit_put_word(c, RSP, asm.CX)
 
 
 def emit_load_to_modify(c, t, j, o):
@@ -224,8 +279,13 @@ def emit_load_to_modify(c, t, j, o):
 
     R14 becomes where it lies on the host, or 0 if `emit_write_back` must go the long way.
     """
-    s: cython.pointer(Stub) = new_stub(c, t, STUB_MODIFY, j, o)
     emit_effective_address(c, o)
+    emit_load_to_modify_at(c, t, j, o)
+
+
+def emit_load_to_modify_at(c, t, j, o):
+    """The same of the operand whose offset is in EAX."""
+    s: cython.pointer(Stub) = new_stub(c, t, STUB_MODIFY, j, o)
     emit_look_up(c, t, s, arena.TLB_WRITE)
     asm.emit_mem64(c, asm.LEA, asm.R14, asm.R12, asm.AX, 0, 0)  # lea r14, [r12 + rax]
     emit_read_host(c, o.size, asm.AX)
@@ -244,6 +304,24 @@ def emit_write_back(c, t, j, o):
     t.host_flags = 0
 
 
+def emit_touch(c, s):
+    """Where an access of STUB_INTERPRET misses the TLB: look the page up and try again, or go on to the interpreter."""
+    failed: u32
+    asm.emit_store64(c, asm.AX, cython.address(c.native_kept[1]))
+    registers.emit_store_registers(c)
+    asm.emit_move64(c, asm.SI, asm.AX)
+    asm.emit_constant(c, asm.DX, s.size)
+    asm.emit_constant(c, asm.CX, s.access)
+    registers.emit_call_out(c, cython.cast(cython.p_void, touch))
+    registers.emit_load_registers(c)
+    asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+    failed = asm.emit_jump_if(c, asm.ZERO)
+    registers.emit_load_vectors(c, s.vectors)
+    asm.emit_load64(c, asm.AX, cython.address(c.native_kept[1]))
+    asm.emit_jump_to(c, s.again)
+    asm.bind(c, failed)
+
+
 def emit_arguments(c, s):
     """Bring segment, offset, value and size to where `mmu.read`, `mmu.read_to_modify` or `store_slowly` want them."""
     if s.kind == STUB_WRITE_BACK:
@@ -252,7 +330,7 @@ def emit_arguments(c, s):
         if s.size == 0:
             asm.emit_reg(c, asm.MOVZX8, asm.CX, asm.CX)
     else:
-        asm.emit_move(c, asm.DX, asm.R14 if checked(s.seg) else asm.AX)
+        asm.emit_move(c, asm.DX, asm.AX)
         if s.kind == STUB_MODIFY:
             asm.emit_store64(c, asm.DX, cython.address(c.native_off))
         if s.kind == STUB_LOAD or s.kind == STUB_MODIFY:
@@ -301,7 +379,7 @@ def emit_stub(c, t, s):
         registers.emit_load_registers(c)
         asm.emit_jump_to(c, s.resume)
     if s.kind == STUB_PUSH:
-        emit_move_stack(c, -4)
+        emit_move_stack(c, t, -(cython.cast(u64, 1) << s.size))
         asm.emit_store64(c, asm.R15, cython.address(c.regs[RSP]))
     arena.emit_leave_early(c, t, s.op + 1)
     asm.bind(c, fault)

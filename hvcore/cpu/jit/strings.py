@@ -30,13 +30,13 @@ def emit_once(c, t, j, o):
     reg: u32 = registers.home(RAX)
     if o.kind == MOVS:
         from_ = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
-        registers.emit_get(c, RSI, asm.AX)
+        memory.emit_pointer(c, o, RSI)
         memory.emit_look_up(c, t, from_, arena.TLB_READ)
         memory.emit_read_host(c, o.size, asm.R14)
         reg = asm.R14
     to = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
     to.seg = ES
-    registers.emit_get(c, RDI, asm.AX)
+    memory.emit_pointer(c, o, RDI)
     memory.emit_look_up(c, t, to, arena.TLB_WRITE)
     if o.size == 1:
         asm.emit_u8(c, asm.OPERAND_SIZE)

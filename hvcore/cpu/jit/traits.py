@@ -6,8 +6,9 @@ another size, the interpreter does.
 
 from hvcore.cpu.constants import KINDS, enums
 
-TRAITS = enums("jit/translate.pxd")
+TRAITS = enums("jit/traits.pxd")
 SETS, READS, EXITS = TRAITS["SETS"], TRAITS["READS"], TRAITS["EXITS"]
+BRANCHES = TRAITS["BRANCHES"]
 KEEPS_CARRY, MODIFIES, TOUCHES = TRAITS["KEEPS_CARRY"], TRAITS["MODIFIES"], TRAITS["TOUCHES"]
 BYTES, WORDS, LONGS, ANY = 1, 2, 4, 15
 FORMS = enums("jit/vectors.pxd")
@@ -25,17 +26,28 @@ ROWS: list[tuple[str, int, int]] = [
     ("CMP8_RR CMP8_RI TEST8_RR TEST8_RI ALU8_RR ALU8_RI", SETS, ANY),
     ("CMP8_RM CMP8_MI ALU8_RM", SETS | EXITS, ANY),
     ("CMPJ32_RR CMPJ32_RI TESTJ32_RR", SETS, ANY),
-    ("NEG_R", SETS, LONGS),
+    ("NEG_R", SETS, BYTES | WORDS | LONGS),
+    ("NEG_M", SETS | EXITS | MODIFIES, BYTES | WORDS | LONGS),
     ("INC32 DEC32", KEEPS_CARRY, ANY),
+    ("INC_R DEC_R", KEEPS_CARRY, BYTES | WORDS),
+    ("INC_M DEC_M", KEEPS_CARRY | EXITS | MODIFIES, BYTES | WORDS),
     ("INC32_M DEC32_M", KEEPS_CARRY | EXITS | MODIFIES, ANY),
     # shifts and multiplications
     ("SHL32_I SHR32_I SAR32_I", SETS, ANY),
     ("ROL32_I ROR32_I", TOUCHES, ANY),
-    ("SHIFT_RI SHIFT_RC", READS, ANY),
-    ("SHIFT_MI", SETS | EXITS | MODIFIES, LONGS),
+    ("SHIFT_RI SHIFT_RC", 0, BYTES | WORDS | LONGS),
+    ("SHIFT_MI SHIFT_MC", EXITS | MODIFIES, BYTES | WORDS | LONGS),
     ("BSF_R BSR_R", SETS, LONGS),
     ("BSF_M BSR_M", SETS | EXITS, LONGS),
-    ("SHLD_RI SHRD_RI SHLD_RC SHRD_RC", READS, LONGS),
+    ("SHLD_RI SHRD_RI", SETS, LONGS),
+    ("SHLD_RC SHRD_RC", TOUCHES, LONGS),
+    ("SHLD_MI SHRD_MI", SETS | EXITS | MODIFIES, LONGS),
+    ("SHLD_MC SHRD_MC", TOUCHES | EXITS | MODIFIES, LONGS),
+    # one flag, or some
+    ("BT_R BT_RI", TOUCHES, WORDS | LONGS),
+    ("BT_M BT_MI", TOUCHES | EXITS | MODIFIES, WORDS | LONGS),
+    ("CLC STC", TOUCHES, ANY),
+    ("CMC SAHF", READS | TOUCHES, ANY),
     ("IMUL32_RR", SETS, ANY),
     ("IMUL32_RM", SETS | EXITS, ANY),
     ("MUL_R", SETS, BYTES | WORDS | LONGS),
@@ -46,11 +58,14 @@ ROWS: list[tuple[str, int, int]] = [
     ("IMUL_MI", SETS | EXITS, WORDS | LONGS),
     # moves
     ("MOV32_RR MOV32_RI LEA32 MOVZX8_R NOP", 0, ANY),
-    ("MOV_RR MOV_RI", 0, BYTES),
-    ("MOVZX_R MOVSX_R NOT_R XCHG_RR CWD CBW BSWAP", 0, LONGS),
+    ("MOV_RR MOV_RI", 0, BYTES | WORDS),
+    ("NOT_R XCHG_RR", 0, BYTES | WORDS | LONGS),
+    ("NOT_M", EXITS, BYTES | WORDS | LONGS),
+    ("MOVZX_R MOVSX_R CWD CBW LEA", 0, WORDS | LONGS),
+    ("BSWAP", 0, LONGS),
     ("LOAD32 STORE32 STORE32_I LOAD8 STORE8 LOAD16 STORE16 MOVZX8_M MOVZX16_M LODS", EXITS, ANY),
     ("MOV_MI", EXITS, BYTES | WORDS),
-    ("MOVSX_M", EXITS, LONGS),
+    ("MOVSX_M MOVZX_M", EXITS, WORDS | LONGS),
     ("SCAS", SETS | EXITS, ANY),
     ("SETCC_R", READS, ANY),
     ("SETCC_M", READS | EXITS, ANY),
@@ -59,19 +74,19 @@ ROWS: list[tuple[str, int, int]] = [
     ("CMOV_M", READS | EXITS, LONGS),
     # the stack
     ("PUSH32 PUSH32_I POP32", EXITS, ANY),
-    ("PUSH_M LEAVE_FRAME", EXITS, LONGS),
+    ("PUSH_R PUSH_I PUSH_M POP_R LEAVE_FRAME", EXITS, WORDS | LONGS),
     # elsewhere
-    ("JMP", 0, LONGS),
-    ("JZ JNZ JCC", READS, LONGS),
-    ("LOOP JCXZ", 0, LONGS),
-    ("JMP_R JMP_M CALL_R CALL_M", EXITS, LONGS),
-    ("CALL32 RET32", EXITS, ANY),
+    ("JMP", BRANCHES, WORDS | LONGS),
+    ("JZ JNZ JCC", READS | BRANCHES, WORDS | LONGS),
+    ("LOOP JCXZ", BRANCHES, WORDS | LONGS),
+    ("JMP_R JMP_M CALL_R CALL_M", EXITS | BRANCHES, WORDS | LONGS),
+    ("CALL32 RET32 CALL RET RET_I", EXITS | BRANCHES, WORDS | LONGS),
     # whole and at once
     ("XCHG_MR", EXITS, BYTES | WORDS | LONGS),
-    ("XADD_M CMPXCHG_M", SETS | EXITS | MODIFIES, LONGS),
+    ("XADD_M CMPXCHG_M", SETS | EXITS | MODIFIES, BYTES | WORDS | LONGS),
 ]
 
-_LOCKED = "ALU_MR ALU_MI ADD32_MR ADD32_MI INC32_M DEC32_M XCHG_MR XADD_M CMPXCHG_M"
+_LOCKED = "ALU_MR ALU_MI ADD32_MR ADD32_MI INC32_M DEC32_M XCHG_MR XADD_M CMPXCHG_M BT_M BT_MI INC_M DEC_M"
 LOCKED = {KINDS[name] for name in _LOCKED.split()}
 """Those that are translated with LOCK, but for ADC and SBB."""
 
@@ -83,6 +98,7 @@ BY_KIND = {KINDS[name]: (traits, sizes) for names, traits, sizes in ROWS for nam
 STORES, WRITES_ALL, LOADS = FORMS["STORES"], FORMS["WRITES_ALL"], FORMS["LOADS"]
 TO_GENERAL, IN_GENERAL, FROM_GENERAL = FORMS["TO_GENERAL"], FORMS["IN_GENERAL"], FORMS["FROM_GENERAL"]
 IMMEDIATE, ROUNDS, COMPARES, SHIFTS = FORMS["IMMEDIATE"], FORMS["ROUNDS"], FORMS["COMPARES"], FORMS["SHIFTS"]
+OF_MMX, OF_MMX_SSE, OF_MMX_SSE2 = FORMS["OF_MMX"], FORMS["OF_MMX_SSE"], FORMS["OF_MMX_SSE2"]
 IN_REGISTERS, IN_MEMORY, ALIGNED = FORMS["IN_REGISTERS"], FORMS["IN_MEMORY"], FORMS["ALIGNED"]
 VECTOR_ROWS: list[tuple[str, str, int, int]] = [
     # moves
@@ -144,6 +160,28 @@ UNALIGNED_ROWS: list[tuple[str, str, int, int]] = [
     ("6f", "2", WRITES_ALL, 16),
     ("7f", "2", STORES, 16),
 ]
+# The same of MM registers, which have no mandatory prefix.
+MMX_ROWS: list[tuple[str, int, int]] = [
+    ("6e", IN_GENERAL, 4),
+    ("7e", STORES | IN_GENERAL, 4),
+    ("6f", 0, 8),
+    ("7f", STORES, 8),
+    ("60 61 62", 0, 4),
+    ("63 64 65 66 67 68 69 6a 6b 74 75 76", 0, 8),
+    ("d1 d2 d3 d5 d8 d9 db dc dd df e1 e2 e5 e8 e9 eb ec ed ef", 0, 8),
+    ("f1 f2 f3 f5 f8 f9 fa fc fd fe", 0, 8),
+    ("71 72 73", SHIFTS | IMMEDIATE, 0),
+    ("77", IN_REGISTERS, 0),
+]
+MMX_SSE_ROWS: list[tuple[str, int, int]] = [
+    ("da de e0 e3 e4 ea ee f6", 0, 8),
+    ("70", IMMEDIATE, 8),
+    ("c4", IMMEDIATE | IN_GENERAL, 2),
+    ("c5", IMMEDIATE | TO_GENERAL | IN_REGISTERS, 0),
+    ("d7", TO_GENERAL | IN_REGISTERS, 0),
+    ("e7", STORES | IN_MEMORY, 8),
+]
+MMX_SSE2_ROWS: list[tuple[str, int, int]] = [("d4 f4 fb", 0, 8)]
 _SIZES = {0: 0, 2: 1, 4: 2, 8: 3, 16: 4}
 PRESENT = 1 << 16
 """Set in every form, so that none is 0."""
@@ -155,6 +193,10 @@ def _vectors() -> dict[tuple[int, int], int]:
         for opcodes, prefixes, form, size in rows:
             known = form | _SIZES[size] | PRESENT | (alignment if size == 16 else 0)
             t.update({(int(prefix), int(op, 16)): known for op in opcodes.split() for prefix in prefixes})
+    for mmx_rows, added in ((MMX_ROWS, 0), (MMX_SSE_ROWS, OF_MMX_SSE), (MMX_SSE2_ROWS, OF_MMX_SSE2)):
+        for opcodes, form, size in mmx_rows:
+            known = form | OF_MMX | added | _SIZES[size] | PRESENT
+            t.update({(0, int(op, 16)): known for op in opcodes.split()})
     return t
 
 

@@ -1,16 +1,9 @@
+from hvcore.cpu.jit.traits cimport (
+    SETS, READS, EXITS, CALLS, KEEPS_CARRY,
+    MODIFIES, TOUCHES, BRANCHES, UNTRANSLATED,
+)
 from hvcore.cpu.jit.translation cimport Stub, Translation
 from hvcore.cpu.state cimport Op, State, s64, u8, u16, u32
-
-# What an operation does with the flags, and whether it may leave its block (traits.py).
-cdef enum:
-    SETS = 1                # all status flags
-    READS = 2
-    EXITS = 4               # it may fault, and the flags must stand in the record then
-    CALLS = 8               # it has no translation
-    KEEPS_CARRY = 16        # it sets all but CF: INC and DEC
-    MODIFIES = 32           # it writes memory: its block may be left behind it, written over, with its flags
-    TOUCHES = 64            # it leaves some flags as they were, or all where its count is 0
-    UNTRANSLATED = 14       # READS, EXITS and CALLS
 
 cdef u16[320] traits_of     # by kind,
 cdef u8[320] sizes_of       # and for which operand sizes: bit 0 for 8 bits, 1 for 16, 2 for 32
@@ -25,6 +18,7 @@ cdef void find_live_flags(State c, Translation *t, u32 first, u32 count) noexcep
 cdef u32 emit_operation(State c, Translation *t, Op *o, u32 first, u32 j, u32 count) noexcept nogil
 cdef void emit_two_operands(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
 cdef void emit_two_registers(State c, Translation *t, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
+cdef void emit_step_sized(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
 cdef void emit_factor(State c, Translation *t, Op *o, u32 j) noexcept nogil
 cdef void emit_put_wide(State c, Op *o) noexcept nogil
 cdef void emit_product(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil

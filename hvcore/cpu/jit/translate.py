@@ -19,11 +19,14 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import execute
     from cython.cimports.hvcore.cpu.jit import (
         arena,
+        bits,
         flags,
         host,
         locked,
         memory,
+        mmx,
         registers,
+        shifts,
         strings,
         vectors,
         x87,
@@ -82,8 +85,10 @@ def traits(t, o):
     if kind == WAIT and t.has_x87:
         return 0
     if kind == MOVS or kind == STOS:
-        return UNTRANSLATED if o.addr != 2 or (o.rep and memory.checked(o.seg)) else EXITS
-    if (not o.isreg and o.addr != 2) or o.rep or not (sizes_of[kind] >> o.size) & 1:
+        return UNTRANSLATED if o.rep and (o.addr != 2 or not t.flat or memory.checked(t, o.seg)) else EXITS
+    if o.rep or not (sizes_of[kind] >> o.size) & 1:
+        return UNTRANSLATED
+    if does & BRANCHES and o.size != t.code_size:
         return UNTRANSLATED
     if o.lock and (not locked_of[kind] or o.sub == ALU_ADC or o.sub == ALU_SBB):
         return UNTRANSLATED
@@ -92,14 +97,12 @@ def traits(t, o):
             does |= READS
         elif o.sub >= ALU_CMP:
             does &= MODIFIES ^ M32
-    elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
-        return TOUCHES
-    elif kind == SHIFT_MI and (o.sub < SHL or not o.imm & 31):
-        return UNTRANSLATED
-    elif (kind == LOOP or kind == JCXZ) and o.addr != 2:
-        return UNTRANSLATED
-    elif kind == SETCC_M and memory.checked(o.seg):  # R14 cannot hold both the value and the offset
-        return UNTRANSLATED
+    elif SHIFT_RI <= kind <= SHIFT_MC:
+        does |= shifts.traits(o)
+    elif (kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_MI or kind == SHRD_MI) and not o.imm & 31:
+        does = (does & (SETS ^ M32)) | TOUCHES
+    elif (kind == BT_M or kind == BT_MI) and o.sub == BIT_TEST:
+        does &= MODIFIES ^ M32
     elif (kind == MUL_R or kind == MUL_M) and o.sub >= DIVIDE:
         return EXITS if o.size == 2 or o.sub == DIVIDE else UNTRANSLATED
     return does
@@ -133,6 +136,9 @@ def emit_block(c, block):
     t.block = block
     t.at = c.blocks[block].at
     t.count = count
+    t.code_size = c.blocks[block].mode & (arena.CODE_32 | 1)
+    t.flat = c.blocks[block].mode & MODE_FLAT
+    t.stack32 = c.blocks[block].mode & (MODE_FLAT | MODE_STACK32)
     t.tlb = asm.field(c, cython.address(c.tlb[half * TLB_SIZE]))
     t.jumps = asm.field(c, cython.address(c.jumps[half * JUMPS]))
     t.leaves_used = 0
@@ -140,6 +146,7 @@ def emit_block(c, block):
     t.vectors = 0
     t.mxcsr_taken = 0
     t.has_x87 = c.blocks[block].mode & MODE_X87
+    t.mmx = mmx.usable(c) if t.has_x87 else 0
     t.x87_taken = 0
     t.x87_last = 0
     t.x87_memory = 0
@@ -194,6 +201,8 @@ def emit_operation(c, t, o, first, j, count):
         x87.emit_note_pointers(c, t, first)
     if traits(t, o) & CALLS:
         emit_call_interpreter(c, t, o, first, j, count)
+    elif kind == VECTOR and mmx.uses(t, o):
+        mmx.emit(c, t, j, o)
     elif kind == VECTOR:
         vectors.emit(c, t, j, o, live)
     elif kind == ESC_R or kind == ESC_M:
@@ -202,7 +211,7 @@ def emit_operation(c, t, o, first, j, count):
         pass  # no exception waits
     elif kind == MOVS or kind == STOS:
         strings.emit(c, t, j, o)
-    elif o.lock or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
+    elif (o.lock and not BT_R <= kind <= BT_MI) or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
         locked.emit(c, t, j, o, live)
     elif kind == MOV32_RR:
         asm.emit_move(c, registers.home(o.reg), registers.home(o.rm))
@@ -229,7 +238,10 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == MOVSX_M:
         memory.emit_load_operand(c, t, j, o, o.sub, asm.AX)
         asm.emit_reg(c, asm.MOVSX16 if o.sub else asm.MOVSX8, asm.AX, asm.AX)
-        registers.emit_put(c, o.reg, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, 0)
+    elif kind == MOVZX_M:
+        memory.emit_load_operand(c, t, j, o, o.sub, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, 0)
     elif kind == MOVZX8_R:
         registers.emit_get_byte(c, t, o.rm, o.msh, asm.AX)
         registers.emit_put(c, o.reg, asm.AX)
@@ -240,51 +252,66 @@ def emit_operation(c, t, o, first, j, count):
             t.host_flags = 0
         taken = asm.MOVZX8 if kind == MOVZX_R else asm.MOVSX8
         asm.emit_reg(c, taken + o.sub, asm.AX, asm.AX)
-        registers.emit_put(c, o.reg, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, 0)
     elif kind == MOV_RR:
-        registers.emit_get_byte(c, t, o.rm, o.msh, asm.AX)
-        registers.emit_put_byte(c, o.reg, o.rsh)
+        registers.emit_get_sized(c, t, o, o.rm, o.msh, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == MOV_RI:
         asm.emit_constant(c, asm.AX, o.imm)
-        registers.emit_put_byte(c, o.reg, o.rsh)
-    elif kind == LEA32:
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
+    elif kind == LEA32 or kind == LEA:
         memory.emit_effective_address(c, o)
-        registers.emit_put(c, o.reg, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, 0)
     elif kind == NOP:
         pass
     elif kind == NOT_R:
-        registers.emit_get(c, o.reg, asm.AX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.AX)
         asm.emit_not(c, asm.AX)
-        registers.emit_put(c, o.reg, asm.AX)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == XCHG_RR:
-        registers.emit_get(c, o.reg, asm.AX)
-        registers.emit_get(c, o.rm, asm.CX)
-        registers.emit_put(c, o.rm, asm.AX)
-        registers.emit_put(c, o.reg, asm.CX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.AX)
+        registers.emit_get_sized(c, t, o, o.rm, o.msh, asm.R14)
+        registers.emit_put_sized(c, o, o.rm, o.msh)
+        asm.emit_move(c, asm.AX, asm.R14)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == CWD:
         registers.emit_get(c, RAX, asm.AX)
+        if o.size == 1:
+            asm.emit_cwde(c)
         asm.emit_cdq(c)
-        registers.emit_put(c, RDX, asm.DX)
+        asm.emit_move(c, asm.AX, asm.DX)
+        registers.emit_put_sized(c, o, RDX, 0)
     elif kind == CBW:
-        registers.emit_get(c, RAX, asm.AX)
-        asm.emit_cwde(c)
-        registers.emit_put(c, RAX, asm.AX)
-    elif kind == PUSH32:
+        asm.emit_reg(c, asm.MOVSX16 if o.size == 2 else asm.MOVSX8, asm.AX, registers.home(RAX))
+        registers.emit_put_sized(c, o, RAX, 0)
+    elif kind == PUSH32 or kind == PUSH_R:
         memory.emit_push(c, t, j, o, memory.VALUE_REG, o.reg, 0)
-    elif kind == PUSH32_I:
+    elif kind == PUSH32_I or kind == PUSH_I:
         memory.emit_push(c, t, j, o, memory.VALUE_IMM, 0, o.imm)
     elif kind == PUSH_M:
-        memory.emit_load_operand(c, t, j, o, 2, asm.R14)
+        memory.emit_load_operand(c, t, j, o, o.size, asm.R14)
         memory.emit_push(c, t, j, o, memory.VALUE_R14, 0, 0)
-    elif kind == POP32:
+    elif kind == POP32 or kind == POP_R:
         memory.emit_load_stack(c, t, j, o, RSP)
-        memory.emit_move_stack(c, 4)
-        registers.emit_put(c, o.reg, asm.AX)
+        memory.emit_move_stack(c, t, cython.cast(u64, 1) << o.size)
+        registers.emit_put_sized(c, o, o.reg, 0)
     elif kind == CMPJ32_RR or kind == CMPJ32_RI or kind == TESTJ32_RR:
         emit_two_registers(c, t, o, ALU_TEST if kind == TESTJ32_RR else ALU_CMP, flags.ALL, kind == CMPJ32_RI)
     elif kind == INC32 or kind == DEC32:
         flags.emit_stand_carry(c, t, live)
         flags.emit_step(c, t, live, kind == DEC32, registers.home(o.reg))
+    elif INC_R <= kind <= DEC_M:
+        emit_step_sized(c, t, o, j, live)
+    elif kind == NOT_M:
+        memory.emit_load_to_modify(c, t, j, o)
+        asm.emit_not(c, asm.AX)
+        memory.emit_write_back(c, t, j, o)
+    elif kind == NEG_M:
+        memory.emit_load_to_modify(c, t, j, o)
+        asm.emit_move(c, asm.CX, asm.AX)
+        asm.emit_constant(c, asm.AX, 0)
+        flags.emit_arithmetic(c, t, ALU_SUB, live, o.size)
+        memory.emit_write_back(c, t, j, o)
     elif kind == INC32_M or kind == DEC32_M:
         flags.emit_stand_carry(c, t, live)
         memory.emit_load_to_modify(c, t, j, o)
@@ -292,17 +319,25 @@ def emit_operation(c, t, o, first, j, count):
         memory.emit_write_back(c, t, j, o)
     elif kind == SHL32_I or kind == SHR32_I or kind == SAR32_I:
         taken = SHL if kind == SHL32_I else SHR if kind == SHR32_I else SAR
-        flags.emit_shifted(c, t, live, taken, o.imm & 31, registers.home(o.reg))
-    elif kind == SHIFT_MI:
-        memory.emit_load_to_modify(c, t, j, o)
-        flags.emit_shifted(c, t, live, SHL if o.sub == SAL else o.sub, o.imm & 31, asm.AX)
-        memory.emit_write_back(c, t, j, o)
+        shifts.emit_by_constant(c, t, live, taken, o.imm & 31, registers.home(o.reg))
+    elif SHIFT_RI <= kind <= SHIFT_MC:
+        shifts.emit(c, t, j, o, live)
+    elif SHLD_RI <= kind <= SHRD_MC:
+        shifts.emit_double(c, t, j, o, live)
+    elif BT_R <= kind <= BT_MI:
+        bits.emit(c, t, j, o, live)
+    elif kind == CLC or kind == STC or kind == CMC:
+        if live:
+            flags.emit_store_carry(c, t, kind)
+    elif kind == SAHF:
+        if live:
+            flags.emit_from_ah(c, t)
     elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
         if kind == BSF_M or kind == BSR_M:
             memory.emit_load_operand(c, t, j, o, 2, asm.CX)
         else:
             registers.emit_get(c, o.rm, asm.CX)
-        flags.emit_scanned(c, t, o, live)
+        bits.emit_scanned(c, t, o, live)
     elif kind == CLD:
         asm.emit_change_field(c, ALU_AND, cython.address(c.flags), F_DF ^ M32)
         t.host_flags = 0
@@ -337,10 +372,10 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == MUL_R or kind == MUL_M:
         emit_product(c, t, o, j, live)
     elif kind == NEG_R:
-        registers.emit_get(c, o.reg, asm.CX)
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.CX)
         asm.emit_constant(c, asm.AX, 0)
-        flags.emit_arithmetic(c, t, ALU_SUB, live, 2)
-        registers.emit_put(c, o.reg, asm.AX)
+        flags.emit_arithmetic(c, t, ALU_SUB, live, o.size)
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
     elif kind == SETCC_R:
         taken = flags.emit_condition(c, t, o.sub)
         asm.emit_reg(c, asm.SETCC + taken, 0, asm.AX)
@@ -366,52 +401,54 @@ def emit_operation(c, t, o, first, j, count):
         flags.emit_arithmetic(c, t, ALU_CMP, live, o.size)
     elif kind == LEAVE_FRAME:
         memory.emit_load_stack(c, t, j, o, RBP)
-        asm.emit_mem(c, asm.LEA, asm.R15, asm.BP, NO_REG, 0, 4)
-        registers.emit_put(c, RBP, asm.AX)
+        memory.emit_set_stack(c, t, asm.BP, cython.cast(u64, 1) << o.size)
+        registers.emit_put_sized(c, o, RBP, 0)
     elif kind == BSWAP:
         registers.emit_get(c, o.reg, asm.AX)
         asm.emit_swap_bytes(c, asm.AX)
         registers.emit_put(c, o.reg, asm.AX)
     elif kind == ROL32_I or kind == ROR32_I:
-        flags.emit_rotate(c, t, o, live)
-    elif kind == SHIFT_RC and o.size == 2 and o.sub >= SHL:
-        flags.emit_shift_by_cl(c, t, o, live)
-    elif kind == SHIFT_RI or kind == SHIFT_RC:
-        flags.emit_call_shift(c, t, o)
-    elif kind == SHLD_RI or kind == SHRD_RI or kind == SHLD_RC or kind == SHRD_RC:
-        flags.emit_call_double_shift(c, t, o)
+        taken = ROL if kind == ROL32_I else ROR
+        registers.emit_get(c, o.reg, asm.AX)
+        shifts.emit_rotated(c, t, taken, 2, 0, o.imm & 31)
+        t.host_flags = 0
+        if live:
+            shifts.emit_rotation_flags(c, t, taken, 2)
+        registers.emit_put(c, o.reg, asm.AX)
     elif kind == JMP:
-        arena.emit_leave_to(c, t, o.off + o.imm)
+        arena.emit_branch_to(c, t, o)
         return count
     elif kind == JZ or kind == JNZ or kind == JCC:
         taken = flags.emit_condition(c, t, o.sub)
-        arena.note_leave(t, asm.emit_jump_if(c, taken), o.off + o.imm)
+        arena.note_branch(t, asm.emit_jump_if(c, taken), o)
         arena.emit_leave_to(c, t, o.off)
         return count
     elif kind == LOOP or kind == JCXZ:
         if kind == LOOP:
-            asm.emit_mem(
-                c, asm.LEA, registers.home(RCX), registers.home(RCX), NO_REG, 0, -1
-            )  # lea ecx, [ecx - 1]
-        asm.emit_reg(c, asm.TEST, registers.home(RCX), registers.home(RCX))
+            asm.emit_mem(c, asm.LEA, asm.CX, registers.home(RCX), NO_REG, 0, -1)  # lea ecx, [home - 1]
+            if o.addr == 1:
+                registers.emit_put_word(c, RCX, asm.CX)
+            else:
+                registers.emit_put(c, RCX, asm.CX)
+        asm.emit_sized(c, asm.TEST, o.addr, registers.home(RCX), registers.home(RCX))
         taken = asm.emit_jump_if(c, asm.NOT_ZERO if kind == LOOP else asm.ZERO)
-        arena.note_leave(t, taken, o.off + o.imm)
+        arena.note_branch(t, taken, o)
         arena.emit_leave_to(c, t, o.off)
         return count
-    elif kind == CALL32:
+    elif kind == CALL32 or kind == CALL:
         memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, (t.at + o.off) & M32)
-        arena.emit_leave_to(c, t, o.off + o.imm)
+        arena.emit_branch_to(c, t, o)
         return count
-    elif kind == RET32:
+    elif kind == RET32 or kind == RET or kind == RET_I:
         memory.emit_load_stack(c, t, j, o, RSP)
-        memory.emit_move_stack(c, 4 + o.imm)
+        memory.emit_move_stack(c, t, (cython.cast(u64, 1) << o.size) + o.imm)
         arena.emit_jump_through(c, t)
         return count
     elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
         if kind == JMP_R or kind == CALL_R:
-            registers.emit_get(c, o.reg, asm.AX)
+            registers.emit_get_sized(c, t, o, o.reg, 0, asm.AX)
         else:
-            memory.emit_load_operand(c, t, j, o, 2, asm.AX)
+            memory.emit_load_operand(c, t, j, o, o.size, asm.AX)
         if kind == CALL_R or kind == CALL_M:
             asm.emit_move(c, asm.R14, asm.AX)
             memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, (t.at + o.off) & M32)
@@ -515,6 +552,21 @@ def emit_two_registers(c, t, o, sub, live, immediate):
         registers.emit_put_sized(c, o, o.reg, 0)
 
 
+def emit_step_sized(c, t, o, j, live):
+    """INC or DEC of 8 or 16 bits."""
+    down: u32 = o.kind == DEC_R or o.kind == DEC_M
+    flags.emit_stand_carry(c, t, live)
+    if o.kind == INC_M or o.kind == DEC_M:
+        memory.emit_load_to_modify(c, t, j, o)
+    else:
+        registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.AX)
+    flags.emit_step_sized(c, t, live, down, o.size)
+    if o.kind == INC_M or o.kind == DEC_M:
+        memory.emit_write_back(c, t, j, o)
+    else:
+        registers.emit_put_sized(c, o, o.reg, o.rsh)
+
+
 def emit_factor(c, t, o, j):
     """Bring the operand of MUL, IMUL, DIV or IDIV that is not the accumulator to ECX."""
     if o.kind == MUL_M:
@@ -581,6 +633,10 @@ def emit_stub(c, t, s, first):
     """What an operation's jumps lead to when it cannot be done in a few instructions."""
     if s.site:
         asm.bind(c, s.site)
+        if s.kind == memory.STUB_INTERPRET and s.again:
+            memory.emit_touch(c, s)
+        elif s.checked:  # the offset again, as where the limit was passed
+            asm.emit_field64(c, asm.SUB, asm.AX, cython.address(c.base[s.seg]))
     if s.limit_site:
         asm.bind(c, s.limit_site)
     if s.other_site:
@@ -598,7 +654,8 @@ def emit_interpreting_stub(c, t, s, first):
     """The long way of an operation that the interpreter does whole: on behind it, or out of the block."""
     failed: u32
     fault: u32
-    floating: u32 = c.ops[first + s.op].kind == ESC_M
+    kind: u32 = c.ops[first + s.op].kind
+    floating: u32 = kind == ESC_M or (kind == VECTOR and mmx.uses(t, cython.address(c.ops[first + s.op])))
     registers.emit_store_registers(c)
     arena.emit_mark(c, t)
     asm.emit_call_near(c, c.arena.give_mxcsr)

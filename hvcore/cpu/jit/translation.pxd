@@ -7,7 +7,10 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 limit_site          # that of the segment's check, 0 if it has none,
     u32 other_site          # more of them, 0 if there are none,
     u32 last_site
-    u32 resume              # and where it goes on
+    u32 resume              # and where it goes on,
+    u32 again               # or tries again, once the page is in the TLB: behind the operand's linear address in EAX
+    u32 access              # READ or WRITE
+    u32 checked             # the segment's base is in EAX where the TLB misses
     u32 op
     u32 seg
     u32 size
@@ -21,12 +24,16 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
 
 cdef struct Leave:          # a jump out of the block that `arena.link` may aim at another
     u32 site
-    u64 delta               # where it goes, from the block's start
+    u64 delta               # where it goes, from the block's start,
+    u32 wraps               # and whether that is taken modulo 64 KiB
 
 cdef struct Translation:
     s64 block
     u64 at                  # the host offset of its first byte
     u32 count               # of its operations
+    u32 code_size           # 1 16 bits, 2 32
+    u32 flat                # the block is of MODE_FLAT
+    u32 stack32             # the stack pointer is ESP, and not SP
     u64 tlb                 # the displacement of its half of the TLB from RBX,
     u64 jumps               # and of its indirect jumps
     u32 mark                # its routine that sets `block_eip` and `current`
@@ -40,6 +47,7 @@ cdef struct Translation:
     u32 vectors             # which XMM registers stand in the host's too, by bit
     u32 mxcsr_taken         # whether the host has the guest's MXCSR for sure
     u32 has_x87             # the block is of MODE_X87
+    u32 mmx                 # which instructions of MM registers may be the host's: OF_MMX and so on (vectors.pxd)
     u32 x87_taken           # whether the host's x87 has the guest's state for sure
     u32 x87_last            # the last x87 instruction, if it is not noted in the record yet: its number + 1, or 0
     u32 x87_memory          # and the last with a memory operand

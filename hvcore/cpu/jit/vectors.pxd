@@ -17,10 +17,15 @@ cdef enum:
     SHIFTS = 8192           # by an immediate
     IN_REGISTERS = 16384    # only the form without memory is translated,
     IN_MEMORY = 32768       # or only the form with it
+    OF_MMX = 131072         # of MM registers (mmx.py; 65536 is set in every form),
+    OF_MMX_SSE = 262144     # and added by SSE,
+    OF_MMX_SSE2 = 524288    # or by SSE2
+    MMX_FORMS = 917504      # all three
 
 cdef u32[1024] forms        # by mandatory prefix and opcode; 0: it is the interpreter's
 
-cdef u32 prefix_of(Op *o) noexcept nogil
+cdef u32 prefix_of(Translation *t, Op *o) noexcept nogil
+cdef u32 shifts(u32 opcode, u32 form) noexcept nogil
 cdef u32 form_of(Translation *t, Op *o) noexcept nogil
 cdef void emit(State c, Translation *t, u32 j, Op *o, u32 live) noexcept nogil
 cdef void emit_operation(State c, Op *o, u32 form, u32 prefix, u32 reg, u32 rm) noexcept nogil

@@ -1,4 +1,4 @@
-"""SSE and SSE2 as the host's own instructions (docs/translator.md): XMM registers only; MMX is interpreted.
+"""SSE and SSE2 as the host's own instructions (docs/translator.md): those of XMM registers; `mmx` has the others.
 
 A block of MODE_VECTORS may do so without a look: the guest has enabled them, and all exceptions are masked, which is
 what the host does with them too. The host's MXCSR is the guest's then, and notes what the guest's would. Where the
@@ -31,23 +31,34 @@ def load_forms() -> None:
 load_forms()
 
 
-def prefix_of(o):
-    """The mandatory prefix, as `sse_operands.NP` and so on, in 32-bit code."""
+def prefix_of(t, o):
+    """The mandatory prefix, as `sse_operands.NP` and so on."""
     if o.rep:
         return 2 if o.rep == 1 else 3
-    return 0 if o.size == 2 else 1
+    return 0 if o.size == t.code_size else 1
+
+
+def shifts(opcode, form):
+    """Which extensions of an opcode shift by an immediate: a bit for each."""
+    if opcode != 0x73:  # PSRL, PSRA, PSLL of words and doublewords
+        return 0x54
+    return 0x44 if form & OF_MMX else 0xCC  # PSRL, PSLL of quadwords, and of all 16 bytes
 
 
 def form_of(t, o):
     """What an instruction is (SIZE and so on); 0 if it is the interpreter's."""
-    form: u32 = forms[prefix_of(o) * 256 + o.sub]
-    if not t.has_vectors or o.lock or (not o.isreg and o.addr != 2):
+    form: u32 = forms[prefix_of(t, o) * 256 + o.sub]
+    if not form or o.lock:
+        return 0
+    if form & OF_MMX and form & MMX_FORMS & (t.mmx ^ MMX_FORMS):
+        return 0
+    if not form & OF_MMX and not t.has_vectors:
         return 0
     if form & (IN_REGISTERS | SHIFTS) and not o.isreg:
         return 0
     if form & IN_MEMORY and o.isreg:
         return 0
-    if form & SHIFTS and not (0xCC if o.sub == 0x73 else 0x54) >> o.reg & 1:
+    if form & SHIFTS and not shifts(o.sub, form) >> o.reg & 1:
         return 0
     return form
 
@@ -58,7 +69,7 @@ def emit(c, t, j, o, live):
     prefix: u32 = 0
     if o.rep:
         prefix = 0xF3 if o.rep == 1 else 0xF2
-    elif o.size != 2:
+    elif o.size != t.code_size:
         prefix = asm.OPERAND_SIZE
     if form & ROUNDS and not t.mxcsr_taken:
         asm.emit_call_near(c, c.arena.take_mxcsr)

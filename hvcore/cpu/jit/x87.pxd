@@ -6,6 +6,7 @@ cdef u32 compares(Op *o) noexcept nogil
 cdef u32 moves_if(Op *o) noexcept nogil
 cdef u32 size_of(Op *o) noexcept nogil
 cdef u32 stores(Op *o) noexcept nogil
+cdef void emit_take(State c, Translation *t) noexcept nogil
 cdef void emit(State c, Translation *t, u32 j, Op *o, u32 live) noexcept nogil
 cdef void emit_registers(State c, Op *o) noexcept nogil
 cdef void emit_memory(State c, Translation *t, u32 j, Op *o) noexcept nogil

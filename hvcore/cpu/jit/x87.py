@@ -33,7 +33,7 @@ def translated(t, o):
     if not t.has_x87 or x87.reserved(o):
         return 0
     if o.kind == ESC_M:
-        return o.addr == 2 and not ((o.sub == 1 or o.sub == 5) and (o.reg == 4 or o.reg == 6))
+        return not ((o.sub == 1 or o.sub == 5) and (o.reg == 4 or o.reg == 6))
     if o.sub == 1 and o.reg >= 4:
         return (EXACT >> ((o.reg & 3) * 8 + o.rm)) & 1
     return not (o.sub == 3 and o.reg == 4 and o.rm != 2)
@@ -70,8 +70,8 @@ def stores(o):
     return reg == 2 or reg == 3 or reg == 7 or (o.sub == 7 and reg == 6)
 
 
-def emit(c, t, j, o, live):
-    """One instruction."""
+def emit_take(c, t):
+    """Have the guest's registers in the host's x87; the host's flags are lost."""
     taken: u32
     if not t.x87_taken:
         asm.emit_compare_field(c, cython.address(c.x87_taken), 0)
@@ -81,6 +81,11 @@ def emit(c, t, j, o, live):
         t.x87_taken = 1
         t.host_flags = 0
         registers.forget_vectors(t)
+
+
+def emit(c, t, j, o, live):
+    """One instruction."""
+    emit_take(c, t)
     if o.kind == ESC_M:
         emit_memory(c, t, j, o)
     elif moves_if(o):

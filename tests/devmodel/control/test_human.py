@@ -32,6 +32,7 @@ def access() -> FakeAccess:
         ("stop", probe.Pause()),
         ("c", probe.Continue()),
         ("system_reset", probe.Restart()),
+        ("system_powerdown", monitor.PowerButton()),
         ("nmi", probe.Nmi()),
         ("q", probe.Quit()),
         ("o 0x80 0x12", probe.Outp(port=0x80, value=0x12, size=1)),
@@ -212,7 +213,7 @@ def test_whatever_is_typed_is_done_or_complained_of(line):
 
 
 def test_tab_completes_commands_what_info_shows_and_drives():
-    assert complete("sy") == ["system_reset"]
+    assert complete("sy") == ["system_reset", "system_powerdown"]
     assert complete("info re") == ["registers"]
     assert complete("eject ", ["ide1-cd0", "floppy0"]) == ["ide1-cd0", "floppy0"]
     assert complete("change f", ["ide1-cd0", "floppy0"]) == ["floppy0"]

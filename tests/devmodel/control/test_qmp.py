@@ -122,6 +122,7 @@ async def test_an_id_comes_back(access):
         ("stop", None, probe.Pause()),
         ("cont", None, probe.Continue()),
         ("system_reset", None, probe.Restart()),
+        ("system_powerdown", None, monitor.PowerButton()),
         ("inject-nmi", {}, probe.Nmi()),
         ("quit", None, probe.Quit()),
         ("eject", {"id": "ide1-cd0", "force": True}, monitor.Eject(drive=0, force=True)),

@@ -11,6 +11,21 @@ from devmodel.board.lines import Line
 from devmodel.devices.pic import Pic, PicPair, Reg
 
 
+def test_the_processor_takes_the_vector_that_stands_beside_the_pin() -> None:
+    """What is shown is one that an acknowledge cycle would bring: the slave's takes the cascade with it."""
+    bench = Bench()
+    bench.init()
+    bench.mask(0)
+    bench.irq(12)
+    bench.pair.acknowledged(0x2C)
+    assert bench.isr() == 0x1004
+    bench.irq(1)
+    bench.pair.acknowledged(0x21)
+    assert bench.isr() == 0x1006
+    bench.pair.acknowledged(0x55)  # nobody's
+    assert bench.isr() == 0x1006
+
+
 @attrs.define
 class Bench:
     intr: Line = attrs.field(factory=Line)

@@ -54,6 +54,38 @@ def bench() -> Bench:
     return Bench()
 
 
+def test_with_12_hours_noon_and_midnight_turn_the_half_of_the_day() -> None:
+    """MC146818 data sheet, time registers: hours 1 to 12, bit 7 of them is PM."""
+    for binary, registers, wanted, turned in (
+        (False, [0x59, 0x59, 0x11], [0, 0, 0x92], False),
+        (False, [0x59, 0x59, 0x91], [0, 0, 0x12], True),
+        (False, [0x59, 0x59, 0x12], [0, 0, 0x01], False),
+        (True, [59, 59, 11], [0, 0, 0x8C], False),
+        (True, [59, 59, 0x8B], [0, 0, 12], True),
+    ):
+        before = bytes(
+            [*registers, 2, 0x01, 0x01, 0x24, 0x20] if not binary else [*registers, 2, 1, 1, 24, 20]
+        )
+        after = advance(before, 1, binary=binary, hours24=False)
+        assert list(after[:3]) == wanted
+        assert (after[4] != before[4]) == turned
+
+
+def test_a_disk_of_more_cylinders_than_a_bios_has_is_translated() -> None:
+    """SeaBIOS, hard disk translation: CMOS 39h, two bits a disk; 1 is LBA."""
+    ram = bytearray(128)
+    fill_cmos(
+        ram,
+        below_4g=1 << 20,
+        above_4g=0,
+        cpus=1,
+        boot="c",
+        geometries=[(1025, 16, 63), (1024, 16, 63)],
+        floppies=[],
+    )
+    assert ram[0x39] == 0x01
+
+
 def test_the_date_is_shown_in_bcd_and_24_hours(bench: Bench) -> None:
     assert bench.shown() == [0x20, 0x24, 0x02, 0x29, 5, 0x23, 0x59, 0x58]
     bench.clock.time = 2 * SECOND

@@ -79,6 +79,16 @@ def test_enabling_begins_with_the_screen_as_the_virtual_one_and_empties_it(bench
     assert bench.video[5] == 9
 
 
+def test_enabling_what_is_enabled_empties_nothing_and_keeps_the_bank(bench: Bench) -> None:
+    """Bochs, vga.cc: the mode is set when VBE_DISPI_ENABLED comes on, and only then."""
+    assert bench.video is not None
+    vbe_mode(bench, 640, 480, 8)
+    bench.video[5] = 9
+    bench.vbe(Vbe.BANK, 3)
+    bench.vbe(Vbe.ENABLE, ENABLED | LFB)
+    assert (bench.video[5], bench.vbe_get(Vbe.BANK)) == (9, 3)
+
+
 def test_what_does_not_fit_is_made_to_fit(bench: Bench) -> None:
     vbe_mode(bench, 5000, 5000, 32)
     assert [bench.vbe_get(index) for index in (Vbe.XRES, Vbe.YRES)] == [2560, 1600]

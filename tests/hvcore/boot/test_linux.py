@@ -14,6 +14,10 @@ MIB = 1 << 20
 SETUP_SECTORS = 2
 PREFERRED = 0x400000
 CODE = bytes(range(256)) * 8
+REAL_MODE = (
+    "its setup runs in real mode and calls a BIOS; "
+    "start it from a disk, CD-ROM or floppy image, with --firmware"
+)
 
 
 def bzimage(
@@ -21,6 +25,7 @@ def bzimage(
     magic=b"HdrS",
     version=0x020F,
     loadflags=1,
+    code32_start=0x100000,
     code=CODE,
     syssize=None,
     most_command_line=100,
@@ -34,6 +39,7 @@ def bzimage(
     head[0x202:0x206] = magic
     struct.pack_into("<H", head, 0x206, version)
     head[0x211] = loadflags
+    struct.pack_into("<I", head, 0x214, code32_start)
     struct.pack_into("<I", head, 0x22C, initrd_most)
     struct.pack_into("<I", head, 0x238, most_command_line)
     struct.pack_into("<Q", head, 0x258, PREFERRED)
@@ -74,11 +80,15 @@ def build(tmp_path):
         (bzimage()[:-16], "kernel {} has 3568 bytes of 3584: it is truncated"),
         (
             bzimage(version=0x0202),
-            "kernel {} has boot protocol 0x0202; allowed: bzImage, 0x0203 and later",
+            "kernel {} has boot protocol 0x0202: " + REAL_MODE,
+        ),
+        (
+            bzimage(code32_start=0),  # as iPXE's .lkrn has it
+            "kernel {} has no 32-bit entry point: " + REAL_MODE,
         ),
         (
             bzimage(loadflags=0),
-            "kernel {} has boot protocol 0x020f; allowed: bzImage, 0x0203 and later",
+            "kernel {} has no 32-bit entry point: " + REAL_MODE,
         ),
     ],
 )
@@ -183,8 +193,10 @@ def test_after_a_reset_everything_is_put_back(build):
     assert builder.memory.read(0x10202, 4) == b"HdrS"
 
 
-def test_where_the_firmware_would_be_an_erased_rom_is(build):
-    memory = build(bzimage()).memory
-    assert memory.read(0xF0000, 0x10000) == b"\xff" * 0x10000
-    rom = next(slot for slot in memory.slots if slot.first <= 0xF0000 <= slot.last)
-    assert (rom.read >= 0, rom.write >= 0) == (True, False)
+def test_where_the_firmware_would_be_there_is_memory_for_its_tables(build):
+    builder = build(bzimage())
+    assert builder.start == "kernel"
+    assert {builder.memory.type_of(page) for page in range(0xF0000, 0x100000, 0x1000)} == {"ram"}
+    builder.memory.write(0xF0000, b"RSD PTR ")
+    builder.reset_map()
+    assert builder.memory.read(0xF0000, 8) == b"RSD PTR "

@@ -36,6 +36,7 @@ BLOCKS = {
     "divide": "f7f1 eb00",
     "vectors": "660fefc0 660ffc06 0f29460f 660f7ec0 eb00",  # no look at MXCSR
     "reals": "f20f58c1 f20f5906 660f2fc1 7700",
+    "mmx": "0f6f06 0ffcc1 0f7f4608 0f77 eb00",  # MOVQ, PADDB, MOVQ, EMMS
     "x87": "d906 dec1 dfe0 dd1e eb00",  # FLD, FADDP, FNSTSW AX, FSTP
     "interpreted": "9f d9e8 eb00",  # LAHF, FLD1
     "port": "ec",  # ends its block, which goes on to no other

@@ -31,6 +31,7 @@ from tests.hvcore.cpu.bench import (
     FLAT_DATA,
     FS,
     GS,
+    SS,
     Bench,
 )
 from tests.hvcore.cpu.test_paging import DIRECTORY, FRAME, PAE, PAGE, PG, PS, PSE, TABLE, WP, P, Paged, W
@@ -279,38 +280,39 @@ def test_a_linked_loop_leaves_for_the_budget_exactly_at_its_count(flat: Bench, o
 
 
 OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at data, ECX is a small number
-    "MOV32_RR": "89c8", "MOV32_RI": "b8 78563412", "LOAD32": "8b06", "STORE32": "8906", "STORE32_I": "c706 78563412",
-    "LOAD8": "8a26 8a06", "STORE8": "8826 884601", "ADD32_RR": "01c8", "ADD32_RM": "0306", "ADD32_RI": "05 78563412",
-    "OR32_RR": "09c8", "OR32_RM": "0b06", "OR32_RI": "0d 78563412", "AND32_RR": "21c8", "AND32_RM": "2306",
-    "AND32_RI": "25 78563412", "SUB32_RR": "29c8", "SUB32_RM": "2b06", "SUB32_RI": "2d 78563412", "XOR32_RR": "31c8",
-    "XOR32_RM": "3306", "XOR32_RI": "35 78563412", "CMP32_RR": "39c8", "CMP32_RM": "3b06", "CMP32_RI": "3d 78563412",
-    "TEST32_RR": "85c8", "TEST32_RI": "a9 78563412", "INC32": "40", "DEC32": "48", "SHL32_I": "c1e005",
-    "SHR32_I": "c1e805", "SHR32_I by 1": "d1e8", "SAR32_I": "c1f805", "ROL32_I": "c1c005", "ROR32_I": "c1c805",
-    "ADD32_MR": "0106", "ADD32_MI": "8306 85", "INC32_M": "ff06", "DEC32_M": "ff0e", "CMP32_MR": "3906",
-    "CMP32_MI": "833e 85", "CMP8_RR": "38cc", "CMP8_RI": "3c85", "CMP8_RM": "3a26", "CMP8_MI": "803e85",
-    "TEST8_RR": "84cc", "TEST8_RI": "a885", "ALU8_RR": "00cc", "ALU8_RR with carry": "18cc", "ALU8_RI": "80d485",
-    "ALU8_RM": "1226", "LOAD16": "668b06", "STORE16": "668906", "CMPJ32_RR": "39c8 7700", "CMPJ32_RI": "83f805 7c00",
-    "TESTJ32_RR": "85c8 7800", "PUSH32": "54 50", "PUSH32_I": "6a85", "POP32": "58 5c",
-    "LEA32": "8d448e85 8d0cc5 01000000",
-    "MOVZX8_R": "0fb6c4", "MOVZX8_M": "0fb606", "MOVZX16_M": "0fb706", "IMUL32_RR": "0fafc1", "IMUL32_RM": "0faf06",
-    "JZ": "7400", "JNZ": "7500", "JCC": "7000", "JMP": "eb00", "CALL32": "e800000000", "RET32": "68 067c0000 c3",
-    "RET32 with a number": "68 087c0000 c20800", "MOV_RR": "88cc", "MOV_RI": "b485", "MOV_MI": "c60685 66c7460234 12",
-    "ALU_RR": "11c8", "ALU_RI": "83d885", "ALU_RM": "1306", "ALU_MR": "1106", "ALU_MR of 8 bits": "0006 2046 01",
-    "ALU_MI": "831e85", "ALU_MI of 8 bits": "802e85", "ALU_MI, TEST": "f606 85 f706 78563412", "NOT_R": "f7d0",
-    "NEG_R": "f7d8", "SHIFT_RI": "c0e403 66c1e803", "SHIFT_RI, RCL": "c1d005", "SHIFT_RC": "d3e0",
-    "SHIFT_RC, SHR": "d3e8",
+    "MOV32_RR": "89c8", "MOV32_RI": "b8 78563412", "LOAD32": "8b06", "STORE32": "8906",
+    "STORE32_I": "c706 78563412", "LOAD8": "8a26 8a06", "STORE8": "8826 884601", "ADD32_RR": "01c8",
+    "ADD32_RM": "0306", "ADD32_RI": "05 78563412", "OR32_RR": "09c8", "OR32_RM": "0b06",
+    "OR32_RI": "0d 78563412", "AND32_RR": "21c8", "AND32_RM": "2306", "AND32_RI": "25 78563412",
+    "SUB32_RR": "29c8", "SUB32_RM": "2b06", "SUB32_RI": "2d 78563412", "XOR32_RR": "31c8",
+    "XOR32_RM": "3306", "XOR32_RI": "35 78563412", "CMP32_RR": "39c8", "CMP32_RM": "3b06",
+    "CMP32_RI": "3d 78563412", "TEST32_RR": "85c8", "TEST32_RI": "a9 78563412", "INC32": "40", "DEC32": "48",
+    "SHL32_I": "c1e005", "SHR32_I": "c1e805", "SHR32_I by 1": "d1e8", "SAR32_I": "c1f805",
+    "ROL32_I": "c1c005", "ROR32_I": "c1c805", "ADD32_MR": "0106", "ADD32_MI": "8306 85", "INC32_M": "ff06",
+    "DEC32_M": "ff0e", "CMP32_MR": "3906", "CMP32_MI": "833e 85", "CMP8_RR": "38cc", "CMP8_RI": "3c85",
+    "CMP8_RM": "3a26", "CMP8_MI": "803e85", "TEST8_RR": "84cc", "TEST8_RI": "a885", "ALU8_RR": "00cc",
+    "ALU8_RR with carry": "18cc", "ALU8_RI": "80d485", "ALU8_RM": "1226", "LOAD16": "668b06",
+    "STORE16": "668906", "CMPJ32_RR": "39c8 7700", "CMPJ32_RI": "83f805 7c00", "TESTJ32_RR": "85c8 7800",
+    "PUSH32": "54 50", "PUSH32_I": "6a85", "POP32": "58 5c", "LEA32": "8d448e85 8d0cc5 01000000",
+    "MOVZX8_R": "0fb6c4", "MOVZX8_M": "0fb606", "MOVZX16_M": "0fb706", "IMUL32_RR": "0fafc1",
+    "IMUL32_RM": "0faf06", "JZ": "7400", "JNZ": "7500", "JCC": "7000", "JMP": "eb00", "CALL32": "e800000000",
+    "RET32": "68 067c0000 c3", "RET32 with a number": "68 087c0000 c20800", "MOV_RR": "88cc",
+    "MOV_RI": "b485", "MOV_MI": "c60685 66c7460234 12", "ALU_RR": "11c8", "ALU_RI": "83d885",
+    "ALU_RM": "1306", "ALU_MR": "1106", "ALU_MR of 8 bits": "0006 2046 01", "ALU_MI": "831e85",
+    "ALU_MI of 8 bits": "802e85", "ALU_MI, TEST": "f606 85 f706 78563412", "NOT_R": "f7d0", "NEG_R": "f7d8",
+    "SHIFT_RI": "c0e403 66c1e803", "SHIFT_RI, RCL": "c1d005", "SHIFT_RC": "d3e0", "SHIFT_RC, SHR": "d3e8",
     "SHIFT_RC, SAR": "d3f8", "SHIFT_RC, RCR": "d3d8", "SHIFT_RC of 8 bits": "d2ec", "MOVZX_R": "0fb7c1",
     "MOVSX_R": "0fbec4 0fbfc8", "MOVSX_M": "0fbe06 0fbf4e01", "XCHG_RR": "91", "CWD": "99", "CBW": "98",
-    "PUSH_M": "ff36",
-    "JMP_R": "b8 077c0000 ffe0", "JMP_M": "c706 087c0000 ff26", "CALL_R": "b8 077c0000 ffd0",
-    "CALL_M": "c706 087c0000 ff16", "SETCC_R": "0f92c4 0f9fc0", "CMOV_R": "0f46c1", "CMOV_M": "0f4c06", "BSWAP": "0fc8",
-    "LEAVE_FRAME": "c9", "IMUL_RI": "6bc185", "IMUL_MI": "69067856 3412", "MUL_R": "f7e1", "MUL_R, IMUL": "f7e9",
-    "MUL_M": "f726", "MUL_M, IMUL": "f72e", "SHLD_RI": "0fa4c805", "SHRD_RI": "0facc805", "SHLD_RC": "0fa5c8",
+    "PUSH_M": "ff36", "JMP_R": "b8 077c0000 ffe0", "JMP_M": "c706 087c0000 ff26",
+    "CALL_R": "b8 077c0000 ffd0", "CALL_M": "c706 087c0000 ff16", "SETCC_R": "0f92c4 0f9fc0",
+    "CMOV_R": "0f46c1", "CMOV_M": "0f4c06", "BSWAP": "0fc8", "LEAVE_FRAME": "c9", "IMUL_RI": "6bc185",
+    "IMUL_MI": "69067856 3412", "MUL_R": "f7e1", "MUL_R, IMUL": "f7e9", "MUL_M": "f726",
+    "MUL_M, IMUL": "f72e", "SHLD_RI": "0fa4c805", "SHRD_RI": "0facc805", "SHLD_RC": "0fa5c8",
     "SHRD_RC": "0fadc8", "NOP": "90 0f1f00", "LODS": "ac 66ad ad", "SCAS": "ae 66af af",
     "ALU_RR of 16 bits": "6601c8 6619ca", "ALU_RI of 16 bits": "6605 3412 6683d285",
-    "ALU_RM of 16 bits": "662b06 661316",
-    "ALU_MR of 16 bits": "662906 661106", "ALU_MI of 16 bits": "668106 3412 668316 85 66833e 80",
-    "ADD32_RR, its carry behind INC": "01c8 41 11ca", "SUB32_RI, its carry behind DEC": "2d 78563412 49 19ca",
+    "ALU_RM of 16 bits": "662b06 661316", "ALU_MR of 16 bits": "662906 661106",
+    "ALU_MI of 16 bits": "668106 3412 668316 85 66833e 80", "ADD32_RR, its carry behind INC": "01c8 41 11ca",
+    "SUB32_RI, its carry behind DEC": "2d 78563412 49 19ca",
     "AND32_RR, its carry behind INC": "21c8 41 11ca", "ALU_RR, its carry behind INC": "11c8 41 4a 7200",
     "ALU8_RI, its carry behind INC": "80d485 41 7200", "CMP32_RM, its carry behind DEC": "3b06 49 0f92c0",
     "SHL32_I, its carry behind INC": "c1e003 41 11ca", "SAR32_I, its carry behind INC": "c1f803 41 0f92c2",
@@ -318,7 +320,8 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "INC32, the carry of before behind it": "40 11ca", "DEC32, twice": "40 48 49 7200",
     "SHIFT_RC, its carry behind INC": "01c0 d3e0 41 11ca",
     "SHIFT_RC, of 0, its carry behind INC": "01c0 b100 d3e0 41 11ca",
-    "ROL32_I, its carry behind INC": "01c8 c1c205 41 11ca", "ALU_RI, ADC of ESP": "01c8 83d401 19e0 29c4 01e1",
+    "ROL32_I, its carry behind INC": "01c8 c1c205 41 11ca",
+    "ALU_RI, ADC of ESP": "01c8 83d401 19e0 29c4 01e1",
     "CMP32_RR in the block before": "39c8 eb00 7200 7600 7c00 7000 7a00 0f9fc0",
     "CMP8_RR in the block before": "38cc eb00 7200 7c00 7000 0f9ec0",
     "TEST8_RR in the block before": "84cc eb00 7e00 7a00",
@@ -330,25 +333,67 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "INC32 behind AND of the block before": "21c8 eb00 41 7200",
     "INC32 behind ADD of the block before": "01c8 eb00 41 7200",
     "INC32 behind DEC of the block before": "39c8 49 eb00 41 7600",
-    "INC32 behind SHL of the block before": "c1e003 eb00 41 7600", "INC32 behind CMP of 8 bits": "38cc eb00 41 7600",
-    "ADD32_MR with LOCK": "f00106", "ALU_MI with LOCK": "f08306 85 f08026 0f 7200", "INC32_M with LOCK": "f0ff06 7200",
-    "DEC32_M with LOCK, its carry": "01c8 f0ff0e 11ca", "ALU_MR with LOCK, of 16 bits": "66f00906 66f03106 7800",
-    "XCHG_MR": "8706 8626 668746 02", "XADD_M": "f00fc106 7200 0fc10e",
-    "CMPXCHG_M": "f00fb10e 7400 8b06 f00fb10e 7500 0fb10e", "MUL_R, DIV": "31d2 83c101 f7f1", "MUL_R, IDIV": "99 f7f9",
-    "SHIFT_MI": "c126 05 7200 c12e 1f 7800 c13e 03 7600", "SHIFT_MI, its carry behind INC": "c126 01 41 11ca",
-    "BSF_R": "0fbcd1 7400 0fbcd0 7600", "BSR_R": "0fbdd1 0fbdd0 7800", "BSF_M": "0fbc16 7500", "BSR_M": "0fbd16 7200",
+    "INC32 behind SHL of the block before": "c1e003 eb00 41 7600",
+    "INC32 behind CMP of 8 bits": "38cc eb00 41 7600", "ADD32_MR with LOCK": "f00106",
+    "ALU_MI with LOCK": "f08306 85 f08026 0f 7200", "INC32_M with LOCK": "f0ff06 7200",
+    "DEC32_M with LOCK, its carry": "01c8 f0ff0e 11ca",
+    "ALU_MR with LOCK, of 16 bits": "66f00906 66f03106 7800", "XCHG_MR": "8706 8626 668746 02",
+    "XADD_M": "f00fc106 7200 0fc10e", "XADD_M of 8 bits": "0fc026 7200 660fc10e 7000 f00fc04e01 7800",
+    "CMPXCHG_M": "f00fb10e 7400 8b06 f00fb10e 7500 0fb10e",
+    "CMPXCHG_M of 8 bits": "0fb026 7400 8a06 0fb00e 7500 668b06 f0660fb10e 7200",
+    "MUL_R, DIV": "31d2 83c101 f7f1", "MUL_R, IDIV": "99 f7f9",
+    "SHIFT_MI": "c126 05 7200 c12e 1f 7800 c13e 03 7600",
+    "SHIFT_MI, its carry behind INC": "c126 01 41 11ca", "BSF_R": "0fbcd1 7400 0fbcd0 7600",
+    "BSR_R": "0fbdd1 0fbdd0 7800", "BSF_M": "0fbc16 7500", "BSR_M": "0fbd16 7200",
     "BSR_R, its carry behind INC": "01c8 0fbdd0 41 7200", "SETCC_M": "0f9206 0f9f4601", "CLD": "fc 7200",
-    "STD": "fd ac fc",
-    "LOOP": "e200", "JCXZ": "e300", "INC32 in the block before": "40 eb00 7200 7400 7000 7c00 7a00 7600",
-    "DEC32 in the block before": "48 eb00 7200 7400 7000 7c00 7a00 7600",
-    "MUL_R of 8 bits": "f6e4 7200", "MUL_R, IMUL of 8 bits": "f6ec 7200", "MUL_M of 8 bits": "f626 7800",
-    "MUL_R of 16 bits": "66f7e1 7200", "MUL_R, IMUL of 16 bits": "66f7e9 7600", "MUL_M of 16 bits": "66f766 01",
-    "IMUL_R": "660fafc8 7200", "IMUL_M": "660faf06 7800", "IMUL_RI of 16 bits": "666bc1 85 7200",
+    "STD": "fd ac fc", "LOOP": "e200", "JCXZ": "e300",
+    "INC32 in the block before": "40 eb00 7200 7400 7000 7c00 7a00 7600",
+    "DEC32 in the block before": "48 eb00 7200 7400 7000 7c00 7a00 7600", "MUL_R of 8 bits": "f6e4 7200",
+    "MUL_R, IMUL of 8 bits": "f6ec 7200", "MUL_M of 8 bits": "f626 7800", "MUL_R of 16 bits": "66f7e1 7200",
+    "MUL_R, IMUL of 16 bits": "66f7e9 7600", "MUL_M of 16 bits": "66f766 01", "IMUL_R": "660fafc8 7200",
+    "IMUL_M": "660faf06 7800", "IMUL_RI of 16 bits": "666bc1 85 7200",
     "IMUL_MI of 16 bits": "66690e 3412 7800", "MUL_R, DIV of 8 bits": "b400 80c901 f6f1",
-    "MUL_R, DIV of 16 bits": "31d2 83c901 66f7f1",
-    "MOVS": "a4 66a5 a5", "MOVS, down": "fd a4 66a5 a5 fc", "STOS": "aa 66ab ab", "STOS, down": "fd ab aa fc",
-    "MOVS with REP": "f3a4 b105 f366a5 b103 f3a5", "STOS with REP": "f3aa b105 f366ab b103 f3ab",
-    "MOVS with REP, over itself": "8d7e01 b107 f3a4", "MOVS with REP, none": "31c9 f3a5 7400",
+    "MUL_R, DIV of 16 bits": "31d2 83c901 66f7f1", "MOVS": "a4 66a5 a5", "MOVS, down": "fd a4 66a5 a5 fc",
+    "STOS": "aa 66ab ab", "STOS, down": "fd ab aa fc", "MOVS with REP": "f3a4 b105 f366a5 b103 f3a5",
+    "STOS with REP": "f3aa b105 f366ab b103 f3ab", "MOVS with REP, over itself": "8d7e01 b107 f3a4",
+    "MOVS with REP, none": "31c9 f3a5 7400",
+    "SHIFT_RI of 8 bits": "c0e009 7200 c0ec0b 7600 c0f803 7200 c0f909 7800",
+    "SHIFT_RI of 16 bits": "66c1e011 7200 66c1f80f",
+    "SHIFT_RI, ROL": "c0c003 7200 66c1c10b 7000 c1c21f 7200",
+    "SHIFT_RI, ROR of 8 bits": "c0cc05 7200 66c1c90f 7000",
+    "SHIFT_RI, RCL of 8 bits": "c0d00b 7200 c0d409 7200 66c1d111 7000",
+    "SHIFT_RI, RCR": "c1d81f 7200 66d1d8 c0db09 7000", "SHIFT_RC, ROL": "d3c0 7200 66d3c2 d2c4 7000",
+    "SHIFT_RC, ROR": "d3c8 7200 66d3ca d2cc 7000", "SHIFT_RC, RCL": "39c8 d3d0 7200 66d3d2 d2d4 7000",
+    "SHIFT_RC, rotations of 0": "01c8 b100 d3c0 d3d8 d2e4 11c2 7000",
+    "SHIFT_RC of 16 bits": "66d3e0 7200 66d3fa 7800",
+    "SHIFT_RI, a rotation's other flags": "01c8 c1c003 7600 c0c803 7800",
+    "SHIFT_RI, rotations one behind another": "29c8 c1c103 c1ca05 c1d801 7a00 11c8 7000",
+    "SHIFT_MI of 8 bits": "c02603 7200 c00e05 7000 c01601 7200",
+    "SHIFT_MI of 16 bits, RCR": "66c11e05 7200 66d11e 7000", "SHIFT_MI by 0": "39c8 c12620 7600 c02600 7200",
+    "SHIFT_MC": "d326 7200 d20e 7000 66d31e 7200 d33e 7800",
+    "SHIFT_MC by 0": "01c8 b100 d326 d20e d316 7600", "SHLD_MI": "0fa40e05 7200 0fa40e20 7800",
+    "SHRD_MI": "0fac0e1f 7000", "SHLD_MC": "0fa506 7200 b120 0fa506 7000", "SHRD_MC": "0fad06 7000",
+    "SHLD_RI by 0": "01c8 0fa4c820 7200", "BT_R": "01c8 0fa3c8 7200 660fa3c8 7300 7000",
+    "BT_R, BTS": "29c8 0fabc8 7600 660fabc2 7200", "BT_R, BTR": "0fb3c8 7200",
+    "BT_R, BTC": "0fbbc8 7200 660fbbd0 7800", "BT_RI": "01c8 0fbae01f 7200 660fbae01f 7000",
+    "BT_RI, BTS": "0fbae805 7200", "BT_RI, BTC": "0fbaf821 7200 660fbaf012 7000 19c2",
+    "BT_M": "0fa30e 7200 b8e3ffffff 0fa306 660fa306 7200",
+    "BT_M, BTS": "01c8 0fab0e 7200 b8c5ffffff 0fb306 660fbb4602 7000",
+    "BT_MI": "39c8 0fba2605 7600 660fba6601 15 7200", "BT_MI, BTR": "0fba361f 7200 660fba7e0109 7000",
+    "BT_M with LOCK": "01c8 f00fab0e 7200 f0660fbb4e02 7600 f00fb30e 7200",
+    "BT_MI with LOCK": "29c8 f00fba2e05 7200 f0660fba7e0109 7600", "CLC": "39c8 f8 11c2 7000",
+    "STC": "39c8 f9 7600 19c2", "CMC": "01c8 f5 11c2 f5 7600", "SAHF": "01c8 9e 7200 7000 11c2",
+    "SAHF, OF of before": "01c8 9e 0f9fc0 0f90c4 7c00", "SAHF, its carry behind INC": "9e 41 7200 7600",
+    "STC, its carry behind INC": "39c8 f9 41 11c2 7600", "INC_R": "fec4 7200 66 40 7000 fec1",
+    "DEC_R": "fecc 7200 6648 7000", "INC_M": "fe06 7200 66ff06 7000",
+    "DEC_M": "39c8 fe0e 7600 66ff4e01 7800", "INC_M with LOCK": "f0fe06 7200 f066ff06 7800",
+    "DEC_M with LOCK": "01c8 f0fe0e 7200 f066ff0e 7000", "NOT_M": "f716 f61666f756 01",
+    "NEG_M": "f71e 7200 f61e 66f75e01 7000", "NOT_R of 8 bits": "f6d4 66f7d2",
+    "NEG_R of 8 bits": "f6dc 7200 66f7da 7000", "XCHG_RR of 8 bits": "86e0 86cd 6692",
+    "MOV_RR of 16 bits": "6689c8 66ba3412",
+    "INC32 behind ROL of the block before": "01c8 c1c003 eb00 41 7200 7000",
+    "SHIFT_RI, RCL behind BT of the block before": "01c8 0fa3c8 eb00 c1d203 7600",
+    "BT_R in the block before": "29c8 0fa3c8 eb00 7200 7600 7c00 7000 7a00",
     "INC32 of ESP": "44 4c c1e403 d1fc 0fafe1 8b26 8b7c2404",
 }  # fmt: skip
 WHERE_THE_TLB_MISSES = {"MOVS", "STOS"}  # they are interpreted, and these cases begin with an empty one
@@ -981,6 +1026,65 @@ def test_sixteen_bytes_that_are_not_aligned_are_general_protection(flat: Bench) 
     assert flat.memory.read(0x9018, 8) == struct.pack("<d", 3.0)
 
 
+MMX = (  # MOVD, MOVQ, PADDB, PACKSSDW, PMULLW, PSLLQ, PSHUFW, PINSRW, PEXTRW, PADDQ, PMOVMSKB, MOVNTQ, MOVD
+    "0f6ec0 0f6f0e 0ffcc1 0f6bc1 0fd5c8 0f73f103 0f70d11b 0fc4d002 0fc5d201 0fd4d0 0fd7da 0fe716 0f7e4608"
+)
+
+
+def test_instructions_of_mm_registers_are_the_hosts_with_the_x87_as_they_leave_it(flat: Bench) -> None:
+    """TOP is 0, every register is in use and has an exponent of ones (SDM vol. 1 section 9.6.1); EMMS empties them."""
+    vectors(flat)
+    outcomes = []
+    for after in (0, 1, 1, 1):
+        p = flat.processor
+        p.translate_after = after
+        flat.write(0x9000, bytes(range(0x70, 0x90)))
+        for number, value in ((EAX, 0x81234567), (EBX, 0), (ECX, 0), (ESI, 0x9000)):
+            p.set_gpr(number, value)
+        # fninit / fld1 / the above / fnsave [9100] / emms / fnstenv [9200] / hlt
+        code = bytes.fromhex("dbe3 d9e8" + MMX + "dd35 00910000 0f77 d935 00920000 f4")
+        assert flat.run(code) == ExitKind.HLT
+        outcomes.append((flat.registers(), flat.memory.read(0x9000, 0x300)))
+    assert outcomes[1:] == outcomes[:1] * 3
+    saved = outcomes[0][1][0x100:]
+    control, status, tags = struct.unpack("<HxxHxxH", saved[:10])
+    assert (control, status) == (0x37F, 0)
+    assert all(tags >> 2 * number & 3 != 3 for number in range(8))  # no register is empty
+    assert saved[36:38] == b"\xff\xff"  # MM0's exponent
+    assert struct.unpack("<H", outcomes[0][1][0x208:0x20A]) == (0xFFFF,)
+
+
+def test_mmx_instructions_are_not_interpreted(flat: Bench) -> None:
+    vectors(flat)
+    assert flat.run(bytes.fromhex("dbe3 f4")) == ExitKind.HLT  # FNINIT masks the x87's exceptions
+    before = flat.processor.interpreted
+    code = bytes.fromhex(MMX.replace("0fe716 0f7e4608", "") + "49")
+    code += bytes([0x75, (-len(code) - 2) & 0xFF, 0xF4])
+    flat.processor.set_gpr(ECX, 64)
+    flat.processor.set_gpr(ESI, 0x9000)
+    assert flat.run(code, 10000) == ExitKind.HLT
+    after = flat.processor.interpreted
+    assert {name: n - before.get(name, 0) for name, n in after.items()} == {"HLT": 1, "ESC_R": 0}
+
+
+def test_an_mmx_operand_over_the_end_of_a_page_goes_the_long_way(flat: Bench) -> None:
+    vectors(flat)
+    flat.write(0x9FFC, bytes(range(8)))
+    # movq mm0, [9ffc] / paddb mm0, mm0 / movq [affc], mm0 / movd mm1, [9000] / paddb mm0, [9ffc] / movq [9010], mm0
+    code = "0f6f05 fc9f0000 0ffcc0 0f7f05 fcaf0000 0f6e0d 00900000 0ffc05 fc9f0000 0f7f05 10900000 f4"
+    for _ in range(3):
+        assert flat.run(bytes.fromhex(code)) == ExitKind.HLT
+        assert flat.memory.read(0xAFFC, 8) == bytes(2 * value for value in range(8))
+        assert flat.memory.read(0x9010, 8) == bytes(3 * value for value in range(8))
+
+
+def test_mm_registers_that_the_model_lacks_are_refused_in_host_code(flat: Bench) -> None:
+    vectors(flat)
+    flat.processor.has_mmx = 0
+    assert flat.run(bytes.fromhex("0ffcc1 f4")) == ExitKind.EXCEPTION
+    assert faulted(flat) == (UNDEFINED, 0x7C00)
+
+
 def test_vectors_over_the_end_of_a_page_go_the_long_way_and_keep_what_is_in_registers(flat: Bench) -> None:
     vectors(flat)
     p = flat.processor
@@ -1031,4 +1135,85 @@ def test_vector_instructions_are_not_interpreted(flat: Bench) -> None:
     vectors(flat)
     code = "b9 40000000 f20f1005 00900000 f20f58c0 660fefc9 660f6ec1 f30f2ad1 f30f2cc2 49 75df f4"
     assert flat.run(bytes.fromhex(code), 10000) == ExitKind.HLT
-    assert flat.processor.interpreted == {"HLT": 1, "VECTOR": 1}  # MOVSD met a page that was not in the TLB
+    assert flat.processor.interpreted == {"HLT": 1}  # not even where MOVSD met a page that was not in the TLB
+
+
+# 16-bit code, and segments that are not flat
+
+
+@pytest.fixture
+def real() -> Bench:
+    bench = Bench(16, 1 << 20)
+    if not bench.processor.translate_after:
+        pytest.skip("this host runs no code that we make")
+    bench.processor.translate_after = 1
+    bench.processor.intercepts.exceptions = 0xFFFFFFFF
+    bench.processor.update_intercepts()
+    return bench
+
+
+def real_segment(bench: Bench, number: int, selector: int) -> None:
+    bench.processor.set_segment(number, selector, selector << 4, 0xFFFF, 0x9B if number == CS else 0x93)
+
+
+def test_a_loop_of_real_mode_is_host_code(real: Bench) -> None:
+    real_segment(real, DS, 0x1000)
+    p = real.processor
+    # mov cx, 1000 / again: add ax, cx / mov [bx], ax / push ax / pop dx / call next / next: pop si / loop again / hlt
+    assert real.run(bytes.fromhex("b9e803 01c8 8907 50 5a e80000 5e e2f4 f4"), 10000) == ExitKind.HLT
+    assert p.gpr(EAX) & 0xFFFF == sum(range(1001)) & 0xFFFF
+    assert real.memory.read(0x10000 + (p.gpr(EBX) & 0xFFFF), 2) == (sum(range(1001)) & 0xFFFF).to_bytes(
+        2, "little"
+    )
+    assert sum(p.interpreted.values()) == 1  # the HLT
+
+
+@pytest.mark.parametrize("page", [0, 0x340])
+def test_a_jump_past_64_kib_goes_on_at_the_segments_beginning(real: Bench, page: int) -> None:
+    """SDM vol. 2, JMP: with 16-bit operands the upper half of EIP is cleared. The same code has two values of IP."""
+    selector = 0x2000 + (page >> 4)
+    at = (selector << 4) + 0xFFF0
+    real.write(at, bytes.fromhex("40 eb1d"))  # inc ax / jmp 0010
+    real.write(selector << 4, bytes(0x10) + b"\x43\xf4")  # 0010: inc bx / hlt
+    real.write(at + 0x20, b"\x41\xf4")  # where the jump leads from a lower IP: inc cx / hlt
+    p = real.processor
+    for segment, counts in ((selector, EBX), (selector + 0x800, ECX)) * 3:
+        real_segment(real, CS, segment)
+        for number in (EAX, EBX, ECX):
+            p.set_gpr(number, 0)
+        assert go(real, at - (segment << 4)) == ExitKind.HLT
+        assert p.gpr(EAX) == 1
+        assert p.gpr(counts) == 1
+
+
+def test_code_that_runs_into_the_end_of_its_segment_faults_there(real: Bench) -> None:
+    real.write(0x2FFFC, bytes.fromhex("40404040"))
+    real_segment(real, CS, 0x2000)
+    for _ in range(3):
+        assert go(real, 0xFFFC) == ExitKind.EXCEPTION
+        assert faulted(real) == (GENERAL, 0x10000)
+
+
+def test_an_access_over_the_end_of_a_segment_faults_in_host_code(real: Bench) -> None:
+    p = real.processor
+    real.load(bytes.fromhex("40 8907 43 f4"))  # inc ax / mov [bx], ax / inc bx / hlt
+    for _ in range(3):
+        p.set_gpr(EBX, 0xFFFE)
+        assert go(real) == ExitKind.HLT
+        p.set_gpr(EBX, 0xFFFF)
+        assert go(real) == ExitKind.EXCEPTION
+        assert faulted(real) == (GENERAL, 0x7C01)
+
+
+def test_a_16_bit_stack_pointer_wraps_and_keeps_its_upper_half(real: Bench) -> None:
+    p = real.processor
+    real_segment(real, SS, 0x3000)
+    real.load(bytes.fromhex("50 6651 5b f4"))  # push ax / push ecx / pop bx / hlt
+    for _ in range(3):
+        p.set_gpr(ESP, 0x12340000)
+        p.set_gpr(EAX, 0xA5A5)
+        p.set_gpr(ECX, 0x55667788)
+        assert go(real) == ExitKind.HLT
+        assert p.gpr(ESP) == 0x1234FFFC
+        assert p.gpr(EBX) & 0xFFFF == 0x7788
+        assert real.memory.read(0x3FFFA, 6) == bytes.fromhex("8877 6655 a5a5")

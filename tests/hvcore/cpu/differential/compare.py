@@ -52,8 +52,10 @@ class Pair:
         self.oracle.load(placed.code, case.base)
         pieces = None if case.pieces is None else random.Random(case.pieces)
         for number, start in enumerate(case.starts):
+            outside = self.subject.outside()
             for _ in range(2 if self.translate_after else 0):  # once to be translated, once to be linked
                 self.subject.run(start, case.base)
+                self.subject.restore(outside)
             before = self.subject.processor.icount
             ours = self.subject.run(start, case.base, pieces=pieces)
             self.instructions += self.subject.processor.icount - before

@@ -7,28 +7,38 @@ from tests.hvcore.cpu.differential.compare import Case, Machines, Pair
 from tests.hvcore.cpu.differential.machines import CODE
 from tests.hvcore.cpu.differential.program import ImpossibleError, place
 
-BITS = {"int32": 32, "int32-translated": 32, "int16": 16, "twins": 32, "user32": 32}
+BITS = {
+    "int32": 32,
+    "int32-translated": 32,
+    "int16": 16,
+    "int16-translated": 16,
+    "twins": 32,
+    "twins16": 16,
+    "user32": 32,
+}
 KINDS = (
     "int32",
     "int32-translated",
     "int16",
+    "int16-translated",
     "twins",
+    "twins16",
     "x87",
     "x87-translated",
     "sse",
     "sse-translated",
 )  # the suite's
-TRANSLATED = ("int32-translated", "twins", "x87-translated", "sse-translated")
+TRANSLATED = ("int32-translated", "int16-translated", "twins", "twins16", "x87-translated", "sse-translated")
 BY_HAND = ("user32",)
 
 
 def machines_for(kind: str) -> Machines:
     if kind == "user32":
         return native.NativePair()
-    if kind == "twins":
-        return translated.Twins()
-    if kind == "int32-translated":
-        return Pair(32, translate_after=1)
+    if kind in {"twins", "twins16"}:
+        return translated.Twins(BITS[kind])
+    if kind in {"int32-translated", "int16-translated"}:
+        return Pair(BITS[kind], translate_after=1)
     return Pair(BITS[kind]) if kind in BITS else floating.FloatingPair(int(kind in TRANSLATED))
 
 
@@ -42,7 +52,7 @@ def case_of(kind: str, seed: int) -> Case:
             r = random.Random(seed)
             base = CODE if r.random() < 0.8 else CODE + 0x1000 - r.randrange(64)
             place(rows, base)
-            pieces = r.randrange(1 << 30) if kind == "twins" or r.random() < 0.15 else None
+            pieces = r.randrange(1 << 30) if kind in {"twins", "twins16"} or r.random() < 0.15 else None
             return Case(rows, base, starts, pieces)
         except ImpossibleError:
             continue

@@ -34,6 +34,7 @@ READ_ONLY = 0xB000
 STACK, STACK_END = 0xD000, 0xF000
 ALIASES = (0x20000, 0x408000)
 WINDOW = 0x10000
+REACH = 0x20000  # of 16-bit code
 MEMORY = 0x200000
 TABLES = 0x100000
 SEGMENTS = {ES: 0x0200, CS: 0, SS: 0, DS: 0x0100, FS: 0x0400, GS: 0x0040}  # selectors in real mode
@@ -211,6 +212,16 @@ class Subject:
     def load(self, code: bytes, base: int) -> None:
         self.host[base : base + len(code) + len(PADDING)] = code + PADDING
         self.processor.invalidate_code(CODE, CODE_END - CODE)
+
+    def outside(self) -> tuple[bytes, bytes]:
+        """What a program in 16-bit code may write besides what every run begins with afresh."""
+        return bytes(self.host[:DATA]), bytes(self.host[WINDOW:REACH])
+
+    def restore(self, outside: tuple[bytes, bytes]) -> None:
+        """Undo what a run wrote there, for the next to find what the oracle finds."""
+        if outside != self.outside():
+            self.host[:DATA], self.host[WINDOW:REACH] = outside
+            self.processor.invalidate_code(0, REACH)
 
     def run(self, start: Start, base: int, *, pieces: random.Random | None = None) -> Outcome:
         """Run to the end; with `pieces`, a few instructions at a time."""

@@ -12,10 +12,19 @@ from typing import Any, NamedTuple
 from hvcore.cpu.exitinfo import ExitKind
 from tests.hvcore.cpu.bench import CS, DS, ES, FLAT_CODE, FLAT_DATA, FS, GS, SS
 from tests.hvcore.cpu.differential.compare import NAMES, Case, Pair
-from tests.hvcore.cpu.differential.machines import DATA, ENDLESS, PATTERN, TABLES, WINDOW, Start, Subject
+from tests.hvcore.cpu.differential.machines import (
+    DATA,
+    ENDLESS,
+    PATTERN,
+    SEGMENTS,
+    TABLES,
+    WINDOW,
+    Start,
+    Subject,
+)
 from tests.hvcore.cpu.differential.program import place
 
-AC, TF, AM = 0x40000, 0x100, 0x40000
+AC, TF, VM, AM = 0x40000, 0x100, 0x20000, 0x40000
 USER = 0x60
 TRIES = ("as translated", "linked", "linked again")
 
@@ -30,6 +39,9 @@ class Circumstances(NamedTuple):
     interrupt: bool = False  # waits
     breakpoint: tuple[int, int] | None = None  # a linear address, and DR7
     limits: tuple[int, int, int, int] | None = None  # base and limit of FS and GS
+    segments: tuple[int, int, int] | None = (
+        None  # the bases of ES, SS and DS, which reach as far as all memory
+    )
     pieces: int | None = None  # seed of how the run is cut; None: not at all
 
 
@@ -53,6 +65,9 @@ def circumstances(seed: int | None) -> Circumstances:
         breakpoint=breakpoint_ if sometimes(0.03) else None,
         limits=limits if sometimes(0.2) else None,
         pieces=r.randrange(1 << 30) if sometimes(0.4) else None,
+        segments=(r.choice([0, 16, 0x1234]), r.choice([0, 0x20]), r.choice([0, 0xFFFFFF00]))
+        if sometimes(0.2)
+        else None,
     )
 
 
@@ -70,10 +85,11 @@ class State(NamedTuple):
 
 
 class Twin(Subject):
-    """The processor, in any circumstances."""
+    """The processor, in any circumstances. In 16-bit code, user mode is virtual-8086 mode."""
 
-    def __init__(self, translate_after: int) -> None:
-        super().__init__(32)
+    def __init__(self, translate_after: int, bits: int = 32) -> None:
+        super().__init__(bits)
+        self.bits = bits
         self.processor.translate_after = translate_after
         self.wanted = Circumstances()
 
@@ -83,15 +99,9 @@ class Twin(Subject):
         if c == self.wanted:
             return
         self.wanted = c
-        privilege = USER if c.user else 0
-        p.set_segment(SS, 0, 0, 0xFFFFFFFF, FLAT_DATA | privilege)
-        for number in (ES, DS):
-            p.set_segment(number, 0, 0, 0xFFFFFFFF, FLAT_DATA | privilege)
-        p.set_segment(CS, 0, 0, 0xFFFFFFFF, FLAT_CODE | privilege)
-        bases = c.limits or (0, 0xFFFFFFFF, 0, 0xFFFFFFFF)
-        p.set_segment(FS, 0, bases[0], bases[1], FLAT_DATA | privilege)
-        p.set_segment(GS, 0, bases[2], bases[3], FLAT_DATA | privilege)
-        p.set_cr(0, 0x80010031 | (AM if c.aligned else 0))
+        if self.bits == 32:
+            self.put_segments(c)
+            p.set_cr(0, 0x80010031 | (AM if c.aligned else 0))
         p.set_dr(0, c.breakpoint[0] if c.breakpoint else 0)
         p.set_dr(7, c.breakpoint[1] if c.breakpoint else 0x400)
         self.bench.pins[0] = c.interrupt
@@ -99,13 +109,42 @@ class Twin(Subject):
         p.intercepts.interrupt_window = c.window
         p.update_intercepts()
 
+    def put_segments(self, c: Circumstances) -> None:
+        p = self.processor
+        privilege = USER if c.user else 0
+        for number, at in zip((SS, ES, DS), (0, 0, 0) if c.segments is None else c.segments, strict=True):
+            limit = 0xFFFFFFFF if c.segments is None or at > WINDOW else WINDOW
+            p.set_segment(number, 0, at, limit, FLAT_DATA | privilege)
+        p.set_segment(CS, 0, 0, 0xFFFFFFFF, FLAT_CODE | privilege)
+        bases = c.limits or (0, 0xFFFFFFFF, 0, 0xFFFFFFFF)
+        p.set_segment(FS, 0, bases[0], bases[1], FLAT_DATA | privilege)
+        p.set_segment(GS, 0, bases[2], bases[3], FLAT_DATA | privilege)
+
+    def put_real_segments(self) -> None:
+        """Those of real and virtual-8086 mode, which a program may have loaded."""
+        p, c = self.processor, self.wanted
+        p.set_cr(0, 0x31 if c.user else 0x30)
+        for number, selector in SEGMENTS.items():
+            access = 0xF3 if c.user else 0x9B if number == CS else 0x93
+            p.set_segment(number, selector, selector << 4, 0xFFFF, access)
+
+    def load(self, code: bytes, base: int) -> None:
+        super().load(code, base)
+        self.untouched = self.outside()
+
     def begin(self, start: Start, base: int) -> None:
         p = self.processor
+        if self.bits == 16:
+            self.restore(self.untouched)
+            self.put_real_segments()
         self.host[DATA:WINDOW] = PATTERN[DATA:WINDOW]
         for number, value in enumerate(start.registers):
             p.set_gpr(number, value)
         c = self.wanted
         p.rflags = start.flags & ~(AC | TF) | (AC if c.aligned and c.user else 0) | (TF if c.trap else 0)
+        if self.bits == 16 and c.user:
+            p.rflags |= VM
+            self.put_real_segments()
         p.rip = base
         p.activity = 0
         p.set_cr(2, 0)
@@ -134,14 +173,18 @@ class Twin(Subject):
         return State(kind, detail, p.rip, count, p.rflags, self.bench.registers(), p.cr(2), p.dr(6))
 
     def memory(self) -> bytes:
-        return bytes(self.host[DATA:WINDOW]) + bytes(self.host[TABLES : TABLES + 0x3000])
+        return (
+            bytes(self.host[DATA:WINDOW])
+            + bytes(self.host[TABLES : TABLES + 0x3000])
+            + b"".join(self.outside())
+        )
 
 
 class Twins(Pair):
     """The two processors."""
 
-    def __init__(self) -> None:
-        self.bits = 32
+    def __init__(self, bits: int = 32) -> None:
+        self.bits = bits
         self.stops: dict[int, int] = {}
         self.instructions = 0
         self.beyond = 0
@@ -152,7 +195,7 @@ class Twins(Pair):
         return self.translator.processor.statistics["translated"]
 
     def renew(self) -> None:
-        self.interpreter, self.translator = Twin(0), Twin(1)
+        self.interpreter, self.translator = Twin(0, self.bits), Twin(1, self.bits)
 
     def differences(self, case: Case) -> list[str]:
         placed = place(case.rows, case.base)

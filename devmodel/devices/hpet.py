@@ -1,0 +1,240 @@
+"""High precision event timers (IA-PC HPET specification 1.0a, October 2004): a 64-bit counter at 100 MHz, three timers.
+
+With legacy replacement, timer 0 has the interrupt request of the 8254 and timer 1 that of the clock chip; otherwise a
+timer has the one that its INT_ROUTE names, of those that are free for it. An edge stays high until the timer matches
+again or is programmed: an 8259A wants it high until the processor takes it.
+Not modelled: FSB delivery (the capability bit is 0); accesses that are neither 32 nor 64 bits wide, which the
+specification does not allow (reads give the bytes, writes are dropped).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+import structlog
+
+from devmodel.board.clock import Clock
+from devmodel.board.device import ONES
+from devmodel.board.lines import IrqLine
+
+log = structlog.get_logger()
+
+TICK: Final = 10  # ns
+PERIOD: Final = TICK * 1_000_000  # fs
+TIMERS: Final = 3
+ROUTES: Final = 1 << 5 | 1 << 10 | 1 << 11
+"""Interrupt requests that a timer can be routed to."""
+
+
+class Reg:
+    """Offsets (2.3.1)."""
+
+    CAPABILITIES: Final = 0x000
+    CONFIG: Final = 0x010
+    STATUS: Final = 0x020
+    COUNTER: Final = 0x0F0
+    TIMER: Final = 0x100  # 20h bytes each: configuration, comparator, FSB route
+
+
+CAPABILITIES: Final = PERIOD << 32 | 0x8086 << 16 | 1 << 15 | 1 << 13 | TIMERS - 1 << 8 | 0x01
+ENABLE: Final = 1
+LEGACY: Final = 2
+
+LEVEL: Final = 1 << 1
+INTERRUPT: Final = 1 << 2
+PERIODIC: Final = 1 << 3
+SET_VALUE: Final = 1 << 6
+MODE_32: Final = 1 << 8
+ROUTE_SHIFT: Final = 9
+WRITABLE: Final = LEVEL | INTERRUPT | PERIODIC | SET_VALUE | MODE_32 | 0x1F << ROUTE_SHIFT
+FIXED: Final = ROUTES << 32 | 1 << 5 | 1 << 4  # 64 bits wide, may be periodic
+
+
+@attrs.define
+class TimerState:
+    """What a timer remembers."""
+
+    config: int = 0
+    comparator: int = ONES[8]
+    period: int = 0
+    edge: bool = False
+    """Its edge-triggered output is high."""
+
+
+@attrs.define
+class HpetState:
+    """Everything the block remembers."""
+
+    config: int = 0
+    status: int = 0
+    halted_at: int = 0
+    """The counter, while it is halted."""
+    started: int = 0
+    """Guest time in ns at which the counter, running, was 0."""
+    seen: int = 0
+    """The counter up to which matches have been found."""
+    timers: list[TimerState] = attrs.field(factory=lambda: [TimerState() for _ in range(TIMERS)])
+
+
+@attrs.define(kw_only=True)
+class Hpet:
+    """The block of 1024 bytes. `irqs` are its drivers of ISA interrupt requests 0-15.
+
+    `legacy` is told whether timers 0 and 1 have the interrupt requests of the 8254 and the clock chip.
+    """
+
+    clock: Clock
+    irqs: Sequence[IrqLine]
+    legacy: Callable[[bool], None] = lambda _: None
+    state: HpetState = attrs.field(factory=HpetState)
+
+    def __attrs_post_init__(self) -> None:
+        self._drive()
+
+    def reset(self) -> None:
+        """Power on."""
+        self.state = HpetState()
+        self._drive()
+
+    def read(self, offset: int, size: int) -> int:
+        """Read a register, or half of one."""
+        self._catch_up()
+        return self._register(offset & ~7) >> 8 * (offset & 7) & ONES[size]
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write a register, or half of one."""
+        if size < 4 or offset % size:
+            log.debug("hpet.bad_access", offset=offset, size=size)
+            return
+        self._catch_up()
+        s = self.state
+        shift = 8 * (offset & 7)
+        mask = ONES[size] << shift
+        new = self._register(offset & ~7) & ~mask | value << shift
+        match offset & ~7:
+            case Reg.CONFIG:
+                self._configure(new & (ENABLE | LEGACY))
+            case Reg.STATUS:
+                s.status &= ~(value << shift)
+            case Reg.COUNTER if not s.config & ENABLE:
+                s.halted_at = s.seen = new
+            case at if Reg.TIMER <= at < Reg.TIMER + 0x20 * TIMERS:
+                self._write_timer(at - Reg.TIMER, new, value << shift, mask)
+            case _:
+                log.debug("hpet.write_ignored", offset=offset, value=value)
+        self._drive()
+
+    def _register(self, at: int) -> int:
+        s = self.state
+        match at:
+            case Reg.CAPABILITIES:
+                return CAPABILITIES
+            case Reg.CONFIG:
+                return s.config
+            case Reg.STATUS:
+                return s.status
+            case Reg.COUNTER:
+                return self._counter()
+            case _ if Reg.TIMER <= at < Reg.TIMER + 0x20 * TIMERS:
+                number, register = divmod(at - Reg.TIMER, 0x20)
+                timer = s.timers[number]
+                return (timer.config | FIXED, timer.comparator, 0, 0)[register >> 3]
+            case _:
+                return 0
+
+    def _configure(self, config: int) -> None:
+        s = self.state
+        if config & ENABLE and not s.config & ENABLE:
+            s.started = self.clock.now() - s.halted_at * TICK
+        elif s.config & ENABLE and not config & ENABLE:
+            s.halted_at = self._counter()
+        s.config = config
+
+    def _write_timer(self, at: int, new: int, value: int, mask: int) -> None:
+        """Write a timer's register; `value` has the bits that are written, under `mask`, and `new` all."""
+        number, register = divmod(at, 0x20)
+        timer = self.state.timers[number]
+        timer.edge = False
+        match register:
+            case 0x00:
+                timer.config = new & WRITABLE
+                if timer.config & MODE_32:
+                    timer.comparator &= ONES[4]
+                if not timer.config & LEVEL:
+                    self.state.status &= ~(1 << number)
+            case 0x08:
+                modulus = _modulus(timer)
+                if not timer.config & PERIODIC or timer.config & SET_VALUE:
+                    timer.comparator = new % modulus
+                if timer.config & PERIODIC:
+                    timer.period = (timer.period & ~mask | value) % modulus
+                timer.config &= ~SET_VALUE
+            case _:
+                log.debug("hpet.write_ignored", offset=Reg.TIMER + at, value=value)
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def _counter(self) -> int:
+        s = self.state
+        if not s.config & ENABLE:
+            return s.halted_at
+        return (self.clock.now() - s.started) // TICK & ONES[8]
+
+    def _left(self, timer: TimerState) -> int:
+        """Return after how many counts from `seen` on a timer matches next."""
+        modulus = _modulus(timer)
+        return (timer.comparator - self.state.seen - 1) % modulus + 1
+
+    def _catch_up(self) -> None:
+        """Find the matches up to now."""
+        s = self.state
+        counter = self._counter()
+        passed = counter - s.seen & ONES[8]
+        for number, timer in enumerate(s.timers):
+            left = self._left(timer)
+            if left > passed or not s.config & ENABLE:
+                continue
+            if timer.config & PERIODIC and timer.period:
+                times = (passed - left) // timer.period + 1
+                timer.comparator = (timer.comparator + times * timer.period) % _modulus(timer)
+            if timer.config & LEVEL:
+                s.status |= 1 << number
+            elif timer.config & INTERRUPT:
+                if timer.edge:
+                    timer.edge = False
+                    self._drive()  # low, for an edge
+                timer.edge = True
+        s.seen = counter
+
+    def deadline(self) -> int | None:
+        """Return when a timer that interrupts matches next."""
+        s = self.state
+        if not s.config & ENABLE:
+            return None
+        left = [self._left(timer) for timer in s.timers if timer.config & INTERRUPT]
+        return s.started + (s.seen + min(left)) * TICK if left else None
+
+    def tick(self) -> None:
+        """Interrupt, if it is time."""
+        self._catch_up()
+        self._drive()
+
+    def _drive(self) -> None:
+        s = self.state
+        replaces = s.config & LEGACY
+        self.legacy(bool(replaces))
+        high = 0
+        for number, timer in enumerate(s.timers):
+            if not timer.config & INTERRUPT:
+                continue
+            if s.status >> number & 1 if timer.config & LEVEL else timer.edge:
+                if replaces and number < 2:
+                    high |= 1 << (0, 8)[number]
+                else:
+                    high |= 1 << (timer.config >> ROUTE_SHIFT & 0x1F) & ROUTES
+        for request, line in enumerate(self.irqs):
+            line.set(bool(high >> request & 1))
+
+
+def _modulus(timer: TimerState) -> int:
+    return 1 << (32 if timer.config & MODE_32 else 64)

@@ -1,0 +1,54 @@
+"""Debian's kernel with ACPI: started directly, where the server has put the tables, and by SeaBIOS and GRUB."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from devmodel.testing import Machine
+from tests.guests.initramfs import MARKER
+
+COMPLAINTS = re.compile(r"ACPI.*(error|exception|warning|BIOS bug|invalid|AE_)", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("start", ["kernel", "firmware"])
+async def test_linux_finds_tables_devices_and_timer_and_switches_off(
+    vendor: str, start: str, linux: list[str], seabios: list[str], linux_disk: Path
+) -> None:
+    started = linux if start == "kernel" else [*seabios, "--memory", "256M", "--disk", str(linux_disk)]
+    async with Machine(*started, "--vendor", vendor) as machine:
+        await machine.console.expect(MARKER, 240)
+        await machine.console.expect("/ # ")
+        log = (await machine.run("dmesg")).output
+        assert not [line for line in log.splitlines() if COMPLAINTS.search(line)]
+        for wanted in (
+            r"ACPI: RSDP 0x\w+ 000014 \(v00 DEVMOD\)",
+            r"ACPI: PM-Timer IO Port: 0x608",
+            r"ACPI: PM: \(supports S0 S5\)",
+            r"ACPI: PCI Root Bridge \[PCI0\]",
+            r"ACPI: PCI: Interrupt link LNKA configured for IRQ 10",
+            r"i8042: PNP: PS/2 Controller \[PNP0303:KBD,PNP0f13:MOU\]",
+            r"DMI: devmodel PC",
+        ):
+            assert re.search(wanted, log), wanted
+        sources = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
+        assert "acpi_pm" in (await machine.run(f"cat {sources}")).output
+        assert re.search(r"\b9:\s+\d+\s+XT-PIC\s+acpi", (await machine.run("cat /proc/interrupts")).output)
+        found = (await machine.run("ls /sys/bus/acpi/devices")).output
+        for device in ("LNXPWRBN:00", "PNP0501:00", "PNP0700:00", "PNP0B00:00", "PNP0C0F:03"):
+            assert device in found
+        await machine.console.type("poweroff -f\r")
+        await machine.console.expect("ACPI: PM: Preparing to enter system sleep state S5")
+        assert await machine.wait() == 0
+
+
+async def test_linux_finds_the_high_precision_event_timers_where_they_are_asked_for(vendor, linux):
+    async with Machine(*linux, "--vendor", vendor, "--hpet") as machine:
+        await machine.console.expect(MARKER, 240)
+        await machine.console.expect("/ # ")
+        log = (await machine.run("dmesg | grep -i hpet")).output
+        assert "hpet0: at MMIO 0xfed00000, IRQs 2, 8, 0" in log
+        assert "hpet0: 3 comparators, 64-bit 100.000000 MHz counter" in log
+        timers = (await machine.run("cat /sys/devices/system/clockevents/*/current_device")).output
+        assert "hpet" in timers
+        assert (await machine.run("sleep 1")).status == 0

@@ -1,0 +1,75 @@
+"""Debian's installer, from a CD-ROM as its mini.iso is one: SeaBIOS, ISOLINUX with its menu in VESA graphics, Linux."""
+
+import contextlib
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+import trio
+from images import VGABIOS
+from initramfs import GUESTS
+
+from devmodel import DevmodelError
+from devmodel.testing import Machine
+
+INSTALLER = GUESTS / "installer"
+PCI_BIOS = VGABIOS.with_name("vgabios-stdvga.bin")
+MENU = (640, 480)
+SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def iso(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The installer's files on a CD that ISOLINUX boots, without emulation of a diskette."""
+    if not (INSTALLER / "complete").exists():
+        pytest.skip("Debian's installer is fetched by `make guests`")
+    if shutil.which("xorriso") is None:
+        pytest.skip("xorriso is a Debian package")
+    folder = tmp_path_factory.mktemp("installer")
+    files, image = folder / "files", folder / "mini.iso"
+    shutil.copytree(INSTALLER, files)
+    loader = files / "debian-installer/i386"
+    shutil.copy(loader / "boot-screens/ldlinux.c32", files)
+    shutil.copy(loader / "pxelinux.cfg/default", files / "isolinux.cfg")
+    boot = [
+        "-b",
+        "isolinux.bin",
+        "-c",
+        "boot.cat",
+        "-no-emul-boot",
+        "-boot-load-size",
+        "4",
+        "-boot-info-table",
+    ]
+    make = ["xorriso", "-as", "mkisofs", "-quiet", "-o", image, *boot, "-R", files]
+    subprocess.run(make, check=True, capture_output=True)
+    return image
+
+
+def size_of(png: bytes) -> tuple[int, int]:
+    """Return width and height of a PNG (W3C PNG specification, 11.2.1)."""
+    width, height = struct.unpack_from(">II", png, 16)
+    return width, height
+
+
+async def draws(machine: Machine, size: tuple[int, int]) -> None:
+    """Wait until the screen has so many dots."""
+    with trio.fail_after(SECONDS):
+        while True:
+            with contextlib.suppress(DevmodelError):  # there is no picture yet
+                if size_of(await machine.png()) == size:
+                    return
+            await trio.sleep(0.2)
+
+
+async def test_debians_installer_boots_from_its_cd(iso, seabios, vendor):
+    firmware = [*seabios[:2], "--video-bios", str(PCI_BIOS)]
+    async with Machine("--vendor", vendor, "--memory", "512M", *firmware, "--cdrom", str(iso)) as machine:
+        await draws(machine, MENU)
+        await machine.key("tab")  # edits the entry that is chosen; keys are kept until the menu takes them
+        await machine.key(
+            *["spc", "c", "o", "n", "s", "o", "l", "e", "equal", "t", "t", "y", "shift-s", "0", "ret"]
+        )
+        await machine.console.expect("Select a language", SECONDS)
