@@ -1,4 +1,4 @@
-"""For every test: where skipping is not allowed, a skip is a failure that says why; signals are as in a terminal."""
+"""For every test: a skip is a failure where skipping is not allowed; signals are as in a terminal; logs as before."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+import structlog
 
 pytest_plugins = ["pytester"]  # for the tests of our own plugin
 
@@ -15,6 +16,22 @@ def pytest_configure() -> None:
     for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Leave logging as it was: the commands configure it, for the whole process."""
+    del item, nextitem
+    before = structlog.get_config() if structlog.is_configured() else None
+    try:
+        return (yield)
+    finally:
+        if before is None:
+            structlog.reset_defaults()
+        else:
+            structlog.configure(**before)
 
 
 @pytest.hookimpl(wrapper=True)

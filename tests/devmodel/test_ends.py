@@ -5,11 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,14 +29,6 @@ def folder(tmp_path, monkeypatch) -> Path:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
     return tmp_path
-
-
-@pytest.fixture(autouse=True, scope="module")
-def logging_as_before() -> Iterator[None]:
-    """Both programs configure the logs of the whole process."""
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
 
 
 def ended(main, capsys, *arguments: str) -> tuple[int, list[str]]:

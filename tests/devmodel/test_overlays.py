@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,13 +24,6 @@ SECTORS = 40_000  # more than one page of the bitmap
 
 def contents(count: int = SECTORS) -> bytes:
     return b"".join(n.to_bytes(4, "little") * 128 for n in range(count))
-
-
-@pytest.fixture(autouse=True)
-def logging():
-    """The command configures the log, for the rest of the process."""
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture
