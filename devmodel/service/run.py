@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -277,3 +277,40 @@ async def _run(
     if failure is not None and (not gone or status == 0):
         raise failure
     return status
+
+
+async def _nothing() -> None:
+    """Leave nothing behind."""
+
+
+async def until_signal(
+    work: Callable[[], Awaitable[int]], leave: Callable[[], Awaitable[None]] = _nothing
+) -> int:
+    """Do the work; on SIGINT and SIGTERM `leave` and end, on a second one at once, with a shell's status for that."""
+    status = FAILED
+    killed: int | None = None
+    failure: DevmodelError | IoreqError | None = None
+    with trio.open_signal_receiver(*ending_signals()) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def listen() -> None:
+                nonlocal killed
+                async for number in signals:
+                    if killed is not None:
+                        nursery.cancel_scope.cancel()
+                    killed = 128 + number
+                    nursery.start_soon(go)
+
+            async def go() -> None:
+                await leave()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(listen)
+            try:
+                status = await work()
+            except (DevmodelError, IoreqError) as error:
+                failure = error  # not out of the nursery, which would wrap it
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return status if killed is None else killed

@@ -30,7 +30,8 @@ import anyio.to_thread
 import attrs
 
 from devmodel import DevmodelError
-from devmodel.cli import CORE_SWITCHES, mouse_actions
+from devmodel.cli import CORE_SWITCHES
+from devmodel.commands import mouse_actions
 from devmodel.service import monitor, probe
 from devmodel.testing.console import FATAL, SECONDS, Console, NotSeen, Result
 from devmodel.testing.options import CORE_ALONE, MachineOptions, Path, arguments_of

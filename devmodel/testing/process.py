@@ -1,6 +1,7 @@
 """A process of a machine, for a test that belongs to one event loop or another."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -11,6 +12,13 @@ from typing import IO
 import anyio
 
 
+@functools.cache
+def lifeline() -> int:
+    """Return the end of a pipe whose other end is open as long as we live: what we start ends when we are killed."""
+    theirs, _ours = os.pipe()
+    return theirs
+
+
 class Process:
     """A process that was started; `wait` is the event loop's, whichever that is."""
 
@@ -19,15 +27,22 @@ class Process:
     ) -> None:
         """Start it, with nothing on standard input."""
         self._popen = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env=environment,
+            pass_fds=[lifeline()],
         )
 
     @classmethod
     def of_module(
         cls, module: str, *arguments: str, said: IO[bytes], environment: Mapping[str, str] | None = None
     ) -> "Process":
-        """Start `python -m MODULE`."""
-        return cls([sys.executable, "-m", module, *arguments], said, environment)
+        """Start `python -m MODULE`, which takes a `--lifeline`."""
+        return cls(
+            [sys.executable, "-m", module, *arguments, "--lifeline", str(lifeline())], said, environment
+        )
 
     @property
     def pid(self) -> int:

@@ -17,7 +17,7 @@ import trio
 
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
-from devmodel.cli import mouse_actions
+from devmodel.commands import mouse_actions
 from devmodel.devices.vga_font import GLYPHS
 from devmodel.devices.vga_frame import Frame
 from devmodel.display import png

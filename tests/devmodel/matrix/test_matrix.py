@@ -163,6 +163,15 @@ def test_only_the_names_are_listed_if_that_is_asked_for(write, capsys):
     assert capsys.readouterr().out == "vmx\nsvm\n"
 
 
+def guests_of(image: str) -> list[bytes]:
+    """Return the command lines of the machines that run an image of this test."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes())
+    return [line for line in found if b"devmodel\0run" in line and f"/{image}\0".encode() in line]
+
+
 # -- a cluster --------------------------------------------------------------------------------------------
 
 
@@ -244,9 +253,9 @@ def test_cells_run_on_the_workers_of_a_cluster(cluster, write, tmp_path, capsys)
 
 
 def test_a_worker_that_dies_costs_a_retry_and_not_the_run(cluster, write, tmp_path, capsys):
-    guest(tmp_path, "slow.bin", "hello", forever=True)
+    guest(tmp_path, "endless.bin", "hello", forever=True)
     text = (
-        '[machine]\nimage = "slow.bin"\n[axes]\nvendor = ["vmx", "svm"]\ncpu = ["i686", "pentium3"]\n'
+        '[machine]\nimage = "endless.bin"\n[axes]\nvendor = ["vmx", "svm"]\ncpu = ["i686", "pentium3"]\n'
         '[boot]\nexpect = "hello"\nseconds = 30\n'
     )
     victim = cluster.processes[1]
@@ -262,6 +271,10 @@ def test_a_worker_that_dies_costs_a_retry_and_not_the_run(cluster, write, tmp_pa
     assert main(["matrix", write(text), "--scheduler", cluster.address]) == 0
     killer.join()
     assert victim.wait(10) == -signal.SIGKILL
+    deadline = time.monotonic() + 20
+    while guests_of("endless.bin") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert guests_of("endless.bin") == [], "the dead worker's machine has died with it"
     assert capsys.readouterr().out.splitlines()[-1] == "4 cells: 4 passed"
 
 
