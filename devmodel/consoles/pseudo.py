@@ -20,6 +20,8 @@ from devmodel.consoles.clients import Clients
 
 LOOK: Final = 0.25
 """Seconds between two looks for somebody."""
+MOMENT: Final = 0.01
+"""And, at the end, for what has not been read."""
 _TIOCGPTN: Final = 0x80045430  # ioctl_tty(2): the number of the other end
 
 
@@ -73,6 +75,17 @@ class PseudoTerminal:
             position = None
             with contextlib.suppress(OSError):
                 self.clean()
+
+    async def read(self) -> None:
+        """Wait until who has the other end open has read everything: the kernel drops the rest when we hang up."""
+        if not self.used():
+            return
+        other = os.open(self.path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            while struct.unpack("i", fcntl.ioctl(other, termios.FIONREAD, bytes(4)))[0]:  # noqa: ASYNC110  (likewise)
+                await trio.sleep(MOMENT)
+        finally:
+            os.close(other)
 
     def close(self) -> None:
         """Hang up."""

@@ -183,6 +183,12 @@ class SerialConsole:
         if self.inherited.untyped:
             nursery.start_soon(self.line.type, self.inherited.untyped)
 
+    async def caught_up(self) -> None:
+        """Wait until everybody has all that the guest has said."""
+        await self.line.caught_up()
+        if self.pseudo is not None:
+            await self.pseudo.read()
+
     async def aclose(self) -> None:
         """Close what is open, and remove a socket that is nobody else's by now."""
         for listener in self.listeners:
@@ -656,7 +662,7 @@ async def _serve(
                 with trio.move_on_after(LAST_WORDS):
                     await controlled.told()
                     for console in outside.consoles:
-                        await console.line.caught_up()
+                        await console.caught_up()
     finally:
         if attachment is not None:
             await attachment.leave()  # if it was handed over, that is the end of our part
