@@ -1,6 +1,7 @@
 """Controlling a real machine: QEMU's own client of its machine protocol, the prompt, and the list of machines."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -77,7 +78,7 @@ async def drive(socket: str, folder: Path) -> list[tuple[str, dict[str, Any]]]:
     await client.execute("system_reset")
     await client.execute("quit")
     events = await events_of(client)
-    with pytest.raises(EOFError):  # the machine is gone, and has hung up
+    with contextlib.suppress(EOFError):  # the machine is gone, and may have hung up first
         await client.disconnect()
     return events
 
