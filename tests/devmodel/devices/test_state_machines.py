@@ -1,0 +1,215 @@
+"""PIC and UART beside models that are written from their data sheets alone, in whatever order they are used."""
+
+from collections import deque
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from devmodel.board.clock import ManualClock
+from devmodel.board.lines import Line
+from devmodel.devices import pic as pic_
+from devmodel.devices import uart as uart_
+from devmodel.devices.pic import Pic
+from devmodel.devices.uart import Uart
+
+COMMAND, DATA = pic_.Reg.COMMAND, pic_.Reg.DATA
+PINS = st.integers(0, 7)
+BYTES = st.integers(0, 255)
+
+
+class Interrupts(RuleBasedStateMachine):
+    """One 8259A, edge triggered, alone (SNGL), in 8086 mode: data sheet 231468."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chip = Pic(output=Line(), master=True)
+        for address, word in ((COMMAND, 0x13), (DATA, 0x20), (DATA, 0x01), (DATA, 0x00)):
+            self.chip.write(address, 1, word)
+        self.high: set[int] = set()
+        self.latched: set[int] = set()
+        self.serviced: set[int] = set()
+        self.mask = 0
+        self.lowest = 7
+        self.special = False
+
+    def rank(self, pin: int) -> int:
+        """0 is the highest priority: the pin behind the lowest."""
+        return (pin - self.lowest - 1) % 8
+
+    def winner(self) -> int | None:
+        requests = [pin for pin in self.latched if not self.mask >> pin & 1]
+        if not requests:
+            return None
+        best = min(requests, key=self.rank)
+        blocking = [pin for pin in self.serviced if not (self.special and self.mask >> pin & 1)]
+        return None if any(self.rank(pin) <= self.rank(best) for pin in blocking) else best
+
+    @rule(pin=PINS)
+    def rise(self, pin: int) -> None:
+        self.chip.set_ir(pin, True)
+        if pin not in self.high:
+            self.high.add(pin)
+            self.latched.add(pin)
+
+    @rule(pin=PINS)
+    def fall(self, pin: int) -> None:
+        self.chip.set_ir(pin, False)
+        self.high.discard(pin)
+        self.latched.discard(pin)
+
+    @rule(mask=BYTES)
+    def write_mask(self, mask: int) -> None:
+        self.chip.write(DATA, 1, mask)
+        self.mask = mask
+
+    @rule(special=st.booleans())
+    def special_mask_mode(self, special: bool) -> None:
+        self.chip.write(COMMAND, 1, 0x68 if special else 0x48)
+        self.special = special
+
+    @rule(pin=PINS)
+    def set_priority(self, pin: int) -> None:
+        self.chip.write(COMMAND, 1, 0xC0 | pin)
+        self.lowest = pin
+
+    @rule(rotate=st.booleans())
+    def end_of_interrupt(self, rotate: bool) -> None:
+        self.chip.write(COMMAND, 1, 0xA0 if rotate else 0x20)
+        ending = [pin for pin in self.serviced if not (self.special and self.mask >> pin & 1)]
+        if ending:
+            pin = min(ending, key=self.rank)
+            self.serviced.discard(pin)
+            if rotate:
+                self.lowest = pin
+
+    @rule(pin=PINS, rotate=st.booleans())
+    def specific_end_of_interrupt(self, pin: int, rotate: bool) -> None:
+        self.chip.write(COMMAND, 1, (0xE0 if rotate else 0x60) | pin)
+        self.serviced.discard(pin)
+        if rotate:
+            self.lowest = pin
+
+    @rule()
+    def acknowledge(self) -> None:
+        taken = self.chip.acknowledge()
+        wanted = self.winner()
+        assert self.chip.vector(taken) == 0x20 | (7 if wanted is None else wanted)
+        if wanted is not None:
+            self.latched.discard(wanted)
+            self.serviced.add(wanted)
+
+    @rule()
+    def poll(self) -> None:
+        wanted = self.winner()
+        self.chip.write(COMMAND, 1, 0x0C)
+        assert self.chip.read(COMMAND, 1) == (0 if wanted is None else 0x80 | wanted)
+        if wanted is not None:
+            self.latched.discard(wanted)
+            self.serviced.add(wanted)
+
+    @invariant()
+    def all_registers_are_the_models(self) -> None:
+        self.chip.write(COMMAND, 1, 0x0A)
+        assert self.chip.read(COMMAND, 1) == sum(1 << pin for pin in self.latched)
+        self.chip.write(COMMAND, 1, 0x0B)
+        assert self.chip.read(COMMAND, 1) == sum(1 << pin for pin in self.serviced)
+        assert self.chip.read(DATA, 1) == self.mask
+        assert self.chip.requesting == (self.winner() is not None)
+
+
+class Serial(RuleBasedStateMachine):
+    """One 16550A whose transmitter is always idle again, while no time passes: data sheet PC16550D, 8.4 to 8.6."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = Line()
+        self.sent = bytearray()
+        self.chip = Uart(clock=ManualClock(), irq=self.line, transmit=self.sent.append)
+        self.chip.write(uart_.Reg.LCR, 1, 3)
+        self.chip.write(uart_.Reg.MCR, 1, 8)
+        self.fifo: deque[int] = deque()
+        self.last = 0
+        self.fifos = False
+        self.trigger = 1
+        self.overrun = False
+        self.empty = False  # the transmitter's interrupt waits
+        self.ier = 0
+        self.expected = bytearray()
+
+    def identity(self) -> int:
+        """What IIR says, by priority (table IV)."""
+        if self.ier & 4 and self.overrun:
+            return 6
+        if self.ier & 1 and len(self.fifo) >= (self.trigger if self.fifos else 1):
+            return 4
+        if self.ier & 2 and self.empty:
+            return 2
+        return 1
+
+    @rule(byte=BYTES)
+    def arrives(self, byte: int) -> None:
+        self.chip.receive(byte)
+        room = 16 if self.fifos else 1
+        if len(self.fifo) < room:
+            self.fifo.append(byte)
+            return
+        self.overrun = True
+        if not self.fifos:
+            self.fifo[0] = byte  # 8.6.4: the byte in the register is lost, in a FIFO the new one
+
+    @rule()
+    def read_data(self) -> None:
+        if self.fifo:
+            self.last = self.fifo.popleft()
+            assert self.chip.read(uart_.Reg.DATA, 1) == self.last
+        elif not self.fifos:
+            self.chip.read(uart_.Reg.DATA, 1)
+
+    @rule(byte=BYTES)
+    def write_data(self, byte: int) -> None:
+        self.chip.write(uart_.Reg.DATA, 1, byte)
+        self.expected.append(byte)
+        self.empty = True
+
+    @rule(ier=st.integers(0, 15))
+    def write_enables(self, ier: int) -> None:
+        self.chip.write(uart_.Reg.IER, 1, ier)
+        if ier & 2 and not self.ier & 2:
+            self.empty = True  # the transmitter is empty, which is now told of
+        self.ier = ier
+
+    @rule(enable=st.booleans(), clear=st.booleans(), trigger=st.integers(0, 3))
+    def write_fifo_control(self, enable: bool, clear: bool, trigger: int) -> None:
+        self.chip.write(uart_.Reg.IIR, 1, trigger << 6 | clear << 1 | enable)
+        if (clear and enable) or enable != self.fifos:  # 8.4: without FCR0 the others are not programmed
+            self.fifo.clear()
+        if enable != self.fifos:
+            self.empty = True
+        self.fifos = enable
+        if enable:
+            self.trigger = (1, 4, 8, 14)[trigger]
+
+    @rule()
+    def read_identity(self) -> None:
+        identity = self.identity()
+        assert self.chip.read(uart_.Reg.IIR, 1) & 0x0F == identity
+        if identity == 2:
+            self.empty = False
+
+    @rule()
+    def read_status(self) -> None:
+        status = self.chip.read(uart_.Reg.LSR, 1)
+        assert status == 0x60 | bool(self.fifo) | self.overrun << 1
+        self.overrun = False
+
+    @invariant()
+    def the_pin_says_whether_anything_waits(self) -> None:
+        assert self.line.level == (self.identity() != 1)
+        assert self.sent == self.expected
+
+
+TestInterrupts = Interrupts.TestCase
+TestInterrupts.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestSerial = Serial.TestCase
+TestSerial.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
