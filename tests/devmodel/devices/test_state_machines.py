@@ -1,4 +1,4 @@
-"""PIC and UART beside models that are written from their data sheets alone, in whatever order they are used."""
+"""PIC, UART and IDE beside models that are written from their data sheets alone, in whatever order they are used."""
 
 from collections import deque
 
@@ -12,6 +12,7 @@ from devmodel.devices import pic as pic_
 from devmodel.devices import uart as uart_
 from devmodel.devices.pic import Pic
 from devmodel.devices.uart import Uart
+from tests.devmodel.devices import test_ide as ide_
 
 COMMAND, DATA = pic_.Reg.COMMAND, pic_.Reg.DATA
 PINS = st.integers(0, 7)
@@ -209,7 +210,92 @@ class Serial(RuleBasedStateMachine):
         assert self.sent == self.expected
 
 
+class Drives(RuleBasedStateMachine):
+    """Two drives of an IDE channel: sectors are what was written last, by whatever command and however interrupted."""
+
+    READ, READ_EXT, READ_MULTIPLE = 0x20, 0x24, 0xC4
+    WRITE, WRITE_EXT, WRITE_MULTIPLE = 0x30, 0x34, 0xC5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = ide_.Bench(disks=(ide_.SlowDisk(sectors=64), ide_.SlowDisk(sectors=64)))
+        self.expected = [
+            [disk.sector(lba) for lba in range(64)] for disk in self.bench.disks if disk is not None
+        ]
+
+    def start(self, code: int, unit: int, lba: int, count: int) -> None:
+        if code in (self.READ_EXT, self.WRITE_EXT):
+            self.bench.out(ide_.Reg.DEVICE, 0x40 | unit << 4)
+            for register, value in ((2, 0), (2, count), (3, 0), (3, lba), (4, 0), (4, 0), (5, 0), (5, 0)):
+                self.bench.out(register, value)
+            self.bench.out(ide_.Reg.COMMAND, code)
+            self.bench.pause()
+        else:
+            self.bench.command(code, lba=lba, count=count, device=0xE0 | unit << 4)
+        self.bench.work()
+
+    def status(self) -> int:
+        return self.bench.into(ide_.Reg.COMMAND)
+
+    @rule(unit=st.integers(0, 1), power=st.integers(1, 4))
+    def set_multiple(self, unit: int, power: int) -> None:
+        self.bench.command(0xC6, count=1 << power, device=0xE0 | unit << 4)
+        assert self.status() == 0x50
+
+    @rule(
+        code=st.sampled_from([READ, READ_EXT, READ_MULTIPLE]),
+        unit=st.integers(0, 1),
+        lba=st.integers(0, 63),
+        count=st.integers(1, 20),
+    )
+    def read(self, code: int, unit: int, lba: int, count: int) -> None:
+        self.start(code, unit, lba, count)
+        wanted = self.expected[unit][lba : lba + count]
+        data = b""
+        while self.status() & 8:
+            data += self.bench.sector_in()
+            self.bench.work()
+        if lba + count > 64:
+            assert (self.status(), self.bench.into(1) & 0x10) == (0x51, 0x10)  # IDNF
+            assert b"".join(wanted).startswith(data)
+        else:
+            assert (data, self.status()) == (b"".join(wanted), 0x50)
+
+    @rule(
+        code=st.sampled_from([WRITE, WRITE_EXT, WRITE_MULTIPLE]),
+        unit=st.integers(0, 1),
+        lba=st.integers(0, 63),
+        count=st.integers(1, 20),
+        fill=BYTES,
+    )
+    def write(self, code: int, unit: int, lba: int, count: int, fill: int) -> None:
+        count = min(count, 64 - lba)
+        self.start(code, unit, lba, count)
+        for at in range(lba, lba + count):
+            sector = bytes((fill, at)) * 256
+            assert self.status() & 0x88 == 8
+            self.bench.sector_out(sector)
+            self.bench.work()
+            self.expected[unit][at] = sector
+        assert self.status() == 0x50
+
+    @rule(unit=st.integers(0, 1), lba=st.integers(0, 63), count=st.integers(2, 20))
+    def reset_in_the_midst_of_a_read(self, unit: int, lba: int, count: int) -> None:
+        self.start(self.READ, unit, lba, min(count, 64 - lba))
+        self.bench.ide.control.write(0, 1, 4)
+        self.bench.pause(ide_.RESET_NS)
+        self.bench.ide.control.write(0, 1, 0)
+        self.bench.pause(ide_.RESET_NS)
+        assert self.status() == 0x50
+
+    @invariant()
+    def a_drive_at_rest_wants_nothing(self) -> None:
+        assert not self.status() & 0x88
+
+
 TestInterrupts = Interrupts.TestCase
 TestInterrupts.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 TestSerial = Serial.TestCase
 TestSerial.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestDrives = Drives.TestCase
+TestDrives.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
