@@ -302,7 +302,7 @@ def test_a_mistake_is_told_as_the_command_tells_it(suite):
     )
 
 
-def test_a_run_without_machines_waits_for_nothing_of_ours():
+def test_a_run_without_machines_waits_for_nothing_of_ours(tmp_path):
     program = """
 import sys, pytest
 
@@ -313,5 +313,6 @@ class Plugin:
 plain = ["-p", "no:trio", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", "/"]
 pytest.main(["-q", *plain, "--collect-only", "nothing"], plugins=[Plugin()])
 """
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert re.search(r"SEEN \[\]", found.stdout), found.stdout
