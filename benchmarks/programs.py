@@ -268,6 +268,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"no programs are run: they need {lacking}")
         return 0
     programs = [p for p in SUITE if options.only in f"{p.group}/{p.name}"]
+    if not programs:
+        names = ", ".join(f"{p.group}/{p.name}" for p in SUITE)
+        parser.error(f"--only '{options.only}': none is called so; there are {names}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         initramfs = make_initramfs(folder / "initramfs", drivers=LIBRARIES)
