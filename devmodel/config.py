@@ -6,7 +6,6 @@ it is known here by name only, and checked by `hvcore`.
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -20,7 +19,7 @@ from devmodel.consoles.address import Address, host_port
 from devmodel.devices import acpi_tables, smbios
 from devmodel.devices.diskette import DRIVES
 from devmodel.devices.pit import MISSED_TICKS, MissedTicks
-from ioreq.user_input import open_regular, size_in_bytes, with_options
+from ioreq.user_input import read_toml, size_in_bytes, with_options
 
 MAX_DRIVES: Final = 4
 MAX_FLOPPIES: Final = 2
@@ -382,15 +381,9 @@ def qmp_address(text: str) -> str | tuple[str, int]:
 def _read(path: str) -> Config:
     name = os.path.basename(path)
     try:
-        with open_regular(path) as file:
-            document = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: {error}") from error
-    for table in document:
-        if table not in ALLOWED:
-            raise ConfigError(f"{name}: unknown table [{table}]; allowed: {', '.join(ALLOWED)}")
+        document = read_toml(path, ALLOWED)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     _no_nul(name, document)
     folder = os.path.dirname(path)
 

@@ -5,7 +5,6 @@ is checked by their owner.
 """
 
 import os
-import tomllib
 from typing import Any, Final
 
 import attrs
@@ -13,7 +12,7 @@ import attrs
 from hvcore.cpumodel import DEFAULT, MODELS
 from hvcore.errors import ConfigError
 from ioreq.layout import MAX_IOREQ_SERVERS
-from ioreq.user_input import open_regular, size_in_bytes
+from ioreq.user_input import read_toml, size_in_bytes
 
 VENDORS: Final = ("vmx", "svm")
 CPUS: Final = tuple(MODELS)
@@ -103,16 +102,9 @@ def _read(path: str) -> dict[str, Any]:
     """Return what a file says, checked. Each [[server]] is a server beside the one that has all other parts."""
     name = os.path.basename(path)
     try:
-        with open_regular(path) as file:
-            document = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: {error}") from None
-    allowed = ("machine", *DEVICE_TABLES)
-    for table in document:
-        if table not in allowed:
-            raise ConfigError(f"{name}: unknown table [{table}]; allowed: {', '.join(allowed)}")
+        document = read_toml(path, ("machine", *DEVICE_TABLES))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     machine = document.get("machine", {})
     if not isinstance(machine, dict):
         raise ConfigError(f"{name}: machine must be a table")

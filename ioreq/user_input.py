@@ -6,8 +6,9 @@ import os
 import re
 import signal
 import stat
-from collections.abc import Sequence
-from typing import BinaryIO, Final
+import tomllib
+from collections.abc import Collection, Sequence
+from typing import Any, BinaryIO, Final
 
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE: Final = re.compile(r"(\d{1,30})([KMGT]?)(?:iB|B)?", re.ASCII | re.IGNORECASE)
@@ -44,6 +45,27 @@ def open_regular(path: str) -> BinaryIO:
         os.close(fd)
         raise OSError(0, "not a regular file")
     return os.fdopen(fd, "rb")
+
+
+def read_toml(path: str, tables: Collection[str]) -> dict[str, Any]:
+    """Return what a TOML file says, if it has no tables but these.
+
+    Raises:
+        ValueError: it cannot be read, or has others; the message is one line for the user.
+
+    """
+    name = os.path.basename(path)
+    try:
+        with open_regular(path) as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    for table in document:
+        if table not in tables:
+            raise ValueError(f"{name}: unknown table [{table}]; allowed: {', '.join(tables)}")
+    return document
 
 
 def create(path: str) -> BinaryIO:

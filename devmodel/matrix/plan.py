@@ -22,7 +22,6 @@ Paths are relative to the file.
 import glob
 import itertools
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
@@ -30,7 +29,7 @@ import msgspec
 
 from devmodel import ConfigError
 from devmodel.testing.options import PLAIN, REPEATED, MachineOptions
-from ioreq.user_input import open_regular
+from ioreq.user_input import read_toml
 
 FILES: Final = frozenset({"machine", "firmware", "image", "kernel", "initrd", "video_bios"})
 """Options that name a file."""
@@ -101,15 +100,9 @@ def load(path: str) -> list[Cell]:
     """
     name = os.path.basename(path)
     try:
-        with open_regular(path) as file:
-            document = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: {error}") from error
-    tables = ("machine", "axes", "exclude", "boot", "test")
-    if unknown := sorted(set(document) - set(tables)):
-        raise ConfigError(f"{name}: unknown table [{unknown[0]}]; allowed: {', '.join(tables)}")
+        document = read_toml(path, ("machine", "axes", "exclude", "boot", "test"))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     folder = os.path.dirname(os.path.abspath(path))
     machine = _options(name, "[machine]", document.get("machine", {}), folder)
     axes = document.get("axes", {})
