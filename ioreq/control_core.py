@@ -276,15 +276,21 @@ class ControlServer:
                 self._handler.failed(error)
 
     def _turn(self) -> None:
-        """Wait, serve everybody who has something once, and see who is to be listened to from now on."""
+        """Wait, serve everybody who has something once, and see who is to be listened to from now on.
+
+        A newcomer comes last: who left before it came has left room for it.
+        """
+        newcomer = False
         for key, events in self._selector.select(self._patience()):
             if key.fileobj is self._listener:
-                self._accept()
+                newcomer = True
             elif key.fileobj is self._wake_read:
                 with contextlib.suppress(BlockingIOError):
                     self._wake_read.recv(4096)
             elif events & selectors.EVENT_READ and key.data in self._connections:
                 self._receive(key.data)
+        if newcomer:
+            self._accept()
         now = time.monotonic()
         if self._accept_at is not None and self._accept_at <= now:
             self._accept_at = None

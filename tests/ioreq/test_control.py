@@ -621,6 +621,39 @@ def test_beyond_the_limit_a_newcomer_is_refused_with_a_reason(server, path):
         sock.close()
 
 
+def test_who_has_left_before_a_newcomer_comes_has_left_room_for_it(server, core, path, monkeypatch):
+    """Both are seen in one look, and the newcomer first, as epoll may have it."""
+    friends = [greeted(path) for _ in range(64)]
+    select, answered, held, goes_on = (
+        server._selector.select,
+        core.handle,
+        threading.Event(),
+        threading.Event(),
+    )
+
+    def newcomers_first(patience: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        return sorted(select(patience), key=lambda seen: seen[0].fileobj is not server._listener)
+
+    def hold(*arguments: object) -> Answer:
+        held.set()
+        assert goes_on.wait(30)
+        return answered(*arguments)
+
+    monkeypatch.setattr(server._selector, "select", newcomers_first)
+    monkeypatch.setattr(core, "handle", hold)
+    friends[0].send(b'{"op":20}')
+    assert held.wait(30)
+    friends.pop().close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as newcomer:
+        newcomer.settimeout(30)
+        newcomer.connect(path)
+        goes_on.set()
+        newcomer.send(b'{"op":256,"version":%d,"program":"new"}' % VERSION)
+        assert not isinstance(msgspec.json.decode(newcomer.recv(65536), type=Reply), Error)
+    for sock in friends:
+        sock.close()
+
+
 def test_without_a_descriptor_left_accept_waits_and_does_not_spin(core, path, monkeypatch):
     server = ControlServer(path, core)
     accept, left = server._listener.accept, [errno.EMFILE] * 2
