@@ -16,6 +16,8 @@ from pathlib import Path
 PATIENCE = 10.0
 TICKS = os.sysconf("SC_CLK_TCK")
 MEMORY = 1 << 30  # bytes, of resident memory
+# The last: it was at its end by itself, its handlers gone, when we told it to end.
+STATUSES = (0, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM)
 
 
 class Finding(Exception):  # noqa: N818  (it is what is looked for)
@@ -58,9 +60,11 @@ class Victim:
         ):
             if wrong in said:
                 raise Finding(f"it said {wrong!r}:\n{said[-4000:]}")
-        # The last: it was at its end by itself when we told it to end.
-        if self.process.poll() not in (None, 0, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM):
-            raise Finding(f"it ended with {self.process.returncode}:\n{said[-4000:]}")
+        self._check_status()
+
+    def _check_status(self) -> None:
+        if self.process.poll() not in (None, *STATUSES):
+            raise Finding(f"it ended with {self.process.returncode}:\n{self.said()[-4000:]}")
 
     def descriptors(self) -> int:
         """How many descriptors it has open."""
@@ -100,8 +104,7 @@ class Victim:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise Finding(f"it does not end on SIGTERM:\n{self.said()[-4000:]}") from None
-        if self.process.returncode not in (0, 1, 2, 128 + signal.SIGTERM):
-            raise Finding(f"it ended with {self.process.returncode}:\n{self.said()[-4000:]}")
+        self._check_status()
 
     def stacks(self) -> str:
         """End it, and return where its threads were."""

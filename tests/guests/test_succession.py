@@ -1,5 +1,6 @@
 """Device models that end under a running Linux: told to, upgraded, killed. The guest copies a disk meanwhile."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -34,6 +35,15 @@ next:   in al, dx               ; the line status of COM2
         mov dl, 0FDh
         jmp next
 """
+
+
+def open_files(pid: int) -> dict[Path, str]:
+    """What a process has open: by its descriptor's link, the file; without what it closes as we look."""
+    opened = {}
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            opened[link] = os.readlink(link)
+    return opened
 
 
 class Apart:
@@ -274,19 +284,10 @@ async def test_scratch_disks_and_what_lies_in_a_tray_outlast_an_upgrade(tmp_path
     try:
 
         def opened() -> list[str]:
-            links = [
-                os.readlink(link)
-                for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()
-                if link.is_symlink()
-            ]
-            return [link for link in links if link.endswith(".iso")]
+            return [name for name in open_files(guest.server.pid).values() if name.endswith(".iso")]
 
         def scratch() -> Path:
-            (link,) = [
-                link
-                for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()
-                if "scratch-disk" in os.readlink(link)
-            ]
+            (link,) = [link for link, name in open_files(guest.server.pid).items() if "scratch-disk" in name]
             return link
 
         assert opened() == [str(tmp_path / "first.iso")]
@@ -302,8 +303,7 @@ async def test_scratch_disks_and_what_lies_in_a_tray_outlast_an_upgrade(tmp_path
         await trio.run_process(
             [sys.executable, "-m", "devmodel", "upgrade", guest.domain], capture_stderr=True
         )
-        links = [os.readlink(link) for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()]
-        assert f"{tmp_path / 'second.iso'} (deleted)" in links
+        assert f"{tmp_path / 'second.iso'} (deleted)" in open_files(guest.server.pid).values()
     finally:
         await guest.stop()
 
@@ -326,8 +326,7 @@ async def test_diskettes_and_clients_of_other_ports_outlast_an_upgrade(tmp_path)
             await trio.run_process(program, capture_stderr=True)
 
         def opened() -> list[str]:
-            links = [os.readlink(link) for link in Path(f"/proc/{guest.server.pid}/fd").iterdir()]
-            return sorted(link for link in links if link.endswith(".img"))
+            return sorted(name for name in open_files(guest.server.pid).values() if name.endswith(".img"))
 
         address = re.findall(r"serial port 2 on tcp:(\S+)", guest.server_said.read_text())[-1]
         console = await Console.connect(address)
