@@ -15,7 +15,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 NEVER_COMPILED = {"__init__", "constants", "opcodes", "traits", "uncompiled"}
-WIRE = ("buffered", "core", "evtchn", "fence", "mirror", "page", "patience", "request", "server")
+WIRE = ("buffered", "core", "evtchn", "fence", "mirror", "page", "patience", "request", "server", "standby")
 HOT = (
     *(f"hvcore/{vendor}/{name}" for vendor in ("svm", "vmx") for name in ("backend", "handler", "record")),
     "hvcore/exits/pio",

@@ -3,10 +3,17 @@ import cython
 from ioreq.buffered cimport RingProducer
 from ioreq.evtchn cimport ReceivePort, SendPort
 from ioreq.mirror cimport MirrorReader
+from ioreq.patience cimport Patience
 from ioreq.request cimport Request
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cpdef uint64_t ones(uint64_t size)
+
+cdef class VcpuDoorbell:
+    cdef readonly int fd
+    cdef int _own
+    cdef object _poll
+    cpdef bint wait(self, timeout_ms=*) except -1
 
 cdef class CoreChannel:
     cdef readonly object slot
@@ -14,16 +21,18 @@ cdef class CoreChannel:
     cdef uint8_t[::1] _octets
     cdef SendPort _send
     cdef readonly ReceivePort receive
-    cdef object _doorbell
-    cdef readonly object _awake
-    cdef readonly object _waking
+    cdef VcpuDoorbell _doorbell
+    cdef readonly Patience _awake
+    cdef readonly Patience _waking
     cdef public bint dead
     cdef readonly uint64_t vp_eport
     @cython.locals(
         size=uint64_t, flags=uint64_t, address=uint64_t, count=uint64_t, word3=uint64_t, done=int, word2=uint64_t,
-        completed=uint64_t, data=uint64_t,
+        completed=uint64_t, data=uint64_t, patience=Patience,
     )
     cpdef uint64_t transact(self, Request request) except *
+    @cython.locals(flags=int, state=int, seen=int, before=int64_t)
+    cdef bint _await_response(self, int done, Request request, Patience patience) except -1
 
 cdef class CoreEndpoint:
     cdef readonly list descriptors

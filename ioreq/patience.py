@@ -8,6 +8,19 @@ LOOKS_A_MICROSECOND: Final = 16
 WINDOW: Final = 200
 """Microseconds of polling before sleep, at most: what a sleep and a wake cost at worst."""
 
+MOST: Final = WINDOW * LOOKS_A_MICROSECOND
+FIRST: Final = 400
+"""Looks that are left to who has slept long."""
+SHORT_SLEEP_NS: Final = 500_000
+FAILED: Final = 2
+"""How dear a poll that failed is for each ns: it has kept a processor from others besides."""
+ENOUGH_NS: Final = 16 * FAILED * WINDOW * 1000
+"""What polls may lose before there are no more."""
+FIRST_PAUSE: Final = 16
+"""Sleeps before polling is tried again, at first …"""
+LONGEST_PAUSE: Final = 4096
+"""… and at last."""
+
 _window = WINDOW
 
 
@@ -43,55 +56,55 @@ expected: Final = Expected()
 class Patience:
     """How many looks are worth it before sleeping.
 
-    Sleep and wake cost tens of microseconds, so a wait that a little polling would have covered makes for
+    Sleep and wake cost up to tens of microseconds, so a wait that a little polling would have covered makes for
     more of it, and a long one for less, so that an idle guest costs nothing (KVM's halt_poll_ns does so).
 
     On a busy host polling is wrong even where waits are short: the other side may wait for the very processor
-    that we poll on. That shows only in polls that fail. A failed one costs about twice what a good one saves,
-    and that is how they are scored; when it does not pay we sleep at once, and try again ever more rarely.
+    that we poll on, or sleep and wake may be so cheap that a processor is better left to others. That shows in what
+    is gained and lost: a poll that succeeds saves a sleep and a wake, whose price is the median of the short sleeps
+    of late; one that fails has cost as long as it took. When it does not pay we sleep at once, and try again ever more
+    rarely.
     """
 
-    FIRST: Final = 400
-    MOST: Final = WINDOW * LOOKS_A_MICROSECOND
-    SHORT_SLEEP_NS: Final = 500_000
-    FAILED: Final = 2
-    ENOUGH: Final = 32
-    FIRST_PAUSE: Final = 16
-    LONGEST_PAUSE: Final = 4096
-
-    __slots__ = ("_pause", "_rest", "_trying", "looks", "most", "score")
+    __slots__ = ("_pause", "_rest", "_trying", "looks", "most", "price", "score")
 
     def __init__(self) -> None:
         self.most = _window * LOOKS_A_MICROSECOND if can_poll() else 0
         self.looks = self.most
         self.score = 0
-        """Of failed polls; 0 while they succeed. Whoever's poll succeeds says so (`found`) if it is not."""
+        """What polls have lost, in ns; 0 while they gain. Whoever's poll succeeds says so (`found`) if it is not."""
+        self.price = 50_000
+        """Of a sleep and a wake, in ns, as far as we know."""
         self._trying = False
-        self._pause = self.FIRST_PAUSE
+        self._pause = FIRST_PAUSE
         self._rest = 0
 
     def found(self) -> None:
         """Learn from a poll that succeeded."""
-        self.score -= 1
-        if self._trying:
-            self._trying = False
-            self._pause = max(self._pause // 2, self.FIRST_PAUSE)
+        self.score -= self.price
+        if self.score <= 0:
+            self.score = 0
+            if self._trying:
+                self._trying = False
+                self._pause = FIRST_PAUSE
 
     def slept(self, ns: int) -> None:
         """Learn from a sleep of `ns` nanoseconds, after `looks` looks."""
-        if ns >= self.SHORT_SLEEP_NS:
-            self.looks = max(self.looks // 2, min(self.FIRST, self.looks))
-        elif self.looks == 0:
+        if ns >= SHORT_SLEEP_NS:
+            self.looks = max(self.looks // 2, min(FIRST, self.looks))
+            return
+        self.price += self.price // 16 if ns > self.price else -(self.price // 16)
+        if self.looks == 0:
             self._rest -= 1
             if self._rest <= 0:
                 self._trying = True
                 self.looks = self.most
-                self.score = self.ENOUGH - self.FAILED
+                self.score = ENOUGH_NS - 1
         else:
             self.looks = min(4 * self.looks, self.most)
-            self.score += self.FAILED
-            if self.score >= self.ENOUGH:
+            self.score += FAILED * self.looks * 1000 // LOOKS_A_MICROSECOND
+            if self.score >= ENOUGH_NS:
                 self.looks = 0
                 self._rest = self._pause
-                self._pause = min(2 * self._pause, self.LONGEST_PAUSE)
+                self._pause = min(2 * self._pause, LONGEST_PAUSE)
                 self._trying = False

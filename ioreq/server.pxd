@@ -1,6 +1,10 @@
-from libc.stdint cimport uint8_t, uint64_t
+import cython
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from ioreq.evtchn cimport ReceivePort, SendPort
+from ioreq.patience cimport Patience
+from ioreq.request cimport Request
 
 cdef class VcpuChannel:
     cdef readonly object slot
@@ -9,9 +13,19 @@ cdef class VcpuChannel:
     cdef readonly ReceivePort receive
     cdef readonly SendPort send
     cdef object _buffered
-    cdef object _patience
+    cdef Patience _patience
+    cdef int _looked
     cdef int _round
+    cdef int64_t _since
     cdef int _turn
     cdef bint _asleep
     cdef public int refused
-    cdef readonly object request
+    cdef readonly Request request
+    @cython.locals(looks=int, patience=Patience)
+    cdef int _look(self) except -1
+    cdef int _lie_down(self, bint learn) except -1
+    cdef int _wake(self) except -1
+    cdef int _rung(self) except -1
+    @cython.locals(flags=int, word2=uint64_t, count=uint64_t, size=uint64_t, type_=int)
+    cdef bint _accept(self) except -1
+    cpdef int respond(self, uint64_t value) except -1

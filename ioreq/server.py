@@ -1,15 +1,15 @@
 # cython: annotation_typing=False
 """The device model's end of an ioreq server, for trio: a channel a vCPU, and the buffered ring.
 
-A `ServerEndpoint` is made of the descriptors that get_ioreq_server_info brings. `VcpuChannel` is driven by a trio
-task, `BufferedChannel` wakes for posted writes while no such task is awake. They poll before they sleep, as the
-core's end does.
+A `ServerEndpoint` is made of the descriptors that get_ioreq_server_info brings. A trio task a `VcpuChannel` answers
+its requests, `BufferedChannel` wakes for posted writes while no such task is awake. They poll before they sleep, as the
+core's end does, and what wakes them is looked at without a pass of trio's scheduler where that is all: see `standby`.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import cython
@@ -49,6 +49,7 @@ from ioreq.mirror import HELD
 from ioreq.page import Slot
 from ioreq.patience import Patience, can_poll, expected
 from ioreq.request import Request
+from ioreq.standby import listen
 
 if cython.compiled:
     from cython.cimports.ioreq import fence
@@ -84,6 +85,16 @@ LOOKS_A_DRAIN: Final = 1000
 """What emptying the buffered ring counts for: it may have been full."""
 
 
+REQUEST: Final = 0
+"""What a channel's look found: a request …"""
+OTHERS: Final = 1
+"""… nothing yet, but it is time for others to run …"""
+ASLEEP: Final = 2
+"""… or nothing, and it will not look before the doorbell rings."""
+
+Answer = Callable[[Request], bool]
+
+
 class BufferedChannel:
     """The device model's end of the buffered ring: its port, its consumer, and who empties it.
 
@@ -115,24 +126,25 @@ class BufferedChannel:
 
     async def serve(self) -> None:
         """Empty the ring whenever nobody else does. Cancel to stop."""
-        while True:
-            self.watch()
-            try:
-                turn = TURN
-                while self.ring.waiting() or self.ring.linger(self.looks):
-                    self.drain()
-                    turn -= LOOKS_A_DRAIN
-                    if turn <= 0:  # or a flood would starve the timers
-                        turn = TURN
-                        self.rest()
-                        await trio.lowlevel.checkpoint()
-            finally:
-                more = self.unwatch()
-            if more:
-                continue
-            self.rest()
-            await trio.lowlevel.wait_readable(self.receive.doorbell)
-            self.receive.drain_doorbell()
+        with listen(self.receive.doorbell) as bell:
+            while True:
+                if self._look():
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await bell.wait(self._look)
+
+    def _look(self) -> bool:
+        """Empty the ring; whether others are to run before it is looked at again, or a flood would starve them."""
+        turn = TURN
+        self.watch()
+        try:
+            while turn > 0 and (self.ring.waiting() or self.ring.linger(self.looks)):
+                self.drain()
+                turn -= LOOKS_A_DRAIN
+        finally:
+            more = self.unwatch()
+        self.rest()
+        return more
 
 
 class VcpuChannel:
@@ -145,9 +157,11 @@ class VcpuChannel:
     __slots__ = (
         "_asleep",
         "_buffered",
+        "_looked",
         "_octets",
         "_patience",
         "_round",
+        "_since",
         "_turn",
         "_words",
         "receive",
@@ -170,6 +184,8 @@ class VcpuChannel:
         self._round = LOOKS_A_ROUND if self._patience.most else 1
         self._turn = TURN
         self._asleep = True
+        self._looked = 0
+        self._since = 0
         self.refused = 0
         self.request = Request()
 
@@ -179,38 +195,77 @@ class VcpuChannel:
         It is a checkpoint now and then, not always: a busy guest's requests are answered without a
         scheduler's pass each, but every `TURN` all other tasks get theirs.
         """
+        while (found := self._look()) != REQUEST:
+            if found == OTHERS:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self.receive.doorbell)
+                self.receive.drain_doorbell()
+                self._rung()
+        return self.request
+
+    async def serve(self, answer: Answer, complete: Callable[[], Awaitable[None]]) -> None:
+        """Have each request that comes `answer`ed, for ever. Cancel to stop.
+
+        It says whether it has called `respond`; otherwise `complete` is awaited, which does.
+        """
+        found = OTHERS
+
+        def answer_all() -> int:
+            while (found := self._look()) == REQUEST:
+                if not answer(self.request):
+                    break
+            return found
+
+        def rung() -> bool:
+            nonlocal found
+            self._rung()
+            found = answer_all()
+            return found != ASLEEP
+
+        with listen(self.receive.doorbell) as bell:
+            found = answer_all()
+            while True:
+                if found == ASLEEP:
+                    await bell.wait(rung)
+                    continue
+                if found == REQUEST:
+                    await complete()
+                else:
+                    await trio.lowlevel.checkpoint()
+                found = answer_all()
+
+    def _look(self) -> int:
+        """Look for a request as long as that pays, and say how it ended; no other task runs meanwhile."""
         octets = self._octets
         patience = self._patience
-        looked = 0
         self._turn -= LOOKS_A_REQUEST
-        if self._turn <= 0:
-            await self._let_others_run()
         if self._asleep:
             self._wake()
-        while True:
-            if (
-                fence.poll(octets, STATE_OFFSET, STATE_MASK, STATE_IOREQ_READY, self._round)
-                and self._accept()
-            ):
+        looks = self._round if patience.looks else 1
+        while self._turn > 0:
+            if fence.poll(octets, STATE_OFFSET, STATE_MASK, STATE_IOREQ_READY, looks) and self._accept():
                 if patience.score:
                     patience.found()
-                return self.request
-            looked += LOOKS_A_ROUND
+                self._looked = 0
+                return REQUEST
+            self._looked += LOOKS_A_ROUND
             buffered = self._buffered
             if buffered is not None and buffered.ring.waiting():
                 buffered.drain()
-                looked = 0
+                self._looked = 0
                 self._turn -= LOOKS_A_DRAIN
-            if looked >= patience.looks:
-                await self._sleep(learn=True)
-                looked = 0
-            elif expected.answers and not expected.timers:
-                await self._sleep(learn=False)
-                looked = 0
-            else:
-                self._turn -= LOOKS_A_ROUND
-                if self._turn <= 0 or expected.timers:
-                    await self._let_others_run()
+            if self._looked >= patience.looks:
+                return self._lie_down(True)
+            if expected.answers and not expected.timers:
+                return self._lie_down(False)
+            self._turn -= LOOKS_A_ROUND
+            if expected.timers:
+                break
+        self._turn = TURN
+        if self._buffered is not None:
+            self._buffered.rest()
+        return OTHERS
 
     def pending_request(self) -> Request | None:
         """Return the request that is there now, or None; never waits."""
@@ -279,29 +334,24 @@ class VcpuChannel:
         if self._buffered is not None:
             self._buffered.watch()
 
-    async def _let_others_run(self) -> None:
-        self._turn = TURN
-        if self._buffered is not None:
-            self._buffered.rest()
-        await trio.lowlevel.checkpoint()
-
-    async def _sleep(self, *, learn: bool) -> None:
-        """Unmask, look once more, and wait for the doorbell; `learn` from how long that was."""
+    def _lie_down(self, learn: bool) -> int:
+        """Unmask, and look once more before the doorbell is waited for; `learn` from how long that will take."""
         self._asleep = True
+        self._looked = 0
+        self._turn = TURN
         if self._buffered is not None:
             self._buffered.rest()
         more = self._buffered is not None and self._buffered.unwatch()
         self.receive.unmask()
         if more or self._octets[STATE_OFFSET] & STATE_MASK == STATE_IOREQ_READY:
-            await trio.lowlevel.checkpoint()
-        else:
-            before = time.monotonic_ns()
-            await trio.lowlevel.wait_readable(self.receive.doorbell)
-            if learn:
-                self._patience.slept(time.monotonic_ns() - before)
-            self.receive.drain_doorbell()
-        self._turn = TURN
-        self._wake()
+            return OTHERS
+        self._since = time.monotonic_ns() if learn else 0
+        return ASLEEP
+
+    def _rung(self) -> None:
+        """Learn from how long we have slept."""
+        if self._since:
+            self._patience.slept(time.monotonic_ns() - self._since)
 
 
 class ServerEndpoint:

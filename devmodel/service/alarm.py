@@ -1,21 +1,22 @@
-"""What wakes the pacer: one alarm, set to a guest time, which may be set anew while its task sleeps.
+"""What the pacer ticks by: one alarm, set to a guest time, which may be set anew at any time.
 
 trio's own timer is a timeout of epoll, in whole milliseconds rounded up, and its end is a cancellation, which costs
-a pass of the scheduler more than a file that becomes readable. A guest's timer ticks a thousand times a second, so
-where trio's clock runs by itself the alarm is a timerfd; under a clock of a test, which jumps, it is trio's.
+two passes of the scheduler. A guest's timer ticks a thousand times a second, so where trio's clock runs by itself the
+alarm is a timerfd, which costs none; under a clock of a test, which jumps, it is trio's.
 """
 
 import contextlib
 import ctypes
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 import trio
 
 from devmodel.board.clock import NS_PER_S
 from devmodel.service.clock import TrioClock
+from ioreq.standby import listen
 
 NEVER: Final = float("inf")
 _UNSET: Final = -1
@@ -23,14 +24,14 @@ _TFD_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Alarm(Protocol):
-    """Wakes one task at a guest time in ns."""
+    """Rings at a guest time in ns."""
 
     def set(self, deadline: int | None) -> None:
         """Ring at `deadline`, at once if that has passed; None: never."""
         ...
 
-    async def wait(self) -> None:
-        """Sleep until it rings. What is to wake it next is set before."""
+    async def keep(self, ring: Callable[[], None]) -> None:
+        """Call `ring`, which sets it anew, at once and then whenever it rings. Cancel to stop."""
         ...
 
 
@@ -56,14 +57,16 @@ class TrioAlarm:
         self._scope = trio.CancelScope()
 
     def set(self, deadline: int | None) -> None:
-        """Move the deadline of who sleeps, or is about to."""
+        """Move the deadline."""
         self._scope.deadline = NEVER if deadline is None else self._clock.trio_time(deadline)
 
-    async def wait(self) -> None:
-        """Sleep until the deadline."""
-        with self._scope:
-            await trio.sleep_forever()
-        self._scope = trio.CancelScope()
+    async def keep(self, ring: Callable[[], None]) -> None:
+        """Ring, and sleep until the deadline, for ever."""
+        while True:
+            ring()
+            with self._scope:
+                await trio.sleep_forever()
+            self._scope = trio.CancelScope()
 
 
 class TimerAlarm:
@@ -84,10 +87,17 @@ class TimerAlarm:
         self._time.value.seconds, self._time.value.nanoseconds = divmod(ns, NS_PER_S)
         _call("timerfd_settime", self._fd, 0, ctypes.byref(self._time), None)
 
-    async def wait(self) -> None:
-        """Sleep until it rings."""
-        await trio.lowlevel.wait_readable(self._fd)
-        self._deadline = _UNSET
+    async def keep(self, ring: Callable[[], None]) -> None:
+        """Ring, and again whenever the timer has expired."""
+
+        def expired() -> bool:
+            self._deadline = _UNSET
+            ring()
+            return False
+
+        with listen(self._fd) as bell:
+            ring()
+            await bell.wait(expired)
 
 
 class _Timespec(ctypes.Structure):

@@ -1,4 +1,4 @@
-"""The pacer: one task that sleeps for every timed chip, until the earliest of their deadlines."""
+"""The pacer: one alarm for every timed chip, set to the earliest of their deadlines."""
 
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -25,8 +25,8 @@ class Pacer:
 
     Deadlines are asked again after an access, but not by the access: `note` only says that they may have changed,
     and whoever served it calls `look` before it sleeps or lets others run, at most an `ioreq.server.TURN` later. A
-    busy guest so pays for one look at all deadlines a turn, not a request. The task itself wakes only when a chip is
-    due: a look moves the deadline under it.
+    busy guest so pays for one look at all deadlines a turn, not a request. The alarm itself rings only when a chip is
+    due: a look sets it anew.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Pacer:
         self._noted = True
 
     def look(self) -> None:
-        """Sleep until the deadlines that there are now, if any may have changed."""
+        """Set the alarm by the deadlines that there are now, if any may have changed."""
         if self._noted:
             self._noted = False
             if self.changes is not None:
@@ -89,18 +89,19 @@ class Pacer:
             self.changes.tick()
 
     async def run(self) -> None:
-        """Sleep and tick for ever. Cancel to stop."""
+        """Tick for ever. Cancel to stop."""
         try:
             with open_alarm(self.clock) as self._alarm:
-                while True:
-                    self._noted = False
-                    self._set()
-                    await self._alarm.wait()
-                    self.tick()
+                await self._alarm.keep(self._ring)
         finally:
             self._alarm = TrioAlarm(self.clock)
             expected.timers -= self._soon
             self._soon = False
+
+    def _ring(self) -> None:
+        self.tick()
+        self._noted = False
+        self._set()
 
     def _set(self) -> None:
         deadline = self.earliest()

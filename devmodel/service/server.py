@@ -1,6 +1,6 @@
 """The server: a task for each vCPU's channel, one for posted writes, one for time, one for the core's events.
 
-`Server.serve_vcpu` is where an access is atomic: between `next_request` and `respond` nothing awaits, unless
+`Server.serve_vcpu` is where an access is atomic: between a request and its answer nothing awaits, unless
 a chip asked something of the core, and then the access itself is done already.
 """
 
@@ -438,9 +438,11 @@ class Server:
         """Answer one vCPU for ever. Cancel to stop."""
         domain, perform, note, keeper = self.domain, self.perform, self.pacer.note, self.keeper
         left = SAMPLE
-        while True:
-            request = await vcpu.next_request()
-            # No checkpoint from here to the answer: an access is atomic.
+        value = 0
+
+        def answer(request: Request) -> bool:
+            # Nothing awaits here: an access is atomic.
+            nonlocal left, value
             left -= 1
             try:
                 if left:
@@ -453,11 +455,21 @@ class Server:
             except Exception as error:
                 raise self._failed(request) from error
             if domain.unsettled:
-                await domain.settle()  # the access is done; the guest waits for what it brought about
+                return False
+            finish()
+            return True
+
+        def finish() -> None:
             if keeper is not None:
                 keeper.soon()  # a write that waited is not in the ring, nor is what a read has taken
             vcpu.respond(value)
             note()
+
+        async def settle() -> None:
+            await domain.settle()  # the access is done; the guest waits for what it brought about
+            finish()
+
+        await vcpu.serve(answer, settle)
 
     def served(self, request: Request, ns: int) -> None:
         """Note how long a request took here; one in `SAMPLE` is measured."""

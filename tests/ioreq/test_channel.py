@@ -1,6 +1,5 @@
 """One vCPU's channel: states, spurious events, order with the ring, failure, and what polling may not do."""
 
-import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -16,7 +15,18 @@ from ioreq.buffered import RingConsumer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
 from ioreq.layout import FLAGS_SHIFT, SIZE_SHIFT, TYPE_COPY, TYPE_INTACK, TYPE_PIO, TYPE_SHIFT
-from ioreq.patience import LOOKS_A_MICROSECOND, WINDOW, Patience, expected, set_window
+from ioreq.patience import (
+    ENOUGH_NS,
+    FAILED,
+    FIRST,
+    FIRST_PAUSE,
+    LOOKS_A_MICROSECOND,
+    MOST,
+    WINDOW,
+    Patience,
+    expected,
+    set_window,
+)
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint
 
@@ -373,61 +383,106 @@ async def test_who_polls_gives_way_at_once_to_what_is_expected(monkeypatch):
     assert asleep > 3 * polling
 
 
-SHORT, LONG = 1_000, 10_000_000
+SHORT, LONG = 50_000, 10_000_000
+LOST = FAILED * WINDOW * 1000
+"""What a poll that fails costs, in ns."""
 
 
 @pytest.fixture
 def patience():
     patience = Patience()
-    patience.most = patience.looks = Patience.MOST  # as on a host with several processors
+    patience.most = patience.looks = MOST  # as on a host with several processors
     return patience
+
+
+def give_up(patience):
+    while patience.looks:
+        patience.slept(SHORT)
+
+
+def sleeps_until_it_tries(patience):
+    sleeps = 0
+    while not patience.looks:
+        patience.slept(SHORT)
+        sleeps += 1
+    return sleeps
 
 
 def test_patience_shrinks_while_idle_and_grows_with_short_sleeps(patience):
     for _ in range(20):
         patience.slept(LONG)
-    assert patience.looks == Patience.FIRST
+    assert patience.looks == FIRST
     for _ in range(2):
         patience.slept(SHORT)
-    assert patience.looks == Patience.MOST
+    assert patience.looks == MOST
 
 
 def test_patience_ends_where_polling_fails_and_the_sleep_after_it_is_short(patience):
-    for _ in range(Patience.ENOUGH // Patience.FAILED):
+    for _ in range(ENOUGH_NS // LOST):
         assert patience.looks
         patience.slept(SHORT)
     assert patience.looks == 0
 
 
-def test_patience_survives_a_failure_now_and_then(patience):
+@pytest.mark.parametrize("sleep", [SHORT, 8_000])
+def test_a_poll_that_succeeds_gains_what_short_sleeps_have_cost_of_late(patience, sleep):
+    """On a host whose sleeps are cheap, a lost poll takes more good ones to make up for."""
     for _ in range(100):
-        patience.slept(SHORT)
-        for _ in range(Patience.FAILED):
+        patience.slept(sleep)
+        patience.slept(LONG)
+    assert 0.8 * sleep < patience.price < 1.2 * sleep
+    patience.looks, patience.score = MOST, 0
+    for _ in range(100):
+        patience.slept(sleep)
+        for _ in range(2 * LOST // sleep):
             patience.found()
-    assert patience.looks == Patience.MOST
+    assert patience.looks == MOST
     assert patience.score == 0
+    for _ in range(100):
+        patience.slept(sleep)
+        for _ in range(LOST // sleep // 2):
+            patience.found()
+    assert patience.looks == 0
+
+
+def test_sleeps_that_happen_to_be_very_short_do_not_end_polling(patience):
+    """The other side was just about to answer; so would most others not be."""
+    for _ in range(100):
+        for ns in (1_000, SHORT, SHORT):
+            patience.slept(ns)
+            for _ in range(LOST // SHORT + 2):
+                patience.found()
+    assert patience.looks == MOST
 
 
 def test_patience_tries_again_ever_more_rarely(patience):
-    tries = []
-    for sleep in range(3000):
-        if sleep and patience.looks == Patience.MOST and patience.score == Patience.ENOUGH - Patience.FAILED:
-            tries.append(sleep)
-        patience.slept(SHORT)
-    gaps = [b - a for a, b in itertools.pairwise(tries[1:])]
-    assert len(gaps) >= 4
-    assert all(later > 1.8 * earlier for earlier, later in itertools.pairwise(gaps))
+    pauses = []
+    for _ in range(7):
+        give_up(patience)
+        pauses.append(sleeps_until_it_tries(patience))
+    assert pauses == [FIRST_PAUSE << n for n in range(7)]
+
+
+def test_a_success_or_two_of_a_try_that_fails_do_not_make_the_tries_more_frequent(patience):
+    """One lucky poll a try would otherwise cost a lost one every sixteen sleeps, for ever."""
+    pauses = []
+    for _ in range(7):
+        give_up(patience)
+        pauses.append(sleeps_until_it_tries(patience))
+        patience.found()
+        patience.found()
+    assert pauses == [FIRST_PAUSE << n for n in range(7)]
 
 
 def test_patience_that_tries_with_success_polls_on(patience):
-    while patience.looks:
-        patience.slept(SHORT)
-    while not patience.looks:
-        patience.slept(SHORT)
-    for _ in range(Patience.ENOUGH):
-        if patience.score:
-            patience.found()
-    assert (patience.looks, patience.score) == (Patience.MOST, 0)
+    for _ in range(3):
+        give_up(patience)
+        sleeps_until_it_tries(patience)
+    while patience.score:
+        patience.found()
+    assert patience.looks == MOST
+    give_up(patience)
+    assert sleeps_until_it_tries(patience) == FIRST_PAUSE
 
 
 class StatesAgainstAModel(RuleBasedStateMachine):
@@ -495,7 +550,7 @@ def test_the_polling_window_is_a_setting_and_0_turns_polling_off(monkeypatch):
         assert Patience().most == 0
     finally:
         set_window(WINDOW)
-    assert Patience().most == Patience.MOST
+    assert Patience().most == MOST
 
 
 def test_on_one_processor_nobody_polls(monkeypatch):
