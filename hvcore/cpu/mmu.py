@@ -158,6 +158,7 @@ def check_write(c, seg, off, n):
 def flush(c):
     """Forget every translation, global ones too."""
     i: u32
+    arena.forget_returns(c)
     for i in range(2 * TLB_SIZE):
         c.tlb[i].rd = NO_PAGE
         c.tlb[i].wr = NO_PAGE
@@ -171,6 +172,7 @@ def flush(c):
 def flush_local(c):
     """Forget the translations that a load of CR3 ends: all but those of global pages."""
     i: u32
+    arena.forget_returns(c)
     for i in range(2 * TLB_SIZE):
         if not c.tlb_kept[i]:
             c.tlb[i].rd = NO_PAGE
@@ -185,6 +187,7 @@ def flush_page(c, lin):
     if c.large_region[(lin >> 22) & 1023]:
         flush(c)
         return
+    arena.forget_returns(c)
     for half in range(2):
         c.tlb[i].rd = NO_PAGE
         c.tlb[i].wr = NO_PAGE
@@ -464,6 +467,8 @@ def fill(c, lin, phys, slot):
     page: u64 = lin & PAGE_BITS
     at: u64 = c.slots[slot].read + (phys & PAGE_BITS) - c.slots[slot].first
     c.count_tlb_misses += 1
+    if c.tlb[i].ex != NO_PAGE and c.page_code[((c.tlb[i].ex + c.tlb[i].add) & M64) >> 12]:
+        arena.forget_returns(c)  # what CALLs noted holds only as long as the TLB has their pages
     c.tlb[i].rd = page
     c.tlb[i].ex = NO_PAGE if c.walk_flags & NO_PAGE else page
     c.tlb[i].add = (at - page) & M64

@@ -381,7 +381,9 @@ class Processor(State):
         """Follow a change of `intercepts`: of what the processor keeps in a form of its own."""
         i: cython.int
         w = self.intercepts
-        self.on_interrupt = EVERYTHING if w.external_interrupt else 0  # host code ANDs it with the pin
+        self.on_interrupt = 1 if w.external_interrupt else 0
+        if cython.compiled:
+            self.wanted_pin = self.pin if w.external_interrupt else cython.address(self.nothing)
         self.cr3_target_count = len(w.cr3_targets)
         for i in range(len(w.cr3_targets)):
             self.cr3_targets[i] = w.cr3_targets[i]

@@ -333,6 +333,7 @@ cdef enum:
 
 cdef enum:
     JUMPS = 4096
+    RETURNS = 256
 
 cdef enum:
     MODE_FLAT = 4       # 32-bit code; CS, SS, DS and ES are all of the linear addresses
@@ -409,6 +410,10 @@ cdef struct Jump:       # where an indirect jump led the last time
     u64 entry           # the host code
     u64 delta           # `code_delta` there
 
+cdef struct Return:     # where a RET goes on that pops what a CALL pushed at this ESP:
+    u64 eip             # if it pops this,
+    u64 entry           # there in the arena
+
 # The host code (jit/arena.py).
 cdef struct Arena:
     u8 *code            # where it is written,
@@ -438,11 +443,11 @@ cdef class State:
     cdef u64 cc_a
     cdef u64 cc_b
     cdef u64 cc_res
-    cdef u32 special
-    cdef u32 on_interrupt
-    cdef u32 *pin
-    cdef u32 code_delta         # from the host offset of the code that runs to its EIP
+    cdef u32 special            # host code reads these two as one
     cdef u32 stop_wanted
+    cdef u32 *wanted_pin        # the INTR pin, while that is to stop the guest; else a word that is 0
+    cdef u32 code_delta         # from the host offset of the code that runs to its EIP
+    cdef u32 on_interrupt
     cdef readonly u64 icount    # while host code runs, `count_base` less what R13 has
     cdef u64 block_eip
     cdef s64 current            # the block that is being executed, 0 if it is in none; host code sets it when it must
@@ -510,6 +515,8 @@ cdef class State:
     cdef ExitInfo info
     cdef u32 vcpu
     cdef object pins
+    cdef u32 *pin
+    cdef u32 nothing            # 0, for ever
     # intercepts
     cdef public Intercepts intercepts
     cdef u32 cr3_target_count
@@ -562,6 +569,7 @@ cdef class State:
     cdef u64 native_off         # of an operand that is being modified, in its segment
     cdef u64[2] native_kept     # across a call
     cdef Jump[8192] jumps       # of CPL 0 to 2, then of CPL 3
+    cdef Return[512] returns    # so too; by ESP
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied

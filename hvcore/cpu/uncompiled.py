@@ -49,6 +49,6 @@ def allocate(c: Any) -> None:
     c.page_blocks = Sparse(int)
     c.page_code = Sparse(int)
     c.arena = Record(k.ARENA_FIELDS)  # empty: nothing is translated
-    c.jumps = None
+    c.jumps = c.returns = None
     c.tlb = [Record(("rd", "wr", "ex", "add")) for _ in range(2 * k.STATE["TLB_SIZE"])]
     c.slots = [Record(("first", "last", "read", "write")) for _ in range(k.STATE["MAX_SLOTS"])]

@@ -22,6 +22,7 @@ cdef u32 within(State c, u32 mode, u64 at) noexcept nogil
 cdef u64 enter(State c, s64 block) noexcept nogil
 cdef void forget_all(State c) noexcept nogil
 cdef void forget_jumps(State c) noexcept nogil
+cdef void forget_returns(State c) noexcept nogil
 cdef void emit_take_mxcsr(State c) noexcept nogil
 cdef void emit_give_mxcsr(State c) noexcept nogil
 cdef u32 full(State c) noexcept nogil
@@ -38,6 +39,10 @@ cdef void emit_branch_to(State c, Translation *t, Op *o) noexcept nogil
 cdef void note_branch(Translation *t, u32 site, Op *o) noexcept nogil
 cdef void note_leave(Translation *t, u32 site, u64 delta) noexcept nogil
 cdef void emit_leaves(State c, Translation *t) noexcept nogil
+cdef void emit_note_return(State c, Translation *t) noexcept nogil
+cdef void emit_return_point(State c, Translation *t) noexcept nogil
+cdef void emit_set_code_delta(State c) noexcept nogil
+cdef void emit_return_to_caller(State c, Translation *t, u64 taken) noexcept nogil
 cdef void emit_jump_through(State c, Translation *t) noexcept nogil
 cdef void emit_segmented_jump_through(State c, Translation *t) noexcept nogil
 cdef u64 jump_key(u64 eip, u32 mode) noexcept nogil

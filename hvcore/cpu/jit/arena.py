@@ -8,8 +8,9 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import assembler as asm
-    from cython.cimports.hvcore.cpu.jit import host, registers
+    from cython.cimports.hvcore.cpu.jit import host, memory, registers
     from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.libc.string import memset
 else:
     from hvcore.cpu.constants import *
 
@@ -143,6 +144,13 @@ def forget_jumps(c):
     if cython.compiled:
         for i in range(2 * JUMPS):
             c.jumps[i].eip = NO_PAGE
+        forget_returns(c)
+
+
+def forget_returns(c):
+    """RETs no longer know where they go on: a page with code may lie elsewhere, or may not be executed."""
+    if cython.compiled:
+        memset(cython.address(c.returns[0]), 0xFF, 2 * RETURNS * cython.sizeof(Return))
 
 
 def full(c):
@@ -187,11 +195,9 @@ def emit_linked_entry(c, count, refused):
     """Where other blocks jump to; it goes on if the loop would, and else leaves for that. Its length never differs."""
     asm.emit_imm64(c, ALU_SUB, asm.R13, count)  # sub r13, count
     asm.aim(c, asm.emit_jump_if(c, asm.CARRY_SET), refused)
-    asm.emit_load64(c, asm.CX, cython.address(c.pin))
+    asm.emit_load64(c, asm.CX, cython.address(c.wanted_pin))
     asm.emit_mem(c, asm.LOAD, asm.CX, asm.CX, NO_REG, 0, 0)  # mov ecx, [rcx]: the INTR pin
-    asm.emit_field(c, asm.AND, asm.CX, cython.address(c.on_interrupt))
-    asm.emit_field(c, asm.OR, asm.CX, cython.address(c.special))
-    asm.emit_field(c, asm.OR, asm.CX, cython.address(c.stop_wanted))
+    asm.emit_field64(c, asm.OR, asm.CX, cython.address(c.special))  # or rcx, special: `stop_wanted` too
     asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), refused)
 
 
@@ -258,6 +264,8 @@ def emit_leaves(c, t):
     """Behind the block: where its jumps lead as long as they are not linked, back to the loop with what to link."""
     i: u32
     here: u64
+    if t.return_site:
+        emit_return_point(c, t)
     for i in range(t.leaves_used):
         here = c.arena.used
         asm.bind(c, t.leaves[i].site)
@@ -268,6 +276,54 @@ def emit_leaves(c, t):
         asm.emit_set_field(c, cython.address(c.current), t.block)
         asm.emit_constant(c, asm.AX, (here << 32) | t.leaves[i].site)
         asm.emit_jump_to(c, c.arena.leave)
+
+
+def emit_note_return(c, t):
+    """A CALL is pushing the EIP in ECX below ESP: the RET that pops it goes on at the block's return point."""
+    asm.emit_mem(c, asm.LEA, asm.DX, asm.R15, NO_REG, 0, -4)  # lea edx, [esp - 4]
+    asm.emit_imm(c, ALU_AND, asm.DX, (RETURNS - 1) << 2)  # and edx, 255 * 4
+    asm.emit_mem64(c, asm.STORE, asm.CX, asm.BX, asm.DX, 2, t.returns)  # mov [rbx + rdx * 4 + returns], rcx
+    t.return_site = asm.emit_place(c, asm.CX)  # lea rcx, [return point]
+    asm.emit_mem64(
+        c, asm.STORE, asm.CX, asm.BX, asm.DX, 2, t.returns + 8
+    )  # mov [rbx + rdx * 4 + returns + 8], rcx
+
+
+def emit_return_point(c, t):
+    """Where a RET goes on behind the block's CALL, with the EIP in RAX: a jump that `link` may aim.
+
+    It lies in the CALL's page. That this still is where it was when the CALL ran, `forget_returns` sees to.
+    """
+    asm.bind(c, t.return_site)
+    asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, -(t.at + t.return_delta))  # lea eax, [rax - at]
+    emit_set_code_delta(c)
+    emit_leave_to(c, t, t.return_delta)
+
+
+def emit_set_code_delta(c):
+    """`code_delta` becomes EAX. Mostly it is that already, and a store would only hold up whoever loads it next."""
+    same: u32
+    asm.emit_field(c, asm.CMP, asm.AX, cython.address(c.code_delta))
+    same = asm.emit_jump_if(c, asm.ZERO)
+    asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.code_delta))
+    asm.bind(c, same)
+
+
+def emit_return_to_caller(c, t, taken):
+    """End a block with a RET to the EIP in RAX, which takes `taken` bytes off the stack: on behind its CALL."""
+    missed: u32
+    if not t.flat:
+        memory.emit_move_stack(c, t, taken)
+        emit_jump_through(c, t)
+        return
+    asm.emit_move(c, asm.CX, asm.R15)  # mov ecx, esp
+    asm.emit_imm(c, ALU_AND, asm.CX, (RETURNS - 1) << 2)  # and ecx, 255 * 4
+    memory.emit_move_stack(c, t, taken)
+    asm.emit_mem64(c, asm.CMP, asm.AX, asm.BX, asm.CX, 2, t.returns)  # cmp rax, [rbx + rcx * 4 + returns]
+    missed = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_jump_to_entry(c, asm.BX, asm.CX, 2, t.returns + 8)  # jmp [rbx + rcx * 4 + returns + 8]
+    asm.bind(c, missed)
+    emit_jump_through(c, t)
 
 
 def emit_jump_through(c, t):
@@ -403,5 +459,5 @@ def emit_crossing(c, block, to, leave):
     if not mode & MODE_FLAT:
         asm.emit_move(c, asm.AX, asm.R14)  # mov eax, r14d
     asm.emit_reg(c, asm.SUB, asm.AX, asm.CX)  # sub eax, ecx
-    asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.code_delta))
+    emit_set_code_delta(c)
     asm.emit_jump_to(c, c.blocks[block].native - c.arena.linked)

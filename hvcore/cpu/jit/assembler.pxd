@@ -141,6 +141,8 @@ cdef u32 emit_jump_if(State c, u32 condition) noexcept nogil
 cdef void emit_jump_to(State c, u64 target) noexcept nogil
 cdef void emit_jump_to_register(State c, u32 reg) noexcept nogil
 cdef void emit_jump_to_memory(State c, u32 base, u64 disp) noexcept nogil
+cdef void emit_jump_to_entry(State c, u32 base, u32 index, u32 scale, u64 disp) noexcept nogil
+cdef u32 emit_place(State c, u32 reg) noexcept nogil
 cdef void emit_call_near(State c, u64 target) noexcept nogil
 cdef void emit_call(State c, void *function) noexcept nogil
 cdef void bind(State c, u32 site) noexcept nogil

@@ -489,6 +489,19 @@ def emit_jump_to_memory(c, base, disp):
     emit_memory_form(c, 0xFF, 0, 4, base, NO_REG, 0, disp)
 
 
+def emit_jump_to_entry(c, base, index, scale, disp):
+    """`jmp [base + index << scale + disp]`."""
+    emit_memory_form(c, 0xFF, 0, 4, base, index, scale, disp)
+
+
+def emit_place(c, reg):
+    """`lea reg, [rip + place]`, of a place in the arena; returns its site, for `bind` or `aim`."""
+    emit_opcode(c, LEA, 1, reg, 0, 0)
+    emit_u8(c, ((reg & 7) << 3) | 5)
+    emit_u32(c, 0)
+    return c.arena.used - 4
+
+
 def emit_call_near(c, target):
     """`call` of a place in the arena."""
     emit_u8(c, 0xE8)

@@ -66,10 +66,8 @@ def fields(c):
         asm.field(c, cython.address(c.cc_b)): "cc_b",
         asm.field(c, cython.address(c.cc_res)): "cc_res",
         asm.field(c, cython.address(c.special)): "special",
-        asm.field(c, cython.address(c.on_interrupt)): "on_interrupt",
-        asm.field(c, cython.address(c.pin)): "pin",
+        asm.field(c, cython.address(c.wanted_pin)): "wanted_pin",
         asm.field(c, cython.address(c.code_delta)): "code_delta",
-        asm.field(c, cython.address(c.stop_wanted)): "stop_wanted",
         asm.field(c, cython.address(c.mxcsr_taken)): "mxcsr_taken",
         asm.field(c, cython.address(c.x87_taken)): "x87_taken",
         asm.field(c, cython.address(c.fp_ip)): "fp_ip",
@@ -90,6 +88,8 @@ def fields(c):
         asm.field(c, cython.address(c.native_kept[0])): "native_kept",
         asm.field(c, cython.address(c.native_kept[1])): "native_kept[1]",
         asm.field(c, cython.address(c.jumps[0])): "jumps",
+        asm.field(c, cython.address(c.returns[0].eip)): "returns[0].eip",
+        asm.field(c, cython.address(c.returns[0].entry)): "returns[0].entry",
     }
     for i in range(8):
         found[asm.field(c, cython.address(c.regs[i]))] = f"regs[{i}]"

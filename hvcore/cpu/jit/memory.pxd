@@ -28,9 +28,10 @@ cdef void emit_read_host(State c, u32 size, u32 reg) noexcept nogil
 cdef void emit_load_operand(State c, Translation *t, u32 j, Op *o, u32 size, u32 reg) noexcept nogil
 cdef void emit_load_at(State c, Translation *t, u32 j, Op *o, u32 size, u32 reg) noexcept nogil
 cdef void emit_value(State c, Stub *s, u32 reg) noexcept nogil
-cdef void emit_write_host(State c, Stub *s) noexcept nogil
+cdef void emit_write_host(State c, Translation *t, Stub *s) noexcept nogil
 cdef void emit_store_operand(State c, Translation *t, u32 j, Op *o, u32 value, u32 reg, u64 imm) noexcept nogil
 cdef void emit_push(State c, Translation *t, u32 j, Op *o, u32 value, u32 reg, u64 imm) noexcept nogil
+cdef void emit_push_return(State c, Translation *t, u32 j, Op *o) noexcept nogil
 cdef void emit_load_stack(State c, Translation *t, u32 j, Op *o, u32 number) noexcept nogil
 cdef void emit_load_string(State c, Translation *t, u32 j, Op *o, u32 seg, u32 number, u32 reg) noexcept nogil
 cdef void emit_pointer(State c, Op *o, u32 number) noexcept nogil

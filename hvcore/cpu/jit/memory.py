@@ -167,7 +167,7 @@ def emit_value(c, s, reg):
         asm.emit_move(c, reg, asm.R14)
 
 
-def emit_write_host(c, s):
+def emit_write_host(c, t, s):
     """`mov [r12 + rax], value`."""
     reg: u32 = asm.CX
     if s.value == VALUE_REG or (s.value == VALUE_BYTE and not s.imm):
@@ -179,6 +179,8 @@ def emit_write_host(c, s):
     if s.size == 1:
         asm.emit_u8(c, asm.OPERAND_SIZE)
     asm.emit_mem(c, asm.STORE if s.size else asm.STORE8, reg, asm.R12, asm.AX, 0, 0)
+    if s.value == VALUE_RETURN and t.flat and s.imm & 0xFFF:  # it lies in this page
+        arena.emit_note_return(c, t)
     s.resume = c.arena.used
 
 
@@ -190,7 +192,7 @@ def emit_store_operand(c, t, j, o, value, reg, imm):
     s.imm = imm
     emit_effective_address(c, o)
     emit_look_up(c, t, s, arena.TLB_WRITE)
-    emit_write_host(c, s)
+    emit_write_host(c, t, s)
 
 
 def emit_push(c, t, j, o, value, reg, imm):
@@ -205,8 +207,14 @@ def emit_push(c, t, j, o, value, reg, imm):
     if not t.stack32:
         asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
     emit_look_up(c, t, s, arena.TLB_WRITE)
-    emit_write_host(c, s)
+    emit_write_host(c, t, s)
     emit_move_stack(c, t, -n)
+
+
+def emit_push_return(c, t, j, o):
+    """Push the EIP behind a CALL, which ends its block."""
+    t.return_delta = o.off
+    emit_push(c, t, j, o, VALUE_RETURN, 0, (t.at + o.off) & M32)
 
 
 def emit_load_stack(c, t, j, o, number):

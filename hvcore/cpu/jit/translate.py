@@ -141,7 +141,9 @@ def emit_block(c, block):
     t.stack32 = c.blocks[block].mode & (MODE_FLAT | MODE_STACK32)
     t.tlb = asm.field(c, cython.address(c.tlb[half * TLB_SIZE]))
     t.jumps = asm.field(c, cython.address(c.jumps[half * JUMPS]))
+    t.returns = asm.field(c, cython.address(c.returns[half * RETURNS]))
     t.leaves_used = 0
+    t.return_site = 0
     t.has_vectors = c.blocks[block].mode & MODE_VECTORS
     t.vectors = 0
     t.mxcsr_taken = 0
@@ -436,13 +438,12 @@ def emit_operation(c, t, o, first, j, count):
         arena.emit_leave_to(c, t, o.off)
         return count
     elif kind == CALL32 or kind == CALL:
-        memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, (t.at + o.off) & M32)
+        memory.emit_push_return(c, t, j, o)
         arena.emit_branch_to(c, t, o)
         return count
     elif kind == RET32 or kind == RET or kind == RET_I:
         memory.emit_load_stack(c, t, j, o, RSP)
-        memory.emit_move_stack(c, t, (cython.cast(u64, 1) << o.size) + o.imm)
-        arena.emit_jump_through(c, t)
+        arena.emit_return_to_caller(c, t, (cython.cast(u64, 1) << o.size) + o.imm)
         return count
     elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
         if kind == JMP_R or kind == CALL_R:
@@ -451,7 +452,7 @@ def emit_operation(c, t, o, first, j, count):
             memory.emit_load_operand(c, t, j, o, o.size, asm.AX)
         if kind == CALL_R or kind == CALL_M:
             asm.emit_move(c, asm.R14, asm.AX)
-            memory.emit_push(c, t, j, o, memory.VALUE_RETURN, 0, (t.at + o.off) & M32)
+            memory.emit_push_return(c, t, j, o)
             asm.emit_move(c, asm.AX, asm.R14)
         arena.emit_jump_through(c, t)
         return count

@@ -35,10 +35,13 @@ cdef struct Translation:
     u32 flat                # the block is of MODE_FLAT
     u32 stack32             # the stack pointer is ESP, and not SP
     u64 tlb                 # the displacement of its half of the TLB from RBX,
-    u64 jumps               # and of its indirect jumps
+    u64 jumps               # and of its indirect jumps,
+    u64 returns             # and of where its RETs go on
     u32 mark                # its routine that sets `block_eip` and `current`
     u32 leaves_used
     Leave[2] leaves
+    u32 return_site         # the LEA that names the place where a RET goes on behind the block's CALL; 0: there is none
+    u64 return_delta        # and where that is, from the block's start
     u32 known               # the `cc_op` that the flags have at this point, or UNKNOWN,
     u32 known_size          # and its operands' size
     u32 host_flags          # which flags the host has: HOST_CF and so on (flags.pxd)
