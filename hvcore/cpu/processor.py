@@ -384,6 +384,12 @@ class Processor(State):
         self.on_interrupt = 1 if w.external_interrupt else 0
         if cython.compiled:
             self.wanted_pin = self.pin if w.external_interrupt else cython.address(self.nothing)
+        self.told = (
+            (TOLD_PUSHF if w.pushf else 0)
+            | (TOLD_POPF if w.popf else 0)
+            | (TOLD_RDTSC if w.rdtsc else 0)
+            | (TOLD_PAUSE if w.pause else 0)
+        )
         self.cr3_target_count = len(w.cr3_targets)
         for i in range(len(w.cr3_targets)):
             self.cr3_targets[i] = w.cr3_targets[i]

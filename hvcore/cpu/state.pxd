@@ -332,6 +332,12 @@ cdef enum:
     SHUTDOWN = 2
 
 cdef enum:
+    TOLD_PUSHF = 1      # of `Intercepts`, in one word
+    TOLD_POPF = 2
+    TOLD_RDTSC = 4
+    TOLD_PAUSE = 8
+
+cdef enum:
     JUMPS = 4096
     RETURNS = 256
 
@@ -426,6 +432,7 @@ cdef struct Arena:
     u32 load            # and loaded again,
     u32 carry           # CF comes to `cc_cf`,
     u32 status          # or all status flags to the host's,
+    u32 eflags          # or EFLAGS, whole, to EAX,
     u32 take_mxcsr      # the guest's MXCSR comes to the host's,
     u32 give_mxcsr      # and goes back to the record,
     u32 take_x87        # and so the x87's registers
@@ -519,6 +526,7 @@ cdef class State:
     cdef u32 nothing            # 0, for ever
     # intercepts
     cdef public Intercepts intercepts
+    cdef u32 told               # TOLD_PUSHF and so on: what host code leaves to the interpreter
     cdef u32 cr3_target_count
     cdef u64[4] cr3_targets
     cdef public u32 pause_left  # PAUSEs until one stops; 0: the next one does

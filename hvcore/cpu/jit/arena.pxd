@@ -42,7 +42,6 @@ cdef void emit_leaves(State c, Translation *t) noexcept nogil
 cdef void emit_note_return(State c, Translation *t) noexcept nogil
 cdef void emit_return_point(State c, Translation *t) noexcept nogil
 cdef void emit_set_code_delta(State c) noexcept nogil
-cdef void emit_return_to_caller(State c, Translation *t, u64 taken) noexcept nogil
 cdef void emit_jump_through(State c, Translation *t) noexcept nogil
 cdef void emit_segmented_jump_through(State c, Translation *t) noexcept nogil
 cdef u64 jump_key(u64 eip, u32 mode) noexcept nogil

@@ -8,7 +8,7 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import assembler as asm
-    from cython.cimports.hvcore.cpu.jit import host, memory, registers
+    from cython.cimports.hvcore.cpu.jit import host, registers
     from cython.cimports.hvcore.cpu.state import *
     from cython.cimports.libc.string import memset
 else:
@@ -307,23 +307,6 @@ def emit_set_code_delta(c):
     same = asm.emit_jump_if(c, asm.ZERO)
     asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.code_delta))
     asm.bind(c, same)
-
-
-def emit_return_to_caller(c, t, taken):
-    """End a block with a RET to the EIP in RAX, which takes `taken` bytes off the stack: on behind its CALL."""
-    missed: u32
-    if not t.flat:
-        memory.emit_move_stack(c, t, taken)
-        emit_jump_through(c, t)
-        return
-    asm.emit_move(c, asm.CX, asm.R15)  # mov ecx, esp
-    asm.emit_imm(c, ALU_AND, asm.CX, (RETURNS - 1) << 2)  # and ecx, 255 * 4
-    memory.emit_move_stack(c, t, taken)
-    asm.emit_mem64(c, asm.CMP, asm.AX, asm.BX, asm.CX, 2, t.returns)  # cmp rax, [rbx + rcx * 4 + returns]
-    missed = asm.emit_jump_if(c, asm.NOT_ZERO)
-    asm.emit_jump_to_entry(c, asm.BX, asm.CX, 2, t.returns + 8)  # jmp [rbx + rcx * 4 + returns + 8]
-    asm.bind(c, missed)
-    emit_jump_through(c, t)
 
 
 def emit_jump_through(c, t):

@@ -14,6 +14,7 @@ cdef enum:
     DI = 7
     R8 = 8
     R9 = 9
+    R11 = 11
     R12 = 12
     R13 = 13
     R14 = 14
@@ -34,6 +35,8 @@ cdef enum:
     LOAD8 = 0x8A
     STORE = 0x89        # MOV the other way round: `reg/mem, reg`
     STORE8 = 0x88
+    OR_TO = 0x09        # OR, so too
+    EXCHANGE = 0x87     # XCHG
     LEA = 0x8D
     TEST_BYTE = 0xF6    # with an immediate
     IMUL = 0x1AF        # 0x100 and more: after 0F
@@ -49,6 +52,7 @@ cdef enum:
     BSR = 0x1BD
     CMPXCHG = 0x1B1
     XADD = 0x1C1
+    CMPXCHG8B = 0x1C7   # with 1 for the register
 
 cdef enum:
     OPERAND_SIZE = 0x66     # prefixes: 16 bits,

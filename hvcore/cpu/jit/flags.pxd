@@ -24,6 +24,8 @@ cdef void emit_remember(State c, Translation *t, u32 live, u32 op, u32 size, u32
 cdef void emit_keep_carry(State c, u32 live, u32 condition) noexcept nogil
 cdef void emit_keep_operands(State c, u32 live) noexcept nogil
 cdef void emit_carry_to_host(State c, Translation *t) noexcept nogil
+cdef void emit_all(State c, Translation *t) noexcept nogil
+cdef void emit_to_ah(State c, Translation *t) noexcept nogil
 cdef void emit_call_for_carry(State c, Translation *t) noexcept nogil
 cdef void emit_keep_compared(State c) noexcept nogil
 cdef u32 emit_condition(State c, Translation *t, u32 code) noexcept nogil

@@ -31,6 +31,13 @@ def emit_routines(c):
     """What a block calls for the flags of the one that ran before it; RDX and the host's flags are lost."""
     emit_carry_routine(c)
     emit_status_routine(c)
+    c.arena.eflags = c.arena.used
+    registers.emit_store_registers(c)
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, -8)  # aligned again, behind the return address
+    registers.emit_call_out(c, cython.cast(cython.p_void, lazy.get_eflags))
+    asm.emit_mem64(c, asm.LEA, asm.SP, asm.SP, NO_REG, 0, 8)
+    registers.emit_load_registers(c)
+    asm.emit_return(c)
 
 
 def emit_carry_routine(c):
@@ -199,6 +206,20 @@ def emit_condition(c, t, code):
         asm.emit_call_near(c, c.arena.status)
         t.host_flags = HOST_ALL
     return code
+
+
+def emit_all(c, t):
+    """Bring EFLAGS to EAX, as the record has it: all of the status flags must be wanted up to here (READS)."""
+    registers.forget_vectors(t)
+    asm.emit_call_near(c, c.arena.eflags)
+    t.host_flags = 0
+
+
+def emit_to_ah(c, t):
+    """LAHF: all status flags but OF to AH, and bit 1."""
+    emit_all(c, t)
+    asm.emit_imm(c, ALU_AND, asm.AX, (STATUS_FLAGS & 0xFF) | 2)
+    registers.emit_put_byte(c, RAX, 8)
 
 
 def emit_call_for_carry(c, t):

@@ -6,7 +6,7 @@ Only tests and the tool that lists blocks (`python -m tests.hvcore.cpu.listing`)
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu
+    from cython.cimports.hvcore.cpu import arith, flags, mmu, system
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import memory, translate
     from cython.cimports.hvcore.cpu.state import *
@@ -44,6 +44,7 @@ def places(c):
         base + c.arena.load: "load_registers",
         base + c.arena.carry: "carry",
         base + c.arena.status: "status",
+        base + c.arena.eflags: "eflags",
         base + c.arena.take_mxcsr: "take_mxcsr",
         base + c.arena.give_mxcsr: "give_mxcsr",
         base + c.arena.take_x87: "take_x87",
@@ -68,6 +69,10 @@ def fields(c):
         asm.field(c, cython.address(c.special)): "special",
         asm.field(c, cython.address(c.wanted_pin)): "wanted_pin",
         asm.field(c, cython.address(c.code_delta)): "code_delta",
+        asm.field(c, cython.address(c.told)): "told",
+        asm.field(c, cython.address(c.cpl)): "cpl",
+        asm.field(c, cython.address(c.cr4)): "cr4",
+        asm.field(c, cython.address(c.shadow)): "shadow",
         asm.field(c, cython.address(c.mxcsr_taken)): "mxcsr_taken",
         asm.field(c, cython.address(c.x87_taken)): "x87_taken",
         asm.field(c, cython.address(c.fp_ip)): "fp_ip",
@@ -75,7 +80,6 @@ def fields(c):
         asm.field(c, cython.address(c.fp_opcode)): "fp_opcode",
         asm.field(c, cython.address(c.fp_dp)): "fp_dp",
         asm.field(c, cython.address(c.fp_ds)): "fp_ds",
-        asm.field(c, cython.address(c.sel[1])): "sel[1]",
         asm.field(c, cython.address(c.tlb[0].rd)): "tlb[0].rd",
         asm.field(c, cython.address(c.tlb[0].wr)): "tlb[0].wr",
         asm.field(c, cython.address(c.tlb[0].ex)): "tlb[0].ex",
@@ -94,6 +98,7 @@ def fields(c):
     for i in range(8):
         found[asm.field(c, cython.address(c.regs[i]))] = f"regs[{i}]"
         found[asm.field(c, cython.address(c.xmm[2 * i]))] = f"xmm[{i}]"
+        found[asm.field(c, cython.address(c.sel[i]))] = f"sel[{i}]"
         found[asm.field(c, cython.address(c.base[i]))] = f"base[{i}]"
         found[asm.field(c, cython.address(c.rd_size[i]))] = f"rd_size[{i}]"
         found[asm.field(c, cython.address(c.wr_size[i]))] = f"wr_size[{i}]"
@@ -110,6 +115,9 @@ def functions():
         cython.cast(u64, cython.cast(cython.p_void, memory.store_slowly)): "memory.store_slowly",
         cython.cast(u64, cython.cast(cython.p_void, memory.touch)): "memory.touch",
         cython.cast(u64, cython.cast(cython.p_void, translate.interpret)): "translate.interpret",
+        cython.cast(u64, cython.cast(cython.p_void, system.time_stamp)): "system.time_stamp",
+        cython.cast(u64, cython.cast(cython.p_void, arith.set_zero_flag)): "arith.set_zero_flag",
+        cython.cast(u64, cython.cast(cython.p_void, flags.get_eflags)): "flags.get_eflags",
         cython.cast(u64, cython.cast(cython.p_void, flags.carry)): "flags.carry",
         cython.cast(u64, cython.cast(cython.p_void, flags.status)): "flags.status",
     }

@@ -6,6 +6,7 @@ Each changes memory by one locked instruction of the host. Where the TLB misses,
 import cython
 
 if cython.compiled:
+    from cython.cimports.hvcore.cpu import arith
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
@@ -20,8 +21,13 @@ def emit(c, t, j, o, live):
     s: cython.pointer(Stub)
     kind: u32 = o.kind
     step: u32 = kind == INC32_M or kind == DEC32_M or kind == INC_M or kind == DEC_M
+    if kind == CMPXCHG8B:
+        emit_eight_bytes(c, t, j, o)
+        return
     if step:
         flags.emit_stand_carry(c, t, live)
+    elif takes_carry(o):
+        flags.emit_stand_carry(c, t, flags.ALL)
     s = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
     memory.emit_effective_address(c, o)
     memory.emit_look_up(c, t, s, arena.TLB_WRITE)
@@ -52,6 +58,38 @@ def emit(c, t, j, o, live):
     t.host_flags = 0  # behind the stub they are not
 
 
+def takes_carry(o):
+    """Whether this is ADC or SBB."""
+    return (ALU_MR <= o.kind <= ALU_MI) and (o.sub == ALU_ADC or o.sub == ALU_SBB)
+
+
+def emit_eight_bytes(c, t, j, o):
+    """CMPXCHG8B, with LOCK or without. RBX, which it wants for itself, has the record."""
+    s: cython.pointer(Stub) = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
+    s.size = 3
+    memory.emit_effective_address(c, o)
+    memory.emit_look_up(c, t, s, arena.TLB_WRITE)
+    asm.emit_mem64(c, asm.LEA, asm.R14, asm.R12, asm.AX, 0, 0)  # lea r14, [r12 + rax]
+    registers.emit_get(c, RAX, asm.AX)
+    registers.emit_get(c, RDX, asm.DX)
+    registers.emit_get(c, RCX, asm.CX)
+    asm.emit_reg64(c, asm.EXCHANGE, asm.BX, asm.R11)  # xchg rbx, r11: the guest's EBX
+    asm.emit_u8(c, asm.LOCK)
+    asm.emit_mem(c, asm.CMPXCHG8B, 1, asm.R14, NO_REG, 0, 0)  # lock cmpxchg8b [r14]
+    asm.emit_reg64(c, asm.EXCHANGE, asm.BX, asm.R11)  # xchg rbx, r11
+    registers.emit_put(c, RAX, asm.AX)  # what was there: if it was equal, that changes nothing
+    registers.emit_put(c, RDX, asm.DX)
+    asm.emit_set(c, asm.ZERO, asm.CX)  # setz cl
+    asm.emit_reg(c, asm.MOVZX8, asm.R14, asm.CX)  # movzx r14d, cl
+    registers.emit_store_registers(c)
+    asm.emit_move(c, asm.SI, asm.R14)  # mov esi, r14d
+    registers.emit_call_out(c, cython.cast(cython.p_void, arith.set_zero_flag))
+    registers.emit_load_registers(c)
+    registers.forget_vectors(t)
+    flags.forget(t)
+    s.resume = c.arena.used
+
+
 def emit_again_and_again(c, t, o, live, step):
     """Load, do, and compare and exchange, until nobody has come between."""
     again: u32
@@ -60,6 +98,9 @@ def emit_again_and_again(c, t, o, live, step):
         asm.emit_constant(c, asm.CX, o.imm & SIZE_MASK[o.size])
     elif not step:
         registers.emit_get_sized(c, t, o, o.reg, o.rsh, asm.CX)
+    if takes_carry(o):
+        asm.emit_field(c, asm.MOVZX8, asm.AX, cython.address(c.cc_cf))  # which the operation may change
+        asm.emit_store64(c, asm.AX, cython.address(c.native_kept[1]))
     again = c.arena.used
     if o.size == 0:
         asm.emit_mem(c, asm.MOVZX8, asm.AX, asm.R14, NO_REG, 0, 0)
@@ -71,6 +112,9 @@ def emit_again_and_again(c, t, o, live, step):
     if step:
         flags.emit_step_sized(c, t, live, kind == DEC32_M or kind == DEC_M, o.size)
     else:
+        if takes_carry(o):
+            asm.emit_carry_from(c, cython.address(c.native_kept[1]))
+            t.host_flags = flags.HOST_CF
         flags.emit_arithmetic(c, t, o.sub, live, o.size)
     asm.emit_move(c, asm.DX, asm.AX)
     asm.emit_load64(c, asm.AX, cython.address(c.native_kept[0]))

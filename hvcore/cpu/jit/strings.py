@@ -1,4 +1,4 @@
-"""MOVS and STOS as the host's own (SDM vol. 2, REP): once, or upwards as far as both pages reach.
+"""MOVS, STOS and CMPS as the host's own (SDM vol. 2, REP): once, or upwards as far as both pages reach.
 
 Where there is more to it (downwards, over the end of a page, a trap behind each iteration) the interpreter does it.
 """
@@ -6,7 +6,7 @@ Where there is more to it (downwards, over the end of a page, a trap behind each
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.jit import arena, memory, registers
+    from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
     from cython.cimports.hvcore.cpu.kinds import *
@@ -48,6 +48,27 @@ def emit_once(c, t, j, o):
     to.resume = c.arena.used
     if o.kind == MOVS:
         from_.resume = c.arena.used
+
+
+def emit_comparison(c, t, j, o, live):
+    """CMPS of one item with another: the one at ESI comes first."""
+    first: cython.pointer(Stub) = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
+    second: cython.pointer(Stub) = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
+    second.seg = ES
+    memory.emit_pointer(c, o, RSI)
+    memory.emit_look_up(c, t, first, arena.TLB_READ)
+    memory.emit_read_host(c, o.size, asm.R14)
+    memory.emit_pointer(c, o, RDI)
+    memory.emit_look_up(c, t, second, arena.TLB_READ)
+    memory.emit_direction(c, o)
+    memory.emit_advance(c, o, RSI)
+    memory.emit_advance(c, o, RDI)
+    memory.emit_read_host(c, o.size, asm.CX)
+    asm.emit_move(c, asm.AX, asm.R14)  # mov eax, r14d
+    flags.emit_arithmetic(c, t, ALU_CMP, live, o.size)
+    first.resume = c.arena.used
+    second.resume = c.arena.used
+    t.host_flags = 0
 
 
 def emit_repeated(c, t, j, o):

@@ -48,6 +48,7 @@ ROWS: list[tuple[str, int, int]] = [
     ("BT_M BT_MI", TOUCHES | EXITS | MODIFIES, WORDS | LONGS),
     ("CLC STC", TOUCHES, ANY),
     ("CMC SAHF", READS | TOUCHES, ANY),
+    ("LAHF", READS, ANY),
     ("IMUL32_RR", SETS, ANY),
     ("IMUL32_RM", SETS | EXITS, ANY),
     ("MUL_R", SETS, BYTES | WORDS | LONGS),
@@ -67,6 +68,7 @@ ROWS: list[tuple[str, int, int]] = [
     ("MOV_MI", EXITS, BYTES | WORDS),
     ("MOVSX_M MOVZX_M", EXITS, WORDS | LONGS),
     ("SCAS", SETS | EXITS, ANY),
+    ("CMPS", SETS | EXITS | MODIFIES, ANY),  # all flags stand, wherever it was done
     ("SETCC_R", READS, ANY),
     ("SETCC_M", READS | EXITS, ANY),
     ("CLD STD", 0, ANY),
@@ -75,6 +77,13 @@ ROWS: list[tuple[str, int, int]] = [
     # the stack
     ("PUSH32 PUSH32_I POP32", EXITS, ANY),
     ("PUSH_R PUSH_I PUSH_M POP_R LEAVE_FRAME", EXITS, WORDS | LONGS),
+    ("PUSHA POPA ENTER PUSH_SEG", EXITS, WORDS | LONGS),
+    ("PUSHF", READS | EXITS, WORDS | LONGS),
+    ("POPF", SETS | EXITS, WORDS | LONGS),
+    # what only a kernel does, or a backend may want to see
+    ("CLI STI RDTSC PAUSE", EXITS, ANY),
+    ("MOV_R_SEG", 0, WORDS | LONGS),
+    ("MOV_M_SEG", EXITS, ANY),
     # elsewhere
     ("JMP", BRANCHES, WORDS | LONGS),
     ("JZ JNZ JCC", READS | BRANCHES, WORDS | LONGS),
@@ -83,12 +92,13 @@ ROWS: list[tuple[str, int, int]] = [
     ("CALL32 RET32 CALL RET RET_I", EXITS | BRANCHES, WORDS | LONGS),
     # whole and at once
     ("XCHG_MR", EXITS, BYTES | WORDS | LONGS),
+    ("CMPXCHG8B", READS | EXITS | MODIFIES, ANY),
     ("XADD_M CMPXCHG_M", SETS | EXITS | MODIFIES, BYTES | WORDS | LONGS),
 ]
 
-_LOCKED = "ALU_MR ALU_MI ADD32_MR ADD32_MI INC32_M DEC32_M XCHG_MR XADD_M CMPXCHG_M BT_M BT_MI INC_M DEC_M"
+_LOCKED = "ALU_MR ALU_MI ADD32_MR ADD32_MI INC32_M DEC32_M XCHG_MR XADD_M CMPXCHG_M BT_M BT_MI INC_M DEC_M CMPXCHG8B"
 LOCKED = {KINDS[name] for name in _LOCKED.split()}
-"""Those that are translated with LOCK, but for ADC and SBB."""
+"""Those that are translated with LOCK."""
 
 BY_KIND = {KINDS[name]: (traits, sizes) for names, traits, sizes in ROWS for name in names.split()}
 

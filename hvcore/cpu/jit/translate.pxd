@@ -3,7 +3,7 @@ from hvcore.cpu.jit.traits cimport (
     MODIFIES, TOUCHES, BRANCHES, UNTRANSLATED,
 )
 from hvcore.cpu.jit.translation cimport Stub, Translation
-from hvcore.cpu.state cimport Op, State, s64, u8, u16, u32
+from hvcore.cpu.state cimport Op, State, s64, u8, u16, u32, u64
 
 cdef u16[320] traits_of     # by kind,
 cdef u8[320] sizes_of       # and for which operand sizes: bit 0 for 8 bits, 1 for 16, 2 for 32
@@ -19,6 +19,7 @@ cdef u32 emit_operation(State c, Translation *t, Op *o, u32 first, u32 j, u32 co
 cdef void emit_two_operands(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
 cdef void emit_two_registers(State c, Translation *t, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
 cdef void emit_step_sized(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
+cdef void emit_return_to_caller(State c, Translation *t, u64 taken) noexcept nogil
 cdef void emit_factor(State c, Translation *t, Op *o, u32 j) noexcept nogil
 cdef void emit_put_wide(State c, Op *o) noexcept nogil
 cdef void emit_product(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil

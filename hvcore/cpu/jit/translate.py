@@ -21,6 +21,7 @@ if cython.compiled:
         arena,
         bits,
         flags,
+        frames,
         host,
         locked,
         memory,
@@ -28,6 +29,7 @@ if cython.compiled:
         registers,
         shifts,
         strings,
+        system,
         vectors,
         x87,
     )
@@ -84,13 +86,21 @@ def traits(t, o):
         return does if kind == ESC_R else does | EXITS
     if kind == WAIT and t.has_x87:
         return 0
+    if kind == PAUSE:  # which has the prefix of REP
+        return EXITS
     if kind == MOVS or kind == STOS:
         return UNTRANSLATED if o.rep and (o.addr != 2 or not t.flat or memory.checked(t, o.seg)) else EXITS
     if o.rep or not (sizes_of[kind] >> o.size) & 1:
         return UNTRANSLATED
     if does & BRANCHES and o.size != t.code_size:
         return UNTRANSLATED
-    if o.lock and (not locked_of[kind] or o.sub == ALU_ADC or o.sub == ALU_SBB):
+    if o.lock and not locked_of[kind]:
+        return UNTRANSLATED
+    if (kind == PUSHF or kind == POPF or kind == CLI or kind == STI) and not system.translated(t, o):
+        return UNTRANSLATED
+    if (
+        PUSHA <= kind <= ENTER or kind == PUSH_SEG or MOV_R_SEG <= kind <= MOV_M_SEG
+    ) and not frames.translated(t, o):
         return UNTRANSLATED
     if ALU_RR <= kind <= ALU_MI or ALU8_RR <= kind <= ALU8_RM:
         if o.sub == ALU_ADC or o.sub == ALU_SBB:
@@ -138,6 +148,7 @@ def emit_block(c, block):
     t.count = count
     t.code_size = c.blocks[block].mode & (arena.CODE_32 | 1)
     t.flat = c.blocks[block].mode & MODE_FLAT
+    t.user = c.blocks[block].mode & MODE_USER
     t.stack32 = c.blocks[block].mode & (MODE_FLAT | MODE_STACK32)
     t.tlb = asm.field(c, cython.address(c.tlb[half * TLB_SIZE]))
     t.jumps = asm.field(c, cython.address(c.jumps[half * JUMPS]))
@@ -211,9 +222,21 @@ def emit_operation(c, t, o, first, j, count):
         x87.emit(c, t, j, o, live)
     elif kind == WAIT:
         pass  # no exception waits
+    elif kind == PUSHF or kind == POPF or kind == CLI or kind == STI or kind == RDTSC or kind == PAUSE:
+        system.emit(c, t, j, o)
+    elif PUSHA <= kind <= ENTER or kind == PUSH_SEG or MOV_R_SEG <= kind <= MOV_M_SEG:
+        frames.emit(c, t, j, o)
+    elif kind == CMPS:
+        strings.emit_comparison(c, t, j, o, live)
     elif kind == MOVS or kind == STOS:
         strings.emit(c, t, j, o)
-    elif (o.lock and not BT_R <= kind <= BT_MI) or kind == XCHG_MR or kind == XADD_M or kind == CMPXCHG_M:
+    elif (
+        (o.lock and not BT_R <= kind <= BT_MI)
+        or kind == XCHG_MR
+        or kind == XADD_M
+        or kind == CMPXCHG_M
+        or kind == CMPXCHG8B
+    ):
         locked.emit(c, t, j, o, live)
     elif kind == MOV32_RR:
         asm.emit_move(c, registers.home(o.reg), registers.home(o.rm))
@@ -331,6 +354,8 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == CLC or kind == STC or kind == CMC:
         if live:
             flags.emit_store_carry(c, t, kind)
+    elif kind == LAHF:
+        flags.emit_to_ah(c, t)
     elif kind == SAHF:
         if live:
             flags.emit_from_ah(c, t)
@@ -443,7 +468,7 @@ def emit_operation(c, t, o, first, j, count):
         return count
     elif kind == RET32 or kind == RET or kind == RET_I:
         memory.emit_load_stack(c, t, j, o, RSP)
-        arena.emit_return_to_caller(c, t, (cython.cast(u64, 1) << o.size) + o.imm)
+        emit_return_to_caller(c, t, (cython.cast(u64, 1) << o.size) + o.imm)
         return count
     elif kind == JMP_R or kind == CALL_R or kind == JMP_M or kind == CALL_M:
         if kind == JMP_R or kind == CALL_R:
@@ -566,6 +591,23 @@ def emit_step_sized(c, t, o, j, live):
         memory.emit_write_back(c, t, j, o)
     else:
         registers.emit_put_sized(c, o, o.reg, o.rsh)
+
+
+def emit_return_to_caller(c, t, taken):
+    """End a block with a RET to the EIP in RAX, which takes `taken` bytes off the stack: on behind its CALL."""
+    missed: u32
+    if not t.flat:
+        memory.emit_move_stack(c, t, taken)
+        arena.emit_jump_through(c, t)
+        return
+    asm.emit_move(c, asm.CX, asm.R15)  # mov ecx, esp
+    asm.emit_imm(c, ALU_AND, asm.CX, (RETURNS - 1) << 2)  # and ecx, 255 * 4
+    memory.emit_move_stack(c, t, taken)
+    asm.emit_mem64(c, asm.CMP, asm.AX, asm.BX, asm.CX, 2, t.returns)  # cmp rax, [rbx + rcx * 4 + returns]
+    missed = asm.emit_jump_if(c, asm.NOT_ZERO)
+    asm.emit_jump_to_entry(c, asm.BX, asm.CX, 2, t.returns + 8)  # jmp [rbx + rcx * 4 + returns + 8]
+    asm.bind(c, missed)
+    arena.emit_jump_through(c, t)
 
 
 def emit_factor(c, t, o, j):

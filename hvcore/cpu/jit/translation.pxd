@@ -32,7 +32,8 @@ cdef struct Translation:
     u64 at                  # the host offset of its first byte
     u32 count               # of its operations
     u32 code_size           # 1 16 bits, 2 32
-    u32 flat                # the block is of MODE_FLAT
+    u32 flat                # the block is of MODE_FLAT,
+    u32 user                # and of MODE_USER
     u32 stack32             # the stack pointer is ESP, and not SP
     u64 tlb                 # the displacement of its half of the TLB from RBX,
     u64 jumps               # and of its indirect jumps,

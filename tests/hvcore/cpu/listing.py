@@ -38,7 +38,11 @@ BLOCKS = {
     "reals": "f20f58c1 f20f5906 660f2fc1 7700",
     "mmx": "0f6f06 0ffcc1 0f7f4608 0f77 eb00",  # MOVQ, PADDB, MOVQ, EMMS
     "x87": "d906 dec1 dfe0 dd1e eb00",  # FLD, FADDP, FNSTSW AX, FSTP
-    "interpreted": "9f d9e8 eb00",  # LAHF, FLD1
+    "interpreted": "27 d9e8 eb00",  # DAA, FLD1
+    "eflags": "9c 9d",  # PUSHF, POPF
+    "interrupts": "fa fb",  # CLI, STI
+    "frame": "60 61 c8 100000 eb00",  # PUSHA, POPA, ENTER
+    "eight_bytes": "f00fc70e 7500",  # LOCK CMPXCHG8B
     "port": "ec",  # ends its block, which goes on to no other
 }
 """Guest code whose host code stands in `listings/`, for test_listings.py."""
