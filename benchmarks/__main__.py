@@ -124,6 +124,21 @@ def measure(add: Callable[[Figure], None], *, quick: bool) -> None:
             if peer is not None:
                 add(Figure(f"{loop.name} loop, QEMU TCG", peer, "MIPS"))
 
+    if COMPILED and not guest.DOS.lacks():
+        turns = median(lambda: machines.turns_a_second(guest.DOS, machines.devmodel, seconds, turns=1000))
+        theirs = None
+        if qemu:
+            theirs = median(lambda: machines.turns_a_second(guest.DOS, machines.qemu, seconds, turns=1000))
+        add(
+            Figure(
+                "real-mode program, a turn",
+                1e6 / turns,
+                "µs",
+                "QEMU TCG",
+                None if theirs is None else theirs / turns,
+            )
+        )
+
     def micros(loop: guest.Loop, command: machines.Command) -> float:
         return 1e6 / median(lambda: machines.turns_a_second(loop, command, seconds, turns=20_000, wall=True))
 

@@ -1,10 +1,14 @@
 """A guest that runs one loop and ends: 64 KiB of firmware that devmodel and QEMU both start.
 
 It enters 32-bit protected mode with flat segments, runs its loop ECX times and writes 10h to the debug-exit
-port. The bytes are written out here, so that nobody needs an assembler.
+port. The bytes are written out here, so that nobody needs an assembler; only what is longer has a source, for nasm.
 """
 
+import shutil
 import struct
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -43,6 +47,12 @@ class Loop:
     before: bytes
     body: bytes
     instructions: int
+    source: Path | None = None
+    """All of it, in assembly; how many turns is `TURNS` there."""
+
+    def lacks(self) -> str:
+        """Return what is not installed that it wants, or nothing."""
+        return "nasm" if self.source is not None and shutil.which("nasm") is None else ""
 
 
 COMPUTE: Final = Loop(
@@ -89,13 +99,23 @@ POSTED: Final = Loop(
     bytes.fromhex("ee"),  #  out dx, al
     3,
 )
+DOS: Final = Loop("real-mode", b"", b"", 0, Path(__file__).with_name("dos.asm"))
 TABLE: Final = 0x100000
 """Where the guest of `latencies` keeps what it measured."""
 
 
 def image(loop: Loop, turns: int) -> bytes:
     """Return firmware that runs `turns` turns of `loop`, at least one."""
+    if loop.source is not None:
+        return _assembled(loop.source, turns)
     return _firmware(_turns(loop.body, turns, loop.before))
+
+
+def _assembled(source: Path, turns: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "image")
+        subprocess.run(["nasm", f"-DTURNS={turns}", "-f", "bin", "-o", made, source], check=True)
+        return made.read_bytes()
 
 
 def latencies(port: int, samples: int) -> bytes:

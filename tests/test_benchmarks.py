@@ -1,6 +1,7 @@
 """The benchmarks run; how fast is not for a test to say."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -22,6 +23,7 @@ def test_the_quick_benchmarks_run_and_write_json(tmp_path):
     names = [figure["name"] for figure in document["figures"]]
     assert "compute loop, uncompiled" in names
     assert "port read by a guest, across processes" in names
+    assert ("real-mode program, a turn" in names) == (shutil.which("nasm") is not None)
     assert all(figure["value"] > 0 for figure in document["figures"])
     assert ("no boot of Linux" in done.stdout) != ("Linux to userspace, vmx" in names)
     profiles = document["profiles"]
