@@ -286,9 +286,29 @@ def test_a_store_of_16_bytes_over_the_end_of_a_page_is_all_or_nothing() -> None:
         ("f4", 0x0),  # 01007  hlt
     ]
     agree("int32", 0x1000, program, ([0x0, 0x0, 0x0, 0x0, 0x0, 0x0, 0xAFFE, 0x0], 0x0))
+    at = machines.ALIASES[1] + 0x2FFE  # the same memory at another address
+    agree("int32", 0x1000, program, ([0x0, 0x0, 0x0, 0x0, 0x0, 0x0, at, 0x0], 0x0))
     subject = machines.Subject(32, 0)
     subject.load(bytes.fromhex("0f119ef4ffffff f4"), 0x1000)
     outcome = subject.run(Start([0, 0, 0, 0, 0, 0, 0xAFFE, 0], 0), 0x1000)
     before = subject.run(Start([0, 0, 0, 0, 0, 0, 0xAFFE, 0], 0), 0x1007)
     assert (outcome.stop, before.stop) == (14, HALT)
     assert outcome.memory == before.memory
+
+
+def test_a_rotation_through_carry_that_faults_leaves_all_flags_as_they_were() -> None:
+    """Unicorn has what it computed them from in their place, of which NT and DF are bits; ours the flags before."""
+    program = [
+        ("155f000000", 0x0),  # 01000  adc eax, 0x5f
+        ("66f7d8", 0x0),  # 01005  neg ax
+        ("1cff", 0x0),  # 01008  sbb al, 0xff
+        ("67c08ca60901", 0x0),  # 0100a  ror byte ptr [si + 0x9a6], 1
+        ("d3541e9c", 0x0),  # 01010  rcl dword ptr [esi + ebx - 0x64], cl
+        ("f4", 0x800),  # 01014  hlt
+    ]
+    agree(
+        "int32",
+        0x1000,
+        program,
+        ([0x0, 0x0, 0x0, 0xA082, 0x0, 0x0, 0xA12B, 0x0], 0x0),
+    )

@@ -80,7 +80,7 @@ class Pair:
             theirs = half_written(ours, theirs)
             if write_before_read(ours, theirs):
                 theirs = theirs._replace(fault_address=ours.fault_address)
-            if ours.stop == theirs.stop and ours.stop != HALT and (ours.flags ^ theirs.flags) & STATUS:
+            if ours.stop == theirs.stop != HALT and (ours.flags ^ theirs.flags) & (STATUS | OTHER_FLAGS):
                 theirs = self.with_flags_before(theirs, start, case.base)
             found = list(compare(ours, theirs, placed))
             if self.flags_of_no_account:
@@ -169,9 +169,16 @@ def half_written(ours: Outcome, theirs: Outcome) -> Outcome:
     """The oracle's outcome without what a store left behind that faulted: QEMU's of 16 bytes are two of 8."""
     if not ours.stop == theirs.stop == 14 or ours.fault_address != theirs.fault_address:
         return theirs
-    end = max((ours.fault_address & ~0xFFF) - DATA, 0)
-    start = max(end - 16, 0)
-    return theirs._replace(memory=theirs.memory[:start] + ours.memory[start:end] + theirs.memory[end:])
+    page = ours.fault_address & ~0xFFF
+    data = machines.DATA_END - DATA
+    for first, size in ((DATA, machines.WINDOW - DATA), *((alias, data) for alias in machines.ALIASES)):
+        if first < page <= first + size:
+            end = page - first
+            start = max(end - 16, 0)
+            return theirs._replace(
+                memory=theirs.memory[:start] + ours.memory[start:end] + theirs.memory[end:]
+            )
+    return theirs
 
 
 def compare(ours: Outcome, theirs: Outcome, placed: Placed) -> Iterator[str]:
