@@ -10,7 +10,7 @@ import pytest
 
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.cpu.processor import COMPILED
-from tests.hvcore.cpu.bench import EBP, ESP, Bench
+from tests.hvcore.cpu.bench import DS, EBP, ESP, Bench
 
 pytest.importorskip("unicorn", reason="the oracle, Unicorn, is not installed")
 pytest.importorskip("capstone", reason="the disassembler, Capstone, is not installed")
@@ -312,3 +312,13 @@ def test_a_rotation_through_carry_that_faults_leaves_all_flags_as_they_were() ->
         program,
         ([0x0, 0x0, 0x0, 0xA082, 0x0, 0x0, 0xA12B, 0x0], 0x0),
     )
+
+
+def test_what_the_oracle_writes_beyond_a_limit_is_not_there_for_the_next_case() -> None:
+    """Unicorn knows no limits in real mode: its store of a word at FFFFh of DS reaches memory that is not made anew."""
+    pair = Pair(16)
+    program = [Instruction(bytes.fromhex("a3ffff")), Instruction(machines.HLT)]  # mov [ffffh], ax
+    assert pair.differences(Case(program, 0x1000, [Start([0x1234, 0, 0, 0, 0xE000, 0, 0, 0], 0)], None)) == []
+    assert pair.beyond == 1
+    there = (machines.SEGMENTS[DS] << 4) + 0xFFFF
+    assert pair.oracle.memory[there : there + 2] == bytes(pair.subject.host[there : there + 2])

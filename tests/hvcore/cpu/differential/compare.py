@@ -74,6 +74,9 @@ class Pair:
                 return []
             if beyond_a_limit(ours, theirs, self.bits):
                 self.beyond += 1
+                self.renew()  # the oracle has done what ours did not, maybe where no run begins afresh
+                self.subject.load(placed.code, case.base)
+                self.oracle.load(placed.code, case.base)
                 continue
             if probed_by_enter(ours, theirs, placed.code[ours.eip - case.base :]):
                 continue
