@@ -30,6 +30,7 @@ class Pair:
     def __init__(self, bits: int, *, translate_after: int = 0) -> None:
         self.bits = bits
         self.translate_after = translate_after
+        self.translated_before = 0  # by subjects that were replaced
         self.renew()
         self.stops: dict[int, int] = {}
         self.instructions = 0
@@ -39,7 +40,7 @@ class Pair:
     @property
     def translated(self) -> int:
         """How many blocks became host code."""
-        return self.subject.processor.statistics["translated"]
+        return self.translated_before + int(self.subject.processor.statistics["translated"])
 
     def renew(self) -> None:
         """New machines, for a failure may have left its mark."""
@@ -74,6 +75,7 @@ class Pair:
                 return []
             if beyond_a_limit(ours, theirs, self.bits):
                 self.beyond += 1
+                self.translated_before = self.translated
                 self.renew()  # the oracle has done what ours did not, maybe where no run begins afresh
                 self.subject.load(placed.code, case.base)
                 self.oracle.load(placed.code, case.base)
