@@ -322,3 +322,20 @@ def test_what_the_oracle_writes_beyond_a_limit_is_not_there_for_the_next_case() 
     assert pair.beyond == 1
     there = (machines.SEGMENTS[DS] << 4) + 0xFFFF
     assert pair.oracle.memory[there : there + 2] == bytes(pair.subject.host[there : there + 2])
+
+
+def test_an_oracle_that_a_busy_host_held_up_begins_again_with_the_memory_of_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its watchdog has ended it in the middle; the second run must not find what the first one wrote."""
+    pair = Pair(16)
+    run = pair.oracle.run
+
+    def held_up(start: Start, base: int, *, at_most: int = 0) -> machines.Outcome:
+        outcome = run(start, base, at_most=at_most)
+        return outcome if at_most else outcome._replace(stop=machines.STRAYED)
+
+    monkeypatch.setattr(pair.oracle, "run", held_up)
+    # inc word es:[2000h] / mov ax, es:[2000h] / hlt: where no run begins afresh
+    program = [Instruction(bytes.fromhex(code)) for code in ("26ff060020", "26a10020", "f4")]
+    assert pair.differences(Case(program, 0x1000, [Start([0, 0, 0, 0, 0xE000, 0, 0, 0], 0)], None)) == []

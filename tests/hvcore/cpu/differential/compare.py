@@ -66,7 +66,8 @@ class Pair:
                 ours.stop == STRAYED or machines.NEVER <= ours.eip <= machines.CODE_END
             )  # where the oracle stops
             theirs = self.oracle.run(start, case.base, at_most=machines.ENDLESS if stray else 0)
-            if theirs.stop == STRAYED and not stray:
+            if theirs.stop == STRAYED and not stray:  # perhaps only for the host had no time for it
+                self.oracle.restore(outside)
                 theirs = self.oracle.run(start, case.base, at_most=machines.ENDLESS)
             self.stops[theirs.stop] = self.stops.get(theirs.stop, 0) + 1
             if STRAYED in {ours.stop, theirs.stop} or not machines.CODE <= ours.eip <= machines.CODE_END:
@@ -86,6 +87,7 @@ class Pair:
             if write_before_read(ours, theirs):
                 theirs = theirs._replace(fault_address=ours.fault_address)
             if ours.stop == theirs.stop != HALT and (ours.flags ^ theirs.flags) & (STATUS | OTHER_FLAGS):
+                self.oracle.restore(outside)
                 theirs = self.with_flags_before(theirs, start, case.base)
             found = list(compare(ours, theirs, placed))
             if self.flags_of_no_account:

@@ -159,6 +159,10 @@ class Oracle:
         self.memory[base : base + len(text)] = text
         self.uc.ctl_remove_cache(base, base + len(text))
 
+    def restore(self, outside: tuple[bytes, bytes]) -> None:
+        """Make what `Subject.outside` told of what it was, before a program is run again."""
+        self.memory[:DATA], self.memory[WINDOW:REACH] = outside
+
     def run(self, start: Start, base: int, *, at_most: int = 0) -> Outcome:
         uc, memory = self.uc, self.memory
         if self.spoilt:  # a pending fault would make the next one a double fault
