@@ -63,6 +63,10 @@ class Inheritance(Console):
     """What lies in each tray, which need not be what the configuration says: path and descriptor."""
     diskettes: list[tuple[str, str | None, int | None]] = []
     """The model of each floppy drive, and what lies in it."""
+    vnc_listeners: list[int] = []
+    web_listeners: list[int] = []
+    web_secret: str = ""
+    """What browsers show that have said the password."""
 
 
 def collect(
@@ -71,6 +75,9 @@ def collect(
     disks: dict[int, Image],
     discs: list[Image | None],
     diskettes: list[tuple[str, Image | None]],
+    vnc_listeners: Sequence[trio.SocketListener],
+    web_listeners: Sequence[trio.SocketListener],
+    web_secret: str,
 ) -> Inheritance:
     """Take what is to be kept of a server's outside: descriptors are duplicated, so that it may be closed."""
     first, *more = consoles
@@ -81,6 +88,9 @@ def collect(
         scratch={number: _kept(image.fd) for number, image in disks.items()},
         discs=[_removable(image) for image in discs],
         diskettes=[(model, *_removable(image)) for model, image in diskettes],
+        vnc_listeners=[_kept(listener.socket.fileno()) for listener in vnc_listeners],
+        web_listeners=[_kept(listener.socket.fileno()) for listener in web_listeners],
+        web_secret=web_secret,
     )
 
 
@@ -146,7 +156,8 @@ def inherited() -> Inheritance:
         for fd in (*console.listeners, *pty, *(client.fd for client in console.clients)):
             os.set_inheritable(fd, False)
     removables = [*(fd for _, fd in inheritance.discs), *(fd for _, _, fd in inheritance.diskettes)]
-    for fd in [*inheritance.scratch.values(), *(fd for fd in removables if fd is not None)]:
+    ports = [*inheritance.vnc_listeners, *inheritance.web_listeners]
+    for fd in [*ports, *inheritance.scratch.values(), *(fd for fd in removables if fd is not None)]:
         os.set_inheritable(fd, False)
     return inheritance
 
@@ -156,11 +167,10 @@ def consoles_of(inheritance: Inheritance, count: int) -> list[Console]:
     return [inheritance, *inheritance.more_consoles, *[Console() for _ in range(count)]][:count]
 
 
-def listeners_of(inherited: Console) -> list[trio.SocketListener]:
-    """Return the console's listeners."""
+def listeners_of(descriptors: Sequence[int]) -> list[trio.SocketListener]:
+    """Return the listeners that these are."""
     return [
-        trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd)))
-        for fd in inherited.listeners
+        trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd))) for fd in descriptors
     ]
 
 
