@@ -209,6 +209,8 @@ class Port:
     far_end: Address
     listeners: list[trio.SocketListener]
     password: bytes | None
+    viewers: vnc.Vnc | None = None
+    """Those who have come, if it is the viewers' port."""
     kept: bool = False
     """The program that we become goes on with it."""
 
@@ -569,6 +571,7 @@ class Departure:
                 [disc.image for disc in outside.discs],
                 [(diskette.bay.model, diskette.image) for diskette in outside.diskettes],
                 [] if outside.vnc is None else outside.vnc.listeners,
+                [] if outside.vnc is None or outside.vnc.viewers is None else outside.vnc.viewers.leave(),
                 [] if outside.web is None else outside.web.listeners,
                 outside.web_secret,
             )
@@ -717,7 +720,10 @@ def _show(outside: Outside, board: Machine, name: str, nursery: trio.Nursery) ->
     if outside.vnc is not None:
         password = outside.vnc.password
         response = None if password is None else vnc.response_of(password)
-        nursery.start_soon(vnc.Vnc(renderer, hands, name, response).serve, outside.vnc.listeners)
+        viewers = outside.vnc.viewers = vnc.Vnc(renderer, hands, name, response)
+        for stream, agreed in upgrade.viewers_of(outside.inheritance):
+            nursery.start_soon(viewers.client, stream, agreed)
+        nursery.start_soon(viewers.serve, outside.vnc.listeners)
     if outside.web is not None:
         from devmodel.web.guard import Guard
         from devmodel.web.server import Web
@@ -726,9 +732,9 @@ def _show(outside: Outside, board: Machine, name: str, nursery: trio.Nursery) ->
         guard = Guard.of(
             None if far_end.kind == "unix" else far_end.host, outside.web.password, outside.web_secret
         )
-        viewers = vnc.Vnc(renderer, hands, name)
+        screen = vnc.Vnc(renderer, hands, name)
         lines = [console.line for console in outside.consoles] if "serial" in parts else []
-        nursery.start_soon(Web(name, guard, viewers, lines).serve, outside.web.listeners)
+        nursery.start_soon(Web(name, guard, screen, lines).serve, outside.web.listeners)
 
 
 def _reset_reason(prober: probe.Probe) -> dict[str, object]:
