@@ -14,8 +14,6 @@ from typing import ClassVar
 import msgspec
 import pytest
 import structlog.testing
-from device_server import DeviceServer, Peer
-from fake_processor import FakeProcessor, io
 
 import hvcore.domain
 import hvcore.vcpu
@@ -53,6 +51,8 @@ from ioreq.messages import (
     UnmapVideoMemory,
     Vcpus,
 )
+from tests.hvcore.device_server import DeviceServer, Peer
+from tests.hvcore.fake_processor import FakeProcessor, io
 
 VENDORS = ("vmx", "svm")
 
