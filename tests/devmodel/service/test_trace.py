@@ -5,7 +5,6 @@ import threading
 import time
 
 import pytest
-from recording_core import Core
 
 from devmodel import ConfigError, DevmodelError
 from devmodel.board.bus import Bus
@@ -32,6 +31,7 @@ from devmodel.service.trace import (
     ranges_of,
 )
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
+from tests.devmodel.recording_core import Core
 
 
 @pytest.fixture
