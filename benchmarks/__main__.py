@@ -13,7 +13,7 @@ from typing import Any, Final
 import attrs
 import trio
 
-from benchmarks import breakdown, guest, linux, machines, screen, transport
+from benchmarks import breakdown, chips, guest, linux, machines, screen, transport
 from hvcore.cpu.processor import COMPILED
 
 RESULTS: Final = Path(__file__).with_name("results.json")
@@ -162,6 +162,8 @@ def measure(add: Callable[[Figure], None], *, quick: bool) -> None:
         add(
             Figure("SeaBIOS and GRUB, command to grub>", median(lambda: trio.run(machines.time_to_grub)), "s")
         )
+    for name, micros_each in chips.accesses(10_000 if quick else 100_000):
+        add(Figure(f"chips in their process: {name}", micros_each, "µs"))
     measure_display(add, quick=quick)
 
 

@@ -150,7 +150,9 @@ def _run(options: argparse.Namespace) -> int:
 def _serve_arguments(machine: str | None, options: argparse.Namespace, parts: frozenset[str]) -> list[str]:
     """Return what `devmodel serve` must be told to see the machine that `devmodel run` was told."""
     arguments = [] if machine is None else [machine]
-    given = {name: getattr(options, name) for name in ("parallel", "video_bios", "vnc", "debug_console")}
+    given = {
+        name: getattr(options, name) for name in ("parallel", "video_bios", "vnc", "web", "debug_console")
+    }
     arguments += [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
     if options.trace is not None:
         arguments.append(f"--trace={options.trace}.{in_order(parts)[0]}")
@@ -294,6 +296,7 @@ def _config(machine: str | None, options: argparse.Namespace) -> Config:
             hpet=options.hpet,
             video_bios=options.video_bios,
             vnc=options.vnc,
+            web=options.web,
             fw_cfg=tuple(options.fw_cfg),
             debug_console=options.debug_console,
             only=getattr(options, "only", None),
@@ -420,6 +423,11 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
         "--vnc",
         metavar="HOST:PORT|unix:PATH",
         help="the screen, keyboard and mouse for viewers (docs/screens.md)",
+    )
+    parser.add_argument(
+        "--web",
+        metavar="HOST:PORT|unix:PATH",
+        help="the screen, keyboard, mouse and serial consoles in a browser (docs/screens.md)",
     )
     parser.add_argument("--video-bios", metavar="FILE", help="VGA option ROM, for ISA or for PCI 1234:1111")
     parser.add_argument(

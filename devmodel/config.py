@@ -116,6 +116,12 @@ class Vnc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str
 
 
+class Web(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[web]`: where browsers find screen and consoles: HOST:PORT or unix:PATH, with a console's options."""
+
+    listen: str
+
+
 class Rtc(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[rtc]`: what the clock starts at: "utc", "localtime", or an ISO date."""
 
@@ -170,6 +176,7 @@ class Config(msgspec.Struct, frozen=True):
     video: Video = Video()
     fw_cfg: dict[str, str] = {}
     vnc: Vnc | None = None
+    web: Web | None = None
     rtc: Rtc = Rtc()
     pit: Timer = Timer()
     parallel: ParallelPort | None = None
@@ -214,11 +221,12 @@ class Config(msgspec.Struct, frozen=True):
                 raise ConfigError(f"{source}: {key} in [serial]: {error}") from error
         if on_terminal > 1:
             raise ConfigError(f"{source}: {on_terminal} serial ports on stdio; there is one terminal")
-        if self.vnc is not None:
-            try:
-                address.parse_listening(self.vnc.listen)
-            except ConfigError as error:
-                raise ConfigError(f"{source}: listen in [vnc]: {error}") from error
+        for name, table in (("vnc", self.vnc), ("web", self.web)):
+            if table is not None:
+                try:
+                    address.parse_listening(table.listen)
+                except ConfigError as error:
+                    raise ConfigError(f"{source}: listen in [{name}]: {error}") from error
         if len(self.disks) > MAX_DRIVES:
             raise ConfigError(f"{source}: {len(self.disks)} disks; at most {MAX_DRIVES} are allowed")
         if (drives := len(self.disks) + len(self.cdroms)) > MAX_DRIVES:
@@ -290,6 +298,9 @@ class Config(msgspec.Struct, frozen=True):
         return self
 
 
+_Listening = TypeVar("_Listening", Vnc, Web)
+
+
 class Options(msgspec.Struct, frozen=True):
     """What the command line overrides; None and empty leave the file's."""
 
@@ -302,6 +313,7 @@ class Options(msgspec.Struct, frozen=True):
     hpet: bool = False
     video_bios: str | None = None
     vnc: str | None = None
+    web: str | None = None
     fw_cfg: tuple[str, ...] = ()
     debug_console: str | None = None
     only: str | None = None
@@ -320,6 +332,7 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "floppy": Floppy,
     "video": Video,
     "vnc": Vnc,
+    "web": Web,
     "rtc": Rtc,
     "pit": Timer,
     "parallel": ParallelPort,
@@ -410,13 +423,6 @@ def _read(path: str) -> Config:
     if "parallel" in document:
         port = _table(name, "[parallel]", document["parallel"], ParallelPort)
         parallel = ParallelPort(os.path.join(folder, port.path))
-    vnc = None
-    if "vnc" in document:
-        vnc = _table(name, "[vnc]", document["vnc"], Vnc)
-        try:
-            vnc = Vnc(address.spelled(address.parse_listening(vnc.listen), folder).removeprefix("tcp:"))
-        except ConfigError as error:
-            raise ConfigError(f"{name}: listen in [vnc]: {error}") from error
     video = _table(name, "[video]", document.get("video", {}), Video)
     debug = _table(name, "[debug]", document.get("debug", {}), Debug)
     if debug.console not in {"log", "stderr"}:
@@ -452,7 +458,8 @@ def _read(path: str) -> Config:
         ),
         video=msgspec.structs.replace(video, bios=absolute(video.bios)),
         fw_cfg=fw_cfg,
-        vnc=vnc,
+        vnc=_listening(name, folder, "vnc", document, Vnc),
+        web=_listening(name, folder, "web", document, Web),
         rtc=_table(name, "[rtc]", document.get("rtc", {}), Rtc),
         parallel=parallel,
         hpet=_table(name, "[hpet]", document.get("hpet", {"enabled": False}), Hpet),
@@ -475,6 +482,20 @@ def _beside_file(serial: Serial, where: str, folder: str) -> Serial:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     return msgspec.structs.replace(serial, console=address.spelled(far_end, folder))
+
+
+def _listening(
+    name: str, folder: str, key: str, document: dict[str, Any], kind: type[_Listening]
+) -> _Listening | None:
+    """Return the table of something that listens, if it is there, with its files found from the folder."""
+    if key not in document:
+        return None
+    table = _table(name, f"[{key}]", document[key], kind)
+    try:
+        listen = address.spelled(address.parse_listening(table.listen), folder)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: listen in [{key}]: {error}") from error
+    return kind(listen.removeprefix("tcp:"))
 
 
 def _qmp(name: str, folder: str, table: object) -> Qmp:
@@ -567,12 +588,16 @@ def _override(config: Config, options: Options) -> Config:
         changes["parallel"] = ParallelPort(options.parallel)
     if options.video_bios is not None:
         changes["video"] = msgspec.structs.replace(config.video, bios=options.video_bios)
+    for name, listen in (("vnc", options.vnc), ("web", options.web)):
+        if listen is not None:
+            try:
+                address.parse_listening(listen)
+            except ConfigError as error:
+                raise ConfigError(f"--{name} {error}") from error
     if options.vnc is not None:
-        try:
-            address.parse_listening(options.vnc)
-        except ConfigError as error:
-            raise ConfigError(f"--vnc {error}") from error
         changes["vnc"] = Vnc(options.vnc)
+    if options.web is not None:
+        changes["web"] = Web(options.web)
     if options.fw_cfg:
         items = dict(config.fw_cfg)
         for item in options.fw_cfg:

@@ -31,6 +31,7 @@ DEVICE_TABLES: Final = (
         "floppy",
         "video",
         "vnc",
+        "web",
         "fw_cfg",
         "rtc",
         "pit",

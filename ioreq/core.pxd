@@ -1,7 +1,7 @@
 import cython
 
 from ioreq.buffered cimport RingProducer
-from ioreq.evtchn cimport ReceivePort, SendPort
+from ioreq.evtchn cimport ReceivePort, SendPort, wait_for_ring
 from ioreq.mirror cimport MirrorReader
 from ioreq.patience cimport Patience
 from ioreq.request cimport Request
@@ -12,7 +12,9 @@ cpdef uint64_t ones(uint64_t size)
 cdef class VcpuDoorbell:
     cdef readonly int fd
     cdef int _own
+    cdef int _epoll
     cdef object _poll
+    @cython.locals(timeout=int, rung=int)
     cpdef bint wait(self, timeout_ms=*) except -1
 
 cdef class CoreChannel:

@@ -83,7 +83,7 @@ class VcpuDoorbell:
     make it blocking and fill it, and then the next ring would last as long as he likes.
     """
 
-    __slots__ = ("_own", "_poll", "fd")
+    __slots__ = ("_epoll", "_own", "_poll", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -91,7 +91,8 @@ class VcpuDoorbell:
         epoll = select.epoll()
         for bell in (fd, self._own):
             epoll.register(bell, select.EPOLLIN | select.EPOLLET)
-        self._poll = epoll.poll  # bound once, and it keeps the epoll open
+        self._epoll = epoll.fileno()
+        self._poll = epoll.poll  # which keeps the epoll open
 
     def ring(self) -> None:
         """Wake the vCPU's thread; from any thread of the core."""
@@ -102,7 +103,13 @@ class VcpuDoorbell:
 
         Each ring is an edge, so that nothing has to be read to silence it.
         """
-        return bool(self._poll(None if timeout_ms is None else timeout_ms / 1000))
+        if cython.compiled:
+            timeout = -1 if timeout_ms is None else timeout_ms
+            with cython.nogil:
+                rung = wait_for_ring(self._epoll, timeout)  # type: ignore[name-defined]  # noqa: F821
+            return bool(rung)  # a signal counts as a ring: who sleeps looks again
+        else:  # noqa: RET505 - Cython must see that one of the two is left out
+            return bool(self._poll(None if timeout_ms is None else timeout_ms / 1000))
 
     def __del__(self) -> None:
         os.close(self._own)

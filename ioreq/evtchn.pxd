@@ -1,5 +1,30 @@
 from libc.stdint cimport uint32_t
 
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <stdint.h>
+    #include <sys/epoll.h>
+    #include <unistd.h>
+
+    static inline int write_one(int fd) {
+        const uint64_t one = 1;
+        ssize_t written;
+        do written = write(fd, &one, sizeof one); while (written < 0 && errno == EINTR);
+        return written < 0 && errno != EAGAIN ? errno : 0;
+    }
+
+    static inline int wait_for_ring(int epoll, int timeout_ms) {
+        struct epoll_event rung[2];
+        const int count = epoll_wait(epoll, rung, 2, timeout_ms);
+        return count < 0 ? -errno : count;
+    }
+    """
+    int write_one(int fd) noexcept nogil
+    int wait_for_ring(int epoll, int timeout_ms) noexcept nogil
+
+cpdef int ring_doorbell(int fd) except -1
+
 cdef class EventPage:
     cdef readonly uint32_t[::1] pending
     cdef readonly uint32_t[::1] mask
@@ -16,3 +41,5 @@ cdef class ReceivePort:
     cdef uint32_t[::1] _mask
     cdef readonly int port
     cdef readonly int doorbell
+    cpdef int unmask(self) except -1
+    cpdef int mask(self) except -1

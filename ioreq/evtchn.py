@@ -48,10 +48,14 @@ def make_doorbell() -> int:
 
 def ring_doorbell(fd: int) -> None:
     """Ring; a bell that has not been heard 2**64 - 2 times already needs no more ringing."""
-    try:  # noqa: SIM105  (contextlib.suppress costs as much as the ring itself)
-        os.eventfd_write(fd, 1)
-    except BlockingIOError:
-        pass
+    if cython.compiled:  # half the price of the same by the os module
+        with cython.nogil:
+            error = write_one(fd)  # type: ignore[name-defined]  # noqa: F821  (declared in evtchn.pxd)
+        if error:
+            raise OSError(error, os.strerror(error))
+    else:
+        with suppress(BlockingIOError):
+            os.eventfd_write(fd, 1)
 
 
 def drain_doorbell(fd: int) -> None:

@@ -149,10 +149,10 @@ class Standby(trio.abc.Instrument):
                 elif (bell := bells.get(fd)) is not None:
                     bell.ring()
                     rang = True
-            if awake:
+            if awake and not rang:
                 return  # it will not sleep
             left = end - time.perf_counter()
-            if self._scheduled or left <= 0:
+            if awake or self._scheduled or left <= 0:
                 break
         if timeout > 0 and (rang or not _is_a_cushion(timeout)):
             # It would sleep now, since it believes that nothing has happened.

@@ -24,6 +24,7 @@ cdef class Space:
     cdef public object moved
     cdef list _starts
     cdef dict _found
+    cdef object _debug
     @cython.locals(m=Mapping)
     cpdef read(self, uint64_t address, uint64_t size)
     @cython.locals(m=Mapping)

@@ -106,6 +106,7 @@ class Space:
         """Hears of each movable mapping that comes or goes; the server sets it."""
         self._starts: list[int] = []
         self._found: dict[int, Mapping] = {}  # by address: every port; of memory what was asked for lately
+        self._debug = log.bind().debug  # bound once, since nobody's ports are read by the thousand
 
     def map(
         self,
@@ -200,6 +201,9 @@ class Space:
         m = self._found.get(address) or self._find(address)
         if m is not None and size <= m.width and address + size - 1 <= m.last:
             return int(m.read(address - m.first, size))
+        if m is None and size == 1:
+            self._debug("bus.nobody_reads", space=self.name, address=address)
+            return ONES[1]
         return self._read_in_units(address, size)
 
     def write(self, address: int, size: int, value: int) -> None:
@@ -207,6 +211,8 @@ class Space:
         m = self._found.get(address) or self._find(address)
         if m is not None and size <= m.width and address + size - 1 <= m.last:
             m.write(address - m.first, size, value)
+        elif m is None and size == 1:
+            self._debug("bus.nobody_writes", space=self.name, address=address, value=value)
         else:
             self._write_in_units(address, size, value)
 
@@ -256,7 +262,7 @@ class Space:
         for m, at, unit in self._units(address, size):
             part = ONES[unit]
             if m is None:
-                log.debug("bus.nobody_reads", space=self.name, address=at)
+                self._debug("bus.nobody_reads", space=self.name, address=at)
             else:
                 part &= m.read(at - m.first, unit)
             value |= part << 8 * (at - address)
@@ -266,7 +272,7 @@ class Space:
         for m, at, unit in self._units(address, size):
             part = value >> 8 * (at - address) & ONES[unit]
             if m is None:
-                log.debug("bus.nobody_writes", space=self.name, address=at, value=part)
+                self._debug("bus.nobody_writes", space=self.name, address=at, value=part)
             else:
                 m.write(at - m.first, unit, part)
 

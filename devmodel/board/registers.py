@@ -6,6 +6,7 @@ from devmodel.devices import (
     bus_master,
     dma8237,
     fdc_registers,
+    hpet,
     ide,
     kbc,
     parallel,
@@ -15,6 +16,7 @@ from devmodel.devices import (
     rtc,
     uart,
     vga_registers,
+    vga_vbe,
 )
 
 TABLES: Final[dict[str, tuple[type, int]]] = {
@@ -27,7 +29,6 @@ TABLES: Final[dict[str, tuple[type, int]]] = {
     "rtc": (rtc.Port, 0),
     "ide0": (ide.Reg, 0),
     "ide1": (ide.Reg, 0),
-    "bmide": (bus_master.Reg, 0),
     "fdc": (fdc_registers.Reg, fdc_registers.Reg.DOR),
     "fdc digital input": (fdc_registers.Reg, fdc_registers.Reg.DIR),
     "parallel": (parallel.Reg, 0),
@@ -36,18 +37,36 @@ TABLES: Final[dict[str, tuple[type, int]]] = {
     "uart3": (uart.Reg, 0),
     "uart4": (uart.Reg, 0),
     "vga": (vga_registers.Port, 0),
+    "vbe": (vga_vbe.Port, 0),
+    "hpet": (hpet.Reg, 0),
     "pm": (piix4pm.Reg, 0),
 }
 """By a mapping's name: the class that names its registers, and the offset in there of the mapping's first."""
 
+REPEATED: Final[dict[str, tuple[type, int, tuple[str, ...]]]] = {
+    "bmide": (bus_master.Reg, 0, ("PRIMARY", "SECONDARY")),
+    "hpet": (hpet.TimerReg, hpet.Reg.TIMER, ("TIMER0", "TIMER1", "TIMER2")),
+}
+"""Likewise where a mapping has the same registers several times, one behind the other, and what each is called."""
+APART: Final = {"bmide": bus_master.PORTS, "hpet": hpet.TIMER_SIZE}
+"""How far apart they are."""
+
 
 def names_of(mapping: str) -> dict[int, str]:
     """Return the names of a mapping's registers by offset from its first address; none, if it has no table."""
-    if mapping not in TABLES:
-        return {}
-    table, first = TABLES[mapping]
-    return {
-        offset - first: name
-        for name, offset in vars(table).items()
-        if name.isupper() and isinstance(offset, int) and offset >= first
-    }
+    names: dict[int, str] = {}
+    if mapping in TABLES:
+        table, first = TABLES[mapping]
+        names = {offset - first: name for name, offset in _registers(table) if offset >= first}
+    if mapping in REPEATED:
+        table, first, called = REPEATED[mapping]
+        for number, which in enumerate(called):
+            begin = first + number * APART[mapping]
+            names |= {begin + offset: f"{which} {name}" for name, offset in _registers(table)}
+    return names
+
+
+def _registers(table: type) -> list[tuple[str, int]]:
+    return [
+        (name, offset) for name, offset in vars(table).items() if name.isupper() and isinstance(offset, int)
+    ]

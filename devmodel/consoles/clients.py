@@ -16,7 +16,7 @@ import socket
 import stat
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 import structlog
@@ -128,8 +128,17 @@ def _stale(path: str) -> bool:
     return False
 
 
+@runtime_checkable
+class Carried(Protocol):
+    """A stream that is carried by another, as a WebSocket is."""
+
+    transport: trio.abc.Stream
+
+
 def hung_up(stream: trio.abc.Stream) -> bool:
     """Whether the other end has ended its half of a socket, or all of it, whatever there still is to read."""
+    if isinstance(stream, Carried):
+        stream = stream.transport
     if not isinstance(stream, trio.SocketStream):
         return False
     poll = select.poll()

@@ -29,6 +29,8 @@ class Reg:
     TABLE: Final = 4  # to 7
 
 
+PORTS: Final = 8
+"""Of a channel."""
 COMMAND_START: Final = 0x01
 COMMAND_TO_MEMORY: Final = 0x08  # "read/write control": the direction that the bus master moves in
 STATUS_ACTIVE: Final = 0x01

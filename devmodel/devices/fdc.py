@@ -308,9 +308,9 @@ class Fdc:
 
     def _main_status(self) -> int:
         s = self.state
-        status = sum(1 << unit for unit, drive in enumerate(s.drives) if drive.seek_at is not None)
         if not s.dor & DOR_RUN or s.then == Then.READY:
             return 0
+        status = sum(1 << unit for unit, drive in enumerate(s.drives) if drive.seek_at is not None)
         match s.phase:
             case Phase.IDLE:
                 return status | MSR_RQM

@@ -33,7 +33,18 @@ class Reg:
     CONFIG: Final = 0x010
     STATUS: Final = 0x020
     COUNTER: Final = 0x0F0
-    TIMER: Final = 0x100  # 20h bytes each: configuration, comparator, FSB route
+    TIMER: Final = 0x100  # the first of the timers
+
+
+TIMER_SIZE: Final = 0x20
+
+
+class TimerReg:
+    """Offsets in a timer's block."""
+
+    CONFIG: Final = 0x00
+    COMPARATOR: Final = 0x08
+    FSB_ROUTE: Final = 0x10
 
 
 CAPABILITIES: Final = PERIOD << 32 | 0x8086 << 16 | 1 << 15 | 1 << 13 | TIMERS - 1 << 8 | 0x01
@@ -118,7 +129,7 @@ class Hpet:
                 s.status &= ~(value << shift)
             case Reg.COUNTER if not s.config & ENABLE:
                 s.halted_at = s.seen = new
-            case at if Reg.TIMER <= at < Reg.TIMER + 0x20 * TIMERS:
+            case at if Reg.TIMER <= at < Reg.TIMER + TIMER_SIZE * TIMERS:
                 self._write_timer(at - Reg.TIMER, new, value << shift, mask)
             case _:
                 log.debug("hpet.write_ignored", offset=offset, value=value)
@@ -135,8 +146,8 @@ class Hpet:
                 return s.status
             case Reg.COUNTER:
                 return self._counter()
-            case _ if Reg.TIMER <= at < Reg.TIMER + 0x20 * TIMERS:
-                number, register = divmod(at - Reg.TIMER, 0x20)
+            case _ if Reg.TIMER <= at < Reg.TIMER + TIMER_SIZE * TIMERS:
+                number, register = divmod(at - Reg.TIMER, TIMER_SIZE)
                 timer = s.timers[number]
                 return (timer.config | FIXED, timer.comparator, 0, 0)[register >> 3]
             case _:
@@ -152,17 +163,17 @@ class Hpet:
 
     def _write_timer(self, at: int, new: int, value: int, mask: int) -> None:
         """Write a timer's register; `value` has the bits that are written, under `mask`, and `new` all."""
-        number, register = divmod(at, 0x20)
+        number, register = divmod(at, TIMER_SIZE)
         timer = self.state.timers[number]
         timer.edge = False
         match register:
-            case 0x00:
+            case TimerReg.CONFIG:
                 timer.config = new & WRITABLE
                 if timer.config & MODE_32:
                     timer.comparator &= ONES[4]
                 if not timer.config & LEVEL:
                     self.state.status &= ~(1 << number)
-            case 0x08:
+            case TimerReg.COMPARATOR:
                 modulus = _modulus(timer)
                 if not timer.config & PERIODIC or timer.config & SET_VALUE:
                     timer.comparator = new % modulus

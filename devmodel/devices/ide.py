@@ -292,8 +292,6 @@ class IdeChannel:
         if offset == Reg.COMMAND:
             self._command(value)
             return
-        if offset == Reg.DEVICE:
-            self._device = value
         for drive in self._drives:
             if drive is None or drive.state.status & BSY:
                 continue
@@ -314,7 +312,9 @@ class IdeChannel:
                 case _:
                     pass
         if offset == Reg.DEVICE:
-            self._changed()
+            before, self._device = self._device, value
+            if (before ^ value) & DEVICE_DEV:
+                self._changed()
 
     def _command(self, code: int) -> None:
         if code == EXECUTE_DIAGNOSTIC:

@@ -101,6 +101,8 @@ class Pic:
     accepted: Callable[[int], None] = lambda _pin: None
     """Hears of every pin that has been accepted."""
     state: PicState = attrs.field(factory=PicState)
+    _requested: int = attrs.field(init=False, default=-1)
+    """The pin whose request INT signals, or -1: resolved whenever something has changed."""
 
     def __attrs_post_init__(self) -> None:
         self._drive()
@@ -138,17 +140,17 @@ class Pic:
     @property
     def requesting(self) -> bool:
         """Whether the INT pin is high."""
-        return self._request() >= 0
+        return self._requested >= 0
 
     def acknowledge(self) -> int:
         """Do the INTA cycle and return the pin that was accepted, or -1 (spurious: level 7 is signalled)."""
-        pin = self._request()
+        pin = self._requested
         self.accept(pin)
         return pin
 
     def next_pin(self) -> int:
         """Return the pin that `acknowledge` would return."""
-        return self._request()
+        return self._requested
 
     def accept(self, pin: int) -> None:
         """Do the INTA cycle for a pin that `next_pin` returned earlier; -1 was spurious."""
@@ -259,8 +261,8 @@ class Pic:
         rotated = (pins >> first | pins << 8 - first) & 0xFF
         return (rotated & -rotated).bit_length() - 1 + first & 7
 
-    def _request(self) -> int:
-        """Return the pin whose request INT signals, or -1."""
+    def _resolve(self) -> int:
+        """Return the pin of the request to signal, or -1."""
         s = self.state
         requests = self._irr() & ~s.imr
         if not requests or s.step != Step.READY:
@@ -294,8 +296,9 @@ class Pic:
         else:
             self.mirror.show(Reg.COMMAND, s.isr if s.read_isr else self._irr(), BY_ANYONE)
             self.mirror.show(Reg.DATA, s.imr, BY_ITSELF)
+        self._requested = self._resolve()
         self.changed()
-        self.output.set(self._request() >= 0)
+        self.output.set(self._requested >= 0)
 
 
 @attrs.define

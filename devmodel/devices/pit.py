@@ -110,11 +110,12 @@ class Pit:
             self.state.owed, self.state.high = 0, False
         if offset < Reg.CONTROL:
             self._counters[offset].write(value, now)
-        else:
-            self._control(value, now)
+        elif not self._control(value, now):
+            return
         self._drive()
 
-    def _control(self, value: int, now: int) -> None:
+    def _control(self, value: int, now: int) -> bool:
+        """Take a control word; False if it only latches, which changes no OUT."""
         select = value >> 6
         if select == READ_BACK:
             for i, counter in enumerate(self._counters):
@@ -123,15 +124,18 @@ class Pit:
                         counter.latch_count(now)
                     if not value & READ_BACK_NO_STATUS:
                         counter.latch_status(now)
-        elif value & 0x30:
+            return False
+        if value & 0x30:
             self._counters[select].set_control(value & 0x3F, now)
-        else:
-            self._counters[select].latch_count(now)
+            return True
+        self._counters[select].latch_count(now)
+        return False
 
     def set_gate(self, counter: int, level: bool) -> None:
         """Drive a GATE input (counter 2's is port 0x61 bit 0; the others are tied high on a PC)."""
         self._counters[counter].set_gate(level, self._now())
-        self._drive()
+        if counter == 0:
+            self._drive()
 
     def output(self, counter: int) -> bool:
         """Return the level of an OUT pin now."""

@@ -49,6 +49,7 @@ class CounterState:
     period: int = 0x1_0000  # the count in effect, 1 to 65536
     start: int = 0  # the pulse that loaded it
     held: int | None = None  # modes 0 and 4: pulses counted when GATE stopped it
+    struck: bool = False  # mode 4: GATE stopped it at the pulse of the strobe, which is over
     load_at: int | None = None  # the pulse that will load CR
     frozen: int = 0  # what reads as the count while not loaded
     seen: int = 0  # rising edges up to this pulse are in `risen`
@@ -73,7 +74,7 @@ class Counter:
         s.control = control
         s.null_count = True
         s.first_byte = s.count_latch = s.status_latch = s.load_at = s.held = None
-        s.msb_next = s.loaded = s.written = False
+        s.msb_next = s.loaded = s.written = s.struck = False
         if low and self.out(tick):
             s.risen = True
 
@@ -129,8 +130,8 @@ class Counter:
                 elif not gate:
                     s.held = tick - s.start
                 elif s.held is not None:
-                    if self._strobes(s.held):
-                        s.held = max(s.held, s.period + 1)  # it does so once
+                    if s.held == s.period and self._strobes(s.held) and tick > s.start + s.held:
+                        s.struck = True  # it does so once, though counting goes on from there
                     s.start = tick - s.held
                     s.held = None
             case _ if gate:
@@ -170,7 +171,7 @@ class Counter:
         s.start = due
         if low_half:  # the new count begins with the half that the old one left undone
             s.start -= (s.period + 1) // 2
-        s.null_count = False
+        s.null_count = s.struck = False
         s.loaded = True
         s.held = None
         if not s.gate:
@@ -216,7 +217,7 @@ class Counter:
     def last_rise(self, tick: int) -> int:
         """Return the last pulse up to `tick` at which counting made OUT rise, or -1."""
         s = self.state
-        if not s.loaded or (s.held is not None and not self._strobes(s.held)):
+        if not s.loaded or s.struck or (s.held is not None and not self._strobes(s.held)):
             return -1
         elapsed = tick - s.start
         match self.mode():
@@ -254,7 +255,7 @@ class Counter:
                 high = (s.period + 1) // 2
                 change = cycle + (high if elapsed - cycle < high else s.period)
             case Mode.SOFTWARE_STROBE | Mode.HARDWARE_STROBE:
-                change = s.period + 1 if elapsed <= s.period else None
+                change = s.period + 1 if elapsed <= s.period and not s.struck else None
             case _:
                 change = s.period if elapsed < s.period else None
         if change is None:
@@ -289,7 +290,7 @@ class Counter:
             case Mode.SQUARE:
                 return elapsed % s.period < (s.period + 1) // 2
             case Mode.SOFTWARE_STROBE | Mode.HARDWARE_STROBE:
-                return elapsed != s.period
+                return elapsed != s.period or s.struck
             case _:
                 return elapsed >= s.period
 

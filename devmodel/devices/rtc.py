@@ -198,14 +198,19 @@ class Rtc:
         return bool(s.ram[Reg.B] & B_SET) or s.ram[Reg.A] & A_HELD == A_HELD
 
     def _registers(self) -> bytes:
-        """Return the time registers, brought up to date."""
+        """Return the time registers, brought up to date; so are the flags, which follow from what they passed."""
+        if self._now() // NS_PER_S > self.state.counted:
+            self._catch_up()
+        return self.state.registers
+
+    def _count(self) -> None:
+        """Count the time registers on."""
         s = self.state
         second = self._now() // NS_PER_S
         if second > s.counted:
             if not self._stopped():
                 s.registers = advance(s.registers, second - s.counted, **self._format())
             s.counted = second
-        return s.registers
 
     def _updating(self) -> bool:
         return not self._stopped() and self._now() % NS_PER_S >= NS_PER_S - UPDATE
@@ -235,7 +240,7 @@ class Rtc:
             if alarm is not None and alarm <= now // NS_PER_S:
                 s.flags |= B_AIE
         s.seen = now
-        self._registers()
+        self._count()
 
     def _next_alarm(self) -> int | None:
         """Return the first second after `counted` that matches the alarm, or None."""

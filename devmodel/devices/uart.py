@@ -122,6 +122,8 @@ class Uart:
     state: UartState = attrs.field(factory=UartState)
 
     def __attrs_post_init__(self) -> None:
+        self._show_settings()
+        self._show_modem()
         self._drive()
 
     def reset(self) -> None:
@@ -129,6 +131,8 @@ class Uart:
         cts = self.state.clear_to_send
         self.state = UartState(clear_to_send=cts)
         self.state.modem = self._modem_pins()
+        self._show_settings()
+        self._show_modem()
         self._drive()
         self.drained()
 
@@ -225,8 +229,9 @@ class Uart:
             case Reg.LSR:
                 if s.shifting is not None:
                     self.tick()
-                value = self._line_status()
-                if self._line_errors():
+                errors = self._line_errors()
+                value = self._line_status(errors)
+                if errors:
                     s.overrun = False
                     if s.received:
                         s.received[0] &= 0xFF
@@ -251,6 +256,7 @@ class Uart:
             case Reg.MSR:
                 value = s.modem | s.modem_deltas
                 s.modem_deltas = 0
+                self._show_modem()
                 self._drive()
                 return value
             case _:
@@ -274,28 +280,36 @@ class Uart:
         match offset & 7:
             case Reg.DATA if s.lcr & LCR_DLAB:
                 s.divisor = s.divisor & 0xFF00 | value
+                self._show_divided()
             case Reg.DATA:
-                s.thre_pending = False  # the write resets the interrupt (table IV),
-                self._drive()
+                if s.thre_pending:
+                    s.thre_pending = False  # the write resets the interrupt (table IV),
+                    if s.ier & IER_THRE:
+                        self.irq.set(self._level(self._cause()))
                 self._send(self._word(value))
                 s.thre_pending = not s.waiting  # and an idle transmitter takes the byte over at once
             case Reg.IER if s.lcr & LCR_DLAB:
                 s.divisor = s.divisor & 0xFF | value << 8
+                self._show_divided()
             case Reg.IER:
                 if value & ~s.ier & IER_THRE and not s.waiting:
                     s.thre_pending = True  # enabling it with an empty register interrupts
                 s.ier = value & 0x0F
+                self._show_divided()
             case Reg.IIR:
                 self._write_fcr(value)
             case Reg.LCR:
                 breaks = value & ~s.lcr & LCR_BREAK
                 s.lcr, s.lcr_written = value, True
+                self._show_settings()
                 if breaks and s.mcr & MCR_LOOP:
                     self._received(0, LSR_BI)  # one zero, however long the line is held low (8.6.4)
             case Reg.MCR:
                 self._write_mcr(value & 0x1F)
+                self._show_settings()
             case Reg.SCR:
                 s.scr = value
+                self._show_settings()
             case _:
                 pass  # LSR and MSR are the factory's
         self._drive()
@@ -358,6 +372,7 @@ class Uart:
         ring_ended = s.modem & ~modem & MSR_RI
         s.modem_deltas |= changed >> 4 & 0xB | ring_ended >> 4
         s.modem = modem
+        self._show_modem()
 
     # -- interrupts ---------------------------------------------------------------------------------------
 
@@ -366,9 +381,9 @@ class Uart:
         s = self.state
         return (LSR_OE if s.overrun else 0) | (s.received[0] >> 8 if s.received else 0)
 
-    def _line_status(self) -> int:
+    def _line_status(self, errors: int) -> int:
         s = self.state
-        status = (LSR_DR if s.received else 0) | self._line_errors()
+        status = (LSR_DR if s.received else 0) | errors
         if not s.waiting:
             status |= LSR_THRE if s.shifting is not None else LSR_THRE | LSR_TEMT
         if s.fcr & FCR_ENABLE and any(byte > 0xFF for byte in s.received):
@@ -393,35 +408,53 @@ class Uart:
         return IIR_NONE
 
     def _drive(self) -> None:
-        s = self.state
         cause = self._cause()
         self._show(cause)
-        self.irq.set(s.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2 and s.ier != 0 and cause != IIR_NONE)
+        self.irq.set(self._level(cause))
+
+    def _level(self, cause: int) -> bool:
+        """Return the level of the interrupt's pin, if this is its cause."""
+        s = self.state
+        return s.mcr & (MCR_OUT2 | MCR_LOOP) == MCR_OUT2 and s.ier != 0 and cause != IIR_NONE
 
     def _show(self, cause: int) -> None:
-        """Show what can be read without an effect. What is sent changes nothing of LSR but in loopback."""
+        """Show the states that can be read without an effect. What is sent changes LSR only in loopback."""
         s, mirror = self.state, self.mirror
-        if self._line_errors() or s.shifting is not None:
+        errors = self._line_errors()
+        if errors or s.shifting is not None:
             mirror.hide(Reg.LSR)
         else:
             mirror.show(
                 Reg.LSR,
-                self._line_status(),
+                self._line_status(errors),
                 BY_ITSELF if s.mcr & MCR_LOOP or self.paced else BUT_BY_SENDING,
             )
         if cause == IIR_THRE:
             mirror.hide(Reg.IIR)
         else:
             mirror.show(Reg.IIR, cause | IIR_FIFOS if s.fcr & FCR_ENABLE else cause, BY_ITSELF)
-        if s.modem_deltas:
-            mirror.hide(Reg.MSR)
+
+    def _show_modem(self) -> None:
+        """Show the modem status, while nothing of it has changed."""
+        if self.state.modem_deltas:
+            self.mirror.hide(Reg.MSR)
         else:
-            mirror.show(Reg.MSR, s.modem, BY_ITSELF)
+            self.mirror.show(Reg.MSR, self.state.modem, BY_ITSELF)
+
+    def _show_divided(self) -> None:
+        """Show the registers that are the divisor's while DLAB is set."""
+        s, mirror = self.state, self.mirror
         if s.lcr & LCR_DLAB:
             mirror.show(Reg.DATA, s.divisor & 0xFF, BY_ITSELF)
+            mirror.show(Reg.IER, s.divisor >> 8, BY_ITSELF)
         else:
             mirror.hide(Reg.DATA)
-        mirror.show(Reg.IER, s.divisor >> 8 if s.lcr & LCR_DLAB else s.ier, BY_ITSELF)
+            mirror.show(Reg.IER, s.ier, BY_ITSELF)
+
+    def _show_settings(self) -> None:
+        """Show what only writes change."""
+        s, mirror = self.state, self.mirror
+        self._show_divided()
         mirror.show(Reg.LCR, s.lcr, BY_ITSELF)
         mirror.show(Reg.MCR, s.mcr, BY_ITSELF)
         mirror.show(Reg.SCR, s.scr, BY_ITSELF)

@@ -9,11 +9,13 @@ import contextlib
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
 import attrs
+import msgspec
 import structlog
 import trio
 
@@ -41,7 +43,8 @@ MAX_EVENTS: Final = 256
 """Keys and movements that wait for the guest to take them."""
 SHAKING: Final = 30.0
 """Seconds that a viewer gets to say who it is."""
-SEND_BUFFER: Final = 1 << 17
+PIECE: Final = 1 << 16
+"""Bytes that are read or written at once."""
 KEY_PATIENCE: Final = 0.5
 """Seconds that the guest gets to take a key before the next is typed all the same."""
 TIGHT_WIDTH: Final = 2048
@@ -92,12 +95,20 @@ def response_of(password: bytes) -> Response:
     return respond
 
 
-class Reader:
-    """A stream by exact numbers of bytes."""
+class Wire:
+    """A stream of which every byte is accounted for between two checkpoints, so that another can go on with it.
 
-    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
-        self._stream = stream
-        self._buffer = bytearray()
+    Bytes that have come are kept until `done` says that their message has had its effect; bytes that are to go are in
+    `unsent` until the kernel has them. For that a socket is read and written without a checkpoint in between.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, received: bytes = b"", unsent: bytes = b"") -> None:
+        self.stream = stream
+        self.frozen = False
+        """It is another's now."""
+        self.unsent = bytearray(unsent)
+        self._received = bytearray(received)
+        self._used = 0
 
     async def exactly(self, count: int) -> bytes:
         """Wait for so many bytes.
@@ -106,25 +117,116 @@ class Reader:
             Gone: the stream ended before.
 
         """
-        while len(self._buffer) < count:
-            data = await self._stream.receive_some(65536)
-            if not data:
-                raise Gone("it has left")
-            self._buffer += data
-        taken = bytes(self._buffer[:count])
-        del self._buffer[:count]
+        while len(self._received) - self._used < count:
+            await self._receive()
+        taken = bytes(self._received[self._used : self._used + count])
+        self._used += count
         return taken
+
+    def done(self) -> None:
+        """Say that the bytes that were taken have had their effect."""
+        del self._received[: self._used]
+        self._used = 0
+
+    def received(self) -> bytes:
+        """Return what has come and has had none."""
+        return bytes(self._received)
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it, behind what is unsent."""
+        self.unsent += data
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Send what is unsent."""
+        if not isinstance(self.stream, trio.SocketStream):
+            data = bytes(self.unsent)
+            self.unsent.clear()
+            await self.stream.send_all(data)
+            return
+        with _broken():
+            while self.unsent:
+                await trio.lowlevel.wait_writable(self.stream.socket)
+                await self._thaw()
+                with contextlib.suppress(BlockingIOError):
+                    sent = os.write(self.stream.socket.fileno(), self.unsent[:PIECE])
+                    del self.unsent[:sent]
+
+    async def _receive(self) -> None:
+        if not isinstance(self.stream, trio.SocketStream):
+            data = bytes(await self.stream.receive_some(PIECE))
+        else:
+            with _broken():
+                await trio.lowlevel.wait_readable(self.stream.socket)
+                await self._thaw()
+                try:
+                    data = os.read(self.stream.socket.fileno(), PIECE)
+                except BlockingIOError:
+                    return
+        if not data:
+            raise Gone("it has left")
+        self._received += data
+
+    async def _thaw(self) -> None:
+        if self.frozen:
+            await trio.sleep_forever()
+
+
+@contextlib.contextmanager
+def _broken() -> Iterator[None]:
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise trio.BrokenResourceError from error
 
 
 class Packer:
-    """A zlib stream that is whole after each piece."""
+    """A zlib stream that is whole after each piece (RFC 1950).
 
-    def __init__(self) -> None:
-        self._stream = zlib.compressobj(COMPRESSION)
+    One that has `begun` in another process is gone on with: blocks of a new compressor need nothing of what was before
+    them, and only the stream's first two bytes must not come twice.
+    """
+
+    def __init__(self, *, begun: bool = False) -> None:
+        self.begun = begun
+        self._stream = zlib.compressobj(COMPRESSION, wbits=-zlib.MAX_WBITS if begun else zlib.MAX_WBITS)
 
     def pack(self, data: bytes) -> bytes:
         """Compress a piece."""
+        self.begun = True
         return self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
+
+
+class Agreed(msgspec.Struct):
+    """What has been agreed on with a viewer and what is under way: enough for another process to go on with it."""
+
+    form: PixelFormat
+    encoding: int
+    resizes: bool
+    extended_keys: bool
+    wanted: list[Rectangle]
+    asked: bool
+    announce_keys: bool
+    colors: bool
+    size: tuple[int, int]
+    begun: tuple[bool, bool]
+    received: bytes
+    unsent: bytes
+    events: list["Event"]
+    held: list[str]
+    capitals: bool
+    pointer: "Pointer | None"
+
+
+@attrs.frozen
+class Update:
+    """What a viewer is sent, and what it then shows."""
+
+    data: bytes
+    shown: Picture
+    size: tuple[int, int]
 
 
 @attrs.define(eq=False)
@@ -147,36 +249,52 @@ class Viewer:
     """It is to be sent everything, though it shows it."""
     streams: tuple[Packer, Packer] = attrs.field(factory=lambda: (Packer(), Packer()))
     """Of zlib and Tight: each goes on as long as the viewer is there."""
+    begun: tuple[bool, bool] = (False, False)
+    """Which of them the viewer has seen begin."""
+    making: "Viewer | None" = None
+    """What was true when the update was begun that is being made."""
 
-    def update(self, picture: Picture, wanted: list[Rectangle]) -> bytes:
-        """Return an update that makes what it shows this picture; empty if it does already. Run in a thread."""
+    def begin(self) -> "Viewer":
+        """Take what the next update is to be of; until `finish` it counts as asked for."""
+        taken = attrs.evolve(self, making=None)
+        self.making = taken
+        self.wanted, self.asked, self.announce_keys, self.colors = [], False, False, False
+        if self.repaint:
+            taken.shown, self.repaint = None, False
+        return taken
+
+    def finish(self, update: Update) -> None:
+        """Note that an update is on its way; no checkpoint may come between this and that."""
+        self.making = None
+        self.shown, self.size = update.shown, update.size
+        self.begun = self.streams[0].begun, self.streams[1].begun
+
+    def update(self, picture: Picture) -> Update:
+        """Return an update that makes what it shows this picture; without data if it does already. Run in a thread."""
         head = b""
         rectangles: list[bytes] = []
-        form, encoding = self.form, self.encoding  # another may be asked for meanwhile
+        form, encoding, size, wanted = self.form, self.encoding, self.size, self.wanted
         if self.colors:
-            self.colors = False
             colors = b"".join(struct.pack(">HHH", *color) for color in form.color_map())
             head = struct.pack(">BxHH", 1, 0, 256) + colors
         if self.announce_keys:
-            self.announce_keys = False
             rectangles.append(struct.pack(">HHHHi", 0, 0, 0, 0, EXTENDED_KEYS))
         before = self.shown
-        if self.resizes and self.size != (picture.width, picture.height):
-            self.size = (picture.width, picture.height)
-            rectangles.append(struct.pack(">HHHHi", 0, 0, *self.size, DESKTOP_SIZE))
+        if self.resizes and size != (picture.width, picture.height):
+            size = (picture.width, picture.height)
+            rectangles.append(struct.pack(">HHHHi", 0, 0, *size, DESKTOP_SIZE))
             before = None
         if before is None or (before.width, before.height) != (picture.width, picture.height):
-            changed, wanted = [Rectangle(0, 0, *self.size)], []  # also where the picture does not reach
+            changed, wanted = [Rectangle(0, 0, *size)], []  # also where the picture does not reach
         else:
             changed = damage(before, picture)
         for rectangle in changed + wanted:
-            inside = rectangle.within(*self.size)
+            inside = rectangle.within(*size)
             if inside is not None:
                 rectangles += self._rectangle(picture, inside, form, encoding)
-        self.shown = picture
-        if not rectangles:
-            return head
-        return head + struct.pack(">BxH", 0, len(rectangles)) + b"".join(rectangles)
+        if rectangles:
+            head += struct.pack(">BxH", 0, len(rectangles)) + b"".join(rectangles)
+        return Update(head, picture, size)
 
     def _rectangle(self, picture: Picture, where: Rectangle, form: PixelFormat, encoding: int) -> list[bytes]:
         if encoding != TIGHT:
@@ -227,6 +345,63 @@ def _compact_length(length: int) -> bytes:
     return bytes((length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14))
 
 
+class Conversation:
+    """One viewer, as soon as hands are shaken."""
+
+    def __init__(self, wire: Wire, viewer: Viewer, typist: "Typist") -> None:
+        self.wire = wire
+        self.viewer = viewer
+        self.typist = typist
+        self.asked = trio.lowlevel.ParkingLot()
+
+    @classmethod
+    def resumed(
+        cls, stream: trio.abc.Stream, agreed: Agreed, hands: Hands | None, renderer: Renderer
+    ) -> "Conversation":
+        """Go on where another process has left off; the viewer is sent all of the picture again."""
+        viewer = Viewer(
+            form=agreed.form,
+            encoding=agreed.encoding,
+            resizes=agreed.resizes,
+            extended_keys=agreed.extended_keys,
+            wanted=agreed.wanted,
+            asked=agreed.asked,
+            announce_keys=agreed.announce_keys,
+            colors=agreed.colors,
+            size=agreed.size,
+            streams=(Packer(begun=agreed.begun[0]), Packer(begun=agreed.begun[1])),
+            begun=agreed.begun,
+        )
+        typist = Typist(hands, renderer)
+        typist.events.extend(agreed.events)
+        typist.held, typist.capitals, typist.pointer = agreed.held, agreed.capitals, agreed.pointer
+        return cls(Wire(stream, agreed.received, agreed.unsent), viewer, typist)
+
+    def leave(self) -> Agreed:
+        """Say all that another process must know to go on, and do nothing any more."""
+        self.wire.frozen = self.typist.frozen = True
+        viewer, typist = self.viewer, self.typist
+        making = viewer.making
+        return Agreed(
+            form=viewer.form,
+            encoding=viewer.encoding,
+            resizes=viewer.resizes,
+            extended_keys=viewer.extended_keys,
+            wanted=viewer.wanted + (making.wanted if making is not None else []),
+            asked=viewer.asked or making is not None,
+            announce_keys=viewer.announce_keys or (making is not None and making.announce_keys),
+            colors=viewer.colors or (making is not None and making.colors),
+            size=viewer.size,
+            begun=viewer.begun,
+            received=self.wire.received(),
+            unsent=bytes(self.wire.unsent),
+            events=[*typist.events],
+            held=[*typist.held],
+            capitals=typist.capitals,
+            pointer=typist.pointer,
+        )
+
+
 class Vnc:
     """The viewers of one screen. `hands` is None where keyboard and mouse are another server's."""
 
@@ -238,13 +413,22 @@ class Vnc:
         self._hands = hands
         self._name = name
         self._response = response
+        self._conversations: list[Conversation] = []
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Serve viewers for ever. Cancel to stop."""
         await trio.serve_listeners(self.client, listeners)
 
-    async def client(self, stream: trio.abc.Stream) -> None:
-        """Serve one viewer until it goes."""
+    def leave(self) -> list[tuple[trio.SocketStream, Agreed]]:
+        """Leave the viewers to another process; who is just shaking hands has to come again."""
+        return [
+            (conversation.wire.stream, conversation.leave())
+            for conversation in self._conversations
+            if isinstance(conversation.wire.stream, trio.SocketStream)
+        ]
+
+    async def client(self, stream: trio.abc.Stream, agreed: Agreed | None = None) -> None:
+        """Serve one viewer until it goes: a new one, or one with whom something is `agreed`."""
         async with stream:
             if self.viewers >= MAX_VIEWERS:
                 log.warning("vnc.too_many_viewers", most=MAX_VIEWERS)
@@ -254,7 +438,7 @@ class Vnc:
                 with contextlib.suppress(
                     Gone, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError
                 ):
-                    await self._converse(stream)
+                    await self._converse(stream, agreed)
             except BaseExceptionGroup as group:
                 expected, rest = group.split((Gone, trio.BrokenResourceError, trio.ClosedResourceError))
                 del expected
@@ -263,55 +447,64 @@ class Vnc:
             finally:
                 self.viewers -= 1
 
-    async def _converse(self, stream: trio.abc.Stream) -> None:
-        reader = Reader(stream)
+    async def _converse(self, stream: trio.abc.Stream, agreed: Agreed | None) -> None:
         with self._renderer.watching():
-            with trio.fail_after(SHAKING):
-                await self._shake_hands(stream, reader)
-                picture = await self._renderer.newer(None)
-                viewer = Viewer(size=(picture.width, picture.height))
-                name = self._name.encode()
-                await stream.send_all(
-                    struct.pack(">HH", *viewer.size) + SERVERS.encode() + struct.pack(">I", len(name)) + name
-                )
-            events: trio.MemorySendChannel[Event]
-            events, taken = trio.open_memory_channel[Event](MAX_EVENTS)
-            asked = trio.lowlevel.ParkingLot()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._show, stream, viewer, asked)
-                nursery.start_soon(Typist(self._hands, self._renderer).run, taken)
-                await self._listen(reader, viewer, asked, events)
+            if agreed is None:
+                conversation = await self._greet(Wire(stream))
+            else:
+                conversation = Conversation.resumed(stream, agreed, self._hands, self._renderer)
+                await self._renderer.newer(None)
+            self._conversations.append(conversation)
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._show, conversation)
+                    nursery.start_soon(conversation.typist.run)
+                    await self._listen(conversation)
+            finally:
+                self._conversations.remove(conversation)
 
-    async def _shake_hands(self, stream: trio.abc.Stream, reader: Reader) -> None:
-        await stream.send_all(b"RFB 003.008\n")
-        said = await reader.exactly(12)
+    async def _greet(self, wire: Wire) -> Conversation:
+        with trio.fail_after(SHAKING):
+            await self._shake_hands(wire)
+            picture = await self._renderer.newer(None)
+            viewer = Viewer(size=(picture.width, picture.height))
+            name = self._name.encode()
+            await wire.send(
+                struct.pack(">HH", *viewer.size) + SERVERS.encode() + struct.pack(">I", len(name)) + name
+            )
+        wire.done()
+        return Conversation(wire, viewer, Typist(self._hands, self._renderer))
+
+    async def _shake_hands(self, wire: Wire) -> None:
+        await wire.send(b"RFB 003.008\n")
+        said = await wire.exactly(12)
         version = VERSIONS.get(said, 3 if said.startswith(b"RFB 003.") else 0)
         if not version:
             raise Gone("it speaks another protocol")
         kind = NO_AUTHENTICATION if self._response is None else VNC_AUTHENTICATION
         if version == 3:
-            await stream.send_all(struct.pack(">I", kind))
+            await wire.send(struct.pack(">I", kind))
         else:
-            await stream.send_all(bytes((1, kind)))
-            if (await reader.exactly(1))[0] != kind:
+            await wire.send(bytes((1, kind)))
+            if (await wire.exactly(1))[0] != kind:
                 raise Gone("it wants to be known otherwise")
         if self._response is not None:
             challenge = os.urandom(16)
-            await stream.send_all(challenge)
-            if await reader.exactly(16) != self._response(challenge):
+            await wire.send(challenge)
+            if await wire.exactly(16) != self._response(challenge):
                 log.warning("vnc.wrong_password")
                 await trio.sleep(1)
                 why = b"wrong password"
-                await stream.send_all(
-                    struct.pack(">I", 1) + (struct.pack(">I", len(why)) + why) * (version == 8)
-                )
+                await wire.send(struct.pack(">I", 1) + (struct.pack(">I", len(why)) + why) * (version == 8))
                 raise Gone("its password is wrong")
         if self._response is not None or version == 8:
-            await stream.send_all(struct.pack(">I", 0))
-        await reader.exactly(1)  # whether it shares the screen: all do
+            await wire.send(struct.pack(">I", 0))
+        await wire.exactly(1)  # whether it shares the screen: all do
 
-    async def _show(self, stream: trio.abc.Stream, viewer: Viewer, asked: trio.lowlevel.ParkingLot) -> None:
+    async def _show(self, conversation: Conversation) -> None:
         """Send an update for each time that the viewer asks, as soon as something has changed."""
+        wire, viewer, asked = conversation.wire, conversation.viewer, conversation.asked
+        await wire.flush()
         while True:
             while not viewer.asked:
                 await asked.park()
@@ -325,62 +518,62 @@ class Vnc:
                         nursery.start_soon(_until, self._renderer.newer, picture, scope)
                         nursery.start_soon(_until, _parked, asked, scope)
                 continue
-            wanted, viewer.wanted, viewer.asked = viewer.wanted, [], False
-            if viewer.repaint:
-                viewer.shown, viewer.repaint = None, False
-            data = await trio.to_thread.run_sync(viewer.update, picture, wanted)
-            if data:
-                await stream.send_all(data)
+            update = await trio.to_thread.run_sync(viewer.begin().update, picture)
+            if wire.frozen:
+                await trio.sleep_forever()
+            viewer.finish(update)
+            if update.data:
+                await wire.send(update.data)
             else:
                 viewer.asked = True
 
-    async def _listen(
-        self,
-        reader: Reader,
-        viewer: Viewer,
-        asked: trio.lowlevel.ParkingLot,
-        events: "trio.MemorySendChannel[Event]",
-    ) -> None:
-        """Hear what the viewer says, for ever."""
+    async def _listen(self, conversation: Conversation) -> None:
+        """Hear what the viewer says, for ever. Nothing is awaited from a message's effect to its `done`."""
+        wire, viewer, typist = conversation.wire, conversation.viewer, conversation.typist
         while True:
-            match (await reader.exactly(1))[0]:
+            match (await wire.exactly(1))[0]:
                 case 0:
                     try:
-                        viewer.form = PixelFormat.decode((await reader.exactly(19))[3:])
+                        form = PixelFormat.decode((await wire.exactly(19))[3:])
                     except ValueError as error:
                         log.warning("vnc.pixel_format", error=str(error))
                         raise Gone(str(error)) from None
+                    viewer.form = form
                     viewer.colors = not viewer.form.true_color
                     viewer.repaint = True
                 case 2:
-                    (count,) = struct.unpack(">xH", await reader.exactly(3))
+                    (count,) = struct.unpack(">xH", await wire.exactly(3))
                     if count > MAX_ENCODINGS:
                         raise Gone("too many encodings")
-                    self._choose(viewer, struct.unpack(f">{count}i", await reader.exactly(4 * count)))
+                    self._choose(viewer, struct.unpack(f">{count}i", await wire.exactly(4 * count)))
                 case 3:
-                    incremental, *place = struct.unpack(">BHHHH", await reader.exactly(9))
+                    incremental, *place = struct.unpack(">BHHHH", await wire.exactly(9))
                     if not incremental:
                         viewer.wanted = [Rectangle(*place)]  # in a picture that it has not it is clipped
                     viewer.asked = True
-                    asked.unpark_all()
+                    conversation.asked.unpark_all()
                 case 4:
-                    pressed, keysym = struct.unpack(">BxxI", await reader.exactly(7))
-                    await events.send(Keysym(keysym, bool(pressed)))
+                    pressed, keysym = struct.unpack(">BxxI", await wire.exactly(7))
+                    await typist.room()
+                    typist.take(Keysym(keysym, bool(pressed)))
                 case 5:
-                    await events.send(Pointer(*struct.unpack(">BHH", await reader.exactly(5))))
+                    pointer = Pointer(*struct.unpack(">BHH", await wire.exactly(5)))
+                    await typist.room()
+                    typist.take(pointer)
                 case 6:
-                    (left,) = struct.unpack(">xxxI", await reader.exactly(7))
+                    (left,) = struct.unpack(">xxxI", await wire.exactly(7))
                     if left > MAX_CLIPBOARD:
                         raise Gone("too much in its clipboard")
-                    while left:
-                        left -= len(await reader.exactly(min(left, 4096)))
+                    await wire.exactly(left)
                 case 255:
-                    kind, pressed, _, code = struct.unpack(">BHII", await reader.exactly(11))
+                    kind, pressed, _, code = struct.unpack(">BHII", await wire.exactly(11))
                     if kind:
                         raise Gone("an extension that there is not")
-                    await events.send(ScanCode(code, bool(pressed)))
+                    await typist.room()
+                    typist.take(ScanCode(code, bool(pressed)))
                 case other:
                     raise Gone(f"message {other}")
+            wire.done()
 
     @staticmethod
     def _choose(viewer: Viewer, encodings: tuple[int, ...]) -> None:
@@ -400,24 +593,21 @@ async def _parked(lot: trio.lowlevel.ParkingLot) -> None:
     await lot.park()
 
 
-@attrs.frozen
-class Keysym:
+class Keysym(msgspec.Struct, frozen=True, tag=True):
     """A key by its symbol."""
 
     keysym: int
     pressed: bool
 
 
-@attrs.frozen
-class ScanCode:
+class ScanCode(msgspec.Struct, frozen=True, tag=True):
     """A key by where it is."""
 
     code: int
     pressed: bool
 
 
-@attrs.frozen
-class Pointer:
+class Pointer(msgspec.Struct, frozen=True, tag=True):
     """Where the pointer is, and the bits of its buttons."""
 
     buttons: int
@@ -432,43 +622,56 @@ class Typist:
     """Types and points what a viewer does, as fast as the guest takes it, and lets go of all when the viewer goes."""
 
     def __init__(self, hands: Hands | None, renderer: Renderer) -> None:
+        self.events: deque[Event] = deque()
+        """What is still to be done, and at its head what is being done."""
+        self.held: list[str] = []
+        self.capitals = False
+        """Caps Lock is on, as far as this viewer knows."""
+        self.pointer: Pointer | None = None
+        """Where it was last."""
+        self.frozen = False
+        """Another process goes on with what is held and to be done."""
         self._hands = hands
         self._renderer = renderer
-        self._held: list[str] = []
-        self._capitals = False
-        """Caps Lock is on, as far as this viewer knows."""
-        self._last: Pointer | None = None
+        self._changed = trio.lowlevel.ParkingLot()
 
-    async def run(self, events: "trio.MemoryReceiveChannel[Event]") -> None:
+    async def room(self) -> None:
+        """Wait until there is room for another event."""
+        while len(self.events) >= MAX_EVENTS:
+            await self._changed.park()
+
+    def take(self, event: "Event") -> None:
+        """Take an event."""
+        self.events.append(event)
+        self._changed.unpark_all()
+
+    async def run(self) -> None:
         """Do what comes, for ever. Cancel to stop."""
-        waiting: Event | None = None
+        events, hands = self.events, self._hands
         try:
             while True:
-                event = waiting or await events.receive()
-                waiting = None
-                if self._hands is None:
-                    continue
-                while isinstance(event, Pointer) and self._moves(event):
-                    try:
-                        waiting = events.receive_nowait()
-                    except trio.WouldBlock:
-                        break
-                    if not isinstance(waiting, Pointer) or waiting.buttons != event.buttons:
-                        break
-                    event, waiting = waiting, None
-                await self._do(self._hands, event)
-                self._renderer.poke()
+                while not events or self.frozen:
+                    await self._changed.park()
+                while len(events) > 1 and self._moves(events[0]) and self._moves(events[1]):
+                    events.popleft()
+                if hands is not None:
+                    await self._do(hands, events[0])
+                    self._renderer.poke()
+                events.popleft()
+                self._changed.unpark_all()
         finally:
-            if self._hands is not None:
-                for name in reversed(self._held):
-                    self._hands.hold([name], pressed=False)
+            if hands is not None and not self.frozen:
+                for name in reversed(self.held):
+                    hands.hold([name], pressed=False)
                 for bit, button in enumerate(BUTTONS):
-                    if self._last is not None and self._last.buttons >> bit & 1:
-                        self._hands.click(button, pressed=False)
+                    if self.pointer is not None and self.pointer.buttons >> bit & 1:
+                        hands.click(button, pressed=False)
 
-    def _moves(self, event: Pointer) -> bool:
+    def _moves(self, event: "Event") -> bool:
         """Whether it is a movement alone: several that wait are one."""
-        return self._last is not None and self._last.buttons == event.buttons
+        return (
+            isinstance(event, Pointer) and self.pointer is not None and self.pointer.buttons == event.buttons
+        )
 
     async def _do(self, hands: Hands, event: Event) -> None:
         match event:
@@ -482,12 +685,12 @@ class Typist:
                 if found is not None:
                     name, shift = found
                     if shift is not None and chr(keysym).isalpha():
-                        shift = shift != self._capitals
+                        shift = shift != self.capitals
                     await self._character(hands, name, shift, pressed=pressed)
 
     async def _character(self, hands: Hands, name: str, shift: bool | None, *, pressed: bool) -> None:
         """Press a key; where the viewer's keyboard has its character with Shift and the guest's without, so type it."""
-        shifts = [held for held in ("shift", "shift_r") if held in self._held]
+        shifts = [held for held in ("shift", "shift_r") if held in self.held]
         if not pressed or shift is None or shift == bool(shifts):
             await self._key(hands, name, pressed=pressed)
             return
@@ -501,17 +704,17 @@ class Typist:
         with trio.move_on_after(KEY_PATIENCE):
             while not hands.takes_keys():  # noqa: ASYNC110  (a chip has no events)
                 await trio.sleep(0.002)
-        if pressed and name not in self._held:
-            self._held.append(name)
-            self._capitals = self._capitals != (name == "caps_lock")
-        elif not pressed and name in self._held:
-            self._held.remove(name)
+        if pressed and name not in self.held:
+            self.held.append(name)
+            self.capitals = self.capitals != (name == "caps_lock")
+        elif not pressed and name in self.held:
+            self.held.remove(name)
         hands.hold([name], pressed=pressed)
 
     async def _point(self, hands: Hands, event: Pointer) -> None:
         """Move by how far the pointer went: a PS/2 mouse knows no places."""
-        before = self._last or attrs.evolve(event, buttons=0)
-        self._last = event
+        before = self.pointer or Pointer(0, event.x, event.y)
+        self.pointer = event
         right, down = event.x - before.x, event.y - before.y
         steps: list[Callable[[], None]] = [partial(hands.point, right, down, 0)] if right or down else []
         changed = event.buttons ^ before.buttons

@@ -190,6 +190,8 @@ class Attachment:
     def __init__(self, client: ControlClient, id_: int, descriptors: Sequence[int], *, mirror: bool) -> None:
         self.client = client
         self.id = id_
+        self.moved: Callable[[], None] = lambda: None
+        """Hears that the guest has put something elsewhere, or taken it away."""
         self._drain_to: Server | None = None
         self._next_cell = HELD + 1
         self.endpoint = ServerEndpoint(descriptors, client.descriptors[2:], self._drain, mirror=mirror)
@@ -295,6 +297,7 @@ class Attachment:
             self.domain.ask(MapIoRange(self.id, space, claim.first, claim.last, claim.posted))
         else:
             self.domain.ask(UnmapIoRange(self.id, space, claim.first, claim.last))
+        self.moved()
 
     def _bind(self, claim: Claim) -> int:
         """Give a range's mirrors their cells, and return the first; 0 if there are none, or no room."""

@@ -8,6 +8,7 @@ import contextlib
 import io
 import ipaddress
 import os
+import secrets
 import struct
 import sys
 import time
@@ -24,7 +25,6 @@ from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
 from devmodel.config import Config, Disk, Floppy, Serial, qmp_address
-from devmodel.config import Vnc as VncConfig
 from devmodel.consoles import clients
 from devmodel.consoles.address import Address, parse_listening
 from devmodel.consoles.clients import Clients
@@ -203,25 +203,32 @@ class SerialConsole:
 
 
 @attrs.define
-class VncPort:
-    """Where viewers of the screen come."""
+class Port:
+    """Where others come than clients of consoles: viewers of the screen, or browsers."""
 
     far_end: Address
     listeners: list[trio.SocketListener]
-    response: vnc.Response | None
+    password: bytes | None
+    viewers: vnc.Vnc | None = None
+    """Those who have come, if it is the viewers' port."""
+    kept: bool = False
+    """The program that we become goes on with it."""
 
     @classmethod
-    async def open(cls, config: VncConfig) -> Self:
-        """Listen.
+    async def open(cls, what: str, listen: str, inherited: Sequence[int]) -> Self:
+        """Listen, or go on with the descriptors that are inherited.
 
         Raises:
             ConfigError: that cannot be.
 
         """
-        far_end = parse_listening(config.listen)
+        far_end = parse_listening(listen)
         password = clients.password_of(far_end)
-        response = None if password is None else vnc.response_of(password)
-        return cls(far_end, await clients.listen(far_end, "vnc"), response)
+        if what == "vnc" and password is not None:
+            vnc.response_of(password)  # there is what answers need, or not
+        if what == "web":
+            _check_web()
+        return cls(far_end, upgrade.listeners_of(inherited) or await clients.listen(far_end, what), password)
 
     def address(self) -> str:
         """Return where it is, with the port that was chosen."""
@@ -232,9 +239,9 @@ class VncPort:
         return warning_of(self.far_end, self.listeners)
 
     async def aclose(self) -> None:
-        """Close."""
+        """Close what is not kept."""
         for listener in self.listeners:
-            if self.far_end.kind == "unix":
+            if self.far_end.kind == "unix" and not self.kept:
                 with contextlib.suppress(OSError):
                     os.unlink(self.far_end.path)
             await listener.aclose()
@@ -252,8 +259,12 @@ class Outside:
     """Of the CD-ROM drives, if they are this server's."""
     diskettes: list[Diskette] = attrs.field(factory=list[Diskette])
     """Of the floppy drives; empty ones, if they are another server's."""
-    vnc: VncPort | None = None
+    vnc: Port | None = None
     """Where viewers of the screen come, if they are let."""
+    web: Port | None = None
+    """Where browsers come, if they are let."""
+    web_secret: str = ""
+    """What browsers show that have said its password."""
     printout: Printout | None = None
     """What the parallel port prints, if there is one."""
     video_bios: bytes | None
@@ -287,6 +298,10 @@ class Outside:
         if self.vnc is not None:
             lines.append(f"devmodel: vnc on {self.vnc.address()}")
             warnings += filter(None, [self.vnc.warning()])
+        if self.web is not None:
+            where = self.web.address()
+            lines.append(f"devmodel: web on {where if where.startswith('unix:') else f'http://{where}/'}")
+            warnings += filter(None, [self.web.warning()])
         if self.qmp is not None:
             lines.append(f"devmodel: qmp on {self.qmp}")
         return lines + [f"devmodel: warning: {warning}" for warning in warnings]
@@ -308,7 +323,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     diskettes: list[Diskette] = []
     consoles: list[SerialConsole] = []
     printout: Printout | None = None
-    vnc_port: VncPort | None = None
+    vnc_port: Port | None = None
+    web_port: Port | None = None
     stream: TextIO | None = None
     record: BinaryIO | None = None
     door: Door | None = None
@@ -345,11 +361,15 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         for serial, inherited in zip(config.serials, kept, strict=True):
             consoles.append(await _console(serial, inherited, here="serial" in config.parts))
         if config.vnc is not None and "vga" in config.parts:
-            vnc_port = await VncPort.open(config.vnc)
+            vnc_port = await Port.open("vnc", config.vnc.listen, inheritance.vnc_listeners)
+        if config.web is not None and "vga" in config.parts:
+            web_port = await Port.open("web", config.web.listen, inheritance.web_listeners)
         if config.qmp is not None:
             door = await Door.open(qmp_address(config.qmp.listen))
         yield Outside(
             vnc=vnc_port,
+            web=web_port,
+            web_secret=inheritance.web_secret or secrets.token_urlsafe(32),
             config=config,
             consoles=consoles,
             inheritance=inheritance,
@@ -379,8 +399,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         with trio.CancelScope(shield=True):
             for console in consoles:
                 await console.aclose()
-            if vnc_port is not None:
-                await vnc_port.aclose()
+            for port in filter(None, (vnc_port, web_port)):
+                await port.aclose()
 
 
 async def _console(serial: Serial, inherited: upgrade.Console, *, here: bool) -> SerialConsole:
@@ -393,7 +413,9 @@ async def _console(serial: Serial, inherited: upgrade.Console, *, here: bool) ->
     match console.far_end.kind:
         case "tcp" | "telnet" | "unix" as kind:
             password = clients.password_of(console.far_end)
-            console.listeners = upgrade.listeners_of(inherited) or await clients.listen(console.far_end)
+            console.listeners = upgrade.listeners_of(inherited.listeners) or await clients.listen(
+                console.far_end
+            )
             console.clients = Clients(line, telnet=kind == "telnet", password=password)
         case "pty":
             console.pseudo = PseudoTerminal.open() if inherited.pty is None else PseudoTerminal(inherited.pty)
@@ -548,9 +570,16 @@ class Departure:
                 scratch,
                 [disc.image for disc in outside.discs],
                 [(diskette.bay.model, diskette.image) for diskette in outside.diskettes],
+                [] if outside.vnc is None else outside.vnc.listeners,
+                [] if outside.vnc is None or outside.vnc.viewers is None else outside.vnc.viewers.leave(),
+                [] if outside.web is None else outside.web.listeners,
+                outside.web_secret,
             )
             for console in outside.consoles:
                 console.kept = True
+            for port in (outside.vnc, outside.web):
+                if port is not None:
+                    port.kept = True
 
     @contextlib.contextmanager
     def of(self, server: Server) -> Iterator[None]:
@@ -640,12 +669,7 @@ async def _serve(
                 prober.on_pause = lambda paused: controlled.tell("STOP" if paused else "RESUME")
                 server.on_reset = lambda: controlled.tell("RESET", **_reset_reason(prober))
                 nursery.start_soon(controlled.serve, outside.qmp)
-            if outside.vnc is not None:
-                renderer = Renderer(board.screen)
-                hands = board if "kbc" in parts else None
-                viewers = vnc.Vnc(renderer, hands, client.domain.name, outside.vnc.response)
-                nursery.start_soon(renderer.run)
-                nursery.start_soon(viewers.serve, outside.vnc.listeners)
+            _show(outside, board, client.domain.name, nursery)
             for task in board.tasks if isinstance(board, Accompanied) else ():
                 nursery.start_soon(_beside, task)
             on_ready(board)
@@ -669,6 +693,48 @@ async def _serve(
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(path)
+
+
+def _check_web() -> None:
+    """See whether there is what serves browsers.
+
+    Raises:
+        ConfigError: there is not.
+
+    """
+    try:
+        from devmodel.web import server  # an extra: only who wants a page needs it
+    except ImportError:
+        raise ConfigError("web: the page needs h11 and wsproto: pip install 'devmodel[web]'") from None
+    del server
+
+
+def _show(outside: Outside, board: Machine, name: str, nursery: trio.Nursery) -> None:
+    """Begin to show the machine to viewers and browsers, as far as they are let."""
+    if outside.vnc is None and outside.web is None:
+        return
+    parts = outside.config.parts
+    renderer = Renderer(board.screen)
+    nursery.start_soon(renderer.run)
+    hands = board if "kbc" in parts else None
+    if outside.vnc is not None:
+        password = outside.vnc.password
+        response = None if password is None else vnc.response_of(password)
+        viewers = outside.vnc.viewers = vnc.Vnc(renderer, hands, name, response)
+        for stream, agreed in upgrade.viewers_of(outside.inheritance):
+            nursery.start_soon(viewers.client, stream, agreed)
+        nursery.start_soon(viewers.serve, outside.vnc.listeners)
+    if outside.web is not None:
+        from devmodel.web.guard import Guard
+        from devmodel.web.server import Web
+
+        far_end = outside.web.far_end
+        guard = Guard.of(
+            None if far_end.kind == "unix" else far_end.host, outside.web.password, outside.web_secret
+        )
+        screen = vnc.Vnc(renderer, hands, name)
+        lines = [console.line for console in outside.consoles] if "serial" in parts else []
+        nursery.start_soon(Web(name, guard, screen, lines).serve, outside.web.listeners)
 
 
 def _reset_reason(prober: probe.Probe) -> dict[str, object]:

@@ -7,8 +7,11 @@ The file is a line that says what it is, a line of JSON that describes the board
     16  8  value; with POINTER the guest-physical address of the items
     24  4  repetitions
     28  2  flags: READ, POSTED, POINTER, DESCENDING
-    30  1  type: that of the ioreq; LOST, of which `address` is how many records are missing here
+    30  1  type: that of the ioreq, LOST or MOVED
     31  1  size of an item in bytes
+
+Of LOST, `address` is how many records are missing here. MOVED says where from here on the mappings are that the guest
+can move: `value` bytes of JSON, a list of `MappedRange`, fill the next records, as many as `repetitions` says.
 
 The event loop fills buffers, and a thread writes them. When it cannot keep up, whole buffers are dropped and counted: a
 trace never makes the memory grow, and never lets the guest wait for a disk.
@@ -36,7 +39,7 @@ from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PCI_CONFIG, TYPE_PIO
 
 log = structlog.get_logger()
 
-MAGIC: Final = b"devmodel trace 1\n"
+MAGIC: Final = b"devmodel trace 2\n"
 RECORD: Final = struct.Struct("<QQQIHBB")
 BUFFER: Final = 2048 * RECORD.size
 QUEUED: Final = 64
@@ -50,6 +53,7 @@ POSTED: Final = 0x02
 POINTER: Final = 0x04
 DESCENDING: Final = 0x08
 LOST: Final = 0xFF
+MOVED: Final = 0xFE
 
 SPACES: Final = {TYPE_PIO: "port", TYPE_COPY: "memory", TYPE_PCI_CONFIG: "pci", TYPE_INTACK: "interrupt"}
 
@@ -58,13 +62,17 @@ _now = time.monotonic_ns
 
 
 class MappedRange(msgspec.Struct, frozen=True):
-    """What is mapped at `first` to `last` of a space, and the names of its registers by offset."""
+    """What is mapped at `first` to `last` of a space, and the names of its registers by offset.
+
+    A `movable` one is where the guest has put it: a PCI function's.
+    """
 
     space: str
     first: int
     last: int
     name: str
     registers: dict[int, str] = {}
+    movable: bool = False
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -92,7 +100,7 @@ def ranges_of(bus: Bus) -> list[MappedRange]:
     """Describe what a bus maps."""
     spaces = (("port", bus.pio), ("memory", bus.memory))
     return [
-        MappedRange(name, m.first, m.last, m.name, names_of(m.name))
+        MappedRange(name, m.first, m.last, m.name, names_of(m.name), m.movable)
         for name, space in spaces
         for m in space.mappings
     ]
@@ -107,6 +115,7 @@ class Recorder:
         self._buffer = bytearray(BUFFER)
         self._at = 0
         self._lost = 0
+        self._moved: bytes = msgspec.json.encode([r for r in header.ranges if r.movable])
         self._started = _now()
         self._full: Queue[bytes | None] = Queue(QUEUED)
         self._failed = False
@@ -122,6 +131,25 @@ class Recorder:
         if self._at == BUFFER:
             self.flush()
 
+    def follow(self, ranges: list[MappedRange]) -> None:
+        """Note where the movable ones of all ranges are now."""
+        moved = msgspec.json.encode([r for r in ranges if r.movable])
+        if moved != self._moved:
+            self._moved = moved
+            self._tell_moved()
+
+    def _tell_moved(self) -> None:
+        """Write a MOVED record and what belongs to it into one buffer, so that no part of it can be dropped."""
+        records = -(-len(self._moved) // RECORD.size)
+        length = RECORD.size * (1 + records)
+        if length >= BUFFER:
+            return  # hundreds of windows: more than a bus has slots for
+        if self._at + length >= BUFFER:
+            self.flush()
+        self.record(MOVED, 0, len(self._moved), 0, 0, records)
+        self._buffer[self._at : self._at + RECORD.size * records] = self._moved.ljust(RECORD.size * records)
+        self._at += RECORD.size * records
+
     def flush(self) -> None:
         """Hand over what is there, or drop it if the disk is too slow."""
         if not self._at:
@@ -136,6 +164,7 @@ class Recorder:
         if self._lost:
             lost, self._lost = self._lost, 0
             self.record(LOST, lost, 0, 0, 0)
+            self._tell_moved()  # something may have moved meanwhile
 
     async def keep_flushed(self) -> None:
         """Flush now and then, so that a quiet machine's trace is in the file as well. Cancel to stop."""
@@ -210,13 +239,26 @@ class Trace:
             self.header = msgspec.json.decode(file.readline(MAX_HEADER), type=Header)
         except msgspec.DecodeError as error:
             raise DevmodelError(f"{name}: not a trace of `devmodel serve --trace`: {error}") from error
+        self._ranges = list(self.header.ranges)
+        self._seen = {r.name for r in self._ranges}
         self._found: dict[tuple[str, int], tuple[str, str]] = {}
 
     def __iter__(self) -> Iterator[Event]:
         """Yield every event; a record that was cut off ends them."""
+        moved, length = bytearray(), 0  # what a MOVED record has of the next ones, and will have
         while data := self._file.read(BUFFER):
             whole = len(data) - len(data) % RECORD.size
-            for when, address, value, count, flags, type_, size in RECORD.iter_unpack(data[:whole]):
+            for at, (when, address, value, count, flags, type_, size) in enumerate(
+                RECORD.iter_unpack(data[:whole])
+            ):
+                if len(moved) < length:
+                    moved += data[at * RECORD.size : (at + 1) * RECORD.size]
+                    if len(moved) >= length:
+                        self._move(bytes(moved[:length]))
+                    continue
+                if type_ == MOVED:
+                    moved, length = bytearray(), value
+                    continue
                 space = SPACES.get(type_, f"type {type_}")
                 if type_ == LOST:
                     yield Event(
@@ -240,9 +282,12 @@ class Trace:
                 )
 
     def select(self, wanted: Filter) -> Iterator[Event]:
-        """Yield the events that a filter lets pass, and where some are lost."""
-        if wanted.device is not None:
-            self._check_device(wanted.device)
+        """Yield the events that a filter lets pass, and where some are lost.
+
+        Raises:
+            ConfigError: at the end, if there never was a device of the name that is asked for.
+
+        """
         for event in self:
             if not wanted.since <= event.seconds <= wanted.until:
                 continue
@@ -260,17 +305,30 @@ class Trace:
             ):
                 continue
             yield event
+        if wanted.device is not None:  # a device may have been put somewhere late
+            self._check_device(wanted.device)
 
     def _check_device(self, device: str) -> None:
-        known = sorted({m.name for m in self.header.ranges})
-        if not any(_is_of(name, device) for name in known):
-            raise ConfigError(f"no device '{device}' in {self.name}; allowed: {', '.join(known)}")
+        if not any(_is_of(name, device) for name in self._seen):
+            raise ConfigError(
+                f"no device '{device}' in {self.name}; allowed: {', '.join(sorted(self._seen))}"
+            )
+
+    def _move(self, moved: bytes) -> None:
+        """Read where movable mappings are from now on."""
+        try:
+            ranges = msgspec.json.decode(moved, type=list[MappedRange])
+        except msgspec.DecodeError as error:
+            raise DevmodelError(f"{self.name}: damaged, where mappings moved: {error}") from error
+        self._ranges = [r for r in self._ranges if not r.movable] + ranges
+        self._seen |= {r.name for r in ranges}
+        self._found.clear()
 
     def _name(self, space: str, address: int) -> tuple[str, str]:
         found = self._found.get((space, address))
         if found is None:
             found = ("", "")
-            for m in self.header.ranges:
+            for m in self._ranges:
                 if m.space == space and m.first <= address <= m.last:
                     found = (m.name, m.registers.get(address - m.first, ""))
             if len(self._found) < 1 << 16:

@@ -4,7 +4,7 @@ from devmodel.board.device import ONES
 from devmodel.service.clock import TrioClock
 from devmodel.service.keeper import Keeper
 from devmodel.service.server import Attachment, Board, Server
-from devmodel.service.trace import DESCENDING, POINTER, POSTED, READ, Recorder
+from devmodel.service.trace import DESCENDING, POINTER, POSTED, READ, Recorder, ranges_of
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
 from ioreq.request import Request
 
@@ -41,6 +41,7 @@ class TracedServer(Server):
 
         self._write_port, self._write_memory = posted_port, posted_memory
         self._acknowledged = acknowledged
+        attachment.moved = lambda: recorder.follow(ranges_of(board.bus))
 
     def perform(self, request: Request) -> int:
         """Do one request, and record it with what it was answered."""

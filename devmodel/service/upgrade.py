@@ -1,8 +1,9 @@
 """`devmodel upgrade`: a server that becomes the program that is installed now, under its running guest.
 
 The chips' state goes to the core (`Server.hand_over`). What the outside has goes through the exec by descriptors that
-stay open: the console's port and its clients, what lies in CD-ROM drives, and scratch disks, which have no name by
-which they could be opened again. A memory object says which is which; the environment says where that is.
+stay open: the console's port and its clients, the screen's port and its viewers, the port of browsers (which come
+again), what lies in CD-ROM drives, and scratch disks, which have no name by which they could be opened again. A memory
+object says which is which; the environment says where that is.
 """
 
 import os
@@ -21,6 +22,7 @@ from devmodel.consoles.pseudo import PseudoTerminal
 from devmodel.consoles.recording import Recording
 from devmodel.consoles.telnet import State, Telnet
 from devmodel.disks.image import Image
+from devmodel.display.vnc import Agreed
 
 VARIABLE: Final = "DEVMODEL_UPGRADE"
 """Names the descriptor of the memory object."""
@@ -34,6 +36,13 @@ class Client(msgspec.Struct):
     fd: int
     position: int
     telnet: list[tuple[int, int, State]] | None = None
+
+
+class Viewer(msgspec.Struct):
+    """A viewer of the screen: its socket, and what has been agreed on with it."""
+
+    fd: int
+    agreed: Agreed
 
 
 class Console(msgspec.Struct):
@@ -63,6 +72,11 @@ class Inheritance(Console):
     """What lies in each tray, which need not be what the configuration says: path and descriptor."""
     diskettes: list[tuple[str, str | None, int | None]] = []
     """The model of each floppy drive, and what lies in it."""
+    vnc_listeners: list[int] = []
+    viewers: list[Viewer] = []
+    web_listeners: list[int] = []
+    web_secret: str = ""
+    """What browsers show that have said the password."""
 
 
 def collect(
@@ -71,6 +85,10 @@ def collect(
     disks: dict[int, Image],
     discs: list[Image | None],
     diskettes: list[tuple[str, Image | None]],
+    vnc_listeners: Sequence[trio.SocketListener],
+    viewers: Sequence[tuple[trio.SocketStream, Agreed]],
+    web_listeners: Sequence[trio.SocketListener],
+    web_secret: str,
 ) -> Inheritance:
     """Take what is to be kept of a server's outside: descriptors are duplicated, so that it may be closed."""
     first, *more = consoles
@@ -81,6 +99,10 @@ def collect(
         scratch={number: _kept(image.fd) for number, image in disks.items()},
         discs=[_removable(image) for image in discs],
         diskettes=[(model, *_removable(image)) for model, image in diskettes],
+        vnc_listeners=[_kept(listener.socket.fileno()) for listener in vnc_listeners],
+        viewers=[Viewer(_kept(stream.socket.fileno()), agreed) for stream, agreed in viewers],
+        web_listeners=[_kept(listener.socket.fileno()) for listener in web_listeners],
+        web_secret=web_secret,
     )
 
 
@@ -146,7 +168,9 @@ def inherited() -> Inheritance:
         for fd in (*console.listeners, *pty, *(client.fd for client in console.clients)):
             os.set_inheritable(fd, False)
     removables = [*(fd for _, fd in inheritance.discs), *(fd for _, _, fd in inheritance.diskettes)]
-    for fd in [*inheritance.scratch.values(), *(fd for fd in removables if fd is not None)]:
+    ports = [*inheritance.vnc_listeners, *inheritance.web_listeners]
+    ports += [viewer.fd for viewer in inheritance.viewers]
+    for fd in [*ports, *inheritance.scratch.values(), *(fd for fd in removables if fd is not None)]:
         os.set_inheritable(fd, False)
     return inheritance
 
@@ -156,11 +180,10 @@ def consoles_of(inheritance: Inheritance, count: int) -> list[Console]:
     return [inheritance, *inheritance.more_consoles, *[Console() for _ in range(count)]][:count]
 
 
-def listeners_of(inherited: Console) -> list[trio.SocketListener]:
-    """Return the console's listeners."""
+def listeners_of(descriptors: Sequence[int]) -> list[trio.SocketListener]:
+    """Return the listeners that these are."""
     return [
-        trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd)))
-        for fd in inherited.listeners
+        trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd))) for fd in descriptors
     ]
 
 
@@ -173,6 +196,17 @@ def clients_of(inherited: Console) -> list[tuple[trio.SocketStream, Telnet | Non
             client.position,
         )
         for client in inherited.clients
+    ]
+
+
+def viewers_of(inheritance: Inheritance) -> list[tuple[trio.SocketStream, Agreed]]:
+    """Return the viewers of the screen, with what has been agreed on with them."""
+    return [
+        (
+            trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=viewer.fd))),
+            viewer.agreed,
+        )
+        for viewer in inheritance.viewers
     ]
 
 

@@ -350,6 +350,10 @@ class Machine:
         """Press the reset button."""
         await self._ask(probe.Restart())
 
+    async def power_button(self) -> bool:
+        """Press the power button; False: the guest does not listen to it."""
+        return not (await self._ask(monitor.PowerButton())).text
+
     async def registers(self, *, vcpu: int = 0) -> Registers:
         """Return the processor's registers between two instructions."""
         found = await self._probe(probe.Registers(vcpu=vcpu))

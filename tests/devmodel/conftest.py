@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +38,6 @@ from ioreq.messages import (
     VcpuContext,
 )
 from ioreq.request import Request
-
-sys.path.insert(0, os.path.dirname(__file__))
 
 RAM = 1 << 20
 

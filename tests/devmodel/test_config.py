@@ -87,7 +87,7 @@ console = "out.txt"
             "[modem]",
             (
                 "machine.toml: unknown table [modem]; allowed: "
-                "machine, serial, disk, cdrom, floppy, video, vnc, rtc, pit, parallel, hpet, debug, qmp, server, "
+                "machine, serial, disk, cdrom, floppy, video, vnc, web, rtc, pit, parallel, hpet, debug, qmp, server, "
                 "fw_cfg, board"
             ),
         ),

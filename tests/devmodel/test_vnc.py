@@ -1,10 +1,13 @@
 """VNC: every dot that the screen has, in every form that a viewer may want, and keys and movements back."""
 
+import os
+import socket
 import struct
 import time
 import zlib
 
 import attrs
+import msgspec
 import pytest
 import trio
 import trio.testing
@@ -19,7 +22,17 @@ from devmodel.display.damage import Rectangle, damage
 from devmodel.display.keysyms import key_of
 from devmodel.display.pixels import SERVERS, PixelFormat, dots
 from devmodel.display.renderer import Renderer
-from devmodel.display.vnc import DESKTOP_SIZE, EXTENDED_KEYS, MAX_VIEWERS, RAW, TIGHT, ZLIB, Vnc, response_of
+from devmodel.display.vnc import (
+    DESKTOP_SIZE,
+    EXTENDED_KEYS,
+    MAX_VIEWERS,
+    RAW,
+    TIGHT,
+    ZLIB,
+    Agreed,
+    Vnc,
+    response_of,
+)
 
 PALETTE = tuple((n, 255 - n, n * 7 % 256) for n in range(256))
 FORMATS = {
@@ -501,3 +514,73 @@ def test_where_viewers_come_as_it_is_said(tmp_path):
     path.write_text('[vnc]\nlisten = "somewhere"\n')
     with pytest.raises(ConfigError, match=r"^machine.toml: listen in \[vnc\]: 'somewhere' is not HOST:PORT$"):
         load(str(path), Options())
+
+
+# -- an upgrade
+
+
+@pytest.mark.parametrize("encoding", [RAW, ZLIB, TIGHT])
+@pytest.mark.parametrize("cut", ["between messages", "in a message", "in an update"])
+async def test_a_viewer_stays_when_another_process_goes_on_with_it(nursery, drawn, encoding, cut):
+    """Its zlib stream goes on, what was half said or half sent is made whole, and held keys stay held."""
+    hands = Hands()
+    renderer = Renderer(lambda: drawn[0])
+    nursery.start_soon(renderer.run)
+    first, second = (Vnc(renderer, hands, "the guest") for _ in range(2))
+    theirs, ours = socket.socketpair()
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
+    client = Client(trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+    copy = socket.socket(fileno=os.dup(theirs.fileno()))
+    scope = trio.CancelScope()
+
+    async def before() -> None:
+        with scope:
+            await first.client(stream)
+
+    nursery.start_soon(before)
+    await client.shake()
+    await client.choose(SERVERS, encoding)
+    await client.ask()
+    await client.update()
+    assert client.shows(drawn[0])
+    await client.stream.send_all(struct.pack(">BBxxI", 4, 1, 0xFFE1))
+    message = struct.pack(">BBxxI", 4, 1, ord("A"))
+    if cut == "in a message":
+        await client.stream.send_all(message[:3])
+    elif cut == "in an update":
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        drawn[0] = Picture(200, 200, [os.urandom(600) for _ in range(200)], None)
+        renderer.poke()
+        with trio.fail_after(30):
+            while renderer.picture is not drawn[0]:
+                await trio.sleep(0.01)
+        await client.choose(SERVERS, encoding, DESKTOP_SIZE)
+        await client.ask()
+    with trio.fail_after(30):
+        while not (
+            hands.did == ["+shift"]
+            and (cut != "in a message" or first._conversations[0].wire.received() == message[:3])
+            and (cut != "in an update" or first._conversations[0].wire.unsent)
+        ):
+            await trio.sleep(0.01)
+    ((_, agreed),) = first.leave()
+    scope.cancel()
+    agreed = msgspec.msgpack.decode(msgspec.msgpack.encode(agreed), type=Agreed)
+    nursery.start_soon(second.client, trio.SocketStream(trio.socket.from_stdlib_socket(copy)), agreed)
+    await client.stream.send_all(message[3:] if cut == "in a message" else message)
+    if cut == "in an update":
+        await client.update()
+    width, height = client.size
+    drawn[0] = Picture(width, height, [os.urandom(3 * width) for _ in range(height)], None)
+    renderer.poke()
+    with trio.fail_after(30):
+        while not client.shows(drawn[0]):
+            await client.ask()
+            await client.update()
+        while hands.did != ["+shift", "+a"]:
+            await trio.sleep(0.01)
+    await client.stream.aclose()
+    with trio.fail_after(30):
+        while hands.did != ["+shift", "+a", "-a", "-shift"]:
+            await trio.sleep(0.01)
+    nursery.cancel_scope.cancel()

@@ -188,9 +188,12 @@ def core_until(path: str, step: int, _: int) -> None:
 
     core = FakeCore(path)
     kinds = (Hello, CreateIoreqServer, MapIoRange, SetIoreqServerState)
-    seen: list[type] = []
-    core.on_op = lambda op: seen.append(type(op))
-    _until(lambda: core.connection is not None and (step == 0 or kinds[step] in seen), "no server came")
+    _until(
+        lambda: (
+            core.connection is not None and (step == 0 or any(isinstance(op, kinds[step]) for op in core.ops))
+        ),
+        "no server came",
+    )
     if step == 3:
         core.enabled.wait(PATIENCE)
         core.inp(0x3FD)

@@ -44,6 +44,8 @@ from tests.fuzz import values
 from tests.fuzz.victim import MEMORY, PATIENCE, Finding, Victim
 
 RAM = 2 << 20
+STARTS_IN = 60.0
+"""Seconds."""
 
 
 def saved_state() -> bytes:
@@ -340,6 +342,7 @@ class AgainstServer:
                     self.victim = Victim(
                         self.folder, "devmodel", ["serve", "--persist", "--domain", self.path]
                     )
+                    self._await_start(self.victim)
                 Core(self.listener, random.Random(self.seed + self.domains)).run(self.victim)
                 self.domains += 1
                 self.look()
@@ -354,6 +357,13 @@ class AgainstServer:
                 self.victim.kill()
             self.listener.close()
         return self.domains
+
+    def _await_start(self, victim: Victim) -> None:
+        """See it come; where all processors are busy a new process is slow, and that is no finding."""
+        deadline = time.monotonic() + STARTS_IN
+        while not select.select([self.listener], [], [], 0.1)[0]:
+            if victim.ended or time.monotonic() > deadline:
+                raise Finding(f"the server did not start:\n{victim.said()[-2000:]}")
 
     def look(self) -> None:
         """See that it is well. Between two domains it has what it began with."""

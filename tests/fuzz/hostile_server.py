@@ -216,31 +216,43 @@ def ring(peer: Peer) -> None:
         os.set_blocking(bell, blocking)
 
 
-def session(path: str, dice: random.Random) -> None:
-    """One connection's life."""
+def status_of(data: bytes) -> set[int]:
+    """Return what the domain may end with because of this message."""
+    try:
+        said = msgspec.json.decode(data, type=messages.RemoteShutdown)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return set()
+    return {said.code & 0xFF}
+
+
+def session(path: str, dice: random.Random) -> set[int]:
+    """One connection's life; return what it may have ended the domain with."""
+    statuses: set[int] = set()
     try:
         peer = Peer(path, dice)
     except (ConnectionError, BlockingIOError, FileNotFoundError):
-        return
+        return statuses
     try:
         if dice.random() < 0.15:
             for _ in range(dice.randrange(3)):
                 peer.send(values.message(dice, [Hello, *OPS], 1, spoil=0.5))
                 peer.receive(0.01)
-            return
+            return statuses
         peer.call(Hello(VERSION, dice.choice(("fuzz", "\x1b[2J", "x" * 256, ""))))
         if dice.random() < 0.8:
             attach(peer)
         common = [kind for kind in OPS if kind not in ENDING]
         for _ in range(dice.randrange(300)):
             if not peer.alive:
-                return
+                break
             match dice.randrange(8):
                 case 0 | 1:
                     kinds = OPS if dice.random() < 0.002 else common
                     peer.serial += 1
                     fds = [peer.fds[0]] if peer.fds and dice.random() < 0.05 else None
-                    peer.send(values.message(dice, kinds, peer.serial), fds)
+                    said = values.message(dice, kinds, peer.serial)
+                    statuses |= status_of(said)
+                    peer.send(said, fds)
                 case 2 if peer.pages and dice.random() < 0.3:
                     values.scribble(dice, dice.choice(peer.pages), words=dice.randrange(1, 8))
                 case 3 if dice.random() < 0.1:  # a flood, unread
@@ -255,6 +267,7 @@ def session(path: str, dice: random.Random) -> None:
                     answer(peer)
     finally:
         peer.close()
+    return statuses
 
 
 class AgainstCore:
@@ -299,7 +312,7 @@ class AgainstCore:
                     self.victim = self.start()
                 dice = random.Random(self.seed + self.sessions)
                 for _ in range(dice.randrange(1, 12)):
-                    session(self.path, dice)
+                    self.victim.statuses |= session(self.path, dice)
                     self.sessions += 1
                 self.look()
             if self.victim is not None:

@@ -16,8 +16,6 @@ from pathlib import Path
 PATIENCE = 10.0
 TICKS = os.sysconf("SC_CLK_TCK")
 MEMORY = 1 << 30  # bytes, of resident memory
-# The last: it was at its end by itself, its handlers gone, when we told it to end.
-STATUSES = (0, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM)
 
 
 class Finding(Exception):  # noqa: N818  (it is what is looked for)
@@ -29,6 +27,8 @@ class Victim:
 
     def __init__(self, folder: Path, module: str, arguments: Sequence[str]) -> None:
         self.log = folder / f"{module}.log"
+        # The last: it was at its end by itself, its handlers gone, when we told it to end.
+        self.statuses = {0, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
@@ -63,7 +63,7 @@ class Victim:
         self._check_status()
 
     def _check_status(self) -> None:
-        if self.process.poll() not in (None, *STATUSES):
+        if self.process.poll() not in {None, *self.statuses}:
             raise Finding(f"it ended with {self.process.returncode}:\n{self.said()[-4000:]}")
 
     def descriptors(self) -> int:

@@ -1,16 +1,12 @@
 """What the guests are made of: Debian's firmware, and a disk with GRUB on it."""
 
-import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, os.path.dirname(__file__))
-
-from images import GRUB, KERNEL, SCREEN, SEABIOS, SERIAL, VGABIOS, make_image
-from initramfs import GUESTS, make_initramfs
+from tests.guests.images import GRUB, KERNEL, SCREEN, SEABIOS, SERIAL, VGABIOS, make_image
+from tests.guests.initramfs import GUESTS, make_initramfs
 
 ARGUMENTS = "console=ttyS0"
 

@@ -1,13 +1,17 @@
 """Debian's kernel with ACPI: started directly, where the server has put the tables, and by SeaBIOS and GRUB."""
 
 import re
+import struct
 from pathlib import Path
 
 import pytest
 
 from devmodel.testing import Machine
-from tests.guests.initramfs import MARKER
+from tests.guests.conftest import ARGUMENTS
+from tests.guests.initramfs import DRIVERS, GUESTS, MARKER, make_initramfs
 
+EVENT = struct.Struct("<IIHHi")  # struct input_event of a 32-bit kernel
+PRESSED = (1, 116, 1)  # EV_KEY, KEY_POWER, and that it is down
 COMPLAINTS = re.compile(r"ACPI.*(error|exception|warning|BIOS bug|invalid|AE_)", re.IGNORECASE)
 
 
@@ -52,3 +56,25 @@ async def test_linux_finds_the_high_precision_event_timers_where_they_are_asked_
         timers = (await machine.run("cat /sys/devices/system/clockevents/*/current_device")).output
         assert "hpet" in timers
         assert (await machine.run("sleep 1")).status == 0
+
+
+async def test_linux_hears_the_power_button_as_a_key_and_what_reads_that_switches_off(vendor, tmp_path):
+    if not (GUESTS / "complete").exists():
+        pytest.skip("Debian's i386 kernel and busybox are fetched by `make guests`")
+    initramfs = make_initramfs(tmp_path / "initramfs", drivers=(*DRIVERS, "evdev", "button"))
+    kernel = ["--kernel", GUESTS / "vmlinuz", "--initrd", initramfs, "--append", ARGUMENTS]
+    async with Machine(*kernel, "--memory", "256M", "--vendor", vendor) as machine:
+        await machine.console.expect(MARKER, 240)
+        await machine.console.expect("/ # ")
+        devices = (await machine.run("cat /proc/bus/input/devices")).output
+        number = devices.split('N: Name="Power Button"')[1].split("event")[1].split()[0]
+        # As acpid does: the first event that the button's device tells is what ends the machine.
+        daemon = f"dd if=/dev/input/event{number} of=/tmp/event bs={EVENT.size} count=1"
+        await machine.run(f"({daemon}; od -An -v -tx1 /tmp/event; poweroff -f) &")
+        listens = f"ls -l /proc/[0-9]*/fd 2> /dev/null | grep -q input/event{number}"
+        await machine.run(f"while ! ({listens}); do sleep 0.1; done")
+        assert await machine.power_button(), "the driver has enabled the button's interrupt"
+        told = await machine.console.expect("Preparing to enter system sleep state S5")
+        event = bytes.fromhex(re.findall(r"(?:[ ][0-9a-f]{2}){16}", str(told))[-1])
+        assert EVENT.unpack(event)[2:] == PRESSED
+        assert await machine.wait() == 0

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from images import VGABIOS
-from initramfs import GUESTS
 
 from devmodel import DevmodelError
 from devmodel.testing import Machine
+from tests.guests.images import VGABIOS
+from tests.guests.initramfs import GUESTS
 
 INSTALLER = GUESTS / "installer"
 PCI_BIOS = VGABIOS.with_name("vgabios-stdvga.bin")

@@ -12,11 +12,11 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from images import FONT, GRAPHICS, GRAPHICS_MODULES, SEABIOS, VGABIOS, make_image
-from initramfs import GUESTS, MARKER
 
 from devmodel import DevmodelError
 from devmodel.testing import Machine
+from tests.guests.images import FONT, GRAPHICS, GRAPHICS_MODULES, SEABIOS, VGABIOS, make_image
+from tests.guests.initramfs import GUESTS, MARKER
 
 QEMU = shutil.which("qemu-system-i386")
 PCI_BIOS = VGABIOS.with_name("vgabios-stdvga.bin")

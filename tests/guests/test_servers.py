@@ -8,10 +8,10 @@ import sys
 
 import pytest
 import trio
-from test_failure import DEMO, PROMPT, refused
 
 from devmodel.service.trace import open_trace
 from devmodel.testing import Machine, NotSeen
+from tests.guests.test_failure import DEMO, PROMPT, refused
 
 SELF_TEST = "--fw-cfg=opt/devmodel/self-test=1"
 GRUB = b"grub>"

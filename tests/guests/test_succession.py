@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import trio
-from test_linux import COMPLAINTS
 
 from devmodel.cli import main
 from devmodel.testing import Console
 from tests.guests.initramfs import MARKER
 from tests.guests.test_drives import tool
+from tests.guests.test_linux import COMPLAINTS
 
 SIZE = 4 << 20
 SUM = re.compile(rb"^([0-9a-f]{64})  -\r$", re.MULTILINE)

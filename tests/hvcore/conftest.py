@@ -1,9 +1,4 @@
-"""What the core's tests share. `fake_processor` is imported by its name, so its folder is put on the path."""
-
-import os
-import sys
-
-sys.path.insert(0, os.path.dirname(__file__))
+"""What the core's tests share."""
 
 import logging
 

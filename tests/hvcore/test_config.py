@@ -63,8 +63,8 @@ def test_an_image_option_replaces_the_files_firmware_and_the_other_way_round(fil
             "[[modem]]\npath='x'",
             (
                 "machine.toml: unknown table [modem]; "
-                "allowed: machine, serial, disk, cdrom, floppy, video, vnc, fw_cfg, rtc, pit, parallel, debug, server, "
-                "board, qmp, hpet"
+                "allowed: machine, serial, disk, cdrom, floppy, video, vnc, web, fw_cfg, rtc, pit, parallel, debug, "
+                "server, board, qmp, hpet"
             ),
         ),
         ("[machine]\nvendor = 'intel'", "machine.toml: vendor in [machine] is 'intel'; allowed: vmx, svm"),

@@ -13,7 +13,6 @@ import time
 import pytest
 import structlog
 import structlog.testing
-from device_server import DeviceServer, Peer
 
 from hvcore.config import MachineConfig
 from hvcore.domain import Domain
@@ -30,6 +29,7 @@ from ioreq.messages import (
     SetIoreqServerState,
 )
 from tests.hvcore.cpu.bench import assemble
+from tests.hvcore.device_server import DeviceServer, Peer
 
 VENDORS = ("vmx", "svm")
 pytestmark = pytest.mark.skipif(shutil.which("nasm") is None, reason="nasm assembles the guests")

@@ -4,11 +4,10 @@ import errno
 import threading
 import time
 
-from fake_processor import io
-from test_domain import bench
-from test_succession import Server, guest, played, ports
-
 from ioreq.messages import Error, GetVcpuContext, HandOver, Ok, PauseDomain, UnpauseDomain, VcpuContext
+from tests.hvcore.fake_processor import io
+from tests.hvcore.test_domain import bench
+from tests.hvcore.test_succession import Server, guest, played, ports
 
 __all__ = ["bench"]  # the fixture
 

@@ -7,9 +7,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from device_server import DeviceServer
-from fake_processor import io
-from test_domain import Bench, Scripted, bench, captured
 
 import hvcore.succession
 from ioreq.buffered import newest
@@ -36,6 +33,9 @@ from ioreq.messages import (
     Shutdown,
 )
 from ioreq.state_area import AREA_SIZE, StateArea
+from tests.hvcore.device_server import DeviceServer
+from tests.hvcore.fake_processor import io
+from tests.hvcore.test_domain import Bench, Scripted, bench, captured
 
 __all__ = ["bench"]  # the fixture
 

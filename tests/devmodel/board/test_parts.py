@@ -2,13 +2,13 @@
 
 import attrs
 import pytest
-from recording_core import Core, QuickDisk
 
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
 from devmodel.board.parts import ALL, OWN, PARTS, functions_of, parse, part_of_mapping
 from devmodel.board.pc import Board, Fittings
 from devmodel.devices.parallel import NoPrinter
+from tests.devmodel.recording_core import Core, QuickDisk
 
 
 def build(*parts: str, core: Core | None = None, clock: ManualClock | None = None) -> Board:

@@ -2,7 +2,6 @@
 
 import attrs
 import pytest
-from recording_core import Core, QuickDisk
 
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
@@ -10,6 +9,7 @@ from devmodel.board.pc import Board, Fittings, SerialPort
 from devmodel.devices.diskette import Bay
 from devmodel.devices.vga_text import TextScreen
 from devmodel.testing import QtestClient
+from tests.devmodel.recording_core import Core, QuickDisk
 
 
 @attrs.define

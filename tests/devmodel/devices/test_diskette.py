@@ -1,9 +1,9 @@
 """Which diskette an image is, and which drive takes it (ECMA and IBM formats, by their numbers of sectors)."""
 
 import pytest
-from recording_core import QuickDisk
 
 from devmodel.devices.diskette import Bay, drive_for, format_of
+from tests.devmodel.recording_core import QuickDisk
 
 
 @pytest.mark.parametrize(

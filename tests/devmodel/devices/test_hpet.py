@@ -2,7 +2,6 @@
 
 import attrs
 import pytest
-from recording_core import Core
 
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
@@ -11,6 +10,7 @@ from devmodel.board.parts import ALL
 from devmodel.board.pc import Board, Fittings
 from devmodel.devices.hpet import Hpet
 from devmodel.testing import QtestClient
+from tests.devmodel.recording_core import Core
 
 CONFIG, STATUS, COUNTER = 0x10, 0x20, 0xF0
 LEVEL, INTERRUPT, PERIODIC, SET_VALUE, MODE_32 = 0x02, 0x04, 0x08, 0x40, 0x100

@@ -203,6 +203,24 @@ def test_mode_4_strobes_for_one_pulse_whatever_its_gate_does(bench: Bench, held:
     assert bench.levels(5, 2) == [1] * 5
 
 
+def test_a_gate_that_stops_mode_4_at_its_strobe_lets_it_count_on_from_there(bench: Bench) -> None:
+    """GATE enables counting and has no effect on OUT (mode 4): the strobe ends, and the count stays what it was."""
+    bench.out(Reg.CONTROL, 0x18)
+    bench.out(Reg.COUNTER0, 3)
+    bench.ticks(4)
+    assert not bench.pit.output(0)
+    bench.pit.set_gate(0, False)
+    bench.ticks(3)
+    assert (bench.pit.output(0), bench.pit.read(Reg.COUNTER0, 1)) == (True, 0)
+    bench.pit.set_gate(0, True)
+    assert (bench.pit.output(0), bench.pit.read(Reg.COUNTER0, 1)) == (True, 0)
+    edges = list(bench.edges)
+    bench.ticks(1)
+    assert (bench.pit.output(0), bench.pit.read(Reg.COUNTER0, 1)) == (True, 0xFF)
+    bench.ticks(10)
+    assert bench.edges == edges, "it strobes once"
+
+
 def test_mode_4_interrupts_once(bench: Bench) -> None:
     bench.out(Reg.CONTROL, 0x38)
     bench.out(Reg.COUNTER0, 100, 0)

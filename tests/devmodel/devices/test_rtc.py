@@ -159,6 +159,27 @@ def test_the_alarm_strikes_at_its_time(bench: Bench) -> None:
     assert bench.edges == [92 * SECOND, 86492 * SECOND]
 
 
+def test_looking_at_the_time_loses_no_flag(bench: Bench) -> None:
+    """The flags are set by the update cycle (MC146818, register C), whatever is read before C, and how late."""
+    for index, value in ((5, 0xC0), (3, 0x00), (1, 0xC0)):
+        bench.set(index, value)
+    bench.clock.time = 2 * SECOND
+    assert bench.shown() == [0x20, 0x24, 3, 1, 6, 0, 0, 0]
+    bench.clock.time = 70 * SECOND
+    assert bench.get(2) == 1
+    assert bench.get(0x0C) == 0x70
+
+
+def test_an_alarm_interrupts_although_the_guest_looks_at_the_time_before_the_pacer(bench: Bench) -> None:
+    for index, value in ((5, 0x00), (3, 0x01), (1, 0x30)):
+        bench.set(index, value)
+    bench.set(0x0B, 0x22)
+    bench.clock.time = 93 * SECOND
+    assert bench.get(0) == 0x31
+    bench.rtc.tick()
+    assert bench.edges == [93 * SECOND]
+
+
 def test_alarm_fields_above_c0_match_anything(bench: Bench) -> None:
     for index, value in ((5, 0xC0), (3, 0xFF), (1, 0x15)):
         bench.set(index, value)

@@ -5,14 +5,13 @@ import threading
 import time
 
 import pytest
-from recording_core import Core
 
 from devmodel import ConfigError, DevmodelError
 from devmodel.board.bus import Bus
 from devmodel.board.clock import ManualClock
 from devmodel.board.parts import ALL
 from devmodel.board.pc import Board, Fittings
-from devmodel.board.registers import TABLES, names_of
+from devmodel.board.registers import REPEATED, TABLES, names_of
 from devmodel.cli import main
 from devmodel.devices.parallel import NoPrinter
 from devmodel.service.trace import (
@@ -32,15 +31,23 @@ from devmodel.service.trace import (
     ranges_of,
 )
 from ioreq.layout import TYPE_COPY, TYPE_INTACK, TYPE_PIO
+from tests.devmodel.recording_core import Core
 
 
 @pytest.fixture
 def bus() -> Bus:
-    fittings = Fittings(memory=[(0, 1 << 24, 1)], parts=ALL, serial=[False] * 4, printer=NoPrinter())
+    board = make_board()
+    return board.bus
+
+
+def make_board() -> Board:
+    fittings = Fittings(
+        memory=[(0, 1 << 24, 1)], parts=ALL, serial=[False] * 4, printer=NoPrinter(), hpet=True
+    )
     board = Board.build(ManualClock(), Core(), fittings)
     for function, register, value in ((3, 0x40, 0x601), (3, 0x80, 1), (1, 0x20, 0xC001), (1, 4, 5)):
         board.pci_config.write((1 << 3 | function) << 32 | register, 4, value)
-    return board.bus
+    return board
 
 
 class Kept(io.BytesIO):
@@ -112,11 +119,80 @@ def test_a_device_that_is_not_there_is_one_line(bus):
 
 def test_every_table_of_registers_is_of_a_mapping(bus):
     mappings = {m.name: m for space in (bus.pio, bus.memory) for m in space.mappings}
-    assert TABLES.keys() <= mappings.keys()
+    assert TABLES.keys() | REPEATED.keys() <= mappings.keys()
     assert names_of("uart")[5] == "LSR"
     assert (names_of("fdc")[0], names_of("fdc digital input")[0]) == ("DOR", "DIR")
     assert names_of("kbc data")[0] == "DATA"
     assert names_of("post") == {}
+
+
+def test_registers_that_a_mapping_has_several_times_say_whose_they_are():
+    assert names_of("bmide")[0x0A] == "SECONDARY STATUS"
+    assert (names_of("hpet")[0xF0], names_of("hpet")[0x128]) == ("COUNTER", "TIMER1 COMPARATOR")
+    assert names_of("vbe") == {0: "INDEX", 1: "DATA", 2: "DATA_ALIGNED"}
+    assert names_of("pm")[8] == "TIMER"
+
+
+def test_registers_have_their_names_where_the_guest_has_put_them():
+    board, file = make_board(), Kept()
+    recorder = Recorder(file, Header("m", 0.0, ranges_of(board.bus)))
+
+    def put(function: int, register: int, value: int) -> None:
+        board.pci_config.write((1 << 3 | function) << 32 | register, 4, value)
+        recorder.follow(ranges_of(board.bus))
+
+    def read(port: int) -> None:
+        recorder.record(TYPE_PIO, port, 0, 4, READ)
+
+    read(0x608)
+    put(3, 0x40, 0xB001)
+    read(0x608)
+    read(0xB008)
+    read(0xC002)
+    put(1, 0x20, 0xD001)
+    read(0xC002)
+    read(0xD00A)
+    put(1, 4, 0)
+    read(0xD00A)
+    recorder.close()
+    trace = Trace(io.BytesIO(file.content), "t")
+    assert [f"{event.device} {event.register}".strip() for event in trace.select(Filter(read=True))] == [
+        "pm TIMER", "", "pm TIMER", "bmide PRIMARY STATUS", "", "bmide SECONDARY STATUS", ""
+    ]  # fmt: skip
+
+
+def test_a_device_that_came_late_can_be_asked_for(bus):
+    file = Kept()
+    recorder = Recorder(file, Header("m", 0.0, [r for r in ranges_of(bus) if r.name != "bmide"]))
+    recorder.follow(ranges_of(bus))
+    recorder.record(TYPE_PIO, 0xC000, 1, 1, POSTED)
+    recorder.close()
+    events = list(Trace(io.BytesIO(file.content), "t").select(Filter(device="bmide")))
+    assert [event.register for event in events] == ["PRIMARY COMMAND"]
+
+
+def test_where_records_are_missing_it_is_said_again_what_is_where(bus):
+    file = Kept()
+    recorder = Recorder(file, Header("m", 0.0, []))
+    recorder.follow(ranges_of(bus))
+    recorder._at = 0  # as if a disk that is too slow had cost this buffer
+    recorder._lost = 1
+    recorder.record(TYPE_PIO, 0x3F8, 0, 1, POSTED)
+    recorder.flush()
+    recorder.record(TYPE_PIO, 0x608, 0, 4, READ)
+    recorder.close()
+    *_, last = Trace(io.BytesIO(file.content), "t")
+    assert (last.device, last.register) == ("pm", "TIMER")
+
+
+def test_damage_where_mappings_moved_is_one_line(bus):
+    file = Kept()
+    recorder = Recorder(file, Header("m", 0.0, []))
+    recorder.follow(ranges_of(bus))
+    recorder.close()
+    content = file.content.replace(b'"space"', b'"spice"')
+    with pytest.raises(DevmodelError, match=r"^t: damaged, where mappings moved: "):
+        list(Trace(io.BytesIO(content), "t"))
 
 
 def test_a_hundred_thousand_events_a_second_are_recorded_and_none_is_lost(bus):
@@ -170,7 +246,7 @@ def test_a_trace_that_was_cut_off_is_read_as_far_as_it_goes(bus):
     assert len(list(Trace(io.BytesIO(file.content[:-5]), "t"))) == len(RECORDS) - 1
 
 
-@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"devmodel trace 1\n{", b"devmodel trace 1\n{}\n"])
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"devmodel trace 2\n{", b"devmodel trace 2\n{}\n"])
 def test_what_is_no_trace_is_one_line(tmp_path, content):
     path = tmp_path / "x"
     path.write_bytes(content)

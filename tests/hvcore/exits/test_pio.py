@@ -1,11 +1,11 @@
 """IN, OUT, INS, OUTS: registers, batches, cuts and faults."""
 
 import pytest
-from fake_processor import FakeProcessor
 
 from hvcore.errors import HvError
 from hvcore.exits.pio import PortIo
 from hvcore.exits.requests import Requests
+from tests.hvcore.fake_processor import FakeProcessor
 
 RAX, RCX, RSI, RDI = 0, 1, 6, 7
 

@@ -1,12 +1,12 @@
 """CPUID, MSRs and interrupt delivery."""
 
 import pytest
-from fake_processor import FakeProcessor
 
 from hvcore.cpumodel import MODELS, PROCESSOR, Feature
 from hvcore.exits.cpuid import Cpuid
 from hvcore.exits.interrupts import Interrupts
 from hvcore.exits.msr import Msr
+from tests.hvcore.fake_processor import FakeProcessor
 
 
 class Backend:

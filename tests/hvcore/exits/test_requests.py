@@ -1,12 +1,12 @@
 """I/O request notification over the real wire, with a device model in a thread."""
 
 import pytest
-from device_server import Attached
 
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.routing import MEMORY, PCI, PORT, Range, Routing
 from ioreq.layout import NO_INTERRUPT
 from ioreq.mirror import WAITS
+from tests.hvcore.device_server import Attached
 
 
 class Bench:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_processor import FakeProcessor, Handlers
 
 from hvcore import EntryError
 from hvcore.svm import capabilities as cap
 from hvcore.svm.backend import IOPM_BASE, MSRPM_BASE, SvmBackend
 from hvcore.svm.vmcb import Control, Field, Intercept3, Intercept4, Save, Vintr
 from tests.hvcore.cpu.bench import EAX, EBX, ECX, EDX
+from tests.hvcore.fake_processor import FakeProcessor, Handlers
 from tests.hvcore.vendor_bench import DIRECTORY, HANDLERS, NOTHING, POINTERS, Guest
 
 WORDS = {

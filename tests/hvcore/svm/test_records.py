@@ -3,12 +3,11 @@
 import struct
 
 import pytest
-from fake_processor import FakeProcessor, Handlers, io
 
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.svm.backend import SvmBackend
 from hvcore.svm.vmcb import Control, Intercept3, Save, Vintr
-from tests.hvcore.fake_processor import intercepted
+from tests.hvcore.fake_processor import FakeProcessor, Handlers, intercepted, io
 
 
 class Bench:

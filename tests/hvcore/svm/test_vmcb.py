@@ -1,7 +1,5 @@
 """Offsets of every VMCB field against APM vol. 2 appendix B, and how the cached save area behaves."""
 
-from fake_processor import FakeProcessor
-
 from hvcore.svm.backend import SvmBackend
 from hvcore.svm.vmcb import (
     CACHED,
@@ -14,6 +12,7 @@ from hvcore.svm.vmcb import (
     segment_fields,
     unpack_attributes,
 )
+from tests.hvcore.fake_processor import FakeProcessor
 
 CONTROL_AREA = {
     "INTERCEPT_CR": (0x000, 4),

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_processor import FakeProcessor, Handlers
 
 from hvcore import EntryError
 from hvcore.cpu.exitinfo import ExitKind
@@ -13,6 +12,7 @@ from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.capabilities import Entry, Exit, Pin, Proc, Secondary
 from hvcore.vmx.vmcs import Field, InstructionError, VmFail
 from tests.hvcore.cpu.bench import EAX, EBX, ECX
+from tests.hvcore.fake_processor import FakeProcessor, Handlers
 from tests.hvcore.vendor_bench import DIRECTORY, HANDLERS, NOTHING, POINTERS, Guest
 
 PIN, PROC, SECOND = Field.PIN_BASED_CONTROLS, Field.PROCESSOR_CONTROLS, Field.SECONDARY_CONTROLS

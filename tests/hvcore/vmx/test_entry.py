@@ -3,12 +3,12 @@
 import struct
 
 import pytest
-from fake_processor import FakeProcessor, Handlers
 
 from hvcore import EntryError
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.vmcs import Field, VmFail, VmxAbort
+from tests.hvcore.fake_processor import FakeProcessor, Handlers
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """The record of every VM exit, against SDM vol. 3 chapter 28 and appendix C, and its decoding."""
 
 import pytest
-from fake_processor import FakeProcessor, Handlers, io
 
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.vmx.backend import VmxBackend
 from hvcore.vmx.capabilities import Proc
 from hvcore.vmx.vmcs import Field
-from tests.hvcore.fake_processor import intercepted
+from tests.hvcore.fake_processor import FakeProcessor, Handlers, intercepted, io
 
 
 class Bench:
