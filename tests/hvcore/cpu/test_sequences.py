@@ -339,3 +339,8 @@ def test_an_oracle_that_a_busy_host_held_up_begins_again_with_the_memory_of_befo
     # inc word es:[2000h] / mov ax, es:[2000h] / hlt: where no run begins afresh
     program = [Instruction(bytes.fromhex(code)) for code in ("26ff060020", "26a10020", "f4")]
     assert pair.differences(Case(program, 0x1000, [Start([0, 0, 0, 0, 0xE000, 0, 0, 0], 0)], None)) == []
+
+
+def test_flags_that_the_oracle_is_asked_for_again_leave_its_memory_as_it_was() -> None:
+    """Case 900131110: the second program popped what the first, run again up to its fault, had pushed below 8000h."""
+    assert Pair(16).differences(case_of("int16-translated", 900131110)) == []

@@ -159,6 +159,10 @@ class Oracle:
         self.memory[base : base + len(text)] = text
         self.uc.ctl_remove_cache(base, base + len(text))
 
+    def outside(self) -> tuple[bytes, bytes]:
+        """As `Subject.outside`."""
+        return self.memory[:DATA], self.memory[WINDOW:REACH]
+
     def restore(self, outside: tuple[bytes, bytes]) -> None:
         """Make what `Subject.outside` told of what it was, before a program is run again."""
         self.memory[:DATA], self.memory[WINDOW:REACH] = outside
