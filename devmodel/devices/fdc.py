@@ -176,10 +176,6 @@ class FdcState:
     drives: list[DriveState] = attrs.field(factory=lambda: [DriveState(), DriveState()])
 
 
-def _nobody(_level: bool) -> None:
-    pass
-
-
 @attrs.define(kw_only=True)
 class Fdc:
     """The controller: 8 ports from 3F0h on. `dma_request` is its DREQ; DMA comes back by `dma_…`."""
@@ -187,7 +183,7 @@ class Fdc:
     clock: Clock
     irq: IrqLine
     bays: Sequence[Bay | None] = (None, None)
-    dma_request: Callable[[bool], None] = _nobody
+    dma_request: Callable[[bool], None] = lambda _level: None
     rearm: Callable[[], None] = lambda: None
     """Hears that the medium has answered, and so there may be a deadline."""
     state: FdcState = attrs.field(factory=FdcState)

@@ -180,11 +180,10 @@ class Keyboard:
     def take(self) -> int:
         """Return the next byte; there must be one."""
         s = self.state
-        if s.replies:
-            s.last = s.replies.popleft()
-        else:
-            s.last = s.queue.popleft()
-        return s.last
+        value = s.replies.popleft() if s.replies else s.queue.popleft()
+        if value != RESEND:
+            s.last = value  # what Resend asks for is the byte before a Resend
+        return value
 
     @property
     def sends(self) -> bool:
@@ -226,7 +225,8 @@ class Keyboard:
                 self._answer(ACK)
             case Command.DISABLE | Command.DEFAULTS:
                 self._defaults()
-                s.scanning = value == Command.DEFAULTS
+                if value == Command.DISABLE:
+                    s.scanning = False  # the other one goes on scanning if it did
                 self._answer(ACK)
             case Command.RESEND:
                 self._answer(s.last)

@@ -129,10 +129,11 @@ class Counter:
                     pass  # a load that is due still happens, and then counting waits for GATE
                 elif not gate:
                     s.held = tick - s.start
-                elif s.held is not None:
-                    if s.held == s.period and self._strobes(s.held) and tick > s.start + s.held:
+                else:
+                    held = s.held or 0
+                    if held == s.period and self._strobes(held) and tick > s.start + held:
                         s.struck = True  # it does so once, though counting goes on from there
-                    s.start = tick - s.held
+                    s.start = tick - held
                     s.held = None
             case _ if gate:
                 if s.written:

@@ -14,7 +14,7 @@ from devmodel.board.clock import ManualClock
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.board.lines import Line
 from devmodel.devices.diskette import Bay, Rate
-from devmodel.devices.fdc import PATIENCE_NS, RESET_NS, Fdc
+from devmodel.devices.fdc import PATIENCE_NS, RESET_NS, DriveState, Fdc, FdcState
 from devmodel.devices.fdc_registers import Op, Reg
 
 MT, MFM, SK = 0x80, 0x40, 0x20
@@ -816,6 +816,13 @@ def test_a_controller_that_is_restored_without_its_diskette_says_so(bench: Bench
     begin_read(bench)
     fdc = Fdc(clock=bench.clock, irq=Line(), bays=(Bay("1.44M"), None), state=bench.fdc.state)
     assert [fdc.read(Reg.FIFO, 1) for _ in range(3)] == [0x40, 0x01, 0]
+
+
+def test_a_controller_that_is_restored_without_its_diskette_has_nothing_to_flush() -> None:
+    state = FdcState(dor=0x1C, drives=[DriveState(unflushed=True), DriveState()])
+    fdc = Fdc(clock=ManualClock(), irq=Line(), bays=(Bay("1.44M"), None), state=state)
+    fdc.write(Reg.DOR, 1, 0x0C)
+    assert not fdc.state.drives[0].unflushed
 
 
 def test_a_server_that_died_gives_the_command_up_as_an_overrun(bench: Bench) -> None:

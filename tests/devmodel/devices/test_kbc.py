@@ -299,6 +299,28 @@ def test_which_commands_clear_the_key_buffer(bench: Bench, command: int, left: b
     assert (0x1C in bench.answers()) == left
 
 
+def test_set_default_scans_on_only_if_the_keyboard_did(bench: Bench) -> None:
+    """PS/2 TR, Set Default: "continues scanning" only if it was enabled; a reset enables it."""
+    raw(bench)
+    bench.keyboard(0xF5, 0xF6)
+    bench.kbc.keyboard.press("a")
+    assert bench.answers() == [0xFA, 0xFA]
+    bench.keyboard(0xF4, 0xF6)
+    bench.kbc.keyboard.press("a")
+    assert bench.answers() == [0xFA, 0xFA, 0x1C]
+
+
+def test_after_a_resend_the_byte_before_it_is_sent_again(bench: Bench) -> None:
+    """PS/2 TR, Resend: the previous output, unless that was a Resend; then the byte before."""
+    raw(bench)
+    bench.keyboard(0xEE)
+    assert bench.answers() == [0xEE]
+    bench.keyboard(0xEF)
+    assert bench.answers() == [0xFE], "there is no such command"
+    bench.keyboard(0xFE)
+    assert bench.answers() == [0xEE]
+
+
 # -- every key in every set (PS/2 TR, Keyboard: tables of scan codes) -----------------------------------------
 
 

@@ -160,6 +160,16 @@ def test_a_spurious_15_needs_an_eoi_at_the_master_only(bench: Bench) -> None:
     assert bench.isr() == 0
 
 
+def test_a_pin_that_icw3_names_without_a_slave_there_brings_a_vector_that_nobody_drives() -> None:
+    """ICW3 (8259A, "Initialization Command Word 3"): from such a pin the slave gives the vector; here there is none."""
+    bench = Bench()
+    for offset, word in ((0, 0x11), (1, 0x20), (1, 0x0C), (1, 0x01), (1, 0x00)):
+        bench.pair.master.write(offset, 1, word)
+    bench.irq(3)
+    assert bench.intr.level
+    assert bench.pair.acknowledge() == 0xFF
+
+
 def test_two_slave_requests_are_both_delivered_with_automatic_eoi(bench: Bench) -> None:
     bench.init(master4=3, slave4=3)
     bench.pulse(9, 14)

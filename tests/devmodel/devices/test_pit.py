@@ -114,6 +114,17 @@ def test_mode_1_waits_for_the_gate_and_can_be_triggered_again(bench: Bench) -> N
     assert bench.levels(4, 2) == [0, 0, 0, 1]
 
 
+@pytest.mark.parametrize("mode", [1, 5])
+def test_a_trigger_may_be_shorter_than_a_pulse(bench: Bench, mode: int) -> None:
+    """The rising edge of GATE is latched until the next CLK, which need not find it high ("Gate")."""
+    bench.pit.set_gate(0, False)
+    bench.out(Reg.CONTROL, 0x10 | mode << 1)
+    bench.out(Reg.COUNTER0, 3)
+    bench.pit.set_gate(0, True)
+    bench.pit.set_gate(0, False)
+    assert bench.levels(6) == ([0, 0, 0, 1, 1, 1] if mode == 1 else [1, 1, 1, 0, 1, 1])
+
+
 def test_a_trigger_before_any_count_is_nothing(bench: Bench) -> None:
     bench.out(Reg.CONTROL, 0xB2)
     bench.pit.set_gate(2, True)

@@ -103,6 +103,12 @@ def test_binary_and_12_hours(bench: Bench) -> None:
     assert bench.get(4) == 0x80 | 12  # noon
 
 
+def test_nonsense_seconds_turn_the_half_of_the_day_too() -> None:
+    """With 12 hours, what ends the minute at 11:59 AM makes noon of it, though its seconds were no number."""
+    registers = bytes((0x5A, 0x59, 0x11, 5, 1, 1, 0x70, 0x19))
+    assert advance(registers, 1, binary=False, hours24=False)[:3] == bytes((0, 0, 0x92))
+
+
 def test_the_clock_can_be_set_while_set_holds_it(bench: Bench) -> None:
     bench.set(0x0B, 0x82)
     for index, value in ((0, 0x30), (2, 0x45), (4, 0x06), (7, 0x15), (8, 0x08), (9, 0x99), (0x32, 0x19)):
@@ -212,7 +218,9 @@ def test_reset_disables_interrupts_and_keeps_time_and_ram(bench: Bench) -> None:
 
 def test_qemus_firmware_finds_the_memory() -> None:
     ram = bytearray(128)
-    fill_cmos(ram, below_4g=64 << 20, above_4g=3 << 30, cpus=4, geometries=[(2080, 16, 63), None])
+    fill_cmos(
+        ram, below_4g=64 << 20, above_4g=3 << 30, cpus=4, geometries=[(2080, 16, 63), None, (99, 16, 63)]
+    )
     assert ram[0x15:0x19] == bytes([0x80, 0x02, 0x00, 0xFC])
     assert ram[0x30:0x32] == bytes([0x00, 0xFC])
     assert ram[0x34:0x36] == bytes([0x00, 0x03])

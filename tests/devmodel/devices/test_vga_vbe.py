@@ -319,6 +319,20 @@ def test_a_bank_is_where_the_window_lies_in_the_memory() -> None:
     assert bench.vbe_get(Vbe.BANK) == 3
 
 
+def test_a_bank_of_planes_that_there_is_no_memory_for_reads_ones() -> None:
+    """A bank is 64 KiB of each of four planes: of sixteen banks of bytes four are left."""
+    bench = Bench()
+    vbe_mode(bench, 640, 480, 4, 0)
+    bench.vbe(Vbe.BANK, 3)
+    bench.poke(5, 0xA5)
+    assert bench.peek(5) == 0xA5
+    bench.vbe(Vbe.BANK, 4)
+    bench.poke(5, 0x5A)
+    assert bench.peek(5) == 0xFF
+    bench.vbe(Vbe.BANK, 3)
+    assert bench.peek(5) == 0xA5
+
+
 def test_the_frame_buffer_reads_ones_behind_its_end() -> None:
     bench = Bench()
     bench.vga.frame_buffer.write(PLANES - 2, 4, 0x44332211)
