@@ -5,8 +5,13 @@ import signal
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
+
+# How long an example takes says how busy the host is, and nothing about what it tries.
+hypothesis.settings.register_profile("devmodel", deadline=None)
+hypothesis.settings.load_profile("devmodel")
 
 pytest_plugins = ["pytester"]  # for the tests of our own plugin
 
