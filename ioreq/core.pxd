@@ -42,6 +42,7 @@ cdef class CoreEndpoint:
     cdef RingProducer _ring
     cdef SendPort _ring_port
     cdef object _ring_lock
+    cdef object _descriptors_lock
     cdef MirrorReader _mirror
     cdef int _pages
     cdef readonly int ring_descriptor

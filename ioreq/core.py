@@ -296,6 +296,7 @@ class CoreEndpoint:
         self._ring_port = SendPort(events, buffered_port(vcpus), bells[vcpus])
         self._ring_port.bind()
         self._ring_lock = threading.Lock()
+        self._descriptors_lock = threading.Lock()
         self._mirror = MirrorReader(pages[len(ENDPOINT_PAGES)], self._ring) if mirror else None
         self._pages = len(names)
         self.ring_descriptor = self.descriptors[ENDPOINT_PAGES.index("buffered-ioreq")]
@@ -399,12 +400,14 @@ class CoreEndpoint:
         self.dead = True
         for channel in self.channels:
             channel.kill()
-        for bell in self.descriptors[self._pages :]:
-            drain_doorbell(bell)
+        with self._descriptors_lock:
+            for bell in self.descriptors[self._pages :]:
+                drain_doorbell(bell)
 
     def close(self) -> None:
-        """Kill, and close the descriptors. The pages live until nobody refers to them."""
+        """Kill, and close the descriptors; from any thread, and more than one. The pages live as long as any view."""
         self.kill()
-        while self.descriptors:
-            with contextlib.suppress(OSError):
-                os.close(self.descriptors.pop())
+        with self._descriptors_lock:
+            while self.descriptors:
+                with contextlib.suppress(OSError):
+                    os.close(self.descriptors.pop())

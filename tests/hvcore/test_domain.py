@@ -336,6 +336,7 @@ def test_an_ioreq_server_that_the_host_has_no_descriptors_for_leaks_none(bench):
     loop = bench.peer()
     loop.greet()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.collect()
     open_now = [int(name) for name in os.listdir("/proc/self/fd")]
     refused = 0
     try:

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ioreq import ProtocolError, layout, shared
 from ioreq.buffered import RingConsumer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
-from ioreq.evtchn import make_doorbell
+from ioreq.evtchn import drain_doorbell, make_doorbell
 from ioreq.layout import FLAGS_SHIFT, SIZE_SHIFT, TYPE_COPY, TYPE_INTACK, TYPE_PIO, TYPE_SHIFT
 from ioreq.patience import (
     ENOUGH_NS,
@@ -556,3 +556,25 @@ def test_the_polling_window_is_a_setting_and_0_turns_polling_off(monkeypatch):
 def test_on_one_processor_nobody_polls(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     assert Patience().most == 0
+
+
+def test_an_endpoint_that_two_threads_close_at_once_is_closed_once(monkeypatch):
+    """A vCPU gives up an endpoint while its domain ends: no descriptor is used behind its closing."""
+    bell = VcpuDoorbell(make_doorbell())
+    endpoint = CoreEndpoint([bell])
+    other = threading.Thread(target=endpoint.close)
+
+    def drain(fd: int) -> None:
+        """Give the other thread the time to close it first, if it can."""
+        if threading.current_thread() is not other:
+            if not other.ident:
+                other.start()
+            other.join(0.2)
+        os.fstat(fd)
+        drain_doorbell(fd)
+
+    monkeypatch.setattr("ioreq.core.drain_doorbell", drain)
+    endpoint.close()
+    other.join(30)
+    assert endpoint.descriptors == []
+    os.close(bell.fd)
