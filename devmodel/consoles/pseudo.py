@@ -21,7 +21,9 @@ from devmodel.consoles.clients import Clients
 LOOK: Final = 0.25
 """Seconds between two looks for somebody."""
 MOMENT: Final = 0.01
-"""And, at the end, for what has not been read."""
+"""And, at the end, for what has not been read …"""
+LOOKS: Final = 5
+"""… until so many in a row find nothing: the kernel passes on what we wrote a little later (tty_flip_buffer_push)."""
 _TIOCGPTN: Final = 0x80045430  # ioctl_tty(2): the number of the other end
 
 
@@ -82,7 +84,10 @@ class PseudoTerminal:
             return
         other = os.open(self.path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            while struct.unpack("i", fcntl.ioctl(other, termios.FIONREAD, bytes(4)))[0]:  # noqa: ASYNC110  (likewise)
+            looks = 0
+            while looks < LOOKS:
+                unread = struct.unpack("i", fcntl.ioctl(other, termios.FIONREAD, bytes(4)))[0]
+                looks = 0 if unread else looks + 1
                 await trio.sleep(MOMENT)
         finally:
             os.close(other)

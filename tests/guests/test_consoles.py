@@ -100,7 +100,9 @@ async def _conversation(kind: str, where: str, folder: Path, upgrade: list[str])
     async def until(text: bytes) -> None:
         nonlocal heard
         while text not in heard:
-            heard += bytes(await stream.receive_some(4096))
+            data = bytes(await stream.receive_some(4096))
+            assert data, f"it was hung up before {text!r}: {heard[-200:]!r}"
+            heard += data
 
     await until(PROMPT)
     await trio.run_process(upgrade, capture_stderr=True)
