@@ -101,15 +101,19 @@ class VcpuDoorbell:
     def wait(self, timeout_ms: int | None = None) -> bool:
         """Sleep until the bell has been rung since the last time; False after `timeout_ms` without.
 
-        Each ring is an edge, so that nothing has to be read to silence it.
+        Each ring is an edge. The bell of device models is silenced nevertheless: they share it, and one that has filled
+        it would keep the others from ringing.
         """
         if cython.compiled:
             timeout = -1 if timeout_ms is None else timeout_ms
             with cython.nogil:
                 rung = wait_for_ring(self._epoll, timeout)  # type: ignore[name-defined]  # noqa: F821
-            return bool(rung)  # a signal counts as a ring: who sleeps looks again
-        else:  # noqa: RET505 - Cython must see that one of the two is left out
-            return bool(self._poll(None if timeout_ms is None else timeout_ms / 1000))
+        else:
+            rung = len(self._poll(None if timeout_ms is None else timeout_ms / 1000))
+        if rung == 0:
+            return False
+        drain_doorbell(self.fd)
+        return True  # after a signal, too: who sleeps looks again
 
     def __del__(self) -> None:
         os.close(self._own)

@@ -2,9 +2,13 @@ from libc.stdint cimport uint32_t
 
 cdef extern from *:
     """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
     #include <errno.h>
     #include <stdint.h>
     #include <sys/epoll.h>
+    #include <sys/uio.h>
     #include <unistd.h>
 
     static inline int write_one(int fd) {
@@ -14,6 +18,12 @@ cdef extern from *:
         return written < 0 && errno != EAGAIN ? errno : 0;
     }
 
+    static inline int read_now(int fd) {
+        uint64_t rings;
+        struct iovec into = {&rings, sizeof rings};
+        return preadv2(fd, &into, 1, -1, RWF_NOWAIT) < 0 && errno != EAGAIN ? errno : 0;
+    }
+
     static inline int wait_for_ring(int epoll, int timeout_ms) {
         struct epoll_event rung[2];
         const int count = epoll_wait(epoll, rung, 2, timeout_ms);
@@ -21,9 +31,11 @@ cdef extern from *:
     }
     """
     int write_one(int fd) noexcept nogil
+    int read_now(int fd) noexcept nogil
     int wait_for_ring(int epoll, int timeout_ms) noexcept nogil
 
 cpdef int ring_doorbell(int fd) except -1
+cpdef int drain_doorbell(int fd) except -1
 
 cdef class EventPage:
     cdef readonly uint32_t[::1] pending

@@ -63,8 +63,14 @@ def drain_doorbell(fd: int) -> None:
 
     It never blocks, although the peer, who shares the file description, may have taken O_NONBLOCK away from it.
     """
-    with suppress(BlockingIOError):
-        os.preadv(fd, [bytearray(8)], -1, os.RWF_NOWAIT)
+    if cython.compiled:
+        with cython.nogil:
+            error = read_now(fd)  # type: ignore[name-defined]  # noqa: F821  (declared in evtchn.pxd)
+        if error:
+            raise OSError(error, os.strerror(error))
+    else:
+        with suppress(BlockingIOError):
+            os.preadv(fd, [bytearray(8)], -1, os.RWF_NOWAIT)
 
 
 class SendPort:
@@ -133,6 +139,6 @@ class ReceivePort:
         self._pending[self.port] = 0
         fence.full()
 
-    def drain_doorbell(self) -> None:
+    def drain(self) -> None:
         """Silence the bell after waking."""
         drain_doorbell(self.doorbell)

@@ -200,7 +200,7 @@ class VcpuChannel:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self.receive.doorbell)
-                self.receive.drain_doorbell()
+                self.receive.drain()
                 self._rung()
         return self.request
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ioreq import ProtocolError, layout, shared
 from ioreq.buffered import RingConsumer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
-from ioreq.evtchn import drain_doorbell, make_doorbell
+from ioreq.evtchn import drain_doorbell, make_doorbell, ring_doorbell
 from ioreq.layout import FLAGS_SHIFT, SIZE_SHIFT, TYPE_COPY, TYPE_INTACK, TYPE_PIO, TYPE_SHIFT
 from ioreq.patience import (
     ENOUGH_NS,
@@ -577,4 +577,17 @@ def test_an_endpoint_that_two_threads_close_at_once_is_closed_once(monkeypatch):
     endpoint.close()
     other.join(30)
     assert endpoint.descriptors == []
+    os.close(bell.fd)
+
+
+def test_a_device_model_that_fills_a_vcpus_bell_keeps_no_other_from_ringing_it():
+    """All device models of a domain share it, and a ring that finds it full is none."""
+    bell = VcpuDoorbell(make_doorbell())
+    for _ in range(3):
+        os.eventfd_write(bell.fd, 2**64 - 2)
+        ring_doorbell(bell.fd)
+        assert bell.wait(30_000)
+        ring_doorbell(bell.fd)
+        assert bell.wait(30_000)
+    assert not bell.wait(0)
     os.close(bell.fd)
