@@ -112,6 +112,7 @@ class VgaMemory:
     view: int = View.PLANES
     held: bool = False
     """Nothing changes the memory: what is written has been written before."""
+    _flushed: tuple[bytes, bytes] = (b"", b"")  # window and planes, when they last were as each other
     _octets: memoryview = attrs.field(init=False)
     _planes: memoryview = attrs.field(init=False)  # by address: a byte of each
     _first: int = 0
@@ -297,10 +298,14 @@ class VgaMemory:
         """Bring the planes up to date with a plain window; the view stays what it is."""
         correspondence = () if self.held else self._correspondence()
         if correspondence:
-            planes, window = bytearray(self._octets[:PLANES]), bytes(self.octets[-VIEW:])
+            window, before = bytes(self.octets[-VIEW:]), bytes(self._octets[:PLANES])
+            if (window, before) == self._flushed:
+                return  # a screen that sleeps costs those who look at it a comparison
+            planes = bytearray(before)
             for plain, planar in correspondence:
                 planes[planar] = window[plain]
             self._octets[:PLANES] = planes
+            self._flushed = window, bytes(planes)
 
     def _fill(self) -> None:
         """Bring a plain window up to date with the planes."""
