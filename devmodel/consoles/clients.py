@@ -135,6 +135,19 @@ class Carried(Protocol):
     transport: trio.abc.Stream
 
 
+@runtime_checkable
+class Page(Protocol):
+    """A stream that carries breaks beside bytes, and on which the client is told where in the transcript it is."""
+
+    async def typed(self) -> list[int] | None:
+        """Wait for bytes and breaks; None at the end."""
+        ...
+
+    async def goes_on_at(self, position: int) -> None:
+        """Say where in all that the guest has said the next bytes begin."""
+        ...
+
+
 def hung_up(stream: trio.abc.Stream) -> bool:
     """Whether the other end has ended its half of a socket, or all of it, whatever there still is to read."""
     if isinstance(stream, Carried):
@@ -152,7 +165,12 @@ class _Client:
 
     stream: trio.abc.Stream
     telnet: Telnet | None
+    page: Page | None = attrs.field(init=False)
+    """The stream, if it is one."""
     _sending: trio.Lock = attrs.field(factory=trio.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        self.page = self.stream if isinstance(self.stream, Page) else None
 
     async def greet(self) -> None:
         if self.telnet is not None:
@@ -163,6 +181,8 @@ class _Client:
 
     async def typed(self) -> list[int] | None:
         """Wait for what it types; None at its end."""
+        if self.page is not None:
+            return await self.page.typed()
         data = bytes(await self.stream.receive_some(4096))
         if not data:
             return None
@@ -297,8 +317,14 @@ class Clients:
             self._followers[client.stream] = client, listener
             self.came.set()
             try:
+                if client.page is not None:
+                    await client.page.goes_on_at(listener.position)
                 while True:
-                    await client.show(await listener.output())
+                    before = listener.position
+                    data = await listener.output()
+                    if client.page is not None and before + len(data) != listener.position:
+                        await client.page.goes_on_at(listener.position - len(data))
+                    await client.show(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 scope.cancel()
             finally:

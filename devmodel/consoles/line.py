@@ -63,6 +63,11 @@ class Listener:
         """How many bytes it has missed."""
 
     @property
+    def position(self) -> int:
+        """Where what is returned next begins, if none of that is missed."""
+        return self._taken
+
+    @property
     def behind(self) -> int:
         """How many bytes it has not taken."""
         return self._line.transcript.end - self._taken

@@ -1,9 +1,9 @@
 """Serves the page in the browser: one request a connection (h11), or a WebSocket (wsproto) to the screen or a console.
 
 The page is a viewer of RFB, and so are noVNC and its like on `/rfb`: it is sent what has changed when it asks for more.
-A console is the bytes of its line, from where the page left off, so that nothing is lost or shown twice when a server
-is upgraded and the page connects again. Whoever does not read is waited for in a task of his own, which can be
-cancelled at any time; no more waits for him than his socket holds.
+A console (`console.py`) is the bytes of its line, from where the page left off, so that nothing is lost or shown twice
+when a server is upgraded and the page connects again. Whoever does not read is waited for in a task of his own, which
+can be cancelled at any time; no more waits for him than his socket holds.
 """
 
 import socket
@@ -22,6 +22,7 @@ from wsproto.utilities import RemoteProtocolError
 from devmodel.consoles.clients import KEEPALIVE, Clients
 from devmodel.consoles.line import SerialLine
 from devmodel.display.vnc import Vnc
+from devmodel.web.console import ConsoleSocket
 from devmodel.web.guard import Guard
 from devmodel.web.websocket import WebSocket
 
@@ -179,7 +180,8 @@ class Web:
         if isinstance(far_end, Answer):
             return far_end
         try:
-            opened = WebSocket(stream, raw.headers.raw_items(), raw.target, connection.trailing_data[0])
+            kind = WebSocket if isinstance(far_end, Vnc) else ConsoleSocket
+            opened = kind(stream, raw.headers.raw_items(), raw.target, connection.trailing_data[0])
         except RemoteProtocolError:
             return Answer(400, b"that is no WebSocket of version 13\n")
         await self._join(opened, far_end)
@@ -218,8 +220,6 @@ class Web:
             await far_end.client(opened)
             return
         console, position = far_end
-        with trio.fail_after(ASKING):
-            await opened.tell(str(position))
         await console.client(opened, position=position)
 
 

@@ -5,7 +5,7 @@ could make much of little.
 """
 
 import contextlib
-from typing import Final
+from typing import ClassVar, Final
 
 import trio
 import wsproto
@@ -19,12 +19,13 @@ PIECE: Final = 1 << 16
 FAREWELL: Final = 0.1
 """Seconds that saying goodbye may take."""
 GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
-SUBPROTOCOL: Final = "binary"
-"""What other viewers of RFB in browsers ask for."""
 
 
 class WebSocket(trio.abc.Stream):
     """A WebSocket that a client has asked for by these headers; `transport` carries it."""
+
+    SUBPROTOCOLS: ClassVar[tuple[str, ...]] = ("binary",)
+    """Those that are agreed on, the best first: viewers of RFB in browsers ask for this one."""
 
     def __init__(
         self, transport: trio.abc.Stream, headers: list[tuple[bytes, bytes]], target: bytes, rest: bytes
@@ -39,14 +40,15 @@ class WebSocket(trio.abc.Stream):
         self._connection = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
         self._connection.initiate_upgrade_connection(headers, target)
         (asked,) = [event for event in self._connection.events() if isinstance(event, events.Request)]
-        self._subprotocol = SUBPROTOCOL if SUBPROTOCOL in asked.subprotocols else None
+        self.subprotocol = next((name for name in self.SUBPROTOCOLS if name in asked.subprotocols), None)
+        """What has been agreed on."""
         self._rest = rest
         self._sending = trio.Lock()
         self._closed = False
 
     async def accept(self) -> None:
         """Say yes."""
-        await self._send(events.AcceptConnection(subprotocol=self._subprotocol))
+        await self._send(events.AcceptConnection(subprotocol=self.subprotocol))
         if self._rest:
             self._connection.receive_data(self._rest)
 
@@ -70,15 +72,24 @@ class WebSocket(trio.abc.Stream):
 
         """
         del max_bytes
+        return b"".join(piece.encode() if isinstance(piece, str) else piece for piece in await self.pieces())
+
+    async def pieces(self) -> list[bytes | str]:
+        """Wait for what comes together of messages of either kind, in their order, none of it empty; [] at the end.
+
+        Raises:
+            trio.BrokenResourceError: what comes is no WebSocket's.
+
+        """
         while not self._closed:
-            found = b""
+            found: list[bytes | str] = []
             try:
                 for event in self._connection.events():
                     match event:
-                        case events.BytesMessage(data=data):
-                            found += data
-                        case events.TextMessage(data=text):
-                            found += text.encode()
+                        case events.BytesMessage(data=data) if data:
+                            found.append(bytes(data))
+                        case events.TextMessage(data=text) if text:
+                            found.append(text)
                         case events.Ping():
                             await self._send(event.response())
                         case events.CloseConnection():
@@ -90,11 +101,11 @@ class WebSocket(trio.abc.Stream):
                 if found:
                     return found
                 if not self._closed:
-                    data = await self.transport.receive_some(PIECE)
-                    self._connection.receive_data(bytes(data) or None)
+                    received = await self.transport.receive_some(PIECE)
+                    self._connection.receive_data(bytes(received) or None)
             except RemoteProtocolError as error:
                 raise trio.BrokenResourceError from error
-        return b""
+        return []
 
     async def aclose(self) -> None:
         """Close; who is there is told if that does not take long."""

@@ -45,7 +45,7 @@ class Chip:
         self.got.append(byte)
 
     def receive_break(self):
-        raise AssertionError
+        self.got += b"<break>"
 
     def clear_to_send(self, level):
         pass
@@ -74,12 +74,12 @@ class Site:
                 answer += data
         return int(answer.split()[1]), answer.decode()
 
-    async def open(self, path, **headers) -> "Client | int":
+    async def open(self, path, *, subprotocols=(), **headers) -> "Client | int":
         """Return a WebSocket's client, or the status with which it was refused."""
         client = Client(self.connect())
         headers = {"Origin": f"http://{HERE}"} | headers
         with trio.fail_after(30):
-            return await client.shake(path, headers)
+            return await client.shake(path, headers, subprotocols)
 
 
 class Client:
@@ -88,10 +88,10 @@ class Client:
         self.connection = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self.events: list = []
 
-    async def shake(self, path, headers):
+    async def shake(self, path, headers, subprotocols=()):
         host = headers.pop("Host", HERE)
         extra = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await self.send(Request(host=host, target=path, extra_headers=extra))
+        await self.send(Request(host=host, target=path, extra_headers=extra, subprotocols=[*subprotocols]))
         event = await self.event()
         if isinstance(event, RejectConnection):
             return event.status_code
@@ -296,6 +296,40 @@ async def test_a_console_shows_what_was_said_and_is_typed_on(site):
             await trio.sleep(0.01)
     await client.send(CloseConnection(code=1000))
     assert isinstance(await client.event(), CloseConnection)
+
+
+async def test_a_break_comes_between_the_keys_that_were_typed_around_it(site):
+    """Our page's subprotocol has text as commands: a key that is behind a break, as SysRq's, stays behind it."""
+    client = await site.open("/serial/1", subprotocols=["console.devmodel"])
+    assert (await client.event()).data == "0"
+    await client.send(BytesMessage(data=b"a"))
+    await client.send(TextMessage(data="break"))
+    await client.send(BytesMessage(data=b"h"))
+    with trio.fail_after(30):
+        while site.chip.got != b"a<break>h":
+            await trio.sleep(0.01)
+
+
+async def test_text_that_is_no_command_ends_a_connection_that_has_commands(site):
+    client = await site.open("/serial/1", subprotocols=["console.devmodel"])
+    assert (await client.event()).data == "0"
+    await client.send(TextMessage(data="reboot"))
+    assert isinstance(await client.event(), CloseConnection)
+    assert site.chip.got == b""
+
+
+async def test_a_page_that_has_missed_something_is_told_where_it_is(site):
+    """A page counts what it shows and asks for the rest by that when it connects again."""
+    client = await site.open("/serial/1")
+    assert (await client.event()).data == "0"
+    await trio.testing.wait_all_tasks_blocked()
+    kept = site.line.transcript.capacity
+    said = 3 * kept  # in one breath: nobody can have read in between
+    say(site.line, b"x" * said)
+    event = await client.event()
+    assert isinstance(event, TextMessage)
+    assert 0 < int(event.data) <= said - kept
+    assert await client.bytes(said - int(event.data)) == b"x" * (said - int(event.data))
 
 
 @pytest.mark.parametrize(

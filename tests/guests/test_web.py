@@ -122,6 +122,29 @@ async def test_the_page_shows_the_screens_dots_and_its_console_answers(browser):
         assert await machine.wait() == 0
 
 
+async def test_a_break_from_the_page_is_sysrqs(browser, linux):
+    """The button and the key, each with the key behind it that says what Linux is to do."""
+    async with Machine(*linux, "--append", "console=ttyS0 quiet", "--web", "127.0.0.1:0") as machine:
+        await machine.console.expect(b"userspace is up", seconds=240)
+        await machine.run("echo 1 > /proc/sys/kernel/sysrq; echo 7 > /proc/sys/kernel/printk")
+        (url,) = WEB.findall(machine.said())
+        await browser.go(url)
+        browser.complaints()  # of the page before, whose machine is gone
+        await browser.console("userspace is up")
+        await browser.run("document.getElementById('tab-serial-1').click()")
+        await browser.run("document.getElementById('send-break').click()")
+        await browser.type(":focus", "h")
+        await machine.console.expect(b"sysrq: HELP :")
+        await browser.run(
+            """document.activeElement.dispatchEvent(
+                new KeyboardEvent("keydown", {key: "Cancel", code: "Pause", ctrlKey: true}));"""
+        )
+        await browser.type(":focus", "h")
+        await machine.console.expect(b"sysrq: HELP :")
+        await browser.console("sysrq: HELP :")
+        assert browser.complaints() == []
+
+
 async def test_keys_in_the_page_reach_the_firmwares_shell(browser, seabios, grub_images):
     """GRUB on the screen alone echoes what is typed on the PS/2 keyboard; its screen is a graphics or text mode."""
     async with Machine(*seabios, "--disk", str(grub_images["screen"]), "--web", "127.0.0.1:0") as machine:

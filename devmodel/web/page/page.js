@@ -8,6 +8,7 @@ const AGAIN = 500, SLOWEST = 5000;  // milliseconds
 const states = new Map();
 const views = new Map();
 let machine = null;
+let shown = null;
 
 function address(path) {
   return new URL(path, location.href.replace(/^http/, "ws")).href;
@@ -40,7 +41,7 @@ async function keep(what, connect) {
   }
 }
 
-function addView(name, label, element, focus) {
+function addView(name, label, element, focus, sendBreak = null) {
   const tab = document.createElement("button");
   tab.textContent = label;
   tab.id = `tab-${name}`;
@@ -49,7 +50,7 @@ function addView(name, label, element, focus) {
   element.id = name;
   element.hidden = true;
   document.getElementById("views").append(element);
-  views.set(name, { tab, element, focus });
+  views.set(name, { tab, element, focus, sendBreak });
 }
 
 function show(name) {
@@ -57,7 +58,9 @@ function show(name) {
     element.hidden = other !== name;
     tab.setAttribute("aria-selected", String(other === name));
   }
+  shown = name;
   document.getElementById("reboot-keys").hidden = name !== "screen";
+  document.getElementById("send-break").hidden = views.get(name).sendBreak === null;
   views.get(name).focus();
 }
 
@@ -80,16 +83,19 @@ function addConsole(number) {
   const name = `serial-${number}`;
   let socket = null;
   let position = null;
-  const terminal = new Terminal((data) => {
+  const send = (data) => {
     if (socket?.readyState === WebSocket.OPEN) socket.send(data);
-  });
-  addView(name, `COM${number}`, terminal.element, () => terminal.focus());
+  };
+  const sendBreak = () => send("break");  // what is typed goes in binary messages, text is a command
+  const terminal = new Terminal(send, sendBreak);
+  addView(name, `COM${number}`, terminal.element, () => terminal.focus(), sendBreak);
   keep(name, () => new Promise((resolve) => {
-    socket = new WebSocket(address(`serial/${number}${position === null ? "" : `?from=${position}`}`));
+    const from = position === null ? "" : `?from=${position}`;
+    socket = new WebSocket(address(`serial/${number}${from}`), "console.devmodel");
     socket.binaryType = "arraybuffer";
     socket.onmessage = (event) => {
       if (typeof event.data === "string") {
-        position = Number(event.data);  // where what follows begins
+        position = Number(event.data);  // where what follows begins, at first and behind what was missed
         say(name, "");
         return;
       }
@@ -109,6 +115,11 @@ async function begin() {
   for (let number = 1; number <= machine.consoles; number++) page.consoles.push(addConsole(number));
   const wanted = location.hash.slice(1);
   show(views.has(wanted) ? wanted : views.keys().next().value);
+  document.getElementById("send-break").addEventListener("click", () => {
+    const { sendBreak, focus } = views.get(shown);
+    sendBreak();
+    focus();  // for the key that comes behind it
+  });
   window.devmodel = page;  // for whoever looks with a browser's tools
 }
 

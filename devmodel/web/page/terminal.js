@@ -447,12 +447,14 @@ export class Grid {
 export class Terminal {
   #encoder = new TextEncoder();
   #type;
+  #sendBreak;
   #due = false;
   #forgotten = 0;  // of the lines that have been drawn
   #alternate = false;
 
-  constructor(type, columns = 80, rows = 24) {
+  constructor(type, sendBreak, columns = 80, rows = 24) {
     this.#type = type;
+    this.#sendBreak = sendBreak;
     this.grid = new Grid(columns, rows, (text) => this.#send(text));
     this.element = document.createElement("div");
     this.element.className = "terminal";
@@ -482,6 +484,11 @@ export class Terminal {
   }
 
   #key(event) {
+    if (event.code === "Pause" && event.ctrlKey) {  // the key that says Break
+      event.preventDefault();
+      this.#sendBreak();
+      return;
+    }
     const text = this.#textOf(event);
     if (text === null) return;
     event.preventDefault();
