@@ -26,6 +26,7 @@ from devmodel import ConfigError
 from devmodel.consoles.address import Address
 from devmodel.consoles.line import Listener, SerialLine
 from devmodel.consoles.telnet import Telnet
+from devmodel.consoles.wire import Wire
 from ioreq.user_input import open_regular
 
 log = structlog.get_logger()
@@ -35,6 +36,8 @@ LINGER: Final = 1.0
 """Seconds of silence after which who types no more is gone."""
 SEND_BUFFER: Final = 1 << 16
 """Bytes that wait in our kernel for a client that does not read."""
+TYPED: Final = 4096
+"""Bytes that are read at once of what a client types."""
 FLOW_BUFFER: Final = 1 << 14
 """The same with flow control: they count as read."""
 KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -163,39 +166,46 @@ def hung_up(stream: trio.abc.Stream) -> bool:
 class _Client:
     """One client's connection."""
 
-    stream: trio.abc.Stream
+    wire: Wire
     telnet: Telnet | None
     page: Page | None = attrs.field(init=False)
     """The stream, if it is one."""
-    _sending: trio.Lock = attrs.field(factory=trio.Lock)
 
     def __attrs_post_init__(self) -> None:
-        self.page = self.stream if isinstance(self.stream, Page) else None
+        self.page = self.wire.stream if isinstance(self.wire.stream, Page) else None
 
     async def greet(self) -> None:
         if self.telnet is not None:
-            await self._send(self.telnet.greeting())
+            await self.wire.send(self.telnet.greeting())
 
     async def show(self, data: bytes) -> None:
-        await self._send(data if self.telnet is None else self.telnet.escape(data))
+        await self.wire.send(data if self.telnet is None else self.telnet.escape(data))
 
     async def typed(self) -> list[int] | None:
         """Wait for what it types; None at its end."""
         if self.page is not None:
             return await self.page.typed()
-        data = bytes(await self.stream.receive_some(4096))
+        data = await self.wire.some(TYPED)
         if not data:
             return None
         if self.telnet is None:
             return list(data)
         typed, reply = self.telnet.receive(data)
         if reply:
-            await self._send(reply)
+            await self.wire.send(reply)
         return typed
 
-    async def _send(self, data: bytes) -> None:
-        async with self._sending:
-            await self.stream.send_all(data)
+
+@attrs.frozen
+class Left:
+    """What another process must know to go on with a client."""
+
+    stream: trio.abc.Stream
+    telnet: Telnet | None
+    position: int
+    """How much of the transcript it has been shown, or will have been …"""
+    unsent: bytes
+    """… when these bytes have been sent."""
 
 
 class Clients:
@@ -212,33 +222,27 @@ class Clients:
         self.came = trio.Event()
         """There has been a client."""
 
-    def now(self) -> list[tuple[trio.SocketStream, Telnet | None, int]]:
-        """Return the clients there are, what they speak, and how much of the transcript each has been shown."""
-        return [
-            (stream, client.telnet, listener.shown)
-            for stream, (client, listener) in self._followers.items()
-            if isinstance(stream, trio.SocketStream)
-        ]
-
-    def shown_by_streams(self) -> int | None:
-        """Return how much of the transcript has been shown to a client that is no socket, a pseudo-terminal's."""
-        return next(
-            (
-                listener.shown
-                for stream, (_, listener) in self._followers.items()
-                if not isinstance(stream, trio.SocketStream)
-            ),
-            None,
-        )
+    def leave(self) -> list[Left]:
+        """Leave the clients to another process: they are shown nothing any more, and nothing is read from them."""
+        left = []
+        for client, listener in self._followers.values():
+            wire = client.wire
+            wire.frozen = True
+            left.append(Left(wire.stream, client.telnet, listener.position, bytes(wire.unsent)))
+        return left
 
     async def serve(self, listeners: list[trio.SocketListener]) -> None:
         """Accept clients for ever. Cancel to stop; all are disconnected then."""
         await trio.serve_listeners(self.client, listeners)
 
     async def client(
-        self, stream: trio.abc.Stream, telnet: Telnet | None = None, position: int | None = None
+        self,
+        stream: trio.abc.Stream,
+        telnet: Telnet | None = None,
+        position: int | None = None,
+        unsent: bytes = b"",
     ) -> None:
-        """Serve one client until it goes: a new one, or one that speaks `telnet` and has seen all up to `position`."""
+        """Serve one client until it goes: a new one, or one that another process has `Left`."""
         if self.clients >= MAX_CLIENTS and self._yielding:
             self._yielding.pop(next(iter(self._yielding))).cancel()
         elif self.clients >= MAX_CLIENTS:
@@ -250,7 +254,7 @@ class Clients:
             if isinstance(stream, trio.SocketStream):
                 self._set_up(stream)
             new = position is None
-            client = _Client(stream, Telnet() if new and self._telnet else telnet)
+            client = _Client(Wire(stream, unsent=unsent), Telnet() if new and self._telnet else telnet)
             async with stream:
                 with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self._converse(client, position, new=new)
@@ -283,11 +287,11 @@ class Clients:
     @contextlib.contextmanager
     def _making_room(self, client: _Client, scope: trio.CancelScope) -> Iterator[None]:
         """Have a client be the first to go if another comes, for the length of the block."""
-        self._yielding[client.stream] = scope
+        self._yielding[client.wire.stream] = scope
         try:
             yield
         finally:
-            self._yielding.pop(client.stream, None)
+            self._yielding.pop(client.wire.stream, None)
 
     async def _admit(self, client: _Client, password: bytes) -> list[int] | None:
         """Ask for the password; return what was typed behind it, None if the client is not let in."""
@@ -314,11 +318,12 @@ class Clients:
     async def _show(self, client: _Client, position: int | None, scope: trio.CancelScope) -> None:
         """Send the recent history, then whatever comes, as fast as this client reads."""
         with self.line.listening(position) as listener:
-            self._followers[client.stream] = client, listener
+            self._followers[client.wire.stream] = client, listener
             self.came.set()
             try:
                 if client.page is not None:
                     await client.page.goes_on_at(listener.position)
+                await client.wire.flush()
                 while True:
                     before = listener.position
                     data = await listener.output()
@@ -328,7 +333,7 @@ class Clients:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 scope.cancel()
             finally:
-                del self._followers[client.stream]
+                del self._followers[client.wire.stream]
 
     async def _type(self, client: _Client, typed: list[int] | None) -> bool:
         """Pass on what is typed, not faster than the guest takes it, to its end; False if the client is gone."""
@@ -337,7 +342,7 @@ class Clients:
                 left = deque(typed)
                 if left:
                     async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._watch, client.stream, left, nursery.cancel_scope)
+                        nursery.start_soon(self._watch, client.wire.stream, left, nursery.cancel_scope)
                         await self.line.type(left)
                         nursery.cancel_scope.cancel()
                 if left:

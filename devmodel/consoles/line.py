@@ -112,6 +112,10 @@ class SerialLine:
         self._hold(False)
         self.drained()
 
+    def disconnect(self) -> None:
+        """Have who types wait: the chip's state has been handed over, and it takes nothing any more."""
+        self._chip = None
+
     # -- the chip's side ----------------------------------------------------------------------------------
 
     def transmit(self, byte: int) -> None:

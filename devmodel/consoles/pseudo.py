@@ -68,13 +68,14 @@ class PseudoTerminal:
         poll.register(self.fd, 0)
         return not poll.poll(0)
 
-    async def serve(self, clients: Clients, position: int | None = None) -> None:
-        """Serve whoever opens it, for ever; the first has seen all up to `position`, if that is given."""
+    async def serve(self, clients: Clients, position: int | None = None, unsent: bytes = b"") -> None:
+        """Serve whoever opens it, for ever; the first is one that was left to us, if there is a `position`."""
         while True:
             while not self.used():  # noqa: ASYNC110  (nothing can be waited for)
                 await trio.sleep(LOOK)
-            await clients.client(trio.lowlevel.FdStream(os.dup(self.fd)), position=position)
-            position = None
+            stream = trio.lowlevel.FdStream(os.dup(self.fd))
+            await clients.client(stream, position=position, unsent=unsent)
+            position, unsent = None, b""
             with contextlib.suppress(OSError):
                 self.clean()
 

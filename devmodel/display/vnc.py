@@ -10,7 +10,7 @@ import os
 import struct
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from devmodel import ConfigError
+from devmodel.consoles.wire import Gone, Wire
 from devmodel.devices.vga_picture import Picture
 from devmodel.display.damage import Rectangle, damage
 from devmodel.display.keysyms import SCAN_CODES, key_of
@@ -43,8 +44,6 @@ MAX_EVENTS: Final = 256
 """Keys and movements that wait for the guest to take them."""
 SHAKING: Final = 30.0
 """Seconds that a viewer gets to say who it is."""
-PIECE: Final = 1 << 16
-"""Bytes that are read or written at once."""
 KEY_PATIENCE: Final = 0.5
 """Seconds that the guest gets to take a key before the next is typed all the same."""
 TIGHT_WIDTH: Final = 2048
@@ -64,10 +63,6 @@ class Hands(Protocol):
     def click(self, button: str, *, pressed: bool) -> None: ...  # noqa: D102
     def takes_keys(self) -> bool: ...  # noqa: D102
     def takes_mouse(self) -> bool: ...  # noqa: D102
-
-
-class Gone(Exception):  # noqa: N818  (no error of anybody's)
-    """The viewer has left, or says what there is not."""
 
 
 Response = Callable[[bytes], bytes]
@@ -93,93 +88,6 @@ def response_of(password: bytes) -> Response:
         return bytes(encryptor.update(challenge) + encryptor.finalize())
 
     return respond
-
-
-class Wire:
-    """A stream of which every byte is accounted for between two checkpoints, so that another can go on with it.
-
-    Bytes that have come are kept until `done` says that their message has had its effect; bytes that are to go are in
-    `unsent` until the kernel has them. For that a socket is read and written without a checkpoint in between.
-    """
-
-    def __init__(self, stream: trio.abc.Stream, received: bytes = b"", unsent: bytes = b"") -> None:
-        self.stream = stream
-        self.frozen = False
-        """It is another's now."""
-        self.unsent = bytearray(unsent)
-        self._received = bytearray(received)
-        self._used = 0
-
-    async def exactly(self, count: int) -> bytes:
-        """Wait for so many bytes.
-
-        Raises:
-            Gone: the stream ended before.
-
-        """
-        while len(self._received) - self._used < count:
-            await self._receive()
-        taken = bytes(self._received[self._used : self._used + count])
-        self._used += count
-        return taken
-
-    def done(self) -> None:
-        """Say that the bytes that were taken have had their effect."""
-        del self._received[: self._used]
-        self._used = 0
-
-    def received(self) -> bytes:
-        """Return what has come and has had none."""
-        return bytes(self._received)
-
-    async def send(self, data: bytes) -> None:
-        """Send all of it, behind what is unsent."""
-        self.unsent += data
-        await self.flush()
-
-    async def flush(self) -> None:
-        """Send what is unsent."""
-        if not isinstance(self.stream, trio.SocketStream):
-            data = bytes(self.unsent)
-            self.unsent.clear()
-            await self.stream.send_all(data)
-            return
-        with _broken():
-            while self.unsent:
-                await trio.lowlevel.wait_writable(self.stream.socket)
-                await self._thaw()
-                with contextlib.suppress(BlockingIOError):
-                    sent = os.write(self.stream.socket.fileno(), self.unsent[:PIECE])
-                    del self.unsent[:sent]
-
-    async def _receive(self) -> None:
-        if not isinstance(self.stream, trio.SocketStream):
-            data = bytes(await self.stream.receive_some(PIECE))
-        else:
-            with _broken():
-                await trio.lowlevel.wait_readable(self.stream.socket)
-                await self._thaw()
-                try:
-                    data = os.read(self.stream.socket.fileno(), PIECE)
-                except BlockingIOError:
-                    return
-        if not data:
-            raise Gone("it has left")
-        self._received += data
-
-    async def _thaw(self) -> None:
-        if self.frozen:
-            await trio.sleep_forever()
-
-
-@contextlib.contextmanager
-def _broken() -> Iterator[None]:
-    try:
-        yield
-    except BlockingIOError:
-        raise
-    except OSError as error:
-        raise trio.BrokenResourceError from error
 
 
 class Packer:

@@ -174,12 +174,14 @@ class SerialConsole:
         if self.recording is not None:
             nursery.start_soon(self.recording.serve, self.line, self.inherited.recorded)
         if self.clients is not None:
-            for stream, telnet, position in upgrade.clients_of(self.inherited):
-                nursery.start_soon(self.clients.client, stream, telnet, position)
+            for one in upgrade.clients_of(self.inherited):
+                nursery.start_soon(self.clients.client, one.stream, one.telnet, one.position, one.unsent)
             if self.listeners:
                 nursery.start_soon(self.clients.serve, self.listeners)
             if self.pseudo is not None:
-                nursery.start_soon(self.pseudo.serve, self.clients, self.inherited.pty_position)
+                nursery.start_soon(
+                    self.pseudo.serve, self.clients, self.inherited.pty_position, self.inherited.pty_unsent
+                )
         if self.inherited.untyped:
             nursery.start_soon(self.line.type, self.inherited.untyped)
 
@@ -678,7 +680,9 @@ async def _serve(
                 await _first_client(first, client)
             try:
                 shutdown = await server.run()
-                departure.collect(outside)
+                if departure.done:
+                    for console in outside.consoles:
+                        console.line.disconnect()
                 if shutdown is not None:
                     controlled.tell("SHUTDOWN", **_end_reason(prober))
                 return shutdown
@@ -687,6 +691,7 @@ async def _serve(
                     await controlled.told()
                     for console in outside.consoles:
                         await console.caught_up()
+                departure.collect(outside)  # behind the last words, and nobody is shown anything any more
     finally:
         if attachment is not None:
             await attachment.leave()  # if it was handed over, that is the end of our part

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from devmodel import DevmodelError
-from devmodel.consoles.clients import Clients
+from devmodel.consoles.clients import Clients, Left
 from devmodel.consoles.line import SerialLine
 from devmodel.consoles.pseudo import PseudoTerminal
 from devmodel.consoles.recording import Recording
@@ -36,6 +36,8 @@ class Client(msgspec.Struct):
     fd: int
     position: int
     telnet: list[tuple[int, int, State]] | None = None
+    unsent: bytes = b""
+    """What is still to be sent of what was before that position."""
 
 
 class Viewer(msgspec.Struct):
@@ -56,6 +58,7 @@ class Console(msgspec.Struct):
     pty: int | None = None
     """Our end of a pseudo-terminal."""
     pty_position: int | None = None
+    pty_unsent: bytes = b""
     recorded: int = 0
     """How much of the transcript is in a file."""
 
@@ -114,19 +117,27 @@ def console_of(
     recording: Recording | None,
 ) -> Console:
     """Take what is to be kept of a serial port's console."""
-    clients = [] if console is None else console.now()
+    left = [] if console is None else console.leave()
+    at_terminal = next((one for one in left if isinstance(one.stream, trio.lowlevel.FdStream)), None)
     transcript, end = line.transcript.read(0, line.transcript.end)
     return Console(
         listeners=[_kept(listener.socket.fileno()) for listener in listeners],
         clients=[
-            Client(_kept(stream.socket.fileno()), position, None if telnet is None else telnet.spoken())
-            for stream, telnet, position in clients
+            Client(
+                _kept(one.stream.socket.fileno()),
+                one.position,
+                None if one.telnet is None else one.telnet.spoken(),
+                one.unsent,
+            )
+            for one in left
+            if isinstance(one.stream, trio.SocketStream)
         ],
         transcript=transcript,
         transcript_end=end,
         untyped=line.untyped(),
         pty=None if pseudo is None else _kept(pseudo.fd),
-        pty_position=None if pseudo is None or console is None else console.shown_by_streams(),
+        pty_position=None if at_terminal is None else at_terminal.position,
+        pty_unsent=b"" if at_terminal is None else at_terminal.unsent,
         recorded=0 if recording is None else recording.written,
     )
 
@@ -187,13 +198,14 @@ def listeners_of(descriptors: Sequence[int]) -> list[trio.SocketListener]:
     ]
 
 
-def clients_of(inherited: Console) -> list[tuple[trio.SocketStream, Telnet | None, int]]:
-    """Return the console's clients, with what they speak and how far they have seen the transcript."""
+def clients_of(inherited: Console) -> list[Left]:
+    """Return the console's clients."""
     return [
-        (
+        Left(
             trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=client.fd))),
             None if client.telnet is None else Telnet.speaking(client.telnet),
             client.position,
+            client.unsent,
         )
         for client in inherited.clients
     ]

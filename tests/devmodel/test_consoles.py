@@ -2,6 +2,7 @@
 
 import os
 import pty
+import random
 import socket
 import stat
 import struct
@@ -388,9 +389,10 @@ async def test_what_a_client_that_never_reads_costs_is_bounded(nursery):
     console = Clients(line)
     nursery.start_soon(console.serve, listeners)
     async with await trio.open_tcp_stream(*listeners[0].socket.getsockname()):
-        while not console.now():
-            await trio.sleep(0.001)
-        ((ours, _, _),) = console.now()
+        with trio.fail_after(30):
+            while not console._followers:
+                await trio.sleep(0.001)
+        (ours,) = console._followers
         assert (
             ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER
         )  # the kernel doubles it
@@ -784,3 +786,54 @@ async def test_what_a_listener_has_missed_is_counted_and_told(autojump_clock):
         assert 0 < listener.lost <= 2 * KEPT
         lost = listener.lost
     assert logs == [{"event": "console.lost", "log_level": "warning", "bytes": lost}]
+
+
+@pytest.mark.parametrize("telnet", [False, True])
+async def test_a_client_that_is_left_in_the_middle_of_its_output_sees_every_byte_once(nursery, telnet):
+    """What the kernel has not taken goes with the client: its successor sends that first, and nothing again."""
+    said = random.Random(telnet).randbytes(250_000)
+    line = SerialLine(history=0)
+    listeners = await listen(parse("tcp:127.0.0.1:0"))
+    before = Clients(line, telnet=telnet)
+    got = b""
+    with trio.fail_after(60):
+        async with await trio.open_tcp_stream(*listeners[0].socket.getsockname()) as reader:
+            async with trio.open_nursery() as first:
+                first.start_soon(before.serve, listeners)
+                while not before._followers:
+                    await trio.sleep(0.001)
+                (ours,) = before._followers
+                ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                say(line, said[:240_000])
+                while len(got) < 20_000:
+                    got += await reader.receive_some(1000)
+                (left,) = before.leave()
+                kept = socket.socket(fileno=os.dup(ours.socket.fileno()))
+                for _ in range(10):  # who is left could still be sent something, if it were not frozen
+                    got += await reader.receive_some(1000)
+                first.cancel_scope.cancel()
+            successor = SerialLine()
+            successor.transcript.restore(*line.transcript.read(0, 1 << 20))
+            say(successor, said[240_000:])
+            after = Clients(successor, telnet=telnet)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(kept))
+            nursery.start_soon(after.client, stream, left.telnet, left.position, left.unsent)
+            decoder = Telnet.client()
+            shown = bytes(decoder.receive(got)[0]) if telnet else got
+            while len(shown) < len(said):
+                data = bytes(await reader.receive_some())
+                shown += bytes(decoder.receive(data)[0]) if telnet else data
+    assert left.unsent, "or this tests nothing"
+    assert shown == said
+    nursery.cancel_scope.cancel()
+
+
+async def test_what_is_typed_at_a_line_without_its_chip_waits_for_the_next(nursery):
+    line = SerialLine()
+    chip = Chip(line)
+    line.connect(chip)
+    line.disconnect()
+    nursery.start_soon(line.type, b"ab")
+    await trio.testing.wait_all_tasks_blocked()
+    assert (chip.take(), line.untyped()) == (b"", [*b"ab"])
+    nursery.cancel_scope.cancel()
