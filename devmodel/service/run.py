@@ -251,14 +251,14 @@ async def _run(
                     with contextlib.closing(client), contextlib.ExitStack() as stack:
                         for arguments in servers:
                             nursery.start_soon(on_server, arguments)
-                        if "serial" in outside.config.parts:  # else its server says where it is
-                            for line in outside.addresses():
-                                log.say(line)
-                            if (serial := outside.terminal) is not None:
-                                if os.isatty(0):
-                                    log.say(f"devmodel: serial console on this terminal; {LEAVING} leaves")
-                                stack.enter_context(raw(0, signals=True))
-                                nursery.start_soon(on_terminal, TerminalConsole(serial))
+                        for line in outside.addresses():  # of what is here; servers apart say where theirs is
+                            log.say(line)
+                        serial = outside.terminal if "serial" in outside.config.parts else None
+                        if serial is not None:
+                            if os.isatty(0):
+                                log.say(f"devmodel: serial console on this terminal; {LEAVING} leaves")
+                            stack.enter_context(raw(0, signals=True))
+                            nursery.start_soon(on_terminal, TerminalConsole(serial))
                         try:
                             shutdown = await serve(outside, client, board_factory)
                         except (IoreqError, DevmodelError) as error:

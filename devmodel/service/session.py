@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO, Final, Protocol, Self, TextIO, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, TextIO, TypeVar, runtime_checkable
 
 import attrs
 import msgspec
@@ -54,6 +54,9 @@ from ioreq.control_client import ControlClient, connect
 from ioreq.lines import printable
 from ioreq.messages import GetStatistics, NrVcpus, Shutdown, Statistics
 from ioreq.user_input import create, open_regular
+
+if TYPE_CHECKING:
+    from devmodel.web.server import Web
 
 logger = structlog.get_logger()
 
@@ -364,6 +367,8 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             consoles.append(await _console(serial, inherited, here="serial" in config.parts))
         if config.vnc is not None and "vga" in config.parts:
             vnc_port = await Port.open("vnc", config.vnc.listen, inheritance.vnc_listeners)
+        if config.web is not None and "serial" in config.parts:
+            _check_web()
         if config.web is not None and "vga" in config.parts:
             web_port = await Port.open("web", config.web.listen, inheritance.web_listeners)
         if config.qmp is not None:
@@ -612,8 +617,11 @@ async def _serve(
     parts = outside.config.parts
     path = monitor.path_of(client.path, parts)
     listener = monitor.listen(path)
+    pages = None
     attachment: Attachment | None = None
     try:
+        if outside.config.web is not None and "serial" in parts and "vga" not in parts:
+            pages = monitor.listen(_pages_of(client.path))  # for the page of the server with the screen
         tracing = outside.trace
         attachment = await Attachment.create(
             client, mirror=tracing is None, key=_key(parts), video="vga" in parts
@@ -671,7 +679,9 @@ async def _serve(
                 prober.on_pause = lambda paused: controlled.tell("STOP" if paused else "RESUME")
                 server.on_reset = lambda: controlled.tell("RESET", **_reset_reason(prober))
                 nursery.start_soon(controlled.serve, outside.qmp)
-            _show(outside, board, client.domain.name, nursery)
+            _show(outside, board, client, nursery)
+            if pages is not None:
+                nursery.start_soon(_consoles_page(outside, client).serve, [pages])
             for task in board.tasks if isinstance(board, Accompanied) else ():
                 nursery.start_soon(_beside, task)
             on_ready(board)
@@ -698,6 +708,9 @@ async def _serve(
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
         monitor.remove(path)
+        if pages is not None:
+            pages.socket.close()
+            monitor.remove(_pages_of(client.path))
 
 
 def _check_web() -> None:
@@ -714,8 +727,9 @@ def _check_web() -> None:
     del server
 
 
-def _show(outside: Outside, board: Machine, name: str, nursery: trio.Nursery) -> None:
+def _show(outside: Outside, board: Machine, client: ControlClient, nursery: trio.Nursery) -> None:
     """Begin to show the machine to viewers and browsers, as far as they are let."""
+    name = client.domain.name
     if outside.vnc is None and outside.web is None:
         return
     parts = outside.config.parts
@@ -730,6 +744,7 @@ def _show(outside: Outside, board: Machine, name: str, nursery: trio.Nursery) ->
             nursery.start_soon(viewers.client, stream, agreed)
         nursery.start_soon(viewers.serve, outside.vnc.listeners)
     if outside.web is not None:
+        from devmodel.web.elsewhere import Elsewhere
         from devmodel.web.guard import Guard
         from devmodel.web.server import Web
 
@@ -739,7 +754,22 @@ def _show(outside: Outside, board: Machine, name: str, nursery: trio.Nursery) ->
         )
         screen = vnc.Vnc(renderer, hands, name)
         lines = [console.line for console in outside.consoles] if "serial" in parts else []
-        nursery.start_soon(Web(name, guard, screen, lines).serve, outside.web.listeners)
+        elsewhere = None if "serial" in parts else Elsewhere(_pages_of(client.path))
+        nursery.start_soon(Web(name, guard, screen, lines, elsewhere).serve, outside.web.listeners)
+
+
+def _pages_of(domain_socket: str) -> str:
+    """Return where the server of a domain's serial ports has their consoles for the page of another server."""
+    return domain_socket + ".web"
+
+
+def _consoles_page(outside: Outside, client: ControlClient) -> "Web":
+    """Return what serves the consoles to the page of another server, which has let in whoever comes."""
+    from devmodel.web.guard import Guard
+    from devmodel.web.server import Web
+
+    lines = [console.line for console in outside.consoles]
+    return Web(client.domain.name, Guard.of(None, None, outside.web_secret), None, lines)
 
 
 def _reset_reason(prober: probe.Probe) -> dict[str, object]:

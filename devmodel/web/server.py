@@ -23,6 +23,7 @@ from devmodel.consoles.clients import KEEPALIVE, Clients
 from devmodel.consoles.line import SerialLine
 from devmodel.display.vnc import Vnc
 from devmodel.web.console import ConsoleSocket
+from devmodel.web.elsewhere import Elsewhere
 from devmodel.web.guard import Guard
 from devmodel.web.websocket import WebSocket
 
@@ -77,13 +78,27 @@ class Answer:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
 
-class Web:
-    """The browsers that look at one machine. `lines` are its serial ports', `viewers` its screen's."""
+NOBODY: Final = Answer(404, b"there is no such screen or console\n")
 
-    def __init__(self, name: str, guard: Guard, viewers: Vnc, lines: Sequence[SerialLine]) -> None:
+
+class Web:
+    """The browsers that look at one machine.
+
+    `lines` are its serial ports', `viewers` its screen's; consoles of another server may be `elsewhere`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        guard: Guard,
+        viewers: Vnc | None,
+        lines: Sequence[SerialLine],
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.name = name
         self.guard = guard
         self._viewers = viewers
+        self._elsewhere = elsewhere
         self._consoles = [Clients(line) for line in lines]
         self._connections = 0
         self._attempt = trio.Lock()
@@ -139,7 +154,7 @@ class Web:
             case "GET" | "HEAD", path if not self.guard.admits(asked.headers):
                 return _file(LOGIN) if path == "/" else Answer(403, b"say the password first\n")
             case "GET" | "HEAD", "/machine.json":
-                return Answer(200, msgspec.json.encode(self._machine()), "application/json")
+                return await self._machine()
             case "GET" | "HEAD", path if path in FILES:
                 return _file(FILES[path])
             case "GET" | "HEAD", _:
@@ -147,13 +162,16 @@ class Web:
             case _:
                 return Answer(405, b"pages are for GET\n", headers={"Allow": "GET, HEAD"})
 
-    def _machine(self) -> dict[str, object]:
-        """Return what the page must know; `identity` is another when positions in consoles mean something else."""
-        return {
-            "name": self.name,
-            "consoles": len(self._consoles),
-            "identity": self.guard.identity,
-        }
+    async def _machine(self) -> Answer:
+        """Say what the page must know; `identity` is another when positions in consoles mean something else."""
+        consoles, identity = len(self._consoles), self.guard.identity
+        if self._elsewhere is not None:
+            there = await self._elsewhere.look()
+            if there is None:
+                return Answer(503, b"the server of the consoles is away\n")
+            consoles, identity = there.consoles, identity + there.identity
+        machine = {"name": self.name, "consoles": consoles, "identity": identity}
+        return Answer(200, msgspec.json.encode(machine), "application/json")
 
     async def _log_in(self, asked: Request) -> Answer:
         if not self.guard.own_page(asked.headers):
@@ -176,7 +194,11 @@ class Web:
         self, asked: Request, raw: h11.Request, stream: trio.abc.Stream, connection: h11.Connection
     ) -> Answer | None:
         """Serve a WebSocket to its end, or say why there is none."""
-        far_end = self._refusal(asked) or self._far_end(asked)
+        refusal = self._refusal(asked)
+        if refusal is None and self._elsewhere is not None and asked.path.startswith("/serial/"):
+            there = await self._elsewhere.join(raw, connection.trailing_data[0], stream)
+            return None if there else NOBODY
+        far_end = refusal or self._far_end(asked)
         if isinstance(far_end, Answer):
             return far_end
         try:
@@ -199,11 +221,11 @@ class Web:
 
     def _far_end(self, asked: Request) -> "Answer | tuple[Clients, int] | Vnc":
         """Return what a WebSocket is to: the screen, or a console and a position in what its guest has said."""
-        if asked.path == "/rfb":
+        if asked.path == "/rfb" and self._viewers is not None:
             return self._viewers
         number = asked.path.removeprefix("/serial/")
         if not (number.isdecimal() and len(number) == 1 and 1 <= int(number) <= len(self._consoles)):
-            return Answer(404, b"there is no such screen or console\n")
+            return NOBODY
         console = self._consoles[int(number) - 1]
         end = console.line.transcript.end
         position = max(end - console.line.history, 0)

@@ -25,7 +25,9 @@ from devmodel.consoles.line import SerialLine
 from devmodel.devices.vga_picture import Picture
 from devmodel.display.renderer import Renderer
 from devmodel.display.vnc import Vnc
+from devmodel.service import monitor
 from devmodel.web import server as module
+from devmodel.web.elsewhere import Elsewhere
 from devmodel.web.guard import Guard
 from devmodel.web.server import MAX_CONNECTIONS, Web
 
@@ -366,6 +368,63 @@ async def test_frames_that_there_cannot_be_end_the_connection(site):
         while await client.stream.receive_some(65536):
             pass
     assert (await site.ask())[0] == 200
+
+
+# -- consoles of another server
+
+
+@pytest.fixture
+def parted(site, nursery, tmp_path):
+    """A page whose consoles are on a socket; `site.web` is theirs, and what is asked is the other's."""
+    path = str(tmp_path / "domain.web")
+    theirs = Web("the guest", Guard.of(None, None, "another secret"), None, [site.line])
+    viewers, secret = site.web._viewers, Guard.of("127.0.0.1", b"open sesame", "secret")
+    site.web = Web("the guest", secret, viewers, [], Elsewhere(path))
+    site.cookie = {"Cookie": "devmodel-8080=secret"}
+    site.away = trio.CancelScope()
+
+    async def serve():
+        with site.away:
+            await theirs.serve([listener])
+
+    listener = monitor.listen(path)
+    nursery.start_soon(serve)
+    return site
+
+
+async def test_consoles_of_another_server_are_the_pages_own(parted):
+    say(parted.line, b"login: ")
+    client = await parted.open("/serial/1?from=2", **parted.cookie)
+    assert (await client.event()).data == "2"
+    assert await client.bytes(5) == b"gin: "
+    await client.send(BytesMessage(data=b"root"))
+    with trio.fail_after(30):
+        while parted.chip.got != b"root":
+            await trio.sleep(0.01)
+    assert await parted.open("/serial/2", **parted.cookie) == 404
+
+
+async def test_the_guard_is_the_pages_before_it_is_passed_on(parted):
+    assert await parted.open("/serial/1") == 403, "without the password"
+    with structlog.testing.capture_logs():
+        assert await parted.open("/serial/1", Origin="http://evil.example", **parted.cookie) == 403
+
+
+async def test_a_page_waits_for_its_consoles_server_which_comes_again(parted):
+    """In an upgrade it is away for a moment: a page that took it for another machine's would be made anew."""
+    status, answer = await parted.ask("/machine.json", **parted.cookie)
+    machine = json.loads(answer.partition("\r\n\r\n")[2])
+    assert (status, machine["consoles"]) == (200, 1)
+    parted.away.cancel()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (await parted.ask("/machine.json", **parted.cookie))[0] == 503
+    assert await parted.open("/serial/1", **parted.cookie) == 404
+
+
+async def test_a_machine_that_never_had_consoles_elsewhere_has_a_page_all_the_same(site, tmp_path):
+    site.web = Web("the guest", site.web.guard, site.web._viewers, [], Elsewhere(str(tmp_path / "none")))
+    status, answer = await site.ask("/machine.json")
+    assert (status, json.loads(answer.partition("\r\n\r\n")[2])["consoles"]) == (200, 0)
 
 
 # -- the screen

@@ -217,6 +217,24 @@ async def test_the_page_goes_on_where_it_was_after_an_upgrade(browser):
         await same_picture(browser, machine)
 
 
+@pytest.mark.parametrize("apart", ["vga", "serial"])
+async def test_a_page_whose_consoles_are_another_servers_has_them_too(browser, apart):
+    async with Machine(DEMO, "--web", "127.0.0.1:0", "--apart", apart) as machine:
+        await machine.console.expect(b"demo> ")
+        (url,) = WEB.findall(machine.said())
+        await browser.go(url)
+        browser.complaints()  # of the page before, whose machine is gone
+        await browser.until("return window.devmodel?.screen.updates")
+        await browser.console("self-test passed")
+        await browser.run("document.getElementById('tab-serial-1').click()")
+        await browser.type("#serial-1", "help\n")
+        await browser.console("ACPI soft off")
+        await machine.console.expect(b"ACPI soft off")
+        assert browser.complaints() == []
+        await browser.type("#serial-1", "off\n")
+        assert await machine.wait() == 0
+
+
 # -- the terminal, without a guest
 
 

@@ -34,6 +34,7 @@ async function keep(what, connect) {
     await new Promise((resolve) => setTimeout(resolve, wait));
     try {
       const answer = await fetch("machine.json");
+      if (answer.status === 503) continue;
       if (answer.status === 403 || (await answer.json()).identity !== machine.identity) location.reload();
     } catch {
       // It is not there yet.
