@@ -26,6 +26,7 @@ from devmodel.service.server import ChipFailed
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
+from ioreq.streams import OutputError, with_output
 from ioreq.user_input import add_completion
 
 DEMO: Final = "machine.toml"
@@ -64,6 +65,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 2 is bad input, 1 is a failure, each with one line."""
+    return with_output("devmodel", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     poll = getattr(options, "poll", None)
     log.configure(getattr(options, "log_format", "console"), getattr(options, "log_level", "warning"))
@@ -86,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except OutputError:
+        raise
     except Exception as error:  # noqa: BLE001  (one line for the user; debug shows where it came from)
         log.say(f"devmodel: internal error: {log.origin(error)}")
         structlog.get_logger().debug("devmodel.traceback", exc_info=error)

@@ -248,12 +248,7 @@ def _trace(options: argparse.Namespace) -> int:
     with trace.open_trace(options.file) as recorded:
         events = recorded.select(wanted)
         texts = _counted(events) if options.count else (_shown(event, json=options.json) for event in events)
-        try:
-            for text in texts:
-                sys.stdout.write(text + "\n")
-            sys.stdout.flush()
-        except BrokenPipeError:  # `| head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.writelines(text + "\n" for text in texts)
     return 0
 
 

@@ -11,35 +11,27 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import Final, Literal, TextIO, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import structlog
 
 from ioreq.lines import Limiter, clean, printable
+from ioreq.streams import StandardError
 
 Format: TypeAlias = Literal["console", "json"]
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 
-class Lines:
-    """A text stream whose line ends fit the terminal."""
+class Lines(StandardError):  # noqa: N818  (no exception: a stream)
+    """Standard error, with line ends that fit the terminal."""
 
     def __init__(self) -> None:
         self.raw = False
 
-    @property
-    def stream(self) -> TextIO:
-        """Standard error, as it is now."""
-        return sys.stderr
-
     def write(self, text: str) -> int:
         """Write, as print() would."""
-        self.stream.write(text.replace("\n", "\r\n") if self.raw else text)
+        super().write(text.replace("\n", "\r\n") if self.raw else text)
         return len(text)
-
-    def flush(self) -> None:
-        """Flush."""
-        self.stream.flush()
 
 
 _LINES: Final = Lines()
@@ -48,7 +40,6 @@ _LINES: Final = Lines()
 def say(line: str) -> None:
     """Write one line for the user on standard error."""
     _LINES.write(printable(line) + "\n")
-    _LINES.flush()
 
 
 def origin(error: BaseException) -> str:
@@ -67,7 +58,6 @@ def show(error: BaseException | None) -> None:
 def relay(data: bytes) -> None:
     """Pass on what a child process says."""
     _LINES.write("\n".join(map(printable, data.decode(errors="replace").split("\n"))))
-    _LINES.flush()
 
 
 @contextlib.contextmanager

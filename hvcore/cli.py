@@ -20,6 +20,7 @@ from hvcore.errors import ConfigError
 from ioreq import patience
 from ioreq.lines import Limiter, clean, printable
 from ioreq.messages import SHUTDOWN_POWEROFF
+from ioreq.streams import StandardError, with_output
 from ioreq.user_input import add_completion, ending_signals
 
 FAILED: Final = 1
@@ -37,25 +38,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message}\n")
 
 
-class _StandardError:
-    """Standard error that may lose its reader: whoever reads our log may die before us, and we must still end."""
-
-    def write(self, text: str) -> int:
-        try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stderr.fileno())
-            os.close(nowhere)
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is kept back."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status (2: bad input, said in one line on standard error)."""
+    return with_output("hvcore", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     level = options.log_level
     if options.statistics and LEVELS.index(level) > LEVELS.index("info"):
@@ -82,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         domain = Domain(machine, options.domain, reboot=not options.no_reboot, statistics=options.statistics)
     except ConfigError as error:
-        sys.stderr.write(printable(f"hvcore: {error}") + "\n")
+        StandardError().write(printable(f"hvcore: {error}") + "\n")
         return BAD_INPUT
 
     def stop(number: int, _: FrameType | None) -> None:
@@ -104,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.debug("hvcore.traceback", exc_info=error)
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(place.filename)}:{place.lineno}"
-        sys.stderr.write(
+        StandardError().write(
             printable(f"hvcore: internal error: {type(error).__name__}: {error} ({where})") + "\n"
         )
         return FAILED
@@ -131,7 +119,7 @@ def configure_logging(log_format: str, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, StandardError())),
         cache_logger_on_first_use=True,
     )
 

@@ -10,7 +10,6 @@ import ipaddress
 import os
 import secrets
 import struct
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -53,6 +52,7 @@ from ioreq import DomainGone, IoreqError, ProtocolError
 from ioreq.control_client import ControlClient, connect
 from ioreq.lines import printable
 from ioreq.messages import GetStatistics, NrVcpus, Shutdown, Statistics
+from ioreq.streams import StandardError
 from ioreq.user_input import create, open_regular
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Accompanied(Protocol):
 class DebugConsole:
     """Where ports 0x402 and 0xE9 go: the log, a line at a time, or a stream."""
 
-    stream: TextIO | None = None
+    stream: TextIO | StandardError | None = None
     terminal: bool = False
     """The stream is shown to a person, so control characters must not reach it."""
     muted: bool = False
@@ -330,7 +330,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
     printout: Printout | None = None
     vnc_port: Port | None = None
     web_port: Port | None = None
-    stream: TextIO | None = None
+    stream: TextIO | StandardError | None = None
     record: BinaryIO | None = None
     door: Door | None = None
     inheritance = inheritance or Inheritance()
@@ -357,7 +357,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
         if "debug" not in config.parts:
             stream = None
         elif config.debug.console == "stderr":
-            stream = sys.stderr
+            stream = StandardError()
         elif config.debug.console != "log":
             stream = _debug_file(config.debug.console)
         if config.trace is not None:
@@ -397,7 +397,7 @@ async def opened(config: Config, inheritance: Inheritance | None = None) -> Asyn
             removable.close()
         if printout is not None:
             printout.close()
-        if stream is not None and stream is not sys.stderr:
+        if stream is not None and not isinstance(stream, StandardError):
             stream.close()
         if record is not None:
             record.close()

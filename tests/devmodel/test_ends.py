@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -11,12 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devmodel import DevmodelError, cli
+from devmodel import DevmodelError, cli, log
 from devmodel.config import Disk
 from devmodel.service import monitor, run
 from devmodel.service.run import domain_socket, reap
+from devmodel.service.session import DebugConsole
 from hvcore import cli as core_cli
 from hvcore import config as core_config
+from ioreq.streams import StandardError
 from ioreq.user_input import ending_signals
 
 LONG = "./" + 120 * "a"
@@ -313,3 +317,60 @@ def test_a_signal_that_was_ignored_stays_ignored(monkeypatch):
     finally:
         signal.signal(signal.SIGHUP, before)
     assert signal.SIGHUP in ending_signals()
+
+
+# -- standard streams
+
+PRINTING = [
+    ["devmodel", "--help"],
+    ["devmodel", "list", "--json"],
+    ["devmodel", "disk", "info", "file"],
+    ["devmodel", "--print-completion", "bash"],
+    ["hvcore", "--version"],
+]
+STREAMS = {
+    "nobody reads": (">&3", 128 + signal.SIGPIPE, ""),
+    "no room": ("> /dev/full", 1, "standard output cannot be written: No space left on device"),
+    "closed": (">&-", 0, ""),
+    "all closed": ("<&- >&- 2>&-", 0, ""),
+}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(("redirection", "status", "line"), STREAMS.values(), ids=STREAMS)
+def test_output_that_cannot_be_written_ends_a_command_in_a_line(
+    folder, redirection, status, line, unbuffered
+):
+    """As by SIGPIPE where nobody reads any more; a traceback, or Python's own words at exit, would be more lines."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    commands = [
+        f"{shlex.join([sys.executable, '-m', *words])} {redirection}; echo $? >&4" for words in PRINTING
+    ]
+    with open("statuses", "wb") as statuses:
+        done = subprocess.run(
+            ["bash", "-c", f"exec 3>&{theirs} 4>&{statuses.fileno()}; {'; '.join(commands)}"],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered, "TMPDIR": str(folder)},
+            pass_fds=[theirs, statuses.fileno()],
+            capture_output=True,
+            check=True,
+            timeout=120,
+            text=True,
+        )
+    os.close(theirs)
+    assert Path("statuses").read_text().split() == [str(status)] * len(PRINTING)
+    said = [f"{words[0]}: {line}" for words in PRINTING] if line else []
+    assert (done.stderr.splitlines(), done.stdout) == (said, "")
+
+
+def test_a_log_without_a_reader_ends_nothing(monkeypatch):
+    """A server whose log went to `| head` would else end with its next line, and its guest with it."""
+    for path in ("/dev/full", None):
+        ours, theirs = os.pipe()
+        os.close(ours)
+        fd = theirs if path is None else os.open(path, os.O_WRONLY)
+        with open(fd, "w") as stream:
+            monkeypatch.setattr(sys, "stderr", stream)
+            log.say("a line")
+            DebugConsole(StandardError()).put(ord("x"))
+            log.say("another")
