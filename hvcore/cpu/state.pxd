@@ -102,6 +102,16 @@ cdef enum:
     COND_NZ = 5         # or is not
 
 cdef enum:
+    TEST_O = 0          # what a condition looks at, whose number without bit 0, which inverts it, this is
+    TEST_B = 1
+    TEST_Z = 2
+    TEST_BE = 3
+    TEST_S = 4
+    TEST_P = 5
+    TEST_L = 6
+    TEST_LE = 7
+
+cdef enum:
     MULTIPLY = 4        # `sub` of the kinds MUL_R and MUL_M
     MULTIPLY_SIGNED = 5
     DIVIDE = 6
@@ -109,6 +119,7 @@ cdef enum:
 
 cdef enum:
     F_CF = 0x1
+    F_ONE = 0x2             # reads as 1
     F_PF = 0x4
     F_AF = 0x10
     F_ZF = 0x40
@@ -125,6 +136,7 @@ cdef enum:
     F_VIF = 0x80000
     F_VIP = 0x100000
     F_ID = 0x200000
+    F_RESERVED = 0x8028     # read as 0
     F_STATUS = 0x8D5
     F_EVERY = 0x3D7FD5      # all but VM
 
@@ -139,6 +151,7 @@ cdef enum:
     CR0_AM = 0x40000
     CR0_NW = 0x20000000
     CR0_CD = 0x40000000
+    LMSW_BITS = 0xF         # PE, MP, EM, TS
 
 cdef enum:
     CR4_VME = 0x1
@@ -295,7 +308,19 @@ cdef enum:
     TASK_GATE = 3
 
 cdef enum:
-    VMREAD = 16         # as `VmInstruction` numbers them
+    TABLE_SIDT = 0      # as `DescriptorTable` numbers them
+    TABLE_SGDT = 1
+    TABLE_SLDT = 2
+    TABLE_STR = 3
+    TABLE_LIDT = 4
+    TABLE_LLDT = 6
+    TABLE_LTR = 7
+
+cdef enum:
+    VMCALL = 1          # as `VmInstruction` numbers them
+    VMRUN = 8
+    VMMCALL = 9
+    VMREAD = 16
     VMWRITE = 17
     VMPTRLD = 18        # no prefix; with 66 it is VMCLEAR, with F3 VMXON
     VMPTRST = 21
