@@ -15,6 +15,9 @@ CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
 # A change of these loads the PDPTE registers: PG, CD, NW, and PGE, PAE, PSE (SDM vol. 3 §4.4.1; there is no SMEP).
 CR0_RELOADS = cython.declare(u64, (1 << 31) | 0x60000000)
 CR4_RELOADS = cython.declare(u64, 0xB0)
+# A change of these makes translations other than they were: PG, WP and PE, and PGE, PAE and PSE (SDM vol. 3 §4.10.4.1).
+CR0_TRANSLATES = cython.declare(u64, (1 << 31) | 0x10001)
+CR4_TRANSLATES = cython.declare(u64, 0xB0)
 
 
 def load_pdptes(c, cr0, cr3, cr4):
@@ -29,6 +32,7 @@ def load_pdptes(c, cr0, cr3, cr4):
 
 def write_cr0(c, value):
     """MOV to CR0 and LMSW; #GP(0) for combinations that do not exist (SDM vol. 3 §2.5)."""
+    before: u64 = c.cr0
     if (value & CR0_PG and not value & CR0_PE) or (value & CR0_NW and not value & CR0_CD):
         mmu.exception(c, VEC_GP, 0)
         return
@@ -38,7 +42,8 @@ def write_cr0(c, value):
     if not c.cr0 & CR0_PE:
         mmu.set_cpl(c, 0)
     mmu.update_mode(c)
-    mmu.flush(c)
+    if (c.cr0 ^ before) & CR0_TRANSLATES:
+        mmu.flush(c)
 
 
 def cr4_of(features):
@@ -67,6 +72,7 @@ def cr4_of(features):
 
 def write_cr(c, number, value):
     """MOV to a control register."""
+    before: u64 = c.cr4
     if number == 0:
         write_cr0(c, value)
     elif number == 2:
@@ -84,7 +90,8 @@ def write_cr(c, number, value):
             return
         c.cr4 = value
         mmu.update_blocks(c)
-        mmu.flush(c)
+        if (value ^ before) & CR4_TRANSLATES:
+            mmu.flush(c)
     else:
         mmu.exception_plain(c, VEC_UD)
 

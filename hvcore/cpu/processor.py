@@ -90,6 +90,7 @@ class Processor(State):
         self.taken_ports = self.taken_msrs = None  # the bitmaps copied last: they are not changed in place
         translate.enable(self)
         self.blocks_used = 1
+        mmu.clear(self)
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
         self.update_intercepts()

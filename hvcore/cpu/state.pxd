@@ -209,6 +209,11 @@ cdef enum:
     MSR_PAT = 0x277
 
 cdef enum:
+    TLB_GLOBAL = 1      # `tlb_state`: it survives a load of CR3
+    TLB_IN_GLOBAL = 2   # and which list it is in, perhaps both
+    TLB_IN_LOCAL = 4
+
+cdef enum:
     READ = 0
     WRITE = 1
     FETCH = 2
@@ -375,8 +380,8 @@ cdef enum:
     MODE_USER = 16      # CPL is 3: which half of the TLB host code looks into
 
 cdef enum:
-    TLB_SIZE = 1024
-    TLB_MASK = 1023
+    TLB_SIZE = 4096
+    TLB_MASK = 4095
     MAX_SLOTS = 64
     BLOCK_BUCKETS = 16384
     MAX_BLOCKS = 32768
@@ -567,8 +572,12 @@ cdef class State:
     cdef u64 a20_mask
     cdef u32 slots_used
     cdef Slot[64] slots
-    cdef Tlb[2048] tlb          # supervisor's half, then user's
-    cdef u8[2048] tlb_kept      # global: survives a load of CR3
+    cdef Tlb[8192] tlb          # supervisor's half, then user's
+    cdef u8[8192] tlb_state     # TLB_GLOBAL and so on
+    cdef u16[8192] tlb_local    # the entries filled since the last flush, those of global pages apart
+    cdef u16[8192] tlb_global
+    cdef u32 tlb_locals         # how many there are
+    cdef u32 tlb_globals
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
     cdef u32 large_pages        # some translation since the last flush was of a large page:
     cdef u8[1024] large_region  # in which 4 MiB of the linear addresses
