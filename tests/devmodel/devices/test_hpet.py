@@ -159,6 +159,15 @@ def test_a_route_that_is_not_offered_leads_nowhere(bench: Bench) -> None:
     assert bench.edges == []
 
 
+def test_a_route_that_is_not_offered_does_not_read_back(bench: Bench) -> None:
+    """2.3.8: of Tn_INT_ROUTE_CNF "the value read back will not match what is written"."""
+    at, _ = timer(1)
+    assert bench.hpet.read(at, 8) >> 32 == 1 << 5 | 1 << 10 | 1 << 11
+    for wanted, kept in ((10, 10), (4, 10), (31, 10), (11, 11), (12, 11), (0, 11), (5, 5)):
+        bench.hpet.write(at, 4, INTERRUPT | wanted << 9)
+        assert bench.hpet.read(at, 4) == INTERRUPT | kept << 9 | 0x30
+
+
 def test_legacy_replacement_has_timers_0_and_1_at_interrupts_0_and_8(bench: Bench) -> None:
     """2.3.5: whatever their routes say."""
     for number in (0, 1, 2):
