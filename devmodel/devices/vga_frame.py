@@ -3,8 +3,8 @@
 `Frame` is the copy. `Scan` is one line of the raster as the CRT controller counts it: the memory address of its first
 character and the row scan. `vga_text` and `vga_picture` make characters and dots of them.
 (IBM PS/2 Hardware Interface TR, May 1992, Video: CRT controller.)
-Not modelled: the border, display enable skew, interlace, a shift register that is loaded every second or fourth
-character clock.
+Not modelled: the border, blanking within what is displayed, display enable skew, interlace, a shift register that is
+loaded every second or fourth character clock.
 """
 
 from collections.abc import Iterator

@@ -137,7 +137,12 @@ class _Graphics:
         self._interleaved = bool(graphics & INTERLEAVE)
         self._pixel_width = 2 if mode & EIGHT_BITS else 1
         blinking = bool(mode & BLINK) and not blink_on
-        self._table = bytes(frame.palette(inverted=8 if blinking else 0)) + bytes(240)
+        palette = frame.palette(inverted=8 if blinking else 0)
+        if self._pixel_width == 1:
+            self._table = bytes(palette) + bytes(240)
+        else:  # both nibbles of a dot go through the palette, one after the other
+            nibbles = [entry & 15 for entry in palette]
+            self._table = bytes(high << 4 | low for high in nibbles for low in nibbles)
         self._words = memoryview(frame.memory).cast("I")
 
     def rows(self) -> list[bytes]:
@@ -162,7 +167,7 @@ class _Graphics:
             if self._pixel_width == 1:  # two nibbles a dot clock apart, of which the first is the high one
                 line = bytes(part for byte in line for part in (byte >> 4, byte & 15)).translate(self._table)
             else:
-                line = _wide(line)
+                line = _wide(line.translate(self._table))
         else:
             shift = _interleaved if self._interleaved else _planar
             line = b"".join([shift(words[address]) for address in addresses]).translate(self._table)

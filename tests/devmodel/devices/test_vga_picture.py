@@ -541,6 +541,18 @@ def test_mode_13_has_a_byte_a_dot_over_all_of_its_window(bench: Bench) -> None:
         assert rows[2 * y][2 * x] == rows[2 * y + 1][2 * x + 1] == place % 251 + 1
 
 
+def test_256_colours_go_through_the_palette_by_nibbles(bench: Bench) -> None:
+    """AR10 bit 6 joins two dots of four bits, each of which has been through plane enable and palette; AR14 is not."""
+    bench.mode("13")
+    bench.poke(0, 0x35)
+    bench.attribute(3, 0x2A)
+    assert bench.dots(0, 0, 2) == [0xA5, 0xA5]
+    bench.attribute(0x14, 0x0F)
+    assert bench.dots(0, 0, 2) == [0xA5, 0xA5]
+    bench.attribute(0x12, 0x04)
+    assert bench.dots(0, 0, 2) == [0x04, 0x04]
+
+
 def test_mode_x_has_a_dot_of_each_plane_in_turn(bench: Bench) -> None:
     bench.mode("X")
     for plane in range(4):
