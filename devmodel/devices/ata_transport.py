@@ -27,7 +27,7 @@ class Transport:
     clock: Clock
     state: TaskFile
     ready: int = READY
-    """Status of a drive that waits: bit 4 is DSC of a disk, but SERV of a packet drive."""
+    """Status of a drive that waits: in a disk's bit 4 is DSC, but in a packet drive's SERV."""
     changed: Callable[[], None]
     """Hears that interrupt, status or data may be others now."""
     block_done: Callable[[], None]

@@ -20,6 +20,7 @@ from devmodel.devices.ata_registers import (
     BSY,
     DRDY,
     DRQ,
+    DSC,
     ERR,
     ICRC,
     OLD_POWER,
@@ -167,8 +168,8 @@ class AtapiDrive:
     # -- resets -----------------------------------------------------------------------------------------
 
     def power_on(self) -> None:
-        """Forget everything; the tray closes."""
-        self._start_with(AtapiState())
+        """Forget everything, but whether the tray is open: a reset has no motor close it."""
+        self._start_with(AtapiState(opened=self.state.opened))
 
     def reset(self) -> None:
         """Do a software reset: the signature, no command, and what the commands of packets have set stays."""
@@ -549,10 +550,12 @@ class AtapiDrive:
         self._good()
 
     def _seek(self, p: bytes) -> None:
-        if int.from_bytes(p[2:6], "big") < self.blocks:
-            self._good()
-        else:
+        if int.from_bytes(p[2:6], "big") >= self.blocks:
             self._check(mmc.OUT_OF_RANGE)
+            return
+        self._end()
+        # In SFF-8020i bit 4 was DSC, and drivers of its time wait for that behind a seek, for half a minute if need be.
+        self.transport.present(DRDY | DSC, interrupt=True)
 
     def _read_10(self, p: bytes) -> None:
         self._read(int.from_bytes(p[2:6], "big"), p[7] << 8 | p[8])

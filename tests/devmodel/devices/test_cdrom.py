@@ -142,8 +142,32 @@ def test_identify_packet_device_says_what_it_is(fresh: Bench) -> None:
     assert fresh.into(Reg.COMMAND) == 0x40
 
 
+def test_a_seek_shows_dsc_until_the_next_command(bench: Bench) -> None:
+    """SFF-8020i: bit 4 is DSC, "drive seek complete". VIDE-CDD.SYS polls for it after each SEEK, for 30 s."""
+    bench.begin(bytes((0x2B, 0, 0, 0, 0, 9)))
+    assert bench.line.level
+    assert (bench.into(Reg.COUNT), bench.into(Reg.COMMAND), bench.into(Reg.COMMAND)) == (3, 0x50, 0x50)
+    assert bench.failed_after(0x00) is None
+    assert bench.into(Reg.COMMAND) == 0x40
+    assert bench.failed_after(0x2B, 0, 0, 0, 0x13, 0x88) == (5, 0x21, 0)
+
+
+def test_an_open_tray_stays_open_over_a_reset_of_the_machine(bench: Bench) -> None:
+    """An installer ejects its disc and restarts: what is started then is the disk."""
+    bench.packet(0x1E, 0, 0, 0, 1)
+    bench.packet(0x1E, 0, 0, 0, 0)
+    bench.packet(0x1B, 0, 0, 0, 2)
+    bench.ide.reset()
+    bench.pause()
+    assert bench.failed_after(0x00) == (6, 0x29, 0)
+    assert bench.failed_after(0x00) == (2, 0x3A, 2)
+    bench.packet(0x1B, 0, 0, 0, 3)
+    assert bench.failed_after(0x00) == (6, 0x28, 0)
+    assert bench.failed_after(0x00) is None
+
+
 def test_the_service_bit_is_never_set(bench: Bench) -> None:
-    """7.15.6.4: bit 4 is SERV in a packet drive, and nothing overlaps; Windows 9x gives up a drive that has it set."""
+    """ATA/ATAPI-6, 7.15.6.4: bit 4 is SERV in a packet drive, which says that an overlapped command wants service."""
     bench.out(Reg.COMMAND, 0xA0)
     seen = {bench.into(Reg.COMMAND)}
     bench.pause()
