@@ -523,6 +523,15 @@ def test_mode_0f_has_video_and_intensity_and_blinks(bench: Bench) -> None:
     assert bench.dots(0, 0, 4, blink_on=False) == [0, 0x08, 0, 0x18]
 
 
+def test_nine_dots_of_graphics_repeat_the_eighth(bench: Bench) -> None:
+    """SR01 bit 0 lengthens the character clock; nothing is shifted into the ninth dot."""
+    bench.mode("11")
+    bench.set(0x3C4, 1, 0)
+    bench.poke(0, 0x81)
+    assert bench.picture().width == 80 * 9
+    assert [color != 0 for color in bench.dots(0, 0, 18)] == [True] + [False] * 6 + [True] * 2 + [False] * 9
+
+
 def test_mode_11_has_two_colours(bench: Bench) -> None:
     bench.mode("11")
     bench.put(0, 0xA0, 0, 0, 0)
