@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from devmodel.board import kernel_rom
 from devmodel.board.clock import Clock
 from devmodel.board.device import Disk
-from devmodel.board.pc import Board, Core, Fittings, state_types
+from devmodel.board.outside import Core, Fittings
+from devmodel.board.pc import Board, state_types
 from devmodel.devices.mmc import Tray
 from devmodel.devices.parallel import NoPrinter
 from devmodel.devices.vga_pci import is_for_pci

@@ -6,8 +6,9 @@ import pytest
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
+from devmodel.board.outside import Fittings
 from devmodel.board.parts import ALL
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.pc import Board
 from devmodel.devices.hpet import Hpet
 from devmodel.testing import QtestClient
 from tests.devmodel.recording_core import Core

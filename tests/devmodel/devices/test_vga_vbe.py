@@ -8,7 +8,9 @@ import attrs
 import pytest
 
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import ISA_FRAME_BUFFER, Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
+from devmodel.board.wiring import ISA_FRAME_BUFFER
 from devmodel.devices.vga import WAIT_PORTS, Vga
 from devmodel.devices.vga_memory import PLANES, VIEW, View
 from devmodel.devices.vga_pci import VgaFunction, is_for_pci
