@@ -51,7 +51,24 @@ def picture(frame: Frame, *, cursor: bool = True, blink_on: bool = True) -> Pict
         rows = _Text(frame, cursor=cursor, blink_on=blink_on).rows()
     else:
         rows = _Graphics(frame, blink_on=blink_on).rows()
-    return Picture(width, height, rows, frame.colors())
+    shown = Picture(width, height, rows, frame.colors())
+    return _darkened(shown, frame) if frame.dark_columns or frame.dark_lines else shown
+
+
+def _darkened(shown: Picture, frame: Frame) -> Picture:
+    """Make what is blanked black, whatever the DAC has."""
+    colors = [bytes(color) for color in frame.colors()]
+    clock = 3 * frame.cell_width * frame.dot_width
+    dark_lines = frozenset(frame.dark_lines)
+    rows = []
+    for y, row in enumerate(shown.rows):
+        line = bytearray(3 * shown.width)
+        if y not in dark_lines:
+            line[:] = b"".join([colors[dot] for dot in row])
+            for column in frame.dark_columns:
+                line[clock * column : clock * (column + 1)] = bytes(clock)
+        rows.append(bytes(line))
+    return Picture(shown.width, shown.height, rows, None)
 
 
 class _Text:

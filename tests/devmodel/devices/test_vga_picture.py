@@ -236,6 +236,37 @@ def test_the_monitor_is_dark(bench: Bench, why: str, registers: list[tuple[int, 
     assert bench.text().text().strip() == ""
 
 
+def test_horizontal_blanking_may_begin_before_the_end_of_the_line(bench: Bench) -> None:
+    """CR02: from there on the monitor gets black, whatever colour 0 is, until CR03's and CR05's bits are met."""
+    fill(bench)
+    bench.color(0, 63, 0, 0)
+    assert bench.picture().palette is not None
+    bench.set(0x3D4, 0x11, 0)
+    bench.set(0x3D4, 0x02, 70)
+    row = bench.picture().rows[0]
+    assert bench.picture().palette is None
+    assert len(row) == 720 * 3
+    assert row[: 70 * 9 * 3].count(0) < 70 * 9 * 3
+    assert not any(row[70 * 9 * 3 :])
+    bench.set(0x3D4, 0x02, 80)
+    bench.set(0x3D4, 0x03, 0x82 | 0x1D)  # 3Fh, which is met at column 63 of the next line
+    row = bench.picture().rows[0]
+    assert not any(row[: 63 * 9 * 3])
+    assert any(row[63 * 9 * 3 :])
+
+
+def test_vertical_blanking_may_begin_before_the_last_line(bench: Bench) -> None:
+    """CR15, with bit 8 in CR07 and bit 9 in CR09: one less than the first line that is blanked."""
+    fill(bench)
+    bench.set(0x3D4, 0x15, 399 & 0xFF)
+    assert bench.picture().palette is not None
+    bench.set(0x3D4, 0x15, 299 & 0xFF)
+    rows = bench.picture().rows
+    assert [y for y, row in enumerate(rows) if not any(row)] == list(range(300, 400))
+    bench.set(0x3D4, 0x09, 0x4F | 0x20)  # 811: there is no such line
+    assert bench.picture().palette is not None
+
+
 def test_pas_0_blanks_until_the_palette_is_the_screens_again(bench: Bench) -> None:
     write(bench, (FULL, 0x0F))
     bench.into(0x3DA)
