@@ -12,6 +12,8 @@ from typing import Final
 
 NAME: Final = "genroms/kernel.bin"
 BOOT_ORDER: Final = "bootorder"
+NAMES: Final = ("setup", "setup-to", "setup-bytes", "setup-segment", "setup-stack")
+"""What the builder says: from where, to where, how much, and where it begins with what in SP."""
 SIZE: Final = 512
 PNP: Final = 0x20
 PARAMETERS: Final = 0x50
@@ -77,12 +79,11 @@ CD18            fail: int 18h
 
 def option_rom(boot: Mapping[str, int | str]) -> bytes:
     """Return the ROM for what the core's builder says of its kernel; nothing if there is none for firmware to start."""
-    names = ("setup", "setup-to", "setup-bytes", "setup-segment", "setup-stack")
-    source, target, length, segment, stack = (boot.get(name, 0) for name in names)
-    if not (
-        isinstance(source, int) and isinstance(target, int) and isinstance(length, int)
-        and isinstance(segment, int) and isinstance(stack, int) and 0 < length <= MOST
-    ):  # fmt: skip
+    numbers = [value for name in NAMES if isinstance(value := boot.get(name), int)]
+    if len(numbers) < len(NAMES):
+        return b""
+    source, target, length, segment, stack = numbers
+    if not 0 < length <= MOST:
         return b""
     pages = -(-length // PAGE)
     rom = bytearray(SIZE)
