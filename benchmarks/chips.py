@@ -8,7 +8,8 @@ from typing import Final
 import structlog
 
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.qtest.machine import QtestCore
 from devmodel.testing import MemoryDisk
 

@@ -43,7 +43,10 @@ CORE_OPTIONS: Final = {
     "firmware": ("FILE", "firmware image, started at the reset vector"),
     "image": ("FILE", "flat binary, started in real mode"),
     "image-address": ("ADDRESS", "where the flat binary goes (0x7c00)"),
-    "kernel": ("FILE", "Linux (bzImage) or multiboot kernel, started without firmware"),
+    "kernel": (
+        "FILE",
+        "Linux (bzImage) or multiboot kernel, started without firmware; with --firmware by that",
+    ),
     "initrd": ("FILE", "its initial RAM disk, or first module"),
     "append": ("TEXT", "its command line"),
     "poll": ("MICROSECONDS", "how long both sides poll before they sleep, at most (200; 0: not at all)"),

@@ -149,7 +149,9 @@ def _parser() -> _Parser:
         "--image-address", type=_address, metavar="ADDRESS", help="where the flat binary goes (0x7c00)"
     )
     run.add_argument(
-        "--kernel", metavar="FILE", help="Linux (bzImage) or multiboot kernel, started without firmware"
+        "--kernel",
+        metavar="FILE",
+        help="Linux (bzImage) or multiboot kernel, started without firmware; with --firmware by that",
     )
     run.add_argument("--initrd", metavar="FILE", help="its initial RAM disk, or first module")
     run.add_argument("--append", metavar="TEXT", help="its command line")

@@ -51,7 +51,10 @@ STARTS: Final = {"firmware": (), "image": ("image-address",), "kernel": ("initrd
 
 @attrs.frozen(kw_only=True)
 class MachineConfig:
-    """What the core builds. Sizes and addresses in bytes; one of `firmware`, `image` and `kernel` is a path."""
+    """What the core builds. Sizes and addresses in bytes.
+
+    One of `firmware`, `image` and `kernel` is a path; with both `firmware` and `kernel` the firmware starts the kernel.
+    """
 
     name: str = "guest"
     vendor: str = "vmx"
@@ -86,7 +89,7 @@ def load(path: str | None, options: dict[str, Any]) -> MachineConfig:
                     values.pop(key, None)
     values |= _check("", given)
     starts = [start for start in STARTS if start in values]
-    if len(starts) > 1:
+    if len(starts) > 1 and starts != ["firmware", "kernel"]:  # firmware may start a kernel
         raise ConfigError(f"both {starts[0]} and {starts[1]} are given; a machine starts in one of them")
     if not starts:
         raise ConfigError(

@@ -372,7 +372,12 @@ class Domain:
             ram=[RamRegion(r.address, r.length, r.offset) for r in self.memory.regions],
             e820=self.builder.e820(),
             name=self._machine.name,
-            boot={"vcpus": VCPUS, "memory": self.memory.size, "start": self.builder.start},
+            boot={
+                "vcpus": VCPUS,
+                "memory": self.memory.size,
+                "start": self.builder.start,
+                **self.builder.told(),
+            },
         )
         return info, [self.memory.ram_fd, self._pins_fd, *(bell.fd for bell in self._doorbells)]
 

@@ -24,14 +24,25 @@ cdef extern from *:
         return preadv2(fd, &into, 1, -1, RWF_NOWAIT) < 0 && errno != EAGAIN ? errno : 0;
     }
 
-    static inline int wait_for_ring(int epoll, int timeout_ms) {
-        struct epoll_event rung[2];
-        const int count = epoll_wait(epoll, rung, 2, timeout_ms);
+    enum { MOST_RINGS = 32 };
+
+    static inline int wait_for_rings(int epoll, int *fds, int timeout_ms) {
+        struct epoll_event rung[MOST_RINGS];
+        const int count = epoll_wait(epoll, rung, MOST_RINGS, timeout_ms);
+        for (int n = 0; n < count; n++)
+            fds[n] = rung[n].data.fd;
         return count < 0 ? -errno : count;
     }
+
+    static inline int wait_for_ring(int epoll, int timeout_ms) {
+        int fds[MOST_RINGS];
+        return wait_for_rings(epoll, fds, timeout_ms);
+    }
     """
+    enum: MOST_RINGS
     int write_one(int fd) noexcept nogil
     int read_now(int fd) noexcept nogil
+    int wait_for_rings(int epoll, int *fds, int timeout_ms) noexcept nogil
     int wait_for_ring(int epoll, int timeout_ms) noexcept nogil
 
 cpdef int ring_doorbell(int fd) except -1

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Sleeping on a doorbell without a pass of trio's scheduler for each time that it rings.
 
 A doorbell that rings is most often answered in microseconds, without anybody else having to run: a request is
@@ -8,16 +9,24 @@ trio's own epoll; what a bell announces is looked for there and then, and only w
 """
 
 import contextlib
+import errno
+import math
+import os
 import select
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+import cython
 import outcome
 import structlog
 import trio
 
 from ioreq.evtchn import drain_doorbell
+
+if cython.compiled:
+    from cython.cimports.cpython.exc import PyErr_CheckSignals
+    from cython.cimports.ioreq.evtchn import wait_for_rings
 
 log = structlog.get_logger()
 
@@ -32,6 +41,8 @@ Look = Callable[[], bool]
 
 class Bell:
     """A doorbell, or a timerfd, that one task sleeps on by trio alone: the way that is always there."""
+
+    __slots__ = ("fd",)
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -66,6 +77,8 @@ def listen(fd: int) -> Iterator[Bell]:
 
 class _StandbyBell(Bell):
     """One that is slept on in trio's stead."""
+
+    __slots__ = ("_look", "_rung", "_task")
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
@@ -111,6 +124,7 @@ class Standby(trio.abc.Instrument):
         """`epoll` is the descriptor that trio itself sleeps on."""
         self._trios = epoll
         self._epoll = select.epoll()
+        self._fd = self._epoll.fileno()
         self._epoll.register(epoll, select.EPOLLIN)
         self._bells: dict[int, _StandbyBell] = {}
         self._token = trio.lowlevel.current_trio_token()
@@ -137,13 +151,13 @@ class Standby(trio.abc.Instrument):
         if not self._bells:
             return
         self._scheduled = False
-        poll, bells, trios = self._epoll.poll, self._bells, self._trios
+        bells, trios = self._bells, self._trios
         end = time.perf_counter() + timeout
         left = timeout
         rang = False
         while True:
             awake = False
-            for fd, _ in poll(left):
+            for fd in _rung(self._epoll, self._fd, left):
                 if fd == trios:
                     awake = True
                 elif (bell := bells.get(fd)) is not None:
@@ -157,6 +171,21 @@ class Standby(trio.abc.Instrument):
         if timeout > 0 and (rang or not _is_a_cushion(timeout)):
             # It would sleep now, since it believes that nothing has happened.
             self._token.run_sync_soon(_nothing, idempotent=True)
+
+
+def _rung(epoll: select.epoll, fd: int, seconds: float) -> list[int]:
+    """Sleep up to `seconds` on an epoll, whose descriptor is `fd`; return the descriptors that have rung."""
+    if cython.compiled:  # half the price of the same by the select module
+        timeout_ms = math.ceil(seconds * 1000)
+        with cython.nogil:
+            count = wait_for_rings(fd, fds, timeout_ms)  # type: ignore[name-defined]  # noqa: F821  (see standby.pxd)
+        if count < 0:
+            PyErr_CheckSignals()
+            if count != -errno.EINTR:
+                raise OSError(-count, os.strerror(-count))
+        return [fds[n] for n in range(count)]  # type: ignore[name-defined]  # noqa: F821
+    else:  # noqa: RET505 - Cython must see that one of the two is left out
+        return [rung for rung, _ in epoll.poll(seconds)]
 
 
 def _is_a_cushion(timeout: float) -> bool:

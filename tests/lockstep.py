@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from devmodel.board.bus import Claim
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.service.server import Server
 from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig

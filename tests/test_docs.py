@@ -16,7 +16,8 @@ import devmodel
 import hvcore
 from devmodel import boards, config
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.cli import _parser
 from devmodel.config import Options, load
 from devmodel.control.qmp_commands import COMMANDS

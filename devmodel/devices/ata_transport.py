@@ -26,6 +26,8 @@ class Transport:
 
     clock: Clock
     state: TaskFile
+    ready: int = READY
+    """Status of a drive that waits: in a disk's bit 4 is DSC, but in a packet drive's SERV."""
     changed: Callable[[], None]
     """Hears that interrupt, status or data may be others now."""
     block_done: Callable[[], None]
@@ -35,7 +37,7 @@ class Transport:
     def busy(self) -> None:
         """Set BSY."""
         s = self.state
-        s.status = BSY | READY
+        s.status = BSY | self.ready
         s.since = self.clock.now()
         s.due = None
         self.changed()
@@ -45,7 +47,7 @@ class Transport:
         s = self.state
         s.next_status, s.next_interrupt = status, interrupt
         s.due = s.since + after
-        s.status = BSY | READY
+        s.status = BSY | self.ready
         if not self.catch_up():
             self.changed()
 
@@ -65,7 +67,7 @@ class Transport:
         s = self.state
         s.outgoing = False
         s.block_end = s.position + length
-        self.present(READY | DRQ, interrupt=interrupt)
+        self.present(self.ready | DRQ, interrupt=interrupt)
 
     def accept(self, length: int, *, interrupt: bool) -> None:
         """Ask the host for a DRQ block of `length` bytes, which go behind what the buffer has."""
@@ -73,7 +75,7 @@ class Transport:
         s.outgoing = True
         s.position = len(s.buffer)
         s.block_end = s.position + length
-        self.present(READY | DRQ, interrupt=interrupt)
+        self.present(self.ready | DRQ, interrupt=interrupt)
 
     # -- the data port ------------------------------------------------------------------------------------
 

@@ -18,11 +18,12 @@ from devmodel.devices.ata_identify import checked, modes, text
 from devmodel.devices.ata_registers import (
     ABRT,
     BSY,
+    DRDY,
     DRQ,
+    DSC,
     ERR,
     ICRC,
     OLD_POWER,
-    READY,
     Command,
     Feature,
     Power,
@@ -44,6 +45,9 @@ FEATURE_DMA: Final = 0x01
 FEATURE_OVERLAP: Final = 0x02
 SIGNATURE_MID: Final = 0x14
 SIGNATURE_HIGH: Final = 0xEB
+
+ALL_PARTS: Final = 0xB8
+"""Of a sector of mode 1, in READ CD's byte 9: sync, header, user data, codes. It has no subheader (bit 6)."""
 
 LOEJ: Final = 0x02
 START: Final = 0x01
@@ -138,7 +142,11 @@ class AtapiDrive:
             Op.READ_CD: self._read_cd,
         }
         self.transport = Transport(
-            clock=self.clock, state=self.state, changed=self.changed, block_done=self._block_done
+            clock=self.clock,
+            state=self.state,
+            ready=DRDY,  # without SERV: nothing overlaps
+            changed=self.changed,
+            block_done=self._block_done,
         )
         self.tray.insert = self.insert
         self.tray.eject = self.eject
@@ -160,8 +168,8 @@ class AtapiDrive:
     # -- resets -----------------------------------------------------------------------------------------
 
     def power_on(self) -> None:
-        """Forget everything; the tray closes."""
-        self._start_with(AtapiState())
+        """Forget everything, but whether the tray is open: a reset has no motor close it."""
+        self._start_with(AtapiState(opened=self.state.opened))
 
     def reset(self) -> None:
         """Do a software reset: the signature, no command, and what the commands of packets have set stays."""
@@ -280,6 +288,7 @@ class AtapiDrive:
                 self.transport.accept(PACKET_SIZE, interrupt=False)
             case Command.IDENTIFY_PACKET:
                 s.job = PacketJob.IDENTIFY
+                s.count = REASON_TO_HOST  # not asked for by the standard, but drivers look for it
                 s.buffer = bytearray(self._identify())
                 self.transport.offer(len(s.buffer))
             case Command.IDENTIFY | Command.READ_SECTORS:
@@ -310,13 +319,13 @@ class AtapiDrive:
                 self._abort(ABRT)
 
     def _finish(self) -> None:
-        self.transport.present(READY, interrupt=True)
+        self.transport.present(DRDY, interrupt=True)
 
     def _abort(self, error: int) -> None:
         s = self.state
         s.job = PacketJob.NONE
         s.error = error
-        self.transport.present(READY | ERR, interrupt=True)
+        self.transport.present(DRDY | ERR, interrupt=True)
 
     def _identify(self) -> bytes:
         w = [0] * 256
@@ -348,7 +357,7 @@ class AtapiDrive:
                 self._packet(bytes(s.buffer))
             case PacketJob.IDENTIFY:
                 s.job = PacketJob.NONE
-                s.status = READY
+                s.status = DRDY
                 self.changed()
             case _ if s.position < len(s.buffer):
                 self._offer()
@@ -383,7 +392,7 @@ class AtapiDrive:
     def _good(self) -> None:
         """End the command with good status."""
         self._end()
-        self.transport.present(READY, interrupt=True)
+        self.transport.present(DRDY, interrupt=True)
 
     def _check(self, sense: Sense) -> None:
         """End the command with CHECK CONDITION."""
@@ -391,7 +400,7 @@ class AtapiDrive:
         s.sense = [sense.key, sense.code, sense.qualifier]
         self._end()
         s.error = sense.key << 4 | ABRT
-        self.transport.present(READY | ERR, interrupt=True)
+        self.transport.present(DRDY | ERR, interrupt=True)
 
     def _end(self) -> None:
         s = self.state
@@ -501,7 +510,7 @@ class AtapiDrive:
 
     def _track_information(self, p: bytes) -> None:
         kind, number = p[1] & 3, int.from_bytes(p[2:6], "big")
-        there = number < self.blocks if kind == 0 else number == 1
+        there = number < self.blocks if kind == 0 else kind < 3 and number == 1
         self._answer(mmc.track_information(self.blocks) if there else None, p[7] << 8 | p[8])
 
     def _mechanism_status(self, p: bytes) -> None:
@@ -509,7 +518,7 @@ class AtapiDrive:
 
     def _subchannel(self, p: bytes) -> None:
         if p[2] & 0x40:
-            self._answer(mmc.subchannel(p[3], time=bool(p[1] & 2)), p[7] << 8 | p[8])
+            self._answer(mmc.subchannel(p[3], p[6], time=bool(p[1] & 2)), p[7] << 8 | p[8])
         else:
             self._send(bytes((0, 0x15, 0, 0)), p[7] << 8 | p[8])
 
@@ -541,10 +550,12 @@ class AtapiDrive:
         self._good()
 
     def _seek(self, p: bytes) -> None:
-        if int.from_bytes(p[2:6], "big") < self.blocks:
-            self._good()
-        else:
+        if int.from_bytes(p[2:6], "big") >= self.blocks:
             self._check(mmc.OUT_OF_RANGE)
+            return
+        self._end()
+        # In SFF-8020i bit 4 was DSC, and drivers of its time wait for that behind a seek, for half a minute if need be.
+        self.transport.present(DRDY | DSC, interrupt=True)
 
     def _read_10(self, p: bytes) -> None:
         self._read(int.from_bytes(p[2:6], "big"), p[7] << 8 | p[8])
@@ -569,10 +580,10 @@ class AtapiDrive:
             self._check(mmc.ILLEGAL_MODE)
         elif p[10] & 7 or p[9] & 6:
             self._check(mmc.INVALID_FIELD)  # subchannels, and error flags
-        elif not p[9] & 0xF8:
+        elif not (parts := p[9] & ALL_PARTS):
             self._good()  # nothing is wanted
         else:
-            self._read(lba, count, p[9] & 0xF8)
+            self._read(lba, count, parts)
 
     # -- the disc -------------------------------------------------------------------------------------------
 

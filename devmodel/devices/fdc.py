@@ -16,9 +16,9 @@ import attrs
 import structlog
 
 from devmodel.board.clock import Clock
-from devmodel.board.device import Disk, DiskFlush, DiskRead, DiskWrite
+from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.board.lines import IrqLine
-from devmodel.devices.diskette import Bay, Rate
+from devmodel.devices.diskette import Bay
 from devmodel.devices.fdc_registers import (
     BY_FIRST_BYTE,
     CONFIG_IMPLIED_SEEK,
@@ -35,7 +35,6 @@ from devmodel.devices.fdc_registers import (
     EQUAL_MASK,
     FROM_HOST,
     LENGTHS,
-    MFM,
     MSR_BUSY,
     MSR_DIO,
     MSR_NON_DMA,
@@ -62,7 +61,6 @@ from devmodel.devices.fdc_registers import (
     ST2_DATA_ERROR,
     ST2_SCAN_EQUAL,
     ST2_SCAN_FAILED,
-    ST2_WRONG_CYLINDER,
     ST3_ALWAYS,
     ST3_PROTECTED,
     ST3_TRACK_0,
@@ -71,11 +69,11 @@ from devmodel.devices.fdc_registers import (
     Op,
     Reg,
 )
+from devmodel.devices.fdc_state import FdcState, Order, Phase, Then
+from devmodel.devices.fdc_track import LENGTH_CODE, SECTOR, Track, under_head
 
 log = structlog.get_logger()
 
-SECTOR: Final = 512
-LENGTH_CODE: Final = 2  # N of 512 bytes
 RESET_NS: Final = 20_000  # to the end of a reset, and again to the poll of the drives
 COMMAND_NS: Final = 20_000  # from the last byte of a command to the head over the first sector
 STEP_NS: Final = 30_000  # a cylinder
@@ -85,95 +83,6 @@ PATIENCE_NS: Final = 500_000_000  # for the host to take or give a byte, before 
 RECALIBRATE_STEPS: Final = 79
 VERSION: Final = 0x90
 RELEASED_INTERRUPTS: Final = 4
-
-
-class Phase:
-    """Where a command is."""
-
-    IDLE: Final = 0
-    COMMAND: Final = 1
-    EXECUTION: Final = 2
-    RESULT: Final = 3
-
-
-class Order:
-    """What a scan has found so far."""
-
-    EQUAL: Final = 0
-    LESS: Final = 1  # the diskette's
-    GREATER: Final = 2
-
-
-class Then:
-    """What happens when `due` has come."""
-
-    NOTHING: Final = 0
-    READY: Final = 1  # after a reset
-    POLL: Final = 2  # the drives
-    BEGIN: Final = 3
-    OFFER: Final = 4  # what the medium has read
-    PASSED: Final = 5  # what passed between host and buffer, unless terminal count was there first
-    RESULT: Final = 6
-    OVERRUN: Final = 7
-
-
-@attrs.define
-class DriveState:
-    """What a drive, and the diskette in it, remember."""
-
-    cylinder: int = 0  # where the heads are
-    changed: bool = True  # since a step with a diskette in
-    seek_at: int | None = None  # guest time in ns at which a seek ends
-    seek_status: int = 0  # ST0 then
-    unflushed: bool = False
-    deleted: set[int] = attrs.field(factory=set[int])  # sectors with a deleted data mark
-
-
-@attrs.define
-class FdcState:
-    """Everything the controller and its drives remember."""
-
-    dor: int = 0
-    tdr: int = 0
-    rate: int = Rate.R250
-    specified: bytearray = attrs.field(factory=lambda: bytearray(2))
-    config: int = CONFIG_NO_FIFO
-    precompensation_track: int = 0
-    lock: bool = False
-    perpendicular: int = 0
-    last_eot: int = 0  # for DUMPREG
-    cylinders: bytearray = attrs.field(factory=lambda: bytearray(4))  # PCN of each drive
-    phase: int = Phase.IDLE
-    command: bytearray = attrs.field(factory=bytearray)
-    result: bytearray = attrs.field(factory=bytearray)
-    interrupt: bool = False
-    pending: bytearray = attrs.field(factory=bytearray)  # ST0s for SENSE INTERRUPT STATUS
-    due: int | None = None  # guest time in ns
-    then: int = Then.NOTHING
-    # The command that is executed.
-    op: int = 0
-    unit: int = 0
-    head: int = 0
-    c: int = 0
-    h: int = 0
-    r: int = 0
-    n: int = 0
-    st1: int = 0
-    st2: int = 0
-    run: int = 0  # sectors that `buffer` is of, or will be
-    buffer: bytearray = attrs.field(factory=bytearray)
-    position: int = 0
-    moving: bool = False  # bytes pass between host and buffer
-    dreq: bool = False
-    order: int = 0  # of diskette and host, in a scan
-    last: bool = False  # a sector with the other address mark ends the command
-    left: int = 0  # sectors, for VERIFY with EC and for READ TRACK
-    terminal: bool = False  # terminal count has come
-    sought: bool = False  # by an implied seek
-    abnormal: bool = False
-    waiting: bool = False  # for the medium
-    single: bool = False  # the medium has failed: a sector at a time
-    drives: list[DriveState] = attrs.field(factory=lambda: [DriveState(), DriveState()])
 
 
 @attrs.define(kw_only=True)
@@ -589,30 +498,10 @@ class Fdc:
         self._after(delay, Then.BEGIN)
         self._drive()
 
-    def _under_head(self) -> "Track | None":
-        """Return the track under the head; None if no address mark of the right density comes by there."""
-        s = self.state
-        bay = self._bay(s.unit)
-        if bay is None or bay.disk is None or bay.format is None:
-            return None
-        format_, cylinder = bay.format, s.drives[s.unit].cylinder
-        if bay.type.cylinders >= 2 * format_.cylinders:
-            cylinder //= 2  # two steps of this drive are one of the diskette's
-        if (
-            not s.dor & DOR_MOTOR << s.unit
-            or not s.command[0] & MFM
-            or s.head >= format_.heads
-            or cylinder >= format_.cylinders
-            or bay.type.rates.get(format_.medium) != s.rate
-        ):
-            return None
-        first = (cylinder * format_.heads + s.head) * format_.track
-        return Track(bay.disk, cylinder, first, format_.track)
-
     def _begin(self) -> None:
         """Look for the first sector."""
         s = self.state
-        track = self._under_head()
+        track = under_head(s, self._bay(s.unit))
         if track is None:
             s.st1 |= ST1_NO_MARK
             self._finish(abnormal=True, after=SEARCH_NS)
@@ -633,7 +522,7 @@ class Fdc:
         else:
             self._next_run(track)
 
-    def _read_track(self, track: "Track") -> None:
+    def _read_track(self, track: Track) -> None:
         """Read from the index on, whatever the IDs are; that they differ is told of at the end (5.1.4)."""
         s = self.state
         if (s.c, s.h, s.n) != (track.cylinder, s.head, LENGTH_CODE) or not 1 <= s.r <= track.sectors:
@@ -645,10 +534,12 @@ class Fdc:
         else:
             self._finish()
 
-    def _next_run(self, track: "Track") -> None:
+    def _next_run(self, track: Track) -> None:
         """Go on with the sectors that follow each other under the head, as far as they are treated alike."""
         s = self.state
-        if not self._found(track):
+        st1, st2 = track.missing(s)
+        if st1:
+            s.st1, s.st2 = s.st1 | st1, s.st2 | st2
             self._finish(abnormal=True, after=SEARCH_NS)
             return
         eot = s.command[6]
@@ -662,7 +553,7 @@ class Fdc:
             s.buffer = bytearray()
             self._move()
             return
-        deleted = self._marks(track, s.run)
+        deleted = track.marks(s, s.run)
         s.run = next((at for at, mark in enumerate(deleted) if mark != deleted[0]), s.run)
         if deleted[0] != (s.op == Op.READ_DELETED):
             s.st2 |= ST2_CONTROL_MARK
@@ -673,22 +564,6 @@ class Fdc:
         if s.op in SCANS:
             s.run = 1
         self._submit()
-
-    def _found(self, track: "Track") -> bool:
-        """Look for the ID of the next sector, and say in ST1 and ST2 why it is not there."""
-        s = self.state
-        if s.c != track.cylinder:
-            s.st1 |= ST1_NO_DATA
-            s.st2 |= ST2_WRONG_CYLINDER
-        elif s.h != s.head or s.n != LENGTH_CODE or not 1 <= s.r <= track.sectors:
-            s.st1 |= ST1_NO_DATA
-        return not s.st1 & ST1_NO_DATA
-
-    def _marks(self, track: "Track", count: int) -> list[bool]:
-        """Return which of the next sectors have a deleted data mark."""
-        s = self.state
-        deleted, first = s.drives[s.unit].deleted, track.first + s.r - 1
-        return [first + at in deleted for at in range(count)]
 
     # -- the medium ---------------------------------------------------------------------------------------
 
@@ -701,7 +576,7 @@ class Fdc:
     def _ask(self) -> None:
         s = self.state
         token = self._token = object()
-        track = self._under_head()
+        track = under_head(s, self._bay(s.unit))
         if track is None:  # we were restored, and the diskette is gone
             self._fail(ST1_NO_MARK)
             return
@@ -860,21 +735,13 @@ class Fdc:
     def _format(self) -> None:
         """Write the filler to the sectors that the host has named, if the image has a place for them (5.1.7)."""
         s = self.state
-        track = self._under_head()
+        track = under_head(s, self._bay(s.unit))
         ids = [tuple(s.buffer[at : at + 4]) for at in range(0, len(s.buffer) - 3, 4)]
-        numbers = sorted(r for _, _, r, _ in ids)
-        fits = (
-            track is not None
-            and bool(ids)
-            and all((c, h, n) == (track.cylinder, s.head, LENGTH_CODE) for c, h, _, n in ids)
-            and numbers == list(range(numbers[0], numbers[0] + len(ids)))
-            and 1 <= numbers[0] <= numbers[-1] <= track.sectors
-        )
-        if not fits:
+        if track is None or not track.takes(s, ids):
             log.warning("fdc.format_that_the_image_has_no_place_for", first=ids[:1], sectors=len(ids))
             self._fail(ST1_PROTECTED)
             return
-        s.r = numbers[0]
+        s.r = min(r for _, _, r, _ in ids)
         s.buffer = bytearray((s.command[5],)) * (SECTOR * len(ids))
         self._submit()
 
@@ -906,7 +773,7 @@ class Fdc:
             self._finish()
         elif not whole or (multi and not s.head):
             s.head |= whole
-            track = self._under_head()
+            track = under_head(s, self._bay(s.unit))
             if track is None:
                 self._fail(ST1_NO_MARK)
             else:
@@ -946,13 +813,3 @@ class Fdc:
         s.result[:] = bytes((st0, s.st1, s.st2, s.c, s.h, s.r, s.n))
         s.phase = Phase.RESULT
         self._interrupt()
-
-
-@attrs.frozen
-class Track:
-    """What comes by under a head: on which diskette, on which of its cylinders, from which sector of the image on."""
-
-    disk: Disk
-    cylinder: int
-    first: int
-    sectors: int

@@ -57,7 +57,8 @@ PERIODIC: Final = 1 << 3
 SET_VALUE: Final = 1 << 6
 MODE_32: Final = 1 << 8
 ROUTE_SHIFT: Final = 9
-WRITABLE: Final = LEVEL | INTERRUPT | PERIODIC | SET_VALUE | MODE_32 | 0x1F << ROUTE_SHIFT
+ROUTE: Final = 0x1F << ROUTE_SHIFT
+WRITABLE: Final = LEVEL | INTERRUPT | PERIODIC | SET_VALUE | MODE_32 | ROUTE
 FIXED: Final = ROUTES << 32 | 1 << 5 | 1 << 4  # 64 bits wide, may be periodic
 
 
@@ -168,6 +169,9 @@ class Hpet:
         timer.edge = False
         match register:
             case TimerReg.CONFIG:
+                route = new >> ROUTE_SHIFT & 0x1F
+                if not ROUTES >> route & 1:  # reads back as something else (2.3.8)
+                    new = new & ~ROUTE | timer.config & ROUTE
                 timer.config = new & WRITABLE
                 if timer.config & MODE_32:
                     timer.comparator &= ONES[4]

@@ -258,9 +258,9 @@ class IdeChannel:
 
     def _read_register(self, offset: int) -> int:
         self.tick()
-        # Drive 0 answers for an absent drive 1, with status 0; nobody does for an absent drive 0.
+        # A disk that is drive 0 answers for an absent drive 1, but with status 0 (9.16.1); nobody does for a drive 0.
         drive = self._selected() or self._drives[0]
-        if drive is None:
+        if drive is None or (isinstance(drive, AtapiDrive) and drive is not self._selected()):
             return 0
         s = drive.state
         if self._control & CONTROL_SRST or s.status & BSY:

@@ -66,7 +66,8 @@ class KeyboardState:
     queue: deque[int] = attrs.field(factory=deque[int])
     overrun: bool = False  # keys have been lost since there was room
     replies: deque[int] = attrs.field(factory=deque[int])
-    argument_of: int = 0  # the command whose argument comes next
+    argument_of: int = 0  # the command whose argument comes next; meanwhile no keys are scanned
+    unscanned: list[list[str]] = attrs.field(factory=lambda: [[], []])  # keys released and pressed meanwhile
     scanning: bool = True
     scan_set: int = 2
     leds: int = 0
@@ -98,7 +99,8 @@ class Keyboard:
         if self._repeats(name) and s.scanning:
             s.repeating = name
             s.repeat_at = self.clock.now() + (1 + (s.typematic >> 5)) * DELAY
-        self._key(sent)
+        if not self._unscanned(name, pressed=True):
+            self._key(sent)
 
     def release(self, name: str) -> None:
         """Release a key; ValueError if there is none."""
@@ -108,8 +110,31 @@ class Keyboard:
         if s.repeating == name:
             s.repeating = ""
         sent = self._codes(name, pressed=False)
-        if sent and (s.scan_set != 3 or s.types[code_3(name)] & BREAK):
+        if self._unscanned(name, pressed=False):
+            return
+        if s.scan_set != 3 or s.types[code_3(name)] & BREAK:
             self._key(sent)
+
+    def _unscanned(self, name: str, *, pressed: bool) -> bool:
+        """Note what becomes of a key while none is scanned; False if they are. There and back again is nothing."""
+        s = self.state
+        if not s.argument_of or not s.scanning:
+            return False
+        if name in s.unscanned[not pressed]:
+            s.unscanned[not pressed].remove(name)
+        elif name not in s.unscanned[pressed]:
+            s.unscanned[pressed].append(name)
+        return True
+
+    def _scan(self) -> None:
+        """Find the keys that are not as they were when scanning was discontinued."""
+        s = self.state
+        (released, pressed), s.unscanned = s.unscanned, [[], []]
+        for name in released:
+            if s.scan_set != 3 or s.types[code_3(name)] & BREAK:
+                self._key(self._codes(name, pressed=False))
+        for name in pressed:
+            self._key(self._codes(name, pressed=True))
 
     def _codes(self, name: str, *, pressed: bool) -> bytes:
         s = self.state
@@ -151,7 +176,7 @@ class Keyboard:
 
     def _key(self, scan_codes: bytes) -> None:
         s = self.state
-        if not s.scanning or s.argument_of:  # it waits for an option, and scans no keys meanwhile
+        if not s.scanning or not scan_codes:
             return
         if len(s.queue) + len(scan_codes) <= ROOM:
             s.queue.extend(scan_codes)
@@ -198,6 +223,8 @@ class Keyboard:
         else:
             s.argument_of = 0
             self._command(value)
+        if not s.argument_of:
+            self._scan()
         self.changed()
 
     def _answer(self, *values: int) -> None:
@@ -273,6 +300,7 @@ class Keyboard:
     def _clear(self) -> None:
         """Forget keys that have not been sent."""
         self.state.queue.clear()
+        self.state.unscanned = [[], []]
         self.state.overrun = False
         self.state.repeating = ""
 

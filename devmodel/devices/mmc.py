@@ -216,11 +216,17 @@ def mechanism_status(*, opened: bool) -> bytes:
     return bytes((0, 0x10 if opened else 0, 0, 0, 0, 1, 0, 0))
 
 
-def subchannel(kind: int, *, time: bool) -> bytes | None:
-    """Return READ SUB-CHANNEL: no audio is played (5.28)."""
-    if kind == 1:
-        return bytes((0, 0x15, 0, 12, 1, DATA_TRACK, 1, 1)) + 2 * _place(0, time=time)
-    return None
+def subchannel(kind: int, track: int, *, time: bool) -> bytes | None:
+    """Return READ SUB-CHANNEL: no audio is played, and the disc has no catalogue number nor recording codes (5.28)."""
+    match kind:
+        case 1:
+            return bytes((0, 0x15, 0, 12, 1, DATA_TRACK, 1, 1)) + 2 * _place(0, time=time)
+        case 2:
+            return bytes((0, 0x15, 0, 20, 2)).ljust(24, b"\0")  # MCVAL is 0
+        case 3 if track == 1:
+            return bytes((0, 0x15, 0, 20, 3, DATA_TRACK, 1)).ljust(24, b"\0")  # TCVAL is 0
+        case _:
+            return None
 
 
 def dvd_structure(blocks: int, kind: int) -> bytes | None:

@@ -51,6 +51,8 @@ PM1_POWER_BUTTON: Final = 0x0100  # PWRBTN_STS and PWRBTN_EN
 CONTROL_SCI: Final = 0x0001
 CONTROL_SLEEP_TYPE: Final = 0x1C00
 CONTROL_SLEEP: Final = 0x2000
+CONTROL_KEPT: Final = 0x1C03
+"""Bits that read as written: GBL_RLS and SUS_EN act when they are, the others are reserved (290562-001, 7.2.3)."""
 
 
 def _space() -> ConfigSpace:
@@ -203,7 +205,8 @@ class Piix4Pm:
                 case Reg.PM1_ENABLE:
                     s.enable = (s.enable & ~(0xFF << shift) | byte << shift) & PM1_ENABLE_BITS
                 case Reg.PM1_CONTROL:
-                    s.control = s.control & ~(0xFF << shift) | byte << shift
+                    control = s.control & ~(0xFF << shift) | byte << shift
+                    s.control = control & (CONTROL_KEPT | CONTROL_SLEEP)
                 case _ if i >= Reg.GP_STATUS:
                     s.rest.write(i, 1, byte)
                 case _:

@@ -2,7 +2,8 @@
 
 The adapter is `Vga` with its window `memory` and the Bochs VBE extensions, `vbe`; `vga_frame` says what a monitor
 shows. The raster position in input status 1 follows guest time from the programmed timing.
-Not modelled: interrupt on vertical retrace, light pen, palette snow.
+Not modelled: interrupt on vertical retrace, light pen, palette snow, the diagnostic bits of input status 1
+(they read 0).
 """
 
 from typing import Final

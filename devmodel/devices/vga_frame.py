@@ -8,6 +8,7 @@ character clock.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, Self
 
 import attrs
@@ -143,6 +144,25 @@ class Frame:
     def _line_clock(self) -> int:
         return 2 if self.crtc[Crtc.MODE_CONTROL] & SLDIV else 1
 
+    @property
+    def dark_columns(self) -> tuple[int, ...]:
+        """Character clocks that are displayed but blanked: CR02, CR03 bits 4-0 with CR05 bit 7."""
+        crtc = self.crtc
+        start, end = crtc[Crtc.HORIZONTAL_BLANK_START], crtc[Crtc.HORIZONTAL_BLANK_END] & 0x1F
+        end |= (crtc[Crtc.HORIZONTAL_RETRACE_END] & 0x80) >> 2
+        return _blanked(start, end, 0x3F, crtc[Crtc.HORIZONTAL_TOTAL] + 5, self.columns)
+
+    @property
+    def dark_lines(self) -> tuple[int, ...]:
+        """Lines of the raster likewise: CR15 and its upper bits in CR07 and CR09, CR16."""
+        crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
+        start = crtc[Crtc.VERTICAL_BLANK_START] | (overflow & 8) << 5
+        start |= (crtc[Crtc.MAXIMUM_SCAN_LINE] & 0x20) << 4
+        total = (crtc[Crtc.VERTICAL_TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2
+        clock = self._line_clock
+        dark = _blanked(start + 1, crtc[Crtc.VERTICAL_BLANK_END], 0xFF, total, self.lines // clock)
+        return tuple(clock * line + i for line in dark for i in range(clock))
+
     def scans(self) -> Iterator[Scan]:
         """Count the lines of the raster as the CRT controller does."""
         crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
@@ -219,6 +239,23 @@ class Frame:
         if attribute[Attribute.MODE_CONTROL] & 0x80:
             return tuple(entry & 0x0F | (select & 0x0F) << 4 for entry in entries)
         return tuple(entry & 0x3F | (select & 0x0C) << 4 for entry in entries)
+
+
+@lru_cache
+def _blanked(start: int, end: int, mask: int, total: int, displayed: int) -> tuple[int, ...]:
+    """Return what of the first `displayed` counts of `total` is blanked.
+
+    Blanking begins at `start`, and ends where the counter's bits under `mask` are `end`, be that in the next round.
+    """
+    dark, blanking = set[int](), False
+    for count in (*range(total), *range(total)):
+        if count == start:
+            blanking = True
+        elif count & mask == end:
+            blanking = False
+        if blanking and count < displayed:
+            dark.add(count)
+    return tuple(sorted(dark))
 
 
 def _shown(memory: VgaMemory, s: VgaState) -> bytes:

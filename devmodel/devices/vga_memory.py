@@ -240,7 +240,7 @@ class VgaMemory:
             self._function = value >> 3
         elif index == Graphics.COLOR_COMPARE:
             self._compare = WIDEN[value]
-        elif index == Graphics.COLOR_DONT_CARE:
+        else:  # color don't care
             self._care = WIDEN[value]
         if self._mode or not self._undisturbed():
             self._path = Path.SET_RESET + self._mode
@@ -254,8 +254,6 @@ class VgaMemory:
         if self.view:
             start = self._base if self.view == View.LINEAR else self.size
             self._plain = self.octets[start : start + self._length]
-            if self.view == View.LINEAR and start + self._length > self.size:
-                self._plain = self.octets[0:0]
             if len(self._plain):
                 shown = self._first, self._first + len(self._plain) - 1, start
         if shown == self._shown:

@@ -51,7 +51,24 @@ def picture(frame: Frame, *, cursor: bool = True, blink_on: bool = True) -> Pict
         rows = _Text(frame, cursor=cursor, blink_on=blink_on).rows()
     else:
         rows = _Graphics(frame, blink_on=blink_on).rows()
-    return Picture(width, height, rows, frame.colors())
+    shown = Picture(width, height, rows, frame.colors())
+    return _darkened(shown, frame) if frame.dark_columns or frame.dark_lines else shown
+
+
+def _darkened(shown: Picture, frame: Frame) -> Picture:
+    """Make what is blanked black, whatever the DAC has."""
+    colors = [bytes(color) for color in frame.colors()]
+    clock = 3 * frame.cell_width * frame.dot_width
+    dark_lines = frozenset(frame.dark_lines)
+    rows = []
+    for y, row in enumerate(shown.rows):
+        line = bytearray(3 * shown.width)
+        if y not in dark_lines:
+            line[:] = b"".join([colors[dot] for dot in row])
+            for column in frame.dark_columns:
+                line[clock * column : clock * (column + 1)] = bytes(clock)
+        rows.append(bytes(line))
+    return Picture(shown.width, shown.height, rows, None)
 
 
 class _Text:
@@ -137,7 +154,12 @@ class _Graphics:
         self._interleaved = bool(graphics & INTERLEAVE)
         self._pixel_width = 2 if mode & EIGHT_BITS else 1
         blinking = bool(mode & BLINK) and not blink_on
-        self._table = bytes(frame.palette(inverted=8 if blinking else 0)) + bytes(240)
+        palette = frame.palette(inverted=8 if blinking else 0)
+        if self._pixel_width == 1:
+            self._table = bytes(palette) + bytes(240)
+        else:  # both nibbles of a dot go through the palette, one after the other
+            nibbles = [entry & 15 for entry in palette]
+            self._table = bytes(high << 4 | low for high in nibbles for low in nibbles)
         self._words = memoryview(frame.memory).cast("I")
 
     def rows(self) -> list[bytes]:
@@ -162,7 +184,7 @@ class _Graphics:
             if self._pixel_width == 1:  # two nibbles a dot clock apart, of which the first is the high one
                 line = bytes(part for byte in line for part in (byte >> 4, byte & 15)).translate(self._table)
             else:
-                line = _wide(line)
+                line = _wide(line.translate(self._table))
         else:
             shift = _interleaved if self._interleaved else _planar
             line = b"".join([shift(words[address]) for address in addresses]).translate(self._table)

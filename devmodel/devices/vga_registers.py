@@ -59,6 +59,9 @@ class Crtc:
 
     HORIZONTAL_TOTAL: Final = 0x00
     HORIZONTAL_DISPLAY_END: Final = 0x01
+    HORIZONTAL_BLANK_START: Final = 0x02
+    HORIZONTAL_BLANK_END: Final = 0x03
+    HORIZONTAL_RETRACE_END: Final = 0x05
     VERTICAL_TOTAL: Final = 0x06
     OVERFLOW: Final = 0x07
     PRESET_ROW_SCAN: Final = 0x08
@@ -74,6 +77,8 @@ class Crtc:
     VERTICAL_DISPLAY_END: Final = 0x12
     OFFSET: Final = 0x13
     UNDERLINE: Final = 0x14
+    VERTICAL_BLANK_START: Final = 0x15
+    VERTICAL_BLANK_END: Final = 0x16
     MODE_CONTROL: Final = 0x17
     LINE_COMPARE: Final = 0x18
 

@@ -28,7 +28,7 @@ UNIT: Final = 4
 
 
 class QtestCore:
-    """The outside of a board that is driven by qtest: see `devmodel.board.pc.Core`."""
+    """The outside of a board that is driven by qtest: see `devmodel.board.outside.Core`."""
 
     video: Final = None
     """Every access to the VGA's memory comes to the board."""

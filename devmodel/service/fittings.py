@@ -4,9 +4,11 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from devmodel.board import kernel_rom
 from devmodel.board.clock import Clock
 from devmodel.board.device import Disk
-from devmodel.board.pc import Board, Core, Fittings, state_types
+from devmodel.board.outside import Core, Fittings
+from devmodel.board.pc import Board, state_types
 from devmodel.devices.mmc import Tray
 from devmodel.devices.parallel import NoPrinter
 from devmodel.devices.vga_pci import is_for_pci
@@ -43,6 +45,7 @@ def build_for(
     """
     config = outside.config
     files = {name: value.encode() for name, value in config.fw_cfg.items()}
+    files |= kernel_rom.files(info.boot, files.get(kernel_rom.BOOT_ORDER, b""))
     adapter = adapter_of(config.video.adapter, outside.video_bios or b"")
     if config.video.bios is not None and outside.video_bios is not None and adapter == "isa":
         files[f"vgaroms/{os.path.basename(config.video.bios)}"] = outside.video_bios

@@ -43,12 +43,15 @@ class Pacer:
         self.timed = list(timed)
         self.changes = changes
         self._alarm: Alarm = TrioAlarm(clock)
+        self._deadlines: list[int | None] | None = None
+        """Of each chip, while none can have changed."""
         self._noted = False
         self._soon = False
 
     def note(self) -> None:
         """Say that a deadline may have changed; a `look` must follow."""
         self._noted = True
+        self._deadlines = None
 
     def look(self) -> None:
         """Set the alarm by the deadlines that there are now, if any may have changed."""
@@ -60,21 +63,25 @@ class Pacer:
 
     def rearm(self) -> None:
         """Say that a deadline may have changed, from elsewhere than an access."""
-        self._noted = True
+        self.note()
         self.look()
 
     def earliest(self) -> int | None:
         """Return the next deadline in ns of guest time, or None."""
-        timed = self.timed if self.changes is None else [*self.timed, self.changes]
-        deadlines = [deadline for chip in timed if (deadline := chip.deadline()) is not None]
-        return min(deadlines, default=None)
+        self._deadlines = deadlines = [chip.deadline() for chip in self.timed]
+        due = [deadline for deadline in deadlines if deadline is not None]
+        if self.changes is not None and (deadline := self.changes.deadline()) is not None:
+            due.append(deadline)
+        return min(due, default=None)
 
     def tick(self) -> None:
         """Tick what is due."""
         now = self.clock.now()
         ticked = False
-        for chip in self.timed:
-            deadline = chip.deadline()
+        deadlines, self._deadlines = self._deadlines, None
+        if deadlines is None:
+            deadlines = [chip.deadline() for chip in self.timed]
+        for chip, deadline in zip(self.timed, deadlines, strict=True):
             if deadline is not None and deadline <= now:
                 try:
                     chip.tick()

@@ -20,7 +20,8 @@ import trio
 from devmodel.board import saved
 from devmodel.board.clock import Clock, ManualClock
 from devmodel.board.device import Disk, DiskFlush, DiskRead, DiskWrite
-from devmodel.board.pc import Board, Fittings, state_types
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board, state_types
 from devmodel.board.stepping import step
 from devmodel.boards import Builder, find
 from devmodel.devices.pci import COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY, Header

@@ -21,7 +21,8 @@ import anyio.lowlevel
 
 from devmodel.board.clock import ManualClock
 from devmodel.board.device import Disk
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.devices.diskette import Bay
 from devmodel.qtest.machine import QtestCore
 from devmodel.qtest.server import Lines, Qtest

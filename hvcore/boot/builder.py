@@ -16,7 +16,8 @@ from typing import Final, Protocol
 
 import attrs
 
-from hvcore.boot.linux import LinuxKernel, is_linux
+from hvcore.boot.linux import Image, LinuxKernel, is_linux
+from hvcore.boot.linux_setup import LinuxSetup
 from hvcore.boot.multiboot import MultibootKernel, find_header
 from hvcore.config import MachineConfig
 from hvcore.errors import ConfigError
@@ -63,6 +64,8 @@ class Builder:
     firmware: bytes = b""
     image: bytes = b""
     kernel: Kernel | None = None
+    setup: LinuxSetup | None = None
+    """A kernel that the firmware is to start."""
 
     @classmethod
     def build(cls, machine: MachineConfig) -> "Builder":
@@ -74,8 +77,12 @@ class Builder:
                 f"image {machine.image} has {len(image)} bytes; "
                 f"allowed: 1 to {LOW_END - machine.image_address} at {machine.image_address:#x}"
             )
-        kernel = read_kernel(machine) if machine.kernel is not None else None
-        builder = cls(machine, GuestMemory(machine.memory), firmware, image, kernel)
+        kernel = setup = None
+        if firmware and machine.kernel is not None:
+            setup = read_setup(machine)
+        elif machine.kernel is not None:
+            kernel = read_kernel(machine)
+        builder = cls(machine, GuestMemory(machine.memory), firmware, image, kernel, setup)
         if firmware:
             address = FOUR_GIB - len(firmware)
             builder.memory.add_rom(address, firmware)
@@ -94,11 +101,17 @@ class Builder:
             # RAM, as firmware shadows itself: device models put the tables there that a kernel looks for.
             self.memory.set_type(BIOS_SEGMENT, ONE_MIB - 1, "ram")
             self.kernel.load(self.memory, self.e820())
+        if self.setup is not None:
+            self.setup.load(self.memory)
 
     @property
     def start(self) -> str:
         """What is started: "firmware", "image" or "kernel"; where it is a kernel, there is no firmware."""
         return "kernel" if self.kernel is not None else "image" if self.image else "firmware"
+
+    def told(self) -> dict[str, int]:
+        """Return what the device models must show the firmware of a kernel that it is to start."""
+        return self.setup.told() if self.setup is not None else {}
 
     def start_state(self, power_on: GuestState) -> GuestState:
         """Where vCPU 0 starts: at the reset vector in the firmware, or in real mode at the image.
@@ -153,19 +166,36 @@ def read_firmware(path: str) -> bytes:
 
 def read_kernel(machine: MachineConfig) -> Kernel:
     """Read a kernel, Linux or multiboot, and what belongs to it. Raises ConfigError."""
-    path = machine.kernel
-    assert path is not None
-    image = _read("kernel", path, FILE_MOST)
-    initrd = _read("initrd", machine.initrd, FILE_MOST) if machine.initrd is not None else None
+    path, image, initrd = _kernel_files(machine)
     append = machine.append.encode()
     if is_linux(image):
-        kernel = LinuxKernel(image, append, initrd or b"")
+        kernel = LinuxKernel(Image(image), append, initrd or b"")
         kernel.check(path)
         return kernel
     if find_header(image) is None:
         raise ConfigError(f"kernel {path} is neither a Linux bzImage nor a multiboot kernel")
     command_line = b" ".join(filter(None, (os.fsencode(path), append)))  # as GRUB and QEMU have it
     return MultibootKernel.read(path, image, command_line, initrd, machine.initrd)
+
+
+def read_setup(machine: MachineConfig) -> LinuxSetup:
+    """Read a kernel that firmware is to start, and what belongs to it. Raises ConfigError."""
+    path, image, initrd = _kernel_files(machine)
+    if not is_linux(image):
+        raise ConfigError(
+            f"kernel {path} is no Linux image; with --firmware only those are started, others without"
+        )
+    setup = LinuxSetup(Image(image), machine.append.encode(), initrd or b"")
+    setup.check(path)
+    return setup
+
+
+def _kernel_files(machine: MachineConfig) -> tuple[str, bytes, bytes | None]:
+    """Return the kernel's path and content, and its initial RAM disk's."""
+    path = machine.kernel
+    assert path is not None
+    initrd = _read("initrd", machine.initrd, FILE_MOST) if machine.initrd is not None else None
+    return path, _read("kernel", path, FILE_MOST), initrd
 
 
 def _read(what: str, path: str, most: int = FIRMWARE_MOST) -> bytes:

@@ -41,6 +41,7 @@ LOADED_HIGH: Final = 1
 UNDEFINED_LOADER: Final = 0xFF
 SHORTEST: Final = 0x268  # bytes with the whole header of protocol 2.15
 OLDEST: Final = 0x0203  # the protocol that says where the RAM disk may end
+OLD_INITRD_LIMIT: Final = 0x3800_0000
 BOOT_CS: Final = 0x10  # __BOOT_CS and __BOOT_DS, which the kernel expects in these slots
 BOOT_DS: Final = 0x18
 FLAT_CODE: Final = 0xC09B
@@ -58,37 +59,93 @@ def is_linux(image: bytes) -> bool:
 
 
 @attrs.frozen
+class Image:
+    """A file with a setup header, and what that says. Offsets are those of the header's fields."""
+
+    data: bytes
+
+    def word(self, at: int) -> int:
+        """Return a field of 16 bits."""
+        return int.from_bytes(self.data[at : at + 2], "little")
+
+    def dword(self, at: int) -> int:
+        """Return a field of 32 bits."""
+        return int.from_bytes(self.data[at : at + 4], "little")
+
+    @property
+    def version(self) -> int:
+        """The boot protocol."""
+        return self.word(0x206)
+
+    @property
+    def loaded_high(self) -> bool:
+        """Whether the kernel goes to 1 MiB: a bzImage. That of a zImage goes to 64 KiB."""
+        return bool(self.data[LOADFLAGS] & LOADED_HIGH)
+
+    @property
+    def setup_bytes(self) -> int:
+        """Where the kernel begins, behind boot sector and setup."""
+        return ((self.data[HEADER] or 4) + 1) * 512
+
+    @property
+    def most_command_line(self) -> int:
+        """Bytes that the command line may have, without its NUL."""
+        return min(self.dword(0x238) if self.version >= 0x0206 else 255, COMMAND_LINE_MOST - 1)
+
+    @property
+    def initrd_limit(self) -> int:
+        """Where the initial RAM disk must end."""
+        return self.dword(0x22C) + 1 if self.version >= OLDEST else OLD_INITRD_LIMIT
+
+    @property
+    def runs_at(self) -> int:
+        """Where the kernel unpacks itself: where it lies, but not below the address it prefers."""
+        return max(KERNEL, self.dword(0x258)) if self.version >= 0x020A else KERNEL
+
+    @property
+    def init_size(self) -> int:
+        """Bytes the kernel needs from where it runs until it has a memory map of its own."""
+        return self.dword(0x260) if self.version >= 0x020A else 0
+
+    def check(self, path: str, command_line: bytes) -> None:
+        """Refuse one that is cut short, and a command line that is too long for it. Raises ConfigError."""
+        paragraphs = self.dword(0x1F4) if self.version >= 0x0204 else self.word(0x1F4)
+        size = self.setup_bytes + 16 * paragraphs
+        if len(self.data) <= size - 16:  # the header counts whole paragraphs
+            raise ConfigError(f"kernel {path} has {len(self.data)} bytes of {size}: it is truncated")
+        most = self.most_command_line
+        if len(command_line) > most:
+            raise ConfigError(f"append has {len(command_line)} bytes; this kernel allows {most}")
+
+
+@attrs.frozen
 class LinuxKernel:
     """A bzImage, its command line and initial RAM disk, checked and ready to be put into memory."""
 
-    image: bytes
+    image: Image
     command_line: bytes = b""
     initrd: bytes = b""
 
     def check(self, path: str) -> None:
         """Refuse what is not a bzImage of the 32-bit protocol, or is cut short. Raises ConfigError."""
-        if len(self.image) < SHORTEST:
-            raise ConfigError(f"kernel {path} has {len(self.image)} bytes: it is truncated")
-        version = self._word(0x206)
-        if version < OLDEST or not self.image[LOADFLAGS] & LOADED_HIGH or not self._dword(CODE32_START):
-            kind = "has no 32-bit entry point" if version >= OLDEST else f"has boot protocol {version:#06x}"
+        image = self.image
+        if len(image.data) < SHORTEST:
+            raise ConfigError(f"kernel {path} has {len(image.data)} bytes: it is truncated")
+        if image.version < OLDEST or not image.loaded_high or not image.dword(CODE32_START):
+            kind = f"has boot protocol {image.version:#06x}"
+            if image.version >= OLDEST:
+                kind = "has no 32-bit entry point"
             raise ConfigError(
-                f"kernel {path} {kind}: its setup runs in real mode and calls a BIOS; "
-                "start it from a disk, CD-ROM or floppy image, with --firmware"
+                f"kernel {path} {kind}: its setup runs in real mode and calls a BIOS; give --firmware too"
             )
-        size = self._setup_bytes() + 16 * int.from_bytes(self.image[0x1F4:0x1F8], "little")
-        if len(self.image) <= size - 16:  # the header counts whole paragraphs
-            raise ConfigError(f"kernel {path} has {len(self.image)} bytes of {size}: it is truncated")
-        most = self._most_command_line()
-        if len(self.command_line) > most:
-            raise ConfigError(f"append has {len(self.command_line)} bytes; this kernel allows {most}")
+        image.check(path, self.command_line)
 
     def load(self, memory: GuestMemory, e820: Iterable[E820Entry]) -> None:
         """Put everything into RAM. Raises ConfigError if it does not fit."""
-        kernel = self.image[self._setup_bytes() :]
-        room = max(KERNEL + len(kernel), self._runs_at() + self._init_size())
+        kernel = self.image.data[self.image.setup_bytes :]
+        room = max(KERNEL + len(kernel), self.image.runs_at + self.image.init_size)
         low_ram = memory.regions[0].length
-        limit = min(self._initrd_limit(), low_ram)
+        limit = min(self.image.initrd_limit, low_ram)
         at = (limit - len(self.initrd)) & ~(PAGE - 1)
         if at < room:
             raise ConfigError(
@@ -115,33 +172,10 @@ class LinuxKernel:
             power_on, gpr=gpr, rip=KERNEL, cr0=power_on.cr0 | 1, segments=segments, gdtr=(GDT, 31)
         )
 
-    def _word(self, at: int) -> int:
-        return int.from_bytes(self.image[at : at + 2], "little")
-
-    def _dword(self, at: int) -> int:
-        return int.from_bytes(self.image[at : at + 4], "little")
-
-    def _setup_bytes(self) -> int:
-        return ((self.image[HEADER] or 4) + 1) * 512
-
-    def _most_command_line(self) -> int:
-        return min(self._dword(0x238) if self._word(0x206) >= 0x0206 else 255, COMMAND_LINE_MOST - 1)
-
-    def _initrd_limit(self) -> int:
-        return self._dword(0x22C) + 1
-
-    def _runs_at(self) -> int:
-        """Where the kernel unpacks itself: where it lies, but not below the address it prefers."""
-        return max(KERNEL, self._dword(0x258)) if self._word(0x206) >= 0x020A else KERNEL
-
-    def _init_size(self) -> int:
-        """Bytes the kernel needs from where it runs until it has a memory map of its own."""
-        return self._dword(0x260) if self._word(0x206) >= 0x020A else 0
-
     def _zero_page(self, initrd_at: int, e820: list[E820Entry]) -> bytes:
         page = bytearray(PAGE)
-        end = 0x202 + self.image[0x201]
-        page[HEADER:end] = self.image[HEADER:end]
+        end = 0x202 + self.image.data[0x201]
+        page[HEADER:end] = self.image.data[HEADER:end]
         # screen_info: text mode 3 of a VGA, 80 by 25 with 16 scan lines a character, cursor at home
         page[SCREEN + 0x06] = 3
         page[SCREEN + 0x07] = 80

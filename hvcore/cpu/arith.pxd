@@ -4,11 +4,5 @@ cdef void mul_div(State c, u32 sub, u64 v, u32 size) noexcept nogil
 cdef u64 imul(State c, u64 a, u64 b, u32 size) noexcept nogil
 cdef u64 magnitude(u64 v, u32 size) noexcept nogil
 cdef void divide(State c, u32 sub, u64 v, u32 size) noexcept nogil
-cdef u64 double_shift(State c, u32 right, u64 a, u64 b, u32 count, u32 size) noexcept nogil
-cdef u64 bit_test(State c, u32 sub, u64 a, u64 bit, u32 size) noexcept nogil
-cdef u64 scan_forward(u64 v) noexcept nogil
-cdef u64 scan_reverse(u64 v) noexcept nogil
-cdef void set_zero_flag(State c, u32 zf) noexcept nogil
-cdef void compare_exchange_8_bytes(State c, u32 seg, u64 off) noexcept nogil
 cdef void decimal(State c, u32 kind, u64 imm) noexcept nogil
 cdef void multiplied(State c, u64 result, u32 too_big, u32 size) noexcept nogil

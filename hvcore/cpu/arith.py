@@ -1,4 +1,4 @@
-"""Multiplication, division, double shifts, bit operations, decimal adjustment (SDM vol. 2, per instruction)."""
+"""Multiplication, division and decimal adjustment (SDM vol. 2, per instruction)."""
 
 import cython
 
@@ -103,95 +103,6 @@ def divide(c, sub, v, size):
     else:
         operands.put(c, RAX, 0, size, q)
         operands.put(c, RDX, 0, size, r)
-
-
-def double_shift(c, right, a, b, count, size):
-    """SHLD and SHRD of `a` with bits from `b`.
-
-    A count over the operand size (16-bit operands only) is undefined by Intel; this goes on into the
-    destination again, as the P6 family does.
-    """
-    bits: u32 = 8 << size
-    n: u32 = count & (63 if size == 3 else 31)
-    mask: u64 = SIZE_MASK[size]
-    r: u64
-    cf: u32
-    wide: u64
-    if n == 0:
-        return a
-    if size == 1:
-        if right:
-            wide = a | (b << 16) | (a << 32)
-            r = (wide >> n) & mask
-            cf = (wide >> (n - 1)) & 1
-        else:
-            wide = (a << 32) | (b << 16) | a
-            r = ((wide << n) >> 32) & mask
-            cf = (wide >> (48 - n)) & 1
-    elif right:
-        r = ((a >> n) | (b << (bits - n))) & mask
-        cf = (a >> (n - 1)) & 1
-    else:
-        r = ((a << n) | (b >> (bits - n))) & mask
-        cf = (a >> (bits - n)) & 1
-    c.cc_op = CC_SHIFT
-    c.cc_size = size
-    c.cc_res = r
-    c.cc_cf = cf
-    c.cc_a = ((r ^ a) >> (bits - 1)) & 1
-    return r
-
-
-def bit_test(c, sub, a, bit, size):
-    """BT, BTS, BTR or BTC, as `sub` says: CF becomes the bit, other flags stay. Returns the changed value."""
-    one: u64 = 1
-    mask: u64 = one << (bit & ((8 << size) - 1))
-    flags.set_carry(c, (a & mask) != 0)
-    if sub == BIT_SET:
-        return a | mask
-    elif sub == BIT_RESET:
-        return a & (mask ^ M64)
-    elif sub == BIT_COMPLEMENT:
-        return a ^ mask
-    return a
-
-
-def scan_forward(v):
-    """The number of the lowest set bit; `v` is not 0."""
-    n: u64 = 0
-    while not (v >> n) & 1:
-        n += 1
-    return n
-
-
-def scan_reverse(v):
-    """The number of the highest set bit; `v` is not 0."""
-    n: u64 = 63
-    while not (v >> n) & 1:
-        n -= 1
-    return n
-
-
-def set_zero_flag(c, zf):
-    """Set or clear ZF alone."""
-    f: u32 = flags.status(c) & (F_ZF ^ M32)
-    flags.set_status(c, f | F_ZF if zf else f)
-
-
-def compare_exchange_8_bytes(c, seg, off):
-    """CMPXCHG8B."""
-    old: u64 = mmu.read_to_modify(c, seg, off, 3)
-    wanted: u64 = (c.regs[RAX] & M32) | ((c.regs[RDX] & M32) << 32)
-    if c.fault:
-        return
-    if old == wanted:
-        mmu.write(c, seg, off, (c.regs[RBX] & M32) | ((c.regs[RCX] & M32) << 32), 3)
-        set_zero_flag(c, 1)
-    else:
-        mmu.write(c, seg, off, old, 3)
-        c.regs[RAX] = old & M32
-        c.regs[RDX] = old >> 32
-        set_zero_flag(c, 0)
 
 
 def decimal(c, kind, imm):

@@ -9,14 +9,14 @@ if cython.compiled:
         operands,
         pending,
         segments,
-        system,
+        stops,
         transfer,
         virtual8086,
     )
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, operands, pending, segments, system, transfer, virtual8086
+    from hvcore.cpu import flags, mmu, operands, pending, segments, stops, transfer, virtual8086
     from hvcore.cpu.constants import *
 
 
@@ -93,20 +93,20 @@ def transfer_control(c, o):
         transfer.far_return(c, size, o.imm)
     elif kind == IRET:
         if c.intercepts.iret:
-            system.stop(c, EXIT_IRET, o)
+            stops.stop(c, EXIT_IRET, o)
         else:
             return_from_interrupt(c, size)
             stop_for_task_switch(c, o)
     elif kind == INT:
         if c.intercepts.software_interrupt:
-            system.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
+            stops.stop(c, EXIT_SOFTWARE_INTERRUPT, o)
             c.info.vector = o.imm
         elif not c.flags & F_VM or not virtual8086.interrupt(c, o.imm):
             software_interrupt(c, o.imm, EVENT_SOFTWARE, o.length)
     elif kind == INT3:
         software_interrupt(c, VEC_BP, EVENT_SOFTWARE_EXCEPTION, o.length)
     elif kind == INT1 and c.intercepts.icebp:
-        system.stop(c, EXIT_ICEBP, o)
+        stops.stop(c, EXIT_ICEBP, o)
     elif kind == INT1:
         software_interrupt(c, VEC_DB, EVENT_PRIVILEGED, o.length)
     elif kind == SYSENTER:

@@ -4,9 +4,9 @@ One look at the INTR pin and at `special` between blocks is all that an uninterr
 operation that fails leaves the loop with `c.fault` set and the processor as it was before that operation.
 `icount` counts exactly the instructions that completed.
 
-What is common is done in place: registers, lazy flags (`flags` has the rest), memory that hits the TLB (`mmu` has
-the rest). That is why `perform` is one function, and why the helpers before it and the loop around it are here:
-they are inlined, and perform's code gets slower when its callers are compiled apart from it.
+What is common, mostly with 32-bit operands, `perform` does in place: registers, lazy flags (`flags` has the rest), and
+memory that hits the TLB (`mmu` has the rest). That is why the helpers before it and the loop around it are here: they
+are inlined, and perform's code gets slower when its callers are compiled apart from it. All else has a file by family.
 """
 
 import cython
@@ -14,13 +14,17 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         arith,
+        bits,
         blocks,
+        branches,
         codecache,
         control,
-        decode,
+        exchanges,
         flags,
         frames,
+        integers,
         mmu,
+        moves,
         operands,
         pending,
         strings,
@@ -33,13 +37,17 @@ if cython.compiled:
 else:
     from hvcore.cpu import (
         arith,
+        bits,
         blocks,
+        branches,
         codecache,
         control,
-        decode,
+        exchanges,
         flags,
         frames,
+        integers,
         mmu,
+        moves,
         operands,
         pending,
         strings,
@@ -256,17 +264,17 @@ def below(a: u64, b: u64, code: u32) -> u32:
     """Whether condition `code` holds after a 32-bit comparison of `a` with `b`; not for overflow and parity."""
     k: u32 = code >> 1
     v: u32
-    if k == 2:
+    if k == TEST_Z:
         v = a == b
-    elif k == 1:
+    elif k == TEST_B:
         v = a < b
-    elif k == 3:
+    elif k == TEST_BE:
         v = a <= b
-    elif k == 6:
+    elif k == TEST_L:
         v = (a ^ SIZE_SIGN[2]) < (b ^ SIZE_SIGN[2])
-    elif k == 7:
+    elif k == TEST_LE:
         v = (a ^ SIZE_SIGN[2]) <= (b ^ SIZE_SIGN[2])
-    else:
+    else:  # TEST_S
         v = (((a - b) & M32) >> 31) & 1
     return v ^ (code & 1)
 
@@ -316,18 +324,18 @@ def set_logic(c: State, r: u64) -> cython.void:
 def taken(c: State, code: u32) -> u32:
     """Whether a condition holds: straight from the operands after SUB and CMP, and ZF and SF after anything."""
     k: u32 = code >> 1
-    if k == 2 and c.cc_op & CC_BASE != CC_FLAGS:
+    if k == TEST_Z and c.cc_op & CC_BASE != CC_FLAGS:
         return (c.cc_res == 0) ^ (code & 1)
     if c.cc_op == CC_SUB:
-        if k == 1:
+        if k == TEST_B:
             return (c.cc_a < c.cc_b) ^ (code & 1)
-        elif k == 3:
+        elif k == TEST_BE:
             return (c.cc_a <= c.cc_b) ^ (code & 1)
-        elif k == 6:
+        elif k == TEST_L:
             return ((c.cc_a ^ SIZE_SIGN[c.cc_size]) < (c.cc_b ^ SIZE_SIGN[c.cc_size])) ^ (code & 1)
-        elif k == 7:
+        elif k == TEST_LE:
             return ((c.cc_a ^ SIZE_SIGN[c.cc_size]) <= (c.cc_b ^ SIZE_SIGN[c.cc_size])) ^ (code & 1)
-    if k == 4 and c.cc_op & CC_BASE != CC_FLAGS:
+    if k == TEST_S and c.cc_op & CC_BASE != CC_FLAGS:
         return ((c.cc_res & SIZE_SIGN[c.cc_size]) != 0) ^ (code & 1)
     return flags.condition(c, code)
 
@@ -797,370 +805,8 @@ def perform(c, j, end):
             c.eip = a
             c.gone = 1
             break
-        elif kind == CALL:
-            b = (c.block_eip + o.off) & M32
-            next_eip = (b + o.imm) & SIZE_MASK[o.size]
-            if next_eip > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
-                break
-            mmu.push(c, b, o.size)
-            if c.fault:
-                break
-            c.eip = next_eip
-            c.gone = 1
-            break
-        elif kind == RET or kind == RET_I:
-            a = mmu.read(c, SS, c.regs[RSP] & c.sp_mask, o.size)
-            if c.fault:
-                break
-            if a > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
-                break
-            mmu.set_sp(c, c.regs[RSP] + (1 << o.size) + o.imm)
-            c.eip = a
-            c.gone = 1
-            break
-        elif kind == LOOP or kind == LOOPE or kind == LOOPNE or kind == JCXZ:
-            next_eip = (c.block_eip + o.off) & M32
-            r = SIZE_MASK[o.addr]
-            a = c.regs[RCX] & r
-            if kind == JCXZ:
-                b = a == 0
-            else:
-                a = (a - 1) & r
-                b = a != 0
-                if kind == LOOPE:
-                    b = b and taken(c, 4)
-                elif kind == LOOPNE:
-                    b = b and taken(c, 5)
-            if b:
-                next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
-                if next_eip > c.limit[CS]:
-                    mmu.exception(c, VEC_GP, 0)
-                    break
-            operands.put_masked(c, RCX, r, a)
-            c.eip = next_eip
-            c.gone = 1
-            break
-        elif kind == JMP_R or kind == JMP_M or kind == CALL_R or kind == CALL_M:
-            if kind == JMP_R or kind == CALL_R:
-                a = c.regs[o.reg] & SIZE_MASK[o.size]
-            else:
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-            if a > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
-                break
-            if kind == CALL_R or kind == CALL_M:
-                mmu.push(c, (c.block_eip + o.off) & M32, o.size)
-                if c.fault:
-                    break
-            c.eip = a
-            c.gone = 1
-            break
-        # any size
-        elif kind == MOV_RR:
-            operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-        elif kind == MOV_RM:
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            operands.put(c, o.reg, o.rsh, o.size, a)
-        elif kind == MOV_MR:
-            mmu.write(c, o.seg, address(c, o), operands.get(c, o.reg, o.rsh, o.size), o.size)
-            if c.fault:
-                break
-        elif kind == MOV_RI:
-            operands.put(c, o.reg, o.rsh, o.size, o.imm)
-        elif kind == MOV_MI:
-            mmu.write(c, o.seg, address(c, o), o.imm, o.size)
-            if c.fault:
-                break
-        elif kind == ALU_RR:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            r = flags.alu(c, o.sub, a, operands.get(c, o.rm, o.msh, o.size), o.size)
-            if o.sub < ALU_CMP:
-                operands.put(c, o.reg, o.rsh, o.size, r)
-        elif kind == ALU_RM:
-            b = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), b, o.size)
-            if o.sub < ALU_CMP:
-                operands.put(c, o.reg, o.rsh, o.size, r)
-        elif kind == ALU_RI:
-            r = flags.alu(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.imm, o.size)
-            if o.sub < ALU_CMP:
-                operands.put(c, o.reg, o.rsh, o.size, r)
-        elif kind == ALU_MR or kind == ALU_MI:
-            ea = address(c, o)
-            a = (
-                mmu.read_to_modify(c, o.seg, ea, o.size)
-                if o.sub < ALU_CMP
-                else mmu.read(c, o.seg, ea, o.size)
-            )
-            if c.fault:
-                break
-            b = o.imm if kind == ALU_MI else operands.get(c, o.reg, o.rsh, o.size)
-            r = flags.alu(c, o.sub, a, b, o.size)
-            if o.sub < ALU_CMP:
-                mmu.write(c, o.seg, ea, r, o.size)
-        elif kind == INC_R:
-            operands.put(
-                c, o.reg, o.rsh, o.size, flags.increment(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            )
-        elif kind == DEC_R:
-            operands.put(
-                c, o.reg, o.rsh, o.size, flags.decrement(c, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            )
-        elif kind == NOT_R:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, a ^ SIZE_MASK[o.size])
-        elif kind == NEG_R:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, flags.alu(c, ALU_SUB, 0, a, o.size))
-        elif kind == INC_M or kind == DEC_M or kind == NOT_M or kind == NEG_M:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            if kind == INC_M:
-                a = flags.increment(c, a, o.size)
-            elif kind == DEC_M:
-                a = flags.decrement(c, a, o.size)
-            elif kind == NOT_M:
-                a ^= SIZE_MASK[o.size]
-            else:
-                a = flags.alu(c, ALU_SUB, 0, a, o.size)
-            mmu.write(c, o.seg, ea, a, o.size)
-        elif kind == SHIFT_RI or kind == SHIFT_RC:
-            b = o.imm if kind == SHIFT_RI else c.regs[RCX]
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, flags.shift(c, o.sub, a, b & 0xFF, o.size))
-        elif kind == SHIFT_MI or kind == SHIFT_MC:
-            b = o.imm if kind == SHIFT_MI else c.regs[RCX]
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            mmu.write(c, o.seg, ea, flags.shift(c, o.sub, a, b & 0xFF, o.size), o.size)
-        elif kind == MOVZX_R:
-            operands.put(c, o.reg, 0, o.size, (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub])
-        elif kind == MOVZX_M:
-            a = mmu.read(c, o.seg, address(c, o), o.sub)
-            if c.fault:
-                break
-            operands.put(c, o.reg, 0, o.size, a)
-        elif kind == MOVSX_R:
-            a = (c.regs[o.rm] >> o.msh) & SIZE_MASK[o.sub]
-            operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
-        elif kind == MOVSX_M:
-            a = mmu.read(c, o.seg, address(c, o), o.sub)
-            if c.fault:
-                break
-            operands.put(c, o.reg, 0, o.size, decode.extend(a, o.sub))
-        elif kind == XCHG_RR:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-            operands.put(c, o.rm, o.msh, o.size, a)
-        elif kind == XCHG_MR:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            operands.put(c, o.reg, o.rsh, o.size, a)
-        elif kind == PUSH_R:
-            mmu.push(c, c.regs[o.reg], o.size)
-            if c.fault:
-                break
-        elif kind == PUSH_M:
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            mmu.push(c, a, o.size)
-            if c.fault:
-                break
-        elif kind == PUSH_I:
-            mmu.push(c, o.imm, o.size)
-            if c.fault:
-                break
-        elif kind == POP_R:
-            a = mmu.pop(c, o.size)
-            if c.fault:
-                break
-            operands.put(c, o.reg, 0, o.size, a)
-        elif kind == POP_M:  # the address is computed with the stack pointer already moved
-            b = c.regs[RSP]
-            a = mmu.pop(c, o.size)
-            if c.fault:
-                break
-            mmu.write(c, o.seg, address(c, o), a, o.size)
-            if c.fault:
-                c.regs[RSP] = b
-                break
-        elif kind == SETCC_R:
-            operands.put(c, o.reg, o.rsh, 0, taken(c, o.sub))
-        elif kind == SETCC_M:
-            mmu.write(c, o.seg, address(c, o), taken(c, o.sub), 0)
-            if c.fault:
-                break
-        elif kind == CMOV_R:
-            a = operands.get(c, o.rm if taken(c, o.sub) else o.reg, 0, o.size)
-            operands.put(c, o.reg, 0, o.size, a)
-        elif kind == CMOV_M:  # memory is read whether or not
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            if not taken(c, o.sub):
-                a = c.regs[o.reg]
-            operands.put(c, o.reg, 0, o.size, a)
-        elif kind == IMUL_R or kind == IMUL_RI:
-            a = operands.get(c, o.rm, 0, o.size)
-            b = o.imm if kind == IMUL_RI else operands.get(c, o.reg, 0, o.size)
-            operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
-        elif kind == IMUL_M or kind == IMUL_MI:
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            b = o.imm if kind == IMUL_MI else operands.get(c, o.reg, 0, o.size)
-            operands.put(c, o.reg, 0, o.size, arith.imul(c, a, b, o.size))
-        elif kind == MUL_R:
-            arith.mul_div(c, o.sub, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            if c.fault:
-                break
-        elif kind == MUL_M:
-            a = mmu.read(c, o.seg, address(c, o), o.size)
-            if c.fault:
-                break
-            arith.mul_div(c, o.sub, a, o.size)
-            if c.fault:
-                break
-        elif kind == CBW:
-            a = operands.get(c, RAX, 0, o.size - 1)
-            operands.put(c, RAX, 0, o.size, decode.extend(a, o.size - 1))
-        elif kind == CWD:
-            a = operands.get(c, RAX, 0, o.size)
-            operands.put(c, RDX, 0, o.size, SIZE_MASK[o.size] if a & SIZE_SIGN[o.size] else 0)
-        elif kind == CLC:
-            flags.set_carry(c, 0)
-        elif kind == STC:
-            flags.set_carry(c, 1)
-        elif kind == CMC:
-            flags.set_carry(c, flags.carry(c) ^ 1)
-        elif kind == CLD:
-            c.flags &= F_DF ^ M64
-        elif kind == STD:
-            c.flags |= F_DF
-        elif kind == LAHF:
-            operands.put(c, RAX, 8, 0, (flags.status(c) & 0xD5) | 2)
-        elif kind == SAHF:
-            a = (c.regs[RAX] >> 8) & 0xD5
-            flags.set_status(c, (flags.status(c) & F_OF) | a)
         elif kind == NOP:
             pass
-        elif kind == BSWAP:
-            a = c.regs[o.reg]
-            r = ((a & 0xFF) << 24) | ((a & 0xFF00) << 8) | ((a >> 8) & 0xFF00) | ((a >> 24) & 0xFF)
-            operands.put(
-                c, o.reg, 0, o.size, r if o.size == 2 else 0
-            )  # of 16 bits: undefined; silicon clears
-        elif kind == XLAT:
-            ea = (c.regs[RBX] + (c.regs[RAX] & 0xFF)) & SIZE_MASK[o.addr]
-            a = mmu.read(c, o.seg, ea, 0)
-            if c.fault:
-                break
-            operands.put(c, RAX, 0, 0, a)
-        elif kind == SALC:
-            operands.put(c, RAX, 0, 0, 0xFF if flags.carry(c) else 0)
-        elif kind == BT_R or kind == BT_RI:
-            b = o.imm if kind == BT_RI else c.regs[o.rm]
-            a = arith.bit_test(c, o.sub, operands.get(c, o.reg, 0, o.size), b, o.size)
-            if o.sub > BIT_TEST:
-                operands.put(c, o.reg, 0, o.size, a)
-        elif kind == BT_M or kind == BT_MI:
-            ea = address(c, o)
-            b = o.imm
-            if kind == BT_M:  # the bit number is signed and reaches beyond the operand
-                b = operands.get(c, o.reg, 0, o.size)
-                a = decode.extend(b, o.size)
-                r = ((a >> (3 + o.size)) << o.size) | (((M64 << (61 - o.size)) & M64) if a >> 63 else 0)
-                ea = (ea + r) & SIZE_MASK[o.addr]
-            a = (
-                mmu.read_to_modify(c, o.seg, ea, o.size)
-                if o.sub > BIT_TEST
-                else mmu.read(c, o.seg, ea, o.size)
-            )
-            if c.fault:
-                break
-            r = arith.bit_test(c, o.sub, a, b, o.size)
-            if o.sub > BIT_TEST:
-                mmu.write(c, o.seg, ea, r, o.size)
-        elif kind == BSF_R or kind == BSF_M or kind == BSR_R or kind == BSR_M:
-            if kind == BSF_M or kind == BSR_M:
-                a = mmu.read(c, o.seg, address(c, o), o.size)
-                if c.fault:
-                    break
-            else:
-                a = operands.get(c, o.rm, 0, o.size)
-            if a:
-                b = arith.scan_forward(a) if kind == BSF_R or kind == BSF_M else arith.scan_reverse(a)
-                operands.put(c, o.reg, 0, o.size, b)
-            flags.logic(c, a, o.size)
-        elif kind == SHLD_RI or kind == SHLD_RC or kind == SHRD_RI or kind == SHRD_RC:
-            b = o.imm if kind == SHLD_RI or kind == SHRD_RI else c.regs[RCX]
-            a = operands.get(c, o.reg, 0, o.size)
-            r = operands.get(c, o.rm, 0, o.size)
-            r = arith.double_shift(c, kind == SHRD_RI or kind == SHRD_RC, a, r, b & 0xFF, o.size)
-            operands.put(c, o.reg, 0, o.size, r)
-        elif kind == SHLD_MI or kind == SHLD_MC or kind == SHRD_MI or kind == SHRD_MC:
-            b = o.imm if kind == SHLD_MI or kind == SHRD_MI else c.regs[RCX]
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            r = operands.get(c, o.reg, 0, o.size)
-            r = arith.double_shift(c, kind == SHRD_MI or kind == SHRD_MC, a, r, b & 0xFF, o.size)
-            mmu.write(c, o.seg, ea, r, o.size)
-        elif kind == CMPXCHG_R:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            b = c.regs[RAX] & SIZE_MASK[o.size]
-            flags.alu(c, ALU_CMP, b, a, o.size)
-            if a == b:
-                operands.put(c, o.reg, o.rsh, o.size, operands.get(c, o.rm, o.msh, o.size))
-            else:
-                operands.put(c, RAX, 0, o.size, a)
-        elif kind == CMPXCHG_M:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            b = c.regs[RAX] & SIZE_MASK[o.size]
-            flags.alu(c, ALU_CMP, b, a, o.size)
-            if a == b:
-                mmu.write(c, o.seg, ea, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            else:
-                mmu.write(c, o.seg, ea, a, o.size)
-                operands.put(c, RAX, 0, o.size, a)
-        elif kind == XADD_R:
-            a = operands.get(c, o.reg, o.rsh, o.size)
-            b = operands.get(c, o.rm, o.msh, o.size)
-            r = flags.alu(c, ALU_ADD, a, b, o.size)
-            operands.put(c, o.rm, o.msh, o.size, a)
-            operands.put(c, o.reg, o.rsh, o.size, r)
-        elif kind == XADD_M:
-            ea = address(c, o)
-            a = mmu.read_to_modify(c, o.seg, ea, o.size)
-            if c.fault:
-                break
-            r = flags.alu(c, ALU_ADD, a, operands.get(c, o.reg, o.rsh, o.size), o.size)
-            mmu.write(c, o.seg, ea, r, o.size)
-            operands.put(c, o.reg, o.rsh, o.size, a)
-        elif kind == CMPXCHG8B:
-            arith.compare_exchange_8_bytes(c, o.seg, address(c, o))
-            if c.fault:
-                break
         elif kind == UNDEFINED:
             mmu.exception_plain(c, VEC_UD)
             break
@@ -1183,18 +829,28 @@ def perform(c, j, end):
                 break
         else:
             c.eip = (c.block_eip + o.off) & M32
-            if kind >= VECTOR:
-                sse.execute(c, o)
-            elif kind == FXSAVE:
-                x87_environment.save_or_restore(c, o)
+            if MOV_RR <= kind <= SALC:
+                moves.move(c, o)
+            elif ALU_RR <= kind <= SAHF:
+                integers.compute(c, o)
+            elif CALL <= kind <= JCXZ:
+                branches.branch(c, o)
+            elif BT_R <= kind <= SHRD_MC:
+                bits.operate(c, o)
+            elif XCHG_RR <= kind <= CMPXCHG8B:
+                exchanges.exchange(c, o)
             elif DAA <= kind <= AAD:
                 arith.decimal(c, kind, o.imm)
             elif MOVS <= kind <= SCAS:
                 strings.string(c, o)
             elif PUSHA <= kind <= POP_SEG:
                 frames.stack_frame(c, o)
-            elif MOV_SEG_R <= kind <= BOUND or kind == CLI or kind == STI:
+            elif MOV_SEG_R <= kind <= STI:
                 control.transfer_control(c, o)
+            elif kind >= VECTOR:
+                sse.execute(c, o)
+            elif kind == FXSAVE:
+                x87_environment.save_or_restore(c, o)
             else:
                 system.execute(c, o)
             if c.fault:

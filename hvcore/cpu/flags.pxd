@@ -6,6 +6,7 @@ cdef u32 adjust(State c) noexcept nogil
 cdef u32 status(State c) noexcept nogil
 cdef u32 condition(State c, u32 code) noexcept nogil
 cdef void set_status(State c, u32 value) noexcept nogil
+cdef void set_zero_flag(State c, u32 zf) noexcept nogil
 cdef u64 get_eflags(State c) noexcept nogil
 cdef void set_eflags(State c, u64 value) noexcept nogil
 cdef u64 alu(State c, u32 sub, u64 a, u64 b, u32 size) noexcept nogil

@@ -104,39 +104,45 @@ def set_status(c, value):
     c.cc_a = value & F_STATUS
 
 
+def set_zero_flag(c, zf):
+    """Set or clear ZF alone."""
+    f: u32 = status(c) & (F_ZF ^ M32)
+    set_status(c, f | F_ZF if zf else f)
+
+
 def condition(c, code):
     """Whether condition `code` (the low four bits of Jcc, SETcc, CMOVcc) holds, 0 or 1."""
     f: u32 = status(c)
     v: u32
     k: u32 = code >> 1
-    if k == 0:
+    if k == TEST_O:
         v = f & F_OF
-    elif k == 1:
+    elif k == TEST_B:
         v = f & F_CF
-    elif k == 2:
+    elif k == TEST_Z:
         v = f & F_ZF
-    elif k == 3:
+    elif k == TEST_BE:
         v = f & (F_CF | F_ZF)
-    elif k == 4:
+    elif k == TEST_S:
         v = f & F_SF
-    elif k == 5:
+    elif k == TEST_P:
         v = f & F_PF
-    elif k == 6:
+    elif k == TEST_L:
         v = ((f >> 7) ^ (f >> 11)) & 1
-    else:
+    else:  # TEST_LE
         v = (((f >> 7) ^ (f >> 11)) & 1) | (f & F_ZF)
     return (v != 0) ^ (code & 1)
 
 
 def get_eflags(c):
     """EFLAGS with the status flags computed."""
-    return c.flags | 2 | status(c)
+    return c.flags | F_ONE | status(c)
 
 
 def set_eflags(c, value):
     """Set EFLAGS whole; the caller has masked what may not change. Keeps TF's share of `special` right."""
     set_status(c, value & F_STATUS)
-    c.flags = value & ((F_STATUS | 0x2 | 0x8 | 0x20 | 0x8000) ^ M64)
+    c.flags = value & ((F_STATUS | F_ONE | F_RESERVED) ^ M64)
     if c.flags & F_TF:
         c.special |= SPECIAL_TRAP
     else:

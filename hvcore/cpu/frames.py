@@ -9,14 +9,14 @@ if cython.compiled:
         operands,
         pending,
         segments,
-        system,
+        stops,
         transfer,
         virtual8086,
     )
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, operands, pending, segments, system, transfer, virtual8086
+    from hvcore.cpu import flags, mmu, operands, pending, segments, stops, transfer, virtual8086
     from hvcore.cpu.constants import *
 
 
@@ -78,9 +78,9 @@ def stack_frame(c, o):
             return
         operands.put(c, RBP, 0, size, value)
     elif kind == PUSHF and c.intercepts.pushf:
-        system.stop(c, EXIT_PUSHF, o)
+        stops.stop(c, EXIT_PUSHF, o)
     elif kind == POPF and c.intercepts.popf:
-        system.stop(c, EXIT_POPF, o)
+        stops.stop(c, EXIT_POPF, o)
     elif (kind == PUSHF or kind == POPF) and virtual8086.trapped(c):
         if kind == PUSHF:
             virtual8086.push_flags(c, size)

@@ -4,7 +4,7 @@
 cdef enum Kind:
     UNDEFINED           # #UD
     LEAVE               # end of what is still valid of a block that was written over
-    # hot 32-bit forms
+    # hot 32-bit forms, and what else is common (execute.py)
     MOV32_RR
     MOV32_RI
     LOAD32
@@ -63,7 +63,6 @@ cdef enum Kind:
     PUSH32_I
     POP32
     LEA32
-    LEA
     MOVZX8_R
     MOVZX8_M
     IMUL32_RR
@@ -74,17 +73,35 @@ cdef enum Kind:
     JCC
     JMP
     CALL32
-    CALL
     RET32
-    RET
-    LOOP
-    # any size
+    LEA
+    NOP
+    # moves of any size (moves.py)
     MOV_RR
     MOV_RM
     MOV_MR
     MOV_RI
     MOV_MI
-    ALU_RR
+    MOVZX_R
+    MOVZX_M
+    MOVSX_R
+    MOVSX_M
+    PUSH_R
+    PUSH_M
+    PUSH_I
+    POP_R
+    POP_M
+    SETCC_R
+    SETCC_M
+    CMOV_R
+    CMOV_M
+    CBW
+    CWD
+    BSWAP
+    XLAT
+    SALC
+    # arithmetic of any size, and flags (integers.py)
+    ALU_RR              # sub: ALU_ADD and so on
     ALU_RM
     ALU_MR
     ALU_RI
@@ -97,57 +114,37 @@ cdef enum Kind:
     NOT_M
     NEG_R
     NEG_M
-    SHIFT_RI            # sub: ROL ROR RCL RCR SHL SHR SHL SAR
+    SHIFT_RI            # sub: ROL ROR RCL RCR SHL SHR SAL SAR
     SHIFT_MI
     SHIFT_RC
     SHIFT_MC
-    MOVZX_R
-    MOVZX_M
-    MOVSX_R
-    MOVSX_M
-    XCHG_RR
-    XCHG_MR
-    PUSH_R
-    PUSH_M
-    PUSH_I
-    POP_R
-    POP_M
-    JMP_R
-    JMP_M
-    CALL_R
-    CALL_M
-    RET_I
-    LOOPE
-    LOOPNE
-    JCXZ
-    SETCC_R
-    SETCC_M
-    CMOV_R
-    CMOV_M
     IMUL_R
     IMUL_M
     IMUL_RI
     IMUL_MI
-    MUL_R               # sub: 4 MUL 5 IMUL 6 DIV 7 IDIV, on the accumulator
+    MUL_R               # sub: MULTIPLY and so on, of the accumulator
     MUL_M
-    CBW
-    CWD
     CLC
     STC
     CMC
     CLD
     STD
-    CLI
-    STI
     LAHF
     SAHF
-    NOP
-    PAUSE
-    BSWAP
-    XLAT
-    SALC
-    # bits and shifts over two registers
-    BT_R                # sub: 4 BT 5 BTS 6 BTR 7 BTC; the bit in a register
+    # near branches of any size (branches.py)
+    CALL
+    CALL_R
+    CALL_M
+    JMP_R
+    JMP_M
+    RET
+    RET_I
+    LOOP
+    LOOPE
+    LOOPNE
+    JCXZ
+    # bits and shifts over two registers (bits.py)
+    BT_R                # sub: BIT_TEST and so on; the bit in a register
     BT_M
     BT_RI
     BT_MI
@@ -163,19 +160,22 @@ cdef enum Kind:
     SHRD_MI
     SHRD_RC
     SHRD_MC
+    # exchanges (exchanges.py)
+    XCHG_RR
+    XCHG_MR
     CMPXCHG_R
     CMPXCHG_M
     XADD_R
     XADD_M
     CMPXCHG8B
-    # decimal
+    # decimal (arith.py)
     DAA
     DAS
     AAA
     AAS
     AAM
     AAD
-    # strings
+    # strings (strings.py; INS and OUTS: ports.py)
     MOVS
     CMPS
     STOS
@@ -183,7 +183,7 @@ cdef enum Kind:
     SCAS
     INS
     OUTS
-    # stack frames
+    # stack frames (frames.py)
     PUSHA
     POPA
     ENTER
@@ -192,7 +192,7 @@ cdef enum Kind:
     POPF
     PUSH_SEG
     POP_SEG
-    # segments and far transfers
+    # segments and far transfers (control.py)
     MOV_SEG_R
     MOV_SEG_M
     MOV_R_SEG
@@ -211,18 +211,21 @@ cdef enum Kind:
     SYSENTER
     SYSEXIT
     BOUND
+    CLI
+    STI
+    # system (system.py)
     ARPL_R
     ARPL_M
     LAR_R
     LAR_M
     LSL_R
     LSL_M
-    # system
     IN_I
     IN_DX
     OUT_I
     OUT_DX
     HLT
+    PAUSE
     CPUID
     RDTSC
     RDPMC

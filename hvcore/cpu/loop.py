@@ -6,10 +6,10 @@ A fault that `step` comes back with is delivered as an exception by `pending.han
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import execute, pending, system
+    from cython.cimports.hvcore.cpu import debug, execute, pending
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import execute, pending, system
+    from hvcore.cpu import debug, execute, pending
     from hvcore.cpu.constants import *
 
 
@@ -28,7 +28,7 @@ def breakpoint_here(c):
 
 def debug_exception(c, hit):
     """#DB with these bits in DR6; 1 when the backend is to be told something."""
-    system.note_debug(c, hit)
+    debug.note_debug(c, hit)
     return pending.raise_event(c, VEC_DB, EVENT_EXCEPTION, 0, 0, 0)
 
 
@@ -63,7 +63,7 @@ def step_watched(c):
     elif c.fault == FAULT_EXCEPTION and c.fault_kind == EVENT_EXCEPTION:
         trap = 0
         if c.fault_vector == VEC_DB:  # general detect, which tells of a held data breakpoint too
-            system.note_debug(c, c.debug_bits | c.watch_hit)
+            debug.note_debug(c, c.debug_bits | c.watch_hit)
         c.watch_hit = 0
     if c.fault and pending.handle_fault(c):
         return 1

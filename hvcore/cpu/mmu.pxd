@@ -6,7 +6,13 @@ cdef u32 flat(State c) noexcept nogil
 cdef void update_blocks(State c) noexcept nogil
 cdef void update_segment(State c, u32 seg) noexcept nogil
 cdef void update_stack_and_code(State c) noexcept nogil
+cdef void clear(State c) noexcept nogil
+cdef void forget(State c, u64 i) noexcept nogil
+cdef u32 has_code(State c, u64 i) noexcept nogil
 cdef void flush(State c) noexcept nogil
+cdef void flush_region(State c, u64 region) noexcept nogil
+cdef void forget_in_region(State c, u64 i, u64 region) noexcept nogil
+cdef void protect_entry(State c, u64 i, u64 page) noexcept nogil
 cdef void protect_code_page(State c, u64 page) noexcept nogil
 cdef u32 segment_allows(State c, u32 seg, u64 off, u64 n, u32 write) noexcept nogil
 cdef u64 host_time() noexcept nogil

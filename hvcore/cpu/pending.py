@@ -3,10 +3,10 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import events, system
+    from cython.cimports.hvcore.cpu import debug, events
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import events, system
+    from hvcore.cpu import debug, events
     from hvcore.cpu.constants import *
 
 
@@ -176,7 +176,7 @@ def handle_fault(c):
     if c.fault_kind >= EVENT_SOFTWARE:
         if c.fault_kind == EVENT_PRIVILEGED:
             # One #DB tells of INT1 and of a data breakpoint that MOV SS held back.
-            system.note_debug(c, c.watch_hit)
+            debug.note_debug(c, c.watch_hit)
             c.watch_hit = 0
         if raise_event(c, c.fault_vector, c.fault_kind, c.fault_error, c.fault_has_error, c.fault_length):
             return 1

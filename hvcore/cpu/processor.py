@@ -12,13 +12,23 @@ from hvcore.cpu.intercepts import Intercepts
 from hvcore.cpu.state import State
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
+    from cython.cimports.hvcore.cpu import (
+        codecache,
+        control_registers,
+        debug,
+        execute,
+        flags,
+        loop,
+        mmu,
+        msrs,
+        tasks,
+    )
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.fp import x87_registers
     from cython.cimports.hvcore.cpu.jit import listing, translate
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, execute, flags, loop, mmu, system, tasks
+    from hvcore.cpu import codecache, control_registers, debug, execute, flags, loop, mmu, msrs, tasks
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import x87_registers
@@ -80,6 +90,7 @@ class Processor(State):
         self.taken_ports = self.taken_msrs = None  # the bitmaps copied last: they are not changed in place
         translate.enable(self)
         self.blocks_used = 1
+        mmu.clear(self)
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
         self.update_intercepts()
@@ -94,7 +105,7 @@ class Processor(State):
         self.extended = extended
         self.signature = signature
         self.features = features
-        self.cr4_writable = system.cr4_of(features)
+        self.cr4_writable = control_registers.cr4_of(features)
         self.has_fpu = features & 1
         self.has_mmx = (self.features >> 23) & 1
         self.has_fxsr = (self.features >> 24) & 1
@@ -284,16 +295,16 @@ class Processor(State):
 
     def msr(self, index):
         """An MSR that the processor itself uses, or None."""
-        return system.read_msr(self, index) if system.has_msr(self, index) else None
+        return msrs.read_msr(self, index) if msrs.has_msr(self, index) else None
 
     def set_msr(self, index, value) -> bool:
         """Set such an MSR; False if there is none, or it cannot hold this value."""
-        return bool(system.has_msr(self, index) and system.write_msr(self, index, value))
+        return bool(msrs.has_msr(self, index) and msrs.write_msr(self, index, value))
 
     @property
     def tsc(self):
         """The time-stamp counter, 1 GHz."""
-        return system.time_stamp(self)
+        return msrs.time_stamp(self)
 
     @property
     def interruptibility(self):
@@ -447,7 +458,7 @@ class Processor(State):
         self.icount += 1
         self.flags &= F_RF ^ M32
         if self.watch_hit:  # an I/O breakpoint, or a data breakpoint that MOV SS held back
-            system.note_debug(self, self.watch_hit | (DR6_BS if trap else 0))
+            debug.note_debug(self, self.watch_hit | (DR6_BS if trap else 0))
             self.watch_hit = 0
             self.raise_exception(1)
             trap = 0
@@ -480,7 +491,7 @@ class Processor(State):
         self.special |= SPECIAL_RESUME
         self.watch_hit = 0
         if hit:
-            system.note_debug(self, hit)
+            debug.note_debug(self, hit)
             self.raise_exception(1)
 
     def inject(self, kind, vector, error_code=None, instruction_length=0) -> None:
@@ -653,7 +664,7 @@ class Processor(State):
         hit = self.watch_hit | (DR6_BS if trap else 0)
         self.watch_hit = 0
         if hit:
-            system.note_debug(self, hit)
+            debug.note_debug(self, hit)
             self.raise_exception(1)
         return 0
 

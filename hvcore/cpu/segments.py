@@ -204,3 +204,11 @@ def verify(c, selector, write):
     if write:
         return attr & (SEG_CODE | SEG_WRITABLE) == SEG_WRITABLE
     return attr & (SEG_CODE | SEG_READABLE) != SEG_CODE
+
+
+def privileged(c):
+    """Whether the guest may execute a privileged instruction; #GP(0) if not."""
+    if c.cpl == 0:
+        return 1
+    mmu.exception(c, VEC_GP, 0)
+    return 0

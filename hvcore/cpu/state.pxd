@@ -102,6 +102,16 @@ cdef enum:
     COND_NZ = 5         # or is not
 
 cdef enum:
+    TEST_O = 0          # what a condition looks at, whose number without bit 0, which inverts it, this is
+    TEST_B = 1
+    TEST_Z = 2
+    TEST_BE = 3
+    TEST_S = 4
+    TEST_P = 5
+    TEST_L = 6
+    TEST_LE = 7
+
+cdef enum:
     MULTIPLY = 4        # `sub` of the kinds MUL_R and MUL_M
     MULTIPLY_SIGNED = 5
     DIVIDE = 6
@@ -109,6 +119,7 @@ cdef enum:
 
 cdef enum:
     F_CF = 0x1
+    F_ONE = 0x2             # reads as 1
     F_PF = 0x4
     F_AF = 0x10
     F_ZF = 0x40
@@ -125,6 +136,7 @@ cdef enum:
     F_VIF = 0x80000
     F_VIP = 0x100000
     F_ID = 0x200000
+    F_RESERVED = 0x8028     # read as 0
     F_STATUS = 0x8D5
     F_EVERY = 0x3D7FD5      # all but VM
 
@@ -139,6 +151,7 @@ cdef enum:
     CR0_AM = 0x40000
     CR0_NW = 0x20000000
     CR0_CD = 0x40000000
+    LMSW_BITS = 0xF         # PE, MP, EM, TS
 
 cdef enum:
     CR4_VME = 0x1
@@ -194,6 +207,11 @@ cdef enum:
     MSR_SYSENTER_ESP = 0x175
     MSR_SYSENTER_EIP = 0x176
     MSR_PAT = 0x277
+
+cdef enum:
+    TLB_GLOBAL = 1      # `tlb_state`: it survives a load of CR3
+    TLB_IN_GLOBAL = 2   # and which list it is in, perhaps both
+    TLB_IN_LOCAL = 4
 
 cdef enum:
     READ = 0
@@ -295,7 +313,19 @@ cdef enum:
     TASK_GATE = 3
 
 cdef enum:
-    VMREAD = 16         # as `VmInstruction` numbers them
+    TABLE_SIDT = 0      # as `DescriptorTable` numbers them
+    TABLE_SGDT = 1
+    TABLE_SLDT = 2
+    TABLE_STR = 3
+    TABLE_LIDT = 4
+    TABLE_LLDT = 6
+    TABLE_LTR = 7
+
+cdef enum:
+    VMCALL = 1          # as `VmInstruction` numbers them
+    VMRUN = 8
+    VMMCALL = 9
+    VMREAD = 16
     VMWRITE = 17
     VMPTRLD = 18        # no prefix; with 66 it is VMCLEAR, with F3 VMXON
     VMPTRST = 21
@@ -350,8 +380,8 @@ cdef enum:
     MODE_USER = 16      # CPL is 3: which half of the TLB host code looks into
 
 cdef enum:
-    TLB_SIZE = 1024
-    TLB_MASK = 1023
+    TLB_SIZE = 4096
+    TLB_MASK = 4095
     MAX_SLOTS = 64
     BLOCK_BUCKETS = 16384
     MAX_BLOCKS = 32768
@@ -542,8 +572,12 @@ cdef class State:
     cdef u64 a20_mask
     cdef u32 slots_used
     cdef Slot[64] slots
-    cdef Tlb[2048] tlb          # supervisor's half, then user's
-    cdef u8[2048] tlb_kept      # global: survives a load of CR3
+    cdef Tlb[8192] tlb          # supervisor's half, then user's
+    cdef u8[8192] tlb_state     # TLB_GLOBAL and so on
+    cdef u16[8192] tlb_local    # the entries filled since the last flush, those of global pages apart
+    cdef u16[8192] tlb_global
+    cdef u32 tlb_locals         # how many there are
+    cdef u32 tlb_globals
     cdef u64 tlb_half           # TLB_SIZE while CPL is 3
     cdef u32 large_pages        # some translation since the last flush was of a large page:
     cdef u8[1024] large_region  # in which 4 MiB of the linear addresses

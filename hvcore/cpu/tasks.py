@@ -10,10 +10,10 @@ its T bit set.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments, system, virtual8086
+    from cython.cimports.hvcore.cpu import debug, flags, mmu, segments, virtual8086
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments, system, virtual8086
+    from hvcore.cpu import debug, flags, mmu, segments, virtual8086
     from hvcore.cpu.constants import *
 
 
@@ -150,7 +150,7 @@ def switch(c, selector, source, ext, has_error, error):
     if c.fault == FAULT_EXCEPTION:
         keep_fault(c)
     elif trap and not c.fault:
-        system.note_debug(c, DR6_BT)
+        debug.note_debug(c, DR6_BT)
         mmu.exception_plain(c, VEC_DB)
         keep_fault(c)
 

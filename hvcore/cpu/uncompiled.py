@@ -34,6 +34,13 @@ class Sparse(dict[int, Any]):
         return self[key]
 
 
+def _no_page() -> Record:
+    """An entry of the TLB that is empty."""
+    entry = Record(("add",))
+    entry.__dict__.update(dict.fromkeys(("rd", "wr", "ex"), k.NO_PAGE))
+    return entry
+
+
 def allocate(c: Any) -> None:
     """Give the record `c` (a `State`) the fields that `state.pxd` declares, zeroed.
 
@@ -50,5 +57,5 @@ def allocate(c: Any) -> None:
     c.page_code = Sparse(int)
     c.arena = Record(k.ARENA_FIELDS)  # empty: nothing is translated
     c.jumps = c.returns = None
-    c.tlb = [Record(("rd", "wr", "ex", "add")) for _ in range(2 * k.STATE["TLB_SIZE"])]
+    c.tlb = Sparse(_no_page)
     c.slots = [Record(("first", "last", "read", "write")) for _ in range(k.STATE["MAX_SLOTS"])]

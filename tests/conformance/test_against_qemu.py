@@ -33,7 +33,8 @@ import pytest
 from devmodel.board.clock import ManualClock
 from devmodel.board.device import Device
 from devmodel.board.lines import Line
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.devices.dma8237 import Dma8237
 from devmodel.devices.fdc import Fdc
 from devmodel.devices.kbc import FRAME, Kbc

@@ -14,7 +14,8 @@ from unittest.mock import MagicMock
 import msgspec
 
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.board.saved import pack
 from ioreq import VERSION, messages, shared
 from ioreq.evtchn import make_doorbell

@@ -12,7 +12,8 @@ import pytest
 
 from devmodel.board.clock import ManualClock
 from devmodel.board.device import ONES
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.board.stepping import step
 from devmodel.devices.diskette import Bay
 from devmodel.devices.mmc import Tray

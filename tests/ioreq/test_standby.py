@@ -1,6 +1,7 @@
 """Sleeping on a doorbell in trio's stead: nothing is lost, nobody else waits, and it may always be trio that sleeps."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -180,6 +181,59 @@ async def test_deadlines_are_kept_while_all_sleep(fd, stead, nursery):
             await trio.sleep(seconds)
             assert time.monotonic() - before >= seconds
     nursery.cancel_scope.cancel()
+
+
+async def test_a_signals_handler_runs_while_all_sleep(fd, stead, nursery):
+    """Whether trio hears of it (its wake-up descriptor) or not, and whoever sleeps sleeps on."""
+    heard = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    looks = []
+
+    async def serve() -> None:
+        with listen(fd) as bell:
+            await bell.wait(lambda: looks.append(1))
+
+    def disturb() -> None:
+        for n in range(5):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            deadline = time.monotonic() + 30
+            while len(heard) == n and time.monotonic() < deadline:
+                time.sleep(0.001)
+        ring_doorbell(fd)
+
+    try:
+        nursery.start_soon(serve)
+        with trio.fail_after(60):
+            await trio.to_thread.run_sync(disturb)
+            while not looks:
+                await trio.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1] * 5
+    nursery.cancel_scope.cancel()
+
+
+async def test_more_bells_than_are_heard_of_at_once_are_all_heard(stead, nursery):
+    fds = [make_doorbell() for _ in range(100)]
+    heard = set()
+
+    async def serve(fd: int) -> None:
+        with listen(fd) as bell:
+            await bell.wait(lambda: heard.add(fd))
+
+    for fd in fds:
+        nursery.start_soon(serve, fd)
+    await trio.testing.wait_all_tasks_blocked()
+    for fd in fds:
+        ring_doorbell(fd)
+    with trio.fail_after(30):
+        while len(heard) < len(fds):
+            await trio.sleep(0.001)
+    nursery.cancel_scope.cancel()
+    with trio.CancelScope(shield=True):
+        await trio.testing.wait_all_tasks_blocked()
+    for fd in fds:
+        os.close(fd)
 
 
 async def test_several_bells_are_told_apart(stead, nursery):

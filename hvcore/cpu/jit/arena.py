@@ -327,7 +327,7 @@ def emit_jump_through(c, t):
     missed[0] = asm.emit_jump_if(c, asm.NOT_ZERO)
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
-    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, TLB_MASK * 32: the entry of its page
     asm.emit_mem64(c, asm.LOAD, asm.R14, asm.BX, asm.CX, 0, t.tlb + TLB_FETCH)  # mov r14, [rbx + rcx + fetch]
     asm.emit_reg64(c, asm.XOR, asm.R14, asm.AX)  # xor r14, rax
     asm.emit_imm64(c, ALU_CMP, asm.R14, 4095)  # cmp r14, 4095: it may be executed
@@ -359,7 +359,7 @@ def emit_segmented_jump_through(c, t):
     asm.emit_field(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add eax, base[cs]
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
-    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, TLB_MASK * 32: the entry of its page
     asm.emit_mem64(c, asm.XOR, asm.AX, asm.BX, asm.CX, 0, t.tlb + TLB_FETCH)  # xor rax, [rbx + rcx + fetch]
     asm.emit_imm64(c, ALU_CMP, asm.AX, 4095)  # cmp rax, 4095: it may be executed
     missed[1] = asm.emit_jump_if(c, asm.ABOVE)
@@ -429,7 +429,7 @@ def emit_crossing(c, block, to, leave):
         asm.emit_field(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add eax, base[cs]
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
-    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of its page
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, TLB_MASK * 32: the entry of its page
     asm.emit_mem64(c, asm.LOAD, asm.DX, asm.BX, asm.CX, 0, tlb + TLB_FETCH)  # mov rdx, [rbx + rcx + fetch]
     asm.emit_reg64(c, asm.XOR, asm.DX, asm.AX)  # xor rdx, rax
     asm.emit_imm64(c, ALU_CMP, asm.DX, 4095)  # cmp rdx, 4095: it may be executed

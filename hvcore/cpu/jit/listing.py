@@ -6,7 +6,7 @@ Only tests and the tool that lists blocks (`python -m tests.hvcore.cpu.listing`)
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import arith, flags, mmu, system
+    from cython.cimports.hvcore.cpu import flags, mmu, msrs
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import memory, translate
     from cython.cimports.hvcore.cpu.state import *
@@ -115,8 +115,8 @@ def functions():
         cython.cast(u64, cython.cast(cython.p_void, memory.store_slowly)): "memory.store_slowly",
         cython.cast(u64, cython.cast(cython.p_void, memory.touch)): "memory.touch",
         cython.cast(u64, cython.cast(cython.p_void, translate.interpret)): "translate.interpret",
-        cython.cast(u64, cython.cast(cython.p_void, system.time_stamp)): "system.time_stamp",
-        cython.cast(u64, cython.cast(cython.p_void, arith.set_zero_flag)): "arith.set_zero_flag",
+        cython.cast(u64, cython.cast(cython.p_void, msrs.time_stamp)): "msrs.time_stamp",
+        cython.cast(u64, cython.cast(cython.p_void, flags.set_zero_flag)): "flags.set_zero_flag",
         cython.cast(u64, cython.cast(cython.p_void, flags.get_eflags)): "flags.get_eflags",
         cython.cast(u64, cython.cast(cython.p_void, flags.carry)): "flags.carry",
         cython.cast(u64, cython.cast(cython.p_void, flags.status)): "flags.status",

@@ -6,7 +6,7 @@ Each changes memory by one locked instruction of the host. Where the TLB misses,
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import arith
+    from cython.cimports.hvcore.cpu import flags as lazy_flags
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
@@ -83,7 +83,7 @@ def emit_eight_bytes(c, t, j, o):
     asm.emit_reg(c, asm.MOVZX8, asm.R14, asm.CX)  # movzx r14d, cl
     registers.emit_store_registers(c)
     asm.emit_move(c, asm.SI, asm.R14)  # mov esi, r14d
-    registers.emit_call_out(c, cython.cast(cython.p_void, arith.set_zero_flag))
+    registers.emit_call_out(c, cython.cast(cython.p_void, lazy_flags.set_zero_flag))
     registers.emit_load_registers(c)
     registers.forget_vectors(t)
     flags.forget(t)

@@ -107,7 +107,7 @@ def emit_look_up(c, t, s, tag):
     s.access = WRITE if tag == arena.TLB_WRITE else READ
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
-    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of this page
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, TLB_MASK * 32: the entry of this page
     asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
     asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, asm.CX, 0, t.tlb + tag)  # xor rdx, [rbx + rcx + tag]
     asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - n)  # cmp rdx, 4096 - n: another page, or over its end

@@ -116,7 +116,7 @@ def emit_look_up_run(c, t, tag):
     site: u32
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
-    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, 1023 * 32: the entry of this page
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, TLB_MASK * 32: the entry of this page
     asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
     asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, asm.CX, 0, t.tlb + tag)  # xor rdx, [rbx + rcx + tag]
     asm.emit_mem64(c, asm.LEA, asm.DX, asm.DX, asm.R14, 0, 0)  # lea rdx, [rdx + r14]

@@ -7,7 +7,7 @@ yes, or where POPF changes what is not just read by the guest (TF, NT, IOPL, AC,
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import system
+    from cython.cimports.hvcore.cpu import msrs
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
@@ -115,7 +115,7 @@ def emit_time_stamp(c, t, j, o):
     asm.emit_test_field(c, cython.address(c.cr4), CR4_TSD)
     s.other_site = asm.emit_jump_if(c, asm.NOT_ZERO)
     registers.emit_store_registers(c)
-    registers.emit_call_out(c, cython.cast(cython.p_void, system.time_stamp))
+    registers.emit_call_out(c, cython.cast(cython.p_void, msrs.time_stamp))
     registers.emit_load_registers(c)
     registers.forget_vectors(t)
     asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax

@@ -27,5 +27,5 @@ cdef void emit_division(State c, Translation *t, Op *o, u32 j) noexcept nogil
 cdef void emit_stub(State c, Translation *t, Stub *s, u32 first) noexcept nogil
 cdef void emit_interpreting_stub(State c, Translation *t, Stub *s, u32 first) noexcept nogil
 cdef void emit_call_interpreter(State c, Translation *t, Op *o, u32 first, u32 j, u32 count) noexcept nogil
-cdef u32 changes_segments(u32 kind) noexcept nogil
+cdef u32 changes_segments(Op *o) noexcept nogil
 cdef u32 changes_masks(Op *o) noexcept nogil

@@ -90,7 +90,11 @@ def traits(t, o):
         return EXITS
     if kind == MOVS or kind == STOS:
         return UNTRANSLATED if o.rep and (o.addr != 2 or not t.flat or memory.checked(t, o.seg)) else EXITS
-    if o.rep or not (sizes_of[kind] >> o.size) & 1:
+    if o.rep and MOVS <= kind <= SCAS:
+        return UNTRANSLATED
+    if (
+        not (sizes_of[kind] >> o.size) & 1
+    ):  # what else has the prefix of REP, as BSF in place of TZCNT, goes without
         return UNTRANSLATED
     if does & BRANCHES and o.size != t.code_size:
         return UNTRANSLATED
@@ -730,6 +734,7 @@ def emit_call_interpreter(c, t, o, first, j, count):
     """Have the interpreter do operation `j`."""
     went_on: u32
     fault: u32
+    other_mode: u32
     x87.emit_note_pointers(c, t, first)
     registers.emit_store_registers(c)
     arena.emit_mark(c, t)
@@ -742,10 +747,39 @@ def emit_call_interpreter(c, t, o, first, j, count):
     asm.emit_constant(c, asm.SI, first + j)
     registers.emit_call_out(c, cython.cast(cython.p_void, interpret))
     flags.forget(t)
+    if changes_segments(o) and j + 1 == count:
+        asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+        fault = asm.emit_jump_if(c, asm.ZERO)
+        asm.emit_compare_field_to(c, cython.address(c.mode), c.blocks[t.block].mode)
+        other_mode = asm.emit_jump_if(c, asm.NOT_ZERO)
+        registers.emit_load_registers(c)
+        arena.emit_leave_to(c, t, o.off)  # to a block that looks whether MOV SS has begun a shadow
+        asm.bind(c, other_mode)
+        if o.ends:
+            arena.emit_finish(c)
+        else:
+            arena.emit_leave_early(c, t, count)
+        asm.bind(c, fault)
+        arena.emit_leave_early(c, t, j)
+        return
+    if changes_segments(o):
+        asm.emit_reg(c, asm.TEST, asm.AX, asm.AX)
+        went_on = asm.emit_jump_if(c, asm.ZERO)
+        asm.emit_imm(c, ALU_CMP, asm.AX, 1)
+        fault = asm.emit_jump_if(c, asm.ZERO)
+        other_mode = c.arena.used
+        arena.emit_leave_early(c, t, j + 1)
+        asm.bind(c, fault)
+        arena.emit_leave_early(c, t, j)
+        asm.bind(c, went_on)
+        asm.emit_compare_field_to(c, cython.address(c.mode), c.blocks[t.block].mode)
+        asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), other_mode)
+        registers.emit_load_registers(c)
+        return
     if j + 1 == count and not changes_masks(o):
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)
-        if o.ends or changes_segments(o.kind):  # not linked: what follows may be of another mode
+        if o.ends:  # not linked: it went elsewhere, and what follows may be of another mode
             arena.emit_finish(c)
         else:
             registers.emit_load_registers(c)
@@ -753,7 +787,7 @@ def emit_call_interpreter(c, t, o, first, j, count):
         asm.bind(c, fault)
         arena.emit_leave_early(c, t, j)
         return
-    if changes_segments(o.kind) or changes_masks(o):
+    if changes_masks(o):
         asm.emit_imm(c, ALU_CMP, asm.AX, 1)
         fault = asm.emit_jump_if(c, asm.ZERO)
         arena.emit_leave_early(c, t, j + 1)
@@ -771,9 +805,9 @@ def emit_call_interpreter(c, t, o, first, j, count):
     registers.emit_load_registers(c)
 
 
-def changes_segments(kind):
-    """Whether the address space may no longer be flat after an operation."""
-    return kind == MOV_SEG_R or kind == MOV_SEG_M or kind == POP_SEG or kind == LOAD_FAR
+def changes_segments(o):
+    """Whether a block's mode may no longer be the processor's after an operation: a segment register was loaded."""
+    return o.kind == MOV_SEG_R or o.kind == MOV_SEG_M or o.kind == POP_SEG or o.kind == LOAD_FAR
 
 
 def changes_masks(o):

@@ -7,7 +7,8 @@ from devmodel import ConfigError, DevmodelError
 from devmodel.board import saved
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.devices.pci import Bar, PciFunction
 from devmodel.testing import Bench
 from tests.devmodel.recording_core import Core

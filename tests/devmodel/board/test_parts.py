@@ -5,8 +5,9 @@ import pytest
 
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
+from devmodel.board.outside import Fittings
 from devmodel.board.parts import ALL, OWN, PARTS, functions_of, parse, part_of_mapping
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.pc import Board
 from devmodel.devices.parallel import NoPrinter
 from tests.devmodel.recording_core import Core, QuickDisk
 

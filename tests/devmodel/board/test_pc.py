@@ -5,7 +5,8 @@ import pytest
 
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import Board, Fittings, SerialPort
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board, SerialPort
 from devmodel.devices.diskette import Bay
 from devmodel.devices.vga_text import TextScreen
 from devmodel.testing import QtestClient

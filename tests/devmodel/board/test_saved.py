@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from devmodel import DevmodelError
 from devmodel.board import saved
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import Board, Fittings, Levels, state_types
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board, state_types
 from devmodel.board.saved import pack, unpack
+from devmodel.board.wiring import Levels
 
 FITTINGS = Fittings(memory=[(0, 64 << 20, 1)])
 

@@ -320,7 +320,7 @@ def test_a_cdrom_drives_data_go_by_dma_where_the_packet_says_so() -> None:
     packet(0x28, 0, 0, 0, 0, 10, 0, 0, 40)
     assert line.level
     assert function.ports.read(Reg.STATUS, 1) == ACTIVE | INTERRUPT
-    assert (ide.read(2, 1), ide.read(7, 1)) == (3, 0x50)
+    assert (ide.read(2, 1), ide.read(7, 1)) == (3, 0x40)
     wanted = b"".join(disc.sector(40 + i) for i in range(160))
     assert ram.read(0x8000, 0x1_0000) + ram.read(0x2_0000, 0x4000) == wanted
 

@@ -18,7 +18,7 @@ from tests.devmodel.devices.test_ide import SlowDisk
 
 BLOCK = 2048
 BLOCKS = 5000
-CHECK = 0x51
+CHECK = 0x41  # DRDY and ERR; bit 4 is SERV, which is not there without overlap
 
 
 @attrs.define
@@ -56,7 +56,7 @@ class Bench:
         for register, value in ((6, 0xA0), (1, features), (4, limit & 0xFF), (5, limit >> 8), (7, 0xA0)):
             self.out(register, value)
         self.pause()
-        assert (self.line.level, self.into(Reg.COUNT), self.into(Reg.COMMAND)) == (False, 1, 0x58)
+        assert (self.line.level, self.into(Reg.COUNT), self.into(Reg.COMMAND)) == (False, 1, 0x48)
         self.ide.write_string(0, 2, packet.ljust(12, b"\0"))
         self.work()
 
@@ -126,20 +126,85 @@ def test_commands_of_a_disk_are_aborted_with_the_signature(fresh: Bench, code: i
         fresh.out(register, 0x55)
     fresh.out(Reg.COMMAND, code)
     fresh.pause()
-    assert fresh.registers() == (4, 1, 1, 0x14, 0xEB, 0xA0, 0x51)
+    assert fresh.registers() == (4, 1, 1, 0x14, 0xEB, 0xA0, 0x41)
 
 
 def test_identify_packet_device_says_what_it_is(fresh: Bench) -> None:
     fresh.out(Reg.COMMAND, 0xA1)
     fresh.pause()
-    assert fresh.into(Reg.COMMAND) == 0x58
+    assert fresh.into(Reg.COMMAND) == 0x48
     raw = fresh.ide.read_string(0, 2, 256)
     w = struct.unpack("<256H", raw)
     assert w[0] == 0x85C0  # ATAPI, CD-ROM, removable, accelerated DRQ, 12 bytes
     assert w[49] & 0x0300 == 0x0300  # DMA, LBA
     assert (w[63], w[88]) == (0x0007, 0x003F)
     assert sum(raw) & 0xFF == 0
-    assert fresh.into(Reg.COMMAND) == 0x50
+    assert fresh.into(Reg.COMMAND) == 0x40
+
+
+def test_a_seek_shows_dsc_until_the_next_command(bench: Bench) -> None:
+    """SFF-8020i: bit 4 is DSC, "drive seek complete". VIDE-CDD.SYS polls for it after each SEEK, for 30 s."""
+    bench.begin(bytes((0x2B, 0, 0, 0, 0, 9)))
+    assert bench.line.level
+    assert (bench.into(Reg.COUNT), bench.into(Reg.COMMAND), bench.into(Reg.COMMAND)) == (3, 0x50, 0x50)
+    assert bench.failed_after(0x00) is None
+    assert bench.into(Reg.COMMAND) == 0x40
+    assert bench.failed_after(0x2B, 0, 0, 0, 0x13, 0x88) == (5, 0x21, 0)
+
+
+def test_an_open_tray_stays_open_over_a_reset_of_the_machine(bench: Bench) -> None:
+    """An installer ejects its disc and restarts: what is started then is the disk."""
+    bench.packet(0x1E, 0, 0, 0, 1)
+    bench.packet(0x1E, 0, 0, 0, 0)
+    bench.packet(0x1B, 0, 0, 0, 2)
+    bench.ide.reset()
+    bench.pause()
+    assert bench.failed_after(0x00) == (6, 0x29, 0)
+    assert bench.failed_after(0x00) == (2, 0x3A, 2)
+    bench.packet(0x1B, 0, 0, 0, 3)
+    assert bench.failed_after(0x00) == (6, 0x28, 0)
+    assert bench.failed_after(0x00) is None
+
+
+def test_the_service_bit_is_never_set(bench: Bench) -> None:
+    """ATA/ATAPI-6, 7.15.6.4: bit 4 is SERV in a packet drive, which says that an overlapped command wants service."""
+    bench.out(Reg.COMMAND, 0xA0)
+    seen = {bench.into(Reg.COMMAND)}
+    bench.pause()
+    seen.add(bench.into(Reg.COMMAND))
+    bench.ide.write_string(0, 2, bytes((0x12, 0, 0, 0, 36)).ljust(12, b"\0"))
+    seen.add(bench.into(Reg.COMMAND))
+    bench.pause()
+    seen.add(bench.into(Reg.COMMAND))
+    bench.ide.read_string(0, 2, 18)
+    bench.pause()
+    seen.add(bench.into(Reg.COMMAND))
+    assert seen == {0xC0, 0x48, 0x40}
+    bench.out(Reg.COMMAND, 0xEC)
+    bench.pause()
+    assert bench.into(Reg.COMMAND) == CHECK
+
+
+def test_an_absent_slave_of_a_packet_drive_reads_zeros(bench: Bench) -> None:
+    """9.16.1: a disk answers for the absent drive 1 with its own registers, a packet drive with 00h in all."""
+    for register in (1, 2, 3, 4, 5):
+        bench.out(register, 0x55)
+    bench.out(Reg.DEVICE, 0xB0)
+    assert bench.registers() == (0,) * 7
+    assert bench.ide.control.read(0, 1) == 0
+    bench.out(Reg.COMMAND, 0xA1)
+    bench.pause()
+    assert (bench.line.level, bench.registers()) == (False, (0,) * 7)
+    bench.out(Reg.DEVICE, 0xA0)
+    assert bench.registers()[1:6] == (0x55, 0x55, 0x55, 0x55, 0xA0)
+
+
+def test_the_interrupt_reason_of_identify_packet_is_io(fresh: Bench) -> None:
+    """Drivers for DOS take the direction of every data block from there, of this command's too."""
+    fresh.out(Reg.COUNT, 0)
+    fresh.out(Reg.COMMAND, 0xA1)
+    fresh.pause()
+    assert (fresh.into(Reg.COUNT), fresh.into(Reg.COMMAND)) == (2, 0x48)
 
 
 def test_device_reset_ends_what_it_does_even_while_busy(bench: Bench) -> None:
@@ -169,14 +234,14 @@ def test_overlap_is_refused(fresh: Bench) -> None:
     fresh.out(Reg.FEATURES, 2)
     fresh.out(Reg.COMMAND, 0xA0)
     fresh.pause()
-    assert (fresh.into(Reg.FEATURES), fresh.into(Reg.COMMAND)) == (4, 0x51)
+    assert (fresh.into(Reg.FEATURES), fresh.into(Reg.COMMAND)) == (4, 0x41)
 
 
 def test_set_features_chooses_a_transfer_mode_that_identify_shows(fresh: Bench) -> None:
     for register, value in ((1, 3), (2, 0x42), (7, 0xEF)):
         fresh.out(register, value)
     fresh.pause()
-    assert fresh.into(Reg.COMMAND) == 0x50
+    assert fresh.into(Reg.COMMAND) == 0x40
     fresh.out(Reg.COMMAND, 0xA1)
     fresh.pause()
     w = struct.unpack("<256H", fresh.ide.read_string(0, 2, 256))
@@ -263,7 +328,7 @@ def test_an_allocation_length_cuts_what_is_sent(bench: Bench) -> None:
     assert len(bench.packet(0x12, 0, 0, 0, 36)) == 36
     assert len(bench.packet(0x12, 0, 0, 0, 5)) == 5
     assert bench.packet(0x12, 0, 0, 0, 0) == b""
-    assert bench.into(Reg.COMMAND) == 0x50
+    assert bench.into(Reg.COMMAND) == 0x40
 
 
 # -- READ CD ---------------------------------------------------------------------------------------------------
@@ -280,6 +345,15 @@ def test_read_cd_gives_the_parts_that_are_asked_for(bench: Bench) -> None:
     assert bench.packet(0xB9, 0, 0, 0, 2, 16, 0, 2, 17, 0x10, 0, 0) == data
     assert len(bench.packet(0xBE, 0, 0, 0, 0, 16, 0, 0, 2, 0xF8, 0, 0)) == 2 * 2352
     assert bench.packet(0xBE, 0, 0, 0, 0, 16, 0, 0, 1, 0, 0, 0) == b""
+
+
+@pytest.mark.parametrize("parts", [0x00, 0x40])
+def test_read_cd_of_parts_that_a_sector_has_not_moves_nothing(bench: Bench, parts: int) -> None:
+    """MMC-3, 5.16: a sector of mode 1 has no subheader, so asking for that alone is asking for nothing."""
+    assert bench.blocks(bytes((0xBE, 0, 0, 0, 0, 7, 0, 0, 1, parts))) == []
+    whole = bench.packet(0xBE, 0, 0, 0, 0, 7, 0, 0, 1, 0xF8)
+    assert len(whole) == 2352
+    assert bench.packet(0xBE, 0, 0, 0, 0, 7, 0, 0, 1, 0xB8) == whole
 
 
 def test_read_cd_refuses_audio_and_subchannels(bench: Bench) -> None:
@@ -457,7 +531,7 @@ def test_a_disc_that_is_taken_out_ends_the_command_that_waits_for_it(bench: Benc
     bench.pause()
     assert bench.failed() == (2, 0x3A, 2)
     bench.work()  # what the medium says then is too late
-    assert bench.into(Reg.COMMAND) == 0x50
+    assert bench.into(Reg.COMMAND) == 0x40
 
 
 def test_events_are_only_polled_for(bench: Bench) -> None:
@@ -479,7 +553,7 @@ def test_a_read_goes_on_after_it_was_saved_while_the_disc_works(bench: Bench) ->
     bench.clock.advance(10_000)
     disc.work()
     assert line.level
-    assert again.read(Reg.COMMAND, 1) == 0x58
+    assert again.read(Reg.COMMAND, 1) == 0x48
     assert again.read_string(0, 4, 512) == b"".join(disc.sector(12 + i) for i in range(4))
 
 
@@ -492,21 +566,21 @@ def test_power_modes_are_told_and_sleep_ends_with_a_reset(fresh: Bench) -> None:
         fresh.pause()
         fresh.out(Reg.COMMAND, 0xE5)
         fresh.pause()
-        assert (fresh.into(Reg.COUNT), fresh.into(Reg.COMMAND)) == (power, 0x50)
+        assert (fresh.into(Reg.COUNT), fresh.into(Reg.COMMAND)) == (power, 0x40)
     fresh.out(Reg.COMMAND, 0xE6)
     fresh.pause()
-    assert fresh.into(Reg.COMMAND) == 0x50
+    assert fresh.into(Reg.COMMAND) == 0x40
     fresh.out(Reg.COMMAND, 0xA1)
     fresh.pause()
-    assert (fresh.line.level, fresh.into(Reg.COMMAND)) == (False, 0x50)
+    assert (fresh.line.level, fresh.into(Reg.COMMAND)) == (False, 0x40)
     fresh.out(Reg.COMMAND, 0x08)
     fresh.pause()
     fresh.out(Reg.COMMAND, 0xA1)
     fresh.pause()
-    assert fresh.into(Reg.COMMAND) == 0x58
+    assert fresh.into(Reg.COMMAND) == 0x48
 
 
-@pytest.mark.parametrize(("features", "count", "status"), [(3, 0x0C, 0x50), (3, 0x46, 0x51), (2, 0, 0x51)])
+@pytest.mark.parametrize(("features", "count", "status"), [(3, 0x0C, 0x40), (3, 0x46, 0x41), (2, 0, 0x41)])
 def test_set_features_knows_transfer_modes_only(fresh: Bench, features: int, count: int, status: int) -> None:
     for register, value in ((1, features), (2, count), (7, 0xEF)):
         fresh.out(register, value)
@@ -529,7 +603,9 @@ def test_the_diagnostic_shows_the_signature(bench: Bench) -> None:
         (0x43, 0, 3, 0, 0, 0, 0, 0, 64),  # the program memory area
         (0x43, 0, 2, 0, 0, 0, 5, 0, 64),
         (0x46, 3, 0, 0, 0, 0, 0, 0, 64),
-        (0x42, 0, 0x40, 2, 0, 0, 0, 0, 64),  # a catalogue number
+        (0x42, 0, 0x40, 3, 0, 0, 2, 0, 64),  # the recording code of a track that is not there
+        (0x42, 0, 0x40, 4, 0, 0, 0, 0, 64),
+        (0x52, 3, 0, 0, 0, 1, 0, 0, 64),  # a reserved way to say which track
         (0x51, 1, 0, 0, 0, 0, 0, 0, 64),
         (0xB9, 0, 0, 0, 2, 16, 0, 2, 15, 0x10, 0, 0),  # the end before the begin
         (0xB9, 0, 0, 0, 0, 0, 0, 2, 15, 0x10, 0, 0),  # the lead-in
@@ -541,6 +617,14 @@ def test_fields_that_mean_nothing_here_are_invalid(bench: Bench, packet: tuple[i
 
 def test_the_speed_is_whatever_it_is(bench: Bench) -> None:
     assert bench.failed_after(0xBB, 0, 0xFF, 0xFF, 0xFF, 0xFF) is None
+
+
+def test_a_disc_without_numbers_says_so(bench: Bench) -> None:
+    """MMC-3, 5.28: formats 2 and 3 have MCVAL and TCVAL of 0 where there is no catalogue number or recording code."""
+    catalogue = bench.packet(0x42, 0, 0x40, 2, 0, 0, 0, 0, 64)
+    assert catalogue == bytes((0, 0x15, 0, 20, 2)).ljust(24, b"\0")
+    recording = bench.packet(0x42, 0, 0x40, 3, 0, 0, 1, 0, 64)
+    assert recording == bytes((0, 0x15, 0, 20, 3, 0x14, 1)).ljust(24, b"\0")
 
 
 def test_no_audio_is_played(bench: Bench) -> None:
@@ -588,10 +672,10 @@ def test_a_command_under_way_is_given_up_by_a_state_that_is_too_old(bench: Bench
     bench.ide.recover(complete=False)
     bench.pause()
     assert bench.line.level
-    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x51)
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x41)
     bench.out(Reg.COMMAND, 0xA0)
     bench.pause()
-    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x51)
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x84, 0x41)
     assert bench.failed_after(0x00) is None
 
 

@@ -210,6 +210,15 @@ def test_soft_off_ends_the_machine(bench: Bench) -> None:
     assert bench.pm.read(4, 2) == 1
 
 
+def test_bits_of_pm1_control_that_act_or_are_reserved_read_as_zeros(bench: Bench) -> None:
+    """290562-001, 7.2.3: GBL_RLS and SUS_EN are write-only; 15, 14 and 9 to 3 are reserved."""
+    bench.pm.write(4, 2, 0xDFFF)
+    assert bench.pm.read(4, 4) == 0x1C03
+    bench.pm.write(5, 1, 0)
+    assert bench.pm.read(4, 2) == 0x0003
+    assert bench.off == []
+
+
 def test_smm_looks_initialised_and_the_apm_ports_read_back(bench: Bench) -> None:
     assert bench.get(1, 3, 0x58) & 0x0200_0000
     bench.pm.apm.write(0, 1, 0x12)

@@ -14,8 +14,9 @@ from devmodel.board.clock import ManualClock
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.board.lines import Line
 from devmodel.devices.diskette import Bay, Rate
-from devmodel.devices.fdc import PATIENCE_NS, RESET_NS, DriveState, Fdc, FdcState
+from devmodel.devices.fdc import PATIENCE_NS, RESET_NS, Fdc
 from devmodel.devices.fdc_registers import Op, Reg
+from devmodel.devices.fdc_state import DriveState, FdcState
 
 MT, MFM, SK = 0x80, 0x40, 0x20
 FAST = 10**9

@@ -6,8 +6,9 @@ import pytest
 from devmodel import ConfigError
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
+from devmodel.board.outside import Fittings
 from devmodel.board.parts import ALL
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.pc import Board
 from devmodel.devices.hpet import Hpet
 from devmodel.testing import QtestClient
 from tests.devmodel.recording_core import Core
@@ -157,6 +158,15 @@ def test_a_route_that_is_not_offered_leads_nowhere(bench: Bench) -> None:
     bench.start(0, INTERRUPT | 4 << 9, 100)
     bench.advance(2000)
     assert bench.edges == []
+
+
+def test_a_route_that_is_not_offered_does_not_read_back(bench: Bench) -> None:
+    """2.3.8: of Tn_INT_ROUTE_CNF "the value read back will not match what is written"."""
+    at, _ = timer(1)
+    assert bench.hpet.read(at, 8) >> 32 == 1 << 5 | 1 << 10 | 1 << 11
+    for wanted, kept in ((10, 10), (4, 10), (31, 10), (11, 11), (12, 11), (0, 11), (5, 5)):
+        bench.hpet.write(at, 4, INTERRUPT | wanted << 9)
+        assert bench.hpet.read(at, 4) == INTERRUPT | kept << 9 | 0x30
 
 
 def test_legacy_replacement_has_timers_0_and_1_at_interrupts_0_and_8(bench: Bench) -> None:

@@ -274,14 +274,54 @@ def test_the_key_buffer_has_sixteen_bytes_and_says_when_keys_were_lost(bench: Be
 
 
 def test_no_key_is_scanned_while_a_command_waits_for_its_option(bench: Bench) -> None:
-    """PS/2 TR, ED: "discontinues scanning, and waits for the option byte"."""
+    """PS/2 TR, ED: "discontinues scanning, and waits for the option byte". Then a key that is down is found so."""
     raw(bench)
     bench.keyboard(0xED)
     bench.kbc.keyboard.press("a")
+    bench.kbc.keyboard.press("c")
+    bench.kbc.keyboard.release("c")
+    bench.kbc.keyboard.press("a")  # a viewer's keyboard repeats
+    assert bench.answers() == [0xFA]
     bench.keyboard(0x02)
     bench.kbc.keyboard.press("b")
-    assert bench.answers() == [0xFA, 0xFA, 0x32]
+    assert bench.answers() == [0xFA, 0x1C, 0x32]
     assert bench.kbc.keyboard.state.leds == 2
+
+
+def test_a_key_that_is_let_go_while_a_command_waits_for_its_option_does_not_stick(bench: Bench) -> None:
+    """A guest sets the LEDs when Caps Lock is pressed, and it may be let go just then."""
+    raw(bench)
+    bench.kbc.keyboard.press("caps_lock")
+    assert bench.answers() == [0x58]
+    bench.keyboard(0xED)
+    bench.kbc.keyboard.release("caps_lock")
+    bench.kbc.keyboard.press("a")
+    bench.kbc.keyboard.release("a")
+    bench.kbc.keyboard.press("a")
+    bench.keyboard(0x04)
+    assert bench.answers() == [0xFA, 0xFA, 0xF0, 0x58, 0x1C]
+    bench.keyboard(0xED)
+    bench.kbc.keyboard.release("a")
+    bench.kbc.keyboard.press("a")
+    bench.keyboard(0xEE)  # no option, but a command
+    assert bench.answers() == [0xFA, 0xEE]
+    bench.keyboard(0xF3)
+    bench.kbc.keyboard.release("a")
+    assert bench.answers() == [0xFA]
+    bench.keyboard(0xFF)
+    assert bench.answers() == [0xFA, 0xAA]
+
+
+def test_a_key_of_set_3_without_break_codes_is_let_go_silently(bench: Bench) -> None:
+    raw(bench)
+    bench.keyboard(0xF0)
+    bench.keyboard(0x03)
+    bench.kbc.keyboard.press("a")
+    bench.answers()
+    bench.keyboard(0xED)
+    bench.kbc.keyboard.release("a")
+    bench.keyboard(0x00)
+    assert bench.answers() == [0xFA, 0xFA]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 from devmodel import ConfigError
 from devmodel.board.bus import Bus, Claim
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.devices.pci import Bar, PciBus, PciFunction
 from tests.devmodel.recording_core import Core
 

@@ -154,6 +154,23 @@ def test_flags_are_set_without_interrupts_too(bench: Bench) -> None:
     assert bench.edges == []
 
 
+def test_periodic_interrupts_go_on_while_set_holds_the_time(bench: Bench) -> None:
+    """SET inhibits the update cycle, and the divider counts on."""
+    bench.set(0x0A, 0x2F)  # twice a second
+    bench.set(0x0B, 0xC2)
+    before = bench.shown()
+    for half in range(1, 5):
+        bench.run(half * SECOND // 2)
+        assert bench.get(0x0C) == 0xC0
+    assert bench.shown() == before
+
+
+def test_registers_c_and_d_are_read_only(bench: Bench) -> None:
+    for index, value in ((0x0C, 0x00), (0x0D, 0x80)):
+        bench.set(index, 0x7F)
+        assert bench.get(index) == value
+
+
 def test_the_alarm_strikes_at_its_time(bench: Bench) -> None:
     for index, value in ((5, 0x00), (3, 0x01), (1, 0x30)):
         bench.set(index, value)

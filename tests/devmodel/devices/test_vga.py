@@ -156,6 +156,18 @@ def test_retrace_comes_seventy_times_a_second(bench: Bench) -> None:
     assert edges == 70
 
 
+def test_a_timing_that_no_monitor_follows_is_that_of_text(bench: Bench) -> None:
+    """CR06: a total below the retrace's start has no retrace, for which programs would wait for ever."""
+    bench.set(0x3D4, 0x11, 0)
+    bench.set(0x3D4, 0x06, 1)
+    bench.set(0x3D4, 0x07, 0x1E)
+    seen = set()
+    for microsecond in range(0, 20_000, 20):
+        bench.clock.time = microsecond * 1000
+        seen.add(bench.into(0x3DA))
+    assert seen == {0, 1, 9}
+
+
 def test_the_display_is_off_at_the_end_of_each_line(bench: Bench) -> None:
     levels = []
     for tenth in range(1000):
@@ -224,6 +236,17 @@ def test_read_mode_1_compares_colours(bench: Bench) -> None:
     assert bench.peek(7) == 0xC0
     bench.set(0x3CE, 7, 0)
     assert bench.peek(7) == 0xFF
+
+
+def test_chain_odd_even_takes_a0_away_though_writes_go_to_all_planes(bench: Bench) -> None:
+    """GR06 bit 1 is about addresses and SR04 bit 2 about planes: with both set a font is written to even bytes only."""
+    bench.planar(mask=4)
+    bench.set(0x3CE, 6, 7)
+    for address in range(4):
+        bench.poke(address, 0x10 + address)
+    page = 0 if bench.into(0x3CC) & 0x20 else 1
+    assert [bench.planes(address)[2] for address in (page, page + 2)] == [0x11, 0x13]
+    assert [bench.planes(address)[2] for address in (1 - page, 3 - page)] == [0, 0]
 
 
 def test_chain_4_spreads_bytes_over_the_planes(bench: Bench) -> None:

@@ -236,6 +236,37 @@ def test_the_monitor_is_dark(bench: Bench, why: str, registers: list[tuple[int, 
     assert bench.text().text().strip() == ""
 
 
+def test_horizontal_blanking_may_begin_before_the_end_of_the_line(bench: Bench) -> None:
+    """CR02: from there on the monitor gets black, whatever colour 0 is, until CR03's and CR05's bits are met."""
+    fill(bench)
+    bench.color(0, 63, 0, 0)
+    assert bench.picture().palette is not None
+    bench.set(0x3D4, 0x11, 0)
+    bench.set(0x3D4, 0x02, 70)
+    row = bench.picture().rows[0]
+    assert bench.picture().palette is None
+    assert len(row) == 720 * 3
+    assert row[: 70 * 9 * 3].count(0) < 70 * 9 * 3
+    assert not any(row[70 * 9 * 3 :])
+    bench.set(0x3D4, 0x02, 80)
+    bench.set(0x3D4, 0x03, 0x82 | 0x1D)  # 3Fh, which is met at column 63 of the next line
+    row = bench.picture().rows[0]
+    assert not any(row[: 63 * 9 * 3])
+    assert any(row[63 * 9 * 3 :])
+
+
+def test_vertical_blanking_may_begin_before_the_last_line(bench: Bench) -> None:
+    """CR15, with bit 8 in CR07 and bit 9 in CR09: one less than the first line that is blanked."""
+    fill(bench)
+    bench.set(0x3D4, 0x15, 399 & 0xFF)
+    assert bench.picture().palette is not None
+    bench.set(0x3D4, 0x15, 299 & 0xFF)
+    rows = bench.picture().rows
+    assert [y for y, row in enumerate(rows) if not any(row)] == list(range(300, 400))
+    bench.set(0x3D4, 0x09, 0x4F | 0x20)  # 811: there is no such line
+    assert bench.picture().palette is not None
+
+
 def test_pas_0_blanks_until_the_palette_is_the_screens_again(bench: Bench) -> None:
     write(bench, (FULL, 0x0F))
     bench.into(0x3DA)
@@ -523,6 +554,15 @@ def test_mode_0f_has_video_and_intensity_and_blinks(bench: Bench) -> None:
     assert bench.dots(0, 0, 4, blink_on=False) == [0, 0x08, 0, 0x18]
 
 
+def test_nine_dots_of_graphics_repeat_the_eighth(bench: Bench) -> None:
+    """SR01 bit 0 lengthens the character clock; nothing is shifted into the ninth dot."""
+    bench.mode("11")
+    bench.set(0x3C4, 1, 0)
+    bench.poke(0, 0x81)
+    assert bench.picture().width == 80 * 9
+    assert [color != 0 for color in bench.dots(0, 0, 18)] == [True] + [False] * 6 + [True] * 2 + [False] * 9
+
+
 def test_mode_11_has_two_colours(bench: Bench) -> None:
     bench.mode("11")
     bench.put(0, 0xA0, 0, 0, 0)
@@ -539,6 +579,18 @@ def test_mode_13_has_a_byte_a_dot_over_all_of_its_window(bench: Bench) -> None:
     for place in places:
         y, x = divmod(place, 320)
         assert rows[2 * y][2 * x] == rows[2 * y + 1][2 * x + 1] == place % 251 + 1
+
+
+def test_256_colours_go_through_the_palette_by_nibbles(bench: Bench) -> None:
+    """AR10 bit 6 joins two dots of four bits, each of which has been through plane enable and palette; AR14 is not."""
+    bench.mode("13")
+    bench.poke(0, 0x35)
+    bench.attribute(3, 0x2A)
+    assert bench.dots(0, 0, 2) == [0xA5, 0xA5]
+    bench.attribute(0x14, 0x0F)
+    assert bench.dots(0, 0, 2) == [0xA5, 0xA5]
+    bench.attribute(0x12, 0x04)
+    assert bench.dots(0, 0, 2) == [0x04, 0x04]
 
 
 def test_mode_x_has_a_dot_of_each_plane_in_turn(bench: Bench) -> None:

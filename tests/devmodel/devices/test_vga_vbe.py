@@ -8,10 +8,12 @@ import attrs
 import pytest
 
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import ISA_FRAME_BUFFER, Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
+from devmodel.board.wiring import ISA_FRAME_BUFFER
 from devmodel.devices.vga import WAIT_PORTS, Vga
 from devmodel.devices.vga_memory import PLANES, VIEW, View
-from devmodel.devices.vga_pci import is_for_pci
+from devmodel.devices.vga_pci import VgaFunction, is_for_pci
 from devmodel.devices.vga_registers import Vbe
 from devmodel.devices.vga_text import TextScreen
 from tests.devmodel.devices.vga_bench import MIB, MODES, TEXT, Bench
@@ -354,6 +356,7 @@ def test_a_scroll_of_planes_within_the_window_is_done_at_once_and_as_one_by_one(
         (0, 80, False),
         (3999, 3919, True),
         (100, 102, False),
+        (0xFFF0, 0, False),  # the source ends behind the window, where nobody answers
     ):
         at_once, each = filled(), filled()
         at_once.vga.memory.copy(source, destination, 1, 800, descending=descending)
@@ -362,6 +365,40 @@ def test_a_scroll_of_planes_within_the_window_is_done_at_once_and_as_one_by_one(
             each.poke(destination + n * step, each.peek(source + n * step))
         assert [at_once.planes(n) for n in range(4000)] == [each.planes(n) for n in range(4000)]
         assert at_once.vga.memory.state.latches == each.vga.memory.state.latches
+
+
+@pytest.mark.parametrize(
+    ("register", "value"),
+    [((0x3C4, 2), 0b0101), ((0x3CE, 5), 0x11), ((0x3C4, 4), 2), ((0x3CE, 6), 7)],
+    ids=["map mask", "odd/even reads", "odd/even writes", "chain odd/even"],
+)
+def test_a_scroll_that_is_no_plain_one_is_done_one_by_one(register: tuple[int, int], value: int) -> None:
+    def filled() -> Bench:
+        bench = Bench()
+        bench.planar()
+        for address in range(0, 800, 8):
+            bench.poke(address, random.Random(address).randrange(1 << 64), 8)
+        bench.planar(write_mode=1)
+        bench.set(*register, value)
+        return bench
+
+    at_once, each = filled(), filled()
+    at_once.vga.memory.copy(80, 0, 1, 400, descending=False)
+    for n in range(400):
+        each.poke(n, each.peek(80 + n))
+    assert [at_once.planes(n) for n in range(800)] == [each.planes(n) for n in range(800)]
+
+
+def test_a_scroll_in_a_bank_that_there_is_no_memory_for_moves_nothing() -> None:
+    bench = Bench()
+    vbe_mode(bench, 640, 480, 4, 0)
+    bench.planar()
+    bench.poke(80, 0xA5)
+    bench.planar(write_mode=1)
+    bench.vbe(Vbe.BANK, 1)
+    bench.vga.memory.copy(80, 0, 1, 80, descending=False)
+    bench.vbe(Vbe.BANK, 0)
+    assert (bench.planes(0), bench.planes(80)) == ((0,) * 4, (0xA5,) * 4)
 
 
 def test_a_chip_goes_on_from_its_state_with_the_memory_that_outlived_it() -> None:
@@ -432,6 +469,19 @@ def test_on_pci_the_frame_buffer_is_where_its_register_says() -> None:
     assert core.video[0x123] == 5
     configure(machine, 4, 0)
     assert core.told[1:] == [("unmap_video", (0xFD00_0000, 0xFDFF_FFFF))]
+
+
+def test_an_option_rom_that_is_shown_is_no_frame_buffer() -> None:
+    shown: list[tuple[int, int] | None] = []
+    function = VgaFunction(
+        frame_buffer=Bench().vga.frame_buffer, size=PLANES, show=shown.append, rom=b"\x55\xaa"
+    )
+    function.config_write(0x30, 4, 0xFEB0_0001)
+    function.config_write(4, 2, 3)
+    assert [(window.name, window.first) for window in function.windows()] == [("vga_pci rom", 0xFEB0_0000)]
+    assert shown == []
+    function.config_write(0x10, 4, 0xFD00_0000)
+    assert shown == [(0xFD00_0000, 0xFD00_0000 + PLANES - 1)]
 
 
 def test_on_isa_it_is_at_e0000000h_and_there_is_no_function() -> None:

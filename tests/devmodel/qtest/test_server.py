@@ -3,7 +3,8 @@
 import pytest
 
 from devmodel.board.clock import ManualClock
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.outside import Fittings
+from devmodel.board.pc import Board
 from devmodel.qtest.machine import QtestCore
 from devmodel.qtest.server import MAX_LINE, Lines, Qtest
 

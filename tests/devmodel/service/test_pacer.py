@@ -76,6 +76,36 @@ async def test_one_task_serves_many(autojump_clock, nursery):
     assert [len(alarm.rang) for alarm in alarms] == [0, 0, 1, 1, 1]
 
 
+async def test_a_chip_is_asked_once_a_tick_but_again_when_an_access_may_have_changed_it(
+    autojump_clock, nursery
+):
+    clock = TrioClock.start()
+    alarm = Alarm(clock)
+    asked = 0
+
+    class Asked(Alarm):
+        def deadline(self) -> int | None:
+            nonlocal asked
+            asked += 1
+            return super().deadline()
+
+    other = Asked(clock)
+    alarm.at = 10**9
+    pacer = Pacer(clock, [other, alarm])
+    await nursery.start(running, pacer)
+    await trio.sleep(0.5)
+    before = asked
+    await trio.sleep(1)
+    assert len(alarm.rang) == 1
+    assert asked == before + 1
+    other.at = clock.now() + 1000  # and whoever changed it has only noted that
+    alarm.at = clock.now() + 1000
+    pacer.note()
+    await trio.sleep(0.001)
+    pacer.tick()
+    assert (len(alarm.rang), len(other.rang)) == (2, 1)
+
+
 async def test_a_deadline_of_microseconds_is_told_to_who_polls_for_requests(autojump_clock, nursery):
     clock = TrioClock.start()
     alarm = Alarm(clock)

@@ -9,8 +9,9 @@ import pytest
 from devmodel import ConfigError, DevmodelError
 from devmodel.board.bus import Bus
 from devmodel.board.clock import ManualClock
+from devmodel.board.outside import Fittings
 from devmodel.board.parts import ALL
-from devmodel.board.pc import Board, Fittings
+from devmodel.board.pc import Board
 from devmodel.board.registers import REPEATED, TABLES, names_of
 from devmodel.cli import main
 from devmodel.devices.parallel import NoPrinter

@@ -14,10 +14,7 @@ MIB = 1 << 20
 SETUP_SECTORS = 2
 PREFERRED = 0x400000
 CODE = bytes(range(256)) * 8
-REAL_MODE = (
-    "its setup runs in real mode and calls a BIOS; "
-    "start it from a disk, CD-ROM or floppy image, with --firmware"
-)
+REAL_MODE = "its setup runs in real mode and calls a BIOS; give --firmware too"
 
 
 def bzimage(

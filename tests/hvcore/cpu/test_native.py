@@ -344,6 +344,7 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "MUL_R, DIV": "31d2 83c101 f7f1", "MUL_R, IDIV": "99 f7f9",
     "SHIFT_MI": "c126 05 7200 c12e 1f 7800 c13e 03 7600",
     "SHIFT_MI, its carry behind INC": "c126 01 41 11ca", "BSF_R": "0fbcd1 7400 0fbcd0 7600",
+    "BSF_R, as compilers write TZCNT": "f30fbcd1 7400", "RET32 behind REP": "e8 03000000 43 eb02 f3c3",
     "BSR_R": "0fbdd1 0fbdd0 7800", "BSF_M": "0fbc16 7500", "BSR_M": "0fbd16 7200",
     "BSR_R, its carry behind INC": "01c8 0fbdd0 41 7200", "SETCC_M": "0f9206 0f9f4601", "CLD": "fc 7200",
     "STD": "fd ac fc", "LOOP": "e200", "JCXZ": "e300",
@@ -578,6 +579,27 @@ def test_a_segment_that_is_not_flat_any_more_leaves_the_host_code(flat: Bench, h
         assert go(flat) == ExitKind.HLT
         assert flat.processor.gpr(ECX).to_bytes(4, "little") == expected
         assert flat.processor.icount - before == 4 + how.startswith("POP")
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 5, 7, 97])
+def test_code_that_loads_flat_segments_again_and_again_counts_and_ends_as_interpreted(budget: int) -> None:
+    # again: mov ds, eax / inc ebx / mov ss, eax / inc edx / push ds / pop es / add ebx, ecx / loop again / hlt
+    code = bytes.fromhex("8ed8 43 8ed0 42 1e 07 01cb e2f4 f4")
+    ends = []
+    for after in (0, 1):
+        bench = Bench(32, 1 << 20)
+        with_gdt(bench)
+        bench.processor.translate_after = after
+        bench.load(code)
+        for number, value in ((EAX, FLAT), (EBX, 0), (ECX, 200), (EDX, 0)):
+            bench.processor.set_gpr(number, value)
+        stops = []
+        while (kind := bench.run(budget=budget)) == ExitKind.BUDGET:
+            stops.append((bench.processor.rip, bench.processor.icount, bench.registers()))
+        assert kind == ExitKind.HLT
+        ends.append((stops, bench.processor.rip, bench.processor.icount, bench.registers()))
+    assert ends[1] == ends[0]
+    assert ends[0][2] == 8 * 200
 
 
 @pytest.mark.parametrize("prefix", ["64", "65"], ids=["FS", "GS"])

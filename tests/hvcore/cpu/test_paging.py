@@ -703,3 +703,74 @@ def test_a_page_fault_has_no_effect_on_what_it_interrupts(paged: Paged) -> None:
         assert paged.faults(bytes.fromhex(code)) == (7, address)
         assert paged.registers() == before
         assert paged.processor.rflags & 0x8D5 == 0x8D5
+
+
+# What the TLB holds
+
+
+def misses(paged: Paged, code: bytes) -> int:
+    """How many pages are looked up while `code` runs."""
+    before = paged.processor.statistics["tlb_misses"]
+    assert paged.run(code) == ExitKind.HLT
+    return int(paged.processor.statistics["tlb_misses"]) - before
+
+
+def walk(first: int, count: int) -> bytes:
+    """Load a byte from each of `count` pages."""
+    touch = "8a06 81c600100000 49 75f5 f4"  # MOV AL, [ESI] / ADD ESI, 4096 / DEC ECX / JNZ
+    return b"\xbe" + struct.pack("<I", first) + b"\xb9" + struct.pack("<I", count) + bytes.fromhex(touch)
+
+
+def test_a_working_set_of_16_mib_is_looked_up_once(paged: Paged) -> None:
+    table = TABLE + 0x1000
+    for i in range(1024):
+        paged.entry(table + 4 * i, FRAME | P)
+    for region in range(4):
+        paged.entry(DIRECTORY + 4 * (region + 4), table | P)
+    pages = 4096 - 16  # those at the end would share their entries with the code's
+    assert misses(paged, walk(0x1010000, pages)) >= pages
+    assert misses(paged, walk(0x1010000, pages)) == 0
+
+
+def test_an_entry_that_is_now_a_global_pages_and_now_not_is_kept_as_what_it_is(paged: Paged) -> None:
+    paged.processor.set_cr(4, PGE | PSE)
+    paged.entry(TABLE + 4 * 7, 0x7000 | P | W | G)  # the code's own
+    page_of_all = PAGE + (16 << 20)  # in the same entry
+    paged.entry(DIRECTORY + 4 * (page_of_all >> 22), P | W | PS | G)
+    paged.map(P)
+    reload_cr3 = bytes.fromhex("0f20d8 0f22d8 f4")
+    misses(paged, reload_cr3)
+    for _ in range(3):
+        for page, lost in ((PAGE, 1), (page_of_all, 0)):
+            assert misses(paged, walk(page, 1)) == 1
+            assert misses(paged, walk(page, 1)) == 0
+            assert misses(paged, reload_cr3) == 0
+            assert misses(paged, walk(page, 1)) == lost
+
+
+def test_invlpg_in_a_large_page_keeps_all_others(paged: Paged) -> None:
+    paged.processor.set_cr(4, PSE)
+    for region in (2, 3):
+        paged.entry(DIRECTORY + 4 * region, P | W | PS)  # physical 0 to 400000
+    for _ in range(2):
+        misses(paged, walk(0x800000, 20))
+        misses(paged, walk(0xC00000, 20))
+        assert misses(paged, bytes.fromhex("0f013d 0050b000 f4")) == 0
+        assert misses(paged, walk(0xC00000, 20)) == 0
+        assert misses(paged, walk(0x800000, 20)) == 20
+
+
+@pytest.mark.parametrize(
+    ("code", "pages"),
+    [
+        ("0f20c0 0c08 0f22c0 f4", 0),  # TS on, by MOV
+        ("0f20c0 24f7 0f22c0 f4", 0),  # and off
+        ("0f20e0 0c04 0f22e0 f4", 0),  # CR4.TSD on
+        ("0f20e0 0c80 0f22e0 f4", 1),  # CR4.PGE on
+    ],
+)
+def test_control_registers_that_change_no_translation_keep_them(paged: Paged, code: str, pages: int) -> None:
+    paged.map(P)
+    assert misses(paged, walk(PAGE, 1)) >= 1
+    assert paged.run(bytes.fromhex(code)) == ExitKind.HLT
+    assert misses(paged, walk(PAGE, 1)) == pages

@@ -1,0 +1,97 @@
+"""Ports: IN, OUT, INS, OUTS, and who may use them (SDM vol. 1 ch. 19)."""
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.hvcore.cpu import debug, mmu, operands, stops, strings
+    from cython.cimports.hvcore.cpu.kinds import *
+    from cython.cimports.hvcore.cpu.state import *
+else:
+    from hvcore.cpu import debug, mmu, operands, stops, strings
+    from hvcore.cpu.constants import *
+
+
+def io_allowed(c, port, n):
+    """IOPL, then the TSS's I/O permission bitmap (SDM vol. 1 §19.5); #GP(0) if neither allows it."""
+    at: u64
+    bits: u64
+    if not c.cr0 & CR0_PE or (c.protected and c.cpl <= ((c.flags & F_IOPL) >> 12)):
+        return 1
+    if c.attr[TR] & SEG_UNUSABLE or not c.attr[TR] & SEG_TSS_32 or c.limit[TR] < 0x67:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    at = mmu.system_read(c, c.base[TR] + 0x66, 2)
+    if c.fault:
+        return 0
+    at += port >> 3
+    if at + 1 > c.limit[TR]:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    bits = mmu.system_read(c, c.base[TR] + at, 2)
+    if c.fault:
+        return 0
+    if (bits >> (port & 7)) & ((1 << n) - 1):
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    return 1
+
+
+def intercepted(c, port, n):
+    """Whether the backend wants to see an access to any of these ports."""
+    i: u32
+    if not c.intercepts.io:
+        return 0
+    if not c.io_bitmap_used:
+        return 1
+    for i in range(port, port + n):
+        if i > 0xFFFF or (c.io_bitmap[i >> 3] >> (i & 7)) & 1:
+            return 1
+    return 0
+
+
+def describe_port_access(c, o, port, read):
+    """The facts of IN, OUT, INS and OUTS."""
+    c.info.port = port
+    c.info.size = 1 << o.size
+    c.info.read = read
+    c.info.string = 0
+    c.info.rep = 0
+    c.info.immediate = 0
+    c.info.address_size = 1 << o.addr
+    c.info.segment = o.seg
+
+
+def port_access(c, o, port, read):
+    """IN and OUT."""
+    n: u32 = 1 << o.size
+    if not io_allowed(c, port, n):
+        return
+    debug.watch_port(c, port, n)
+    if intercepted(c, port, n):
+        stops.stop(c, EXIT_IO, o)
+        describe_port_access(c, o, port, read)
+        c.info.immediate = o.kind == IN_I or o.kind == OUT_I
+    elif read:
+        operands.put(c, RAX, 0, o.size, SIZE_MASK[o.size])
+
+
+def string_port_access(c, o):
+    """INS and OUTS. The common layer repeats them; with a count of zero nothing happens."""
+    port: u32 = c.regs[RDX] & 0xFFFF
+    n: u32 = 1 << o.size
+    read: u32 = o.kind == INS
+    seg: u32 = ES if read else o.seg
+    if o.rep and not c.regs[RCX] & SIZE_MASK[o.addr]:
+        return
+    if not io_allowed(c, port, n):
+        return
+    debug.watch_port(c, port, n)
+    if not intercepted(c, port, n):
+        strings.string(c, o)
+        return
+    stops.stop(c, EXIT_IO, o)
+    describe_port_access(c, o, port, read)
+    c.info.segment = seg
+    c.info.string = 1
+    c.info.rep = o.rep != 0
+    c.info.linear_address = (c.base[seg] + (c.regs[RDI if read else RSI] & SIZE_MASK[o.addr])) & M32
