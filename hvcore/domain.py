@@ -555,8 +555,10 @@ class Domain:
         del self._servers[server.id]
         if self._succession.left(server, died=died):
             server.endpoint.bequeath()
-            if self._started:
+            if self._started and server.was_enabled:
                 self.vcpus[0].post(server.endpoint.close_all_but_ring)
+            else:
+                server.endpoint.close_all_but_ring()
         else:
             self._free(server)
         if all(other.connection is not server.connection for other in self._servers.values()):

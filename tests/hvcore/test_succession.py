@@ -268,3 +268,14 @@ def test_a_server_is_said_to_hand_over_and_not_to_be_gone(bench, monkeypatch):
     events = [entry["event"] for entry in said]
     assert events.count("server.hands_over") == events.count("server.succeeded") == 1
     assert "server.gone" not in events
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["no vCPU runs yet", "a vCPU runs"])
+def test_of_a_dead_server_that_keeps_its_state_only_that_and_its_ring_stay_open(bench, others):
+    for n in range(others):
+        Server(bench, f"other {n}").enable()
+    dying = Server(bench, "dying", interrupts=False).enable()
+    endpoint = bench.domain._servers[dying.id].endpoint
+    dying.die()
+    bench.until(lambda: dying.id not in bench.domain._servers)
+    bench.until(lambda: endpoint.descriptors == [endpoint.ring_descriptor])
