@@ -323,7 +323,7 @@ def test_a_signal_that_was_ignored_stays_ignored(monkeypatch):
 
 PRINTING = [
     ["devmodel", "--help"],
-    ["devmodel", "list", "--json"],
+    ["devmodel", "disk", "info", "--json", "file"],
     ["devmodel", "disk", "info", "file"],
     ["devmodel", "--print-completion", "bash"],
     ["hvcore", "--version"],
