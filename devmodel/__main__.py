@@ -1,7 +1,14 @@
-"""`python -m devmodel`."""
+"""`python -m devmodel`, and the command `devmodel`."""
 
 import sys
 
-from devmodel.cli import main
+from ioreq.program import start
 
-sys.exit(main())
+
+def main() -> int:
+    """Run it; return the exit status."""
+    return start("devmodel.cli")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

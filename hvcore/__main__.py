@@ -1,7 +1,14 @@
-"""`python -m hvcore`."""
+"""`python -m hvcore`, and the command `hvcore`."""
 
 import sys
 
-from hvcore.cli import main
+from ioreq.program import start
 
-sys.exit(main())
+
+def main() -> int:
+    """Run it; return the exit status."""
+    return start("hvcore.cli")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -308,6 +308,23 @@ def test_a_closed_terminal_ends_both_processes_cleanly(tmp_path, module):
     assert not os.path.exists(domain)
 
 
+@pytest.mark.parametrize("module", ["devmodel", "hvcore"])
+def test_ctrl_c_while_a_program_is_still_imported_ends_it_without_a_traceback(tmp_path, module):
+    (tmp_path / "structlog.py").write_text("import time\nprint('half', flush=True)\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", module, "--version"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
 def test_a_signal_that_was_ignored_stays_ignored(monkeypatch):
     import signal
 
