@@ -29,14 +29,17 @@ class Victim:
         self.log = folder / f"{module}.log"
         # The last: it was at its end by itself, its handlers gone, when we told it to end.
         self.statuses = {0, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM}
+        lifeline, self._lifeline = os.pipe()  # it shall not outlive us, however we end
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
+                [sys.executable, "-m", module, *arguments, "--lifeline", str(lifeline)],
+                pass_fds=[lifeline],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"PYTHONFAULTHANDLER": "1"},
             )
+        os.close(lifeline)
 
     @property
     def ended(self) -> bool:
@@ -120,3 +123,6 @@ class Victim:
         if not self.ended:
             self.process.kill()
         self.process.wait()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
