@@ -10,9 +10,3 @@ cdef class Patience:
     cdef int _rest
     cpdef void found(self)
     cpdef void slept(self, int64_t ns)
-
-cdef class Odds:
-    cdef double _rate
-    cdef int _rest
-    cpdef bint worth_trying(self)
-    cpdef void learn(self, bint found)

@@ -20,12 +20,6 @@ FIRST_PAUSE: Final = 16
 """Sleeps before polling is tried again, at first …"""
 LONGEST_PAUSE: Final = 4096
 """… and at last."""
-WORTH: Final = 0.4
-"""How often of late a short poll must have succeeded, to be worth more than a sleep and a wake …"""
-MEMORY: Final = 16
-"""… where so many count …"""
-RETRY: Final = 16
-"""… or else it is only tried once in so many times."""
 
 _window = WINDOW
 
@@ -114,27 +108,3 @@ class Patience:
                 self._rest = self._pause
                 self._pause = min(2 * self._pause, LONGEST_PAUSE)
                 self._trying = False
-
-
-class Odds:
-    """Whether a short poll of always the same length is worth it, by how often it has succeeded of late."""
-
-    __slots__ = ("_rate", "_rest")
-
-    def __init__(self) -> None:
-        self._rate = 1.0
-        self._rest = RETRY
-
-    def worth_trying(self) -> bool:
-        """Whether to poll this time; whoever does says what came of it (`learn`)."""
-        if self._rate >= WORTH:
-            return True
-        self._rest -= 1
-        if self._rest > 0:
-            return False
-        self._rest = RETRY
-        return True
-
-    def learn(self, found: bool) -> None:
-        """Learn from a poll."""
-        self._rate += (found - self._rate) / MEMORY

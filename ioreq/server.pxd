@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from ioreq.buffered cimport RingConsumer
 from ioreq.evtchn cimport ReceivePort, SendPort
-from ioreq.patience cimport Odds, Patience
+from ioreq.patience cimport Patience
 from ioreq.request cimport Request
 
 cdef class BufferedChannel:
@@ -14,13 +14,10 @@ cdef class BufferedChannel:
     cdef public object rest
     cdef readonly int looks
     cdef int _watchers
-    cdef Odds _odds
     cpdef int watch(self) except -1
     cpdef bint unwatch(self) except -1
     @cython.locals(turn=int, more=cython.bint)
     cpdef bint _look(self) except -1
-    @cython.locals(found=cython.bint)
-    cdef bint _linger(self) except -1
 
 cdef class VcpuChannel:
     cdef readonly object slot

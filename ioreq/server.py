@@ -47,7 +47,7 @@ from ioreq.layout import (
 )
 from ioreq.mirror import HELD
 from ioreq.page import Slot
-from ioreq.patience import Odds, Patience, can_poll, expected
+from ioreq.patience import Patience, can_poll, expected
 from ioreq.request import Request
 from ioreq.standby import listen
 
@@ -110,7 +110,6 @@ class BufferedChannel:
         self.rest: Callable[[], None] = lambda: None
         self.looks = LINGER if can_poll() else 0
         self._watchers = 0
-        self._odds = Odds()
 
     def watch(self) -> None:
         """Say that the caller is awake and looks at the ring itself."""
@@ -139,21 +138,13 @@ class BufferedChannel:
         turn = TURN
         self.watch()
         try:
-            while turn > 0 and (self.ring.waiting() or self._linger()):
+            while turn > 0 and (self.ring.waiting() or self.ring.linger(self.looks)):
                 self.drain()
                 turn -= LOOKS_A_DRAIN
         finally:
             more = self.unwatch()
         self.rest()
         return more
-
-    def _linger(self) -> bool:
-        """Wait a moment for another write, unless that has been in vain too often: an idle guest is to cost little."""
-        if not self._odds.worth_trying():
-            return False
-        found = self.ring.linger(self.looks)
-        self._odds.learn(found)
-        return found
 
 
 class VcpuChannel:

@@ -8,11 +8,8 @@ from ioreq.patience import (
     FIRST,
     FIRST_PAUSE,
     LOOKS_A_MICROSECOND,
-    MEMORY,
     MOST,
-    RETRY,
     WINDOW,
-    Odds,
     Patience,
     set_window,
 )
@@ -134,22 +131,3 @@ def test_the_polling_window_is_a_setting_and_0_turns_polling_off(monkeypatch):
 def test_on_one_processor_nobody_polls(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     assert Patience().most == 0
-
-
-def test_a_short_poll_that_is_in_vain_is_rarely_tried_until_it_succeeds_again():
-    odds = Odds()
-    assert all(odds.worth_trying() for _ in range(50))  # nothing is known yet
-    for _ in range(2 * MEMORY):
-        odds.learn(False)
-    assert sum(odds.worth_trying() for _ in range(10 * RETRY)) == 10
-    for _ in range(MEMORY):
-        odds.learn(True)
-    assert all(odds.worth_trying() for _ in range(50))
-
-
-@pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_short_poll_that_succeeds_half_the_time_goes_on(length):
-    odds = Odds()
-    for n in range(1000):
-        assert odds.worth_trying()
-        odds.learn(n // length % 2 == 0)
