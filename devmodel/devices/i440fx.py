@@ -88,7 +88,8 @@ class I440fx:
             self._drive()
 
     def as_firmware_leaves_it(self) -> None:
-        """Have RAM in F0000h-FFFFFh, where firmware shadows itself; here it is for tables alone."""
+        """Have RAM in E0000h-FFFFFh, where firmware shadows itself; here it is for tables alone."""
+        self.config_write(PAM6 - 1, 2, 0x3333)
         self.config_write(PAM0, 1, 0x30)
 
     def windows(self) -> list[Window]:

@@ -38,6 +38,8 @@ ONE_MIB: Final = 0x100000
 EBDA: Final = 0x9FC00
 LOW_END: Final = 0xA0000
 BIOS_SEGMENT: Final = 0xF0000
+SHADOW: Final = 0xE0000
+"""Where the last 128 KiB of the firmware are to be found, and RAM once it has shadowed itself."""
 RAM: Final = 1
 RESERVED: Final = 2
 """E820 types (ACPI specification, table 15-374)."""
@@ -98,8 +100,9 @@ class Builder:
         if self.image:
             self.memory.write(self.machine.image_address, self.image)
         if self.kernel is not None:
-            # RAM, as firmware shadows itself: device models put the tables there that a kernel looks for.
-            self.memory.set_type(BIOS_SEGMENT, ONE_MIB - 1, "ram")
+            # RAM, as firmware shadows itself: device models put the tables there that a kernel looks for. It looks for
+            # some in every 16 bytes, which would be an exit each where there is no memory.
+            self.memory.set_type(SHADOW, ONE_MIB - 1, "ram")
             self.kernel.load(self.memory, self.e820())
         if self.setup is not None:
             self.setup.load(self.memory)

@@ -307,6 +307,7 @@ def test_a_kernel_without_firmware_finds_the_tables_and_what_they_say_is_so() ->
     fittings = Fittings(memory=[(0, 0x9FC00, 1), (1 << 20, 63 << 20, 1)], bare=True)
     bench = Bench(core=Core(ram=bytearray(1 << 20)), fittings=fittings)
     for _ in range(2):
+        assert ("memory_type", (0xE0000, 0xEFFFF, "ram")) in bench.core.told
         assert ("memory_type", (0xF0000, 0xFFFFF, "ram")) in bench.core.told
         assert bench.core.ram[0xF0000:0xF0008] == b"RSD PTR "
         assert bench.core.ram[0xF0020:0xF0024] == b"_SM_"

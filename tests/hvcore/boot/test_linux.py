@@ -193,7 +193,7 @@ def test_after_a_reset_everything_is_put_back(build):
 def test_where_the_firmware_would_be_there_is_memory_for_its_tables(build):
     builder = build(bzimage())
     assert builder.start == "kernel"
-    assert {builder.memory.type_of(page) for page in range(0xF0000, 0x100000, 0x1000)} == {"ram"}
+    assert {builder.memory.type_of(page) for page in range(0xE0000, 0x100000, 0x1000)} == {"ram"}
     builder.memory.write(0xF0000, b"RSD PTR ")
     builder.reset_map()
     assert builder.memory.read(0xF0000, 8) == b"RSD PTR "
