@@ -30,7 +30,7 @@ def fuse(o, jump):
 def build(c, eip):
     """Decode the block at CS:`eip` and return its number.
 
-    -1: a single instruction that must not be remembered, because it crosses a page, stands at MAX_OPS.
+    -1: a single instruction that is not remembered stands at MAX_OPS.
     0: there is no instruction; the fault is raised.
     """
     first: u64
@@ -42,7 +42,7 @@ def build(c, eip):
     o: cython.pointer(Op)
     ended: u32 = 0
     block: s64
-    if c.blocks_used >= MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or arena.full(c):
+    if c.blocks_used + 2 > MAX_BLOCKS or c.ops_used + MAX_BLOCK_OPS > MAX_OPS or arena.full(c):
         codecache.drop_all(c)
     mmu.fill_fetch_window(c, eip)
     first = at = c.fetch_at
@@ -56,7 +56,7 @@ def build(c, eip):
         if (at & 0xFFF) + length > 4096:
             if n:
                 break
-            return single(c, eip)
+            return build_over(c, eip, length)
         total += length
         o.off = total
         ended = o.ends
@@ -74,6 +74,27 @@ def build(c, eip):
         mmu.protect_code_page(c, first >> 12)
     block = codecache.add(c, first, c.mode, c.ops_used, n, total)
     c.ops_used += n
+    return block
+
+
+def build_over(c, eip, length):
+    """Make the block of one instruction of `length` bytes that lies over the end of a page, and is decoded already."""
+    at: u64 = c.fetch_at
+    here: u64 = 4096 - (at & 0xFFF)
+    page: u64 = (c.base[CS] + eip + here) & M32
+    beyond: u64 = (page + c.tlb[((page >> 12) & TLB_MASK) | c.tlb_half].add) & M64
+    o: cython.pointer(Op) = c.ops + c.ops_used
+    block: s64
+    if codecache.find(c, at, c.mode):  # which goes on in another page than this time
+        return single(c, eip)
+    o.off = length
+    if not c.page_code[at >> 12]:
+        mmu.protect_code_page(c, at >> 12)
+    if not c.page_code[beyond >> 12]:
+        mmu.protect_code_page(c, beyond >> 12)
+    block = codecache.add(c, at, c.mode, c.ops_used, 1, length)
+    codecache.add_tail(c, block, beyond, length - here)
+    c.ops_used += 1
     return block
 
 

@@ -1,10 +1,11 @@
 """Decoded basic blocks: found by where their bytes lie, dropped when those bytes change.
 
 A block is at most MAX_BLOCK_OPS operations, ends with the first instruction that may go elsewhere, and never
-leaves its page (`blocks` makes them). It is known by the host offset of its first byte and by the mode it was
-decoded in; host offsets are the same through every mapping, so code seen at two addresses is one block, and a write
-through either finds it. `page_code` has a bit for every 64 bytes of a page that hold decoded code, so that data
-beside code does not cost blocks.
+leaves its page (`blocks` makes them), but for an instruction that lies over the end of a page: that is a block of its
+own, and has a *tail*, which stands for it among the blocks of the second page. A block is known by the host offset
+of its first byte and by the mode it was decoded in; host offsets are the same through every mapping, so code seen at
+two addresses is one block, and a write through either finds it. `page_code` has a bit for every 64 bytes of a page that
+hold decoded code, so that data beside code does not cost blocks.
 
 Block 0 is never used: 0 means none.
 """
@@ -58,6 +59,8 @@ def add(c, at, mode, ops, count, length):
     c.blocks[i].length = length
     c.blocks[i].link = 0
     c.blocks[i].valid = 1
+    c.blocks[i].tail = 0
+    c.blocks[i].head = 0
     c.blocks[i].runs = 0
     c.blocks[i].native = 0
     c.blocks[i].host_code = 0
@@ -65,8 +68,52 @@ def add(c, at, mode, ops, count, length):
     c.buckets[k] = i
     c.blocks[i].next_in_page = c.page_blocks[page]
     c.page_blocks[page] = i
-    c.page_code[page] |= chunk_bits(at, at + length - 1)
+    c.page_code[page] |= code_bits(c, i)
     return i
+
+
+def add_tail(c, i, at, length):
+    """The instruction of block `i` goes on in another page, with `length` bytes from host offset `at`."""
+    tail: s64 = c.blocks_used
+    page: u64 = at >> 12
+    c.blocks_used += 1
+    c.blocks[tail].at = at
+    c.blocks[tail].length = length
+    c.blocks[tail].mode = 0
+    c.blocks[tail].valid = 0
+    c.blocks[tail].native = 0
+    c.blocks[tail].tail = 0
+    c.blocks[tail].head = i
+    c.blocks[tail].next_in_page = c.page_blocks[page]
+    c.page_blocks[page] = tail
+    c.page_code[page] |= code_bits(c, tail)
+    c.blocks[i].tail = tail
+
+
+def goes_on(c, i, lin):
+    """Whether the page behind that of `lin` is the one where the tail of block `i` lies, and may be executed."""
+    page: u64 = (lin + 4096) & PAGE_BITS & M32
+    entry: u64 = ((page >> 12) & TLB_MASK) | c.tlb_half
+    return c.tlb[entry].ex == page and (page + c.tlb[entry].add) & M64 == c.blocks[c.blocks[i].tail].at
+
+
+def code_bits(c, i):
+    """The bits of `page_code` for the bytes of block `i` that lie in its page."""
+    at: u64 = c.blocks[i].at
+    last: u64 = at + c.blocks[i].length - 1
+    return chunk_bits(at, min(last, at | 0xFFF))
+
+
+def forget(c, i):
+    """Block `i` is no more what its bytes say; whoever executes it leaves at its next operation (see `drop_page`)."""
+    j: u32
+    if not c.blocks[i].valid:
+        return
+    unchain(c, i)
+    c.blocks[i].valid = 0
+    arena.unlink(c, i)
+    for j in range(c.blocks[i].ops, c.blocks[i].ops + c.blocks[i].count):
+        c.ops[j].kind = LEAVE
 
 
 def unchain(c, i):
@@ -90,18 +137,15 @@ def drop_page(c, page, first, last):
     i: s64 = c.page_blocks[page]
     keep: s64 = 0
     after: s64
-    j: u32
+    whole: s64
     code: u64 = 0
     while i:
         after = c.blocks[i].next_in_page
+        whole = c.blocks[i].head or i
         if c.blocks[i].at <= last and c.blocks[i].at + c.blocks[i].length > first:
-            unchain(c, i)
-            c.blocks[i].valid = 0
-            arena.unlink(c, i)
-            for j in range(c.blocks[i].ops, c.blocks[i].ops + c.blocks[i].count):
-                c.ops[j].kind = LEAVE
-        else:
-            code |= chunk_bits(c.blocks[i].at, c.blocks[i].at + c.blocks[i].length - 1)
+            forget(c, whole)
+        elif c.blocks[whole].valid:  # it may have been forgotten in its other page
+            code |= code_bits(c, i)
             c.blocks[i].next_in_page = keep
             keep = i
         i = after

@@ -364,6 +364,8 @@ def find(c: State, eip: u64, last: s64) -> s64:
         c.blocks[last].link = b
     if eip + c.blocks[b].length - 1 > c.limit[CS]:
         return 0
+    if c.blocks[b].tail and not codecache.goes_on(c, b, lin):
+        return 0
     return b
 
 

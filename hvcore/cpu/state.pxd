@@ -436,6 +436,8 @@ cdef struct Block:
     s64 next_in_page
     u32 link            # the block that came next the last time
     u32 valid
+    u32 tail            # what stands for its bytes in the next page, if its instruction goes on there: else 0
+    u32 head            # of such a tail: the block
     u32 runs            # so far, until it is translated
     u32 native          # where the host code of its operations begins in the arena; 0: it has none
     u32 host_code       # and where all of its host code does

@@ -188,6 +188,7 @@ def emit_beginning(c, t):
     asm.emit_imm64(c, ALU_ADD, asm.R13, t.count)
     emit_eip(c, t.at)
     emit_leave(c)
+    t.refused = refused
     emit_linked_entry(c, t.count, refused)
 
 
@@ -199,6 +200,32 @@ def emit_linked_entry(c, count, refused):
     asm.emit_mem(c, asm.LOAD, asm.CX, asm.CX, NO_REG, 0, 0)  # mov ecx, [rcx]: the INTR pin
     asm.emit_field64(c, asm.OR, asm.CX, cython.address(c.special))  # or rcx, special: `stop_wanted` too
     asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), refused)
+
+
+def emit_look_beyond(c, t):
+    """A block over the end of its page runs only where its tail is what the next page has, and CS reaches that far."""
+    i: s64 = t.block
+    emit_eip(c, t.at)
+    asm.emit_load(c, asm.CX, cython.address(c.limit[CS]))
+    asm.emit_mem64(
+        c, asm.LEA, asm.DX, asm.AX, NO_REG, 0, c.blocks[i].length - 1
+    )  # lea rdx, [rax + length - 1]
+    asm.emit_reg64(c, asm.CMP, asm.DX, asm.CX)  # cmp rdx, rcx
+    asm.aim(c, asm.emit_jump_if(c, asm.ABOVE), t.refused)
+    if not t.flat:
+        asm.emit_field(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add eax, base[cs]
+    asm.emit_mem(
+        c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, 4096 - (t.at & 0xFFF)
+    )  # lea eax, [rax + the page's rest]
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, TLB_MASK * 32: the entry of the next page
+    asm.emit_mem64(c, asm.CMP, asm.AX, asm.BX, asm.CX, 0, t.tlb + TLB_FETCH)  # cmp rax, [rbx + rcx + fetch]
+    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), t.refused)
+    asm.emit_mem64(c, asm.ADD, asm.AX, asm.BX, asm.CX, 0, t.tlb + TLB_ADD)  # add rax, [rbx + rcx + add]
+    asm.emit_constant(c, asm.CX, c.blocks[c.blocks[i].tail].at)
+    asm.emit_reg64(c, asm.CMP, asm.AX, asm.CX)  # cmp rax, rcx: the tail's host offset
+    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), t.refused)
 
 
 def emit_mark(c, t):

@@ -179,7 +179,7 @@ def emit_write_host(c, t, s):
     if s.size == 1:
         asm.emit_u8(c, asm.OPERAND_SIZE)
     asm.emit_mem(c, asm.STORE if s.size else asm.STORE8, reg, asm.R12, asm.AX, 0, 0)
-    if s.value == VALUE_RETURN and t.flat and s.imm & 0xFFF:  # it lies in this page
+    if s.value == VALUE_RETURN and t.flat and not (s.imm ^ t.at) & PAGE_BITS & M32:  # it lies in this page
         arena.emit_note_return(c, t)
     s.resume = c.arena.used
 

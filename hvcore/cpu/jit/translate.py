@@ -174,6 +174,8 @@ def emit_block(c, block):
     c.blocks[block].host_code = c.arena.used
     arena.emit_beginning(c, t)
     entry = c.arena.used
+    if c.blocks[block].tail:
+        arena.emit_look_beyond(c, t)
     while j < count:
         j = emit_operation(c, t, cython.address(c.ops[first + j]), first, j, count)
     for j in range(t.stubs_used):

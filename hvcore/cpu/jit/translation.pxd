@@ -38,7 +38,8 @@ cdef struct Translation:
     u64 tlb                 # the displacement of its half of the TLB from RBX,
     u64 jumps               # and of its indirect jumps,
     u64 returns             # and of where its RETs go on
-    u32 mark                # its routine that sets `block_eip` and `current`
+    u32 refused             # where it goes if it does not run,
+    u32 mark                # and its routine that sets `block_eip` and `current`
     u32 leaves_used
     Leave[2] leaves
     u32 return_site         # the LEA that names the place where a RET goes on behind the block's CALL; 0: there is none

@@ -310,6 +310,128 @@ def test_a_write_to_the_second_page_of_an_instruction_is_seen_through_another_ma
     assert paged.processor.gpr(EAX) == 0x44552211
 
 
+LOOP_OVER = "b9 {} eb 00 05 01000000 49 75 f8 f4"
+"""MOV ECX, n / JMP again / again: ADD EAX, 1 / DEC ECX / JNZ again / HLT; the ADD begins at byte 7."""
+
+
+def loop_over(turns: int) -> bytes:
+    return bytes.fromhex(LOOP_OVER.format(struct.pack("<I", turns).hex()))
+
+
+@pytest.mark.parametrize("before_the_end", [1, 2, 4])
+def test_an_instruction_across_a_page_is_decoded_once(flat: Bench, before_the_end: int) -> None:
+    at = 0x9000 - before_the_end - 7
+    flat.write(at, loop_over(500))
+    for _ in range(2):
+        flat.processor.set_gpr(EAX, 0)
+        assert go(flat, at, 2000) == ExitKind.HLT
+        assert flat.processor.gpr(EAX) == 500
+    assert flat.processor.statistics["blocks"] <= 5
+    if flat.processor.statistics["translated"]:
+        assert flat.processor.interpreted == {"HLT": 2}
+
+
+def test_a_store_into_either_part_of_an_instruction_across_a_page_is_seen_at_once(flat: Bench) -> None:
+    # mov ecx, 4 / again: (jump to) add eax, 1 over the end of the page / loop: the next store / dec ecx / jnz again
+    for where, byte in ((0x8FFE, 0x2D), (0x9000, 3), (0x9001, 1)):  # SUB EAX; of 1 + 200h; of 1 + 10000h
+        flat.write(0x8FFE, bytes.fromhex("05 01000000 c3"))
+        flat.load(bytes.fromhex("b9 04000000 e8") + struct.pack("<i", 0x8FFE - 0x7C0A), 0x7C00)
+        flat.write(0x7C0A, b"\xc6\x05" + struct.pack("<IB", where, byte) + bytes.fromhex("49 75 f1 f4"))
+        flat.processor.set_gpr(EAX, 0x100)
+        assert flat.run() == ExitKind.HLT
+        changed = bytearray.fromhex("05 01000000")
+        changed[where - 0x8FFE] = byte
+        step = struct.unpack("<i", changed[1:])[0] * (-1 if changed[0] == 0x2D else 1)
+        assert flat.processor.gpr(EAX) == 0x101 + 3 * step
+
+
+def test_each_page_of_an_instruction_across_them_may_be_written_after_the_other(flat: Bench) -> None:
+    for first, second in ((0x8FFF, 0x9000), (0x9000, 0x8FFF)):
+        for _ in range(3):
+            flat.write(0x8FFE, bytes.fromhex("b8 11223344 f4"))
+            assert go(flat, 0x8FFE) == ExitKind.HLT
+            flat.write(first, b"\x99")
+            flat.write(second, b"\x88")
+            flat.write(0x9002, b"\x77")
+            assert go(flat, 0x8FFE) == ExitKind.HLT
+            expected = bytearray.fromhex("11223377")
+            expected[first - 0x8FFF], expected[second - 0x8FFF] = 0x99, 0x88
+            assert flat.processor.gpr(EAX) == int.from_bytes(expected, "little")
+
+
+def test_an_instruction_whose_second_page_goes_to_and_fro_is_that_of_the_moment(paged: Paged) -> None:
+    at = crossing(paged)
+    paged.write(FRAME + 0x2000, bytes.fromhex("778899f4"))
+    for _ in range(3):
+        for frame, value in ((OTHER, 0x44332211), (FRAME + 0x2000, 0x99887711)):
+            paged.map(P | W, frame, PAGE + 0x1000)
+            invlpg(paged, PAGE + 0x1000)
+            for _ in range(2):
+                assert go(paged, at) == ExitKind.HLT
+                assert paged.processor.gpr(EAX) == value
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_an_instruction_across_a_page_does_not_run_past_the_segments_end_where_it_once_fitted(
+    how: str,
+) -> None:
+    """The page is first at 0 of its segment, then at F000h, where a linked jump leads to the instruction too."""
+    bench = Bench(16)
+    translate(bench, how)
+    catch(bench)
+    p = bench.processor
+    bench.write(0x20100, bytes.fromhex("e9 fb0e"))  # JMP to FFE
+    bench.write(0x20FFE, bytes.fromhex("b8 2211 f4"))
+    for _ in range(2):
+        p.set_segment(CS, 0x2000, 0x20000, 0xFFFF, 0x9B)
+        assert go(bench, 0x100) == ExitKind.HLT
+        assert p.gpr(EAX) & 0xFFFF == 0x1122
+    p.set_gpr(EAX, 0)
+    p.set_segment(CS, 0x1100, 0x11000, 0xFFFF, 0x9B)
+    assert go(bench, 0xF100) == ExitKind.EXCEPTION
+    assert faults(bench)[0] == GENERAL
+    assert p.rip == 0xFFFE
+    assert p.gpr(EAX) == 0
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_an_instruction_across_a_page_does_not_run_past_4_gib_where_it_once_fitted(how: str) -> None:
+    paged = Paged()
+    translate(paged, how)
+    catch(paged)
+    last = DIRECTORY + 0x3000
+    for page in range(0, 0x400000, 0x1000):
+        paged.entry(last + page // 1024, 0)
+    at = crossing(paged)
+    paged.map(P | W, OTHER, 0)
+    paged.entry(DIRECTORY + 0xFFC, last | P | W)
+    paged.entry(last + 0xFFC, FRAME | P | W)
+    paged.write(FRAME, bytes.fromhex("e9 f90f0000"))  # JMP to FFE
+    for _ in range(2):
+        assert go(paged, PAGE) == ExitKind.HLT
+        assert paged.processor.gpr(EAX) == 0x44332211
+    assert go(paged, 3) == ExitKind.HLT  # what lies at 0 is known
+    paged.processor.set_gpr(EAX, 0)
+    assert go(paged, 0xFFFFF000) == ExitKind.EXCEPTION
+    assert faults(paged)[0] == GENERAL
+    assert (paged.processor.rip, paged.processor.gpr(EAX)) == (0xFFFFFFFE, 0)
+    assert at == PAGE + 0xFFE
+
+
+@pytest.mark.parametrize("call", ["e8 fc0f0000", "ffd2"], ids=["a call", "an indirect call"])
+def test_a_call_across_a_page_returns_behind_itself(flat: Bench, call: str) -> None:
+    code = bytes.fromhex(call)
+    start = 0x9001 - len(code)
+    flat.write(start, code + bytes.fromhex("40 49 75") + bytes([(-len(code) - 4) & 0xFF]) + b"\xf4")
+    target = start + len(code) + 0xFFC if call[:2] == "e8" else 0xA123
+    flat.write(target, bytes.fromhex("43 c3"))
+    p = flat.processor
+    for number, value in ((EAX, 0), (EBX, 0), (ECX, 50), (EDX, target)):
+        p.set_gpr(number, value)
+    assert go(flat, start, 1000) == ExitKind.HLT
+    assert (p.gpr(EAX), p.gpr(EBX), p.gpr(ESP)) == (50, 50, 0x7000)
+
+
 # One page, two mappings, different rights
 
 
