@@ -55,4 +55,4 @@ cdef extern from *:
     const bint HOST_IS_X86_64
 
 cdef enum:
-    ARENA = 0x2000000       # bytes of host code, 32 MiB
+    ARENA = 0x4000000       # bytes of host code, 64 MiB

@@ -41,9 +41,9 @@ pytestmark = pytest.mark.skipif(not COMPILED, reason="only the compiled processo
 UNDEFINED, GENERAL, PAGE_FAULT = 6, 13, 14
 
 
-@pytest.fixture
-def flat() -> Bench:
-    bench = Bench(32, 1 << 20)
+def translating(size: int = 1 << 20) -> Bench:
+    """Flat protected mode, where every block is translated before it runs, and every exception stops."""
+    bench = Bench(32, size)
     p = bench.processor
     if not p.translate_after:
         pytest.skip("this host runs no code that we make")
@@ -52,6 +52,11 @@ def flat() -> Bench:
     p.intercepts.exceptions = 0xFFFFFFFF
     p.update_intercepts()
     return bench
+
+
+@pytest.fixture
+def flat() -> Bench:
+    return translating()
 
 
 def go(bench: Bench, at: int = 0x7C00, budget: int = 1000) -> int:
@@ -164,7 +169,7 @@ def test_a_processor_gives_the_memory_of_its_host_code_back() -> None:
     gc.collect()
     before = mapped("rw-"), mapped("r-x")
     bench = Bench(32, 1 << 20)
-    size = 32 << 20 if bench.processor.translate_after else 0
+    size = 64 << 20 if bench.processor.translate_after else 0
     assert (mapped("rw-") - before[0], mapped("r-x") - before[1]) == (size, size)
     del bench
     gc.collect()
@@ -188,7 +193,7 @@ def test_a_system_that_gives_no_memory_for_host_code_has_every_block_interpreted
     bench = Bench(32, 1 << 20)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (28 << 20), limits[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (pages * 4096 + (60 << 20), limits[1]))
     try:
         p = bench.processor = Processor(bench.memory, bench.pins)
     finally:
@@ -1007,10 +1012,11 @@ def test_a_large_page_that_is_mapped_anew_is_left_by_a_linked_jump(way: str) -> 
 # The code cache, full
 
 
-def test_blocks_for_which_there_is_no_room_are_interpreted_until_all_are_forgotten(flat: Bench) -> None:
-    count = 180_000
+def test_blocks_for_which_there_is_no_room_are_interpreted_until_all_are_forgotten() -> None:
+    count = 360_000
+    flat = translating(4 << 20)
     p = flat.processor
-    flat.write(0x10000, b"\x11\x06" * count + b"\xf4")  # ADC [ESI], EAX
+    flat.write(0x100000, b"\x11\x06" * count + b"\xf4")  # ADC [ESI], EAX
     outcomes = []
     for after in (0, 1, 1):
         p.translate_after = after  # at first the blocks are only decoded
@@ -1019,7 +1025,7 @@ def test_blocks_for_which_there_is_no_room_are_interpreted_until_all_are_forgott
         p.set_gpr(ESI, 0x9000)
         p.rflags = 2
         before = p.icount
-        assert go(flat, 0x10000, 1_000_000) == ExitKind.HLT
+        assert go(flat, 0x100000, 1_000_000) == ExitKind.HLT
         outcomes.append((flat.memory.read(0x9000, 4), p.rflags, p.icount - before))
     assert outcomes == [outcomes[0]] * 3
     blocks = p.statistics["blocks"]
@@ -1028,7 +1034,7 @@ def test_blocks_for_which_there_is_no_room_are_interpreted_until_all_are_forgott
     assert flat.run() == ExitKind.HLT
     flat.memory.write(0x9000, bytes(4))
     p.rflags = 2
-    assert go(flat, 0x10000, 1_000_000) == ExitKind.HLT
+    assert go(flat, 0x100000, 1_000_000) == ExitKind.HLT
     assert flat.memory.read(0x9000, 4) == outcomes[0][0]
     assert p.statistics["blocks"] > blocks + 1000
 
