@@ -45,13 +45,16 @@ def step_watched(c):
         hit = breakpoint_here(c)
         if hit:
             return debug_exception(c, hit)
-    c.flags &= F_RF ^ M64
-    c.special &= SPECIAL_RESUME ^ M32
+    c.flags &= (
+        F_RF ^ M64
+    )  # of `special` it goes behind the instruction, so that no other follows in the same step
     c.shadow = shadow & BLOCKED_NMI
     c.no_trap = 0
     if not shadow & SHADOW_MOV_SS:
         c.watch_hit = 0
     execute.step(c)
+    if not c.flags & F_RF:  # which IRET may have set anew
+        c.special &= SPECIAL_RESUME ^ M32
     if not c.shadow & (SHADOW_STI | SHADOW_MOV_SS):
         c.special &= SPECIAL_SHADOW ^ M32
     if c.fault == FAULT_EXIT:

@@ -81,9 +81,13 @@ def one(c, o, kind):
         advance(c, RSI, o)
 
 
-def run_of(at, size, most, down):
-    """How many items of `size` lie in a row, up from offset `at` in its page or down from it; `most` at most."""
-    n: u64 = (((at & 0xFFF) >> size) + 1) if down else (4096 - (at & 0xFFF)) >> size
+def run_of(lin, off, mask, size, most, down):
+    """How many items of `size` lie in a row, `most` at most: up from linear address `lin` in its page, or down from it.
+
+    Nor may the offset `off`, of as many bits as `mask` has, wrap behind any of them.
+    """
+    n: u64 = (((lin & 0xFFF) >> size) + 1) if down else (4096 - (lin & 0xFFF)) >> size
+    n = min(n, (off >> size) + 1 if down else (mask + 1 - off) >> size)
     return min(n, most)
 
 
@@ -110,13 +114,11 @@ def several(c, o, kind, most):
     back: u64
     to: u64
     source: u64
-    if most < 2 or c.base[ES] & 0xFFF:
+    if most < 2:
         return 0
-    n = run_of(di, o.size, most, down)
+    n = run_of(c.base[ES] + di, di, mask, o.size, most, down)
     if kind == MOVS:
-        if c.base[o.seg] & 0xFFF:
-            return 0
-        n = run_of(si, o.size, n, down)
+        n = run_of(c.base[o.seg] + si, si, mask, o.size, n, down)
     if n < 2:
         return 0
     back = (n - 1) * step if down else 0  # from where it begins to the lowest item

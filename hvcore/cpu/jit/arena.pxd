@@ -29,6 +29,7 @@ cdef u32 full(State c) noexcept nogil
 cdef void unlink(State c, s64 block) noexcept nogil
 cdef void emit_beginning(State c, Translation *t) noexcept nogil
 cdef void emit_linked_entry(State c, u32 count, u32 refused) noexcept nogil
+cdef void emit_look_for_pending(State c) noexcept nogil
 cdef void emit_look_beyond(State c, Translation *t) noexcept nogil
 cdef void emit_mark(State c, Translation *t) noexcept nogil
 cdef void emit_eip(State c, u64 at) noexcept nogil

@@ -196,10 +196,15 @@ def emit_linked_entry(c, count, refused):
     """Where other blocks jump to; it goes on if the loop would, and else leaves for that. Its length never differs."""
     asm.emit_imm64(c, ALU_SUB, asm.R13, count)  # sub r13, count
     asm.aim(c, asm.emit_jump_if(c, asm.CARRY_SET), refused)
+    emit_look_for_pending(c)
+    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), refused)
+
+
+def emit_look_for_pending(c):
+    """The host's ZF becomes 0 if INTR is up and somebody wants to know, or anything is pending; RCX is lost."""
     asm.emit_load64(c, asm.CX, cython.address(c.wanted_pin))
     asm.emit_mem(c, asm.LOAD, asm.CX, asm.CX, NO_REG, 0, 0)  # mov ecx, [rcx]: the INTR pin
     asm.emit_field64(c, asm.OR, asm.CX, cython.address(c.special))  # or rcx, special: `stop_wanted` too
-    asm.aim(c, asm.emit_jump_if(c, asm.NOT_ZERO), refused)
 
 
 def emit_look_beyond(c, t):

@@ -57,6 +57,14 @@ cdef enum:
 cdef enum:
     OPERAND_SIZE = 0x66     # prefixes: 16 bits,
     LOCK = 0xF0             # and nobody comes between
+    REPNE = 0xF2            # of string instructions: while not equal,
+    REP = 0xF3              # or while equal, where they compare
+
+cdef enum:
+    REPEAT_MOVS = 0xA4      # of 8 bits; of more it is one more
+    REPEAT_CMPS = 0xA6
+    REPEAT_STOS = 0xAA
+    REPEAT_SCAS = 0xAE
 
 cdef enum:
     LDMXCSR = 2             # the extension of 0F AE
@@ -87,7 +95,7 @@ cdef void emit_set_field(State c, void *where, u64 value) noexcept nogil
 cdef void emit_add_to_field64(State c, void *where, u32 value) noexcept nogil
 cdef void emit_compare_field(State c, void *where, u32 value) noexcept nogil
 cdef void emit_test_field(State c, void *where, u64 value) noexcept nogil
-cdef void emit_repeat(State c, u32 size, u32 moves) noexcept nogil
+cdef void emit_repeat(State c, u32 op, u32 prefix, u32 size) noexcept nogil
 cdef void emit_carry_from(State c, void *where) noexcept nogil
 cdef void emit_step(State c, u32 reg, u32 down) noexcept nogil
 cdef void emit_change_field(State c, u32 op, void *where, u64 value) noexcept nogil
@@ -120,6 +128,7 @@ cdef void emit_bit_by_register(State c, u32 op, u32 reg, u32 rm) noexcept nogil
 cdef u32 bit_opcode(u32 op) noexcept nogil
 cdef void emit_set(State c, u32 condition, u32 reg) noexcept nogil
 cdef void emit_not(State c, u32 reg) noexcept nogil
+cdef void emit_negate(State c, u32 reg) noexcept nogil
 cdef void emit_multiply(State c, u32 op, u32 rm) noexcept nogil
 cdef void emit_multiply_sized(State c, u32 op, u32 size, u32 rm) noexcept nogil
 cdef void emit_swap_bytes(State c, u32 reg) noexcept nogil

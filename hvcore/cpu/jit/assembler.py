@@ -293,6 +293,11 @@ def emit_not(c, reg):
     emit_register_form(c, 0xF7, 0, 2, reg)
 
 
+def emit_negate(c, reg):
+    """`neg r32`."""
+    emit_register_form(c, 0xF7, 0, 3, reg)
+
+
 def emit_multiply(c, op, rm):
     """`mul r32` or `imul r32` (MULTIPLY, MULTIPLY_SIGNED): EDX:EAX = EAX * r32."""
     emit_register_form(c, 0xF7, 0, op, rm)
@@ -430,12 +435,12 @@ def emit_flags_from_ah(c):
 # Strings
 
 
-def emit_repeat(c, size, moves):
-    """`rep movs` or `rep stos`, of items of 8, 16 or 32 bits."""
-    emit_u8(c, 0xF3)
+def emit_repeat(c, op, prefix, size):
+    """`rep op` or `repne op` (REP, REPNE) of a string instruction, with items of 8, 16 or 32 bits."""
+    emit_u8(c, prefix)
     if size == 1:
         emit_u8(c, OPERAND_SIZE)
-    emit_u8(c, (0xA4 if moves else 0xAA) | (size != 0))
+    emit_u8(c, op | (size != 0))
 
 
 # Whole and at once (LOCK)

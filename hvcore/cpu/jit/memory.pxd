@@ -20,6 +20,7 @@ cdef enum:
 cdef u32 store_slowly(State c, u32 seg, u64 off, u64 value, u32 size) noexcept nogil
 cdef u32 touch(State c, u64 lin, u32 size, u32 access) noexcept nogil
 cdef Stub *new_stub(State c, Translation *t, u32 kind, u32 j, Op *o) noexcept nogil
+cdef void note_site(Stub *s, u32 site) noexcept nogil
 cdef void emit_effective_address(State c, Op *o) noexcept nogil
 cdef u32 checked(Translation *t, u32 seg) noexcept nogil
 cdef void emit_look_up(State c, Translation *t, Stub *s, u32 tag) noexcept nogil

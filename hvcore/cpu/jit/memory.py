@@ -55,8 +55,7 @@ def new_stub(c, t, kind, j, o):
     s.checked = 0
     s.limit_site = 0
     s.site = 0
-    s.other_site = 0
-    s.last_site = 0
+    s.sites_used = 0
     s.vectors = t.vectors
     s.mxcsr_taken = t.mxcsr_taken
     s.x87_last = t.x87_last
@@ -64,6 +63,12 @@ def new_stub(c, t, kind, j, o):
     s.reg = asm.AX
     s.value = VALUE_REG
     return s
+
+
+def note_site(s, site):
+    """One more jump that leads to a stub."""
+    s.sites[s.sites_used] = site
+    s.sites_used += 1
 
 
 def emit_effective_address(c, o):
@@ -120,7 +125,7 @@ def emit_look_up_aligned(c, t, s, tag):
     """The same for 16 bytes that must be aligned: else the stub raises the exception."""
     emit_look_up(c, t, s, tag)
     asm.emit_imm_byte(c, asm.TEST_BYTE, asm.DX, 15)  # test dl, 15: RDX is the offset in its page
-    s.other_site = asm.emit_jump_if(c, asm.NOT_ZERO)
+    note_site(s, asm.emit_jump_if(c, asm.NOT_ZERO))
 
 
 def emit_read_host(c, size, reg):

@@ -65,7 +65,7 @@ def emit_pop_flags(c, t, j, o):
         asm.emit_load(c, asm.AX, cython.address(c.told))
         asm.emit_imm(c, ALU_AND, asm.AX, TOLD_POPF)  # and eax, TOLD_POPF
         asm.emit_field(c, asm.OR, asm.AX, cython.address(c.cpl))  # or eax, cpl
-    s.other_site = asm.emit_jump_if(c, asm.NOT_ZERO)
+    memory.note_site(s, asm.emit_jump_if(c, asm.NOT_ZERO))
     if t.stack32:
         registers.emit_get(c, RSP, asm.AX)
     else:
@@ -75,7 +75,7 @@ def emit_pop_flags(c, t, j, o):
     asm.emit_move(c, asm.AX, asm.R14)  # mov eax, r14d
     asm.emit_field(c, asm.XOR, asm.AX, cython.address(c.flags))  # xor eax, flags
     asm.emit_imm(c, ALU_AND, asm.AX, careful)  # and eax, careful
-    s.last_site = asm.emit_jump_if(c, asm.NOT_ZERO)
+    memory.note_site(s, asm.emit_jump_if(c, asm.NOT_ZERO))
     memory.emit_move_stack(c, t, cython.cast(u64, 1) << o.size)
     asm.emit_move(c, asm.AX, asm.R14)  # mov eax, r14d
     asm.emit_imm(c, ALU_AND, asm.AX, F_STATUS)
@@ -113,7 +113,7 @@ def emit_time_stamp(c, t, j, o):
     asm.emit_test_field(c, cython.address(c.told), TOLD_RDTSC)
     s.site = asm.emit_jump_if(c, asm.NOT_ZERO)
     asm.emit_test_field(c, cython.address(c.cr4), CR4_TSD)
-    s.other_site = asm.emit_jump_if(c, asm.NOT_ZERO)
+    memory.note_site(s, asm.emit_jump_if(c, asm.NOT_ZERO))
     registers.emit_store_registers(c)
     registers.emit_call_out(c, cython.cast(cython.p_void, msrs.time_stamp))
     registers.emit_load_registers(c)

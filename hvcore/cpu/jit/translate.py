@@ -89,8 +89,10 @@ def traits(t, o):
     if kind == PAUSE:  # which has the prefix of REP
         return EXITS
     if kind == MOVS or kind == STOS:
-        return UNTRANSLATED if o.rep and (o.addr != 2 or not t.flat or memory.checked(t, o.seg)) else EXITS
-    if o.rep and MOVS <= kind <= SCAS:
+        return EXITS
+    if o.rep and (kind == CMPS or kind == SCAS):  # which leave the flags alone if there is nothing to compare
+        return TOUCHES | EXITS | MODIFIES
+    if o.rep and kind == LODS:
         return UNTRANSLATED
     if (
         not (sizes_of[kind] >> o.size) & 1
@@ -232,10 +234,8 @@ def emit_operation(c, t, o, first, j, count):
         system.emit(c, t, j, o)
     elif PUSHA <= kind <= ENTER or kind == PUSH_SEG or MOV_R_SEG <= kind <= MOV_M_SEG:
         frames.emit(c, t, j, o)
-    elif kind == CMPS:
-        strings.emit_comparison(c, t, j, o, live)
-    elif kind == MOVS or kind == STOS:
-        strings.emit(c, t, j, o)
+    elif kind == MOVS or kind == STOS or kind == CMPS or kind == SCAS:
+        strings.emit(c, t, j, o, live)
     elif (
         (o.lock and not BT_R <= kind <= BT_MI)
         or kind == XCHG_MR
@@ -428,10 +428,6 @@ def emit_operation(c, t, o, first, j, count):
     elif kind == LODS:
         memory.emit_load_string(c, t, j, o, o.seg, RSI, asm.AX)
         registers.emit_put_sized(c, o, RAX, 0)
-    elif kind == SCAS:
-        memory.emit_load_string(c, t, j, o, ES, RDI, asm.CX)
-        registers.emit_get_sized(c, t, o, RAX, 0, asm.AX)
-        flags.emit_arithmetic(c, t, ALU_CMP, live, o.size)
     elif kind == LEAVE_FRAME:
         memory.emit_load_stack(c, t, j, o, RBP)
         memory.emit_set_stack(c, t, asm.BP, cython.cast(u64, 1) << o.size)
@@ -671,7 +667,7 @@ def emit_division(c, t, o, j):
         s.site = asm.emit_jump_if(c, asm.NOT_ZERO)
         asm.emit_mem(c, asm.LEA, asm.R14, asm.CX, NO_REG, 0, 1)  # lea r14d, [rcx + 1]
         asm.emit_imm(c, ALU_CMP, asm.R14, 1)  # cmp r14d, 1: by -1, or by 0
-        s.other_site = asm.emit_jump_if(c, asm.BELOW_OR_EQUAL)
+        memory.note_site(s, asm.emit_jump_if(c, asm.BELOW_OR_EQUAL))
     asm.emit_multiply_sized(c, o.sub, o.size, asm.CX)  # div ecx
     emit_put_wide(c, o)
     s.resume = c.arena.used
@@ -680,6 +676,7 @@ def emit_division(c, t, o, j):
 
 def emit_stub(c, t, s, first):
     """What an operation's jumps lead to when it cannot be done in a few instructions."""
+    i: u32
     if s.site:
         asm.bind(c, s.site)
         if s.kind == memory.STUB_INTERPRET and s.again:
@@ -688,10 +685,8 @@ def emit_stub(c, t, s, first):
             asm.emit_field64(c, asm.SUB, asm.AX, cython.address(c.base[s.seg]))
     if s.limit_site:
         asm.bind(c, s.limit_site)
-    if s.other_site:
-        asm.bind(c, s.other_site)
-    if s.last_site:
-        asm.bind(c, s.last_site)
+    for i in range(s.sites_used):
+        asm.bind(c, s.sites[i])
     x87.emit_pointers(c, t, first, s.x87_last, s.x87_memory)  # whoever is called may leave
     if s.kind == memory.STUB_INTERPRET:
         emit_interpreting_stub(c, t, s, first)

@@ -5,8 +5,8 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 kind                # STUB_LOAD and so on (memory.pxd)
     u32 site                # the jump that leads here,
     u32 limit_site          # that of the segment's check, 0 if it has none,
-    u32 other_site          # more of them, 0 if there are none,
-    u32 last_site
+    u32[8] sites            # more of them,
+    u32 sites_used
     u32 resume              # and where it goes on,
     u32 again               # or tries again, once the page is in the TLB: behind the operand's linear address in EAX
     u32 access              # READ or WRITE

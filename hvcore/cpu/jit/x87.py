@@ -126,7 +126,7 @@ def emit_memory(c, t, j, o):
         asm.emit_mem(c, asm.MOVZX16, asm.CX, asm.R12, asm.AX, 0, 0)
         asm.emit_imm(c, ALU_AND, asm.CX, 0x3F)  # and ecx, 3fh
         asm.emit_imm(c, ALU_CMP, asm.CX, 0x3F)  # cmp ecx, 3fh
-        s.other_site = asm.emit_jump_if(c, asm.NOT_ZERO)
+        memory.note_site(s, asm.emit_jump_if(c, asm.NOT_ZERO))
     asm.emit_mem(c, 0xD8 | o.sub, o.reg, asm.R12, asm.AX, 0, 0)
     if not x87.is_control(o):
         asm.emit_store64(c, asm.R14, cython.address(c.fp_dp))

@@ -28,6 +28,7 @@ BLOCKS = {
     "shifts": "c1e003 d1e8 c1f904 d3e2 c1c705 eb00",
     "multiply": "0fafc3 6bc90a f7e3 f7d8 eb00",
     "repeated": "f3a4 ab eb00",  # REP MOVSB, STOSD
+    "scan": "f2ae f3a6 eb00",  # REPNE SCASB, REPE CMPSB
     "string": "ac 66af eb00",  # LODSB, SCASW
     "call": "e8f6000000",
     "return": "c20800",

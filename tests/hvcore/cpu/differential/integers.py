@@ -624,11 +624,16 @@ def string(m: Maker) -> None:
     if destination:
         m.load(EDI, m.target("w") - (0 if m.bits == 32 else machines.SEGMENTS[ES] << 4))
     if repeat:
-        m.load(ECX, r.choice([0, 1, 2, r.randrange(40), r.randrange(40)]))
+        compares = kind in {0xA6, 0xAE}
+        m.load(
+            ECX,
+            r.choice([0, 1, 2, r.randrange(40), r.randrange(40), 0xFFFF if compares else r.randrange(3000)]),
+        )
     if r.random() < 0.3:
         m.emit(r.choice([b"\xfc", b"\xfd"]))
     compares = kind in {0xA6, 0xAE}
-    prefixes = [p for p in (head, repeat, size_prefix) if p]
+    address_size = b"\x67" if r.random() < 0.1 else b""
+    prefixes = [p for p in (head, repeat, size_prefix, address_size) if p]
     r.shuffle(prefixes)
     defines = STATUS if compares and not repeat else 0  # none if ECX is 0
     m.emit(
