@@ -8,6 +8,7 @@ cdef void update_segment(State c, u32 seg) noexcept nogil
 cdef void update_stack_and_code(State c) noexcept nogil
 cdef void clear(State c) noexcept nogil
 cdef void forget(State c, u64 i) noexcept nogil
+cdef void forget_stack_pages(State c) noexcept nogil
 cdef u32 has_code(State c, u64 i) noexcept nogil
 cdef void flush(State c) noexcept nogil
 cdef void flush_region(State c, u64 region) noexcept nogil

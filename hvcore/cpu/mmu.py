@@ -162,6 +162,7 @@ def clear(c):
     if cython.compiled:
         for i in range(2 * TLB_SIZE):
             forget(c, i)
+        forget_stack_pages(c)
 
 
 def forget(c, i):
@@ -169,6 +170,15 @@ def forget(c, i):
     c.tlb[i].rd = NO_PAGE
     c.tlb[i].wr = NO_PAGE
     c.tlb[i].ex = NO_PAGE
+
+
+def forget_stack_pages(c):
+    """Host code no longer knows where the stack was found last, which it takes for granted while the TLB may keep that."""
+    i: u32
+    if cython.compiled:
+        for i in range(2):
+            c.stack_pages[i].rd = NO_PAGE
+            c.stack_pages[i].wr = NO_PAGE
 
 
 def has_code(c, i):
@@ -180,6 +190,7 @@ def flush(c):
     """Forget every translation, global ones too."""
     i: u32
     arena.forget_returns(c)
+    forget_stack_pages(c)
     for i in range(c.tlb_locals):
         forget(c, c.tlb_local[i])
         c.tlb_state[c.tlb_local[i]] = 0
@@ -202,6 +213,7 @@ def flush_local(c):
     n: u32
     i: u32
     code: u32 = 0
+    forget_stack_pages(c)
     for n in range(c.tlb_locals):
         i = c.tlb_local[n]
         c.tlb_state[i] &= TLB_GLOBAL | TLB_IN_GLOBAL
@@ -216,6 +228,7 @@ def flush_local(c):
 def flush_page(c, lin):
     """INVLPG: forget what is known of one page, 4 KiB or larger."""
     i: u64 = (lin >> 12) & TLB_MASK
+    forget_stack_pages(c)
     if c.large_region[(lin >> 22) & 1023]:
         flush_region(c, lin >> 22)
         return
@@ -262,6 +275,7 @@ def update_alignment(c):
 def protect_code_page(c, page):
     """Host page `page` now holds decoded code: stores to it must be seen."""
     n: u32
+    forget_stack_pages(c)
     for n in range(c.tlb_locals):
         protect_entry(c, c.tlb_local[n], page)
     for n in range(c.tlb_globals):

@@ -56,6 +56,6 @@ def allocate(c: Any) -> None:
     c.page_blocks = Sparse(int)
     c.page_code = Sparse(int)
     c.arena = Record(k.ARENA_FIELDS)  # empty: nothing is translated
-    c.jumps = c.returns = None
+    c.jumps = c.returns = c.stack_pages = None
     c.tlb = Sparse(_no_page)
     c.slots = [Record(("first", "last", "read", "write")) for _ in range(k.STATE["MAX_SLOTS"])]

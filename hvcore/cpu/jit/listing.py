@@ -92,6 +92,9 @@ def fields(c):
         asm.field(c, cython.address(c.native_kept[0])): "native_kept",
         asm.field(c, cython.address(c.native_kept[1])): "native_kept[1]",
         asm.field(c, cython.address(c.jumps[0])): "jumps",
+        asm.field(c, cython.address(c.stack_pages[0].rd)): "stack_pages[0].rd",
+        asm.field(c, cython.address(c.stack_pages[0].wr)): "stack_pages[0].wr",
+        asm.field(c, cython.address(c.stack_pages[0].add)): "stack_pages[0].add",
         asm.field(c, cython.address(c.returns[0].eip)): "returns[0].eip",
         asm.field(c, cython.address(c.returns[0].entry)): "returns[0].entry",
     }

@@ -54,6 +54,7 @@ def new_stub(c, t, kind, j, o):
     s.again = 0
     s.checked = 0
     s.limit_site = 0
+    s.stack_site = 0
     s.site = 0
     s.sites_used = 0
     s.vectors = t.vectors
@@ -121,6 +122,50 @@ def emit_look_up(c, t, s, tag):
     t.host_flags = 0
 
 
+def emit_look_up_stack(c, t, s, tag):
+    """The same of an operand at ESP. In flat code its page is mostly that of the last, whose entry stands apart."""
+    if checked(t, s.seg):
+        emit_look_up(c, t, s, tag)
+        return
+    asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
+    asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, NO_REG, 0, t.stack_page + tag)  # xor rdx, [rbx + stack page's tag]
+    asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - (1 << s.size))  # cmp rdx, 4096 - n: another page, or over its end
+    s.stack_site = asm.emit_jump_if(c, asm.ABOVE)  # ja stub
+    asm.emit_mem64(c, asm.ADD, asm.AX, asm.BX, NO_REG, 0, t.stack_page + arena.TLB_ADD)  # add rax, [rbx + its add]
+    s.stack_resume = c.arena.used
+    s.stack_tag = tag
+    t.host_flags = 0
+
+
+def emit_find_stack_page(c, t, s):
+    """Where an access at ESP is not to the page of the last: look in the TLB, and note its entry; or on to the stub."""
+    missed: u32
+    i: u32
+    asm.bind(c, s.stack_site)
+    asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
+    asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
+    asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, TLB_MASK * 32: the entry of this page
+    asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
+    asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, asm.CX, 0, t.tlb + s.stack_tag)  # xor rdx, [rbx + rcx + tag]
+    asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - (1 << s.size))  # cmp rdx, 4096 - n
+    missed = asm.emit_jump_if(c, asm.ABOVE)
+    for i in range(arena.TLB_READ, arena.TLB_ADD + 8, 8):
+        if i != arena.TLB_FETCH:
+            asm.emit_mem64(c, asm.LOAD, asm.DX, asm.BX, asm.CX, 0, t.tlb + i)  # mov rdx, [rbx + rcx + field]
+            asm.emit_mem64(c, asm.STORE, asm.DX, asm.BX, NO_REG, 0, t.stack_page + i)  # mov [rbx + stack page's], rdx
+    asm.emit_reg64(c, asm.ADD, asm.AX, asm.DX)  # add rax, rdx: the last of them
+    asm.emit_jump_to(c, s.stack_resume)
+    asm.bind(c, missed)
+
+
+def emit_look_up_operand(c, t, s, o, tag):
+    """The same of the memory operand of an operation, whose offset is in EAX."""
+    if o.base == RSP and o.index == NO_REG and o.seg == SS:
+        emit_look_up_stack(c, t, s, tag)
+    else:
+        emit_look_up(c, t, s, tag)
+
+
 def emit_look_up_aligned(c, t, s, tag):
     """The same for 16 bytes that must be aligned: else the stub raises the exception."""
     emit_look_up(c, t, s, tag)
@@ -149,7 +194,7 @@ def emit_load_at(c, t, j, o, size, reg):
     s: cython.pointer(Stub) = new_stub(c, t, STUB_LOAD, j, o)
     s.size = size
     s.reg = reg
-    emit_look_up(c, t, s, arena.TLB_READ)
+    emit_look_up_operand(c, t, s, o, arena.TLB_READ)
     emit_read_host(c, size, reg)
     s.resume = c.arena.used
 
@@ -196,7 +241,7 @@ def emit_store_operand(c, t, j, o, value, reg, imm):
     s.reg = reg
     s.imm = imm
     emit_effective_address(c, o)
-    emit_look_up(c, t, s, arena.TLB_WRITE)
+    emit_look_up_operand(c, t, s, o, arena.TLB_WRITE)
     emit_write_host(c, t, s)
 
 
@@ -211,7 +256,7 @@ def emit_push(c, t, j, o, value, reg, imm):
     asm.emit_mem(c, asm.LEA, asm.AX, asm.R15, NO_REG, 0, -n)  # lea eax, [esp - n]
     if not t.stack32:
         asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
-    emit_look_up(c, t, s, arena.TLB_WRITE)
+    emit_look_up_stack(c, t, s, arena.TLB_WRITE)
     emit_write_host(c, t, s)
     emit_move_stack(c, t, -n)
 
@@ -230,7 +275,10 @@ def emit_load_stack(c, t, j, o, number):
         registers.emit_get(c, number, asm.AX)
     else:
         asm.emit_reg(c, asm.MOVZX16, asm.AX, registers.home(number))  # movzx eax, sp or bp
-    emit_look_up(c, t, s, arena.TLB_READ)
+    if number == RSP:
+        emit_look_up_stack(c, t, s, arena.TLB_READ)
+    else:
+        emit_look_up(c, t, s, arena.TLB_READ)
     emit_read_host(c, o.size, asm.AX)
     s.resume = c.arena.used
 
@@ -299,7 +347,7 @@ def emit_load_to_modify(c, t, j, o):
 def emit_load_to_modify_at(c, t, j, o):
     """The same of the operand whose offset is in EAX."""
     s: cython.pointer(Stub) = new_stub(c, t, STUB_MODIFY, j, o)
-    emit_look_up(c, t, s, arena.TLB_WRITE)
+    emit_look_up_operand(c, t, s, o, arena.TLB_WRITE)
     asm.emit_mem64(c, asm.LEA, asm.R14, asm.R12, asm.AX, 0, 0)  # lea r14, [r12 + rax]
     emit_read_host(c, o.size, asm.AX)
     s.resume = c.arena.used

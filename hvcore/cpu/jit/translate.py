@@ -157,6 +157,7 @@ def emit_block(c, block):
     t.user = c.blocks[block].mode & MODE_USER
     t.stack32 = c.blocks[block].mode & (MODE_FLAT | MODE_STACK32)
     t.tlb = asm.field(c, cython.address(c.tlb[half * TLB_SIZE]))
+    t.stack_page = asm.field(c, cython.address(c.stack_pages[half]))
     t.jumps = asm.field(c, cython.address(c.jumps[half * JUMPS]))
     t.returns = asm.field(c, cython.address(c.returns[half * RETURNS]))
     t.leaves_used = 0
@@ -677,6 +678,8 @@ def emit_division(c, t, o, j):
 def emit_stub(c, t, s, first):
     """What an operation's jumps lead to when it cannot be done in a few instructions."""
     i: u32
+    if s.stack_site:
+        memory.emit_find_stack_page(c, t, s)
     if s.site:
         asm.bind(c, s.site)
         if s.kind == memory.STUB_INTERPRET and s.again:

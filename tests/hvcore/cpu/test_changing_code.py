@@ -432,6 +432,62 @@ def test_a_call_across_a_page_returns_behind_itself(flat: Bench, call: str) -> N
     assert (p.gpr(EAX), p.gpr(EBX), p.gpr(ESP)) == (50, 50, 0x7000)
 
 
+# The stack's page, of which host code remembers where it lies
+
+PUSHES = bytes.fromhex("68 44332211 8b0424 58 f4")  # push 11223344 / mov eax, [esp] / pop eax / hlt
+
+
+@pytest.mark.parametrize("forgets", ["INVLPG", "CR3"])
+def test_a_stack_whose_page_is_mapped_anew_is_found_there(paged: Paged, forgets: str) -> None:
+    paged.write(0x6000, PUSHES)
+    for frame in (FRAME, OTHER, FRAME, OTHER):
+        paged.map(P | W, frame)
+        if forgets == "INVLPG":
+            invlpg(paged, PAGE)
+        else:
+            paged.processor.set_cr(3, DIRECTORY)
+        paged.memory.write(FRAME + 0x7FC, bytes(4))
+        paged.memory.write(OTHER + 0x7FC, bytes(4))
+        paged.processor.set_gpr(ESP, PAGE + 0x800)
+        assert go(paged, 0x6000) == ExitKind.HLT
+        assert paged.processor.gpr(EAX) == 0x11223344
+        assert paged.read32(frame + 0x7FC) == 0x11223344
+        assert paged.read32(FRAME + OTHER - frame + 0x7FC) == 0
+
+
+def test_a_stack_whose_page_may_no_longer_be_written_is_not(paged: Paged) -> None:
+    paged.processor.set_cr(0, PG | WP | 0x11)
+    paged.write(0x6000, PUSHES)
+    for flags, kind in (
+        (P | W, ExitKind.HLT),
+        (P, ExitKind.EXCEPTION),
+        (0, ExitKind.EXCEPTION),
+        (P | W, ExitKind.HLT),
+    ):
+        paged.map(flags)
+        invlpg(paged, PAGE)
+        paged.processor.set_gpr(ESP, PAGE + 0x800)
+        assert go(paged, 0x6000) == kind
+        if kind == ExitKind.EXCEPTION:
+            assert faults(paged) == (PAGE_FAULT, 2 | flags & P, PAGE + 0x7FC, 0x6000)
+
+
+def test_what_is_pushed_over_code_that_was_decoded_since_the_last_push_is_seen(flat: Bench) -> None:
+    flat.write(0x8000, bytes.fromhex("68 44332211 58 f4"))
+    p = flat.processor
+    for _ in range(3):
+        p.set_gpr(ESP, 0x9100)
+        assert go(flat, 0x8000) == ExitKind.HLT  # the stack's page has no code yet, or none any more
+        flat.write(0x90F8, bytes.fromhex("b8 01000000 f4"))  # MOV EAX, 1
+        assert go(flat, 0x90F8) == ExitKind.HLT
+        assert p.gpr(EAX) == 1
+        flat.write(0x8010, bytes.fromhex("68 b8070000 f4"))  # PUSH 000007B8, of which MOV EAX, 7 is made
+        p.set_gpr(ESP, 0x90FC)
+        assert go(flat, 0x8010) == ExitKind.HLT
+        assert go(flat, 0x90F8) == ExitKind.HLT
+        assert p.gpr(EAX) == 7
+
+
 # One page, two mappings, different rights
 
 
