@@ -27,6 +27,7 @@ if cython.compiled:
         moves,
         operands,
         pending,
+        physical,
         strings,
         system,
     )
@@ -50,6 +51,7 @@ else:
         moves,
         operands,
         pending,
+        physical,
         strings,
         system,
     )
@@ -114,7 +116,7 @@ def store32(c: State, seg: u32, off: u64, value: u64) -> cython.void:
         if cython.compiled:
             cython.cast(cython.pointer(u32), c.host + (lin + c.tlb[i].add))[0] = value
         else:
-            mmu.host_store(c, (lin + c.tlb[i].add) & M64, value, 4)
+            physical.host_store(c, (lin + c.tlb[i].add) & M64, value, 4)
     else:
         mmu.write(c, seg, off, value, 2)
 
@@ -212,7 +214,7 @@ def store16(c: State, seg: u32, off: u64, value: u64) -> cython.void:
         if cython.compiled:
             cython.cast(cython.pointer(u16), c.host + (lin + c.tlb[i].add))[0] = value
         else:
-            mmu.host_store(c, (lin + c.tlb[i].add) & M64, value, 2)
+            physical.host_store(c, (lin + c.tlb[i].add) & M64, value, 2)
     else:
         mmu.write(c, seg, off, value, 1)
 

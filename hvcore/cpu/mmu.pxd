@@ -32,13 +32,6 @@ cdef void update_alignment(State c) noexcept nogil
 cdef void set_cpl(State c, u32 cpl) noexcept nogil
 cdef u64 system_read(State c, u64 lin, u32 n) noexcept nogil
 cdef void system_write(State c, u64 lin, u64 value, u32 n) noexcept nogil
-cdef s64 locate(State c, u64 phys) noexcept nogil
-cdef u64 host_load(State c, u64 at, u32 n) noexcept nogil
-cdef void host_store(State c, u64 at, u64 value, u32 n) noexcept nogil
-cdef u64 load_physical(State c, u64 phys, u64 lin, u32 n) noexcept nogil
-cdef void store_physical(State c, u64 phys, u64 lin, u64 value, u32 n) noexcept nogil
-cdef u64 mmio_read(State c, u64 phys, u64 lin, u32 n) noexcept nogil
-cdef void mmio_write(State c, u64 phys, u64 lin, u64 value, u32 n) noexcept nogil
 cdef void fill(State c, u64 lin, u64 phys, s64 slot) noexcept nogil
 cdef u32 misaligned(State c, u64 lin, u32 n) noexcept nogil
 cdef u64 read_linear(State c, u64 lin, u32 n) noexcept nogil
@@ -58,6 +51,3 @@ cdef void segment_fault(State c, u32 seg) noexcept nogil
 cdef void watch(State c, u64 lin, u32 n, u32 write) noexcept nogil
 cdef void arm_breakpoints(State c) noexcept nogil
 cdef void update_mode(State c) noexcept nogil
-cdef void host_copy(State c, u64 to, u64 source, u64 count, u32 n) noexcept nogil
-cdef void host_copy_down(State c, u64 to, u64 source, u64 count, u32 n) noexcept nogil
-cdef void host_fill(State c, u64 to, u64 value, u64 count, u64 n) noexcept nogil

@@ -2,7 +2,7 @@
 
 SDM vol. 3 ch. 3 (segmentation) and §5.3 (limit checking). A linear page is looked up once; the TLB then holds
 what must be added to a linear address to get a host offset, with a tag each for reading, writing and fetching.
-A page that holds decoded code has no write tag, so that every store there comes through `store_physical`.
+A page that holds decoded code has no write tag, so that every store there comes through `physical.store`.
 The table is large, for its lists of what is in it make a flush as short as the working set is small.
 
 `read`, `write` and `read_to_modify` are the doors for instructions; `execute` has the same hit path inline for
@@ -12,15 +12,14 @@ the sizes that matter. Accesses by linear address are the processor's own (descr
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache
+    from cython.cimports.hvcore.cpu import physical
     from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.state import *
-    from cython.cimports.libc.string import memcpy, memmove, memset
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 else:
     import time
 
-    from hvcore.cpu import codecache
+    from hvcore.cpu import physical
     from hvcore.cpu.constants import *
     from hvcore.cpu.jit import arena
 
@@ -173,7 +172,7 @@ def forget(c, i):
 
 
 def forget_stack_pages(c):
-    """Host code no longer knows where the stack was found last, which it takes for granted while the TLB may keep that."""
+    """Host code no longer knows where the stack was found last; it goes by that while the TLB may keep it."""
     i: u32
     if cython.compiled:
         for i in range(2):
@@ -312,11 +311,11 @@ def table_entry(c, phys, lin, n):
     A backend that emulates an instruction, or walks for itself, has had that exit: to it the entry is not present, and
     the guest gets a page fault, as from other hypervisors. The writes of a walk go where it has read.
     """
-    slot: s64 = locate(c, phys & c.a20_mask)
+    slot: s64 = physical.locate(c, phys & c.a20_mask)
     if slot >= 0:
-        return host_load(c, c.slots[slot].read + (phys & c.a20_mask) - c.slots[slot].first, n)
+        return physical.host_load(c, c.slots[slot].read + (phys & c.a20_mask) - c.slots[slot].first, n)
     if not c.emulating:
-        mmio_read(c, phys & c.a20_mask, lin, n)
+        physical.mmio_read(c, phys & c.a20_mask, lin, n)
         c.info.table = 1
     return 0
 
@@ -361,7 +360,7 @@ def reserved_in(c, entry):
 def mark_entry(c, phys, entry, bits, n):
     """Set accessed and dirty in an entry that lacks them."""
     if entry & bits != bits:
-        store_physical(c, phys & c.a20_mask, 0, entry | bits, n)
+        physical.store(c, phys & c.a20_mask, 0, entry | bits, n)
 
 
 def watch(c, lin, n, write):
@@ -517,15 +516,6 @@ def walk(c, lin, access):
     return ((pte & PHYSICAL_PAGE) | (lin & 0xFFF)) & c.a20_mask
 
 
-def locate(c, phys):
-    """Which slot a guest-physical address lies in, or -1: it is no memory."""
-    i: u32
-    for i in range(c.slots_used):
-        if c.slots[i].first <= phys <= c.slots[i].last:
-            return i
-    return -1
-
-
 def fill(c, lin, phys, slot):
     """Remember the translation of the page of `lin` that `translate` has just made.
 
@@ -559,136 +549,6 @@ def fill(c, lin, phys, slot):
         c.tlb[i].wr = NO_PAGE
 
 
-def host_load(c, at, n):
-    """`n` bytes (1, 2, 4 or 8) at a host offset."""
-    if cython.compiled:
-        if n == 4:
-            return cython.cast(cython.pointer(u32), c.host + at)[0]
-        elif n == 2:
-            return cython.cast(cython.pointer(u16), c.host + at)[0]
-        elif n == 1:
-            return c.host[at]
-        return cython.cast(cython.pointer(u64), c.host + at)[0]
-    else:
-        return int.from_bytes(c.host[at : at + n], "little")
-
-
-def host_store(c, at, value, n):
-    """Store the low `n` bytes (1, 2, 4 or 8) of `value` at a host offset."""
-    if cython.compiled:
-        if n == 4:
-            cython.cast(cython.pointer(u32), c.host + at)[0] = value
-        elif n == 2:
-            cython.cast(cython.pointer(u16), c.host + at)[0] = value
-        elif n == 1:
-            c.host[at] = value
-        else:
-            cython.cast(cython.pointer(u64), c.host + at)[0] = value
-    else:
-        c.host[at : at + n] = (value & ((1 << 8 * n) - 1)).to_bytes(n, "little")
-
-
-def host_copy(c, to, source, count, n):
-    """Copy `count` items of `n` bytes upwards, one after the other: an overlap repeats what was copied."""
-    i: u64
-    if to >= source + count * n or to <= source:
-        if cython.compiled:
-            memmove(c.host + to, c.host + source, count * n)
-        else:
-            c.host[to : to + count * n] = bytes(c.host[source : source + count * n])
-        return
-    for i in range(count):
-        host_store(c, to + i * n, host_load(c, source + i * n, n), n)
-
-
-def host_copy_down(c, to, source, count, n):
-    """The same downwards, from the last item to the first; `to` and `source` are where the first lies."""
-    i: u64
-    if to >= source or to + count * n <= source:
-        if cython.compiled:
-            memmove(c.host + to, c.host + source, count * n)
-        else:
-            c.host[to : to + count * n] = bytes(c.host[source : source + count * n])
-        return
-    for i in range(count):
-        host_store(c, to + (count - 1 - i) * n, host_load(c, source + (count - 1 - i) * n, n), n)
-
-
-def host_fill(c, to, value, count, n):
-    """Store `count` items of `n` bytes."""
-    i: u64
-    if cython.compiled and n == 1:
-        memset(c.host + to, cython.cast(cython.int, value & 0xFF), count)
-        return
-    for i in range(count):
-        host_store(c, to + i * n, value, n)
-
-
-def load_physical(c, phys, lin, n):
-    """Read what lies in one page."""
-    i: s64 = locate(c, phys)
-    if i < 0:
-        return mmio_read(c, phys, lin, n)
-    return host_load(c, c.slots[i].read + phys - c.slots[i].first, n)
-
-
-def store_physical(c, phys, lin, value, n):
-    """Write what lies in one page; code decoded from these bytes is forgotten."""
-    i: s64 = locate(c, phys)
-    at: u64
-    if i < 0:
-        mmio_write(c, phys, lin, value, n)
-        return
-    if c.slots[i].write < 0:
-        return
-    at = c.slots[i].write + phys - c.slots[i].first
-    if c.page_code[at >> 12] & codecache.chunk_bits(at, at + n - 1):
-        codecache.drop_page(c, at >> 12, at, at + n - 1)
-    host_store(c, at, value, n)
-
-
-def mmio_read(c, phys, lin, n):
-    """Read what is no memory: stop for the backend, or while emulating use what it supplied."""
-    i: u32 = c.mmio_used
-    if c.emulating and i < c.mmio_supplied and c.mmio_address[i] == phys and c.mmio_size[i] == n:
-        c.mmio_used += 1
-        return c.mmio_data[i]
-    c.fault = FAULT_EXIT
-    c.info.kind = EXIT_GUEST_PHYSICAL
-    c.info.guest_physical = phys
-    c.info.linear_address = lin
-    c.info.linear_valid = 1
-    c.info.read = 1
-    c.info.write = 0
-    c.info.fetch = 0
-    c.info.table = 0
-    c.info.size = n
-    c.info.data = 0
-    return 0
-
-
-def mmio_write(c, phys, lin, value, n):
-    """Write what is no memory: stop for the backend, or while emulating keep it for the caller."""
-    i: u32 = c.mmio_writes
-    if c.emulating and i < MMIO_MAX:
-        c.mmio_write_address[i] = phys
-        c.mmio_write_size[i] = n
-        c.mmio_write_data[i] = value & (M64 >> (64 - 8 * n))
-        c.mmio_writes += 1
-        return
-    c.fault = FAULT_EXIT
-    c.info.kind = EXIT_GUEST_PHYSICAL
-    c.info.guest_physical = phys
-    c.info.linear_address = lin
-    c.info.linear_valid = 1
-    c.info.read = 0
-    c.info.write = 1
-    c.info.fetch = 0
-    c.info.table = 0
-    c.info.size = n
-    c.info.data = value & (M64 >> (64 - 8 * n))
-
-
 def misaligned(c, lin, n):
     """Whether an access of ring 3 raises #AC; the processor's own to its tables never do."""
     if not c.tlb_half or not lin & (n - 1):
@@ -707,7 +567,7 @@ def read_linear(c, lin, n):
     lin = lin & M32
     entry = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if (lin ^ c.tlb[entry].rd) <= 4096 - n:
-        return host_load(c, (lin + c.tlb[entry].add) & M64, n)
+        return physical.host_load(c, (lin + c.tlb[entry].add) & M64, n)
     if c.aligning and misaligned(c, lin, n):
         return 0
     if c.watching:
@@ -716,16 +576,16 @@ def read_linear(c, lin, n):
         phys = translate(c, lin, READ)
         if c.fault:
             return 0
-        slot = locate(c, phys)
+        slot = physical.locate(c, phys)
         if slot < 0:
-            return mmio_read(c, phys, lin, n)
+            return physical.mmio_read(c, phys, lin, n)
         fill(c, lin, phys, slot)
-        return host_load(c, (lin + c.tlb[entry].add) & M64, n)
+        return physical.host_load(c, (lin + c.tlb[entry].add) & M64, n)
     for i in range(n):
         phys = translate(c, (lin + i) & M32, READ)
         if c.fault:
             return 0
-        value |= load_physical(c, phys, (lin + i) & M32, 1) << (8 * i)
+        value |= physical.load(c, phys, (lin + i) & M32, 1) << (8 * i)
         if c.fault:
             return 0
     return value
@@ -742,15 +602,15 @@ def writable(c, lin, n):
     phys = translate(c, lin, WRITE)
     if c.fault:
         return 0
-    if locate(c, phys) < 0 and not c.emulating:
-        mmio_write(c, phys, lin, 0, 1)
+    if physical.locate(c, phys) < 0 and not c.emulating:
+        physical.mmio_write(c, phys, lin, 0, 1)
         return 0
     if (lin ^ last) & PAGE_BITS:
         phys = translate(c, last & PAGE_BITS, WRITE)
         if c.fault:
             return 0
-        if locate(c, phys) < 0 and not c.emulating:
-            mmio_write(c, phys, last & PAGE_BITS, 0, 1)
+        if physical.locate(c, phys) < 0 and not c.emulating:
+            physical.mmio_write(c, phys, last & PAGE_BITS, 0, 1)
             return 0
     return 1
 
@@ -764,7 +624,7 @@ def write_linear(c, lin, value, n):
     lin = lin & M32
     entry = ((lin >> 12) & TLB_MASK) | c.tlb_half
     if (lin ^ c.tlb[entry].wr) <= 4096 - n:
-        host_store(c, (lin + c.tlb[entry].add) & M64, value, n)
+        physical.host_store(c, (lin + c.tlb[entry].add) & M64, value, n)
         return
     if c.aligning and misaligned(c, lin, n):
         return
@@ -774,17 +634,17 @@ def write_linear(c, lin, value, n):
         phys = translate(c, lin, WRITE)
         if c.fault:
             return
-        slot = locate(c, phys)
+        slot = physical.locate(c, phys)
         if slot < 0:
-            mmio_write(c, phys, lin, value, n)
+            physical.mmio_write(c, phys, lin, value, n)
             return
         fill(c, lin, phys, slot)
-        store_physical(c, phys, lin, value, n)
+        physical.store(c, phys, lin, value, n)
         return
     if not writable(c, lin, n):
         return
     for i in range(n):
-        store_physical(c, translate(c, (lin + i) & M32, WRITE), (lin + i) & M32, (value >> (8 * i)) & 0xFF, 1)
+        physical.store(c, translate(c, (lin + i) & M32, WRITE), (lin + i) & M32, (value >> (8 * i)) & 0xFF, 1)
 
 
 def system_read(c, lin, n):
@@ -836,7 +696,7 @@ def read_to_modify(c, seg, off, size):
             return 0
     if (lin ^ c.tlb[((lin >> 12) & TLB_MASK) | c.tlb_half].wr) > 4096 - n:
         phys: u64 = translate(c, lin & M32, WRITE)
-        if c.fault or (locate(c, phys) >= 0 and not writable(c, lin, n)):
+        if c.fault or (physical.locate(c, phys) >= 0 and not writable(c, lin, n)):
             return 0
     return read_linear(c, lin, n)
 
@@ -897,7 +757,7 @@ def fill_fetch_window(c, eip):
             if c.fault:
                 c.fault = FAULT_NONE
                 return
-            slot = locate(c, phys)
+            slot = physical.locate(c, phys)
             if slot < 0:
                 return
             fill(c, lin, phys, slot)
@@ -924,7 +784,7 @@ def fetch_fault(c, eip):
     phys = translate(c, lin, FETCH)
     if c.fault:
         return
-    mmio_read(c, phys, lin, 1)
+    physical.mmio_read(c, phys, lin, 1)
     c.fault = FAULT_EXIT
     c.info.read = 0
     c.info.fetch = 1

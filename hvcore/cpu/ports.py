@@ -3,11 +3,11 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import debug, mmu, operands, stops, strings
+    from cython.cimports.hvcore.cpu import debug, mmu, operands, segments, stops, strings
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import debug, mmu, operands, stops, strings
+    from hvcore.cpu import debug, mmu, operands, segments, stops, strings
     from hvcore.cpu.constants import *
 
 
@@ -17,10 +17,7 @@ def io_allowed(c, port, n):
     bits: u64
     if not c.cr0 & CR0_PE or (c.protected and c.cpl <= ((c.flags & F_IOPL) >> 12)):
         return 1
-    if c.attr[TR] & SEG_UNUSABLE or not c.attr[TR] & SEG_TSS_32 or c.limit[TR] < 0x67:
-        mmu.exception(c, VEC_GP, 0)
-        return 0
-    at = mmu.system_read(c, c.base[TR] + 0x66, 2)
+    at = segments.port_map(c)
     if c.fault:
         return 0
     at += port >> 3

@@ -21,6 +21,7 @@ if cython.compiled:
         loop,
         mmu,
         msrs,
+        physical,
         tasks,
     )
     from cython.cimports.hvcore.cpu import decode as decoder
@@ -28,7 +29,18 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import listing, translate
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, control_registers, debug, execute, flags, loop, mmu, msrs, tasks
+    from hvcore.cpu import (
+        codecache,
+        control_registers,
+        debug,
+        execute,
+        flags,
+        loop,
+        mmu,
+        msrs,
+        physical,
+        tasks,
+    )
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import x87_registers
@@ -367,10 +379,10 @@ class Processor(State):
         found = []
         slot: s64
         at: u64
-        physical: u64 = self.translate(linear, False, False)
-        slot = mmu.locate(self, physical)
+        phys: u64 = self.translate(linear, False, False)
+        slot = physical.locate(self, phys)
         if slot >= 0:
-            at = self.slots[slot].read + physical - self.slots[slot].first
+            at = self.slots[slot].read + phys - self.slots[slot].first
             for i in range(1, self.blocks_used):
                 if self.blocks[i].valid and self.blocks[i].at == at and self.blocks[i].native:
                     found += [listing.host_code(self, i)]

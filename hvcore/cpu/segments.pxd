@@ -13,4 +13,5 @@ cdef void load_ldt(State c, u32 selector) noexcept nogil
 cdef void load_tr(State c, u32 selector) noexcept nogil
 cdef u64 visible_descriptor(State c, u32 selector, u32 for_lsl) noexcept nogil
 cdef u32 verify(State c, u32 selector, u32 write) noexcept nogil
+cdef u64 port_map(State c) noexcept nogil
 cdef u32 privileged(State c) noexcept nogil

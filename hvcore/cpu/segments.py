@@ -14,6 +14,10 @@ else:
     from hvcore.cpu.constants import *
 
 
+TSS_32_LAST = cython.declare(u32, 0x67)  # the last byte of a 32-bit TSS without its maps
+TSS_PORT_MAP = cython.declare(u32, 0x66)  # where it says at which byte the map of ports begins
+
+
 def read_descriptor(c, selector, vector, ext):
     """The descriptor that `selector` names; outside its table raises `vector` with the selector."""
     base: u64 = c.gdt_base
@@ -204,6 +208,17 @@ def verify(c, selector, write):
     if write:
         return attr & (SEG_CODE | SEG_WRITABLE) == SEG_WRITABLE
     return attr & (SEG_CODE | SEG_READABLE) != SEG_CODE
+
+
+def port_map(c):
+    """Where the map of ports begins in the current TSS (SDM vol. 1 §19.5.2); #GP(0) if that is none that has one.
+
+    The map of redirected interrupts ends there (SDM vol. 3 §21.3.3). The caller looks at `c.fault`.
+    """
+    if c.attr[TR] & SEG_UNUSABLE or not c.attr[TR] & SEG_TSS_32 or c.limit[TR] < TSS_32_LAST:
+        mmu.exception(c, VEC_GP, 0)
+        return 0
+    return mmu.system_read(c, c.base[TR] + TSS_PORT_MAP, 2)
 
 
 def privileged(c):

@@ -7,11 +7,11 @@ so that an interrupt waits no longer than for one of many iterations. An iterati
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, operands
+    from cython.cimports.hvcore.cpu import flags, mmu, operands, physical
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, operands
+    from hvcore.cpu import flags, mmu, operands, physical
     from hvcore.cpu.constants import *
 
 MAX_ITERATIONS = cython.declare(u32, 4096)
@@ -128,7 +128,7 @@ def several(c, o, kind, most):
     if to == NO_PAGE:
         return 0
     if kind == STOS:
-        mmu.host_fill(c, to, c.regs[RAX] & SIZE_MASK[o.size], n, step)
+        physical.host_fill(c, to, c.regs[RAX] & SIZE_MASK[o.size], n, step)
     else:
         if si - back + n * step > c.rd_size[o.seg]:
             return 0
@@ -136,9 +136,9 @@ def several(c, o, kind, most):
         if source == NO_PAGE:
             return 0
         if down:
-            mmu.host_copy_down(c, to, source, n, step)
+            physical.host_copy_down(c, to, source, n, step)
         else:
-            mmu.host_copy(c, to, source, n, step)
+            physical.host_copy(c, to, source, n, step)
         operands.put_masked(c, RSI, mask, si - n * step if down else si + n * step)
     operands.put_masked(c, RDI, mask, di - n * step if down else di + n * step)
     return n

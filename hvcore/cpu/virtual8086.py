@@ -100,10 +100,7 @@ def redirected(c, vector):
     """Whether INT n goes through the program's own vector table: its bit in the TSS is clear. May raise #GP(0)."""
     at: u64
     bits: u64
-    if c.attr[TR] & SEG_UNUSABLE or not c.attr[TR] & SEG_TSS_32 or c.limit[TR] < 0x67:
-        mmu.exception(c, VEC_GP, 0)
-        return 0
-    at = mmu.system_read(c, c.base[TR] + 0x66, 2)
+    at = segments.port_map(c)
     if c.fault:
         return 0
     at += vector >> 3

@@ -7,7 +7,7 @@ interpreter's own functions and comes back, or leaves the block if they fault.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu
+    from cython.cimports.hvcore.cpu import mmu, physical
     from cython.cimports.hvcore.cpu.jit import arena, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
@@ -36,7 +36,7 @@ def touch(c, lin, size, access):
     if c.fault:  # the interpreter comes by it again
         c.fault = 0
         return 0
-    slot = mmu.locate(c, phys)
+    slot = physical.locate(c, phys)
     if slot < 0:
         return 0
     mmu.fill(c, lin, phys, slot)
@@ -128,10 +128,16 @@ def emit_look_up_stack(c, t, s, tag):
         emit_look_up(c, t, s, tag)
         return
     asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
-    asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, NO_REG, 0, t.stack_page + tag)  # xor rdx, [rbx + stack page's tag]
-    asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - (1 << s.size))  # cmp rdx, 4096 - n: another page, or over its end
+    asm.emit_mem64(
+        c, asm.XOR, asm.DX, asm.BX, NO_REG, 0, t.stack_page + tag
+    )  # xor rdx, [rbx + stack page's tag]
+    asm.emit_imm64(
+        c, ALU_CMP, asm.DX, 4096 - (1 << s.size)
+    )  # cmp rdx, 4096 - n: another page, or over its end
     s.stack_site = asm.emit_jump_if(c, asm.ABOVE)  # ja stub
-    asm.emit_mem64(c, asm.ADD, asm.AX, asm.BX, NO_REG, 0, t.stack_page + arena.TLB_ADD)  # add rax, [rbx + its add]
+    asm.emit_mem64(
+        c, asm.ADD, asm.AX, asm.BX, NO_REG, 0, t.stack_page + arena.TLB_ADD
+    )  # add rax, [rbx + its add]
     s.stack_resume = c.arena.used
     s.stack_tag = tag
     t.host_flags = 0
@@ -152,7 +158,9 @@ def emit_find_stack_page(c, t, s):
     for i in range(arena.TLB_READ, arena.TLB_ADD + 8, 8):
         if i != arena.TLB_FETCH:
             asm.emit_mem64(c, asm.LOAD, asm.DX, asm.BX, asm.CX, 0, t.tlb + i)  # mov rdx, [rbx + rcx + field]
-            asm.emit_mem64(c, asm.STORE, asm.DX, asm.BX, NO_REG, 0, t.stack_page + i)  # mov [rbx + stack page's], rdx
+            asm.emit_mem64(
+                c, asm.STORE, asm.DX, asm.BX, NO_REG, 0, t.stack_page + i
+            )  # mov [rbx + stack page's], rdx
     asm.emit_reg64(c, asm.ADD, asm.AX, asm.DX)  # add rax, rdx: the last of them
     asm.emit_jump_to(c, s.stack_resume)
     asm.bind(c, missed)
