@@ -98,9 +98,9 @@ def decode(c, o, code_size):
         elif byte == 0x67:
             o.addr = 3 - code_size
         elif byte == 0xF2:
-            o.rep = 2
+            o.rep = REPNE
         elif byte == 0xF3:
-            o.rep = 1
+            o.rep = REP
         elif byte == 0xF0:
             lock = 1
         elif byte == 0x26 or byte == 0x2E or byte == 0x36 or byte == 0x3E:
@@ -177,7 +177,7 @@ def decode(c, o, code_size):
     ):
         o.kind = UNDEFINED
         o.ends = 1
-    if at == 0x90 and o.rep == 1:
+    if at == 0x90 and o.rep == REP:
         o.kind = PAUSE
     elif o.kind == VECTOR_CONTROL and fence(c, o):
         o.kind = NOP  # nothing here is done out of order
@@ -189,8 +189,8 @@ def decode(c, o, code_size):
 
 def vmx_instruction(o, wide):
     """Which instruction of VMX a mandatory prefix makes of an opcode, 0: none; `wide` tells of a prefix 66."""
-    prefix: u32 = 2 if o.rep == 1 else wide
-    if o.rep == 2:
+    prefix: u32 = 2 if o.rep == REP else wide
+    if o.rep == REPNE:
         return 0
     if o.sub == VMPTRLD:
         return o.sub + prefix

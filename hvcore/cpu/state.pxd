@@ -389,6 +389,10 @@ cdef enum:
     MAX_BLOCK_OPS = 32
     MMIO_MAX = 16
 
+cdef enum:
+    REP = 1         # prefix F3, which is REPE of CMPS and SCAS, and of vectors chooses the instruction
+    REPNE = 2       # F2, so too
+
 cdef struct Op:
     u16 kind
     u8 size         # 0 8 bits, 1 16, 2 32, 3 64
@@ -402,7 +406,7 @@ cdef struct Op:
     u8 scale
     u8 seg
     u8 length
-    u8 rep
+    u8 rep          # REP or REPNE, 0 without
     u8 addr         # address size, as `size`
     u8 ends         # nothing of the block follows
     u16 off         # of the instruction's end, from the start of the block

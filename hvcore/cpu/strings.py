@@ -175,5 +175,5 @@ def string(c, o):
         left -= 1
         done += 1
         operands.put_masked(c, RCX, mask, left)
-        if (kind == CMPS or kind == SCAS) and (c.cc_res == 0) != (o.rep == 1):
+        if (kind == CMPS or kind == SCAS) and (c.cc_res == 0) != (o.rep == REP):
             return

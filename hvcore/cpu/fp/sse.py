@@ -96,9 +96,9 @@ def execute(c, o):
     if o.kind == VECTOR_CONTROL:
         control(c, o)
         return
-    if o.rep == 1:
+    if o.rep == REP:
         pp = sse_operands.PF3
-    elif o.rep == 2:
+    elif o.rep == REPNE:
         pp = sse_operands.PF2
     elif o.size != c.code_size:
         pp = sse_operands.P66

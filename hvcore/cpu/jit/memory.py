@@ -442,9 +442,8 @@ def emit_stub(c, t, s):
     asm.bind(c, failed)
     asm.emit_imm(c, ALU_CMP, asm.AX, 2)
     fault = asm.emit_jump_if(c, asm.NOT_ZERO)
-    if (
-        s.value == VALUE_RETURN
-    ):  # a CALL ends its block, so that it need not be left because it was written over
+    # A CALL ends its block, so that it need not be left because it was written over.
+    if s.value == VALUE_RETURN:
         registers.emit_load_registers(c)
         asm.emit_jump_to(c, s.resume)
     if s.kind == STUB_PUSH:

@@ -176,7 +176,7 @@ def emit_repeated_comparison(c, t, j, o):
     asm.emit_repeat(
         c,
         asm.REPEAT_CMPS if o.kind == CMPS else asm.REPEAT_SCAS,
-        asm.REP if o.rep == 1 else asm.REPNE,
+        asm.REP if o.rep == REP else asm.REPNE,
         o.size,
     )
     asm.emit_reg(c, asm.SUB, asm.R14, asm.CX)  # sub r14d, ecx: the items that were compared
@@ -193,7 +193,7 @@ def emit_repeated_comparison(c, t, j, o):
         emit_advance_by(c, o, RSI, asm.R14)
     emit_advance_by(c, o, RDI, asm.R14)
     flags.emit_arithmetic(c, t, ALU_CMP, flags.ALL, o.size)
-    ended = asm.emit_jump_if(c, asm.NOT_ZERO if o.rep == 1 else asm.ZERO)
+    ended = asm.emit_jump_if(c, asm.NOT_ZERO if o.rep == REP else asm.ZERO)
     emit_count(c, o, asm.R14)
     asm.emit_reg(c, asm.TEST, asm.R14, asm.R14)  # test r14d, r14d
     done = asm.emit_jump_if(c, asm.ZERO)

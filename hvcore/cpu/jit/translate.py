@@ -94,9 +94,8 @@ def traits(t, o):
         return TOUCHES | EXITS | MODIFIES
     if o.rep and kind == LODS:
         return UNTRANSLATED
-    if (
-        not (sizes_of[kind] >> o.size) & 1
-    ):  # what else has the prefix of REP, as BSF in place of TZCNT, goes without
+    # What else has the prefix of REP, as BSF in place of TZCNT, goes without.
+    if not (sizes_of[kind] >> o.size) & 1:
         return UNTRANSLATED
     if does & BRANCHES and o.size != t.code_size:
         return UNTRANSLATED
@@ -568,7 +567,7 @@ def emit_two_operands(c, t, o, j, live):
 
 def emit_two_registers(c, t, o, sub, live, immediate):
     """The same of a register of 16 or 32 bits and a second, or an immediate."""
-    if sub != 2 and sub != 3 and o.size == 2:
+    if sub != ALU_ADC and sub != ALU_SBB and o.size == 2:
         flags.emit_arithmetic_in_place(c, t, o, sub, live, immediate)
         return
     registers.emit_get_sized(c, t, o, o.reg, 0, asm.AX)
@@ -652,9 +651,8 @@ def emit_division(c, t, o, j):
     s = memory.new_stub(c, t, memory.STUB_INTERPRET, j, o)
     registers.emit_get(c, RAX, asm.AX)
     registers.emit_get(c, RDX, asm.DX)
-    if (
-        o.sub == DIVIDE
-    ):  # the quotient would be too long, or the divisor is 0, if it is not above the upper half
+    # The quotient would be too long, or the divisor is 0, if that is not above the upper half.
+    if o.sub == DIVIDE:
         if o.size == 0:
             asm.emit_reg(c, asm.MOVZX8, asm.DX, asm.AH)  # movzx edx, ah
         elif o.size == 1:

@@ -34,7 +34,7 @@ load_forms()
 def prefix_of(t, o):
     """The mandatory prefix, as `sse_operands.NP` and so on."""
     if o.rep:
-        return 2 if o.rep == 1 else 3
+        return 2 if o.rep == REP else 3
     return 0 if o.size == t.code_size else 1
 
 
@@ -68,7 +68,7 @@ def emit(c, t, j, o, live):
     form: u32 = form_of(t, o)
     prefix: u32 = 0
     if o.rep:
-        prefix = 0xF3 if o.rep == 1 else 0xF2
+        prefix = 0xF3 if o.rep == REP else 0xF2
     elif o.size != t.code_size:
         prefix = asm.OPERAND_SIZE
     if form & ROUNDS and not t.mxcsr_taken:
