@@ -128,6 +128,11 @@ class Board(Protocol):
         ...
 
     @property
+    def alone(self) -> int:
+        """Which of them, as bits by their order, move no other's deadline when they are ticked."""
+        ...
+
+    @property
     def acknowledges(self) -> bool:
         """Whether it has the interrupt controller."""
         ...
@@ -360,7 +365,14 @@ class Server:
         self.on_reset: Callable[[], None] = lambda: None
         """Hears of every reset of the machine."""
         self._scope = trio.CancelScope()
-        self.pacer = Pacer(clock, board.timed, keeper, failed=self._tick_failed)
+        self.pacer = Pacer(
+            clock,
+            board.timed,
+            keeper,
+            failed=self._tick_failed,
+            touched=board.bus.take_touched,
+            alone=board.alone,
+        )
         board.rearm = self.pacer.rearm
         self.service_times: dict[str, Histogram] = {}
         """Of a sample of the requests, by device: how long it took to perform them."""
