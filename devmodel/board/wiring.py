@@ -183,7 +183,10 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
     items = make_items(files | dict(fittings.files), ram_size=below_4g + above_4g, cpus=fittings.cpus)
 
     # Wires: who drives which interrupt request, and A20.
-    pic = PicPair(intr=Line([core.intr]), vector_shown=core.intr_vector, **kept("pic"))
+    counts_acknowledged = fittings.missed_ticks in (MissedTicks.DELAY, MissedTicks.NO_DELAY)
+    pic = PicPair(
+        intr=Line([core.intr]), vector_shown=core.intr_vector, prompt=counts_acknowledged, **kept("pic")
+    )
     isa_irq = pic.set_irq if "pic" in fittings.parts else core.isa_irq
     drivers: dict[str, Line] = {}
     isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
@@ -210,7 +213,7 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
         waits=partial(pic.master.waits, 0),
         **kept("pit"),
     )
-    if fittings.missed_ticks in (MissedTicks.DELAY, MissedTicks.NO_DELAY):
+    if counts_acknowledged:
         pic.master.accepted = lambda pin: None if pin else pit.accepted()
     kbc = Kbc(
         clock=clock,
@@ -426,7 +429,7 @@ def place(w: Wired, core: Core, fittings: Fittings) -> None:
         mirror=kbc.mirror,
     )
     bus.map("pio", 0x070, 0x071, w.rtc, name="rtc", concerns=["rtc"])
-    bus.map("pio", 0x080, 0x080, w.post, name="post", concerns=[])
+    bus.map("pio", 0x080, 0x080, w.post, name="post", mirror=w.post.mirror, concerns=[])
     bus.map("pio", 0x081, 0x08F, w.dma_pages, name="dma pages")
     bus.map("pio", 0x092, 0x092, w.port92, name="port92", waits="A20, reset")
     bus.map("pio", 0x0A0, 0x0A1, pic.slave, name="pic2", mirror=pic.slave.mirror, concerns=["pit"])

@@ -72,6 +72,7 @@ from ioreq.messages import (
 from ioreq.mirror import HELD
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint, VcpuChannel
+from ioreq.standby import stands_by
 from ioreq.state_area import AREA_SIZE, StateArea
 
 log = structlog.get_logger()
@@ -278,6 +279,7 @@ class Attachment:
     async def enable(self, server: "Server") -> None:
         """Claim what the server's bus has and interrupt acknowledge, then let requests come."""
         self._drain_to = server
+        self.domain.coalesces = self.endpoint.cells is not None and stands_by()
         spaces: list[tuple[SpaceNumber, Space]] = [
             (SPACE_PORT, server.board.bus.pio),
             (SPACE_MEMORY, server.board.bus.memory),
@@ -311,7 +313,9 @@ class Attachment:
             return 0
         for offset, mirror in claim.mirrors:
             mirror.bind(
-                self.endpoint.cells[cell + offset : cell + offset + mirror.size], claim.first + offset
+                self.endpoint.cells[cell + offset : cell + offset + mirror.size],
+                claim.first + offset,
+                coalesces=self.domain.coalesces,
             )
         self._next_cell = end
         return cell
