@@ -1475,7 +1475,6 @@ def test_wherever_a_pin_stops_a_long_scan_it_goes_on_there(flat: Bench) -> None:
     flat.memory.write(0x20000, bytes(0x60000))
     p.set_gpr(EAX, 0x41)
     p.rflags = 0x202
-    inside = 0
     for pause in range(20):
         raised = threading.Timer(pause / 4000, lambda: pins.__setitem__(0, 1))
         raised.start()
@@ -1483,7 +1482,6 @@ def test_wherever_a_pin_stops_a_long_scan_it_goes_on_there(flat: Bench) -> None:
         raised.join()
         pins[0] = 0
         if p.rip == 0x7C0A:
-            inside += 0 < p.gpr(ECX) < 0x60000
             assert p.gpr(EDI) + p.gpr(ECX) == 0x80000
     assert p.gpr(EBX) * 4 <= p.icount
     flat.write(0x7C0D, b"\xf4")  # HLT for the JMP
