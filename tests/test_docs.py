@@ -126,7 +126,16 @@ def test_the_package_of_the_afternoon_is_installed_with_its_module_and_found_by_
     folder, site = tmp_path / "afternoon", tmp_path / "site"
     folder.mkdir()
     write_files("docs/your-own-device.md", folder)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
     done = subprocess.run(
         [*pip, "--target", str(site), str(folder)],
         capture_output=True,
