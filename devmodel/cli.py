@@ -27,7 +27,7 @@ from devmodel.service.session import BoardFactory, Departure, NobodyThere, join,
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
 from ioreq.streams import OutputError, with_output
-from ioreq.user_input import add_completion
+from ioreq.user_input import add_completion, lifeline
 
 DEMO: Final = "machine.toml"
 MOST_POLLING: Final = 1_000_000
@@ -468,7 +468,7 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lifeline",
-        type=int,
+        type=lifeline,
         metavar="FD",
         help="end when this inherited pipe is closed at its other end, as it is when its owner dies",
     )

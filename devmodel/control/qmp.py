@@ -49,7 +49,7 @@ class Door:
 
         """
         if isinstance(address, str):
-            return cls([monitor.listen(address)], address)
+            return cls([monitor.listen(address, "qmp", "somebody listens there already")], address)
         host, port = address
         try:
             return cls(await trio.open_tcp_listeners(port, host=host), None)

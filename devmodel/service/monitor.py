@@ -554,13 +554,20 @@ def paths(domain_socket: str) -> list[str]:
     return [domain_socket + SUFFIX, *(path for path in apart if os.path.exists(path))]
 
 
-def listen(path: str) -> trio.SocketListener:
-    """Bind a monitor's socket, mode 0600.
+def listen(
+    path: str,
+    what: str = "",
+    taken: str = "another server serves these parts of that domain: it listens there",
+) -> trio.SocketListener:
+    """Bind a socket for its user alone, mode 0600; what a dead process left there is removed.
+
+    An error says `what` it is, and what it means that somebody listens there already (`taken`).
 
     Raises:
-        ConfigError: it cannot be bound, or another server serves that domain.
+        ConfigError: it cannot be bound, or somebody else listens there.
 
     """
+    name = f"{what} unix:{path}" if what else path
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         os.fchmod(sock.fileno(), 0o600)
@@ -568,11 +575,10 @@ def listen(path: str) -> trio.SocketListener:
         sock.listen(8)
     except OSError as error:
         sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"another server serves these parts of that domain: it listens on {path}"
-            ) from error
-        raise ConfigError(f"cannot listen on {path}: {error.strerror or error}") from error
+        if error.errno != errno.EADDRINUSE:
+            raise ConfigError(f"cannot listen on {name}: {error.strerror or error}") from error
+        other = not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode)
+        raise ConfigError(f"{name}: {'there is something else than a socket' if other else taken}") from error
     return trio.SocketListener(sock)
 
 

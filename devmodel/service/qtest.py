@@ -111,7 +111,7 @@ async def serve(outside: Outside, address: Address, qtest: Qtest) -> int:
 
     """
     if address.listens:
-        listener = monitor.listen(address.path)
+        listener = monitor.listen(address.path, "qtest", "somebody listens there already")
     else:
         stream = await _connect(address.path)
     status = 0

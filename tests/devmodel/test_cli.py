@@ -277,7 +277,7 @@ def test_a_missing_image(environment, capsys):
 
 
 def test_a_missing_disc(environment, capsys):
-    line = "devmodel: disk none.iso: No such file or directory"
+    line = "devmodel: cdrom none.iso: No such file or directory"
     assert line_of(capsys, "run", "--cdrom", "none.iso") == (2, line)
 
 
