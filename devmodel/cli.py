@@ -20,7 +20,8 @@ from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, load
 from devmodel.consoles.address import ALLOWED as CONSOLES
 from devmodel.consoles.address import STDIO
-from devmodel.service import monitor, upgrade
+from devmodel.control import sockets
+from devmodel.service import upgrade
 from devmodel.service.run import BAD_INPUT, FAILED, run, until_signal
 from devmodel.service.server import ChipFailed
 from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
@@ -278,7 +279,7 @@ async def _serve_domain(
 
 def _check_socket(path: str, option: str) -> None:
     try:
-        check_path(path, room=monitor.ROOM)
+        check_path(path, room=sockets.ROOM)
     except IoreqError as error:
         raise ConfigError(f"{option} '{path}': {error}") from error
 

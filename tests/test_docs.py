@@ -20,10 +20,10 @@ from devmodel.board.outside import Fittings
 from devmodel.board.pc import Board
 from devmodel.cli import _parser
 from devmodel.config import Options, load
+from devmodel.control import messages
 from devmodel.control.qmp_commands import COMMANDS
 from devmodel.qtest.machine import QtestCore
 from devmodel.qtest.server import Qtest
-from devmodel.service import monitor
 from hvcore import config as core
 
 ROOT = Path(__file__).parents[1]
@@ -235,7 +235,7 @@ def test_every_command_of_the_monitor_and_of_qmp_is_documented():
         for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
         for name in re.findall(r"`(\S+?)`", row)
     }
-    known = {kind.__struct_config__.tag for kind in typing.get_args(monitor.Command)}
+    known = {kind.__struct_config__.tag for kind in typing.get_args(messages.Command)}
     assert cells == known | {"command", "qmp_capabilities", *COMMANDS}
 
 

@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from devmodel import DevmodelError
-from devmodel.service import monitor
-from devmodel.service.monitor import SUFFIX, Answer, Info
+from devmodel.control import asking, sockets
+from devmodel.control.messages import Answer, Info
+from devmodel.control.sockets import SUFFIX
 
 SOCKETS: Final = Path("/proc/net/unix")
 LISTENS: Final = 0x10000
@@ -36,7 +37,7 @@ def machines() -> list[Running]:
     answers: dict[str, list[Answer]] = {}
     for path in sorted(set(_listening())):
         with contextlib.suppress(DevmodelError):
-            answer = monitor.ask_at(path, Info())
+            answer = asking.ask_at(path, Info())
             if answer.program:
                 answers.setdefault(domain_of(path, answer), []).append(answer)
     return [_machine(domain, found) for domain, found in answers.items()]
@@ -55,7 +56,7 @@ def _listening() -> Iterator[str]:
 
 def domain_of(path: str, answer: Answer) -> str:
     """Return the domain socket of a monitor that says what parts it has."""
-    own = monitor.path_of("", frozenset(answer.parts)) if answer.parts else SUFFIX
+    own = sockets.path_of("", frozenset(answer.parts)) if answer.parts else SUFFIX
     return path.removesuffix(own)
 
 

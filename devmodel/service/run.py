@@ -19,7 +19,7 @@ import trio
 from devmodel import DevmodelError, log
 from devmodel.config import Config
 from devmodel.consoles.terminal import LEAVING, TerminalConsole, raw
-from devmodel.service import monitor
+from devmodel.control import sockets
 from devmodel.service.session import PROGRAM, BoardFactory, Outside, opened, serve
 from ioreq import DomainGone, IoreqError
 from ioreq.control_client import ControlClient, connect
@@ -45,7 +45,7 @@ def domain_socket(path: str | None) -> Iterator[str]:
         yield path
         return
     reap()
-    with tempfile.TemporaryDirectory(prefix=monitor.PREFIX, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=sockets.PREFIX, ignore_cleanup_errors=True) as folder:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_SH)  # as long as we live
@@ -56,7 +56,7 @@ def domain_socket(path: str | None) -> Iterator[str]:
 
 def reap() -> None:
     """Remove the directories of those who were killed: nobody holds them any more."""
-    pattern = os.path.join(glob.escape(tempfile.gettempdir()), monitor.PREFIX + "*")
+    pattern = os.path.join(glob.escape(tempfile.gettempdir()), sockets.PREFIX + "*")
     for folder in glob.glob(pattern):
         with contextlib.suppress(OSError):
             status = os.lstat(folder)

@@ -31,6 +31,7 @@ from devmodel.consoles.line import BREAK, SerialLine
 from devmodel.consoles.printout import Printout
 from devmodel.consoles.pseudo import PseudoTerminal
 from devmodel.consoles.recording import Recording
+from devmodel.control import monitor, probe, sockets
 from devmodel.control.access import Local, Remote
 from devmodel.control.qmp import Door, Qmp
 from devmodel.devices.diskette import drive_for
@@ -40,7 +41,7 @@ from devmodel.disks.stores import SECTOR
 from devmodel.disks.tray import Disc, Diskette
 from devmodel.display import vnc
 from devmodel.display.renderer import Renderer
-from devmodel.service import monitor, probe, trace, upgrade
+from devmodel.service import trace, upgrade
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.keeper import Keeper, Saves
@@ -615,13 +616,13 @@ async def _serve(
     nursery: trio.Nursery,
 ) -> Shutdown | None:
     parts = outside.config.parts
-    path = monitor.path_of(client.path, parts)
-    listener = monitor.listen(path)
+    path = sockets.path_of(client.path, parts)
+    listener = sockets.listen(path)
     pages = None
     attachment: Attachment | None = None
     try:
         if outside.config.web is not None and "serial" in parts and "vga" not in parts:
-            pages = monitor.listen(_pages_of(client.path))  # for the page of the server with the screen
+            pages = sockets.listen(_pages_of(client.path))  # for the page of the server with the screen
         tracing = outside.trace
         attachment = await Attachment.create(
             client, mirror=tracing is None, key=_key(parts), video="vga" in parts
@@ -707,10 +708,10 @@ async def _serve(
             await attachment.leave()  # if it was handed over, that is the end of our part
             attachment.close()
         listener.socket.close()  # as `serve_listeners` has done, if it came to that
-        monitor.remove(path)
+        sockets.remove(path)
         if pages is not None:
             pages.socket.close()
-            monitor.remove(_pages_of(client.path))
+            sockets.remove(_pages_of(client.path))
 
 
 def _check_web() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from devmodel.cli import main
-from devmodel.service import monitor
+from devmodel.control import asking, messages, sockets
 from ioreq import VERSION
 
 FAKE = Path(__file__).with_name("fake_core.py")
@@ -224,9 +224,9 @@ def test_the_serial_console_on_tcp_and_the_monitor(environment, start):
         got = b""
         while b"ready" not in got:
             got += client.recv(100)
-        domain = monitor.find()
-        assert monitor.ask(domain, monitor.Info()).machine == "fake"
-        assert os.stat(domain + monitor.SUFFIX).st_mode & 0o777 == 0o600
+        domain = sockets.find()
+        assert asking.ask(domain, messages.Info()).machine == "fake"
+        assert os.stat(domain + sockets.SUFFIX).st_mode & 0o777 == 0o600
         assert main(["key", "a", "shift-b"]) == 0
         assert main(["screen", "--png", str(environment / "screen.png")]) in (
             0,

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from devmodel import DevmodelError, cli, log
 from devmodel.config import Disk
+from devmodel.control import sockets
 from devmodel.disks.image import Image, open_disk
-from devmodel.service import monitor, run
+from devmodel.service import run
 from devmodel.service.run import domain_socket, reap
 from devmodel.service.session import DebugConsole
 from hvcore import cli as core_cli
@@ -269,7 +270,7 @@ def without_core(folder, monkeypatch) -> None:
 
     monkeypatch.setattr(run.Core, "start", no_core)
     monkeypatch.setattr(cli, "join", no_core)
-    monkeypatch.setattr(monitor, "PREFIX", "devmodel-none-")  # whatever machine runs here is left alone
+    monkeypatch.setattr(sockets, "PREFIX", "devmodel-none-")  # whatever machine runs here is left alone
     (folder / "machine.toml").write_text('[[disk]]\nsize = "1M"\n')
 
 
@@ -343,7 +344,7 @@ def _toml(value: object) -> str:
 def test_what_a_kill_left_is_reaped_and_what_lives_is_not(tmp_path, monkeypatch):
     monkeypatch.setattr(run.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(run.tempfile, "tempdir", str(tmp_path))
-    dead = tmp_path / f"{monitor.PREFIX}dead"
+    dead = tmp_path / f"{sockets.PREFIX}dead"
     dead.mkdir()
     (dead / "domain").write_bytes(b"")
     other = tmp_path / "something-else"
@@ -358,7 +359,7 @@ def test_what_a_kill_left_is_reaped_and_what_lives_is_not(tmp_path, monkeypatch)
         assert living.exists()
     assert not living.exists()
     assert other.exists()
-    new = tmp_path / f"{monitor.PREFIX}new"
+    new = tmp_path / f"{sockets.PREFIX}new"
     new.mkdir()
     reap()
     assert new.exists()  # its owner may be about to hold it

@@ -10,9 +10,10 @@ import trio
 import trio.testing
 
 from devmodel import DevmodelError
+from devmodel.control import asking, messages, monitor, sockets
+from devmodel.control.messages import Answer, Info
+from devmodel.control.monitor import Monitor
 from devmodel.devices.vga_frame import Frame
-from devmodel.service import monitor
-from devmodel.service.monitor import Answer, Info, Monitor
 from ioreq.messages import Shutdown
 from tests.devmodel.devices.vga_bench import TEXT
 from tests.devmodel.test_display import Machine
@@ -29,12 +30,12 @@ class Full(Machine):
 
 async def serving(nursery: trio.Nursery, path: str) -> Monitor:
     served = Monitor(Full())
-    nursery.start_soon(served.serve, monitor.listen(path + monitor.SUFFIX))
+    nursery.start_soon(served.serve, sockets.listen(path + sockets.SUFFIX))
     return served
 
 
-async def ask(path: str, command: monitor.Command) -> Answer:
-    return await trio.to_thread.run_sync(monitor.ask, path, command, abandon_on_cancel=True)
+async def ask(path: str, command: messages.Command) -> Answer:
+    return await trio.to_thread.run_sync(asking.ask, path, command, abandon_on_cancel=True)
 
 
 async def test_sixty_clients_that_want_pictures_leave_the_event_loop_its_time(nursery, tmp_path):
@@ -51,7 +52,7 @@ async def test_sixty_clients_that_want_pictures_leave_the_event_loop_its_time(nu
 
     async def look() -> None:
         with contextlib.suppress(trio.BrokenResourceError):  # one too many
-            async with await trio.open_unix_socket(path + monitor.SUFFIX) as stream:
+            async with await trio.open_unix_socket(path + sockets.SUFFIX) as stream:
                 while True:
                     await stream.send_all(b'{"command":"screen","png":true}\n')
                     if not await stream.receive_some(1 << 20):
@@ -69,7 +70,7 @@ async def test_sixty_clients_that_want_pictures_leave_the_event_loop_its_time(nu
 async def test_one_client_too_many_is_told_so(nursery, tmp_path):
     path = str(tmp_path / "domain")
     await serving(nursery, path)
-    streams = [await trio.open_unix_socket(path + monitor.SUFFIX) for _ in range(monitor.MAX_CLIENTS)]
+    streams = [await trio.open_unix_socket(path + sockets.SUFFIX) for _ in range(monitor.MAX_CLIENTS)]
     await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(DevmodelError, match="16 clients already"):
         await ask(path, Info())
@@ -82,7 +83,7 @@ async def test_one_client_too_many_is_told_so(nursery, tmp_path):
 async def test_a_client_that_says_nothing_is_disconnected(nursery, tmp_path, autojump_clock):
     path = str(tmp_path / "domain")
     await serving(nursery, path)
-    async with await trio.open_unix_socket(path + monitor.SUFFIX) as stream:
+    async with await trio.open_unix_socket(path + sockets.SUFFIX) as stream:
         before = trio.current_time()
         assert await stream.receive_some(10) == b""
         assert trio.current_time() - before == pytest.approx(monitor.IDLE)
@@ -96,7 +97,7 @@ async def test_a_client_that_says_nothing_is_disconnected(nursery, tmp_path, aut
 async def test_nonsense_is_answered_with_an_error(nursery, tmp_path, line):
     path = str(tmp_path / "domain")
     await serving(nursery, path)
-    async with await trio.open_unix_socket(path + monitor.SUFFIX) as stream:
+    async with await trio.open_unix_socket(path + sockets.SUFFIX) as stream:
         await stream.send_all(line + b"\n")
         with trio.fail_after(5):
             assert msgspec.json.decode(await stream.receive_some(65536), type=Answer).error
@@ -104,7 +105,7 @@ async def test_nonsense_is_answered_with_an_error(nursery, tmp_path, line):
 
 async def test_a_socket_that_was_removed_by_hand_is_no_traceback(start, core):
     running = await start()
-    os.unlink(core.path + monitor.SUFFIX)
+    os.unlink(core.path + sockets.SUFFIX)
     core.send(Shutdown(0, 3))
     with trio.fail_after(5):
         while len(running.found) < 3:
