@@ -22,9 +22,11 @@ from devmodel.consoles.address import ALLOWED as CONSOLES
 from devmodel.consoles.address import STDIO
 from devmodel.control import sockets
 from devmodel.service import upgrade
+from devmodel.service.departure import Departure
+from devmodel.service.outside import opened
 from devmodel.service.run import BAD_INPUT, FAILED, run, until_signal
 from devmodel.service.server import ChipFailed
-from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
+from devmodel.service.session import BoardFactory, NobodyThere, join, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
 from ioreq.streams import OutputError, with_output

@@ -20,7 +20,7 @@ from devmodel.disks.image import Image
 from devmodel.qtest.machine import DEFAULT_MEMORY, LEAST_MEMORY, MOST_MEMORY, QtestCore
 from devmodel.qtest.server import Lines, Qtest
 from devmodel.service.fittings import build_for
-from devmodel.service.session import Outside
+from devmodel.service.outside import Outside
 from ioreq import IoreqError
 from ioreq.control import check_path
 from ioreq.layout import PAGE_SIZE

@@ -20,7 +20,8 @@ from devmodel import DevmodelError, log
 from devmodel.config import Config
 from devmodel.consoles.terminal import LEAVING, TerminalConsole, raw
 from devmodel.control import sockets
-from devmodel.service.session import PROGRAM, BoardFactory, Outside, opened, serve
+from devmodel.service.outside import Outside, opened
+from devmodel.service.session import PROGRAM, BoardFactory, serve
 from ioreq import DomainGone, IoreqError
 from ioreq.control_client import ControlClient, connect
 from ioreq.messages import Shutdown

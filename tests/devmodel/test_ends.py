@@ -20,8 +20,8 @@ from devmodel.config import Disk
 from devmodel.control import sockets
 from devmodel.disks.image import Image, open_disk
 from devmodel.service import run
+from devmodel.service.outside import DebugConsole
 from devmodel.service.run import domain_socket, reap
-from devmodel.service.session import DebugConsole
 from hvcore import cli as core_cli
 from hvcore import config as core_config
 from ioreq.streams import StandardError
