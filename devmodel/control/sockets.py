@@ -11,6 +11,8 @@ import os
 import socket
 import stat
 import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -22,6 +24,9 @@ from ioreq.control import MAX_PATH
 SUFFIX: Final = ".monitor"
 ROOM: Final = 1 + max(map(len, PARTS)) + len(SUFFIX)
 """Bytes that a monitor's path is longer than its domain's, at most."""
+SOCKETS: Final = Path("/proc/net/unix")
+LISTENS: Final = 0x10000
+"""Among the flags of a socket there (SO_ACCEPTCON)."""
 MAIN: Final = "pic"
 """The part whose server has the monitor that is named after the domain alone."""
 PREFIX: Final = f"devmodel-{os.getuid()}-"
@@ -85,27 +90,43 @@ def _bind(sock: trio.socket.SocketType, path: str) -> None:
             plain.bind(path)
 
 
+def listening() -> Iterator[str]:
+    """Yield the paths of all monitors' sockets that somebody listens on (proc(5): /proc/net/unix)."""
+    with contextlib.suppress(OSError), SOCKETS.open(encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            fields = line.rstrip("\n").split(maxsplit=7)
+            if len(fields) < 8 or not (fields[7].startswith("/") and fields[7].endswith(SUFFIX)):
+                continue
+            if int(fields[3], 16) & LISTENS:
+                yield fields[7]
+
+
 def remove(path: str) -> None:
     """Remove a monitor's socket, unless somebody has done so already."""
     with contextlib.suppress(OSError):
         os.unlink(path)
 
 
+def _of_run(monitors: Iterable[str]) -> set[str]:
+    """Return the domain sockets of those of these monitors that are `devmodel run`'s, and answer us."""
+    found: set[str] = set()
+    for path in monitors:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if os.path.basename(os.path.dirname(path)).startswith(PREFIX) and probe.connect_ex(path) == 0:
+                found.add(path.removesuffix(SUFFIX))
+    return found - {f"{path}.{part}" for path in found for part in PARTS}
+
+
 def find() -> str:
-    """Return the domain socket of the one machine that runs.
+    """Return the domain socket of the one machine of `devmodel run` that is here; of our TMPDIR, if there are some.
 
     Raises:
         DevmodelError: there is none, or more than one.
 
     """
-    pattern = os.path.join(glob.escape(tempfile.gettempdir()), PREFIX + "*", "*" + SUFFIX)
-    found: set[str] = set()
-    for path in glob.glob(pattern):
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(path) == 0:
-                found.add(path.removesuffix(SUFFIX))
-    apart = {f"{path}.{part}" for path in found for part in PARTS}
-    found -= apart
+    found = _of_run(
+        glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), PREFIX + "*", "*" + SUFFIX))
+    ) or _of_run(listening())
     if not found:
         raise DevmodelError("no machine of `devmodel run` is running; give the SOCKET of a domain")
     if len(found) > 1:

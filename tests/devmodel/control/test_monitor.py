@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import socket
+import tempfile
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -129,3 +132,47 @@ async def test_the_same_screen_is_drawn_once_and_another_one_anew():
     before = trio.current_time()
     assert await pictures.draw("another", draw) == b"'another'"
     assert trio.current_time() - before >= 0.03, "it takes no more than a quarter of the time"
+
+
+@pytest.fixture
+def short():
+    """A folder whose name leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def machine_of_run(short, monkeypatch):
+    """What listens where `devmodel run` would, of a kind of its own: no other that runs here is seen."""
+    monkeypatch.setattr(sockets, "PREFIX", f"devmodel-{os.getpid()}-test-")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with contextlib.ExitStack() as stack:
+
+        def machine(temporary: str) -> str:
+            folder = short / temporary / f"{sockets.PREFIX}x"
+            folder.mkdir(parents=True)
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listening.bind(str(folder / "domain.monitor"))
+            listening.listen()
+            return str(folder / "domain")
+
+        yield machine
+
+
+def test_the_one_machine_is_found_whatever_tmpdir_it_was_started_with(machine_of_run, short, monkeypatch):
+    domain = machine_of_run("a")
+    for temporary in ("a", "b"):
+        monkeypatch.setenv("TMPDIR", str(short / temporary))
+        (short / temporary).mkdir(exist_ok=True)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        assert sockets.find() == domain
+
+
+def test_the_machine_of_our_tmpdir_comes_before_others(machine_of_run, short, monkeypatch):
+    domains = {name: machine_of_run(name) for name in ("a", "b")}
+    for name, domain in domains.items():
+        monkeypatch.setattr(tempfile, "tempdir", str(short / name))
+        assert sockets.find() == domain
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    with pytest.raises(DevmodelError, match="several machines are running"):
+        sockets.find()
