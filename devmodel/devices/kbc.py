@@ -2,7 +2,8 @@
 
 A byte takes its time on the wire, so a guest that reads port 0x60 twice gets it twice. Behind the keyboard's wire and
 the auxiliary device's, a mouse's, is one output buffer; status bit 5 says whose byte it has, and so does the interrupt.
-Not modelled: the controller's firmware beyond the commands of the TR, parity errors and time-outs, the password.
+Not modelled: the controller's firmware beyond these commands of the TR, parity errors and time-outs, the password
+(there is never one).
 """
 
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Command:
 
     READ_RAM: Final = 0x20  # to 0x3F; 0x20 is the mode
     WRITE_RAM: Final = 0x60  # to 0x7F
+    TEST_PASSWORD: Final = 0xA4
     DISABLE_AUX: Final = 0xA7
     ENABLE_AUX: Final = 0xA8
     TEST_AUX: Final = 0xA9
@@ -66,6 +68,9 @@ class Command:
     ENABLE_A20: Final = 0xDF
     READ_TEST: Final = 0xE0
     PULSE: Final = 0xF0  # to 0xFF: output bits 3-0 that are 0 here are pulsed low
+
+
+NO_PASSWORD: Final = 0xF1
 
 
 def _ram() -> bytearray:
@@ -205,6 +210,8 @@ class Kbc:
                 self._put(s.ram[value & 0x1F])
             case _ if value & 0xE0 == Command.WRITE_RAM:
                 s.argument_of = value
+            case Command.TEST_PASSWORD:
+                self._put(NO_PASSWORD)
             case Command.DISABLE_AUX:
                 s.ram[0] |= MODE_NO_AUX
             case Command.ENABLE_AUX:

@@ -596,6 +596,12 @@ def streaming(bench: Bench) -> Bench:
     return bench
 
 
+def test_no_password_is_installed(bench: Bench) -> None:
+    """PS/2 Hardware Interface TR, command A4h: F1h says so, and firmware that asks waits for it."""
+    bench.command(0xA4)
+    assert bench.answers() == [0xF1]
+
+
 def test_the_port_is_tested_and_switched_off_and_on(bench: Bench) -> None:
     bench.command(0xA9)
     assert bench.answers() == [0]
