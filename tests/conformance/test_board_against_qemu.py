@@ -1,4 +1,4 @@
-"""QEMU's `pc` and our board by the same qtest commands: the bridges, the bus master and the parallel port.
+"""QEMU's `pc` and our board by the same qtest commands: bridges, bus master, floppy drive and parallel port.
 
 Known disagreements, in which the data sheet wins:
 
@@ -7,9 +7,13 @@ Known disagreements, in which the data sheet wins:
   sheet has are written here.
 * PAM: QEMU's qtest writes through to RAM that is enabled for reads only (its own i440fx test leaves that out, too).
 * CONFADD (CF8h): QEMU keeps bits 1 and 0, and its reserved bits.
-* Bus master: behind a command, QEMU's drive shows the sector after the last one (ATA-3, 7.16: the last one itself). A
-  table that is too short moves nothing in QEMU, and leaves its drive idle; by the data sheet what fits is moved, and the
-  drive goes on asking. So tables are long enough here.
+* Bus master: behind a command, QEMU's drive shows the sector after the last one (ATA-3: the last one itself). A
+  table that is too short moves nothing in QEMU, and leaves its drive idle; by the data sheet what fits is moved, and
+  the drive goes on asking. So tables are long enough here.
+* Diskettes: QEMU does not count a sector that terminal count cuts short, takes one that no track has for the end of the
+  cylinder, has no head in ST0 behind SEEK, and behind a cylinder's last sector has sought the next one, head 0. Its
+  READ ID wants time, which stands still. So whole sectors that are there are read and written, SEEK is for head 0, and
+  a transfer's ST0 is compared without head and SE.
 * Parallel port: QEMU's status is that of a printer without paper that is not busy, has zeros in its unused bits, and
   counts each write with STROBE; bit 5 of its control register makes the data register an input, as in a PS/2.
 """
@@ -26,6 +30,7 @@ import pytest
 from devmodel.board.clock import ManualClock
 from devmodel.board.outside import Fittings
 from devmodel.board.pc import Board
+from devmodel.devices.diskette import Bay
 from devmodel.devices.parallel import NoPrinter
 from devmodel.qtest.machine import QtestCore
 from devmodel.qtest.server import Qtest
@@ -84,9 +89,13 @@ class Machines:
         self.out(0xCF8, 0x8000_0000 | function << 8 | register & 0xFC, 4)
         self.out(0xCFC + (register & 3), value, size)
 
+    def let_pass(self, ns: int) -> None:
+        """Let time pass in ours; QEMU's stands still."""
+        self._ask_ours(f"clock_step {ns}")
+
     def until_idle(self) -> None:
         """Wait for both drives: QEMU's work in its time, and ours in its own."""
-        self._ask_ours(f"clock_step {100 * MS}")
+        self.let_pass(100 * MS)
         end = time.monotonic() + 60
         while self.qemu.ask("inb 0x3f6") & (BSY | DRQ):
             assert time.monotonic() < end, "QEMU's drive does not come to an end"
@@ -94,13 +103,21 @@ class Machines:
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[Machines]:
-    image = tmp_path / "disk.img"
+    image, diskette = tmp_path / "disk.img", tmp_path / "diskette.img"
     image.write_bytes(bytes(SECTORS * 512))
+    diskette.write_bytes(bytes(2880 * 512))
     core, clock = QtestCore(MEMORY), ManualClock()
-    disk = MemoryDisk(bytearray(SECTORS * 512))
-    fittings = Fittings(memory=core.e820, disks=[disk], printer=NoPrinter())
+    fittings = Fittings(
+        memory=core.e820,
+        disks=[MemoryDisk(bytearray(image.read_bytes()))],
+        floppies=[Bay("1.44M", MemoryDisk(bytearray(diskette.read_bytes())))],
+        printer=NoPrinter(),
+    )
     ours = Qtest(Board.build(clock, core, fittings), core, clock)
-    options = "-machine", "pc", "-m", "16M", "-parallel", "null", "-drive", f"file={image},format=raw,if=ide"
+    options = (
+        *("-machine", "pc", "-m", "16M", "-parallel", "null"),
+        *("-drive", f"file={image},format=raw,if=ide", "-drive", f"file={diskette},format=raw,if=floppy"),
+    )
     with Qemu(options) as qemu:
         yield Machines(qemu, ours)
 
@@ -182,6 +199,59 @@ def test_a_bus_master_moves_what_its_table_says_alike(machines: Machines) -> Non
         machines.out(0xC000, 0)
         machines.inp(0xC002)
         machines.same(f"read 0x100000 {base - 0x10_0000}")
+
+
+def test_a_floppy_drive_moves_sectors_by_dma_alike(machines: Machines) -> None:
+    """Reads and writes of whole sectors, over both heads or not, with what the result and the 8237 then say."""
+    rng = random.Random(0x765)
+
+    def command(*values: int) -> None:
+        for value in values:
+            machines.out(0x3F5, value)
+        machines.let_pass(10**9)
+        end = time.monotonic() + 60
+        while machines.qemu.ask("inb 0x3f4") & 0xC0 == 0:
+            assert time.monotonic() < end, "QEMU's controller does not come to an end"
+        mask = 0xFF if values[0] == 0x08 else 0xDB
+        while machines.inp(0x3F4, mask=0xD0) & 0xD0 == 0xD0:
+            machines.inp(0x3F5, mask=mask)
+            mask = 0xFF
+
+    for port, value in ((0x3F2, 0x00), (0x3F2, 0x1C), (0x3F7, 0)):  # 500 kbit/s
+        machines.out(port, value)
+    machines.let_pass(10 * MS)
+    for values in (*[(0x08,)] * 4, (0x03, 0xDF, 0x02), (0x07, 0x00), (0x08,)):
+        command(*values)
+    for _ in range(60):
+        cylinder, head, sector, both_heads = (
+            rng.randrange(80),
+            rng.randrange(2),
+            rng.randrange(1, 19),
+            rng.randrange(2),
+        )
+        most = 19 - sector + (18 if both_heads and not head else 0)
+        length, writes = 512 * rng.randrange(1, most + 1), rng.randrange(2)
+        machines.store(0x8000, rng.randbytes(length))
+        for port, value in (
+            *(
+                (0x0A, 0x06),
+                (0x0C, 0),
+                (0x0B, 0x4A if writes else 0x46),
+                (0x04, 0x00),
+                (0x04, 0x80),
+                (0x81, 0),
+            ),
+            *((0x05, length - 1 & 0xFF), (0x05, length - 1 >> 8), (0x0A, 0x02)),
+        ):
+            machines.out(port, value)
+        for values in ((0x0F, 0, cylinder), (0x08,)):
+            command(*values)
+        operation = (0x45 if writes else 0x46) | both_heads << 7
+        command(operation, head << 2, cylinder, head, sector, 2, 18, 0x1B, 0xFF)
+        machines.out(0x0C, 0)
+        for port in (0x08, 0x04, 0x04, 0x05, 0x05):
+            machines.inp(port)
+        machines.same(f"read 0x8000 {length}")
 
 
 def test_the_parallel_port_keeps_data_and_control_alike(machines: Machines) -> None:
