@@ -115,6 +115,10 @@ class TextDots:
         )
         self._cells: dict[tuple[int, int, int], bytes] = {}
 
+    def forget(self) -> None:
+        """Look at the font anew."""
+        self._cells.clear()
+
     def rows(self) -> list[bytes]:
         """Return the lines of the raster."""
         drawn: dict[Scan, bytes] = {}
@@ -187,6 +191,9 @@ class GraphicsDots:
         self._words = words
         clocking = frame.sequencer[Sequencer.CLOCKING_MODE]
         self._reload = 4 if clocking & SHIFT_4 else 2 if clocking & SHIFT_LOAD else 1
+
+    def forget(self) -> None:
+        """Remember nothing of memory, as ever."""
 
     def rows(self) -> list[bytes]:
         """Return the lines of the raster."""
