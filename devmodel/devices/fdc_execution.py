@@ -432,7 +432,6 @@ class Execution:
 
     def fail(self, st1: int) -> None:
         """End it with an error in ST1."""
-        """End it with an error in ST1."""
         self.state.st1 |= st1
         self._finish(abnormal=True)
 
