@@ -397,6 +397,14 @@ def test_preset_row_scan_begins_within_a_character(bench: Bench) -> None:
     assert bench.text().rows == 26
 
 
+def test_a_preset_row_beyond_the_characters_runs_on_to_31_first(bench: Bench) -> None:
+    """CR08 bits 4-0 preset a counter of five bits, which is compared with CR09 for being equal."""
+    bench.set(0x3D4, 0x08, 20)
+    scans = list(bench.vga.frame().scans())
+    assert [scan.row for scan in scans[:46]] == [*range(20, 32), *range(16), *range(16), 0, 1]
+    assert [scan.start for scan in scans[:46]] == [0] * (12 + 16) + [80] * 16 + [160] * 2
+
+
 def test_byte_panning_moves_by_characters(bench: Bench) -> None:
     """CR08 bits 6-5."""
     write(bench, *[(FULL, color) for color in (1, 2, 3, 4)])
