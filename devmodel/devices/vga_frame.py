@@ -245,9 +245,7 @@ class Frame:
                 start, count = below, (line - compare - 1) // repeats
             else:
                 start, count = first, preset_row + line // repeats
-                if (
-                    preset_row >= height
-                ):  # the row counter runs on to 31 and over, past the height's comparison
+                if preset_row >= height:  # the comparison is missed, and the counter runs on to 31
                     if count < ROWS:
                         return Scan(start & 0xFFFF, count)
                     count -= ROWS
