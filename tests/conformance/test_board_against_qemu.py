@@ -14,8 +14,8 @@ Known disagreements, in which the data sheet wins:
   cylinder, has no head in ST0 behind SEEK, and behind a cylinder's last sector has sought the next one, head 0. Its
   READ ID wants time, which stands still. So whole sectors that are there are read and written, SEEK is for head 0, and
   a transfer's ST0 is compared without head and SE.
-* Parallel port: QEMU's status has a time-out in bit 0 and zeros in bits 1 and 2, and is busy behind a strobe until it is
-  read; bit 5 of its control register makes the data register an input, as in a PS/2.
+* Parallel port: QEMU's status has a time-out in bit 0 and zeros in bits 1 and 2, and is busy behind a strobe until that
+  is read; bit 5 of its control register makes the data register an input, as in a PS/2.
 """
 
 import random
