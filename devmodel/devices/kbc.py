@@ -59,6 +59,8 @@ class Command:
     DISABLE_KEYBOARD: Final = 0xAD
     ENABLE_KEYBOARD: Final = 0xAE
     READ_INPUT: Final = 0xC0
+    POLL_INPUT_LOW: Final = 0xC1
+    POLL_INPUT_HIGH: Final = 0xC2
     READ_OUTPUT: Final = 0xD0
     WRITE_OUTPUT: Final = 0xD1
     WRITE_KEYBOARD_BUFFER: Final = 0xD2
@@ -71,6 +73,7 @@ class Command:
 
 
 NO_PASSWORD: Final = 0xF1
+INPUT_PORT: Final = 0x80  # the keyboard is not locked
 
 
 def _ram() -> bytearray:
@@ -89,6 +92,7 @@ class KbcState:
     aux: bool = False  # the byte in `output` is the auxiliary device's
     was_command: bool = False  # the last write was to port 0x64
     argument_of: int = 0
+    polling: int = 0  # the command that has put a half of the input port into the status
     breaking: bool = False  # translation has swallowed a break prefix
     a20: bool = True  # bit 1 of the output port
     wire_free_at: int = 0  # guest time in ns
@@ -191,7 +195,7 @@ class Kbc:
         value &= 0xFF
         if offset == Port.COMMAND:
             s.was_command = True
-            s.argument_of = 0
+            s.argument_of = s.polling = 0
             self._command(value)
         elif offset == Port.DATA:
             s.was_command = False
@@ -228,7 +232,9 @@ class Kbc:
             case Command.ENABLE_KEYBOARD:
                 s.ram[0] &= ~MODE_NO_KEYBOARD & 0xFF
             case Command.READ_INPUT:
-                self._put(0x80)  # the keyboard is not locked
+                self._put(INPUT_PORT)
+            case Command.POLL_INPUT_LOW | Command.POLL_INPUT_HIGH:
+                s.polling = value
             case Command.READ_OUTPUT:
                 irqs = self._irq() << 4 | self._aux_irq() << 5
                 self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if s.a20 else 0) | irqs)
@@ -273,7 +279,11 @@ class Kbc:
         status = STATUS_UNLOCKED | (STATUS_SYSTEM if s.ram[0] & MODE_SYSTEM else 0)
         if s.full:
             status |= STATUS_OBF | (STATUS_AUX if s.aux else 0)
-        return status | (STATUS_COMMAND if s.was_command else 0)
+        status |= STATUS_COMMAND if s.was_command else 0
+        if s.polling:
+            half = INPUT_PORT << 4 if s.polling == Command.POLL_INPUT_LOW else INPUT_PORT
+            return status & 0x0F | half & 0xF0
+        return status
 
     def _drive(self) -> None:
         s = self.state
