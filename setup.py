@@ -23,6 +23,7 @@ HOT = (
     "hvcore/routing",
     "devmodel/board/bus",
     "devmodel/board/mirror",
+    "devmodel/service/alarm",
 )
 """What else an access passes on its way. It is checked as Python is: most of it is no inner loop."""
 FLAGS = ["-fno-strict-aliasing", "-fwrapv", "-g0", "-w"]  # -w: the C is Cython's, not ours to mend

@@ -196,9 +196,9 @@ class Vcpu:
         """Return the level of the INTR pin."""
         return int(self._pins[self._pin])
 
-    def _lower(self, word: int) -> None:
+    def _lower(self, word: int) -> bool:
         """Take the INTR pin down, as the acknowledge cycle does, unless the controller has driven it since."""
-        fence.replace(self._pins, self._pin, word, 0)
+        return bool(fence.replace(self._pins, self._pin, word, 0))
 
     def _run(self) -> None:
         try:

@@ -25,8 +25,8 @@ cdef class RingConsumer:
     cdef public uint64_t refused
     cdef readonly uint64_t taken
     cpdef bint waiting(self)
-    @cython.locals(found=cython.bint)
-    cpdef bint linger(self, int looks)
+    @cython.locals(left=long)
+    cpdef int linger(self, int looks)
     @cython.locals(
         read=uint32_t, write=uint32_t, used=uint32_t, entry=uint64_t, size=uint64_t, data=uint64_t, step=uint32_t,
         type_=uint32_t,

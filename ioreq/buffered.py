@@ -162,17 +162,17 @@ class RingConsumer:
         """Whether the producer has written anything that has not been taken."""
         return self._pointers[_WRITE_POINTER] != self.position
 
-    def linger(self, looks: int) -> bool:
-        """Look up to `looks` times whether there is anything to take."""
+    def linger(self, looks: int) -> int:
+        """Look up to `looks` times whether there is anything to take, and return how many are left then; 0: nothing."""
         if cython.compiled:
             with cython.nogil:
-                found = fence.poll_change(cython.address(self._pointers[_WRITE_INDEX]), self.position, looks)
-            return bool(found)
+                left = fence.poll_change(cython.address(self._pointers[_WRITE_INDEX]), self.position, looks)
+            return int(left)
         else:  # noqa: RET505 - Cython must see that one of the two is left out
-            for _ in range(looks):
+            for left in range(looks, 0, -1):
                 if self.waiting():
-                    return True
-            return False
+                    return left
+            return 0
 
     def take(self, into: Request) -> bool:
         """Free what was taken before, and copy the oldest entry; False if the ring is empty.

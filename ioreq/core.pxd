@@ -49,7 +49,10 @@ cdef class CoreEndpoint:
     cdef public bint dead
     cdef bint _posts_on
     @cython.locals(posted=cython.bint)
-    cpdef bint post(self, uint64_t address, uint64_t size, uint64_t data, uint64_t type_) except -1
+    cpdef bint post(
+        self, uint64_t address, uint64_t size, uint64_t data, uint64_t type_, uint64_t cell=*, bint rings=*
+    ) except -1
+    cdef bint _coalesces(self, uint64_t cell, uint64_t size) except -1
     cpdef bint idle(self) except -1
     cpdef bint waits(self, uint64_t cell, uint64_t size) except -1
     cpdef int64_t mirrored(self, uint64_t cell, uint64_t port) except -2

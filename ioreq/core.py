@@ -307,10 +307,11 @@ class CoreEndpoint:
         self.dead = False
         self._posts_on = False
 
-    def post(self, address: int, size: int, data: int, type_: int) -> bool:
+    def post(self, address: int, size: int, data: int, type_: int, cell: int = 0, rings: bool = True) -> bool:
         """Post one write; False if it must go as a synchronous request. A dead server swallows it.
 
-        One that was `bequeathed` keeps it for its successor, as long as there is room.
+        The bell is rung if it is to be (`rings`), and if the port's `cell` does not say that the write coalesces.
+        A server that was `bequeathed` keeps it for its successor, as long as there is room.
 
         Raises:
             ProtocolError: the server broke the ring. The endpoint is dead from then on.
@@ -326,9 +327,17 @@ class CoreEndpoint:
             except ProtocolError:
                 self.kill()
                 raise
-            if posted:
+            if posted and rings and not (cell and self._coalesces(cell, size)):
                 self._ring_port.send()
             return posted
+
+    def _coalesces(self, cell: int, size: int) -> bool:
+        """Whether what has just been posted may lie until the server wakes for something else.
+
+        The fence stands against the one of a server that takes that back, looks at its ring once more, and sleeps.
+        """
+        fence.full()
+        return self._mirror is not None and self._mirror.coalesces(cell, size)
 
     def _keep(self, address: int, size: int, data: int, type_: int) -> None:
         with self._ring_lock:

@@ -64,5 +64,6 @@ cdef class ReceivePort:
     cdef uint32_t[::1] _mask
     cdef readonly int port
     cdef readonly int doorbell
+    cpdef int clear(self) except -1
     cpdef int unmask(self) except -1
     cpdef int mask(self) except -1

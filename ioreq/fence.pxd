@@ -19,9 +19,9 @@ cdef extern from *:
         return 0;
     }
 
-    static inline int poll_change(const volatile unsigned int *word, unsigned int from, long looks) {
+    static inline long poll_change(const volatile unsigned int *word, unsigned int from, long looks) {
         for (; looks > 0; looks--) {
-            if (*word != from) return 1;
+            if (*word != from) return looks;
             pause_processor();
         }
         return 0;
@@ -33,7 +33,7 @@ cdef extern from *:
     bint replace_word(unsigned int *word, unsigned int value, unsigned int other) noexcept nogil
     void hardware_fence() noexcept nogil
     void hardware_order() noexcept nogil
-    bint poll_change(const unsigned int *word, unsigned int value, long looks) noexcept nogil
+    long poll_change(const unsigned int *word, unsigned int value, long looks) noexcept nogil
     bint poll_byte(const unsigned char *byte, unsigned char mask, unsigned char value, long looks) noexcept nogil
 
 cpdef void full() noexcept nogil

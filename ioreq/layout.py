@@ -68,6 +68,7 @@ EVENT_MASK_OFFSET: Final = 0x800
 PIN_INTR_OFFSET: Final = 0  # a word a vCPU: not zero while its INTR pin is high
 PIN_VECTOR_VALID: Final = 2  # in that word: bits 15 to 8 are what an acknowledge cycle would bring now
 PIN_VECTOR_SHIFT: Final = 8
+PIN_COALESCES: Final = 4  # in it too: the acknowledge cycle that is posted rings no bell
 PIN_A20_OFFSET: Final = 0x200  # a word: 1 while address line 20 is enabled
 
 ENDPOINT_PAGES: Final = ("ioreq", "buffered-ioreq", "events")

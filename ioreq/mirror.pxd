@@ -10,3 +10,5 @@ cdef class MirrorReader:
     cpdef int64_t read(self, uint64_t cell, uint64_t port) except -2
     @cython.locals(i=uint64_t)
     cpdef bint waits(self, uint64_t cell, uint64_t size) except -1
+    @cython.locals(i=uint64_t)
+    cpdef bint coalesces(self, uint64_t cell, uint64_t size) except -1

@@ -12,6 +12,7 @@ used. Each other word is the *cell* of one port; map_io_range says which cell is
     32      VALID: reading the register has no effect, and only a write or the server itself changes it
     33      ANYONE: every posted write may change it, and not only those to ports of its own block
     34      WAITS: a write to the port is not posted now, whatever its range says
+    35      COALESCES: a write that is posted to the port rings no bell; it is performed when the server wakes next
     63..48  for each port of its block of sixteen: a posted write there may change it
 
 While posted writes are in flight that may change a cell it is not used. Nothing more is needed: a cell is one store,
@@ -39,6 +40,8 @@ HELD: Final = 0
 VALID: Final = 1 << 32
 ANYONE: Final = 1 << 33
 WAITS: Final = 1 << 34
+COALESCES: Final = 1 << 35
+"""As KVM's coalesced MMIO."""
 WRITERS_SHIFT: Final = 48
 ASK: Final = -1
 
@@ -46,6 +49,7 @@ _ORDERS: Final = ORDERS
 _VALID = cython.declare(cython.ulonglong, VALID)
 _ANYONE = cython.declare(cython.ulonglong, ANYONE)
 _WAITS = cython.declare(cython.ulonglong, WAITS)
+_COALESCES = cython.declare(cython.ulonglong, COALESCES)
 _VALUE = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
 
 
@@ -85,3 +89,12 @@ class MirrorReader:
                 return True
             i += 1
         return False
+
+    def coalesces(self, cell: int, size: int) -> bool:
+        """Whether a write of `size` bytes that has just been posted, and is visible, rings no bell."""
+        i = cell
+        while i < cell + size:
+            if not self._cells[i] & _COALESCES:
+                return False
+            i += 1
+        return True

@@ -13,9 +13,15 @@ cdef class BufferedChannel:
     cdef readonly object drain
     cdef public object rest
     cdef readonly int looks
+    cdef int _linger
+    cdef int64_t _slept
+    cdef bint _coalesced
     cdef int _watchers
     cpdef int watch(self) except -1
     cpdef bint unwatch(self) except -1
+    cpdef bint _unheard(self) except -1
+    @cython.locals(left=int)
+    cdef bint _wait_for_more(self) except -1
     @cython.locals(turn=int, more=cython.bint)
     cpdef bint _look(self) except -1
 

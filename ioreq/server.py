@@ -78,7 +78,11 @@ TURN: Final = 5000
 That is rare because a pass through trio's scheduler takes as long as a dozen requests.
 """
 LINGER: Final = 600
-"""Looks (30 µs) for another posted write behind the last one: what an interrupt handler writes comes in one burst."""
+"""Looks (30 µs) for another posted write behind the last one, at most: what a driver writes comes in one burst."""
+LEAST: Final = 40
+"""Looks that are lingered at least."""
+BURST: Final = 100_000
+"""Nanoseconds between two writes that are one burst, though we have slept in the midst of it."""
 LOOKS_A_REQUEST: Final = 100
 """What a request counts for."""
 LOOKS_A_DRAIN: Final = 1000
@@ -109,6 +113,10 @@ class BufferedChannel:
         self.drain = drain
         self.rest: Callable[[], None] = lambda: None
         self.looks = LINGER if can_poll() else 0
+        self._linger = self.looks
+        """Twice as many as the last that were not in vain, a quarter fewer with each time that they were."""
+        self._coalesced = False
+        self._slept = 0
         self._watchers = 0
 
     def watch(self) -> None:
@@ -126,25 +134,51 @@ class BufferedChannel:
 
     async def serve(self) -> None:
         """Empty the ring whenever nobody else does. Cancel to stop."""
-        with listen(self.receive.doorbell) as bell:
+        with listen(self.receive.doorbell, self._unheard) as bell:
             while True:
                 if self._look():
                     await trio.lowlevel.checkpoint()
                 else:
                     await bell.wait(self._look)
 
+    def _unheard(self) -> bool:
+        """Whether something is in the ring that coalesces: nobody has rung for it."""
+        fence.full()  # what we have shown is seen by now, or what was posted before that is seen here
+        self._coalesced = self.ring.waiting()
+        return self._coalesced
+
     def _look(self) -> bool:
         """Empty the ring; whether others are to run before it is looked at again, or a flood would starve them."""
+        if self._coalesced:  # there is no more behind it, and no deadline has moved
+            self._coalesced = False
+            self.drain()
+            return self.ring.waiting()
         turn = TURN
+        if time.monotonic_ns() - self._slept < BURST:
+            self._linger = self.looks
         self.watch()
         try:
-            while turn > 0 and (self.ring.waiting() or self.ring.linger(self.looks)):
+            while turn > 0 and (self.ring.waiting() or self._wait_for_more()):
                 self.drain()
                 turn -= LOOKS_A_DRAIN
         finally:
             more = self.unwatch()
         self.rest()
+        self._slept = time.monotonic_ns()
         return more
+
+    def _wait_for_more(self) -> bool:
+        """Linger for the rest of a burst; whether there is more.
+
+        That has paid if the bell would have been rung for it; what coalesces could have been left to lie.
+        """
+        self.receive.clear()
+        left = self.ring.linger(self._linger)
+        if left and self.receive.pending:
+            self._linger = min(2 * (self._linger - left) + LEAST, self.looks)
+        elif self._linger > LEAST:
+            self._linger -= self._linger // 4
+        return left > 0
 
 
 class VcpuChannel:

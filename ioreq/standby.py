@@ -60,15 +60,24 @@ class Bell:
                 return
 
 
+def stands_by() -> bool:
+    """Whether somebody sleeps in trio's stead in this run: what is `unheard` is found then."""
+    return _of_this_run() is not None
+
+
 @contextlib.contextmanager
-def listen(fd: int) -> Iterator[Bell]:
-    """Listen to a doorbell, for the length of the block; what has rung before counts for nothing."""
+def listen(fd: int, unheard: Look | None = None) -> Iterator[Bell]:
+    """Listen to a doorbell, for the length of the block; what has rung before counts for nothing.
+
+    `unheard` tells of what the bell has not been rung for. It is asked before every sleep, and after it before
+    anything else is done, if somebody `stands_by`; what there is then is as good as a ring.
+    """
     drain_doorbell(fd)
     standby = _of_this_run()
     if standby is None:
         yield Bell(fd)
         return
-    bell = standby.add(fd)
+    bell = standby.add(fd, unheard)
     try:
         yield bell
     finally:
@@ -127,18 +136,22 @@ class Standby(trio.abc.Instrument):
         self._fd = self._epoll.fileno()
         self._epoll.register(epoll, select.EPOLLIN)
         self._bells: dict[int, _StandbyBell] = {}
+        self._unheard: list[tuple[Look, _StandbyBell]] = []
         self._token = trio.lowlevel.current_trio_token()
         self._scheduled = False
 
-    def add(self, fd: int) -> Bell:
+    def add(self, fd: int, unheard: Look | None = None) -> Bell:
         """Listen to a doorbell. Each ring is an edge, so that nothing has to be read to silence it."""
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
         bell = self._bells[fd] = _StandbyBell(fd)
+        if unheard is not None:
+            self._unheard.append((unheard, bell))
         return bell
 
     def remove(self, bell: Bell) -> None:
         """Listen no longer."""
         del self._bells[bell.fd]
+        self._unheard = [(unheard, other) for unheard, other in self._unheard if other is not bell]
         with contextlib.suppress(OSError):  # it has been closed already
             self._epoll.unregister(bell.fd)
 
@@ -157,7 +170,10 @@ class Standby(trio.abc.Instrument):
         rang = False
         while True:
             awake = False
-            for fd in _rung(self._epoll, self._fd, left):
+            rang |= self._hear()
+            rung = _rung(self._epoll, self._fd, 0 if self._scheduled else left)
+            rang |= self._hear()
+            for fd in rung:
                 if fd == trios:
                     awake = True
                 elif (bell := bells.get(fd)) is not None:
@@ -171,6 +187,15 @@ class Standby(trio.abc.Instrument):
         if timeout > 0 and (rang or not _is_a_cushion(timeout)):
             # It would sleep now, since it believes that nothing has happened.
             self._token.run_sync_soon(_nothing, idempotent=True)
+
+    def _hear(self) -> bool:
+        """Look for what no bell has been rung for; whether there was something."""
+        heard = False
+        for unheard, bell in self._unheard:
+            if unheard():
+                bell.ring()
+                heard = True
+        return heard
 
 
 def _rung(epoll: select.epoll, fd: int, seconds: float) -> list[int]:

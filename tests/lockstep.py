@@ -165,7 +165,7 @@ class Machine:
         self.level = level
         self.pins[PIN_INTR_OFFSET // 4] = level and 1 | self.vector
 
-    def intr_vector(self, vector: int | None) -> None:
+    def intr_vector(self, vector: int | None, _alone: bool) -> None:
         if self.lag is not None:
             self.vector = 0 if vector is None else PIN_VECTOR_VALID | vector << PIN_VECTOR_SHIFT
         self.intr(self.level)

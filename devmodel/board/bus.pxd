@@ -14,6 +14,8 @@ cdef class Mapping:
     cdef readonly object movable
     cdef readonly object strings
     cdef readonly object mover
+    cdef readonly object concerns
+    cdef public uint64_t touches
 
 cdef class Space:
     cdef readonly object name
@@ -22,6 +24,7 @@ cdef class Space:
     cdef public list ignored
     cdef readonly list yielding
     cdef public object moved
+    cdef public uint64_t touched
     cdef list _starts
     cdef dict _found
     cdef object _debug
@@ -29,3 +32,5 @@ cdef class Space:
     cpdef read(self, uint64_t address, uint64_t size)
     @cython.locals(m=Mapping)
     cpdef write(self, uint64_t address, uint64_t size, value)
+    @cython.locals(m=Mapping)
+    cpdef touch(self, uint64_t address)

@@ -7,7 +7,7 @@ ISA bus does. What nobody answers reads as ones, and swallows writes.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, TypeAlias
 
 import attrs
@@ -21,6 +21,9 @@ log = structlog.get_logger()
 
 SpaceName: TypeAlias = Literal["pio", "memory"]
 
+ANY: Final = (1 << 64) - 1
+"""All timed chips, one bit each: see `Mapping.touches`."""
+
 
 class Mapping:
     """Addresses `first` to `last` inclusive, answered by one device, which counts offsets from `first`.
@@ -29,10 +32,12 @@ class Mapping:
     `waits` says why it must not where a write acts on the core before the next instruction. `mirror` shows the core
     registers that it need not ask for. `strings` is the device if it takes string instructions in one go, `mover` if it
     moves memory within itself. A `movable`
-    one is claimed by itself, since the guest may put it elsewhere.
+    one is claimed by itself, since the guest may put it elsewhere. `concerns` names the timed chips whose deadlines an
+    access may change, None any of them; `touches` has their bits, by their order on the board.
     """
 
     __slots__ = (
+        "concerns",
         "first",
         "last",
         "mirror",
@@ -41,6 +46,7 @@ class Mapping:
         "name",
         "read",
         "strings",
+        "touches",
         "waits",
         "width",
         "write",
@@ -56,6 +62,7 @@ class Mapping:
         device: Device,
         mirror: Mirror | None,
         movable: bool = False,
+        concerns: Sequence[str] | None = None,
     ) -> None:
         self.first = first
         self.last = last
@@ -68,6 +75,8 @@ class Mapping:
         self.movable = movable
         self.strings = device if isinstance(device, StringDevice) else None
         self.mover = device if isinstance(device, MovingDevice) else None
+        self.concerns = concerns
+        self.touches = ANY
 
 
 @attrs.frozen
@@ -104,6 +113,8 @@ class Space:
         """Names of mappings that go when somebody else wants to answer there."""
         self.moved: Callable[[Claim, bool], None] = lambda _claim, _there: None
         """Hears of each movable mapping that comes or goes; the server sets it."""
+        self.touched = 0
+        """What accesses have touched, until somebody clears it."""
         self._starts: list[int] = []
         self._found: dict[int, Mapping] = {}  # by address: every port; of memory what was asked for lately
         self._debug = log.bind().debug  # bound once, since nobody's ports are read by the thousand
@@ -118,18 +129,19 @@ class Space:
         width: int = 1,
         waits: str = "",
         mirror: Mirror | None = None,
+        concerns: Sequence[str] | None = None,
     ) -> None:
         """Let `device` answer from `first` to `last` inclusive.
 
         `waits` says why the guest must wait for a write; without it writes are posted. `mirror` shows registers
-        from `first` on.
+        from `first` on. `concerns` names the timed chips whose deadlines an access may change; None: any of them.
 
         Raises:
             ConfigError: part of that is taken, or there is no such range.
 
         """
         self._check(first, last, name)
-        self._insert(Mapping(first, last, name, width, waits, device, mirror))
+        self._insert(Mapping(first, last, name, width, waits, device, mirror, concerns=concerns))
 
     def _insert(self, mapping: Mapping) -> None:
         at = bisect_right(self._starts, mapping.first)
@@ -200,6 +212,7 @@ class Space:
         """Read 1, 2, 4 or 8 bytes."""
         m = self._found.get(address) or self._find(address)
         if m is not None and size <= m.width and address + size - 1 <= m.last:
+            self.touched |= m.touches
             return int(m.read(address - m.first, size))
         if m is None and size == 1:
             self._debug("bus.nobody_reads", space=self.name, address=address)
@@ -210,17 +223,25 @@ class Space:
         """Write 1, 2, 4 or 8 bytes."""
         m = self._found.get(address) or self._find(address)
         if m is not None and size <= m.width and address + size - 1 <= m.last:
+            self.touched |= m.touches
             m.write(address - m.first, size, value)
         elif m is None and size == 1:
             self._debug("bus.nobody_writes", space=self.name, address=address, value=value)
         else:
             self._write_in_units(address, size, value)
 
+    def touch(self, address: int) -> None:
+        """Take note that something else than an access has reached the device at `address`, as an access would."""
+        m = self._found.get(address) or self._find(address)
+        if m is not None:
+            self.touched |= m.touches
+
     def strings(self, address: int, size: int) -> tuple[StringDevice, int] | None:
         """Return who takes string instructions at `address` in one go, and the offset there."""
         m = self._found.get(address) or self._find(address)
         if m is None or m.strings is None or size > m.width or address + size - 1 > m.last:
             return None
+        self.touched |= m.touches
         return m.strings, address - m.first
 
     def mover(self, source: int, destination: int) -> tuple[MovingDevice, int, int] | None:
@@ -228,6 +249,7 @@ class Space:
         m = self.find(source)
         if m is None or m.mover is None or not m.first <= destination <= m.last:
             return None
+        self.touched |= m.touches
         return m.mover, source - m.first, destination - m.first
 
     def find(self, address: int) -> Mapping | None:
@@ -264,6 +286,7 @@ class Space:
             if m is None:
                 self._debug("bus.nobody_reads", space=self.name, address=at)
             else:
+                self.touched |= m.touches
                 part &= m.read(at - m.first, unit)
             value |= part << 8 * (at - address)
         return value
@@ -274,6 +297,7 @@ class Space:
             if m is None:
                 self._debug("bus.nobody_writes", space=self.name, address=at, value=part)
             else:
+                self.touched |= m.touches
                 m.write(at - m.first, unit, part)
 
     def _check(self, first: int, last: int, name: str) -> None:
@@ -310,9 +334,25 @@ class Bus:
         width: int = 1,
         waits: str = "",
         mirror: Mirror | None = None,
+        concerns: Sequence[str] | None = None,
     ) -> None:
         """Map a device: see `Space.map`."""
-        self.space(space).map(first, last, device, name=name, width=width, waits=waits, mirror=mirror)
+        self.space(space).map(
+            first, last, device, name=name, width=width, waits=waits, mirror=mirror, concerns=concerns
+        )
+
+    def number(self, timed: Sequence[str]) -> None:
+        """Say which timed chips there are, in what order: see `Mapping.touches`. Who is not named is not here."""
+        bits = {name: 1 << n for n, name in enumerate(timed)}
+        for mapping in (*self.pio.mappings, *self.memory.mappings):
+            if mapping.concerns is not None:
+                mapping.touches = sum(bits.get(name, 0) for name in mapping.concerns)
+
+    def take_touched(self) -> int:
+        """Return the bits of what accesses have touched since the last time."""
+        touched = self.pio.touched | self.memory.touched
+        self.pio.touched = self.memory.touched = 0
+        return touched
 
     def ignore(self, space: SpaceName, first: int, last: int, why: str) -> None:
         """Leave a range to nobody on purpose: see `Space.ignore`."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import cython
 
-from ioreq.mirror import ANYONE, VALID, WAITS, WRITERS_SHIFT
+from ioreq.mirror import ANYONE, COALESCES, VALID, WAITS, WRITERS_SHIFT
 
 BY_ANYONE: Final = -1
 """Every write to the board may change the register."""
@@ -20,6 +20,7 @@ BLOCK: Final = 16
 
 _VALID = cython.declare(cython.ulonglong, VALID)
 _ANYONE = cython.declare(cython.ulonglong, VALID | ANYONE)
+_COALESCES = cython.declare(cython.ulonglong, COALESCES)
 _WRITERS = cython.declare(cython.ulonglong, 0xFFFF)
 _SHIFT = cython.declare(cython.int, WRITERS_SHIFT)
 
@@ -27,16 +28,23 @@ _SHIFT = cython.declare(cython.int, WRITERS_SHIFT)
 class Mirror:
     """The cells of one device's registers, one a byte; in a page of the server's once it is bound."""
 
-    __slots__ = ("_alone", "_cells", "_shift", "size")
+    __slots__ = ("_alone", "_cells", "_coalesces", "_flags", "_may_coalesce", "_shift", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._cells = memoryview(bytearray(8 * size)).cast("Q")
         self._shift = 0
         self._alone = True
+        self._flags = 0
+        """What every cell has."""
+        self._coalesces = False
+        self._may_coalesce = False
 
-    def bind(self, cells: memoryview, first: int) -> None:
-        """Move into `cells`, one of 64 bits a port, of which the first is port `first`'s."""
+    def bind(self, cells: memoryview, first: int, *, coalesces: bool = False) -> None:
+        """Move into `cells`, one of 64 bits a port, of which the first is port `first`'s.
+
+        `coalesces` says that the server looks at what has been posted whenever it wakes, and before it sleeps.
+        """
         before = [int(self._cells[offset]) for offset in range(self.size)]
         self._cells = cells
         self._shift = first % BLOCK
@@ -47,6 +55,18 @@ class Mirror:
                 self.show(offset, cell & 0xFFFF_FFFF, writers)
             else:
                 self.wait(offset, bool(cell & WAITS))
+        self._may_coalesce = coalesces
+        self.coalesce(self._coalesces)
+
+    def coalesce(self, coalesces: bool) -> None:
+        """Let what is posted to the device lie until the server wakes for something else, or no longer.
+
+        That is for a chip on whose outputs no write can have an effect now, and no time counts from.
+        """
+        self._coalesces = coalesces
+        self._flags = COALESCES if coalesces and self._may_coalesce else 0
+        for offset in range(self.size):
+            self._cells[offset] = self._cells[offset] & ~_COALESCES | self._flags
 
     def show(self, offset: int, value: int, writers: int) -> None:
         """Show what reading the byte at `offset` returns.
@@ -56,17 +76,17 @@ class Mirror:
         port n of the register's own sixteen, and writes to others must not change it.
         """
         if writers < 0 or not self._alone:
-            self._cells[offset] = _ANYONE | value
+            self._cells[offset] = _ANYONE | value | self._flags
         else:
-            self._cells[offset] = _VALID | value | (writers << self._shift & _WRITERS) << _SHIFT
+            self._cells[offset] = _VALID | value | (writers << self._shift & _WRITERS) << _SHIFT | self._flags
 
     def hide(self, offset: int) -> None:
         """Have the core ask."""
-        self._cells[offset] = 0
+        self._cells[offset] = self._flags
 
     def wait(self, offset: int, waits: bool) -> None:
         """Have the guest wait for its writes there, which are posted as a rule; of a register that is not shown."""
-        self._cells[offset] = WAITS if waits else 0
+        self._cells[offset] = (WAITS if waits else 0) | self._flags
 
     def shown(self, offset: int) -> int | None:
         """Return what is shown at `offset`; None: it is hidden."""

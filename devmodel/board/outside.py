@@ -41,8 +41,11 @@ class Core(GuestRam, Protocol):
         """Drive INTA# to INTD# (0-3) of a slot whose bridge is on another server's board."""
         ...
 
-    def intr_vector(self, vector: int | None) -> None:
-        """Show beside the pin what an acknowledge cycle would bring; None: nothing."""
+    def intr_vector(self, vector: int | None, alone: bool) -> None:
+        """Show beside the pin what an acknowledge cycle would bring; None: nothing.
+
+        `alone`: no such cycle, and no command to the interrupt controller, raises INTR before a line rises.
+        """
         ...
 
     def a20(self, level: bool) -> None:

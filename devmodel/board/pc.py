@@ -19,7 +19,7 @@ from devmodel.board.lines import IrqLine, Line, WiredOr
 from devmodel.board.mirror import Mirror
 from devmodel.board.outside import Core, Fittings
 from devmodel.board.parts import ALL, OWN, chips_of, part_of_mapping
-from devmodel.board.wiring import Left, Levels, do_as_firmware, driver_of, place, wire
+from devmodel.board.wiring import PIC_PORT, Left, Levels, do_as_firmware, driver_of, place, wire
 from devmodel.devices.fdc import Fdc
 from devmodel.devices.ide import IdeChannel
 from devmodel.devices.keyboard import Keyboard
@@ -153,6 +153,8 @@ class Board:
     bus: Bus
     chips: dict[str, Resettable]
     timed: list[Timed]
+    alone: int
+    """Those of them, as bits, whose tick moves no other's deadline: the PC's own. Of others it is not known."""
     pic: PicPair
     uarts: list[Uart]  # COM1 to COM4, whether they are mapped or not
     vga: Vga
@@ -206,11 +208,14 @@ class Board:
         place(w, core, fittings)
         here = chips_of(fittings.parts)
         w.bus.keep(lambda name: part_of_mapping(name) in fittings.parts)
+        timed = [name for name in w.timed if name in here]
+        w.bus.number(timed)
         w.pci.update()
         board = cls(
             bus=w.bus,
             chips={name: chip for name, chip in w.chips.items() if name in here},
-            timed=[chip for name, chip in w.timed.items() if name in here],
+            timed=[w.timed[name] for name in timed],
+            alone=(1 << len(timed)) - 1,
             pic=w.pic,
             uarts=w.uarts,
             vga=w.vga,
@@ -394,10 +399,12 @@ class Board:
 
     def acknowledge(self) -> int | None:
         """Answer the processor's interrupt-acknowledge cycle with a vector; None if INTR is low."""
+        self.bus.pio.touch(PIC_PORT)
         return self.pic.acknowledge() if self.pic.requesting else None
 
     def acknowledged(self, vector: int) -> None:
         """Take note that the processor has taken the vector that was shown."""
+        self.bus.pio.touch(PIC_PORT)
         self.pic.acknowledged(vector)
 
     def isa_irq(self, irq: int, level: bool) -> None:

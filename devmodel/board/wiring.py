@@ -52,6 +52,7 @@ SERIAL_PORTS: Final = (("uart", 0x3F8, 4), ("uart2", 0x2F8, 3), ("uart3", 0x3E8,
 DEBUG_EXIT_QEMU: Final = "debug exit (QEMU's default)"
 """Where isa-debug-exit is unless told otherwise; it makes room for devices of one's own."""
 
+PIC_PORT: Final = 0x20
 VGA_WINDOW: Final = 0xA_0000
 ISA_FRAME_BUFFER: Final = 0xE000_0000
 """Where Bochs VBE has the linear frame buffer of an adapter that is not on PCI."""
@@ -182,7 +183,10 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
     items = make_items(files | dict(fittings.files), ram_size=below_4g + above_4g, cpus=fittings.cpus)
 
     # Wires: who drives which interrupt request, and A20.
-    pic = PicPair(intr=Line([core.intr]), vector_shown=core.intr_vector, **kept("pic"))
+    counts_acknowledged = fittings.missed_ticks in (MissedTicks.DELAY, MissedTicks.NO_DELAY)
+    pic = PicPair(
+        intr=Line([core.intr]), vector_shown=core.intr_vector, prompt=counts_acknowledged, **kept("pic")
+    )
     isa_irq = pic.set_irq if "pic" in fittings.parts else core.isa_irq
     drivers: dict[str, Line] = {}
     isa = [WiredOr(Line([partial(isa_irq, n)])) for n in range(16)]
@@ -209,7 +213,7 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
         waits=partial(pic.master.waits, 0),
         **kept("pit"),
     )
-    if fittings.missed_ticks in (MissedTicks.DELAY, MissedTicks.NO_DELAY):
+    if counts_acknowledged:
         pic.master.accepted = lambda pin: None if pin else pit.accepted()
     kbc = Kbc(
         clock=clock,
@@ -411,8 +415,8 @@ def place(w: Wired, core: Core, fittings: Fittings) -> None:
     # Maps: who answers where. Writes are posted, but for those that act on the core at once: `waits` says how.
     debug, debug_exit = DebugConsole(put=fittings.debug), DebugExit(shutdown=core.shutdown)
     bus.map("pio", 0x000, 0x00F, w.dma1, name="dma1")
-    bus.map("pio", 0x020, 0x021, pic.master, name="pic1", mirror=pic.master.mirror)
-    bus.map("pio", 0x040, 0x043, w.pit, name="pit")
+    bus.map("pio", PIC_PORT, 0x021, pic.master, name="pic1", mirror=pic.master.mirror, concerns=["pit"])
+    bus.map("pio", 0x040, 0x043, w.pit, name="pit", concerns=["pit"])
     bus.map("pio", 0x060, 0x060, Piece(kbc, Port.DATA), name="kbc data", waits="A20, reset")
     bus.map("pio", 0x061, 0x061, w.port61, name="port61")
     bus.map(
@@ -424,28 +428,44 @@ def place(w: Wired, core: Core, fittings: Fittings) -> None:
         waits="A20, reset",
         mirror=kbc.mirror,
     )
-    bus.map("pio", 0x070, 0x071, w.rtc, name="rtc")
-    bus.map("pio", 0x080, 0x080, w.post, name="post")
+    bus.map("pio", 0x070, 0x071, w.rtc, name="rtc", concerns=["rtc"])
+    bus.map("pio", 0x080, 0x080, w.post, name="post", mirror=w.post.mirror, concerns=[])
     bus.map("pio", 0x081, 0x08F, w.dma_pages, name="dma pages")
     bus.map("pio", 0x092, 0x092, w.port92, name="port92", waits="A20, reset")
-    bus.map("pio", 0x0A0, 0x0A1, pic.slave, name="pic2", mirror=pic.slave.mirror)
+    bus.map("pio", 0x0A0, 0x0A1, pic.slave, name="pic2", mirror=pic.slave.mirror, concerns=["pit"])
     bus.map("pio", 0x0B2, 0x0B3, w.pm.apm, name="apm")
     bus.map("pio", 0x0C0, 0x0DF, w.dma2, name="dma2")
     bus.map("pio", 0x0E9, 0x0E9, debug, name="debug console (Bochs)")
     bus.map("pio", 0x0F4, 0x0F7, debug_exit, name="debug exit", width=4, waits="power-off")
-    bus.map("pio", 0x170, 0x177, ide[1], name="ide1", width=4, mirror=ide[1].mirror)
-    bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4, mirror=ide[0].mirror)
-    bus.map("pio", 0x376, 0x376, ide[1].control, name="ide1 control", mirror=ide[1].control_mirror)
+    bus.map("pio", 0x170, 0x177, ide[1], name="ide1", width=4, mirror=ide[1].mirror, concerns=["ide1"])
+    bus.map("pio", 0x1F0, 0x1F7, ide[0], name="ide0", width=4, mirror=ide[0].mirror, concerns=["ide0"])
+    bus.map(
+        "pio",
+        0x376,
+        0x376,
+        ide[1].control,
+        name="ide1 control",
+        mirror=ide[1].control_mirror,
+        concerns=["ide1"],
+    )
     bus.map("pio", 0x1CE, 0x1D0, vga.vbe, name="vbe", width=2, waits="moves memory that the guest has")
     if fittings.printer is not None:
         bus.map("pio", 0x378, 0x37A, w.parallel, name="parallel")
-    bus.map("pio", 0x3B0, 0x3DF, vga, name="vga", width=2, mirror=vga.mirror)
+    bus.map("pio", 0x3B0, 0x3DF, vga, name="vga", width=2, mirror=vga.mirror, concerns=[])
     bus.map("pio", 0x3F2, 0x3F5, Piece(w.fdc, FdcReg.DOR), name="fdc")
-    bus.map("pio", 0x3F6, 0x3F6, ide[0].control, name="ide0 control", mirror=ide[0].control_mirror)
+    bus.map(
+        "pio",
+        0x3F6,
+        0x3F6,
+        ide[0].control,
+        name="ide0 control",
+        mirror=ide[0].control_mirror,
+        concerns=["ide0"],
+    )
     bus.map("pio", 0x3F7, 0x3F7, Piece(w.fdc, FdcReg.DIR), name="fdc digital input")
     for at, ((name, base, _), uart) in enumerate(zip(SERIAL_PORTS, w.uarts, strict=True)):
         if at < len(fittings.serial):
-            bus.map("pio", base, base + 7, uart, name=name, mirror=uart.mirror)
+            bus.map("pio", base, base + 7, uart, name=name, mirror=uart.mirror, concerns=[name])
         else:
             bus.ignore("pio", base, base + 7, f"no {name}: there is no such serial port")
     bus.map("pio", 0x402, 0x402, debug, name="debug console")
@@ -455,7 +475,7 @@ def place(w: Wired, core: Core, fittings: Fittings) -> None:
     bus.map("pio", 0x510, 0x511, fw_cfg, name="fw_cfg", width=2)
     bus.map("pio", 0x514, 0x51B, fw_cfg.dma, name="fw_cfg dma", width=8, waits="stores in RAM")
     bus.map("pio", 0xCF8, 0xCFF, w.pci_ports, name="pci configuration", width=4, waits="PAM, reset")
-    bus.map("memory", VGA_WINDOW, VGA_WINDOW + 0x1_FFFF, vga.memory, name="vga memory", width=8)
+    bus.map("memory", VGA_WINDOW, VGA_WINDOW + 0x1_FFFF, vga.memory, name="vga memory", width=8, concerns=[])
     if fittings.isa_vga:
         last = ISA_FRAME_BUFFER + vga.memory.size - 1
         bus.map("memory", ISA_FRAME_BUFFER, last, vga.frame_buffer, name="vga frame buffer", width=8)

@@ -5,6 +5,8 @@ from typing import Final
 
 import attrs
 
+from devmodel.board.mirror import BY_ITSELF, Mirror
+
 READBACK: Final = 0xE9
 
 
@@ -32,13 +34,25 @@ class PostState:
 
 @attrs.define(kw_only=True)
 class PostCode:
-    """Port 0x80: the last code written; the shell may show it."""
+    """Port 0x80: the last code written; the shell may show it.
 
+    Most of what is written there is a delay and no code: Linux writes behind each access to an old chip.
+    """
+
+    mirror: Mirror = attrs.field(factory=lambda: Mirror(1))
     state: PostState = attrs.field(factory=PostState)
+
+    def __attrs_post_init__(self) -> None:
+        self.mirror.coalesce(True)
+        self._show()
+
+    def _show(self) -> None:
+        self.mirror.show(0, self.state.code, BY_ITSELF)
 
     def reset(self) -> None:
         """Power on."""
         self.state = PostState()
+        self._show()
 
     def read(self, _offset: int, _size: int) -> int:
         """Read the last code."""
@@ -47,6 +61,7 @@ class PostCode:
     def write(self, _offset: int, _size: int, value: int) -> None:
         """Write a code."""
         self.state.code = value & 0xFF
+        self._show()
 
 
 @attrs.define(kw_only=True)

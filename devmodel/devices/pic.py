@@ -101,8 +101,10 @@ class Pic:
     accepted: Callable[[int], None] = lambda _pin: None
     """Hears of every pin that has been accepted."""
     state: PicState = attrs.field(factory=PicState)
+    requests: int = attrs.field(init=False, default=0)
+    """The pins that have a request, masked or not, a bit each (IRR): found whenever something has changed …"""
     _requested: int = attrs.field(init=False, default=-1)
-    """The pin whose request INT signals, or -1: resolved whenever something has changed."""
+    """… as is the pin whose request INT signals, or -1."""
 
     def __attrs_post_init__(self) -> None:
         self._drive()
@@ -264,7 +266,7 @@ class Pic:
     def _resolve(self) -> int:
         """Return the pin of the request to signal, or -1."""
         s = self.state
-        requests = self._irr() & ~s.imr
+        requests = self.requests & ~s.imr
         if not requests or s.step != Step.READY:
             return -1
         pin = self._highest(requests)
@@ -290,11 +292,12 @@ class Pic:
 
     def _drive(self) -> None:
         s = self.state
+        self.requests = requests = self._irr()
         if s.poll:  # the next read is an INTA cycle
             self.mirror.hide(Reg.COMMAND)
             self.mirror.hide(Reg.DATA)
         else:
-            self.mirror.show(Reg.COMMAND, s.isr if s.read_isr else self._irr(), BY_ANYONE)
+            self.mirror.show(Reg.COMMAND, s.isr if s.read_isr else requests, BY_ANYONE)
             self.mirror.show(Reg.DATA, s.imr, BY_ITSELF)
         self._requested = self._resolve()
         self.changed()
@@ -332,12 +335,15 @@ class PicPair:
     """Sixteen interrupt requests and one INTR. Ports: `master`, `slave` and `elcr`.
 
     `vector_shown` hears what an acknowledge cycle would bring, whenever that changes and before INTR rises; None:
-    it takes the cycle to say.
+    it takes the cycle to say. With it comes whether nothing else is requested: then no command to the chips, and no
+    acknowledge cycle, raises INTR before a line rises, and both may lie where they are until then. `prompt` forbids
+    that, for somebody who waits for the cycle.
     """
 
     intr: IrqLine
-    vector_shown: Callable[[int | None], None] = lambda _: None
-    _shown: int | None = attrs.field(init=False, default=None)
+    vector_shown: Callable[[int | None, bool], None] = lambda _vector, _alone: None
+    prompt: bool = False
+    _shown: tuple[int | None, bool] = attrs.field(init=False, default=(None, False))
     _initial: PicPairState = attrs.field(factory=PicPairState, alias="state")
     master: Pic = attrs.field(init=False)
     slave: Pic = attrs.field(init=False)
@@ -389,15 +395,25 @@ class PicPair:
         return pin, -1
 
     def _show_vector(self) -> None:
+        master, slave = self.master, self.slave
         pin, behind = self._next()
         vector: int | None = None
+        # Left behind an acknowledge cycle; a level goes on requesting.
+        left, left_behind = master.requests, slave.requests
         if behind >= 0:
-            vector = self.slave.vector(behind)
-        elif pin >= 0 and not self.master.state.icw3 & 1 << pin:
-            vector = self.master.vector(pin)
-        if vector != self._shown:
-            self._shown = vector
-            self.vector_shown(vector)
+            vector = slave.vector(behind)
+            left &= ~(1 << pin)
+            left_behind &= ~(1 << behind) | slave.state.elcr
+        elif pin >= 0 and not master.state.icw3 & 1 << pin:
+            vector = master.vector(pin)
+            left &= ~(1 << pin) | master.state.elcr
+        shown = vector, not (left | left_behind or self.prompt)
+        if shown != self._shown:
+            if shown[1] != self._shown[1]:
+                for chip in (master, slave):
+                    chip.mirror.coalesce(shown[1])
+            self._shown = shown
+            self.vector_shown(*shown)
 
     def acknowledged(self, vector: int) -> None:
         """Do the acknowledge cycle that the processor has made by itself, when `vector` was shown."""

@@ -94,7 +94,7 @@ class QtestCore:
         if self.intr_changed is not None:
             self.intr_changed(level)
 
-    def intr_vector(self, vector: int | None) -> None:
+    def intr_vector(self, vector: int | None, _alone: bool) -> None:
         """Let the vector beside the pin pass: nobody takes interrupts."""
 
     def isa_irq(self, irq: int, level: bool) -> None:

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """What the pacer ticks by: one alarm, set to a guest time, which may be set anew at any time.
 
 trio's own timer is a timeout of epoll, in whole milliseconds rounded up, and its end is a cancellation, which costs
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
+import cython
 import trio
 
 from devmodel.board.clock import NS_PER_S
@@ -21,6 +23,7 @@ from ioreq.standby import listen
 NEVER: Final = float("inf")
 _UNSET: Final = -1
 _TFD_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC
+_TFD_TIMER_ABSTIME: Final = 1
 
 
 class Alarm(Protocol):
@@ -73,19 +76,17 @@ class TimerAlarm:
     """An alarm by a timerfd of the host (timerfd_create(2)), which is precise to microseconds."""
 
     def __init__(self, clock: TrioClock, fd: int) -> None:
-        self._clock = clock
         self._fd = fd
-        self._time = _Itimerspec()
         self._deadline: int | None = _UNSET
+        before = clock.now()
+        self._began = time.monotonic_ns() - before
+        """When guest time began, by the host's clock, or a moment later: it never rings early."""
 
     def set(self, deadline: int | None) -> None:
         """Set the timer, which also makes it forget that it has rung."""
-        if deadline == self._deadline:
-            return
-        self._deadline = deadline
-        ns = 0 if deadline is None else max(deadline - self._clock.now(), 1)  # 0 stops it
-        self._time.value.seconds, self._time.value.nanoseconds = divmod(ns, NS_PER_S)
-        _call("timerfd_settime", self._fd, 0, ctypes.byref(self._time), None)
+        if deadline != self._deadline:
+            self._deadline = deadline
+            _arm(self._fd, 0 if deadline is None else max(self._began + deadline, 1))
 
     async def keep(self, ring: Callable[[], None]) -> None:
         """Ring, and again whenever the timer has expired."""
@@ -98,6 +99,17 @@ class TimerAlarm:
         with listen(self._fd) as bell:
             ring()
             await bell.wait(expired)
+
+
+def _arm(fd: int, ns: int) -> None:
+    """Have a timerfd expire at a time of CLOCK_MONOTONIC, at once if that has passed; 0 stops it."""
+    if cython.compiled:  # by ctypes it takes five times as long, and a guest's timer does it twice a tick
+        error = set_timer(fd, ns)  # type: ignore[name-defined]  # noqa: F821  (declared in alarm.pxd)
+        if error:
+            raise OSError(error, os.strerror(error))
+    else:
+        at = _Itimerspec(_Timespec(), _Timespec(*divmod(ns, NS_PER_S)))
+        _call("timerfd_settime", fd, _TFD_TIMER_ABSTIME, ctypes.byref(at), None)
 
 
 class _Timespec(ctypes.Structure):

@@ -15,7 +15,14 @@ import trio
 from ioreq import ControlError, IoreqError, shared
 from ioreq.control_client import ControlClient
 from ioreq.evtchn import SendPort
-from ioreq.layout import PAGE_SIZE, PIN_A20_OFFSET, PIN_INTR_OFFSET, PIN_VECTOR_SHIFT, PIN_VECTOR_VALID
+from ioreq.layout import (
+    PAGE_SIZE,
+    PIN_A20_OFFSET,
+    PIN_COALESCES,
+    PIN_INTR_OFFSET,
+    PIN_VECTOR_SHIFT,
+    PIN_VECTOR_VALID,
+)
 from ioreq.messages import (
     MORE_RANGES,
     SHUTDOWN_POWEROFF,
@@ -134,6 +141,8 @@ class Domain:
         """Memory for a display adapter that the guest can share; None: the core has none."""
         self.shows_video = True
         """Whether the guest may have it; else every access comes to us, to be recorded."""
+        self.coalesces = False
+        """What is posted to us may lie until we wake: we look at the ring then, and before we sleep."""
         self._server = server
         self._pins = memoryview(shared.map_page(client.descriptors[1])).cast("I")
         self._wake_vcpu = wake_vcpu
@@ -178,9 +187,11 @@ class Domain:
         """Drive INTA# to INTD# (0-3) of a slot at the server that has the host bridge."""
         self._queue(SetPciIntxLevel(bus=0, device=device, intx=intx, level=level))
 
-    def intr_vector(self, vector: int | None) -> None:
-        """Show with the pin what acknowledging it would bring; None: nothing."""
+    def intr_vector(self, vector: int | None, alone: bool) -> None:
+        """Show with the pin what acknowledging it would bring, and whether we may be told of it late; None: nothing."""
         self._vector = 0 if vector is None else PIN_VECTOR_VALID | vector << PIN_VECTOR_SHIFT
+        if self._vector and alone and self.coalesces:
+            self._vector |= PIN_COALESCES
         if not self._ops:
             self._drive()
 

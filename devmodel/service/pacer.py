@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from devmodel.board.bus import ANY
 from devmodel.board.device import Timed
 from devmodel.service.alarm import Alarm, TrioAlarm, open_alarm
 from devmodel.service.clock import TrioClock
@@ -10,6 +11,10 @@ from ioreq.patience import expected
 
 SOON: Final = 50_000
 """Nanoseconds that are too short to poll for requests meanwhile."""
+NEVER: Final = 1 << 62
+"""Nanoseconds that no guest lives."""
+LAST: Final = 63
+"""The bit that stands for all chips from there on."""
 
 
 class Changes(Timed, Protocol):
@@ -25,8 +30,11 @@ class Pacer:
 
     Deadlines are asked again after an access, but not by the access: `note` only says that they may have changed,
     and whoever served it calls `look` before it sleeps or lets others run, at most an `ioreq.server.TURN` later. A
-    busy guest so pays for one look at all deadlines a turn, not a request. The alarm itself rings only when a chip is
-    due: a look sets it anew.
+    busy guest so pays for one look at the deadlines a turn, not a request; and only of those that may have moved,
+    since twenty chips that nobody has touched cost more than the one that ticks. The alarm itself rings only when a
+    chip is due: a look sets it anew.
+
+    Chips are named by bits, by their order; those from the 64th on share the last.
     """
 
     def __init__(
@@ -36,22 +44,35 @@ class Pacer:
         changes: Changes | None = None,
         *,
         failed: Callable[[Timed, int], Exception] | None = None,
+        touched: Callable[[], int] | None = None,
+        alone: int = 0,
     ) -> None:
-        """Raise what `failed` makes of a chip and the time, where its `tick` has raised."""
+        """Raise what `failed` makes of a chip and the time, where its `tick` has raised.
+
+        `touched` returns the chips whose deadlines accesses may have changed since the last time, None: any; `alone`
+        are those whose tick changes no other's.
+        """
         self._failed = failed
+        self._touched = touched
         self.clock = clock
         self.timed = list(timed)
         self.changes = changes
         self._alarm: Alarm = TrioAlarm(clock)
-        self._deadlines: list[int | None] | None = None
-        """Of each chip, while none can have changed."""
+        bits = [1 << min(n, LAST) for n in range(len(self.timed))]
+        self._chips = list(zip(range(len(self.timed)), bits, self.timed, strict=True))
+        self._moves = [bit if alone >> n & 1 else ANY for n, bit in enumerate(bits)]
+        """The chips whose deadlines the tick of each may change."""
+        self._deadlines = [NEVER] * len(self.timed)
+        self._stale = ANY
+        """The chips whose deadlines may have changed."""
         self._noted = False
         self._soon = False
 
     def note(self) -> None:
-        """Say that a deadline may have changed; a `look` must follow."""
+        """Say that an access may have changed a deadline; a `look` must follow."""
         self._noted = True
-        self._deadlines = None
+        if self._touched is None:
+            self._stale = ANY
 
     def look(self) -> None:
         """Set the alarm by the deadlines that there are now, if any may have changed."""
@@ -63,37 +84,49 @@ class Pacer:
 
     def rearm(self) -> None:
         """Say that a deadline may have changed, from elsewhere than an access."""
-        self.note()
+        self._stale = ANY
+        self._noted = True
         self.look()
 
     def earliest(self) -> int | None:
         """Return the next deadline in ns of guest time, or None."""
-        self._deadlines = deadlines = [chip.deadline() for chip in self.timed]
-        due = [deadline for deadline in deadlines if deadline is not None]
-        if self.changes is not None and (deadline := self.changes.deadline()) is not None:
-            due.append(deadline)
-        return min(due, default=None)
+        self._ask()
+        due = min(self._deadlines, default=NEVER)
+        if self.changes is not None and (deadline := self.changes.deadline()) is not None and deadline < due:
+            due = deadline
+        return None if due == NEVER else due
 
     def tick(self) -> None:
         """Tick what is due."""
+        changed, self._noted = self._noted, False
+        self._ask()
         now = self.clock.now()
-        ticked = False
-        deadlines, self._deadlines = self._deadlines, None
-        if deadlines is None:
-            deadlines = [chip.deadline() for chip in self.timed]
-        for chip, deadline in zip(self.timed, deadlines, strict=True):
-            if deadline is not None and deadline <= now:
-                try:
-                    chip.tick()
-                except Exception as error:
-                    if self._failed is None:
-                        raise
-                    raise self._failed(chip, now) from error
-                ticked = True
+        if self._deadlines and min(self._deadlines) <= now:
+            changed = True
+            for n, _, chip in self._chips:
+                if self._deadlines[n] <= now:
+                    self._stale |= self._moves[n]
+                    try:
+                        chip.tick()
+                    except Exception as error:
+                        if self._failed is None:
+                            raise
+                        raise self._failed(chip, now) from error
         if self.changes is not None:
-            if ticked:
+            if changed:
                 self.changes.changed()
             self.changes.tick()
+
+    def _ask(self) -> None:
+        """Ask the chips whose deadlines may have changed."""
+        if self._touched is not None:
+            self._stale |= self._touched()
+        if stale := self._stale:
+            self._stale = 0
+            for n, bit, chip in self._chips:
+                if stale & bit:
+                    deadline = chip.deadline()
+                    self._deadlines[n] = NEVER if deadline is None else deadline
 
     async def run(self) -> None:
         """Tick for ever. Cancel to stop."""
@@ -107,7 +140,6 @@ class Pacer:
 
     def _ring(self) -> None:
         self.tick()
-        self._noted = False
         self._set()
 
     def _set(self) -> None:

@@ -72,6 +72,7 @@ from ioreq.messages import (
 from ioreq.mirror import HELD
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint, VcpuChannel
+from ioreq.standby import stands_by
 from ioreq.state_area import AREA_SIZE, StateArea
 
 log = structlog.get_logger()
@@ -125,6 +126,11 @@ class Board(Protocol):
     @property
     def timed(self) -> Sequence[Timed]:
         """Who has deadlines."""
+        ...
+
+    @property
+    def alone(self) -> int:
+        """Which of them, as bits by their order, move no other's deadline when they are ticked."""
         ...
 
     @property
@@ -273,6 +279,7 @@ class Attachment:
     async def enable(self, server: "Server") -> None:
         """Claim what the server's bus has and interrupt acknowledge, then let requests come."""
         self._drain_to = server
+        self.domain.coalesces = self.endpoint.cells is not None and stands_by()
         spaces: list[tuple[SpaceNumber, Space]] = [
             (SPACE_PORT, server.board.bus.pio),
             (SPACE_MEMORY, server.board.bus.memory),
@@ -306,7 +313,9 @@ class Attachment:
             return 0
         for offset, mirror in claim.mirrors:
             mirror.bind(
-                self.endpoint.cells[cell + offset : cell + offset + mirror.size], claim.first + offset
+                self.endpoint.cells[cell + offset : cell + offset + mirror.size],
+                claim.first + offset,
+                coalesces=self.domain.coalesces,
             )
         self._next_cell = end
         return cell
@@ -360,7 +369,14 @@ class Server:
         self.on_reset: Callable[[], None] = lambda: None
         """Hears of every reset of the machine."""
         self._scope = trio.CancelScope()
-        self.pacer = Pacer(clock, board.timed, keeper, failed=self._tick_failed)
+        self.pacer = Pacer(
+            clock,
+            board.timed,
+            keeper,
+            failed=self._tick_failed,
+            touched=board.bus.take_touched,
+            alone=board.alone,
+        )
         board.rearm = self.pacer.rearm
         self.service_times: dict[str, Histogram] = {}
         """Of a sample of the requests, by device: how long it took to perform them."""

@@ -68,7 +68,7 @@ class BenchCore:
         """Take note of the INTR pin."""
         self.intr_level = level
 
-    def intr_vector(self, vector: int | None) -> None:
+    def intr_vector(self, vector: int | None, _alone: bool) -> None:
         """Let the vector beside the pin pass: `Bench.interrupt` asks for it."""
 
     def isa_irq(self, irq: int, level: bool) -> None:

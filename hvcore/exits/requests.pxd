@@ -31,7 +31,7 @@ cdef class Requests:
     cpdef bint _idle(self, Range claimed) except -1
     @cython.locals(claimed=Range, value=int64_t)
     cpdef uint64_t read_port(self, uint64_t port, uint64_t size) except *
-    @cython.locals(claimed=Range)
+    @cython.locals(claimed=Range, cell=uint64_t)
     cpdef write_port(self, uint64_t port, uint64_t size, uint64_t value)
     @cython.locals(request=Request, data=uint64_t, channel=CoreChannel)
     cpdef uint64_t _one(
@@ -42,4 +42,6 @@ cdef class Requests:
     @cython.locals(endpoint=CoreEndpoint)
     cpdef int64_t _mirrored(self, Range claimed, uint64_t port) except -2
     @cython.locals(endpoint=CoreEndpoint)
-    cpdef bint _post(self, Range claimed, uint64_t kind, uint64_t address, uint64_t size, uint64_t value) except -1
+    cpdef bint _post(
+        self, Range claimed, uint64_t kind, uint64_t address, uint64_t size, uint64_t value, uint64_t cell, bint rings
+    ) except -1

@@ -18,6 +18,7 @@ from ioreq import ProtocolError
 from ioreq.layout import (
     NO_INTERRUPT,
     ONES,
+    PIN_COALESCES,
     PIN_VECTOR_SHIFT,
     PIN_VECTOR_VALID,
     TYPE_COPY,
@@ -86,8 +87,8 @@ class Requests:
         """Whether the guest would take an interrupt now."""
         self.pin: Callable[[], int] = lambda: 0
         """The INTR pin."""
-        self.lower: Callable[[int], object] = lambda _word: None
-        """Lower it, if it still is what it was when it was looked at."""
+        self.lower: Callable[[int], bool] = lambda _word: False
+        """Lower it, if it still is what it was when it was looked at; whether it was."""
 
     # Ports
 
@@ -122,7 +123,8 @@ class Requests:
                 self._nobody("port", port, size)
                 return
         waits = not claimed.posted or (claimed.mirror and self._waits(claimed, port, size))
-        if not waits and self._post(claimed, _PIO, port, size, value):
+        cell = claimed.mirror + port - claimed.first if claimed.mirror else 0
+        if not waits and self._post(claimed, _PIO, port, size, value, cell, True):
             self._posted[port] += 1
             return
         self._interrupts_first(claimed)
@@ -173,7 +175,7 @@ class Requests:
         if claimed is None:
             self._nobody("memory", address, size)
             return
-        if claimed.posted and self._post(claimed, TYPE_COPY, address, size, value):
+        if claimed.posted and self._post(claimed, TYPE_COPY, address, size, value, 0, True):
             claimed.written += 1
             return
         claimed.writes += 1
@@ -249,8 +251,9 @@ class Requests:
             vector = word >> PIN_VECTOR_SHIFT & 0xFF
             if word & PIN_VECTOR_VALID:
                 # Or the guest would find it high until the controller has been told; then it may be high anew.
-                self.lower(word)
-                if self._post(claimed, TYPE_INTACK, self._vcpu, 1, vector):
+                same = self.lower(word)
+                coalesces = same and word & PIN_COALESCES
+                if self._post(claimed, TYPE_INTACK, self._vcpu, 1, vector, 0, not coalesces):
                     return vector
         vector = self._one(claimed, TYPE_INTACK, self._vcpu, 2, True, 0)
         return vector if vector < NO_INTERRUPT else NO_VECTOR  # ones: the controller is dead
@@ -345,11 +348,13 @@ class Requests:
             self._failed(claimed.server, str(error))
             return False
 
-    def _post(self, claimed: Range, kind: int, address: int, size: int, value: int) -> bool:
-        """Through the buffered ring; False if it must go as a synchronous request."""
+    def _post(
+        self, claimed: Range, kind: int, address: int, size: int, value: int, cell: int, rings: bool
+    ) -> bool:
+        """Through the buffered ring; False if it must go as a synchronous request. See `CoreEndpoint.post`."""
         try:
             endpoint = claimed.endpoint
-            return endpoint.post(address, size, value, kind)
+            return endpoint.post(address, size, value, kind, cell, rings)
         except ProtocolError as error:
             self._failed(claimed.server, str(error))
             return True

@@ -216,6 +216,7 @@ class ToyBoard:
         self.posted = Toy()
         self.timer = Timer(clock)
         self.timed = [self.timer]
+        self.alone = 0
         self.domain = domain
         self.outside = outside
         self.resets = 0

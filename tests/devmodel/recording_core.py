@@ -13,7 +13,7 @@ class Core(BenchCore):
     ram: bytearray = attrs.field(factory=lambda: bytearray(1 << 20), repr=False)
     vector: int | None = None
 
-    def intr_vector(self, vector: int | None) -> None:
+    def intr_vector(self, vector: int | None, _alone: bool) -> None:
         self.vector = vector
 
     def intr(self, level: bool) -> None:

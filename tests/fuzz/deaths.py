@@ -165,6 +165,8 @@ def exits(watch: Peer) -> int:
 
 def against_server(folder: Path, deaths: int) -> str:
     """Kill cores of one server. Raises Finding."""
+    import tests.devmodel.conftest  # noqa: F401  (here, once, and not in each that dies: it takes a second)
+
     path = str(folder / "domain")
     victim = Victim(folder, "devmodel", ["serve", "--persist", "--domain", path])
     try:

@@ -102,3 +102,49 @@ def test_a_board_stands_any_access_at_any_time_without_an_exception_or_growth(se
         tracemalloc.stop()
         guest.core.close()
     assert grown < GROWTH
+
+
+class Asking(Guest):
+    """Asks all chips for their deadlines after each access and each tick: what nothing has touched is as before."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.rearmed = False
+        self.board.rearm = self.rearm
+
+    def rearm(self) -> None:
+        self.rearmed = True
+
+    def deadlines(self) -> list[int | None]:
+        return [chip.deadline() for chip in self.board.timed]
+
+    def compare(self, before: list[int | None], touched: int, what: str) -> None:
+        if not self.rearmed:
+            for n, (chip, was, now) in enumerate(
+                zip(self.board.timed, before, self.deadlines(), strict=True)
+            ):
+                assert touched >> n & 1 or now == was, f"{what} moves the deadline of {type(chip).__name__}"
+
+    def access(self) -> None:
+        before, self.rearmed = self.deadlines(), False
+        self.board.bus.take_touched()
+        if self.random.random() < 0.05:
+            vector = self.board.acknowledge()
+            self.log.append(f"acknowledge {vector}")
+        else:
+            super().access()
+        self.compare(before, self.board.bus.take_touched(), self.log[-1])
+        for n, chip in enumerate(self.board.timed):
+            before, self.rearmed = self.deadlines(), False
+            chip.tick()
+            if self.board.alone >> n & 1:
+                self.compare(before, 1 << n, f"a tick of {type(chip).__name__}")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_access_and_a_tick_move_the_deadlines_of_the_chips_that_they_concern_alone(seed: int) -> None:
+    guest = Asking(seed)
+    try:
+        guest.run(ACCESSES // 4)
+    finally:
+        guest.core.close()

@@ -15,6 +15,7 @@ from ioreq.buffered import RingConsumer
 from ioreq.core import CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import drain_doorbell, make_doorbell, ring_doorbell
 from ioreq.layout import FLAGS_SHIFT, SIZE_SHIFT, TYPE_COPY, TYPE_INTACK, TYPE_PIO, TYPE_SHIFT
+from ioreq.mirror import COALESCES, VALID
 from ioreq.patience import expected
 from ioreq.request import Request
 from ioreq.server import ServerEndpoint
@@ -84,6 +85,31 @@ async def test_every_field_arrives(wire, nursery):
     await in_a_thread(lambda: wire.ask.transact(request))
     assert seen == [expected]
     assert repr(request) == expected
+
+
+async def test_a_write_that_coalesces_rings_no_bell_until_the_server_takes_that_back():
+    bell = VcpuDoorbell(make_doorbell())
+    core = CoreEndpoint([bell], mirror=True)
+    server = ServerEndpoint([os.dup(fd) for fd in core.descriptors], [bell.fd], lambda _: None, mirror=True)
+    receive = server.buffered.receive
+
+    def rings(address: int, size: int, cell: int, rings: bool = True) -> bool:
+        receive.clear()
+        assert core.post(address, size, 0x55, TYPE_PIO, cell, rings)
+        return receive.pending
+
+    assert server.cells is not None
+    server.cells[3] = COALESCES
+    assert not rings(0x20, 1, 3)
+    assert rings(0x20, 2, 3)  # the second byte is another's
+    assert rings(0x20, 1, 0)  # it has no cell
+    server.cells[3] = VALID | 0x55
+    assert rings(0x20, 1, 3)
+    assert not rings(0, 1, 0, rings=False)  # an acknowledge cycle, whose pin says so
+    assert core.posted() == (5, 5)
+    server.close()
+    core.close()
+    os.close(bell.fd)
 
 
 async def test_binding_leaves_one_event_pending_and_it_is_ignored(wire):

@@ -297,3 +297,50 @@ def test_each_run_of_trio_has_its_own(fd):
     first, second = trio.run(once), trio.run(once)
     assert isinstance(first, Standby)
     assert first is not second
+
+
+async def test_what_nobody_has_rung_for_is_found_before_a_sleep(fd):
+    """It came while we were awake."""
+    work = [1]
+    with listen(fd, lambda: bool(work)) as bell, trio.fail_after(30):
+        assert standby.stands_by()
+        await bell.wait(lambda: bool(work) and not work.clear())
+    assert work == []
+
+
+async def test_what_nobody_has_rung_for_is_found_after_a_sleep_before_anything_else(fd, nursery):
+    """It came while we slept, and is older than what the other bell has been rung for."""
+    order: list[str] = []
+    work: list[int] = []
+    other = make_doorbell()
+
+    def wake() -> None:
+        time.sleep(0.05)  # by then trio is asleep, and if not the order is right all the same
+        work.append(1)
+        ring_doorbell(other)
+
+    def unrung() -> bool:
+        order.append("unrung")
+        work.clear()
+        return False
+
+    async def serve() -> None:
+        with listen(fd, lambda: bool(work)) as bell:
+            await bell.wait(unrung)
+
+    with listen(other) as bell:
+        nursery.start_soon(serve)
+        await trio.testing.wait_all_tasks_blocked()
+        thread = threading.Thread(target=wake)
+        thread.start()
+        with trio.fail_after(30):
+            await bell.wait(lambda: order.append("rung") is None)
+        thread.join()
+    assert order == ["unrung", "rung"]
+    nursery.cancel_scope.cancel()
+    os.close(other)
+
+
+async def test_where_trio_sleeps_itself_nothing_may_be_left_unrung(fd, stead):
+    with listen(fd):
+        assert standby.stands_by() == stead

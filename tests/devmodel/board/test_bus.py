@@ -3,7 +3,7 @@
 import pytest
 
 from devmodel import ConfigError
-from devmodel.board.bus import Bus, Claim
+from devmodel.board.bus import ANY, Bus, Claim
 
 
 class Recorder:
@@ -107,3 +107,23 @@ def test_who_moves_memory_within_itself_is_found_where_both_ends_are_its_own(bus
     assert bus.memory.mover(0xA0010, 0xC0000) is None
     assert bus.memory.mover(0xC0000, 0xC0010) is None
     assert bus.memory.mover(0x90000, 0xA0000) is None
+
+
+def test_an_access_touches_the_timed_chips_that_it_concerns_and_others_touch_all(bus):
+    bus.map("pio", 0x40, 0x43, Recorder(), name="pit", concerns=["pit"])
+    bus.map("pio", 0x80, 0x80, Recorder(), name="post", concerns=[])
+    bus.map("pio", 0x81, 0x81, Recorder(), name="mine")
+    bus.map("memory", 0xA0000, 0xAFFFF, Recorder(), name="vga", width=8, concerns=["elsewhere"])
+    bus.number(["rtc", "pit"])
+    assert bus.take_touched() == 0
+    bus.write("pio", 0x40, 1, 5)
+    bus.write("pio", 0x80, 1, 5)
+    assert bus.take_touched() == 0b10
+    bus.read("memory", 0xA0000, 8)
+    assert bus.take_touched() == 0
+    bus.pio.touch(0x43)
+    assert bus.take_touched() == 0b10
+    bus.read("pio", 0x80, 2)  # in units
+    assert bus.take_touched() == ANY
+    bus.write("pio", 0x7F, 2, 0)
+    assert bus.take_touched() == 0

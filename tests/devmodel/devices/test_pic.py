@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from devmodel.board.lines import Line
 from devmodel.devices.pic import Pic, PicPair, Reg
+from ioreq.mirror import COALESCES
 
 
 def test_the_processor_takes_the_vector_that_stands_beside_the_pin() -> None:
@@ -383,3 +384,89 @@ def test_the_resolver_agrees_with_the_model(actions: list[tuple[Any, ...]]) -> N
         assert bench.intr.level == (model.candidate() is not None)
         assert bench.irr() & 0xFF == sum(1 << pin for pin in model.waiting)
         assert bench.isr() & 0xFF == sum(1 << pin for pin in model.service)
+
+
+COMMANDS = st.tuples(
+    st.sampled_from((0, 1)),
+    st.integers(0, 1),
+    st.sampled_from((0x20, 0x0A, 0x0B, 0x68, 0x48, 0x11, 0, 4, 1, 0xFF)) | st.integers(0, 255),
+)
+"""Chip, A0 and value, those most often that programs write."""
+LINES = st.lists(st.tuples(st.integers(0, 15), st.booleans()), max_size=8)
+
+
+@given(
+    LINES,
+    st.integers(0, 0xFFFF),
+    st.sampled_from((0, 0x0E20)),
+    st.booleans(),
+    st.lists(COMMANDS, max_size=12),
+)
+def test_what_coalesces_raises_intr_by_no_command_and_no_acknowledge_cycle(
+    lines, mask, levels, taken, commands
+) -> None:
+    """So it may lie until a line rises: whoever drives lines performs it first."""
+    shown: list[tuple[int | None, bool]] = []
+    bench = Bench()
+    bench.pair.vector_shown = lambda vector, alone: shown.append((vector, alone))
+    bench.init()
+    bench.pair.elcr.write(0, 1, levels & 0xFF)
+    bench.pair.elcr.write(1, 1, levels >> 8)
+    bench.mask(mask)
+    for irq, level in lines:
+        bench.irq(irq, level)
+    vector, alone = shown[-1] if shown else (None, True)
+    assert alone is not coalesces(bench, False)
+    if not alone:
+        return
+    if taken and vector is not None:
+        assert bench.intr.level
+        bench.pair.acknowledged(vector)
+    was_high = bench.intr.level
+    for chip, a0, value in commands:
+        (bench.pair.slave if chip else bench.pair.master).write(a0, 1, value)
+        assert was_high or not bench.intr.level
+        was_high = bench.intr.level
+
+
+def coalesces(bench: "Bench", value: bool) -> bool:
+    """Whether all cells of both chips say so, as they stand in a page."""
+    cells = memoryview(bytearray(8 * 4)).cast("Q")
+    bench.pair.master.mirror.bind(cells[:2], 0x20, coalesces=True)
+    bench.pair.slave.mirror.bind(cells[2:], 0xA0, coalesces=True)
+    return {bool(cell & COALESCES) for cell in cells} == {value}
+
+
+def test_a_request_behind_the_one_that_is_shown_forbids_to_coalesce() -> None:
+    """An end of interrupt lets the second one through at once."""
+    bench = Bench()
+    bench.init()
+    bench.mask(0)
+    assert coalesces(bench, True)
+    bench.irq(0)
+    assert coalesces(bench, True)  # taken and ended, it leaves nothing
+    bench.irq(4)
+    assert coalesces(bench, False)
+    bench.pair.acknowledged(0x20)
+    bench.irq(4, False)
+    assert coalesces(bench, True)
+
+
+def test_a_level_and_a_masked_edge_forbid_to_coalesce() -> None:
+    """The level requests again behind its end of interrupt; the edge as soon as it is unmasked."""
+    for levels, mask in ((0x0800, 0), (0, 0x0800)):
+        bench = Bench()
+        bench.init()
+        bench.pair.elcr.write(1, 1, levels >> 8)
+        bench.mask(mask)
+        bench.irq(11)
+        assert coalesces(bench, False)
+        bench.irq(11, False)
+        assert coalesces(bench, True)
+
+
+def test_who_waits_for_the_cycle_forbids_to_coalesce() -> None:
+    bench = Bench()
+    bench.pair = PicPair(intr=bench.intr, prompt=True)
+    bench.init()
+    assert coalesces(bench, False)

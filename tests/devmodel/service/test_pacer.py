@@ -131,3 +131,74 @@ async def test_a_deadline_of_microseconds_is_told_to_who_polls_for_requests(auto
 async def running(pacer: Pacer, task_status: trio.TaskStatus[None]) -> None:
     task_status.started()
     await pacer.run()
+
+
+class Asked(Alarm):
+    """Counts how often it is asked."""
+
+    def __init__(self, clock: TrioClock) -> None:
+        super().__init__(clock)
+        self.asked = 0
+
+    def deadline(self) -> int | None:
+        self.asked += 1
+        return super().deadline()
+
+
+async def test_only_chips_that_an_access_may_have_touched_are_asked_again(autojump_clock, nursery):
+    clock = TrioClock.start()
+    chips = [Asked(clock) for _ in range(70)]
+    touched = [0]
+    pacer = Pacer(clock, chips, touched=lambda: touched[0])
+    await nursery.start(running, pacer)
+    before = [chip.asked for chip in chips]
+    for n in (1, 63, 69):
+        chips[n].at = clock.now() + 10**9
+    touched[0] = 1 << 1 | 1 << 63  # the last bit is that of all from there on
+    pacer.note()
+    pacer.look()
+    asked = [n for n, chip in enumerate(chips) if chip.asked > before[n]]
+    assert asked == [1, 63, 64, 65, 66, 67, 68, 69]
+    touched[0] = 0
+    await trio.sleep(2)
+    assert [n for n, chip in enumerate(chips) if chip.rang] == [1, 63, 69]
+
+
+async def test_a_tick_has_the_others_asked_unless_it_moves_none_of_them(autojump_clock, nursery):
+    clock = TrioClock.start()
+    alone, other = Asked(clock), Asked(clock)
+    pacer = Pacer(clock, [alone, other], touched=lambda: 0, alone=0b01)
+    await nursery.start(running, pacer)
+    alone.at = clock.now() + 10**9
+    pacer.rearm()
+    before = other.asked
+    await trio.sleep(2)
+    assert (len(alone.rang), other.asked) == (1, before)
+    other.at = clock.now() + 10**9
+    pacer.rearm()
+    before = alone.asked
+    await trio.sleep(2)
+    assert len(other.rang) == 1
+    assert alone.asked > before
+
+
+async def test_what_changes_hears_of_an_access_that_a_tick_came_upon(autojump_clock, nursery):
+    class Changes:
+        heard = 0
+
+        def changed(self) -> None:
+            self.heard += 1
+
+        def deadline(self) -> int | None:
+            return None
+
+        def tick(self) -> None:
+            pass
+
+    changes = Changes()
+    pacer = Pacer(TrioClock.start(), [], changes, touched=lambda: 0)
+    pacer.note()
+    pacer.tick()
+    assert changes.heard == 1
+    pacer.look()
+    assert changes.heard == 1
