@@ -243,6 +243,7 @@ def boot_linux(add: Callable[[Figure], None], *, quick: bool) -> dict[str, dict[
     add(Figure("Linux to userspace, QEMU TCG: processor time", median.core, "s"))
     for processes in () if quick else (1, 2):
         _boot_beside(add, processes)
+    _idle(add, pairs=1 if quick else 3, seconds=2 if quick else 10)
     assert measured.statistics is not None
     return {"Linux": breakdown.derive(measured.statistics)}
 
@@ -255,6 +256,23 @@ def _boot_beside(add: Callable[[Figure], None], processes: int) -> None:
     wall = statistics.median(ours.wall for ours, _ in pairs)
     beside = "one busy process" if processes == 1 else f"{processes} busy processes"
     add(Figure(f"Linux to userspace, vmx, {beside} beside", wall, "s", "QEMU TCG", ratio))
+
+
+def _idle(add: Callable[[Figure], None], *, pairs: int, seconds: float) -> None:
+    """Boot by turns, and let both be idle, with the guest's 250 ticks a second."""
+    with linux.files() as files:
+        idle = [
+            (
+                trio.run(lambda: linux.devmodel(files, "vmx", idle=seconds)).idle,
+                linux.qemu(files, idle=seconds).idle[0],
+            )
+            for _ in range(pairs)
+        ]
+    ratio = statistics.median(sum(ours) / theirs for ours, theirs in idle)
+    both = statistics.median(sum(ours) for ours, _ in idle)
+    add(Figure("idle Linux, vmx: processor time", 100 * both, "%", "QEMU TCG", ratio))
+    add(Figure("idle Linux, vmx: … core", 100 * statistics.median(ours[0] for ours, _ in idle), "%"))
+    add(Figure("idle Linux, QEMU TCG", 100 * statistics.median(theirs for _, theirs in idle), "%"))
 
 
 def _medians(boots: list[linux.Boot]) -> linux.Boot:

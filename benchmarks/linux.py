@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import attrs
+import trio
 
 from benchmarks import breakdown, machines
 from devmodel.testing import Machine
@@ -22,6 +23,8 @@ DISK: Final = 4 << 20
 SECONDS: Final = 600.0
 """How long a boot may take at most."""
 TICKS: Final = os.sysconf("SC_CLK_TCK")
+SETTLING: Final = 3.0
+"""Seconds until a guest that has booted has nothing left to do."""
 
 
 @attrs.frozen
@@ -33,6 +36,8 @@ class Boot:
     """QEMU: all of it."""
     devices: float = 0.0
     statistics: breakdown.Statistics | None = None
+    idle: tuple[float, ...] = ()
+    """Processor time a second once it has nothing to do, of core and device models, or of QEMU; if it was asked for."""
 
 
 @attrs.frozen
@@ -66,8 +71,8 @@ def files() -> Iterator[Files]:
         yield Files(make_initramfs(Path(folder, "initramfs")), Path(folder, "disk.img"))
 
 
-async def devmodel(files: Files, vendor: str, *, measured: bool = False) -> Boot:
-    """Boot here. What is `measured` takes a little longer."""
+async def devmodel(files: Files, vendor: str, *, measured: bool = False, idle: float = 0.0) -> Boot:
+    """Boot here, and look at the guest for `idle` seconds afterwards. What is `measured` takes a little longer."""
     arguments = [
         *("--vendor", vendor, "--memory", f"{MEGABYTES}M", "--disk", os.fspath(files.fresh_disk())),
         *("--kernel", os.fspath(GUESTS / "vmlinuz"), "--initrd", os.fspath(files.initramfs)),
@@ -83,13 +88,14 @@ async def devmodel(files: Files, vendor: str, *, measured: bool = False) -> Boot
         assert server is not None
         (core,) = children(server.pid)
         times = processor_time(core), processor_time(server.pid)
+        idling = await trio.to_thread.run_sync(idle_time, idle, core, server.pid) if idle else ()
         server.terminate()
         await machine.wait()
-        return Boot(wall, *times, breakdown.find(machine.said()) if measured else None)
+        return Boot(wall, *times, breakdown.find(machine.said()) if measured else None, idling)
 
 
-def qemu(files: Files) -> Boot:
-    """Boot in QEMU's translator, on one thread."""
+def qemu(files: Files, *, idle: float = 0.0) -> Boot:
+    """Boot in QEMU's translator, on one thread; then as above."""
     command = [
         *(machines.QEMU, "-accel", "tcg,thread=single", "-m", str(MEGABYTES), "-nographic", "-no-reboot"),
         *("-kernel", os.fspath(GUESTS / "vmlinuz"), "-initrd", os.fspath(files.initramfs)),
@@ -112,7 +118,8 @@ def qemu(files: Files) -> Boot:
                 if not new:
                     raise RuntimeError(f"{machines.QEMU} ended: {said[-2000:]!r}")
                 said += new
-            return Boot(time.perf_counter() - before, processor_time(process.pid))
+            boot = Boot(time.perf_counter() - before, processor_time(process.pid))
+            return attrs.evolve(boot, idle=idle_time(idle, process.pid)) if idle else boot
         finally:
             process.kill()
 
@@ -127,3 +134,18 @@ def processor_time(pid: int) -> float:
     """Return the seconds that all threads of a process have used (proc(5): utime and stime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def idle_time(seconds: float, *pids: int) -> tuple[float, ...]:
+    """Return the processor time a second of each process while its guest has nothing to do."""
+    time.sleep(SETTLING)
+    before = [scheduled(pid) for pid in pids]
+    time.sleep(seconds)
+    return tuple((scheduled(pid) - then) / seconds for pid, then in zip(pids, before, strict=True))
+
+
+def scheduled(pid: int) -> float:
+    """Return the same as `processor_time` to the nanosecond, of the threads that there are now (schedstat)."""
+    return (
+        sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
+    )

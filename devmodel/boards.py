@@ -71,6 +71,10 @@ def find(name: str, options: Mapping[str, Any] | None = None, *, folder: str = "
     elif not module_name or not attribute:
         raise ConfigError(f"board '{name}'; allowed: {FORMS}")
     else:
+        if not module_name.endswith(".py") and not all(
+            part.isidentifier() for part in module_name.split(".")
+        ):
+            raise ConfigError(f"board '{name}': '{module_name}' is no module's name; allowed: {FORMS}")
         if module_name.endswith(".py"):
             module = _import_file(name, os.path.join(folder, module_name))
         else:

@@ -20,14 +20,17 @@ from devmodel.board.parts import PARTS, in_order
 from devmodel.config import Config, Options, load
 from devmodel.consoles.address import ALLOWED as CONSOLES
 from devmodel.consoles.address import STDIO
-from devmodel.service import monitor, upgrade
+from devmodel.control import sockets
+from devmodel.service import upgrade
+from devmodel.service.departure import Departure
+from devmodel.service.outside import opened
 from devmodel.service.run import BAD_INPUT, FAILED, run, until_signal
 from devmodel.service.server import ChipFailed
-from devmodel.service.session import BoardFactory, Departure, NobodyThere, join, opened, serve
+from devmodel.service.session import BoardFactory, NobodyThere, join, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
 from ioreq.streams import OutputError, with_output
-from ioreq.user_input import add_completion
+from ioreq.user_input import add_completion, lifeline
 
 DEMO: Final = "machine.toml"
 MOST_POLLING: Final = 1_000_000
@@ -278,7 +281,7 @@ async def _serve_domain(
 
 def _check_socket(path: str, option: str) -> None:
     try:
-        check_path(path, room=monitor.ROOM)
+        check_path(path, room=sockets.ROOM)
     except IoreqError as error:
         raise ConfigError(f"{option} '{path}': {error}") from error
 
@@ -468,7 +471,7 @@ def _machine_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--lifeline",
-        type=int,
+        type=lifeline,
         metavar="FD",
         help="end when this inherited pipe is closed at its other end, as it is when its owner dies",
     )

@@ -16,12 +16,12 @@ from devmodel import ConfigError, DevmodelError, log
 from devmodel.consoles.address import parse
 from devmodel.consoles.client import REACHABLE, console
 from devmodel.consoles.terminal import LEAVING
-from devmodel.control import listing, prompt
+from devmodel.control import asking, listing, messages, prompt, sockets
 from devmodel.devices.mouse import BUTTONS
 from devmodel.disks import manage
 from devmodel.display.live import live
 from devmodel.display.render import MOST_COLUMNS
-from devmodel.service import monitor, stats, trace, upgrade
+from devmodel.service import stats, trace, upgrade
 from devmodel.service.run import FAILED, until_signal
 from ioreq.user_input import create
 
@@ -94,46 +94,46 @@ def _created(path: str) -> BinaryIO:
 def _screen(options: argparse.Namespace) -> int:
     if options.live:
         domain = _domain(options)
-        live(lambda columns: monitor.ask(domain, monitor.Screen(ansi=min(columns, MOST_COLUMNS))).text)
+        live(lambda columns: asking.ask(domain, messages.Screen(ansi=min(columns, MOST_COLUMNS))).text)
         return 0
     columns = min(shutil.get_terminal_size().columns, MOST_COLUMNS) if options.ansi else 0
-    answer = monitor.ask(_domain(options), monitor.Screen(png=options.png is not None, ansi=columns))
+    answer = asking.ask(_domain(options), messages.Screen(png=options.png is not None, ansi=columns))
     if options.png is None:
         sys.stdout.write(answer.text)
         return 0
     try:
         with _created(options.png) as file:
-            file.write(monitor.png_of(answer))
+            file.write(asking.png_of(answer))
     except OSError as error:
         raise ConfigError(f"cannot write {options.png}: {error.strerror}") from error
     return 0
 
 
 def _key(options: argparse.Namespace) -> int:
-    if options.hold is not None and not 0 <= options.hold <= monitor.MAX_HOLD:
-        raise ConfigError(f"--hold {options.hold}: milliseconds from 0 to {monitor.MAX_HOLD}")
-    monitor.type_keys(_domain(options), options.keys, options.hold or 0)
+    if options.hold is not None and not 0 <= options.hold <= messages.MAX_HOLD:
+        raise ConfigError(f"--hold {options.hold}: milliseconds from 0 to {messages.MAX_HOLD}")
+    asking.type_keys(_domain(options), options.keys, options.hold or 0)
     return 0
 
 
 def _break(options: argparse.Namespace) -> int:
-    monitor.ask(_domain(options), monitor.Break(port=options.port))
+    asking.ask(_domain(options), messages.Break(port=options.port))
     return 0
 
 
 def _mouse(options: argparse.Namespace) -> int:
-    monitor.use_mouse(_domain(options), mouse_actions(options.actions))
+    asking.use_mouse(_domain(options), mouse_actions(options.actions))
     return 0
 
 
-def mouse_actions(words: Sequence[str]) -> list[monitor.MouseAction]:
+def mouse_actions(words: Sequence[str]) -> list[messages.MouseAction]:
     """Return what `move 10 -5 click left wheel -1 press right release right` asks for.
 
     Raises:
         ConfigError: it is something else.
 
     """
-    actions: list[monitor.MouseAction] = []
+    actions: list[messages.MouseAction] = []
     left = list(reversed(words))
 
     def number(of: str) -> int:
@@ -141,10 +141,10 @@ def mouse_actions(words: Sequence[str]) -> list[monitor.MouseAction]:
         try:
             value = int(text)
         except ValueError:
-            value = monitor.MAX_MOVE + 1
-        if abs(value) > monitor.MAX_MOVE:
+            value = messages.MAX_MOVE + 1
+        if abs(value) > messages.MAX_MOVE:
             raise ConfigError(
-                f"mouse {of}: '{text}'; allowed: a number from -{monitor.MAX_MOVE} to {monitor.MAX_MOVE}"
+                f"mouse {of}: '{text}'; allowed: a number from -{messages.MAX_MOVE} to {messages.MAX_MOVE}"
             )
         return value
 
@@ -157,37 +157,37 @@ def mouse_actions(words: Sequence[str]) -> list[monitor.MouseAction]:
     while left:
         match word := left.pop():
             case "move":
-                actions.append(monitor.MouseAction(right=number(word), down=number(word)))
+                actions.append(messages.MouseAction(right=number(word), down=number(word)))
             case "wheel":
-                actions.append(monitor.MouseAction(wheel=number(word)))
+                actions.append(messages.MouseAction(wheel=number(word)))
             case "press":
-                actions.append(monitor.MouseAction(press=button(word)))
+                actions.append(messages.MouseAction(press=button(word)))
             case "release":
-                actions.append(monitor.MouseAction(release=button(word)))
+                actions.append(messages.MouseAction(release=button(word)))
             case "click":
                 name = button(word)
-                actions.append(monitor.MouseAction(press=name, release=name))
+                actions.append(messages.MouseAction(press=name, release=name))
             case _:
                 raise ConfigError(f"mouse: '{word}'; allowed: move, wheel, press, release, click")
-    if len(actions) > monitor.MAX_KEYS:
-        raise ConfigError(f"mouse: {len(actions)} actions; at most {monitor.MAX_KEYS} are allowed")
+    if len(actions) > messages.MAX_KEYS:
+        raise ConfigError(f"mouse: {len(actions)} actions; at most {messages.MAX_KEYS} are allowed")
     return actions
 
 
 def _eject(options: argparse.Namespace) -> int:
-    command = monitor.Eject(drive=options.drive, force=options.force, floppy=options.floppy)
-    monitor.ask(_domain(options), command)
+    command = messages.Eject(drive=options.drive, force=options.force, floppy=options.floppy)
+    asking.ask(_domain(options), command)
     return 0
 
 
 def _insert(options: argparse.Namespace) -> int:
-    command = monitor.Insert(path=os.path.abspath(options.image), drive=options.drive, floppy=options.floppy)
-    monitor.ask(_domain(options), command)
+    command = messages.Insert(path=os.path.abspath(options.image), drive=options.drive, floppy=options.floppy)
+    asking.ask(_domain(options), command)
     return 0
 
 
 def _power_button(options: argparse.Namespace) -> int:
-    answer = monitor.ask(_domain(options), monitor.PowerButton())
+    answer = asking.ask(_domain(options), messages.PowerButton())
     if answer.text:
         raise DevmodelError(answer.text)
     return 0
@@ -195,11 +195,11 @@ def _power_button(options: argparse.Namespace) -> int:
 
 def _domain(options: argparse.Namespace) -> str:
     """Return the domain socket that the user means, by either way of saying it."""
-    return getattr(options, "socket", None) or options.domain or monitor.find()
+    return getattr(options, "socket", None) or options.domain or sockets.find()
 
 
 def _upgrade(options: argparse.Namespace) -> int:
-    for answer in monitor.upgrade(_domain(options), upgrade.PATIENCE):
+    for answer in asking.upgrade(_domain(options), upgrade.PATIENCE):
         log.say(f"devmodel: upgraded to {answer.program}: {', '.join(answer.parts)}")
     return 0
 
@@ -223,7 +223,7 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _report(domain: str) -> stats.Report:
-    answers = monitor.ask_all(domain, monitor.Stats())
+    answers = asking.ask_all(domain, messages.Stats())
     return stats.report([answer.stats for answer in answers if answer.stats is not None])
 
 

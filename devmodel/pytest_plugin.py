@@ -370,12 +370,12 @@ def _keep(item: pytest.Item, report: pytest.TestReport, used: _Used, number: int
 def _screen(machine: Machine) -> tuple[str | None, bytes | None]:
     """Return what stands on the screen as text and picture, as far as that can be had."""
     from devmodel import DevmodelError
-    from devmodel.service import monitor
+    from devmodel.control import asking, messages
 
     if machine.running:
         with suppress(DevmodelError):
-            answer = monitor.ask(machine.domain, monitor.Screen(png=True))
-            return answer.text or None, monitor.png_of(answer)
+            answer = asking.ask(machine.domain, messages.Screen(png=True))
+            return answer.text or None, asking.png_of(answer)
     return machine.last_screen, None
 
 

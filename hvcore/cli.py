@@ -21,7 +21,7 @@ from ioreq import patience
 from ioreq.lines import Limiter, clean, printable
 from ioreq.messages import SHUTDOWN_POWEROFF
 from ioreq.streams import StandardError, with_output
-from ioreq.user_input import add_completion, ending_signals
+from ioreq.user_input import add_completion, ending_signals, lifeline
 
 FAILED: Final = 1
 BAD_INPUT: Final = 2
@@ -175,7 +175,7 @@ def _parser() -> _Parser:
     )
     run.add_argument(
         "--lifeline",
-        type=_descriptor,
+        type=lifeline,
         metavar="FD",
         help="end when this inherited pipe is closed at its other end, as it is when its owner dies",
     )
@@ -188,15 +188,6 @@ def _microseconds(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > MOST_POLLING:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of microseconds from 0 to {MOST_POLLING}")
     return int(text)
-
-
-def _descriptor(text: str) -> int:
-    try:
-        fd = int(text)
-        os.fstat(fd)
-    except (ValueError, OverflowError, OSError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an open descriptor") from None
-    return fd
 
 
 def _address(text: str) -> int:

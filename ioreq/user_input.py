@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import fcntl
 import os
 import re
 import signal
@@ -47,6 +48,24 @@ def open_regular(path: str) -> BinaryIO:
     return os.fdopen(fd, "rb")
 
 
+def lifeline(text: str) -> int:
+    """Return the descriptor of an inherited pipe, or of a socket, that can be read: for an option's `type`.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none, so nobody's end could be seen there.
+
+    """
+    try:
+        fd = int(text)
+        mode = os.fstat(fd).st_mode
+        access = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an open descriptor") from None
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) or access == os.O_WRONLY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a pipe's end to read from")
+    return fd
+
+
 def read_toml(path: str, tables: Collection[str]) -> dict[str, Any]:
     """Return what a TOML file says, if it has no tables but these.
 
@@ -72,18 +91,51 @@ def create(path: str) -> BinaryIO:
     """Open a file for writing, made anew; or a FIFO, if somebody reads it. Nobody is waited for.
 
     Raises:
-        OSError: it cannot be opened; `strerror` is for the user.
+        OSError: it cannot be opened, or is in use; `strerror` is for the user.
 
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = open_output(path)
+    os.set_blocking(fd, True)
+    return os.fdopen(fd, "wb")
+
+
+def open_output(path: str, *, append: bool = False) -> int:
+    """Open what is to be written, made anew unless we `append`. A FIFO that somebody reads will do, or a device.
+
+    A regular file is locked while it is open, as a guest's disks are (flock(2)): a word too much on a command line must
+    not cost somebody an image that a machine has. What is no regular file does not block.
+
+    Raises:
+        OSError: it cannot be opened, or is in use; `strerror` is for the user.
+
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        fd = os.open(path, flags, 0o666)
+        fd = os.open(path, flags | (os.O_APPEND if append else 0), 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise OSError(error.errno, "a FIFO that nobody reads") from None
         raise
-    os.set_blocking(fd, True)
-    return os.fdopen(fd, "wb")
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            _lock(fd)
+            if not append:
+                os.ftruncate(fd, 0)
+            os.set_blocking(fd, True)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _lock(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OSError(error.errno, "in use: as another file of this machine, or by another process") from None
+    except OSError as error:
+        if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP}:
+            raise  # else the file system has no locks, so no image on it can be locked either
 
 
 class PrintCompletion(argparse.Action):

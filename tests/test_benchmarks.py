@@ -26,6 +26,7 @@ def test_the_quick_benchmarks_run_and_write_json(tmp_path):
     assert ("real-mode program, a turn" in names) == (shutil.which("nasm") is not None)
     assert all(figure["value"] > 0 for figure in document["figures"])
     assert ("no boot of Linux" in done.stdout) != ("Linux to userspace, vmx" in names)
+    assert ("idle Linux, vmx: processor time" in names) == ("Linux to userspace, vmx" in names)
     profiles = document["profiles"]
     assert {"compute", "memory", "port"} <= set(profiles)
     for profile in profiles.values():

@@ -20,10 +20,10 @@ from devmodel.board.outside import Fittings
 from devmodel.board.pc import Board
 from devmodel.cli import _parser
 from devmodel.config import Options, load
+from devmodel.control import messages
 from devmodel.control.qmp_commands import COMMANDS
 from devmodel.qtest.machine import QtestCore
 from devmodel.qtest.server import Qtest
-from devmodel.service import monitor
 from hvcore import config as core
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +121,45 @@ def test_the_afternoon_with_a_device_of_ones_own(tmp_path):
     assert ran == 6
 
 
+def test_the_package_of_the_afternoon_is_installed_with_its_module_and_found_by_its_short_name(tmp_path):
+    """The folder has everything that the afternoon has written by then, which setuptools does not choose among."""
+    folder, site = tmp_path / "afternoon", tmp_path / "site"
+    folder.mkdir()
+    write_files("docs/your-own-device.md", folder)
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    done = subprocess.run(
+        [*pip, "--target", str(site), str(folder)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (site / "dice.py").exists()
+    done = subprocess.run(
+        [sys.executable, "-m", "devmodel", "run", "--board", "dice", "--fw-cfg", "opt/devmodel/self-test=1"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment() | {"PYTHONPATH": str(site)},
+        timeout=100,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "self-test passed" in done.stdout
+
+
 def test_the_tests_of_the_page_on_testing_pass(tmp_path):
     tests = write_files("docs/testing.md", tmp_path)
     guests = ROOT / ".guests"
@@ -196,7 +235,7 @@ def test_every_command_of_the_monitor_and_of_qmp_is_documented():
         for row in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
         for name in re.findall(r"`(\S+?)`", row)
     }
-    known = {kind.__struct_config__.tag for kind in typing.get_args(monitor.Command)}
+    known = {kind.__struct_config__.tag for kind in typing.get_args(messages.Command)}
     assert cells == known | {"command", "qmp_capabilities", *COMMANDS}
 
 

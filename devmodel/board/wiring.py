@@ -300,7 +300,7 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
         dma_request=partial(dma1.request, FLOPPY_CHANNEL),
         **kept("fdc"),
     )
-    dma1.clients[FLOPPY_CHANNEL] = fdc
+    dma1.clients[FLOPPY_CHANNEL] = fdc.execution
     if not saved:
         geometries = [
             None if disk is None or isinstance(disk, Tray) else default_geometry(disk.sectors)

@@ -13,6 +13,7 @@ import structlog
 import trio
 
 from devmodel import ConfigError
+from ioreq.user_input import open_output
 
 log = structlog.get_logger()
 
@@ -41,12 +42,11 @@ class Printout:
         """Open a file to append to; it is made if there is none.
 
         Raises:
-            ConfigError: it cannot be, or is no plain file.
+            ConfigError: it cannot be, is in use, or is no plain file.
 
         """
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-            fd = os.open(path, flags, 0o666)
+            fd = open_output(path, append=True)
         except OSError as error:
             raise ConfigError(f"parallel {path}: {error.strerror}") from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):

@@ -1,7 +1,6 @@
 """A serial line on a file: what the guest says is appended, as it comes. Nobody types."""
 
 import os
-import stat
 from typing import Final, Self
 
 import structlog
@@ -9,6 +8,7 @@ import trio
 
 from devmodel import ConfigError
 from devmodel.consoles.line import Listener, SerialLine
+from ioreq.user_input import open_output
 
 log = structlog.get_logger()
 
@@ -29,17 +29,13 @@ class Recording:
         """Open a file to append to; it is made if there is none. A FIFO that somebody reads will do, or a device.
 
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: it cannot be written, or is in use.
 
         """
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         try:
-            fd = os.open(path, flags, 0o666)
+            return cls(open_output(path, append=True), path)
         except OSError as error:
             raise ConfigError(f"serial file:{path}: {error.strerror}") from error
-        if stat.S_ISREG(os.fstat(fd).st_mode):
-            os.set_blocking(fd, True)
-        return cls(fd, path)
 
     @property
     def written(self) -> int:

@@ -7,8 +7,9 @@ import attrs
 import trio
 
 from devmodel import DevmodelError
-from devmodel.service import monitor, probe
-from devmodel.service.monitor import Answer, Command, Monitor
+from devmodel.control import asking, messages, probe
+from devmodel.control.messages import Answer, Command
+from devmodel.control.monitor import Monitor
 
 
 class Access(Protocol):
@@ -41,16 +42,16 @@ class Remote:
 
     async def ask(self, command: Command) -> Answer:
         """Have one server do a command."""
-        patience = monitor.PATIENCE
-        if isinstance(command, monitor.Key):
-            patience += (monitor.KEY_PATIENCE + command.hold / 1000) * len(command.keys)
-        elif isinstance(command, monitor.Mouse):
-            patience += 4 * monitor.KEY_PATIENCE * len(command.actions)
-        return await _in_thread(lambda: monitor.ask(self.domain, command, patience))
+        patience = asking.PATIENCE
+        if isinstance(command, messages.Key):
+            patience += (messages.KEY_PATIENCE + command.hold / 1000) * len(command.keys)
+        elif isinstance(command, messages.Mouse):
+            patience += 4 * messages.KEY_PATIENCE * len(command.actions)
+        return await _in_thread(lambda: asking.ask(self.domain, command, patience))
 
     async def ask_all(self, command: Command) -> list[Answer]:
         """Have every server do it."""
-        return await _in_thread(lambda: monitor.ask_all(self.domain, command))
+        return await _in_thread(lambda: asking.ask_all(self.domain, command))
 
 
 @attrs.frozen

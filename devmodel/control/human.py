@@ -10,12 +10,12 @@ import msgspec
 import trio
 
 from devmodel import ConfigError, DevmodelError
-from devmodel.control import memory, registers
+from devmodel.control import asking, memory, messages, probe, registers
 from devmodel.control.access import Access, drives, found, read_memory
+from devmodel.control.messages import Info, MouseAction
 from devmodel.devices.mouse import BUTTONS
 from devmodel.display.render import MOST_COLUMNS
-from devmodel.service import monitor, probe, stats
-from devmodel.service.monitor import Info, MouseAction
+from devmodel.service import stats
 from ioreq.messages import VcpuContext
 from ioreq.user_input import create, size_in_bytes
 
@@ -141,7 +141,7 @@ class Human:
 
     async def statistics(self, _: list[str]) -> str:
         """Show what `devmodel stats` shows."""
-        answers = await self.access.ask_all(monitor.Stats())
+        answers = await self.access.ask_all(messages.Stats())
         return stats.table(stats.report([answer.stats for answer in answers if answer.stats is not None]))
 
     # -- the machine --------------------------------------------------------------------------------------
@@ -232,15 +232,15 @@ class Human:
 
     async def sendkey(self, arguments: list[str]) -> str:
         """Type one combination of keys."""
-        hold = self._small(arguments[1], monitor.MAX_HOLD) if len(arguments) > 1 else 0
-        await self.access.ask(monitor.Key(keys=[arguments[0]], hold=hold))
+        hold = self._small(arguments[1], messages.MAX_HOLD) if len(arguments) > 1 else 0
+        await self.access.ask(messages.Key(keys=[arguments[0]], hold=hold))
         return ""
 
     async def mouse_move(self, arguments: list[str]) -> str:
         """Move the mouse, and turn its wheel."""
-        moves = [self._small(text, monitor.MAX_MOVE, negative=True) for text in arguments]
+        moves = [self._small(text, messages.MAX_MOVE, negative=True) for text in arguments]
         right, down, wheel = [*moves, 0][:3]
-        await self.access.ask(monitor.Mouse(actions=[MouseAction(right=right, down=down, wheel=wheel)]))
+        await self.access.ask(messages.Mouse(actions=[MouseAction(right=right, down=down, wheel=wheel)]))
         return ""
 
     async def mouse_button(self, arguments: list[str]) -> str:
@@ -250,16 +250,16 @@ class Human:
         actions = [MouseAction(press=name) for name in BUTTONS if name in wanted - self._pressed]
         actions += [MouseAction(release=name) for name in BUTTONS if name in self._pressed - wanted]
         if actions:
-            await self.access.ask(monitor.Mouse(actions=actions))
+            await self.access.ask(messages.Mouse(actions=actions))
         self._pressed = wanted
         return ""
 
     async def screen(self, _: list[str]) -> str:
         """Show the screen: text as it is, graphics in colour."""
-        answer = await self.access.ask(monitor.Screen(png=True))
+        answer = await self.access.ask(messages.Screen(png=True))
         if answer.text:
             return answer.text
-        return (await self.access.ask(monitor.Screen(ansi=min(_COLUMNS, MOST_COLUMNS)))).text
+        return (await self.access.ask(messages.Screen(ansi=min(_COLUMNS, MOST_COLUMNS)))).text
 
     async def screendump(self, arguments: list[str]) -> str:
         """Write the screen to a file: a PNG if its name says so or `-f png` does, else a PPM."""
@@ -271,7 +271,7 @@ class Human:
 
     async def powerdown(self, _: list[str]) -> str:
         """Press the power button."""
-        return (await self.access.ask(monitor.PowerButton())).text
+        return (await self.access.ask(messages.PowerButton())).text
 
     async def eject(self, arguments: list[str]) -> str:
         """Take a disc or a diskette out."""
@@ -384,7 +384,7 @@ async def eject(access: Access, name: str, *, force: bool) -> None:
     drive = await drive_named(access, name)
     if drive.kind == "disk":
         raise DevmodelError(f"Device '{name}' is not removable")
-    await access.ask(monitor.Eject(drive=drive.number, force=force, floppy=drive.kind == "floppy"))
+    await access.ask(messages.Eject(drive=drive.number, force=force, floppy=drive.kind == "floppy"))
 
 
 async def insert(access: Access, name: str, path: str) -> None:
@@ -397,7 +397,7 @@ async def insert(access: Access, name: str, path: str) -> None:
     drive = await drive_named(access, name)
     if drive.kind == "disk":
         raise DevmodelError(f"Device '{name}' is not removable")
-    await access.ask(monitor.Insert(path=path, drive=drive.number, floppy=drive.kind == "floppy"))
+    await access.ask(messages.Insert(path=path, drive=drive.number, floppy=drive.kind == "floppy"))
 
 
 async def screendump(access: Access, path: str, kind: str) -> None:
@@ -409,8 +409,8 @@ async def screendump(access: Access, path: str, kind: str) -> None:
     """
     if kind not in {"png", "ppm"}:
         raise ConfigError(f"format '{kind}'; allowed: png, ppm")
-    answer = await access.ask(monitor.Screen(png=kind == "png", ppm=kind == "ppm"))
-    await write_file(path, monitor.png_of(answer))
+    answer = await access.ask(messages.Screen(png=kind == "png", ppm=kind == "ppm"))
+    await write_file(path, asking.png_of(answer))
 
 
 async def write_file(path: str, data: bytes) -> None:

@@ -1,19 +1,15 @@
 """`devmodel list`: which machines run here, whoever started them, as far as their monitors may be asked."""
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from devmodel import DevmodelError
-from devmodel.service import monitor
-from devmodel.service.monitor import SUFFIX, Answer, Info
+from devmodel.control import asking, sockets
+from devmodel.control.messages import Answer, Info
+from devmodel.control.sockets import SUFFIX
 
-SOCKETS: Final = Path("/proc/net/unix")
-LISTENS: Final = 0x10000
-"""Among the flags of a socket there (SO_ACCEPTCON)."""
 TITLE: Final = f"{'NAME':<16} {'STATE':<8} {'MEMORY':>8} {'PIDS':<16} {'CONSOLE':<22} DOMAIN"
 
 
@@ -34,28 +30,17 @@ class Running(msgspec.Struct, frozen=True):
 def machines() -> list[Running]:
     """Return the machines that run here and answer us, by domain socket."""
     answers: dict[str, list[Answer]] = {}
-    for path in sorted(set(_listening())):
+    for path in sorted(set(sockets.listening())):
         with contextlib.suppress(DevmodelError):
-            answer = monitor.ask_at(path, Info())
+            answer = asking.ask_at(path, Info())
             if answer.program:
                 answers.setdefault(domain_of(path, answer), []).append(answer)
     return [_machine(domain, found) for domain, found in answers.items()]
 
 
-def _listening() -> Iterator[str]:
-    """Yield the paths of all monitors' sockets that somebody listens on (proc(5): /proc/net/unix)."""
-    with contextlib.suppress(OSError), SOCKETS.open(encoding="utf-8", errors="surrogateescape") as table:
-        for line in table:
-            fields = line.rstrip("\n").split(maxsplit=7)
-            if len(fields) < 8 or not (fields[7].startswith("/") and fields[7].endswith(SUFFIX)):
-                continue
-            if int(fields[3], 16) & LISTENS:
-                yield fields[7]
-
-
 def domain_of(path: str, answer: Answer) -> str:
     """Return the domain socket of a monitor that says what parts it has."""
-    own = monitor.path_of("", frozenset(answer.parts)) if answer.parts else SUFFIX
+    own = sockets.path_of("", frozenset(answer.parts)) if answer.parts else SUFFIX
     return path.removesuffix(own)
 
 

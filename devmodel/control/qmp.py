@@ -14,9 +14,9 @@ import msgspec
 import trio
 
 from devmodel import ConfigError, DevmodelError
+from devmodel.control import sockets
 from devmodel.control.access import Access
 from devmodel.control.qmp_commands import COMMANDS, CommandFailed, Commands, version
-from devmodel.service import monitor
 
 MAX_VALUE: Final = 1 << 20
 """Bytes of one command."""
@@ -49,7 +49,7 @@ class Door:
 
         """
         if isinstance(address, str):
-            return cls([monitor.listen(address)], address)
+            return cls([sockets.listen(address, "qmp", "somebody listens there already")], address)
         host, port = address
         try:
             return cls(await trio.open_tcp_listeners(port, host=host), None)
@@ -67,7 +67,7 @@ class Door:
         for listener in self.listeners:
             listener.socket.close()
         if self.path is not None:
-            monitor.remove(self.path)
+            sockets.remove(self.path)
 
 
 class Malformed(Exception):  # noqa: N818  (what came, not what failed)

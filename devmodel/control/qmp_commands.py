@@ -7,11 +7,10 @@ import attrs
 import msgspec
 
 from devmodel import VERSION, DevmodelError
-from devmodel.control import human, memory
+from devmodel.control import human, memory, messages, probe
 from devmodel.control.access import Access, drives, found, read_memory
+from devmodel.control.messages import Info, MouseAction
 from devmodel.devices.mouse import BUTTONS
-from devmodel.service import monitor, probe
-from devmodel.service.monitor import Info, MouseAction
 
 HOLD: Final = 100
 """Milliseconds that send-key holds keys, as in QEMU."""
@@ -83,7 +82,7 @@ class Keys(_Arguments, frozen=True):
     """`send-key`: held down together."""
 
     keys: Annotated[list[KeyValue], msgspec.Meta(min_length=1, max_length=16)]
-    hold_time: Annotated[int, msgspec.Meta(ge=0, le=monitor.MAX_HOLD)] = HOLD
+    hold_time: Annotated[int, msgspec.Meta(ge=0, le=messages.MAX_HOLD)] = HOLD
 
 
 class Line(_Arguments, frozen=True):
@@ -109,7 +108,7 @@ class InputValue(_Arguments, frozen=True):
     down: bool = False
     button: str = ""
     axis: Literal["x", "y", ""] = ""
-    value: Annotated[int, msgspec.Meta(ge=-monitor.MAX_MOVE, le=monitor.MAX_MOVE)] = 0
+    value: Annotated[int, msgspec.Meta(ge=-messages.MAX_MOVE, le=messages.MAX_MOVE)] = 0
 
 
 class InputEvent(_Arguments, frozen=True):
@@ -122,7 +121,7 @@ class InputEvent(_Arguments, frozen=True):
 class Input(_Arguments, frozen=True):
     """`input-send-event`."""
 
-    events: Annotated[list[InputEvent], msgspec.Meta(max_length=monitor.MAX_KEYS)]
+    events: Annotated[list[InputEvent], msgspec.Meta(max_length=messages.MAX_KEYS)]
     device: str = ""
     head: int = 0
 
@@ -208,7 +207,7 @@ class Commands:
 
     async def system_powerdown(self, _: Nothing) -> dict[str, Any]:
         """Press the power button; that a guest does not listen is no error, as in QEMU."""
-        await self.access.ask(monitor.PowerButton())
+        await self.access.ask(messages.PowerButton())
         return {}
 
     async def inject_nmi(self, _: Nothing) -> dict[str, Any]:
@@ -258,7 +257,7 @@ class Commands:
     async def send_key(self, arguments: Keys) -> dict[str, Any]:
         """Hold keys down together."""
         combination = "-".join(key.data for key in arguments.keys)
-        await self.access.ask(monitor.Key(keys=[combination], hold=arguments.hold_time))
+        await self.access.ask(messages.Key(keys=[combination], hold=arguments.hold_time))
         return {}
 
     async def input_event(self, arguments: Input) -> dict[str, Any]:
@@ -270,7 +269,7 @@ class Commands:
                 case "key":
                     if value.key is None:
                         raise CommandFailed("Parameter 'key' is missing")
-                    way = monitor.Press(key=value.key.data, pressed=value.down)
+                    way = messages.Press(key=value.key.data, pressed=value.down)
                     await self._flush(actions)
                     await self.access.ask(way)
                 case "btn" if value.button in BUTTONS:
@@ -289,7 +288,7 @@ class Commands:
 
     async def _flush(self, actions: list[MouseAction]) -> None:
         if actions:
-            await self.access.ask(monitor.Mouse(actions=list(actions)))
+            await self.access.ask(messages.Mouse(actions=list(actions)))
             actions.clear()
 
     async def memsave(self, arguments: Saved) -> dict[str, Any]:

@@ -212,7 +212,10 @@ def _routes() -> bytes:
 
 
 def _link(number: int) -> bytes:
-    """Return a PCI interrupt link device: the PIIX3's PIRQ route control (290550-002, 2.2.8)."""
+    """Return a PCI interrupt link device: the PIIX3's PIRQ route control (290550-002, 2.2.8).
+
+    Fields are made within methods: SeaBIOS, which looks for devices, does not know the operator, and skips methods.
+    """
     route = aml.path(f"\\_SB.PCI0.ISA.PRQ{number}")
     return aml.device(
         LINKS[number],
@@ -220,7 +223,6 @@ def _link(number: int) -> bytes:
         aml.name("_UID", aml.integer(number + 1)),
         aml.name("_PRS", aml.resources(aml.interrupts(*LINK_IRQS))),
         aml.name("BUF", aml.resources(aml.interrupts(0))),
-        aml.create_dword_field(aml.path("BUF"), 5, "IRQ"),
         aml.method(
             "_STA",
             0,
@@ -233,9 +235,11 @@ def _link(number: int) -> bytes:
         aml.method(
             "_CRS",
             0,
+            aml.create_dword_field(aml.path("BUF"), 5, "IRQ"),
             aml.if_(aml.and_(route, aml.integer(FREE_OF_LINK)), aml.store(aml.ZERO, "IRQ")),
             aml.else_(aml.store(aml.and_(route, aml.integer(0x0F)), "IRQ")),
             aml.return_(aml.path("BUF")),
+            serialized=True,
         ),
         aml.method(
             "_SRS",

@@ -16,7 +16,14 @@ import attrs
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.device import Disk, DiskFlush, DiskRead, DiskWrite
 from devmodel.devices import ata_smart
-from devmodel.devices.ata_identify import LBA28_SECTORS, MAX_MULTIPLE, Identity, default_geometry, identify
+from devmodel.devices.ata_identify import (
+    LBA28_SECTORS,
+    MAX_MULTIPLE,
+    Identity,
+    default_geometry,
+    identify,
+    reset_result,
+)
 from devmodel.devices.ata_registers import (
     ABRT,
     BSY,
@@ -84,8 +91,8 @@ class AtaDisk:
     changed: Callable[[], None]
     rearm: Callable[[], None] = lambda: None
     """Hears that the medium has answered, and so the drive may have a deadline."""
-    second: bool = False
-    """It is device 1 of its cable."""
+    reset_result: int = attrs.field(factory=reset_result)
+    """What it says of its place on the cable: see `ata_identify.reset_result`."""
     state: AtaState = attrs.field(factory=AtaState)
     transport: Transport = attrs.field(init=False)
     _token: object = None
@@ -535,7 +542,7 @@ class AtaDisk:
             look_ahead=s.look_ahead,
             smart=s.smart,
             mode=s.mode,
-            second=self.second,
+            reset_result=self.reset_result,
         )
 
     def _cylinders(self) -> int:

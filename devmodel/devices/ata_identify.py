@@ -44,6 +44,17 @@ def modes(mode: int) -> tuple[int, int]:
     )
 
 
+def reset_result(*, second: bool = False, partner: bool = False) -> int:
+    """Return word 93, the hardware reset's result, of device 1 of a cable, or of device 0 beside a partner or alone.
+
+    A cable of 80 wires, all diagnostics passed, numbers by jumper. Device 0 saw DASP# and PDIAG# of a partner; without
+    one it answers in its stead, which spares firmware to look for it (ATA/ATAPI-6, IDENTIFY DEVICE).
+    """
+    if second:
+        return VALID | 0x2000 | 0x0800 | 0x0200 | 0x0100
+    return VALID | 0x2000 | (0x0030 if partner else 0x0040) | 0x0008 | 0x0002 | 0x0001
+
+
 @attrs.frozen(kw_only=True)
 class Identity:
     """What a drive says of itself. `geometry` is the translation in effect, `multiple` 0 for not set."""
@@ -56,7 +67,7 @@ class Identity:
     look_ahead: bool
     smart: bool
     mode: int
-    second: bool
+    reset_result: int
 
 
 def checked(words: list[int]) -> bytes:
@@ -101,8 +112,7 @@ def identify(drive: Identity) -> bytes:
     w[82], w[85] = SUPPORTED_82, enabled
     w[83], w[86] = VALID | SUPPORTED_83, SUPPORTED_83
     w[84] = w[87] = VALID | SUPPORTED_84
-    # The reset's result: a cable of 80 wires, this device passed, and is what its jumper says.
-    w[93] = VALID | 0x2000 | (0x0300 if drive.second else 0x0003)
+    w[93] = drive.reset_result
     for i in range(4):
         w[100 + i] = drive.sectors >> 16 * i & 0xFFFF
     return checked(w)

@@ -14,7 +14,7 @@ import attrs
 from devmodel.board.clock import Clock
 from devmodel.board.device import Disk, DiskRead
 from devmodel.devices import cd_sector, mmc
-from devmodel.devices.ata_identify import checked, modes, text
+from devmodel.devices.ata_identify import checked, modes, reset_result, text
 from devmodel.devices.ata_registers import (
     ABRT,
     BSY,
@@ -111,6 +111,7 @@ class AtapiDrive:
     clock: Clock
     changed: Callable[[], None]
     rearm: Callable[[], None] = lambda: None
+    reset_result: int = attrs.field(factory=reset_result)
     state: AtapiState = attrs.field(factory=AtapiState)
     transport: Transport = attrs.field(init=False)
     _token: object = None
@@ -344,7 +345,7 @@ class AtapiDrive:
         w[80] = 0x0070  # ATA/ATAPI-4 to 6
         w[82] = w[85] = 0x4218  # NOP, DEVICE RESET, PACKET, power management
         w[83] = w[84] = w[87] = 0x4000
-        w[93] = 0x6003
+        w[93] = self.reset_result
         return checked(w)
 
     # -- the packet protocol ------------------------------------------------------------------------------

@@ -19,8 +19,14 @@ from devmodel.board.lines import IrqLine
 
 log = structlog.get_logger()
 
-TICK: Final = 10  # ns
-PERIOD: Final = TICK * 1_000_000  # fs
+TICK: Final = 100
+"""ns; the slowest counter that there may be (2.3.4).
+
+Linux wants a comparator to be 128 ticks ahead when it looks at the counter again behind having set it, which takes two
+accesses of device memory: 1.3 us would be too short, and it would say so, and ask for more, several times a boot.
+"""
+OLD_TICK: Final = 10  # ns, of what was saved when there was no other
+FS_PER_NS: Final = 1_000_000
 TIMERS: Final = 3
 ROUTES: Final = 1 << 5 | 1 << 10 | 1 << 11
 """Interrupt requests that a timer can be routed to."""
@@ -47,7 +53,7 @@ class TimerReg:
     FSB_ROUTE: Final = 0x10
 
 
-CAPABILITIES: Final = PERIOD << 32 | 0x8086 << 16 | 1 << 15 | 1 << 13 | TIMERS - 1 << 8 | 0x01
+CAPABILITIES: Final = 0x8086 << 16 | 1 << 15 | 1 << 13 | TIMERS - 1 << 8 | 0x01
 ENABLE: Final = 1
 LEGACY: Final = 2
 
@@ -85,7 +91,13 @@ class HpetState:
     """Guest time in ns at which the counter, running, was 0."""
     seen: int = 0
     """The counter up to which matches have been found."""
+    tick: int = OLD_TICK
+    """The period in ns, which a guest asks for once."""
     timers: list[TimerState] = attrs.field(factory=lambda: [TimerState() for _ in range(TIMERS)])
+
+
+def _fresh() -> HpetState:
+    return HpetState(tick=TICK)
 
 
 @attrs.define(kw_only=True)
@@ -98,14 +110,14 @@ class Hpet:
     clock: Clock
     irqs: Sequence[IrqLine]
     legacy: Callable[[bool], None] = lambda _: None
-    state: HpetState = attrs.field(factory=HpetState)
+    state: HpetState = attrs.field(factory=_fresh)
 
     def __attrs_post_init__(self) -> None:
         self._drive()
 
     def reset(self) -> None:
         """Power on."""
-        self.state = HpetState()
+        self.state = _fresh()
         self._drive()
 
     def read(self, offset: int, size: int) -> int:
@@ -140,7 +152,7 @@ class Hpet:
         s = self.state
         match at:
             case Reg.CAPABILITIES:
-                return CAPABILITIES
+                return s.tick * FS_PER_NS << 32 | CAPABILITIES
             case Reg.CONFIG:
                 return s.config
             case Reg.STATUS:
@@ -157,7 +169,7 @@ class Hpet:
     def _configure(self, config: int) -> None:
         s = self.state
         if config & ENABLE and not s.config & ENABLE:
-            s.started = self.clock.now() - s.halted_at * TICK
+            s.started = self.clock.now() - s.halted_at * s.tick
         elif s.config & ENABLE and not config & ENABLE:
             s.halted_at = self._counter()
         s.config = config
@@ -193,7 +205,7 @@ class Hpet:
         s = self.state
         if not s.config & ENABLE:
             return s.halted_at
-        return (self.clock.now() - s.started) // TICK & ONES[8]
+        return (self.clock.now() - s.started) // s.tick & ONES[8]
 
     def _left(self, timer: TimerState) -> int:
         """Return after how many counts from `seen` on a timer matches next."""
@@ -227,7 +239,7 @@ class Hpet:
         if not s.config & ENABLE:
             return None
         left = [self._left(timer) for timer in s.timers if timer.config & INTERRUPT]
-        return s.started + (s.seen + min(left)) * TICK if left else None
+        return s.started + (s.seen + min(left)) * s.tick if left else None
 
     def tick(self) -> None:
         """Interrupt, if it is time."""

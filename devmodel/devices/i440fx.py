@@ -16,6 +16,9 @@ DEVICE_82441FX: Final = 0x1237
 PAM0: Final = 0x59  # its high half is 0xF0000-0xFFFFF
 PAM6: Final = 0x5F
 SMRAM: Final = 0x72
+SMRAM_LOCKED: Final = 0x10  # DLCK
+SMRAM_OPEN: Final = 0x40  # DOPEN
+SMRAM_WRITABLE: Final = 0x78
 
 SEGMENTS: Final = (
     *((PAM0 + 1 + i // 2, i % 2 * 4, 0xC_0000 + i * 0x4000, 0x4000) for i in range(12)),
@@ -46,7 +49,7 @@ def _space() -> ConfigSpace:
     space.set(0x68, 1, 0, writable=0xC0)  # FDHC: a hole for ISA
     space.set(0x70, 1, 0, writable=0xF8)  # MTT: multi-transaction timer
     space.set(0x71, 1, 0x10, writable=0x1F)  # CLT: CPU latency timer
-    space.set(SMRAM, 1, 0x02, writable=0x78)
+    space.set(SMRAM, 1, 0x02, writable=SMRAM_WRITABLE)
     space.set(0x90, 1, 0, writable=0xFB)  # ERRCMD
     space.set(0x91, 1, 0, cleared=0x11)  # ERRSTS
     space.set(0x93, 1, 0, writable=0x0E)  # TRC: turbo and reset control
@@ -82,8 +85,13 @@ class I440fx:
         return self.state.config.get(offset, size)
 
     def config_write(self, offset: int, size: int, value: int) -> None:
-        """Write configuration space; PAM takes effect at once."""
-        self.state.config.write(offset, size, value)
+        """Write configuration space; PAM takes effect at once, and so does the lock of SMRAM until power-on."""
+        config = self.state.config
+        config.write(offset, size, value)
+        smram = config.data[SMRAM]
+        if smram & SMRAM_LOCKED:
+            writable = SMRAM_WRITABLE & ~(SMRAM_LOCKED | SMRAM_OPEN)
+            config.set(SMRAM, 1, smram & ~SMRAM_OPEN, writable=writable)
         if offset <= PAM6 and offset + size > PAM0:
             self._drive()
 

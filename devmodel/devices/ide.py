@@ -15,6 +15,7 @@ from devmodel.board.device import ONES, Device, Disk
 from devmodel.board.lines import IrqLine
 from devmodel.board.mirror import BY_ANYONE, Mirror
 from devmodel.devices.ata import AtaDisk
+from devmodel.devices.ata_identify import reset_result
 from devmodel.devices.ata_registers import BSY, AtaState, Command
 from devmodel.devices.atapi import AtapiDrive, AtapiState
 from devmodel.devices.bus_master import BusMaster
@@ -99,7 +100,9 @@ class IdeChannel:
         self._drives = [None, None]
         if self.bus_master is not None:
             self.bus_master.started = self._changed
+        partners = None not in self.disks
         for i, disk in enumerate(self.disks):
+            result = reset_result(second=bool(i), partner=partners)
             if isinstance(disk, Tray):
                 self._drives[i] = AtapiDrive(
                     tray=disk,
@@ -107,6 +110,7 @@ class IdeChannel:
                     clock=self.clock,
                     changed=self._changed,
                     rearm=self._rearm,
+                    reset_result=result,
                     state=self._initial.cdroms[i] or AtapiState(),
                 )
             elif disk is not None:
@@ -116,7 +120,7 @@ class IdeChannel:
                     clock=self.clock,
                     changed=self._changed,
                     rearm=self._rearm,
-                    second=bool(i),
+                    reset_result=result,
                     state=self._initial.drives[i] or AtaState(),
                 )
         self._drive()

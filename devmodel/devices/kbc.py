@@ -2,7 +2,8 @@
 
 A byte takes its time on the wire, so a guest that reads port 0x60 twice gets it twice. Behind the keyboard's wire and
 the auxiliary device's, a mouse's, is one output buffer; status bit 5 says whose byte it has, and so does the interrupt.
-Not modelled: the controller's firmware beyond the commands of the TR, parity errors and time-outs, the password.
+Not modelled: the controller's firmware beyond these commands of the TR, parity errors and time-outs, the password
+(there is never one).
 """
 
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Command:
 
     READ_RAM: Final = 0x20  # to 0x3F; 0x20 is the mode
     WRITE_RAM: Final = 0x60  # to 0x7F
+    TEST_PASSWORD: Final = 0xA4
     DISABLE_AUX: Final = 0xA7
     ENABLE_AUX: Final = 0xA8
     TEST_AUX: Final = 0xA9
@@ -57,6 +59,8 @@ class Command:
     DISABLE_KEYBOARD: Final = 0xAD
     ENABLE_KEYBOARD: Final = 0xAE
     READ_INPUT: Final = 0xC0
+    POLL_INPUT_LOW: Final = 0xC1
+    POLL_INPUT_HIGH: Final = 0xC2
     READ_OUTPUT: Final = 0xD0
     WRITE_OUTPUT: Final = 0xD1
     WRITE_KEYBOARD_BUFFER: Final = 0xD2
@@ -66,6 +70,10 @@ class Command:
     ENABLE_A20: Final = 0xDF
     READ_TEST: Final = 0xE0
     PULSE: Final = 0xF0  # to 0xFF: output bits 3-0 that are 0 here are pulsed low
+
+
+NO_PASSWORD: Final = 0xF1
+INPUT_PORT: Final = 0x80  # the keyboard is not locked
 
 
 def _ram() -> bytearray:
@@ -84,6 +92,7 @@ class KbcState:
     aux: bool = False  # the byte in `output` is the auxiliary device's
     was_command: bool = False  # the last write was to port 0x64
     argument_of: int = 0
+    polling: int = 0  # the command that has put a half of the input port into the status
     breaking: bool = False  # translation has swallowed a break prefix
     a20: bool = True  # bit 1 of the output port
     wire_free_at: int = 0  # guest time in ns
@@ -186,7 +195,7 @@ class Kbc:
         value &= 0xFF
         if offset == Port.COMMAND:
             s.was_command = True
-            s.argument_of = 0
+            s.argument_of = s.polling = 0
             self._command(value)
         elif offset == Port.DATA:
             s.was_command = False
@@ -205,6 +214,8 @@ class Kbc:
                 self._put(s.ram[value & 0x1F])
             case _ if value & 0xE0 == Command.WRITE_RAM:
                 s.argument_of = value
+            case Command.TEST_PASSWORD:
+                self._put(NO_PASSWORD)
             case Command.DISABLE_AUX:
                 s.ram[0] |= MODE_NO_AUX
             case Command.ENABLE_AUX:
@@ -221,7 +232,9 @@ class Kbc:
             case Command.ENABLE_KEYBOARD:
                 s.ram[0] &= ~MODE_NO_KEYBOARD & 0xFF
             case Command.READ_INPUT:
-                self._put(0x80)  # the keyboard is not locked
+                self._put(INPUT_PORT)
+            case Command.POLL_INPUT_LOW | Command.POLL_INPUT_HIGH:
+                s.polling = value
             case Command.READ_OUTPUT:
                 irqs = self._irq() << 4 | self._aux_irq() << 5
                 self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if s.a20 else 0) | irqs)
@@ -266,7 +279,11 @@ class Kbc:
         status = STATUS_UNLOCKED | (STATUS_SYSTEM if s.ram[0] & MODE_SYSTEM else 0)
         if s.full:
             status |= STATUS_OBF | (STATUS_AUX if s.aux else 0)
-        return status | (STATUS_COMMAND if s.was_command else 0)
+        status |= STATUS_COMMAND if s.was_command else 0
+        if s.polling:
+            half = INPUT_PORT << 4 if s.polling == Command.POLL_INPUT_LOW else INPUT_PORT
+            return status & 0x0F | half & 0xF0
+        return status
 
     def _drive(self) -> None:
         s = self.state

@@ -127,6 +127,8 @@ class Pic:
         else:
             s.levels &= ~bit
             s.edges &= ~bit
+            if not self.requests & bit:
+                return  # accepted already: nobody sees it fall
         self._drive()
 
     def latch(self, pins: int) -> None:

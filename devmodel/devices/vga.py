@@ -2,8 +2,7 @@
 
 The adapter is `Vga` with its window `memory` and the Bochs VBE extensions, `vbe`; `vga_frame` says what a monitor
 shows. The raster position in input status 1 follows guest time from the programmed timing.
-Not modelled: interrupt on vertical retrace, light pen, palette snow, the diagnostic bits of input status 1
-(they read 0).
+Not modelled: interrupt on vertical retrace, light pen, palette snow.
 """
 
 from typing import Final
@@ -12,6 +11,7 @@ import attrs
 
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.mirror import Mirror
+from devmodel.devices.vga_beam import Beam
 from devmodel.devices.vga_frame import Frame
 from devmodel.devices.vga_memory import BANK, PLANES, VIEW, Trapped, VgaMemory, Window
 from devmodel.devices.vga_registers import (
@@ -62,6 +62,7 @@ class Vga:
     frame_buffer: FrameBuffer = attrs.field(init=False)
     _waits: bool = False
     _timing: tuple[int, ...] | None = None  # worked out from the registers; None when they have changed
+    _beam: Beam | None = None  # likewise
 
     def __attrs_post_init__(self) -> None:
         fresh = self.state is None
@@ -88,7 +89,7 @@ class Vga:
 
     def _configure(self) -> None:
         """Follow registers that say where memory is and what the data path does."""
-        self._timing = None
+        self._timing = self._beam = None
         self.memory.configure()
         self._show_misc()
         self._show_waits()
@@ -157,6 +158,7 @@ class Vga:
     def write(self, offset: int, size: int, value: int) -> None:
         """Write one or two ports."""
         s = self.memory.state
+        self._beam = None
         if size != 1:
             if offset == Port.GRAPHICS_INDEX and s.enable:  # as most programs write both
                 s.graphics_index = value & 15
@@ -271,29 +273,39 @@ class Vga:
         """Return input status 1 for the place where the beam is."""
         if self._timing is None:
             self._timing = self._work_out_timing()
-        clock, ns, width, height, columns, lines, first, last = self._timing
-        line, column = divmod(self.clock.now() * clock // ns % (width * height), width)
-        status = STATUS_DISPLAY_OFF if line >= lines or column >= columns else 0
-        return status | STATUS_RETRACE if first <= line < last else status
+        if self._beam is None:
+            self._beam = Beam(Frame.without_memory(self.memory.state), self.memory)
+        clock, dots, dot_width, width, height, skew, columns, lines, first, last = self._timing
+        count, dot = divmod(self.clock.now() * clock // NS_PER_S, dots)
+        count, column = divmod(count, width)
+        frames, line = divmod(count, height)
+        status = STATUS_RETRACE if first <= line < last else 0
+        if line < lines and skew <= column < columns:
+            return status | self._beam.displayed(frames, line, column, dot // dot_width)
+        status |= STATUS_DISPLAY_OFF
+        return status | self._beam.outside(line, column) if self._beam.overscan else status
 
     def _work_out_timing(self) -> tuple[int, ...]:
         """Return the raster's timing.
 
-        That is the dot clock in Hz, ns a second times dots a character, and then in characters and lines:
-        total width, total height, displayed width, displayed height, first line of the vertical retrace,
-        first line after it.
+        That is the dot clock in Hz, ticks of it a character and a dot, and then in characters and lines: total width,
+        total height, first column that is displayed, first one that no longer is, displayed height, first line of the
+        vertical retrace, first line after it.
         """
         s = self.memory.state
         crtc = s.crtc
         clocking = s.sequencer[Sequencer.CLOCKING_MODE]
-        dots = (8 if clocking & 1 else 9) * (2 if clocking & 8 else 1)
+        dot_width = 2 if clocking & 8 else 1
+        dots = (8 if clocking & 1 else 9) * dot_width
         overflow = crtc[Crtc.OVERFLOW]
         width = crtc[Crtc.HORIZONTAL_TOTAL] + 5
-        columns = crtc[Crtc.HORIZONTAL_DISPLAY_END] + 1
+        skew = crtc[Crtc.HORIZONTAL_BLANK_END] >> 5 & 3
+        columns = skew + crtc[Crtc.HORIZONTAL_DISPLAY_END] + 1
         height = (crtc[Crtc.VERTICAL_TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2
         lines = (crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
         first = crtc[Crtc.VERTICAL_RETRACE_START] | (overflow & 4) << 6 | (overflow & 0x80) << 2
         last = first + ((crtc[Crtc.VERTICAL_RETRACE_END] - first & 15) or 16)
         if height <= first:  # no timing is programmed that a monitor could follow
-            width, height, columns, lines, first, last = 100, 449, 80, 400, 412, 414
-        return DOT_CLOCKS[s.misc >> 2 & 3], NS_PER_S * dots, width, height, columns, lines, first, last
+            width, height, skew, columns, lines, first, last = 100, 449, 0, 80, 400, 412, 414
+        clock = DOT_CLOCKS[s.misc >> 2 & 3]
+        return clock, dots, dot_width, width, height, skew, columns, lines, first, last

@@ -3,12 +3,13 @@
 `Frame` is the copy. `Scan` is one line of the raster as the CRT controller counts it: the memory address of its first
 character and the row scan. `vga_text` and `vga_picture` make characters and dots of them.
 (IBM PS/2 Hardware Interface TR, May 1992, Video: CRT controller.)
-Not modelled: the border, display enable skew, interlace, a shift register that is loaded every second or fourth
-character clock.
+The border is part of the picture while it has a colour of its own: while overscan (AR11) is not 0.
+Not modelled: interlace.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from itertools import takewhile
 from typing import Final, Self
 
 import attrs
@@ -27,6 +28,7 @@ from devmodel.devices.vga_registers import (
 from devmodel.devices.vga_vbe import pitch
 
 MAXIMUM_LINES: Final = 2048
+ROWS: Final = 32  # of the row scan counter
 SCREEN_OFF: Final = 0x20  # clocking mode
 EIGHT_DOTS: Final = 0x01
 HALF_DOT_CLOCK: Final = 0x08
@@ -57,6 +59,19 @@ class Scan:
 
 
 @attrs.frozen
+class Border:
+    """What surrounds the picture in the colour of the overscan register: dots of the raster, and lines."""
+
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    bottom: int = 0
+
+
+NO_BORDER: Final = Border()
+
+
+@attrs.frozen
 class Frame:
     """Registers and memory at one moment."""
 
@@ -74,7 +89,11 @@ class Frame:
     @classmethod
     def of(cls, memory: VgaMemory) -> Self:
         """Copy what the adapter has."""
-        s = memory.state
+        return cls.without_memory(memory.state, _shown(memory, memory.state))
+
+    @classmethod
+    def without_memory(cls, s: VgaState, memory: bytes = b"") -> Self:
+        """Copy the registers; `memory` is what is shown."""
         return cls(
             sequencer=bytes(s.sequencer),
             crtc=bytes(s.crtc),
@@ -84,7 +103,7 @@ class Frame:
             dac=bytes(s.dac),
             dac_mask=s.dac_mask,
             vbe=tuple(s.vbe),
-            memory=_shown(memory, s),
+            memory=memory,
         )
 
     @property
@@ -131,70 +150,116 @@ class Frame:
         """Lines of the raster that are displayed."""
         crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
         end = crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3
-        return (end + 1) * self._line_clock
+        return (end + 1) * self.line_clock
+
+    @property
+    def clocks(self) -> range:
+        """The character clocks that are displayed; display enable skew (CR03 bits 6-5) puts them off."""
+        skew = self.crtc[Crtc.HORIZONTAL_BLANK_END] >> 5 & 3
+        return range(skew, skew + self.columns)
+
+    @property
+    def clock_width(self) -> int:
+        """Dots of the raster in a character clock."""
+        return self.cell_width * self.dot_width
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the picture in dots."""
+        """Width and height of the picture in dots, with its border."""
         if self.vbe_enabled:
             return self.vbe[Vbe.XRES], self.vbe[Vbe.YRES]
-        return self.columns * self.cell_width * self.dot_width, self.lines
+        border = self.border
+        width = border.left + self.columns * self.clock_width + border.right
+        return width, border.top + self.lines + border.bottom
 
     @property
-    def _line_clock(self) -> int:
+    def line_clock(self) -> int:
+        """Lines of the raster for one of the vertical counter."""
         return 2 if self.crtc[Crtc.MODE_CONTROL] & SLDIV else 1
 
     @property
-    def dark_columns(self) -> tuple[int, ...]:
-        """Character clocks that are displayed but blanked: CR02, CR03 bits 4-0 with CR05 bit 7."""
+    def horizontal(self) -> "Sweep":
+        """How the character clocks of a line are used: CR00 to CR03, and bit 7 of CR05."""
         crtc = self.crtc
-        start, end = crtc[Crtc.HORIZONTAL_BLANK_START], crtc[Crtc.HORIZONTAL_BLANK_END] & 0x1F
-        end |= (crtc[Crtc.HORIZONTAL_RETRACE_END] & 0x80) >> 2
-        return _blanked(start, end, 0x3F, crtc[Crtc.HORIZONTAL_TOTAL] + 5, self.columns)
+        end = crtc[Crtc.HORIZONTAL_BLANK_END] & 0x1F | (crtc[Crtc.HORIZONTAL_RETRACE_END] & 0x80) >> 2
+        return Sweep(
+            total=crtc[Crtc.HORIZONTAL_TOTAL] + 5,
+            displayed=self.clocks,
+            blank=(crtc[Crtc.HORIZONTAL_BLANK_START], end, 0x3F),
+        )
+
+    @property
+    def vertical(self) -> "Sweep":
+        """How the counts of the vertical counter are used: CR06, CR12, CR15, CR16, bits in CR07 and CR09."""
+        crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
+        blank = crtc[Crtc.VERTICAL_BLANK_START] | (overflow & 8) << 5
+        blank |= (crtc[Crtc.MAXIMUM_SCAN_LINE] & 0x20) << 4
+        return Sweep(
+            total=(crtc[Crtc.VERTICAL_TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2,
+            displayed=range(self.lines // self.line_clock),
+            blank=(blank, crtc[Crtc.VERTICAL_BLANK_END], 0xFF),
+        )
+
+    @property
+    def border(self) -> Border:
+        """What of the border is shown: nothing while it is of colour 0, or in a mode of VBE."""
+        if self.vbe_enabled or not self.attribute[Attribute.OVERSCAN]:
+            return NO_BORDER
+        left, right = self.horizontal.border
+        top, bottom = self.vertical.border
+        dots, lines = self.clock_width, self.line_clock
+        return Border(left * dots, right * dots, top * lines, bottom * lines)
+
+    @property
+    def dark_columns(self) -> tuple[int, ...]:
+        """Columns that are displayed but blanked."""
+        return tuple(clock - self.clocks.start for clock in self.horizontal.dark)
 
     @property
     def dark_lines(self) -> tuple[int, ...]:
-        """Lines of the raster likewise: CR15 and its upper bits in CR07 and CR09, CR16."""
-        crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
-        start = crtc[Crtc.VERTICAL_BLANK_START] | (overflow & 8) << 5
-        start |= (crtc[Crtc.MAXIMUM_SCAN_LINE] & 0x20) << 4
-        total = (crtc[Crtc.VERTICAL_TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2
-        clock = self._line_clock
-        dark = _blanked(start + 1, crtc[Crtc.VERTICAL_BLANK_END], 0xFF, total, self.lines // clock)
-        return tuple(clock * line + i for line in dark for i in range(clock))
+        """Lines of the raster likewise."""
+        clock = self.line_clock
+        return tuple(clock * line + i for line in self.vertical.dark for i in range(clock))
 
     def scans(self) -> Iterator[Scan]:
         """Count the lines of the raster as the CRT controller does."""
+        return map(self.scan_of(), range(self.lines))
+
+    def scan_of(self) -> Callable[[int], Scan]:
+        """Return what says which scan a line of the raster is."""
         crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
         maximum = crtc[Crtc.MAXIMUM_SCAN_LINE]
         compare = crtc[Crtc.LINE_COMPARE] | (overflow & 0x10) << 4 | (maximum & 0x40) << 3
-        compare = (compare + 1) * self._line_clock - 1  # after its last line
-        last, repeats = maximum & 0x1F, 2 if maximum & 0x80 else 1
+        compare = (compare + 1) * self.line_clock - 1  # after its last line
+        height, repeats = (maximum & 0x1F) + 1, 2 if maximum & 0x80 else 1
         preset = crtc[Crtc.PRESET_ROW_SCAN]
-        start = (crtc[Crtc.START_HIGH] << 8 | crtc[Crtc.START_LOW]) + (preset >> 5 & 3)
-        row, repeat, split = preset & 0x1F, 0, False
-        step = crtc[Crtc.OFFSET] * 2
+        byte_panning, preset_row = preset >> 5 & 3, preset & 0x1F
+        first = (crtc[Crtc.START_HIGH] << 8 | crtc[Crtc.START_LOW]) + byte_panning
         panned_split = not self.attribute[Attribute.MODE_CONTROL] & PANNING_COMPATIBILITY
-        for line in range(self.lines):
-            yield Scan(start & 0xFFFF, row, split)
-            if line == compare:
-                start, row, repeat, split = preset >> 5 & 3 if panned_split else 0, 0, 0, True
-                continue
-            repeat += 1
-            if repeat < repeats:
-                continue
-            repeat = 0
-            if row == last:
-                row, start = 0, start + step
-            else:
-                row = row + 1 & 0x1F
+        below = byte_panning if panned_split else 0
+        step = crtc[Crtc.OFFSET] * 2
 
-    def addresses(self, scan: Scan, count: int) -> list[int]:
-        """Return where in the planes the first `count` character clocks of a line are."""
+        def scan(line: int) -> Scan:
+            split = line > compare
+            if split:
+                start, count = below, (line - compare - 1) // repeats
+            else:
+                start, count = first, preset_row + line // repeats
+                if preset_row >= height:  # the comparison is missed, and the counter runs on to 31
+                    if count < ROWS:
+                        return Scan(start & 0xFFFF, count)
+                    count -= ROWS
+            characters, row = divmod(count, height)
+            return Scan(start + characters * step & 0xFFFF, row, split)
+
+        return scan
+
+    def addresses(self, scan: Scan, clocks: Iterable[int]) -> list[int]:
+        """Return where in the planes these character clocks of a line are."""
         crtc = self.crtc
         mode, underline = crtc[Crtc.MODE_CONTROL], crtc[Crtc.UNDERLINE]
         divide = 2 if underline & DIV4 else 1 if mode & DIV2 else 0
-        counters = [scan.start + (clock >> divide) & 0xFFFF for clock in range(count)]
+        counters = [scan.start + (clock >> divide) & 0xFFFF for clock in clocks]
         if underline & DOUBLE_WORD:
             found = [counter << 2 & 0xFFFC | counter >> 12 & 3 for counter in counters]
         elif mode & BYTE_MODE:
@@ -241,21 +306,57 @@ class Frame:
         return tuple(entry & 0x3F | (select & 0x0C) << 4 for entry in entries)
 
 
-@lru_cache
-def _blanked(start: int, end: int, mask: int, total: int, displayed: int) -> tuple[int, ...]:
-    """Return what of the first `displayed` counts of `total` is blanked.
+@attrs.frozen
+class Sweep:
+    """How the counts of a counter are used: blanking is a start, an end, and the bits that are compared with the end.
 
-    Blanking begins at `start`, and ends where the counter's bits under `mask` are `end`, be that in the next round.
+    It begins and ends behind these counts. So there is a border of one character on either side in every mode of the
+    BIOS, as VESA's timings have it (DMT, 640 x 480 at 60 Hz: 8 dots and 8 lines all around).
     """
-    dark, blanking = set[int](), False
+
+    total: int
+    displayed: range
+    blank: tuple[int, int, int]
+
+    @property
+    def blanked(self) -> frozenset[int]:
+        """The counts in which the monitor gets black."""
+        return _between(*self.blank, self.total)
+
+    @property
+    def dark(self) -> list[int]:
+        """What is displayed but blanked."""
+        return [count for count in self.displayed if count in self.blanked]
+
+    @property
+    def border(self) -> tuple[int, int]:
+        """How many counts before and behind what is displayed are not blanked."""
+        first, last, total = self.displayed.start, self.displayed.stop, self.total
+        room = max(0, total - len(self.displayed))
+        behind = _until(self.blanked, (count % total for count in range(last, last + room)))
+        before = _until(
+            self.blanked, (count % total for count in range(first - 1, first - 1 - room + behind, -1))
+        )
+        return before, behind
+
+
+def _until(blanked: frozenset[int], counts: Iterable[int]) -> int:
+    """Return how many counts come before the first that is blanked."""
+    return sum(1 for _ in takewhile(lambda count: count not in blanked, counts))
+
+
+@lru_cache
+def _between(start: int, end: int, mask: int, total: int) -> frozenset[int]:
+    """Return the counts behind `start`, up to where the bits under `mask` are `end`, be that a round later."""
+    within, inside = set[int](), False
     for count in (*range(total), *range(total)):
+        if inside:
+            within.add(count)
         if count == start:
-            blanking = True
+            inside = True
         elif count & mask == end:
-            blanking = False
-        if blanking and count < displayed:
-            dark.add(count)
-    return tuple(sorted(dark))
+            inside = False
+    return frozenset(within)
 
 
 def _shown(memory: VgaMemory, s: VgaState) -> bytes:

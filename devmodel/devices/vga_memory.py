@@ -305,6 +305,22 @@ class VgaMemory:
             self._octets[:PLANES] = planes
             self._flushed = window, bytes(planes)
 
+    def __getitem__(self, address: int) -> int:
+        """Return a byte of each plane at an address below 64 KiB, as it is now, whichever form is valid."""
+        word = int.from_bytes(self._octets[4 * address : 4 * address + 4], "little")
+        if self.held:
+            return word
+        window = self.size
+        match self.view:
+            case View.ODD_EVEN | View.ODD_EVEN_HIGH if address & 1 == (self.view == View.ODD_EVEN_HIGH):
+                at = window + (address & ~1)
+                return word & ~0xFFFF | int.from_bytes(self.octets[at : at + 2], "little")
+            case View.CHAIN_4 if address & 3 == address >> 14:
+                at = window + (address & ~3)
+                return int.from_bytes(self.octets[at : at + 4], "little")
+            case _:
+                return word
+
     def _fill(self) -> None:
         """Bring a plain window up to date with the planes."""
         correspondence = () if self.held else self._correspondence()

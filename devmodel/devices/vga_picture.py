@@ -5,12 +5,13 @@ in plane 2, or planes through the shift registers. What repeats is made once: a 
 word of the planes.
 """
 
+from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 
-from devmodel.devices.vga_frame import Frame, Scan
+from devmodel.devices.vga_frame import NO_BORDER, Frame, Scan
 from devmodel.devices.vga_memory import GLYPH
 from devmodel.devices.vga_registers import Attribute, Crtc, Graphics, Sequencer, Vbe
 from devmodel.devices.vga_text import BLINK, cursor_place
@@ -20,6 +21,8 @@ LINE_GRAPHICS: Final = range(0xC0, 0xE0)  # characters whose ninth dot may repea
 LINE_GRAPHICS_ENABLE: Final = 0x04  # attribute mode control
 EIGHT_BITS: Final = 0x40
 INTERLEAVE: Final = 0x20  # graphics mode
+SHIFT_LOAD: Final = 0x04  # clocking mode
+SHIFT_4: Final = 0x10
 WORDS: Final = 1 << 16  # whose dots are remembered
 UNDERLINED: Final = 0x01  # of an attribute's bits 2-0
 BACKGROUND_SHIFT: Final = 4
@@ -47,35 +50,57 @@ def picture(frame: Frame, *, cursor: bool = True, blink_on: bool = True) -> Pict
         return Picture(width, height, [bytes(width)] * height, ((0, 0, 0),))
     if frame.vbe_enabled:
         return _vbe(frame)
+    words = memoryview(frame.memory).cast("I")
     if frame.text_mode:
-        rows = _Text(frame, cursor=cursor, blink_on=blink_on).rows()
+        rows = TextDots(frame, words, cursor=cursor, blink_on=blink_on).rows()
     else:
-        rows = _Graphics(frame, blink_on=blink_on).rows()
-    shown = Picture(width, height, rows, frame.colors())
+        rows = GraphicsDots(frame, words, blink_on=blink_on).rows()
+    shown = Picture(width, height, _bordered(rows, frame), frame.colors())
     return _darkened(shown, frame) if frame.dark_columns or frame.dark_lines else shown
+
+
+def _bordered(rows: list[bytes], frame: Frame) -> list[bytes]:
+    """Put what there is of a border around the rows."""
+    border = frame.border
+    if border == NO_BORDER:
+        return rows
+    color = frame.attribute[Attribute.OVERSCAN : Attribute.OVERSCAN + 1]
+    line = color * frame.size[0]
+    left, right = color * border.left, color * border.right
+    return [line] * border.top + [left + row + right for row in rows] + [line] * border.bottom
 
 
 def _darkened(shown: Picture, frame: Frame) -> Picture:
     """Make what is blanked black, whatever the DAC has."""
     colors = [bytes(color) for color in frame.colors()]
-    clock = 3 * frame.cell_width * frame.dot_width
-    dark_lines = frozenset(frame.dark_lines)
+    border, clock = frame.border, 3 * frame.clock_width
+    dark_lines = frozenset(border.top + line for line in frame.dark_lines)
     rows = []
     for y, row in enumerate(shown.rows):
         line = bytearray(3 * shown.width)
         if y not in dark_lines:
             line[:] = b"".join([colors[dot] for dot in row])
             for column in frame.dark_columns:
-                line[clock * column : clock * (column + 1)] = bytes(clock)
+                at = 3 * border.left + clock * column
+                line[at : at + clock] = bytes(clock)
         rows.append(bytes(line))
     return Picture(shown.width, shown.height, rows, None)
 
 
-class _Text:
-    """A text mode."""
+class Words(Protocol):
+    """The planes: a double word an address, plane 0 in bits 7-0."""
 
-    def __init__(self, frame: Frame, *, cursor: bool, blink_on: bool) -> None:
+    def __getitem__(self, address: int, /) -> int:
+        """Return a byte of each plane."""
+        ...
+
+
+class TextDots:
+    """The dots of a text mode, before panning."""
+
+    def __init__(self, frame: Frame, words: Words, *, cursor: bool, blink_on: bool) -> None:
         self._frame = frame
+        self._words = words
         self._blink_on = blink_on
         self._mode = frame.attribute[Attribute.MODE_CONTROL]
         self._palette = bytes(frame.palette())
@@ -84,15 +109,15 @@ class _Text:
         first, last = frame.crtc[Crtc.CURSOR_START] & 0x1F, frame.crtc[Crtc.CURSOR_END] & 0x1F
         self._cursor_rows = range(first, last + 1)
         selected = frame.sequencer[Sequencer.CHARACTER_MAP]
-        plane = frame.memory[2::4]
-        self._fonts = [
-            plane[offset : offset + 256 * GLYPH]
-            for offset in (
-                FONT_OFFSETS[selected & 3 | selected >> 2 & 4],
-                FONT_OFFSETS[selected >> 2 & 3 | selected >> 3 & 4],
-            )
-        ]
+        self._fonts = (
+            FONT_OFFSETS[selected & 3 | selected >> 2 & 4],
+            FONT_OFFSETS[selected >> 2 & 3 | selected >> 3 & 4],
+        )
         self._cells: dict[tuple[int, int, int], bytes] = {}
+
+    def forget(self) -> None:
+        """Look at the font anew."""
+        self._cells.clear()
 
     def rows(self) -> list[bytes]:
         """Return the lines of the raster."""
@@ -106,12 +131,16 @@ class _Text:
         return rows
 
     def _line(self, scan: Scan) -> bytes:
-        frame, memory, cells = self._frame, self._frame.memory, self._cells
-        panning = frame.panning(scan)
+        return _window(self._frame, scan, self.dots)
+
+    def dots(self, scan: Scan, clocks: range) -> bytes:
+        """Return the dots of these character clocks of a line, as numbers of the DAC's colours."""
+        frame, words, cells = self._frame, self._words, self._cells
         dots = []
-        for column, address in enumerate(frame.addresses(scan, frame.columns + bool(panning))):
-            code, attribute = memory[4 * address], memory[4 * address + 1]
-            if self._cursor == scan.start + column & 0xFFFF and scan.row in self._cursor_rows:
+        for clock, address in zip(clocks, frame.addresses(scan, clocks), strict=True):
+            word = words[address]
+            code, attribute = word & 0xFF, word >> 8 & 0xFF
+            if self._cursor == scan.start + clock & 0xFFFF and scan.row in self._cursor_rows:
                 dots.append(self._palette[attribute & 15 : (attribute & 15) + 1] * frame.cell_width)
                 continue
             key = code, attribute, scan.row
@@ -119,8 +148,7 @@ class _Text:
             if cell is None:
                 cell = cells[key] = self._cell(*key)
             dots.append(cell)
-        line = b"".join(dots)[panning : panning + frame.columns * frame.cell_width]
-        return _wide(line) if frame.dot_width == 2 else line
+        return b"".join(dots)
 
     def _cell(self, code: int, attribute: int, row: int) -> bytes:
         """Return one line of a character."""
@@ -130,7 +158,7 @@ class _Text:
             if background & 8 and not self._blink_on:
                 foreground = background & 7
             background &= 7
-        dots = SPREAD[font[GLYPH * code + row]].to_bytes(8, "little")
+        dots = SPREAD[self._words[font + GLYPH * code + row] >> 16 & 0xFF].to_bytes(8, "little")
         if attribute & 7 == UNDERLINED and row == self._underline:
             dots = b"\1" * 8
             ninth = b"\1"
@@ -143,10 +171,10 @@ class _Text:
         return dots.translate(_two_colors(self._palette[background], self._palette[foreground]))
 
 
-class _Graphics:
-    """A graphics mode of the planes."""
+class GraphicsDots:
+    """The dots of a graphics mode of the planes, before panning."""
 
-    def __init__(self, frame: Frame, *, blink_on: bool) -> None:
+    def __init__(self, frame: Frame, words: Words, *, blink_on: bool) -> None:
         self._frame = frame
         mode = frame.attribute[Attribute.MODE_CONTROL]
         graphics = frame.graphics[Graphics.MODE]
@@ -160,7 +188,12 @@ class _Graphics:
         else:  # both nibbles of a dot go through the palette, one after the other
             nibbles = [entry & 15 for entry in palette]
             self._table = bytes(high << 4 | low for high in nibbles for low in nibbles)
-        self._words = memoryview(frame.memory).cast("I")
+        self._words = words
+        clocking = frame.sequencer[Sequencer.CLOCKING_MODE]
+        self._reload = 4 if clocking & SHIFT_4 else 2 if clocking & SHIFT_LOAD else 1
+
+    def forget(self) -> None:
+        """Remember nothing of memory, as ever."""
 
     def rows(self) -> list[bytes]:
         """Return the lines of the raster."""
@@ -176,23 +209,46 @@ class _Graphics:
         return rows
 
     def _line(self, scan: Scan) -> bytes:
-        frame, words = self._frame, self._words
-        width = frame.columns * frame.cell_width
-        addresses = frame.addresses(scan, frame.columns + 1)
+        return _window(self._frame, scan, self.dots)
+
+    def dots(self, scan: Scan, clocks: range) -> bytes:
+        """Return the dots of these character clocks of a line, as numbers of the DAC's colours."""
+        words = self._loaded(scan, clocks)
         if self._packed:
-            line = b"".join([words[address].to_bytes(4, "little") for address in addresses])
+            line = b"".join([word.to_bytes(4, "little") for word in words])
             if self._pixel_width == 1:  # two nibbles a dot clock apart, of which the first is the high one
                 line = bytes(part for byte in line for part in (byte >> 4, byte & 15)).translate(self._table)
             else:
                 line = _wide(line.translate(self._table))
         else:
             shift = _interleaved if self._interleaved else _planar
-            line = b"".join([shift(words[address]) for address in addresses]).translate(self._table)
-        if frame.cell_width == 9:
+            line = b"".join([shift(word) for word in words]).translate(self._table)
+        if self._frame.cell_width == 9:
             line = b"".join([line[at : at + 8] + line[at + 7 : at + 8] for at in range(0, len(line), 8)])
-        panning = frame.panning(scan)
-        line = line[panning : panning + width]
-        return _wide(line) if frame.dot_width == 2 else line
+        return line
+
+    def _loaded(self, scan: Scan, clocks: range) -> list[int]:
+        """Return what the shift registers have in these character clocks.
+
+        In a clock that does not load them, each has what the plane above had: they are chained, from plane 3 to plane
+        0, and zeros follow (SR01 bits 2 and 4: shift load, shift 4).
+        """
+        frame, words, reload = self._frame, self._words, self._reload
+        if reload == 1:
+            return [words[address] for address in frame.addresses(scan, clocks)]
+        ages = [clock % reload for clock in clocks]
+        loads = (clock - age for clock, age in zip(clocks, ages, strict=True))
+        return [
+            words[address] >> 8 * age for address, age in zip(frame.addresses(scan, loads), ages, strict=True)
+        ]
+
+
+def _window(frame: Frame, scan: Scan, dots: Callable[[Scan, range], bytes]) -> bytes:
+    """Return what is displayed of a line: panned, and with dots as wide as they are."""
+    clocks, panning = frame.clocks, frame.panning(scan)
+    line = dots(scan, range(clocks.start, clocks.stop + bool(panning)))
+    line = line[panning : panning + frame.columns * frame.cell_width]
+    return _wide(line) if frame.dot_width == 2 else line
 
 
 @lru_cache(WORDS)

@@ -35,7 +35,7 @@ class TextScreen:
     @classmethod
     def of(cls, frame: Frame) -> Self:
         """Read the characters of a frame, which is of a text mode; of one that is blank there are only spaces."""
-        columns, blank = frame.columns, frame.blank
+        columns, first, blank = frame.columns, frame.clocks.start, frame.blank
         rows: list[Scan] = []
         for scan in frame.scans():
             if not rows or (scan.start, scan.split) != (rows[-1].start, rows[-1].split):
@@ -44,11 +44,11 @@ class TextScreen:
         place, cursor = cursor_place(frame), None
         memory = frame.memory
         for number, scan in enumerate(rows):
-            for address in frame.addresses(scan, columns):
+            for address in frame.addresses(scan, frame.clocks):
                 characters.append(memory[4 * address])
                 attributes.append(memory[4 * address + 1])
-            if place is not None and place - scan.start & 0xFFFF < columns:
-                cursor = number, place - scan.start & 0xFFFF
+            if place is not None and (column := place - first - scan.start & 0xFFFF) < columns:
+                cursor = number, column
         cells = len(rows) * columns
         palette, colors = frame.palette(), frame.colors()
         return cls(

@@ -334,7 +334,8 @@ def snapshot(base: Store, path: str, fd: int | None = None) -> Overlay:
             os.set_inheritable(fd, False)
             _lay(fd, header)
         except OSError as error:
-            raise ConfigError(f"disk {path}: no room for a snapshot: {error.strerror}") from error
+            where = folder or tempfile.gettempdir()
+            raise ConfigError(f"disk {path}: no room for a snapshot in {where}: {error.strerror}") from error
     return Overlay(fd, header, base)
 
 

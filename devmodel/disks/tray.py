@@ -60,7 +60,11 @@ class Disc(Removable):
         """
         image = None
         if path is not None:
-            image = Image.open(path, readonly=True) if fd is None else Image(fd, path, readonly=True)
+            image = (
+                Image.open(path, readonly=True, kind="cdrom")
+                if fd is None
+                else Image(fd, path, readonly=True)
+            )
         super().__init__(image)
         self.tray = Tray(image)
 
@@ -71,7 +75,7 @@ class Disc(Removable):
             ConfigError: it cannot be used; the one that is there stays.
 
         """
-        image = Image.open(path, readonly=True)
+        image = Image.open(path, readonly=True, kind="cdrom")
         self.tray.insert(image)
         self._serve(image)
 

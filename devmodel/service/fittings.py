@@ -14,7 +14,7 @@ from devmodel.devices.parallel import NoPrinter
 from devmodel.devices.vga_pci import is_for_pci
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
-from devmodel.service.session import Outside
+from devmodel.service.outside import Outside
 from ioreq.messages import DomainInfo
 
 E820_RAM = 1

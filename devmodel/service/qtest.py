@@ -15,12 +15,12 @@ import trio
 from devmodel import ConfigError, log
 from devmodel.board.clock import ManualClock
 from devmodel.board.pc import Board
+from devmodel.control import sockets
 from devmodel.disks.image import Image
 from devmodel.qtest.machine import DEFAULT_MEMORY, LEAST_MEMORY, MOST_MEMORY, QtestCore
 from devmodel.qtest.server import Lines, Qtest
-from devmodel.service import monitor
 from devmodel.service.fittings import build_for
-from devmodel.service.session import Outside
+from devmodel.service.outside import Outside
 from ioreq import IoreqError
 from ioreq.control import check_path
 from ioreq.layout import PAGE_SIZE
@@ -111,7 +111,7 @@ async def serve(outside: Outside, address: Address, qtest: Qtest) -> int:
 
     """
     if address.listens:
-        listener = monitor.listen(address.path)
+        listener = sockets.listen(address.path, "qtest", "somebody listens there already")
     else:
         stream = await _connect(address.path)
     status = 0
@@ -129,7 +129,7 @@ async def serve(outside: Outside, address: Address, qtest: Qtest) -> int:
     finally:
         if address.listens:
             listener.socket.close()
-            monitor.remove(address.path)
+            sockets.remove(address.path)
     return status
 
 

@@ -19,8 +19,9 @@ import trio
 from devmodel import DevmodelError, log
 from devmodel.config import Config
 from devmodel.consoles.terminal import LEAVING, TerminalConsole, raw
-from devmodel.service import monitor
-from devmodel.service.session import PROGRAM, BoardFactory, Outside, opened, serve
+from devmodel.control import sockets
+from devmodel.service.outside import Outside, opened
+from devmodel.service.session import PROGRAM, BoardFactory, serve
 from ioreq import DomainGone, IoreqError
 from ioreq.control_client import ControlClient, connect
 from ioreq.messages import Shutdown
@@ -45,7 +46,7 @@ def domain_socket(path: str | None) -> Iterator[str]:
         yield path
         return
     reap()
-    with tempfile.TemporaryDirectory(prefix=monitor.PREFIX, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=sockets.PREFIX, ignore_cleanup_errors=True) as folder:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_SH)  # as long as we live
@@ -56,7 +57,7 @@ def domain_socket(path: str | None) -> Iterator[str]:
 
 def reap() -> None:
     """Remove the directories of those who were killed: nobody holds them any more."""
-    pattern = os.path.join(glob.escape(tempfile.gettempdir()), monitor.PREFIX + "*")
+    pattern = os.path.join(glob.escape(tempfile.gettempdir()), sockets.PREFIX + "*")
     for folder in glob.glob(pattern):
         with contextlib.suppress(OSError):
             status = os.lstat(folder)

@@ -32,7 +32,7 @@ import attrs
 from devmodel import DevmodelError
 from devmodel.cli import CORE_SWITCHES
 from devmodel.commands import mouse_actions
-from devmodel.service import monitor, probe
+from devmodel.control import asking, messages, probe
 from devmodel.testing.console import FATAL, SECONDS, Console, NotSeen, Result
 from devmodel.testing.options import CORE_ALONE, MachineOptions, Path, arguments_of
 from devmodel.testing.process import Process
@@ -266,11 +266,11 @@ class Machine:
             DevmodelError: it is in a graphics mode, or the machine does not answer.
 
         """
-        return (await self._ask(monitor.Screen())).text
+        return (await self._ask(messages.Screen())).text
 
     async def png(self) -> bytes:
         """Return a picture of the VGA text screen."""
-        return monitor.png_of(await self._ask(monitor.Screen(png=True)))
+        return asking.png_of(await self._ask(messages.Screen(png=True)))
 
     async def key(self, *keys: str, hold: int = 0) -> None:
         """Type keys as fast as the guest takes them, by the names of `devmodel key`, each held for `hold` ms.
@@ -279,7 +279,7 @@ class Machine:
             DevmodelError: a name is no key's (then none is typed), or the guest does not take them.
 
         """
-        await anyio.to_thread.run_sync(monitor.type_keys, self.domain, list(keys), hold)
+        await anyio.to_thread.run_sync(asking.type_keys, self.domain, list(keys), hold)
 
     async def mouse(self, *actions: str) -> None:
         """Move and click the mouse, by the words of `devmodel mouse`: `mouse("move", "10", "-5", "click", "left")`.
@@ -288,7 +288,7 @@ class Machine:
             DevmodelError: they are others, or the guest does not listen to its mouse.
 
         """
-        await anyio.to_thread.run_sync(monitor.use_mouse, self.domain, mouse_actions(actions))
+        await anyio.to_thread.run_sync(asking.use_mouse, self.domain, mouse_actions(actions))
 
     async def insert(self, image: Path, *, drive: int = 0, floppy: bool = False) -> None:
         """Put an image into a CD-ROM drive, or into a floppy drive.
@@ -298,7 +298,7 @@ class Machine:
 
         """
         path = os.path.abspath(image)  # noqa: ASYNC240  (it looks at nothing but the working directory)
-        await self._ask(monitor.Insert(path=path, drive=drive, floppy=floppy))
+        await self._ask(messages.Insert(path=path, drive=drive, floppy=floppy))
 
     async def eject(self, *, drive: int = 0, force: bool = False, floppy: bool = False) -> None:
         """Take the disc out of a CD-ROM drive, or of a floppy drive.
@@ -307,7 +307,7 @@ class Machine:
             DevmodelError: there is no such drive, or the guest has locked it.
 
         """
-        await self._ask(monitor.Eject(drive=drive, force=force, floppy=floppy))
+        await self._ask(messages.Eject(drive=drive, force=force, floppy=floppy))
 
     async def shows(self, wanted: str, seconds: float = SECONDS) -> str:
         """Wait until `wanted` stands on the screen, and return the screen.
@@ -352,7 +352,7 @@ class Machine:
 
     async def power_button(self) -> bool:
         """Press the power button; False: the guest does not listen to it."""
-        return not (await self._ask(monitor.PowerButton())).text
+        return not (await self._ask(messages.PowerButton())).text
 
     async def registers(self, *, vcpu: int = 0) -> Registers:
         """Return the processor's registers between two instructions."""
@@ -447,8 +447,8 @@ class Machine:
             self._consoles[0].take()
         return bytes(self._consoles[0].output)
 
-    async def _ask(self, command: monitor.Command) -> monitor.Answer:
-        return await anyio.to_thread.run_sync(monitor.ask, self.domain, command)
+    async def _ask(self, command: messages.Command) -> messages.Answer:
+        return await anyio.to_thread.run_sync(asking.ask, self.domain, command)
 
     async def _probe(self, command: probe.Command) -> probe.Found:
         return (await self._ask(command)).found or probe.Found()

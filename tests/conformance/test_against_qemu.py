@@ -55,16 +55,17 @@ BASE = 1_709_251_198  # 2024-02-29T23:59:58
 
 @attrs.define
 class Qemu:
-    """An `isapc` whose registers can be reached and whose time can be stepped."""
+    """A machine whose registers can be reached, and whose processor and time stand still."""
 
+    options: tuple[str, ...] = ("-machine", "isapc")
     process: subprocess.Popen[str] = attrs.field(init=False)
 
     def __enter__(self) -> Self:
         assert QEMU is not None
         self.process = subprocess.Popen(
             [
-                QEMU, "-machine", "isapc", "-accel", "tcg", "-S", "-display", "none", "-nodefaults",
-                "-serial", "null", "-rtc", "base=2024-02-29T23:59:58,clock=vm", "-qtest", "stdio",
+                QEMU, *self.options, "-accel", "tcg", "-S", "-display", "none", "-nodefaults", "-serial",
+                "null", "-rtc", "base=2024-02-29T23:59:58,clock=vm", "-qtest", "stdio",
                 "-qtest-log", "/dev/null",
             ],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

@@ -358,7 +358,7 @@ def make_floppy(w: Wires, kept: Kept) -> tuple[Any, list[tuple[Device, int]]]:
     dma = Dma8237(width=1, ram=w, page=lambda channel: channel, **second)
     bays = (Bay("720K", w), None)
     fdc = Fdc(clock=w.clock, irq=w.line("irq"), bays=bays, dma_request=partial(dma.request, 2), **first)
-    dma.clients[2] = fdc
+    dma.clients[2] = fdc.execution
     return FloppyAndDma(fdc, dma), [(fdc, 8), (Commands(fdc), 1), (Programmed(dma), 1)]
 
 

@@ -12,7 +12,8 @@ import trio
 
 from devmodel.board.bus import Bus
 from devmodel.config import Config
-from devmodel.service.session import Outside, join, opened, serve
+from devmodel.service.outside import Outside, opened
+from devmodel.service.session import join, serve
 from ioreq import VERSION, ControlError, shared
 from ioreq.control_core import Answer, Connection, ControlServer
 from ioreq.core import CoreEndpoint, VcpuDoorbell

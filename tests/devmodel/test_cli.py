@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from devmodel.cli import main
-from devmodel.service import monitor
+from devmodel.control import asking, messages, sockets
 from ioreq import VERSION
 
 FAKE = Path(__file__).with_name("fake_core.py")
@@ -224,9 +224,9 @@ def test_the_serial_console_on_tcp_and_the_monitor(environment, start):
         got = b""
         while b"ready" not in got:
             got += client.recv(100)
-        domain = monitor.find()
-        assert monitor.ask(domain, monitor.Info()).machine == "fake"
-        assert os.stat(domain + monitor.SUFFIX).st_mode & 0o777 == 0o600
+        domain = sockets.find()
+        assert asking.ask(domain, messages.Info()).machine == "fake"
+        assert os.stat(domain + sockets.SUFFIX).st_mode & 0o777 == 0o600
         assert main(["key", "a", "shift-b"]) == 0
         assert main(["screen", "--png", str(environment / "screen.png")]) in (
             0,
@@ -277,7 +277,7 @@ def test_a_missing_image(environment, capsys):
 
 
 def test_a_missing_disc(environment, capsys):
-    line = "devmodel: disk none.iso: No such file or directory"
+    line = "devmodel: cdrom none.iso: No such file or directory"
     assert line_of(capsys, "run", "--cdrom", "none.iso") == (2, line)
 
 

@@ -18,12 +18,13 @@ import trio
 from devmodel import ConfigError
 from devmodel.board.parts import ALL
 from devmodel.commands import mouse_actions
+from devmodel.control.messages import Key, Mouse, Screen
+from devmodel.control.monitor import Monitor
 from devmodel.devices.vga_font import GLYPHS
 from devmodel.devices.vga_frame import Frame
 from devmodel.display import png
 from devmodel.display.live import Lines
 from devmodel.display.render import as_ansi, as_png
-from devmodel.service.monitor import Key, Monitor, Mouse, Screen
 from tests.devmodel.devices.vga_bench import TEXT, Bench
 
 

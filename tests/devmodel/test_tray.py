@@ -11,13 +11,13 @@ from devmodel.board.clock import ManualClock
 from devmodel.board.device import DiskRead, DiskWrite
 from devmodel.board.lines import Line
 from devmodel.config import Cdrom, Config, Floppy
+from devmodel.control import asking, messages
+from devmodel.control.messages import Eject, Insert
 from devmodel.devices.diskette import FORMATS, drive_for, format_of
 from devmodel.devices.ide import IdeChannel
 from devmodel.disks.image import Image
 from devmodel.disks.tray import Disc, Diskette
-from devmodel.service import monitor
 from devmodel.service.fittings import drives
-from devmodel.service.monitor import Eject, Insert
 
 BLOCK = 2048
 
@@ -111,8 +111,8 @@ async def test_the_monitor_changes_discs(start, core, tmp_path):
     running = await start(Config(cdroms=(Cdrom(a), Cdrom())))
     discs = running.outside.discs
 
-    async def ask(command: monitor.Command) -> None:
-        await trio.to_thread.run_sync(monitor.ask, core.path, command)
+    async def ask(command: messages.Command) -> None:
+        await trio.to_thread.run_sync(asking.ask, core.path, command)
 
     await ask(Insert(path=b, drive=1))
     assert await first(discs[1]) == b"b" * 512
@@ -228,8 +228,8 @@ async def test_the_monitor_changes_diskettes(start, core, tmp_path):
     drives = running.outside.diskettes
     assert [drive.bay.model for drive in drives] == ["1.44M", "2.88M"]
 
-    async def ask(command: monitor.Command) -> None:
-        await trio.to_thread.run_sync(monitor.ask, core.path, command)
+    async def ask(command: messages.Command) -> None:
+        await trio.to_thread.run_sync(asking.ask, core.path, command)
 
     await ask(Insert(path=b, drive=1, floppy=True))
     assert await sector_of(drives[1], 0) == b"b" * 512

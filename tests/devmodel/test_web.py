@@ -22,10 +22,10 @@ from wsproto.events import (
 from devmodel import ConfigError
 from devmodel.config import Options, load
 from devmodel.consoles.line import SerialLine
+from devmodel.control import sockets
 from devmodel.devices.vga_picture import Picture
 from devmodel.display.renderer import Renderer
 from devmodel.display.vnc import Vnc
-from devmodel.service import monitor
 from devmodel.web import server as module
 from devmodel.web.elsewhere import Elsewhere
 from devmodel.web.guard import Guard
@@ -387,7 +387,7 @@ def parted(site, nursery, tmp_path):
         with site.away:
             await theirs.serve([listener])
 
-    listener = monitor.listen(path)
+    listener = sockets.listen(path)
     nursery.start_soon(serve)
     return site
 

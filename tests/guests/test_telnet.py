@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from devmodel.service import monitor
+from devmodel.control import asking, messages
 from devmodel.testing import Machine
 from tests.guests.conftest import ARGUMENTS
 from tests.guests.initramfs import MARKER
@@ -80,6 +80,6 @@ async def test_ctrl_c_and_a_break_reach_linux_by_telnet(vendor, linux, telnets):
         await trio.sleep(0.5)  # the program's own prompt goes with its line
         telnet.type(b"h")
         await telnet.expect(rb"sysrq: HELP : .*sync\(s\)")
-        await trio.to_thread.run_sync(monitor.ask, machine.domain, monitor.Break(port=2))
+        await trio.to_thread.run_sync(asking.ask, machine.domain, messages.Break(port=2))
         telnet.type(b"h")
         await telnet.expect(rb"sysrq: HELP : .*sync\(s\)")

@@ -6,9 +6,9 @@ from typing import Any
 import attrs
 
 from devmodel import DevmodelError
+from devmodel.control import messages, probe
 from devmodel.control.access import Access
-from devmodel.service import monitor, probe
-from devmodel.service.monitor import Answer, Info
+from devmodel.control.messages import Answer, Info
 from ioreq.messages import SegmentRegister, VcpuContext
 
 REAL = SegmentRegister(0, 0, 0xFFFF, 0x93)
@@ -32,12 +32,12 @@ def context(**changes: Any) -> VcpuContext:
 class FakeAccess:
     ram: bytearray = attrs.field(factory=lambda: bytearray(range(256)) * 256)
     registers: VcpuContext = attrs.field(factory=context)
-    asked: list[monitor.Command] = attrs.field(factory=list)
+    asked: list[messages.Command] = attrs.field(factory=list)
     paused: bool = False
     drives: list[probe.Drive] = attrs.field(factory=lambda: list(DRIVES))
-    refuses: Callable[[monitor.Command], str] = lambda _: ""
+    refuses: Callable[[messages.Command], str] = lambda _: ""
 
-    async def ask(self, command: monitor.Command) -> Answer:
+    async def ask(self, command: messages.Command) -> Answer:
         self.asked.append(command)
         if error := self.refuses(command):
             raise DevmodelError(error)
@@ -60,11 +60,11 @@ class FakeAccess:
                 return Answer(found=probe.Found(state={"imr": 255}))
             case probe.Drives():
                 return Answer(found=probe.Found(drives=self.drives))
-            case monitor.Screen(png=png, ppm=ppm):
+            case messages.Screen(png=png, ppm=ppm):
                 return Answer(text="hello\n", png=probe.text_of(b"PICTURE") if png or ppm else "")
         return Answer(found=probe.Found())
 
-    async def ask_all(self, command: monitor.Command) -> list[Answer]:
+    async def ask_all(self, command: messages.Command) -> list[Answer]:
         return [await self.ask(command)]
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devmodel import DevmodelError
+from devmodel.control import messages, probe
 from devmodel.control.human import ALIASES, INFO, WORDS, Human, complete
-from devmodel.service import monitor, probe
 from tests.devmodel.control.fake_access import FakeAccess, context
 
 BLOCK = """\
@@ -32,17 +32,17 @@ def access() -> FakeAccess:
         ("stop", probe.Pause()),
         ("c", probe.Continue()),
         ("system_reset", probe.Restart()),
-        ("system_powerdown", monitor.PowerButton()),
+        ("system_powerdown", messages.PowerButton()),
         ("nmi", probe.Nmi()),
         ("q", probe.Quit()),
         ("o 0x80 0x12", probe.Outp(port=0x80, value=0x12, size=1)),
         ("o /h 0x80 0x1234", probe.Outp(port=0x80, value=0x1234, size=2)),
         ("i /h 0x1f0", probe.Inp(port=0x1F0, size=2)),
-        ("sendkey ctrl-alt-delete 50", monitor.Key(keys=["ctrl-alt-delete"], hold=50)),
-        ("mouse_move 3 -4 1", monitor.Mouse(actions=[monitor.MouseAction(right=3, down=-4, wheel=1)])),
-        ("eject -f ide1-cd0", monitor.Eject(drive=0, force=True)),
-        ("eject floppy0", monitor.Eject(drive=0, floppy=True)),
-        ("change ide1-cd0 /other.iso", monitor.Insert(path="/other.iso", drive=0)),
+        ("sendkey ctrl-alt-delete 50", messages.Key(keys=["ctrl-alt-delete"], hold=50)),
+        ("mouse_move 3 -4 1", messages.Mouse(actions=[messages.MouseAction(right=3, down=-4, wheel=1)])),
+        ("eject -f ide1-cd0", messages.Eject(drive=0, force=True)),
+        ("eject floppy0", messages.Eject(drive=0, floppy=True)),
+        ("change ide1-cd0 /other.iso", messages.Insert(path="/other.iso", drive=0)),
         ("info state pic", probe.State("pic")),
     ],
 )
@@ -167,7 +167,7 @@ async def test_memory_and_screens_go_to_files(access, tmp_path):
     await human.do(f"memsave 0x20 4K {tmp_path / 'm'}")
     assert (tmp_path / "p").read_bytes() == bytes(range(0x10, 0x20))
     assert (tmp_path / "m").read_bytes() == bytes(access.ram[0x20:0x1020])
-    for name, asked in (("s.png", monitor.Screen(png=True)), ("s.ppm", monitor.Screen(ppm=True))):
+    for name, asked in (("s.png", messages.Screen(png=True)), ("s.ppm", messages.Screen(ppm=True))):
         await human.do(f"screendump {tmp_path / name}")
         assert (tmp_path / name).read_bytes() == b"PICTURE"
         assert access.asked[-1] == asked
@@ -180,7 +180,7 @@ async def test_buttons_are_held_until_the_mask_says_otherwise(access):
     moved = [
         [(action.press, action.release) for action in asked.actions]
         for asked in access.asked
-        if isinstance(asked, monitor.Mouse)
+        if isinstance(asked, messages.Mouse)
     ]
     assert moved == [
         [("left", "")],

@@ -6,9 +6,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devmodel.control import messages, probe
 from devmodel.control.qmp import MAX_DEPTH, Door, Malformed, Qmp, Session, Splitter
 from devmodel.control.qmp_commands import COMMANDS, Commands
-from devmodel.service import monitor, probe
 from tests.devmodel.control.fake_access import FakeAccess
 
 VALUES = [{"execute": "stop"}, {"a": '}{"\\', "b": [{"c": '[\\"]'}]}, [1, [2]], {"é": "\n"}]
@@ -122,24 +122,24 @@ async def test_an_id_comes_back(access):
         ("stop", None, probe.Pause()),
         ("cont", None, probe.Continue()),
         ("system_reset", None, probe.Restart()),
-        ("system_powerdown", None, monitor.PowerButton()),
+        ("system_powerdown", None, messages.PowerButton()),
         ("inject-nmi", {}, probe.Nmi()),
         ("quit", None, probe.Quit()),
-        ("eject", {"id": "ide1-cd0", "force": True}, monitor.Eject(drive=0, force=True)),
+        ("eject", {"id": "ide1-cd0", "force": True}, messages.Eject(drive=0, force=True)),
         (
             "blockdev-change-medium",
             {"device": "floppy0", "filename": "/b.img", "format": "raw"},
-            monitor.Insert(path="/b.img", drive=0, floppy=True),
+            messages.Insert(path="/b.img", drive=0, floppy=True),
         ),
         (
             "send-key",
             {"keys": [{"type": "qcode", "data": "ctrl"}, {"type": "qcode", "data": "c"}], "hold-time": 5},
-            monitor.Key(keys=["ctrl-c"], hold=5),
+            messages.Key(keys=["ctrl-c"], hold=5),
         ),
         (
             "input-send-event",
             {"events": [{"type": "key", "data": {"down": True, "key": {"type": "qcode", "data": "a"}}}]},
-            monitor.Press(key="a", pressed=True),
+            messages.Press(key="a", pressed=True),
         ),
         (
             "input-send-event",
@@ -151,12 +151,12 @@ async def test_an_id_comes_back(access):
                     {"type": "btn", "data": {"button": "wheel-up", "down": True}},
                 ]
             },
-            monitor.Mouse(
+            messages.Mouse(
                 actions=[
-                    monitor.MouseAction(right=5),
-                    monitor.MouseAction(down=-6),
-                    monitor.MouseAction(press="left"),
-                    monitor.MouseAction(wheel=-1),
+                    messages.MouseAction(right=5),
+                    messages.MouseAction(down=-6),
+                    messages.MouseAction(press="left"),
+                    messages.MouseAction(wheel=-1),
                 ]
             ),
         ),
@@ -182,10 +182,10 @@ async def test_what_there_is_to_know(access):
 
 async def test_a_locked_disc_is_asked_for_before_it_is_changed(access):
     access.drives[1] = msgspec.structs.replace(access.drives[1], locked=True)
-    access.refuses = lambda command: "the guest has locked the tray" * isinstance(command, monitor.Eject)
+    access.refuses = lambda command: "the guest has locked the tray" * isinstance(command, messages.Eject)
     answer = await do(access, "blockdev-change-medium", {"device": "ide1-cd0", "filename": "/x"})
     assert answer["error"]["desc"] == "the guest has locked the tray"
-    assert not [command for command in access.asked if isinstance(command, monitor.Insert)]
+    assert not [command for command in access.asked if isinstance(command, messages.Insert)]
 
 
 async def test_trays_that_move_are_told_of(access):

@@ -90,6 +90,16 @@ def test_acpica_reads_the_tables_and_makes_them_again_without_a_warning(tmp_path
     source = (tmp_path / "DSDT.dsl").read_text()
     for name in ("LNKA", "LNKD", "FDC0", "COM1", "COM2", "LPT1", "KBD", "MOU", "RTC", "HPET", "_S5", "_PRT"):
         assert name in source
+    # SeaBIOS's parser looks for devices, and gives up on one with such a term outside of its methods.
+    lines = source.splitlines()
+    fields = [number for number, line in enumerate(lines) if "CreateDWordField" in line]
+    assert len(fields) == 8
+    for number in fields:
+        indents = [
+            (len(line) - len(line.lstrip()), line) for line in lines[: number + 1] if line.strip(" {}")
+        ]
+        around = next(line for indent, line in reversed(indents) if indent < indents[-1][0])
+        assert "Method" in around
 
 
 def test_lengths_of_packages_have_one_to_four_bytes() -> None:

@@ -28,16 +28,17 @@ class Bench:
     piix3: Piix3 = attrs.field(init=False)
     pm: Piix4Pm = attrs.field(init=False)
     ide: Piix3Ide = attrs.field(init=False)
+    i440fx: I440fx = attrs.field(init=False)
     bus: Bus = attrs.field(factory=Bus)
     ports: PciPorts = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.piix3 = Piix3(irqs=self.irqs, reset_machine=lambda: self.resets.append(1))
         self.pm = Piix4Pm(clock=self.clock, irq=self.sci, shutdown=self.off.append)
-        bridge = I440fx(memory_type=lambda first, last, kind: self.types.append((first, last, kind)))
+        self.i440fx = I440fx(memory_type=lambda first, last, kind: self.types.append((first, last, kind)))
         self.ide = Piix3Ide(ram=Core())
         bus = PciBus(
-            {(0, 0): bridge, (1, 0): self.piix3, (1, 1): self.ide, (1, 3): self.pm},
+            {(0, 0): self.i440fx, (1, 0): self.piix3, (1, 1): self.ide, (1, 3): self.pm},
             {"pio": self.bus.pio, "memory": self.bus.memory},
         )
         self.ports = PciPorts(bus=bus, reset_control=self.piix3)
@@ -291,7 +292,7 @@ HOST = {  # 82441FX, 290549-001, 3.2
     0x60: (0x0101_0101, 0xFFFF_FFFF, 0x0000_0000),  # DRB0 to DRB3
     0x64: (0x0101_0101, 0xFFFF_FFFF, 0x0000_0000),
     0x68: (0x0000_0000, 0x0000_00C0, 0x0000_0000),  # FDHC
-    0x70: (0x0002_1000, 0x007A_1FF8, 0x0002_0000),  # MTT, CLT, SMRAM
+    0x70: (0x0002_1000, 0x003A_1FF8, 0x0012_0000),  # MTT, CLT, SMRAM, whose lock stays
     0x90: (0x0000_0000, 0x0E00_00FB, 0x0000_0000),  # ERRCMD, ERRSTS, TRC
 }
 ISA = {  # 82371SB function 0, 290550-002, 2.2
@@ -355,6 +356,19 @@ def test_every_double_word_reads_and_writes_as_the_data_sheet_says(
                 bench.set(*at, register + offset, value & (1 << 8 * size) - 1, size)
             found.append(bench.get(*at, register))
         assert tuple(found) == wanted, f"{register:02x}: {[hex(value) for value in found]}"
+
+
+def test_smram_that_is_locked_is_closed_and_stays_so_until_power_on(bench: Bench) -> None:
+    """82441FX, 290549-001, SMRAM: DLCK clears DOPEN, and makes both bits read only until a power-on reset."""
+    bench.set(0, 0, 0x72, 0x4A)
+    assert bench.get(0, 0, 0x72, 1) == 0x4A
+    bench.set(0, 0, 0x72, 0x5A)
+    assert bench.get(0, 0, 0x72, 1) == 0x1A
+    bench.set(0, 0, 0x72, 0x62)
+    assert bench.get(0, 0, 0x72, 1) == 0x32
+    bench.i440fx.reset()
+    bench.set(0, 0, 0x72, 0x4A)
+    assert bench.get(0, 0, 0x72, 1) == 0x4A
 
 
 def test_what_is_behind_the_pm_timer_reads_back_and_a_status_is_cleared_by_ones(bench: Bench) -> None:

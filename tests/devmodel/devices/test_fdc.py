@@ -14,7 +14,8 @@ from devmodel.board.clock import ManualClock
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.board.lines import Line
 from devmodel.devices.diskette import Bay, Rate
-from devmodel.devices.fdc import PATIENCE_NS, RESET_NS, Fdc
+from devmodel.devices.fdc import RESET_NS, Fdc
+from devmodel.devices.fdc_execution import PATIENCE_NS
 from devmodel.devices.fdc_registers import Op, Reg
 from devmodel.devices.fdc_state import DriveState, FdcState
 
@@ -84,17 +85,17 @@ class Bench:
 
     def _serve(self) -> None:
         """Move what the controller has or takes; an empty `to_give` means that it has something for us."""
-        while self.count and (ready := self.fdc.dma_ready()):
+        while self.count and (ready := self.fdc.execution.dma_ready()):
             length = min(ready, self.count)
             self.count -= length
             if self.to_give:
                 data = bytes(self.to_give[:length])
                 del self.to_give[:length]
-                self.fdc.dma_write(data)
+                self.fdc.execution.dma_write(data)
             else:
-                self.moved += self.fdc.dma_read(length)
+                self.moved += self.fdc.execution.dma_read(length)
             if not self.count:
-                self.fdc.dma_end()
+                self.fdc.execution.dma_end()
 
     # verbs
 
@@ -747,7 +748,7 @@ def test_a_write_transfer_that_ends_before_a_byte_has_passed_writes_nothing(benc
     for value in (Op.WRITE | MFM, 0, 0, 0, 1, 2, 18, 0x1B, 0xFF):
         bench.out(Reg.FIFO, value)
     bench.pass_time(10**7)
-    bench.fdc.dma_end()
+    bench.fdc.execution.dma_end()
     assert bench.result()[:3] == [0, 0, 0]
     assert bench.media[0].requests == []
 
@@ -849,11 +850,11 @@ def test_a_verify_transfer_of_the_8237_takes_part_in_both_directions(bench: Benc
     begin_read(bench)
     bench.count = 0
     bench.pass_time(10**7)
-    bench.fdc.dma_skip(512)
-    bench.fdc.dma_end()
+    bench.fdc.execution.dma_skip(512)
+    bench.fdc.execution.dma_end()
     assert bench.result()[:3] == [0, 0, 0]
-    assert bench.fdc.dma_ready() == 0
-    bench.fdc.dma_end()
+    assert bench.fdc.execution.dma_ready() == 0
+    bench.fdc.execution.dma_end()
     assert bench.inp(Reg.MSR) == 0x80
 
 

@@ -2,6 +2,8 @@
 
 import copy
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 import pytest
@@ -13,6 +15,7 @@ from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
 from devmodel.board.lines import Line
 from devmodel.devices.ata_transport import BUSY_NS, RESET_NS
 from devmodel.devices.ide import IdeChannel, Reg
+from devmodel.devices.mmc import Tray
 
 SECTOR = 512
 
@@ -197,6 +200,22 @@ def test_identify_tells_what_the_disk_can_do(bench: Bench) -> None:
     assert (w[63], w[88]) == (0x0007, 0x003F)  # multiword DMA 0 to 2, ultra DMA 0 to 5; none is chosen yet
     assert sum(raw) & 0xFF == 0
     assert b"".join(struct.pack(">H", v) for v in w[27:47]).strip() == b"DEVMODEL HARDDISK"
+
+
+@pytest.mark.parametrize(("first", "code"), [(SlowDisk, 0xEC), (Tray, 0xA1)], ids=["disk", "CD-ROM"])
+def test_word_93_says_whether_there_is_a_partner(first: Callable[[], Any], code: int) -> None:
+    """ATA/ATAPI-6, IDENTIFY word 93: passed, by jumper; SeaBIOS looks for no device 1 where device 0 answers for it."""
+
+    def word(bench: Bench, device: int, code: int) -> int:
+        bench.command(code, device=device)
+        bench.pause()
+        return struct.unpack("<256H", bench.sector_in())[93]
+
+    assert word(Bench((first(), None)), 0xA0, code) == 0x604B
+    both = Bench((first(), SlowDisk()))
+    assert word(both, 0xA0, code) == 0x603B
+    assert word(both, 0xB0, 0xEC) == 0x6B00
+    assert word(Bench((None, SlowDisk())), 0xB0, 0xEC) == 0x6B00
 
 
 def test_identify_packet_device_is_refused_by_a_disk(bench: Bench) -> None:

@@ -596,6 +596,22 @@ def streaming(bench: Bench) -> Bench:
     return bench
 
 
+def test_the_input_port_can_be_polled_in_the_status(bench: Bench) -> None:
+    """PS/2 Hardware Interface TR, C1h and C2h: its bits 3-0 or 7-4 are status bits 7-4 until the next command."""
+    bench.command(0xC1)
+    assert bench.status() & 0xF0 == 0x00
+    bench.command(0xC2)
+    assert bench.status() & 0xF0 == 0x80
+    bench.command(0xAE)
+    assert bench.status() & 0xF0 == 0x10
+
+
+def test_no_password_is_installed(bench: Bench) -> None:
+    """PS/2 Hardware Interface TR, command A4h: F1h says so, and firmware that asks waits for it."""
+    bench.command(0xA4)
+    assert bench.answers() == [0xF1]
+
+
 def test_the_port_is_tested_and_switched_off_and_on(bench: Bench) -> None:
     bench.command(0xA9)
     assert bench.answers() == [0]

@@ -7,6 +7,7 @@ numbers of the DAC's colours: in mode 3 attribute 0Fh is colour 3Fh, 07h is 07h,
 import pytest
 
 from devmodel.devices.vga_font import GLYPHS
+from devmodel.devices.vga_frame import Border
 from tests.devmodel.devices.vga_bench import MODES, TEXT, Bench
 
 WHITE = 0x3F
@@ -237,12 +238,12 @@ def test_the_monitor_is_dark(bench: Bench, why: str, registers: list[tuple[int, 
 
 
 def test_horizontal_blanking_may_begin_before_the_end_of_the_line(bench: Bench) -> None:
-    """CR02: from there on the monitor gets black, whatever colour 0 is, until CR03's and CR05's bits are met."""
+    """CR02: from behind it the monitor gets black, whatever colour 0 is, until CR03's and CR05's bits are met."""
     fill(bench)
     bench.color(0, 63, 0, 0)
     assert bench.picture().palette is not None
     bench.set(0x3D4, 0x11, 0)
-    bench.set(0x3D4, 0x02, 70)
+    bench.set(0x3D4, 0x02, 69)
     row = bench.picture().rows[0]
     assert bench.picture().palette is None
     assert len(row) == 720 * 3
@@ -265,6 +266,71 @@ def test_vertical_blanking_may_begin_before_the_last_line(bench: Bench) -> None:
     assert [y for y, row in enumerate(rows) if not any(row)] == list(range(300, 400))
     bench.set(0x3D4, 0x09, 0x4F | 0x20)  # 811: there is no such line
     assert bench.picture().palette is not None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_overscan_is_a_border_of_a_character_left_and_right_in_every_mode(bench: Bench, mode: str) -> None:
+    """AR11 is a colour of the DAC, not of the palette. VESA DMT, 640 x 480: the border is 8 dots and 8 lines wide."""
+    bench.mode(mode)
+    bench.attribute(0x11, 0x25)
+    width, height = SIZES[mode]
+    side = {"00": 18, "03": 9, "04": 16, "07": 9, "0d": 16}.get(mode, 8)
+    above = {350: 6, 400: 7, 480: 8}[height]
+    drawn = bench.picture()
+    assert (drawn.width, drawn.height) == bench.vga.frame().size == (width + 2 * side, height + 2 * above)
+    assert [len(row) for row in drawn.rows] == [drawn.width] * drawn.height
+    edge = b"\x25" * side
+    assert [set(row) for row in drawn.rows[:above] + drawn.rows[-above:]] == [{0x25}] * 2 * above
+    assert all(row[:side] == row[-side:] == edge for row in drawn.rows)
+    assert 0x25 not in drawn.rows[above][side:-side] + drawn.rows[-above - 1][side:-side]
+
+
+def test_a_border_of_colour_0_is_left_off(bench: Bench) -> None:
+    bench.color(0, 63, 0, 0)
+    assert (bench.picture().width, bench.picture().height) == (720, 400)
+
+
+def test_the_border_follows_where_blanking_is(bench: Bench) -> None:
+    """CR02 and CR03 with CR05 for the columns, CR15 and CR16 for the lines; what of the text is blanked is dark."""
+    fill(bench)
+    bench.attribute(0x11, 0x25)
+    bench.set(0x3D4, 0x11, 0)
+    for index, value in ((0x02, 82), (0x03, 0x80 | 97 & 0x1F), (0x15, 401 & 0xFF), (0x16, 444 & 0xFF)):
+        bench.set(0x3D4, index, value)
+    frame = bench.vga.frame()
+    assert frame.border == Border(left=2 * 9, right=3 * 9, top=4, bottom=2)
+    bench.set(0x3D4, 0x02, 77)
+    drawn = bench.picture()
+    assert drawn.palette is None
+    assert (drawn.width, drawn.height) == (720 + 2 * 9, 400 + 6)
+    row = drawn.rows[4]
+    assert row[: 3 * 18] == bytes(bench.vga.frame().colors()[0x25]) * 18
+    assert any(row[3 * 9 * 79 : 3 * 9 * 80])
+    assert not any(row[3 * 9 * 80 :])
+
+
+def test_without_any_blanking_the_border_is_all_that_is_not_displayed(bench: Bench) -> None:
+    bench.attribute(0x11, 0x25)
+    bench.set(0x3D4, 0x11, 0)
+    bench.set(0x3D4, 0x02, 0xFF)
+    assert bench.vga.frame().border == Border(left=0, right=20 * 9, top=7, bottom=7)
+
+
+def test_display_enable_skew_leaves_off_the_first_characters(bench: Bench) -> None:
+    """CR03 bits 6-5: the display is enabled so many character clocks later, on the left and on the right."""
+    write(bench, *[(FULL, 1 + column % 7) for column in range(82)])
+    bench.set(0x3D4, 0x0E, 0)
+    bench.set(0x3D4, 0x0F, 5)
+    assert bench.text().cursor == (0, 5)
+    bench.set(0x3D4, 0x11, 0)
+    bench.set(0x3D4, 0x02, 82)
+    bench.set(0x3D4, 0x03, 0x80 | 2 << 5 | 2)
+    assert bench.dots(0, 0, 10) == [3] * 9 + [4]
+    assert bench.dots(0, 711, 720) == [1 + 81 % 7] * 9
+    assert bench.text().cursor == (0, 3)
+    assert bench.text().attributes[:3] == bytes((3, 4, 5))
+    bench.attribute(0x11, 0x25)
+    assert bench.vga.frame().border == Border(left=3 * 9, right=9, top=7, bottom=7)
 
 
 def test_pas_0_blanks_until_the_palette_is_the_screens_again(bench: Bench) -> None:
@@ -329,6 +395,14 @@ def test_preset_row_scan_begins_within_a_character(bench: Bench) -> None:
     bench.set(0x3D4, 8, 5)
     assert [color_at(bench, y) for y in (0, 10, 11, 26, 27)] == [1, 1, 2, 2, 3]
     assert bench.text().rows == 26
+
+
+def test_a_preset_row_beyond_the_characters_runs_on_to_31_first(bench: Bench) -> None:
+    """CR08 bits 4-0 preset a counter of five bits, which is compared with CR09 for being equal."""
+    bench.set(0x3D4, 0x08, 20)
+    scans = list(bench.vga.frame().scans())
+    assert [scan.row for scan in scans[:46]] == [*range(20, 32), *range(16), *range(16), 0, 1]
+    assert [scan.start for scan in scans[:46]] == [0] * (12 + 16) + [80] * 16 + [160] * 2
 
 
 def test_byte_panning_moves_by_characters(bench: Bench) -> None:
@@ -436,7 +510,7 @@ def test_address_modes_of_the_crt_controller(
     bench.set(0x3D4, 0x0C, counter >> 8)
     bench.set(0x3D4, 0x0D, counter & 0xFF)
     frame = bench.vga.frame()
-    assert frame.addresses(next(frame.scans()), 1) == [address]
+    assert frame.addresses(next(frame.scans()), range(1)) == [address]
 
 
 def test_row_scan_bits_become_address_bits(bench: Bench) -> None:
@@ -449,7 +523,7 @@ def test_row_scan_bits_become_address_bits(bench: Bench) -> None:
         bench.set(0x3D4, 0x17, mode)
         frame = bench.vga.frame()
         scans = list(frame.scans())[:4]
-        assert [frame.addresses(scan, 1)[0] for scan in scans] == expected
+        assert [frame.addresses(scan, range(1))[0] for scan in scans] == expected
 
 
 @pytest.mark.parametrize(("mode", "underline", "divide"), [(0xA3, 0x1F, 1), (0xAB, 0x1F, 2), (0xA3, 0x3F, 4)])
@@ -460,7 +534,7 @@ def test_div2_and_count_by_4_slow_the_address_counter(
     bench.set(0x3D4, 0x17, mode)
     bench.set(0x3D4, 0x14, underline)
     frame = bench.vga.frame()
-    assert frame.addresses(next(frame.scans()), 8) == [2 * (clock // divide) for clock in range(8)]
+    assert frame.addresses(next(frame.scans()), range(8)) == [2 * (clock // divide) for clock in range(8)]
 
 
 def test_addresses_wrap_at_64_kib(bench: Bench) -> None:
@@ -468,7 +542,7 @@ def test_addresses_wrap_at_64_kib(bench: Bench) -> None:
     bench.set(0x3D4, 0x0C, 0xFF)
     bench.set(0x3D4, 0x0D, 0xFF)
     frame = bench.vga.frame()
-    assert frame.addresses(next(frame.scans()), 2) == [0xFFFF, 0]
+    assert frame.addresses(next(frame.scans()), range(2)) == [0xFFFF, 0]
 
 
 # -- the BIOS's modes -------------------------------------------------------------------------------------
@@ -567,6 +641,34 @@ def test_mode_11_has_two_colours(bench: Bench) -> None:
     bench.mode("11")
     bench.put(0, 0xA0, 0, 0, 0)
     assert bench.dots(0, 0, 4) == [0x3F, 0, 0x3F, 0]
+
+
+@pytest.mark.parametrize(("clocking", "planes"), [(0x01, [0]), (0x05, [0, 1]), (0x11, [0, 1, 2, 3])])
+def test_shift_registers_that_are_loaded_less_often_are_one_long_one(
+    bench: Bench, clocking: int, planes: list[int]
+) -> None:
+    """SR01 bits 2 and 4: loaded every second or fourth character clock, they are chained.
+
+    An EGA of 64 KiB shows two planes of mode 10h so, with planes 0 and 2 enabled (IBM EGA TR, clocking mode).
+    """
+    bench.mode("11")
+    bench.attribute(0x12, 1)
+    for address in range(80):
+        bench.put(address, *(5 * address + plane & 0xFF for plane in range(4)))
+    bench.set(0x3C4, 1, clocking)
+    shown = bench.dots(0, 0, 640)
+    octets = [sum(bool(dot) << 7 - i for i, dot in enumerate(shown[at : at + 8])) for at in range(0, 640, 8)]
+    step = len(planes)
+    expected = [5 * (address - address % step) + planes[address % step] & 0xFF for address in range(80)]
+    assert octets == expected
+
+
+def test_zeros_follow_the_last_plane_of_a_chain(bench: Bench) -> None:
+    bench.mode("12")
+    bench.put(0, 0xFF, 0xFF, 0xFF, 0xFF)
+    bench.set(0x3C4, 1, 0x11)
+    palette = [bench.get_palette(index) for index in (15, 7, 3, 1)]
+    assert bench.dots(0, 0, 40) == [color for color in palette for _ in range(8)] + [0] * 8
 
 
 def test_mode_13_has_a_byte_a_dot_over_all_of_its_window(bench: Bench) -> None:

@@ -12,7 +12,8 @@ import trio
 from devmodel import DevmodelError
 from devmodel.cli import main
 from devmodel.config import Config
-from devmodel.service.session import join, opened, serve
+from devmodel.service.outside import opened
+from devmodel.service.session import join, serve
 from ioreq import IoreqError, shared
 from ioreq.control_core import Answer, Connection
 from ioreq.messages import (

@@ -6,8 +6,9 @@ import pytest
 import trio
 
 from devmodel.config import Config, Serial
+from devmodel.service.outside import opened
 from devmodel.service.server import ChipFailed
-from devmodel.service.session import join, opened, serve
+from devmodel.service.session import join, serve
 from ioreq import DomainGone, shared
 from ioreq.buffered import RingProducer
 from ioreq.layout import TYPE_COPY, TYPE_PIO

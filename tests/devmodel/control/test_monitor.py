@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import socket
+import tempfile
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,9 +13,10 @@ import trio
 import trio.testing
 
 from devmodel import DevmodelError
+from devmodel.control import asking, messages, monitor, sockets
+from devmodel.control.messages import Answer, Info
+from devmodel.control.monitor import Monitor
 from devmodel.devices.vga_frame import Frame
-from devmodel.service import monitor
-from devmodel.service.monitor import Answer, Info, Monitor
 from ioreq.messages import Shutdown
 from tests.devmodel.devices.vga_bench import TEXT
 from tests.devmodel.test_display import Machine
@@ -29,12 +33,12 @@ class Full(Machine):
 
 async def serving(nursery: trio.Nursery, path: str) -> Monitor:
     served = Monitor(Full())
-    nursery.start_soon(served.serve, monitor.listen(path + monitor.SUFFIX))
+    nursery.start_soon(served.serve, sockets.listen(path + sockets.SUFFIX))
     return served
 
 
-async def ask(path: str, command: monitor.Command) -> Answer:
-    return await trio.to_thread.run_sync(monitor.ask, path, command, abandon_on_cancel=True)
+async def ask(path: str, command: messages.Command) -> Answer:
+    return await trio.to_thread.run_sync(asking.ask, path, command, abandon_on_cancel=True)
 
 
 async def test_sixty_clients_that_want_pictures_leave_the_event_loop_its_time(nursery, tmp_path):
@@ -51,7 +55,7 @@ async def test_sixty_clients_that_want_pictures_leave_the_event_loop_its_time(nu
 
     async def look() -> None:
         with contextlib.suppress(trio.BrokenResourceError):  # one too many
-            async with await trio.open_unix_socket(path + monitor.SUFFIX) as stream:
+            async with await trio.open_unix_socket(path + sockets.SUFFIX) as stream:
                 while True:
                     await stream.send_all(b'{"command":"screen","png":true}\n')
                     if not await stream.receive_some(1 << 20):
@@ -69,7 +73,7 @@ async def test_sixty_clients_that_want_pictures_leave_the_event_loop_its_time(nu
 async def test_one_client_too_many_is_told_so(nursery, tmp_path):
     path = str(tmp_path / "domain")
     await serving(nursery, path)
-    streams = [await trio.open_unix_socket(path + monitor.SUFFIX) for _ in range(monitor.MAX_CLIENTS)]
+    streams = [await trio.open_unix_socket(path + sockets.SUFFIX) for _ in range(monitor.MAX_CLIENTS)]
     await trio.testing.wait_all_tasks_blocked()
     with pytest.raises(DevmodelError, match="16 clients already"):
         await ask(path, Info())
@@ -82,7 +86,7 @@ async def test_one_client_too_many_is_told_so(nursery, tmp_path):
 async def test_a_client_that_says_nothing_is_disconnected(nursery, tmp_path, autojump_clock):
     path = str(tmp_path / "domain")
     await serving(nursery, path)
-    async with await trio.open_unix_socket(path + monitor.SUFFIX) as stream:
+    async with await trio.open_unix_socket(path + sockets.SUFFIX) as stream:
         before = trio.current_time()
         assert await stream.receive_some(10) == b""
         assert trio.current_time() - before == pytest.approx(monitor.IDLE)
@@ -96,7 +100,7 @@ async def test_a_client_that_says_nothing_is_disconnected(nursery, tmp_path, aut
 async def test_nonsense_is_answered_with_an_error(nursery, tmp_path, line):
     path = str(tmp_path / "domain")
     await serving(nursery, path)
-    async with await trio.open_unix_socket(path + monitor.SUFFIX) as stream:
+    async with await trio.open_unix_socket(path + sockets.SUFFIX) as stream:
         await stream.send_all(line + b"\n")
         with trio.fail_after(5):
             assert msgspec.json.decode(await stream.receive_some(65536), type=Answer).error
@@ -104,7 +108,7 @@ async def test_nonsense_is_answered_with_an_error(nursery, tmp_path, line):
 
 async def test_a_socket_that_was_removed_by_hand_is_no_traceback(start, core):
     running = await start()
-    os.unlink(core.path + monitor.SUFFIX)
+    os.unlink(core.path + sockets.SUFFIX)
     core.send(Shutdown(0, 3))
     with trio.fail_after(5):
         while len(running.found) < 3:
@@ -128,3 +132,47 @@ async def test_the_same_screen_is_drawn_once_and_another_one_anew():
     before = trio.current_time()
     assert await pictures.draw("another", draw) == b"'another'"
     assert trio.current_time() - before >= 0.03, "it takes no more than a quarter of the time"
+
+
+@pytest.fixture
+def short():
+    """A folder whose name leaves room for that of a socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def machine_of_run(short, monkeypatch):
+    """What listens where `devmodel run` would, of a kind of its own: no other that runs here is seen."""
+    monkeypatch.setattr(sockets, "PREFIX", f"devmodel-{os.getpid()}-test-")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with contextlib.ExitStack() as stack:
+
+        def machine(temporary: str) -> str:
+            folder = short / temporary / f"{sockets.PREFIX}x"
+            folder.mkdir(parents=True)
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listening.bind(str(folder / "domain.monitor"))
+            listening.listen()
+            return str(folder / "domain")
+
+        yield machine
+
+
+def test_the_one_machine_is_found_whatever_tmpdir_it_was_started_with(machine_of_run, short, monkeypatch):
+    domain = machine_of_run("a")
+    for temporary in ("a", "b"):
+        monkeypatch.setenv("TMPDIR", str(short / temporary))
+        (short / temporary).mkdir(exist_ok=True)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        assert sockets.find() == domain
+
+
+def test_the_machine_of_our_tmpdir_comes_before_others(machine_of_run, short, monkeypatch):
+    domains = {name: machine_of_run(name) for name in ("a", "b")}
+    for name, domain in domains.items():
+        monkeypatch.setattr(tempfile, "tempdir", str(short / name))
+        assert sockets.find() == domain
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    with pytest.raises(DevmodelError, match="several machines are running"):
+        sockets.find()

@@ -1,6 +1,6 @@
 """Looking into a running machine, and reaching into it: pause, registers, memory, ports, sectors.
 
-These are commands of the monitor (`monitor.py`), which a test or a debugger sends. What they do to a chip is an access
+These are commands of the monitor (`messages.py`), which a test or a debugger sends. What they do to a chip is an access
 as any of the guest's is: what the guest has posted comes before, and what the chip asks of the core is done before the
 answer. Bytes travel in base64.
 """

@@ -1,191 +1,57 @@
-"""The monitor: a Unix socket beside the domain's, for `devmodel screen`, `key` and their like, and for tests (`probe`).
+"""The monitor of a server: what answers `devmodel screen`, `key` and their like, and tests (`probe`).
 
-Each server of a machine has one. The server with the interrupt controller has `DOMAIN.monitor`, any other
-`DOMAIN.PART.monitor`, after the first of its parts; who asks goes from one to the next until one has what is wanted.
-One JSON object a line in each direction; `command` says what is wanted. A client may ask several times.
 Pictures are drawn in a thread, one at a time and a part of the time, since the event loop shares the interpreter with
 it; whoever asks meanwhile gets the next one. Clients are limited, and one that neither asks nor reads is disconnected.
 """
 
 import base64
 import contextlib
-import errno
-import glob
 import os
-import socket
-import stat
-import tempfile
-import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Annotated, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 import trio
 
-from devmodel import VERSION, ConfigError, DevmodelError
-from devmodel.board.parts import PARTS, in_order
-from devmodel.devices.keyboard import Keyboard
+from devmodel import VERSION, DevmodelError
+from devmodel.board.parts import in_order
+from devmodel.control import probe
+from devmodel.control.messages import (
+    KEY_PATIENCE,
+    MAX_LINE,
+    Answer,
+    Break,
+    Command,
+    Eject,
+    Info,
+    Insert,
+    Key,
+    Mouse,
+    MouseAction,
+    PowerButton,
+    Press,
+    Screen,
+    Stats,
+    Upgrade,
+    decode,
+    encode,
+)
 from devmodel.devices.mouse import Mouse as MouseDevice
 from devmodel.devices.vga_frame import Frame
 from devmodel.devices.vga_text import TextScreen
-from devmodel.display.render import MOST_COLUMNS, as_ansi, as_png, as_ppm, as_text
-from devmodel.service import probe
+from devmodel.display.render import as_ansi, as_png, as_ppm, as_text
 from devmodel.service.server import ChipFailed
 from devmodel.service.stats import ServerStatistics
 from ioreq import IoreqError
-from ioreq.control import MAX_PATH
 
-MAX_LINE: Final = 65536
-MAX_KEYS: Final = 256
-"""Combinations of keys in one command."""
-MAX_HOLD: Final = 5_000
-"""Milliseconds that keys may be held in one command."""
-MAX_MOVE: Final = 10_000
 MAX_CLIENTS: Final = 16
 IDLE: Final = 60.0
 """Seconds that a client may take to ask, or to read what it asked for."""
-PATIENCE: Final = 10.0
-"""Seconds that a server may take to answer."""
-KEY_PATIENCE: Final = 5.0
-"""Seconds that the guest may take to read a key."""
 DRAWING: Final = 0.25
 """How much of the time may go into pictures."""
-SUFFIX: Final = ".monitor"
-ROOM: Final = 1 + max(map(len, PARTS)) + len(SUFFIX)
-"""Bytes that a monitor's path is longer than its domain's, at most."""
-MAIN: Final = "pic"
-"""The part whose server has the monitor that is named after the domain alone."""
-PREFIX: Final = f"devmodel-{os.getuid()}-"
-"""Of the private directories that `devmodel run` makes for its sockets."""
-
-
-class MouseAction(msgspec.Struct, forbid_unknown_fields=True):
-    """Move by counts and turn the wheel by clicks (towards the user if positive); then press, then release a button."""
-
-    right: Annotated[int, msgspec.Meta(ge=-MAX_MOVE, le=MAX_MOVE)] = 0
-    down: Annotated[int, msgspec.Meta(ge=-MAX_MOVE, le=MAX_MOVE)] = 0
-    wheel: Annotated[int, msgspec.Meta(ge=-MAX_MOVE, le=MAX_MOVE)] = 0
-    press: str = ""
-    release: str = ""
-
-
-class Screen(msgspec.Struct, tag_field="command", tag="screen", forbid_unknown_fields=True):
-    """Ask for the screen: as text, with a picture beside it, or as text for a terminal of so many columns (`ansi`)."""
-
-    png: bool = False
-    ppm: bool = False
-    """The picture is a portable pixmap (`ppm`, binary) instead."""
-    ansi: Annotated[int, msgspec.Meta(ge=0, le=MOST_COLUMNS)] = 0
-
-
-class Key(msgspec.Struct, tag_field="command", tag="key", forbid_unknown_fields=True):
-    """Type keys, one after the other; keys joined by - are held down together, `hold` milliseconds long."""
-
-    keys: Annotated[list[str], msgspec.Meta(max_length=MAX_KEYS)]
-    hold: Annotated[int, msgspec.Meta(ge=0, le=MAX_HOLD)] = 0
-
-
-class Break(msgspec.Struct, tag_field="command", tag="break", forbid_unknown_fields=True):
-    """Send a break on a serial port, the first being 1."""
-
-    port: int = 1
-
-
-class Press(msgspec.Struct, tag_field="command", tag="press", forbid_unknown_fields=True):
-    """Press a key and hold it; or let go of it, if it is not `pressed`."""
-
-    key: str
-    pressed: bool = True
-
-
-class Mouse(msgspec.Struct, tag_field="command", tag="mouse", forbid_unknown_fields=True):
-    """Do things with the mouse, one after the other."""
-
-    actions: Annotated[list[MouseAction], msgspec.Meta(max_length=MAX_KEYS)]
-
-
-class Eject(msgspec.Struct, tag_field="command", tag="eject", forbid_unknown_fields=True):
-    """Take the disc out of a CD-ROM drive, the first being 0; with `force` even if the guest has locked it.
-
-    With `floppy`, the diskette out of a floppy drive, which no guest can lock.
-    """
-
-    drive: int = 0
-    force: bool = False
-    floppy: bool = False
-
-
-class Insert(msgspec.Struct, tag_field="command", tag="insert", forbid_unknown_fields=True):
-    """Put an image into a CD-ROM drive; with `floppy`, into a floppy drive. The path is the server's."""
-
-    path: str
-    drive: int = 0
-    floppy: bool = False
-
-
-class Stats(msgspec.Struct, tag_field="command", tag="stats", forbid_unknown_fields=True):
-    """Ask for what the server and the core have counted."""
-
-
-class Info(msgspec.Struct, tag_field="command", tag="info", forbid_unknown_fields=True):
-    """Ask what runs here."""
-
-
-class PowerButton(msgspec.Struct, tag_field="command", tag="power_button", forbid_unknown_fields=True):
-    """Press the power button, of which a system with ACPI hears; `text` says so if it does not listen."""
-
-
-class Upgrade(msgspec.Struct, tag_field="command", tag="upgrade", forbid_unknown_fields=True):
-    """Have the server start itself anew, of the program as it is installed now."""
-
-
-class Answer(msgspec.Struct, omit_defaults=True):
-    """What the monitor answers; with `error`, nothing else."""
-
-    error: str = ""
-    elsewhere: bool = False
-    """Another server of the machine has what was asked for."""
-    text: str = ""
-    png: str = ""
-    """The picture in base64, whatever its format."""
-    program: str = ""
-    upgrades: int = 0
-    """How often this server has been upgraded."""
-    machine: str = ""
-    parts: list[str] = []
-    pid: int = 0
-    paused: bool = False
-    """The vCPUs are held by `pause`."""
-    memory: int = 0
-    """Bytes of guest RAM."""
-    consoles: list[str] = []
-    """Where the serial ports' clients connect, COM1's first; empty where they do not."""
-    stats: ServerStatistics | None = None
-    found: probe.Found | None = None
-
-
-Command: TypeAlias = (
-    Screen
-    | Key
-    | Press
-    | Mouse
-    | Break
-    | Eject
-    | Insert
-    | Stats
-    | Info
-    | PowerButton
-    | Upgrade
-    | probe.Command
-)
-
 Draw: TypeAlias = Callable[[Frame], bytes]
 """Makes a picture of what a monitor shows."""
-
-_decode = msgspec.json.Decoder(Command).decode
-_decode_answer = msgspec.json.Decoder(Answer).decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Machine(Protocol):
@@ -312,7 +178,7 @@ class Monitor:
                             await stream.receive_some(
                                 MAX_LINE
                             )  # unread when we close, it would cost the answer
-                            await stream.send_all(_encode(busy) + b"\n")
+                            await stream.send_all(encode(busy) + b"\n")
                     else:
                         await self._converse(stream)
         finally:
@@ -326,7 +192,7 @@ class Monitor:
             buffer += data
             *lines, buffer = buffer.split(b"\n")
             for line in lines:
-                answer = _encode(await self.answer(line)) + b"\n"
+                answer = encode(await self.answer(line)) + b"\n"
                 with trio.fail_after(IDLE):
                     await stream.send_all(answer)
             if not data or len(buffer) > MAX_LINE:
@@ -335,7 +201,7 @@ class Monitor:
     async def answer(self, line: bytes) -> Answer:
         """Do what one line asks."""
         try:
-            command = _decode(line)
+            command = decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Answer(error=str(error))
         return await self.perform(command)
@@ -540,212 +406,3 @@ class Pictures:
 
 
 UNHEARD: Final = "the guest does not listen to its power button"
-
-
-def path_of(domain_socket: str, parts: frozenset[str]) -> str:
-    """Return where the monitor of a server with these parts is."""
-    first = in_order(parts)[0]
-    return domain_socket + ("" if first == MAIN else f".{first}") + SUFFIX
-
-
-def paths(domain_socket: str) -> list[str]:
-    """Return where monitors of a domain's servers are, as far as there are any; always the main one's."""
-    apart = (path_of(domain_socket, frozenset((part,))) for part in PARTS if part != MAIN)
-    return [domain_socket + SUFFIX, *(path for path in apart if os.path.exists(path))]
-
-
-def listen(path: str) -> trio.SocketListener:
-    """Bind a monitor's socket, mode 0600.
-
-    Raises:
-        ConfigError: it cannot be bound, or another server serves that domain.
-
-    """
-    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        os.fchmod(sock.fileno(), 0o600)
-        _bind(sock, path)
-        sock.listen(8)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise ConfigError(
-                f"another server serves these parts of that domain: it listens on {path}"
-            ) from error
-        raise ConfigError(f"cannot listen on {path}: {error.strerror or error}") from error
-    return trio.SocketListener(sock)
-
-
-def _bind(sock: trio.socket.SocketType, path: str) -> None:
-    with socket.socket(fileno=os.dup(sock.fileno())) as plain:
-        whole = os.path.abspath(path)
-        if len(os.fsencode(whole)) <= MAX_PATH:
-            path = whole  # so that `devmodel list` finds it
-        try:
-            plain.bind(path)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise
-            with socket.socket(socket.AF_UNIX) as probe:
-                if probe.connect_ex(path) != errno.ECONNREFUSED:
-                    raise
-            os.unlink(path)
-            plain.bind(path)
-
-
-def remove(path: str) -> None:
-    """Remove a monitor's socket, unless somebody has done so already."""
-    with contextlib.suppress(OSError):
-        os.unlink(path)
-
-
-def find() -> str:
-    """Return the domain socket of the one machine that runs.
-
-    Raises:
-        DevmodelError: there is none, or more than one.
-
-    """
-    pattern = os.path.join(glob.escape(tempfile.gettempdir()), PREFIX + "*", "*" + SUFFIX)
-    found: set[str] = set()
-    for path in glob.glob(pattern):
-        with socket.socket(socket.AF_UNIX) as probe:
-            if probe.connect_ex(path) == 0:
-                found.add(path.removesuffix(SUFFIX))
-    apart = {f"{path}.{part}" for path in found for part in PARTS}
-    found -= apart
-    if not found:
-        raise DevmodelError("no machine of `devmodel run` is running; give the SOCKET of a domain")
-    if len(found) > 1:
-        raise DevmodelError(f"several machines are running; give one of: {' '.join(sorted(found))}")
-    return found.pop()
-
-
-def png_of(answer: Answer) -> bytes:
-    """Return the picture in an answer."""
-    return base64.b64decode(answer.png)
-
-
-def upgrade(domain_socket: str, patience: float) -> list[Answer]:
-    """Upgrade every server of the machine at a domain socket, one after the other, and return what each is now.
-
-    Raises:
-        DevmodelError: one cannot be upgraded, or is not there again after `patience` seconds.
-
-    """
-    answers = []
-    for path in paths(domain_socket.removesuffix(SUFFIX)):
-        begun = ask_at(path, Upgrade())
-        if begun.error:
-            raise DevmodelError(begun.error)
-        deadline = time.monotonic() + patience
-        while True:
-            time.sleep(0.05)
-            try:
-                answer = ask_at(path, Info())
-            except DevmodelError:
-                answer = begun
-            if answer.upgrades > begun.upgrades:
-                answers.append(answer)
-                break
-            if time.monotonic() > deadline:
-                raise DevmodelError(f"the server on {path} has not come back in {patience:.0f} seconds")
-    return answers
-
-
-def type_keys(domain_socket: str, keys: list[str], hold: int = 0) -> None:
-    """Type keys at the machine at a domain socket, in as many commands as it takes, each held for `hold` ms.
-
-    Raises:
-        DevmodelError: nobody answers, a name is no key's (then none is typed), or the guest does not take them.
-
-    """
-    for combination in keys:
-        try:
-            Keyboard.check(combination)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-    for at in range(0, len(keys), MAX_KEYS):
-        some = keys[at : at + MAX_KEYS]
-        each = KEY_PATIENCE + hold / 1000
-        ask(domain_socket, Key(keys=some, hold=hold), patience=PATIENCE + each * len(some))
-
-
-def use_mouse(domain_socket: str, actions: list[MouseAction]) -> None:
-    """Do things with the mouse of the machine at a domain socket.
-
-    Raises:
-        DevmodelError: nobody answers, or the guest does not take them.
-
-    """
-    ask(domain_socket, Mouse(actions=actions), patience=PATIENCE + 4 * KEY_PATIENCE * len(actions))
-
-
-def ask_all(domain_socket: str, command: Command) -> list[Answer]:
-    """Ask every server of the machine at a domain socket, and return the answers of those that give one.
-
-    Raises:
-        DevmodelError: none does.
-
-    """
-    failure: DevmodelError | None = None
-    answers = []
-    for path in paths(domain_socket.removesuffix(SUFFIX)):
-        try:
-            answer = ask_at(path, command)
-        except DevmodelError as error:
-            failure = failure or error
-            continue
-        if answer.error:
-            failure = failure or DevmodelError(answer.error)
-        else:
-            answers.append(answer)
-    if not answers:
-        assert failure is not None
-        raise failure
-    return answers
-
-
-def ask(domain_socket: str, command: Command, patience: float = PATIENCE) -> Answer:
-    """Ask the machine at a domain socket. For the command line: plain and blocking.
-
-    Raises:
-        DevmodelError: nobody answers there, or the answer is an error.
-
-    """
-    failure: DevmodelError | None = None
-    for path in paths(domain_socket.removesuffix(SUFFIX)):
-        try:
-            answer = ask_at(path, command, patience)
-        except DevmodelError as error:
-            failure = failure or error
-            continue
-        if not answer.error:
-            return answer
-        failure = DevmodelError(answer.error)
-        if not answer.elsewhere:
-            break
-    assert failure is not None
-    raise failure
-
-
-def ask_at(path: str, command: Command, patience: float = PATIENCE) -> Answer:
-    """Ask the server whose monitor is at a path.
-
-    Raises:
-        DevmodelError: nobody answers there.
-
-    """
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(patience)
-        try:
-            sock.connect(path)
-            sock.sendall(_encode(command) + b"\n")
-            with sock.makefile("rb") as file:
-                line = file.readline()
-        except OSError as error:
-            raise DevmodelError(f"no machine answers on {path}: {error.strerror or error}") from error
-    try:
-        return _decode_answer(line)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise DevmodelError(f"no machine answers on {path}: {error}") from error
