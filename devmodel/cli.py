@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NoReturn
 
+import msgspec
 import structlog
 import trio
 
 from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel import commands as commands_
 from devmodel.board.parts import PARTS, in_order
-from devmodel.config import Config, Options, load
+from devmodel.config import CORE_FILES, Config, Options, load
 from devmodel.consoles.address import ALLOWED as CONSOLES
 from devmodel.consoles.address import STDIO
 from devmodel.control import sockets
@@ -139,6 +140,8 @@ def _run(options: argparse.Namespace) -> int:
     if machine is None and all(getattr(options, start) is None for start in ("firmware", "image", "kernel")):
         machine = str(importlib.resources.files("devmodel.demo").joinpath(DEMO))
     config = _config(machine, options)
+    started = [path for name in CORE_FILES if (path := getattr(options, name)) is not None]
+    config = msgspec.structs.replace(config, inputs=(*config.inputs, *started))
     if options.domain is not None:
         _check_socket(options.domain, "--domain")
     arguments = [] if machine is None else [machine]

@@ -194,6 +194,8 @@ class Config(msgspec.Struct, frozen=True):
     board_options: dict[str, Any] = {}
     folder: str = ""
     """Where the file is that describes the machine."""
+    inputs: tuple[str, ...] = ()
+    """What the core is to read: the description itself, and what it starts."""
 
     @property
     def serials(self) -> tuple[Serial, ...]:
@@ -341,6 +343,8 @@ TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "qmp": Qmp,
     "server": Server,
 }
+CORE_FILES: Final = ("firmware", "image", "kernel", "initrd")
+"""The keys of [machine], and options, that name a file."""
 ALLOWED: Final = ("machine", *TABLES, "fw_cfg", "board")
 
 
@@ -441,10 +445,12 @@ def _read(path: str) -> Config:
     builder = machine.get("board") if isinstance(machine, dict) else None  # the rest of it is the core's
     if builder is not None and (not isinstance(builder, str) or not builder):
         raise ConfigError(f'{name}: board in [machine]: give a name, "MODULE:FUNCTION"')
+    started = [machine.get(key) for key in CORE_FILES] if isinstance(machine, dict) else []
     return Config(
         board=builder,
         board_options=board,
         folder=folder,
+        inputs=(name, *(os.path.join(folder, file) for file in started if isinstance(file, str))),
         serial=ports[0],
         more_serials=tuple(ports[1:]),
         disks=tuple(

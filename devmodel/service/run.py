@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from devmodel import DevmodelError, log
+from devmodel import ConfigError, DevmodelError, log
 from devmodel.config import Config
 from devmodel.consoles.terminal import LEAVING, TerminalConsole, raw
 from devmodel.control import sockets
@@ -193,6 +193,7 @@ async def run(
         ConfigError: before anything starts.
 
     """
+    _spare_inputs(config)
     async with opened(config) as outside:
         with domain_socket(domain) as path:
             core = await Core.start([*core_arguments, "--domain", path])
@@ -201,6 +202,23 @@ async def run(
                 return await _run(core, path, outside, board_factory, servers)
             finally:
                 await core.stop()
+
+
+def _spare_inputs(config: Config) -> None:
+    """Refuse to write over what the core is to read, which nobody has open yet."""
+    outputs = {
+        "trace": config.trace,
+        "debug console": None if config.debug.console in {"log", "stderr"} else config.debug.console,
+        "parallel": None if config.parallel is None else config.parallel.path,
+    }
+    for number, port in enumerate(config.serials, 1):
+        far_end = port.far_end()
+        outputs[f"serial port {number}"] = far_end.path if far_end.kind == "file" else None
+    for what, output in outputs.items():
+        for given in config.inputs:
+            with contextlib.suppress(OSError, ValueError):  # what is not there is no file that anybody reads
+                if output is not None and os.path.samefile(output, given):
+                    raise ConfigError(f"{what} {output}: the guest is started from that file")
 
 
 async def _run(

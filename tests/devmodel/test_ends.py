@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,28 @@ def test_nothing_is_written_over_an_image_of_the_same_machine(folder, capsys, ou
     status, lines = ended(cli.main, capsys, "run", f"--{image}=image", output)
     assert (status, len(lines)) == (2, 1), lines
     assert lines[0].endswith("in use: as another file of this machine, or by another process")
+    assert (folder / "image").read_bytes() == b"x" * 512
+
+
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        ("--trace=image", "trace image"),
+        ("--parallel=image", "parallel image"),
+        ("--debug-console=./image", "debug console ./image"),
+        ("--serial=file:image", "serial port 1 image"),
+    ],
+)
+@pytest.mark.parametrize(
+    "read", ["--kernel=image", "--initrd=image", "--firmware=image", "--image=image", "machine"]
+)
+def test_nothing_is_written_over_what_the_guest_is_started_from(folder, capsys, output, what, read):
+    """The core has not opened it yet when outputs are made."""
+    (folder / "image").write_bytes(b"x" * 512)
+    (folder / "machine").write_text('[machine]\nkernel = "image"\n')
+    started = ["--kernel=file"] if read == "--initrd=image" else []
+    status, lines = ended(cli.main, capsys, "run", *started, read, output)
+    assert (status, lines) == (2, [f"devmodel: {what}: the guest is started from that file"])
     assert (folder / "image").read_bytes() == b"x" * 512
 
 
@@ -262,8 +285,8 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 
 
 @pytest.fixture
-def without_core(folder, monkeypatch) -> None:
-    """All that a command line says is opened; only the core is not started, and none is waited for."""
+def without_core(folder, monkeypatch) -> Iterator[None]:
+    """All that a command line says is opened; only the core is not started, and none is waited for, nor is a user."""
 
     async def no_core(*_: object) -> None:
         raise DevmodelError("no core is started here")
@@ -272,6 +295,9 @@ def without_core(folder, monkeypatch) -> None:
     monkeypatch.setattr(cli, "join", no_core)
     monkeypatch.setattr(sockets, "PREFIX", "devmodel-none-")  # whatever machine runs here is left alone
     (folder / "machine.toml").write_text('[[disk]]\nsize = "1M"\n')
+    with open(os.devnull) as nobody:
+        monkeypatch.setattr(sys, "stdin", nobody)
+        yield
 
 
 def ends_in_a_line(capsys, words: list[str]) -> None:
