@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from importlib.resources import files
@@ -21,12 +22,11 @@ DEMO = str(files("devmodel.demo").joinpath("machine.toml"))
 
 
 @pytest.fixture
-def private(tmp_path, monkeypatch):
-    """A temporary folder of the test's own, to see that nothing is left in it."""
-    folder = tmp_path / "private"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    return folder
+def private(monkeypatch):
+    """A temporary folder of the test's own, to see that nothing is left in it; its path leaves room for a socket's."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
 
 
 def children(pid: int) -> list[int]:
