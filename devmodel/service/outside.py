@@ -81,6 +81,15 @@ def found_at(far_end: Address, listeners: Sequence[trio.SocketListener]) -> str:
     return str(far_end)
 
 
+async def close_listeners(far_end: Address, listeners: Sequence[trio.SocketListener], *, kept: bool) -> None:
+    """Close them, and remove their Unix socket, unless it is `kept` for the program that we become."""
+    for listener in listeners:
+        if far_end.kind == "unix" and not kept:
+            with contextlib.suppress(OSError):
+                os.unlink(far_end.path)
+        await listener.aclose()
+
+
 def warning_of(far_end: Address, listeners: Sequence[trio.SocketListener]) -> str:
     """Return who else may come there, or nothing."""
     if not far_end.remote or all(
@@ -142,11 +151,7 @@ class SerialConsole:
 
     async def aclose(self) -> None:
         """Close what is open, and remove a socket that is nobody else's by now."""
-        for listener in self.listeners:
-            if self.far_end.kind == "unix" and not self.kept:
-                with contextlib.suppress(OSError):
-                    os.unlink(self.far_end.path)
-            await listener.aclose()
+        await close_listeners(self.far_end, self.listeners, kept=self.kept)
         if self.pseudo is not None:
             self.pseudo.close()
         if self.recording is not None:
@@ -191,11 +196,7 @@ class Port:
 
     async def aclose(self) -> None:
         """Close what is not kept."""
-        for listener in self.listeners:
-            if self.far_end.kind == "unix" and not self.kept:
-                with contextlib.suppress(OSError):
-                    os.unlink(self.far_end.path)
-            await listener.aclose()
+        await close_listeners(self.far_end, self.listeners, kept=self.kept)
 
 
 @attrs.define(kw_only=True)
