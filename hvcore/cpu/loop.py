@@ -45,9 +45,8 @@ def step_watched(c):
         hit = breakpoint_here(c)
         if hit:
             return debug_exception(c, hit)
-    c.flags &= (
-        F_RF ^ M64
-    )  # of `special` it goes behind the instruction, so that no other follows in the same step
+    c.flags &= F_RF ^ M64
+    # SPECIAL_RESUME stays until behind the instruction: it keeps the step to that one.
     c.shadow = shadow & BLOCKED_NMI
     c.no_trap = 0
     if not shadow & SHADOW_MOV_SS:

@@ -10,3 +10,4 @@ cdef u64 load(State c, u64 phys, u64 lin, u32 n) noexcept nogil
 cdef void store(State c, u64 phys, u64 lin, u64 value, u32 n) noexcept nogil
 cdef u64 mmio_read(State c, u64 phys, u64 lin, u32 n) noexcept nogil
 cdef void mmio_write(State c, u64 phys, u64 lin, u64 value, u32 n) noexcept nogil
+cdef void stop_for_device(State c, u64 phys, u64 lin, u32 n, u32 write, u64 value) noexcept nogil

@@ -117,37 +117,33 @@ def mmio_read(c, phys, lin, n):
     if c.emulating and i < c.mmio_supplied and c.mmio_address[i] == phys and c.mmio_size[i] == n:
         c.mmio_used += 1
         return c.mmio_data[i]
-    c.fault = FAULT_EXIT
-    c.info.kind = EXIT_GUEST_PHYSICAL
-    c.info.guest_physical = phys
-    c.info.linear_address = lin
-    c.info.linear_valid = 1
-    c.info.read = 1
-    c.info.write = 0
-    c.info.fetch = 0
-    c.info.table = 0
-    c.info.size = n
-    c.info.data = 0
+    stop_for_device(c, phys, lin, n, 0, 0)
     return 0
 
 
 def mmio_write(c, phys, lin, value, n):
     """Write what is no memory: stop for the backend, or while emulating keep it for the caller."""
     i: u32 = c.mmio_writes
+    value &= M64 >> (64 - 8 * n)
     if c.emulating and i < MMIO_MAX:
         c.mmio_write_address[i] = phys
         c.mmio_write_size[i] = n
-        c.mmio_write_data[i] = value & (M64 >> (64 - 8 * n))
+        c.mmio_write_data[i] = value
         c.mmio_writes += 1
         return
+    stop_for_device(c, phys, lin, n, 1, value)
+
+
+def stop_for_device(c, phys, lin, n, write, value):
+    """Stop for the backend, which has a device read or written."""
     c.fault = FAULT_EXIT
     c.info.kind = EXIT_GUEST_PHYSICAL
     c.info.guest_physical = phys
     c.info.linear_address = lin
     c.info.linear_valid = 1
-    c.info.read = 0
-    c.info.write = 1
+    c.info.read = not write
+    c.info.write = write
     c.info.fetch = 0
     c.info.table = 0
     c.info.size = n
-    c.info.data = value & (M64 >> (64 - 8 * n))
+    c.info.data = value
