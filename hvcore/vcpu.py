@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """A vCPU: its processor, its backend, the common handlers it is joined with, and the thread that runs it.
 
 The thread's loop is the walk of every exit: enter the guest, record the exit, decode the record, do what it
@@ -226,7 +227,7 @@ class Vcpu:
                 self.look_at_ferr()
                 if processor.icount == stood_at:
                     self._wait_for_notice()
-                stood_at = int(processor.icount)
+                stood_at = processor.icount
             left -= 1
             try:
                 if left:

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Interrupt delivery: from the level of the INTR pin to an event in the guest.
 
 The interrupt controller is a device. Its output is a word in the pins page, and its vector comes by an

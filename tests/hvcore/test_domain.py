@@ -16,12 +16,12 @@ import pytest
 import structlog.testing
 
 import hvcore.domain
-import hvcore.vcpu
 from hvcore import ConfigError
 from hvcore.config import MachineConfig
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.domain import Domain
 from hvcore.memory import MAX_WRITTEN, VIDEO_SPACE
+from hvcore.vcpu import Vcpu
 from ioreq import VERSION
 from ioreq.messages import (
     ClaimInterruptAcknowledge,
@@ -82,6 +82,18 @@ class Scripted(FakeProcessor):
         return super().run(budget)
 
 
+class ScriptedVcpu(Vcpu):
+    has_thread = True
+
+    def start(self):
+        if not self.has_thread:
+            raise RuntimeError("can't start new thread")
+        super().start()
+
+    def _make_processor(self, memory, pins):
+        return Scripted(memory, pins, self.number)
+
+
 class Bench:
     def __init__(self, folder, vendor, *, reboot=True, servers=1):
         Scripted.made = []
@@ -130,7 +142,7 @@ class Bench:
 
 @pytest.fixture(params=VENDORS)
 def bench(request, tmp_path, monkeypatch):
-    monkeypatch.setattr(hvcore.vcpu, "Processor", Scripted)
+    monkeypatch.setattr(hvcore.domain, "Vcpu", ScriptedVcpu)
     bench = Bench(tmp_path, request.param, reboot=getattr(request.function, "reboot", True))
     bench.thread.start()
     yield bench
@@ -386,7 +398,7 @@ def test_pci_lines_of_other_servers_go_to_the_host_bridge(bench):
 
 
 def test_the_guest_waits_for_every_server_of_its_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(hvcore.vcpu, "Processor", Scripted)
+    monkeypatch.setattr(hvcore.domain, "Vcpu", ScriptedVcpu)
     bench = Bench(tmp_path, "vmx", servers=3)
     bench.thread.start()
     try:
@@ -711,10 +723,7 @@ def test_the_end_of_a_server_is_said_once_at_warning_level(bench, monkeypatch):
 
 
 def test_a_vcpu_without_a_thread_ends_the_domain_with_a_line(bench, monkeypatch):
-    def no_thread(_):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(hvcore.vcpu.Vcpu, "start", no_thread)
+    monkeypatch.setattr(ScriptedVcpu, "has_thread", False)
     logs = captured(monkeypatch)
     peer = bench.peer()
     peer.greet()
@@ -774,7 +783,7 @@ def test_a_stuck_server_does_not_hold_up_the_end(bench):
 
 
 def test_an_exception_in_the_core_ends_it_with_that_exception(tmp_path, monkeypatch):
-    monkeypatch.setattr(hvcore.vcpu, "Processor", Scripted)
+    monkeypatch.setattr(hvcore.domain, "Vcpu", ScriptedVcpu)
     bench = Bench(tmp_path, "vmx")
 
     def broken():
@@ -798,7 +807,7 @@ def test_an_exception_in_the_core_ends_it_with_that_exception(tmp_path, monkeypa
 
 
 def test_a_socket_of_a_dead_core_is_taken_over_and_a_living_one_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(hvcore.vcpu, "Processor", Scripted)
+    monkeypatch.setattr(hvcore.domain, "Vcpu", ScriptedVcpu)
     dead = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     dead.bind(str(tmp_path / "domain"))
     dead.close()
