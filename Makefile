@@ -1,7 +1,7 @@
 # The two commands of the README are `make demo` and `make test`; everything happens in .venv. `make help` lists all.
 PYTHON ?= python3
 BIN := .venv/bin
-COMPILED := hvcore/cpu hvcore/cpu/jit hvcore/cpu/fp hvcore/vmx hvcore/svm hvcore/exits hvcore ioreq devmodel/board
+COMPILED := hvcore/cpu hvcore/cpu/jit hvcore/cpu/fp hvcore/vmx hvcore/svm hvcore/exits hvcore ioreq devmodel/board devmodel/service
 SOURCES := pyproject.toml setup.py constraints.txt $(foreach folder,$(COMPILED),$(wildcard $(folder)/*.py $(folder)/*.pxd))
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 

@@ -18,12 +18,16 @@ NEVER_COMPILED = {"__init__", "constants", "opcodes", "traits", "uncompiled"}
 WIRE = ("buffered", "core", "evtchn", "fence", "mirror", "page", "patience", "request", "server", "standby")
 HOT = (
     *(f"hvcore/{vendor}/{name}" for vendor in ("svm", "vmx") for name in ("backend", "handler", "record")),
+    "hvcore/exits/interrupts",
     "hvcore/exits/pio",
     "hvcore/exits/requests",
     "hvcore/routing",
+    "hvcore/vcpu",
     "devmodel/board/bus",
+    "devmodel/board/lines",
     "devmodel/board/mirror",
     "devmodel/service/alarm",
+    "devmodel/service/clock",
 )
 """What else an access passes on its way. It is checked as Python is: most of it is no inner loop."""
 FLAGS = ["-fno-strict-aliasing", "-fwrapv", "-g0", "-w"]  # -w: the C is Cython's, not ours to mend

@@ -1,9 +1,8 @@
+# cython: annotation_typing=False, boundscheck=True, wraparound=True
 """Wires between chips: levels, all the way. Who looks at an edge decides so himself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
-
-import attrs
 
 Listener = Callable[[bool], None]
 
@@ -16,12 +15,14 @@ class IrqLine(Protocol):
         ...
 
 
-@attrs.define
 class Line:
     """A wire with one driver and any number of listeners, who hear each change of level once."""
 
-    listeners: list[Listener] = attrs.field(factory=list[Listener])
-    level: bool = False
+    __slots__ = ("level", "listeners")
+
+    def __init__(self, listeners: Sequence[Listener] = (), level: bool = False) -> None:
+        self.listeners = list(listeners)
+        self.level = level
 
     def set(self, level: bool) -> None:
         """Drive the wire, and tell the listeners if that changed it."""
@@ -31,13 +32,15 @@ class Line:
                 listener(level)
 
 
-@attrs.define
 class Gate:
     """A wire that can be cut: its far end is then low, whatever drives this one."""
 
-    output: IrqLine
-    level: bool = False
-    cut: bool = False
+    __slots__ = ("cut", "level", "output")
+
+    def __init__(self, output: IrqLine) -> None:
+        self.output = output
+        self.level = False
+        self.cut = False
 
     def set(self, level: bool) -> None:
         """Drive the near end."""
@@ -51,12 +54,14 @@ class Gate:
             self.output.set(self.level and not cut)
 
 
-@attrs.define
 class WiredOr:
     """A wire that several drivers share (an ISA interrupt with PCI interrupts routed to it)."""
 
-    output: Line
-    drivers: list[Line] = attrs.field(factory=list[Line])
+    __slots__ = ("drivers", "output")
+
+    def __init__(self, output: Line) -> None:
+        self.output = output
+        self.drivers: list[Line] = []
 
     def driver(self, *, level: bool = False) -> Line:
         """Return a new end of the wire, which is driven to `level` already: the output is told of changes."""
@@ -64,5 +69,9 @@ class WiredOr:
         self.drivers.append(line)
         return line
 
-    def _changed(self, _level: bool) -> None:
-        self.output.set(any(line.level for line in self.drivers))
+    def _changed(self, level: bool) -> None:
+        if not level:
+            for line in self.drivers:
+                if line.level:
+                    return
+        self.output.set(level)

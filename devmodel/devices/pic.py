@@ -103,8 +103,8 @@ class Pic:
     state: PicState = attrs.field(factory=PicState)
     requests: int = attrs.field(init=False, default=0)
     """The pins that have a request, masked or not, a bit each (IRR): found whenever something has changed …"""
-    _requested: int = attrs.field(init=False, default=-1)
-    """… as is the pin whose request INT signals, or -1."""
+    requested: int = attrs.field(init=False, default=-1)
+    """… as is the pin whose request INT signals, or -1: what `acknowledge` would return."""
 
     def __attrs_post_init__(self) -> None:
         self._drive()
@@ -144,20 +144,16 @@ class Pic:
     @property
     def requesting(self) -> bool:
         """Whether the INT pin is high."""
-        return self._requested >= 0
+        return self.requested >= 0
 
     def acknowledge(self) -> int:
         """Do the INTA cycle and return the pin that was accepted, or -1 (spurious: level 7 is signalled)."""
-        pin = self._requested
+        pin = self.requested
         self.accept(pin)
         return pin
 
-    def next_pin(self) -> int:
-        """Return the pin that `acknowledge` would return."""
-        return self._requested
-
     def accept(self, pin: int) -> None:
-        """Do the INTA cycle for a pin that `next_pin` returned earlier; -1 was spurious."""
+        """Do the INTA cycle for a pin that was `requested` earlier; -1 was spurious."""
         self._accept(pin)
         if pin >= 0:
             self.accepted(pin)
@@ -265,11 +261,10 @@ class Pic:
         rotated = (pins >> first | pins << 8 - first) & 0xFF
         return (rotated & -rotated).bit_length() - 1 + first & 7
 
-    def _resolve(self) -> int:
-        """Return the pin of the request to signal, or -1."""
+    def _resolve(self, requests: int) -> int:
+        """Return which of the pins that request, and are not masked, is to be signalled; -1: none."""
         s = self.state
-        requests = self.requests & ~s.imr
-        if not requests or s.step != Step.READY:
+        if s.step != Step.READY:
             return -1
         pin = self._highest(requests)
         blocking = s.isr & ~s.imr if s.special_mask else s.isr
@@ -301,9 +296,10 @@ class Pic:
         else:
             self.mirror.show(Reg.COMMAND, s.isr if s.read_isr else requests, BY_ANYONE)
             self.mirror.show(Reg.DATA, s.imr, BY_ITSELF)
-        self._requested = self._resolve()
+        wanted = requests & ~s.imr
+        self.requested = pin = self._resolve(wanted) if wanted else -1
         self.changed()
-        self.output.set(self._requested >= 0)
+        self.output.set(pin >= 0)
 
 
 @attrs.define
@@ -391,24 +387,25 @@ class PicPair:
 
     def _next(self) -> tuple[int, int]:
         """Return the pins of master and slave that an acknowledge cycle would take now, or -1."""
-        pin = self.master.next_pin()
+        pin = self.master.requested
         if pin >= 0 and self.master.state.icw3 & 1 << pin:
-            return pin, self.slave.next_pin() if pin == 2 else -1
+            return pin, self.slave.requested if pin == 2 else -1
         return pin, -1
 
     def _show_vector(self) -> None:
         master, slave = self.master, self.slave
-        pin, behind = self._next()
         vector: int | None = None
         # Left behind an acknowledge cycle; a level goes on requesting.
         left, left_behind = master.requests, slave.requests
-        if behind >= 0:
-            vector = slave.vector(behind)
-            left &= ~(1 << pin)
-            left_behind &= ~(1 << behind) | slave.state.elcr
-        elif pin >= 0 and not master.state.icw3 & 1 << pin:
-            vector = master.vector(pin)
-            left &= ~(1 << pin) | master.state.elcr
+        if master.requested >= 0:
+            pin, behind = self._next()
+            if behind >= 0:
+                vector = slave.vector(behind)
+                left &= ~(1 << pin)
+                left_behind &= ~(1 << behind) | slave.state.elcr
+            elif not master.state.icw3 & 1 << pin:
+                vector = master.vector(pin)
+                left &= ~(1 << pin) | master.state.elcr
         shown = vector, not (left | left_behind or self.prompt)
         if shown != self._shown:
             if shown[1] != self._shown[1]:

@@ -88,7 +88,7 @@ class Pit:
 
     def __attrs_post_init__(self) -> None:
         self._counters[:] = [Counter(s) for s in self.state.counters]
-        self._drive()
+        self._drive(self._now())
 
     def reset(self) -> None:
         """Power on; GATE pins stay as driven. The data sheet leaves modes undefined; here 3, not counting."""
@@ -109,10 +109,11 @@ class Pit:
         if offset == Reg.COUNTER0 or (offset == Reg.CONTROL and value >> 6 == Reg.COUNTER0 and value & 0x30):
             self.state.owed, self.state.high = 0, False
         if offset < Reg.CONTROL:
-            self._counters[offset].write(value, now)
-        elif not self._control(value, now):
-            return
-        self._drive()
+            drives = self._counters[offset].write(value, now) and offset == Reg.COUNTER0
+        else:
+            drives = self._control(value, now) and value >> 6 == Reg.COUNTER0
+        if drives:
+            self._drive(now)
 
     def _control(self, value: int, now: int) -> bool:
         """Take a control word; False if it only latches, which changes no OUT."""
@@ -133,9 +134,10 @@ class Pit:
 
     def set_gate(self, counter: int, level: bool) -> None:
         """Drive a GATE input (counter 2's is port 0x61 bit 0; the others are tied high on a PC)."""
-        self._counters[counter].set_gate(level, self._now())
+        now = self._now()
+        self._counters[counter].set_gate(level, now)
         if counter == 0:
-            self._drive()
+            self._drive(now)
 
     def output(self, counter: int) -> bool:
         """Return the level of an OUT pin now."""
@@ -148,27 +150,34 @@ class Pit:
         """Return when OUT0 next changes."""
         s = self.state
         change = self._counters[0].next_change(s.counters[0].seen)
-        if change is None or ((limit := self._limit()) is not None and change > limit):
+        if change is None:
+            return None
+        if self.missed == MissedTicks.DELAY and (limit := self._limit()) is not None and change > limit:
             return None
         return -(-(change + s.behind) * NS_PER_S // FREQUENCY)
 
     def tick(self) -> None:
         """Follow OUT0."""
-        self._drive()
+        self._drive(self._now())
 
     def accepted(self) -> None:
         """Hear that the processor has taken a tick: the next that it is owed may come."""
         s = self.state
         if self.missed == MissedTicks.DELAY:
             self._pulses(self._limit(waits=True))  # what it took so long for was no time
+        elif self.missed != MissedTicks.NO_DELAY:
+            return
         s.high = False
         if s.owed:
             s.owed -= 1
             self._edge()
-        self._drive()
+        self._drive(self._now())
 
     def _now(self) -> int:
-        return self._pulses(self._limit())
+        """Return how many pulses of CLK there have been, for the counters."""
+        if self.missed == MissedTicks.DELAY:
+            return self._pulses(self._limit())
+        return self.clock.now() * FREQUENCY // NS_PER_S - self.state.behind
 
     def _pulses(self, limit: int | None) -> int:
         """Return how many pulses of CLK there have been; not more than `limit`, where they stop."""
@@ -180,9 +189,7 @@ class Pit:
         return now
 
     def _limit(self, *, waits: bool | None = None) -> int | None:
-        """Return the pulse that time may not pass now, if it stands still for ticks: before one would be missed."""
-        if self.missed != MissedTicks.DELAY:
-            return None
+        """Return the pulse that time may not pass now, since it stands still for ticks: before one would be missed."""
         counter = self._counters[0]
         end = counter.cycle_ends_after(counter.state.seen)
         if end is None:
@@ -191,9 +198,8 @@ class Pit:
             return end - 1
         return end + counter.state.period - 1
 
-    def _drive(self) -> None:
+    def _drive(self, now: int) -> None:
         s = self.state
-        now = self._now()
         counter = self._counters[0]
         rises = counter.rose(now)
         if rises and self.missed == MissedTicks.NO_DELAY:

@@ -57,11 +57,22 @@ class CounterState:
     rises: int = 0  # how often, in modes 2 and 3
 
 
+def _mode(control: int) -> int:
+    """Return the mode of a control word."""
+    mode = control >> 1 & 7
+    return mode if mode < 6 else mode - 4
+
+
 @attrs.define
 class Counter:
     """A counter: CR, OL, CE, GATE and OUT."""
 
     state: CounterState
+    mode: int = attrs.field(init=False)
+    """0 to 5: decoded when the control word is written."""
+
+    def __attrs_post_init__(self) -> None:
+        self.mode = _mode(self.state.control)
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -72,34 +83,39 @@ class Counter:
         s.frozen = self.count(tick)
         low = not self.out(tick)
         s.control = control
+        self.mode = _mode(control)
         s.null_count = True
         s.first_byte = s.count_latch = s.status_latch = s.load_at = s.held = None
         s.msb_next = s.loaded = s.written = s.struck = False
         if low and self.out(tick):
             s.risen = True
 
-    def write(self, value: int, tick: int) -> None:
-        """Take one byte for the count register, as RW1-RW0 say."""
+    def write(self, value: int, tick: int) -> bool:
+        """Take one byte for the count register, as RW1-RW0 say; False if it has no effect before another."""
         s = self.state
+        access = s.control >> 4 & 3
+        first = access == Access.WORD and s.first_byte is None
+        if first and self.mode != Mode.TERMINAL_COUNT:
+            s.first_byte = value
+            return False
         self._note(tick)
-        match s.control >> 4 & 3:
+        match access:
             case Access.LSB:
                 count = value
             case Access.MSB:
                 count = value << 8
-            case _ if s.first_byte is None:
+            case _ if first:  # stops counting in mode 0, and OUT is low at once
                 s.first_byte = value
-                if not s.control & 0xE:  # mode 0: the first byte stops counting, OUT is low at once
-                    s.frozen = self.count(tick)
-                    s.loaded = False
-                    s.load_at = None
-                return
+                s.frozen = self.count(tick)
+                s.loaded = False
+                s.load_at = None
+                return True
             case _:
-                count = value << 8 | s.first_byte
+                count = value << 8 | (s.first_byte or 0)
                 s.first_byte = None
         s.count_register = count
         s.null_count = True
-        match self.mode():
+        match self.mode:
             case Mode.TERMINAL_COUNT:
                 if s.loaded:
                     s.frozen = self.count(tick)
@@ -115,6 +131,7 @@ class Counter:
             case _:
                 pass  # modes 1 and 5 wait for a trigger
         s.written = True
+        return True
 
     def set_gate(self, gate: bool, tick: int) -> None:
         """Drive GATE: a level to modes 0, 2, 3 and 4, a rising edge to modes 1, 2, 3 and 5."""
@@ -123,7 +140,7 @@ class Counter:
             return
         self._note(tick)
         s.gate = gate
-        match self.mode():
+        match self.mode:
             case Mode.TERMINAL_COUNT | Mode.SOFTWARE_STROBE:
                 if not s.loaded:
                     pass  # a load that is due still happens, and then counting waits for GATE
@@ -151,7 +168,7 @@ class Counter:
         s = self.state
         done = (tick - s.start) // s.period * s.period
         high = (s.period + 1) // 2
-        if self.mode() == Mode.SQUARE and tick - s.start - done < high:
+        if self.mode == Mode.SQUARE and tick - s.start - done < high:
             return s.start + done + high
         return s.start + done + s.period
 
@@ -166,7 +183,7 @@ class Counter:
         self._count_rises(due)
         s.seen = due
         s.load_at = None
-        mode = self.mode()
+        mode = self.mode
         low_half = mode == Mode.SQUARE and s.loaded and (due - s.start) % s.period != 0
         s.period = self._binary(s.count_register)
         s.start = due
@@ -184,15 +201,18 @@ class Counter:
 
     def _note(self, tick: int) -> None:
         """Remember an edge that time has made, before an access changes what the counter does."""
-        self.advance(tick)
-        self._count_rises(tick)
-        self.state.seen = tick
+        s = self.state
+        if s.load_at is not None:
+            self.advance(tick)
+        if tick != s.seen:
+            self._count_rises(tick)
+            s.seen = tick
 
     def _count_rises(self, tick: int) -> None:
         s = self.state
         if self.last_rise(tick) > s.seen:
             s.risen = True
-            if self.mode() in (Mode.RATE, Mode.SQUARE):
+            if self.mode in (Mode.RATE, Mode.SQUARE):
                 s.rises += (tick - s.start) // s.period - max(s.seen - s.start, 0) // s.period
 
     def rose(self, tick: int) -> int:
@@ -210,7 +230,7 @@ class Counter:
             not s.loaded
             or s.load_at is not None
             or s.period == 1
-            or self.mode() not in (Mode.RATE, Mode.SQUARE)
+            or self.mode not in (Mode.RATE, Mode.SQUARE)
         ):
             return None
         return s.start + ((tick - s.start) // s.period + 1) * s.period
@@ -221,7 +241,7 @@ class Counter:
         if not s.loaded or s.struck or (s.held is not None and not self._strobes(s.held)):
             return -1
         elapsed = tick - s.start
-        match self.mode():
+        match self.mode:
             case Mode.RATE | Mode.SQUARE:
                 cycles = elapsed // s.period
                 return s.start + cycles * s.period if cycles and s.period > 1 else -1
@@ -238,7 +258,7 @@ class Counter:
         """
         s = self.state
         due = s.load_at
-        mode = self.mode()
+        mode = self.mode
         silent = not s.loaded or (mode == Mode.SOFTWARE_STROBE and self.out(tick))
         if due is not None and silent and mode & 3 != 1:
             return self._first_change(mode, due) if s.gate else None
@@ -273,15 +293,10 @@ class Counter:
 
     # -- looking ------------------------------------------------------------------------------------------
 
-    def mode(self) -> int:
-        """Return the mode, 0 to 5."""
-        mode = self.state.control >> 1 & 7
-        return mode if mode < 6 else mode - 4
-
     def out(self, tick: int) -> bool:
         """Return the level of OUT. `advance` must have been called for this `tick`."""
         s = self.state
-        mode = self.mode()
+        mode = self.mode
         if not s.loaded:
             return mode != Mode.TERMINAL_COUNT
         elapsed = tick - s.start if s.held is None or self._strobes(s.held) else s.held
@@ -300,7 +315,7 @@ class Counter:
 
         Data sheet 231164-005, mode 4: GATE "has no effect on OUT", it only enables counting.
         """
-        return self.mode() == Mode.SOFTWARE_STROBE and counted >= self.state.period
+        return self.mode == Mode.SOFTWARE_STROBE and counted >= self.state.period
 
     def count(self, tick: int) -> int:
         """Return the counting element as it reads (BCD or binary)."""
@@ -308,7 +323,7 @@ class Counter:
         if not s.loaded:
             return s.frozen
         elapsed = tick - s.start if s.held is None else s.held
-        match self.mode():
+        match self.mode:
             case Mode.RATE:
                 count = s.period - elapsed % s.period
             case Mode.SQUARE:

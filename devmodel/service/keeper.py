@@ -65,7 +65,7 @@ class Keeper:
         self._changed = False
         self._soon = False
         self._due = 0
-        """On the host's monotonic clock: when a change is saved at the latest."""
+        """In guest time: when a change is saved at the latest."""
         self._allowed = 0
         """And at the earliest, but for a hand-over."""
         self._performed = 0
@@ -81,10 +81,7 @@ class Keeper:
         if not self._begun:
             return
         self._changed = True
-        now = monotonic_ns()
-        if now >= self._allowed and (
-            self._soon or now >= self._due or self._ring.taken - self._performed >= SLOTS
-        ):
+        if (self._soon or self._ring.taken - self._performed >= SLOTS) and self._clock.now() >= self._allowed:
             self.save()
 
     def soon(self) -> None:
@@ -93,13 +90,11 @@ class Keeper:
 
     def deadline(self) -> int | None:
         """Return when to save what has changed, in ns of guest time."""
-        if not self._changed:
-            return None
-        return self._clock.now() + max(self._due - monotonic_ns(), 0)
+        return self._due if self._changed else None
 
     def tick(self) -> None:
         """Save what has changed, if it is time."""
-        if self._changed and monotonic_ns() >= self._due:
+        if self._changed and self._clock.now() >= self._due:
             self.save()
 
     def save(self, *, whole: bool = False) -> bool:
@@ -118,9 +113,10 @@ class Keeper:
         if not kept and not self._too_long:
             self._too_long = True
             log.warning("keeper.too_long", bytes=len(data), most=HALF)
-        end = monotonic_ns()
+        took = monotonic_ns() - begin
         self._performed = performed
         self._changed = self._soon = False
-        self._allowed = end + COST * (end - begin)
+        end = self._clock.now()
+        self._allowed = end + COST * took
         self._due = max(end + PERIOD, self._allowed)
         return kept
