@@ -125,9 +125,8 @@ def latencies(port: int, samples: int) -> bytes:
     """
     body = bytes.fromhex("0f31 89c3")  #  rdtsc; mov ebx, eax
     body += b"\xba" + struct.pack("<I", port)  #  mov edx, port
-    body += bytes.fromhex(
-        "ec 0f31 29d8 8907 83c704"
-    )  # in al, dx; rdtsc; sub eax, ebx; mov [edi], eax; add edi, 4
+    # in al, dx; rdtsc; sub eax, ebx; mov [edi], eax; add edi, 4
+    body += bytes.fromhex("ec 0f31 29d8 8907 83c704")
     said = b"\xbe" + struct.pack("<I", TABLE) + b"\xb9" + struct.pack("<I", 4 * samples)  # mov esi; mov ecx
     said += bytes.fromhex("bae9000000 fc f36e")  #  mov edx, 0E9h; cld; rep outsb
     return _firmware(_turns(body, samples, b"\xbf" + struct.pack("<I", TABLE)) + said)
@@ -135,9 +134,8 @@ def latencies(port: int, samples: int) -> bytes:
 
 def _turns(body: bytes, turns: int, before: bytes) -> bytes:
     body += b"\x49"  # dec ecx
-    return (
-        b"\xb9" + struct.pack("<I", turns) + before + body + struct.pack("<Bb", 0x75, -len(body) - 2)
-    )  # jnz
+    again = struct.pack("<Bb", 0x75, -len(body) - 2)  # jnz
+    return b"\xb9" + struct.pack("<I", turns) + before + body + again
 
 
 def _firmware(work: bytes) -> bytes:

@@ -256,9 +256,8 @@ async def _serve_domains(
             if not persist or departure.done:
                 return status
         inheritance = None
-        await trio.sleep(
-            PAUSE
-        )  # the error, with all frames in its traceback, is held until this task next waits
+        await trio.sleep(PAUSE)
+        # Only here: until this task has waited, trio holds the error, and with it every frame of its traceback.
         gc.collect()  # pages that a domain's objects hold in cycles, and the descriptors of their mappings
 
 

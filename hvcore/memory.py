@@ -37,9 +37,8 @@ LOW_RAM_END: Final = 0xC000_0000  # RAM above this continues at 4 GiB; below lie
 HIGH_RAM: Final = 0x1_0000_0000
 VGA_WINDOW: Final = (0xA_0000, 0xC_0000)
 ROM_SPACE: Final = 32 << 20  # bytes kept for firmware behind RAM
-VIDEO_SPACE: Final = (16 << 20) + (
-    64 << 10
-)  # and behind that for a display adapter: a frame buffer, and VGA's window
+FRAME_BUFFER: Final = 16 << 20  # at most so large is a display adapter's, in bytes
+VIDEO_SPACE: Final = FRAME_BUFFER + (64 << 10)  # kept behind the firmware: that, and VGA's window
 MAX_VIDEO: Final = 8  # places where video memory is to be found
 NOWHERE: Final = -1
 MAX_SLOTS: Final = 64  # what the processor's table holds

@@ -188,9 +188,8 @@ class Routing:
     def _rebuild(self, claims: Claims) -> None:
         for space, ranges in enumerate(claims.ranges):
             if ranges:
-                self._refresh(
-                    space, ranges[0].first, ranges[len(ranges) - 1].last
-                )  # compiled: no index below 0
+                last = ranges[len(ranges) - 1].last  # compiled, this file has no indices below 0
+                self._refresh(space, ranges[0].first, last)
 
     def _refresh(self, space: int, first: int, last: int) -> None:
         """Bring the lookups up to date after what is between `first` and `last` came or went."""

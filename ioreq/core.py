@@ -54,9 +54,8 @@ else:
 _ORDERS: Final = ORDERS
 # C numbers where this is compiled.
 _LOW32 = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
-_IDLE_MASK = cython.declare(
-    cython.ulonglong, STATE_MASK << FLAGS_SHIFT | 0xFFFF_FFFF
-)  # of word 3: state and vp_eport
+# What is compared of the slot's word 3 to see that it is idle: the state and vp_eport.
+_IDLE_MASK = cython.declare(cython.ulonglong, STATE_MASK << FLAGS_SHIFT | 0xFFFF_FFFF)
 _READY_IN_WORD3 = cython.declare(cython.ulonglong, STATE_IOREQ_READY << FLAGS_SHIFT)
 _DONE_IN_WORD3 = cython.declare(cython.ulonglong, STATE_IORESP_READY << FLAGS_SHIFT)
 _SIZE_SHIFT = cython.declare(cython.int, SIZE_SHIFT)

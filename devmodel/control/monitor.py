@@ -175,9 +175,8 @@ class Monitor:
                     if self.clients > MAX_CLIENTS:
                         busy = Answer(error=f"there are {MAX_CLIENTS} clients already")
                         with trio.fail_after(1):
-                            await stream.receive_some(
-                                MAX_LINE
-                            )  # unread when we close, it would cost the answer
+                            # What is unread when we close costs the client the answer: Linux resets the connection.
+                            await stream.receive_some(MAX_LINE)
                             await stream.send_all(encode(busy) + b"\n")
                     else:
                         await self._converse(stream)

@@ -88,9 +88,8 @@ class UartState:
     modem_deltas: int = 0  # MSR3-0
     overrun: bool = False
     thre_pending: bool = False
-    received: deque[int] = attrs.field(
-        factory=deque[int]
-    )  # each with its errors, LSR's bits, in bits 15 to 8
+    # Each received character has its errors in bits 15 to 8, as LSR's bits.
+    received: deque[int] = attrs.field(factory=deque[int])
     rbr: int = 0  # without FIFOs the last byte stays to be read again
     timeout_at: int | None = None  # guest time in ns
     timeout_pending: bool = False

@@ -116,9 +116,8 @@ class VbeDispi:
         """Keep a screen within the memory."""
         vbe = s.vbe
         planes = 4 if vbe[Vbe.BPP] == 4 else 1
-        height = self.memory.size // (
-            pitch(s) * planes
-        )  # at least one: the widest line is shorter than 256 KiB
+        # The height is at least one line: the widest is shorter than 256 KiB.
+        height = self.memory.size // (pitch(s) * planes)
         vbe[Vbe.VIRT_HEIGHT] = min(height, 0xFFFF)
         vbe[Vbe.YRES] = min(vbe[Vbe.YRES], height)
         vbe[Vbe.X_OFFSET] = min(vbe[Vbe.X_OFFSET], vbe[Vbe.VIRT_WIDTH] - vbe[Vbe.XRES])

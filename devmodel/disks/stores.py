@@ -144,9 +144,8 @@ def open_locked(path: str, *, readonly: bool, create: bool = False) -> int:
         ConfigError: it cannot be, or is in use; the line says which.
 
     """
-    flags = (
-        (os.O_RDONLY if readonly else os.O_RDWR) | os.O_NONBLOCK | os.O_CLOEXEC
-    )  # a FIFO is not waited for
+    access = os.O_RDONLY if readonly else os.O_RDWR
+    flags = access | os.O_CLOEXEC | os.O_NONBLOCK  # so that opening a FIFO does not wait for a writer
     try:
         fd = os.open(path, flags | (os.O_CREAT | os.O_EXCL if create else 0), 0o666)
     except OSError as error:

@@ -103,9 +103,9 @@ def _groups() -> list[list[Row]]:
     add({0: row("MOV_RI", "MOV_MI", "b", "z", 0, both)})  # 14: C6
     add({0: row("MOV_RI", "MOV_MI", "v", "z", 0, both)})  # 15: C7
     names = ("SLDT", "STR", "LLDT", "LTR", "VERR", "VERW")
-    add(
+    add(  # 16: 0F 00
         {i: row(f"{n}_R", f"{n}_M", "v" if i < 2 else "w", "", 0, both) for i, n in enumerate(names)}
-    )  # 16: 0F 00
+    )
     add(  # 17: 0F 01
         {
             0: row("VM_CALL", "SGDT", "v", "", 0, both | ENDS),
@@ -129,16 +129,15 @@ def _groups() -> list[list[Row]]:
     add(  # 20: 0F AE
         {
             0: row("_", "FXSAVE", "d", "", 0, both),
-            1: row(
-                "_", "FXSAVE", "d", "", 1, both | ENDS
-            ),  # FXRSTOR and LDMXCSR: what follows is of another mode
+            # FXRSTOR and LDMXCSR end their blocks: what follows is of another mode.
+            1: row("_", "FXSAVE", "d", "", 1, both | ENDS),
             2: row("VECTOR_CONTROL", "VECTOR_CONTROL", "d", "", 0, MODRM | ENDS),
             **{i: row("VECTOR_CONTROL", "VECTOR_CONTROL", "d", "", 0, MODRM) for i in (3, 5, 6, 7)},
         }
     )
-    add(
+    add(  # 21: 0F 38 80
         {i: row("_", "VMX_M", "d", "", STATE[n], vmx) for i, n in enumerate(("INVEPT", "INVVPID"))}
-    )  # 21: 0F 38 80
+    )
     return groups
 
 

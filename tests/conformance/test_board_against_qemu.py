@@ -145,12 +145,8 @@ def test_configuration_space_is_read_and_written_alike(machines: Machines) -> No
         if writable and rng.random() < 0.5:
             machines.out(0xCFC + offset, rng.getrandbits(32) & mask, size)
         machines.inp(0xCFC + offset, size, mask)
-    for address in (
-        0x0000_0000,
-        0x8001_0000,
-        0x8000_F800,
-        0x8000_0C00,
-    ):  # off, no bus, no device, no function
+    off, no_bus, no_device, no_function = 0x0000_0000, 0x8001_0000, 0x8000_F800, 0x8000_0C00
+    for address in (off, no_bus, no_device, no_function):
         machines.out(0xCF8, address, 4)
         machines.inp(0xCFC, 4)
 

@@ -228,10 +228,8 @@ def test_the_serial_console_on_tcp_and_the_monitor(environment, start):
         assert asking.ask(domain, messages.Info()).machine == "fake"
         assert os.stat(domain + sockets.SUFFIX).st_mode & 0o777 == 0o600
         assert main(["key", "a", "shift-b"]) == 0
-        assert main(["screen", "--png", str(environment / "screen.png")]) in (
-            0,
-            1,
-        )  # no BIOS, so no mode is set
+        status = main(["screen", "--png", str(environment / "screen.png")])
+        assert status in (0, 1)  # without a BIOS no mode is set, and there may be no picture
         client.sendall(b"\n")
         while b"bye" not in got:
             piece = client.recv(100)

@@ -238,12 +238,8 @@ async def test_a_port_in_use_is_one_line():
 def test_a_server_offers_what_qemus_does_and_answers_no_answer():
     telnet = Telnet()
     assert telnet.greeting() == GREETING
-    for offer in (
-        b"\xff\xfb\x01",
-        b"\xff\xfb\x03",
-        b"\xff\xfb\x00",
-        b"\xff\xfd\x00",
-    ):  # QEMU's tcp_chr_telnet_init
+    # What QEMU offers in tcp_chr_telnet_init.
+    for offer in (b"\xff\xfb\x01", b"\xff\xfb\x03", b"\xff\xfb\x00", b"\xff\xfd\x00"):
         assert offer in GREETING
     assert telnet.receive(b"\xff\xfd\x01\xff\xfd\x03\xff\xfd\x00\xff\xfb\x03\xff\xfb\x00") == ([], b"")
     assert telnet.receive(b"\xff\xfd\x01") == ([], b""), "said twice, it is so already"
@@ -393,9 +389,8 @@ async def test_what_a_client_that_never_reads_costs_is_bounded(nursery):
             while not console._followers:
                 await trio.sleep(0.001)
         (ours,) = console._followers
-        assert (
-            ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER
-        )  # the kernel doubles it
+        buffer = ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        assert buffer <= 2 * SEND_BUFFER  # the kernel doubles what it is told
         assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
         for _ in range(20):
             say(line, bytes(KEPT // 2))

@@ -39,9 +39,8 @@ OPS: list[type[msgspec.Struct]] = [
     for kind in vars(messages).values()
     if isinstance(kind, type) and issubclass(kind, messages._Op) and kind is not messages._Op
 ]
-ENDING = {
-    messages.RemoteShutdown
-}  # what an honest server may end a domain with is no attack; it is tried rarely
+# What an honest server may end a domain with is no attack; it is tried rarely.
+ENDING = {messages.RemoteShutdown}
 GUEST = bytes.fromhex(
     # 0:7C00, real mode: every interrupt is an IRET at 0:7C02; then ports, strings and video memory for ever.
     "EB 01 CF"  # jmp over the iret
@@ -343,9 +342,8 @@ class AgainstCore:
 
     def _compare(self, victim: Victim) -> None:
         probe(self.path, victim)
-        deadline = (
-            time.monotonic() + PATIENCE + succession.PATIENCE
-        )  # a vCPU that stands still closes nothing
+        # A vCPU that waits for a successor closes nothing in that time.
+        deadline = time.monotonic() + PATIENCE + succession.PATIENCE
         while victim.descriptors() > self.first + 1 + KEPT:
             if time.monotonic() > deadline:
                 raise Finding(f"{victim.descriptors()} descriptors, {self.first} before")

@@ -71,9 +71,10 @@ def make_image(
     boot = bytearray((GRUB / "boot.img").read_bytes()[:SECTOR])
     boot[446:512] = bytes(66)
     geometry = b"\xfe\xff\xff"  # beyond what CHS can say
+    fat16_lba = 0x0E  # the partition's type
     boot[446:462] = struct.pack(
-        "<B3sB3sII", 0x80, geometry, 0x0E, geometry, PARTITION, sectors - PARTITION
-    )  # type 0E: FAT16, LBA
+        "<B3sB3sII", 0x80, geometry, fat16_lba, geometry, PARTITION, sectors - PARTITION
+    )
     boot[510:512] = b"\x55\xaa"
     contents = bytes(boot) + core.read_bytes()
     assert len(contents) <= PARTITION * SECTOR

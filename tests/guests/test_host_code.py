@@ -22,11 +22,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 MMAP = 9  # its number on x86-64
-NUMBER, PROTECTION, FLAGS = (
-    0,
-    32,
-    40,
-)  # offsets in struct seccomp_data: the call, its third and fourth argument
+# Offsets in struct seccomp_data: the call, its third and its fourth argument.
+NUMBER, PROTECTION, FLAGS = 0, 32, 40
 WRITE, EXECUTE, SHARED = 2, 4, 1
 LOAD, EQUAL, ANY_BIT, RETURN = 0x20, 0x15, 0x45, 0x06  # of BPF: LD|W|ABS, JMP|JEQ|K, JMP|JSET|K, RET|K
 ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # with EPERM

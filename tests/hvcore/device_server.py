@@ -141,9 +141,8 @@ class Peer:
         return self.decoder.decode(data) if data else None
 
     def call(self, op):
-        with (
-            self.lock
-        ):  # the guest may already run, and its device model call, while `start` awaits its reply
+        # While `start` awaits its reply the guest may already run, and its device model call.
+        with self.lock:
             self.sock.send(msgspec.json.encode(op))
             while True:
                 message = self.receive()

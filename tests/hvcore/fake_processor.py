@@ -40,6 +40,7 @@ class FakeProcessor(Processor):
     It is a `Processor`, since what is compiled takes nothing else, and has nothing of it.
     """
 
+    # Attributes of the instance, in the place of the real one's registers.
     locals().update(
         {
             name: None
@@ -47,7 +48,7 @@ class FakeProcessor(Processor):
             for name, member in vars(cls).items()
             if _is_data(member) and name != "intercepts"
         }
-    )  # attributes of the instance, in the place of the real one's registers
+    )
 
     def __init__(self, memory: Any = None, pins: Any = None, vcpu: int = 0) -> None:
         self.memory = memory

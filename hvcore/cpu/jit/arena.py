@@ -210,18 +210,16 @@ def emit_look_for_pending(c):
 def emit_look_beyond(c, t):
     """A block over the end of its page runs only where its tail is what the next page has, and CS reaches that far."""
     i: s64 = t.block
+    last: s32 = c.blocks[i].length - 1
+    rest: s32 = 4096 - (t.at & 0xFFF)
     emit_eip(c, t.at)
     asm.emit_load(c, asm.CX, cython.address(c.limit[CS]))
-    asm.emit_mem64(
-        c, asm.LEA, asm.DX, asm.AX, NO_REG, 0, c.blocks[i].length - 1
-    )  # lea rdx, [rax + length - 1]
+    asm.emit_mem64(c, asm.LEA, asm.DX, asm.AX, NO_REG, 0, last)  # lea rdx, [rax + last]
     asm.emit_reg64(c, asm.CMP, asm.DX, asm.CX)  # cmp rdx, rcx
     asm.aim(c, asm.emit_jump_if(c, asm.ABOVE), t.refused)
     if not t.flat:
         asm.emit_field(c, asm.ADD, asm.AX, cython.address(c.base[CS]))  # add eax, base[cs]
-    asm.emit_mem(
-        c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, 4096 - (t.at & 0xFFF)
-    )  # lea eax, [rax + the page's rest]
+    asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, rest)  # lea eax, [rax + the page's rest]
     asm.emit_move(c, asm.CX, asm.AX)  # mov ecx, eax
     asm.emit_shift(c, SHR, asm.CX, 7)  # shr ecx, 7
     asm.emit_imm(c, ALU_AND, asm.CX, TLB_MASK << 5)  # and ecx, TLB_MASK * 32: the entry of the next page
@@ -316,9 +314,7 @@ def emit_note_return(c, t):
     asm.emit_imm(c, ALU_AND, asm.DX, (RETURNS - 1) << 2)  # and edx, 255 * 4
     asm.emit_mem64(c, asm.STORE, asm.CX, asm.BX, asm.DX, 2, t.returns)  # mov [rbx + rdx * 4 + returns], rcx
     t.return_site = asm.emit_place(c, asm.CX)  # lea rcx, [return point]
-    asm.emit_mem64(
-        c, asm.STORE, asm.CX, asm.BX, asm.DX, 2, t.returns + 8
-    )  # mov [rbx + rdx * 4 + returns + 8], rcx
+    asm.emit_mem64(c, asm.STORE, asm.CX, asm.BX, asm.DX, 2, t.returns + 8)  # mov [… + returns + 8], rcx
 
 
 def emit_return_point(c, t):

@@ -347,9 +347,8 @@ def emit_set_apart(c, t, which):
         t.host_flags = 0
     elif t.known & which != which:
         t.known |= which
-        asm.emit_set_field(
-            c, cython.address(c.cc_op), t.known | (t.known_size << 16)
-        )  # cc_size lies behind it
+        # cc_size lies behind cc_op, and one store sets both.
+        asm.emit_set_field(c, cython.address(c.cc_op), t.known | (t.known_size << 16))
     t.carry_stands = 1
 
 

@@ -77,9 +77,8 @@ def emit_pop_all(c, t, j, o):
             continue
         if o.size == 1:
             asm.emit_u8(c, asm.OPERAND_SIZE)
-        asm.emit_mem(
-            c, asm.LOAD, registers.home(i), asm.R12, asm.AX, 0, (7 - i) * n
-        )  # mov home, [r12 + rax + at]
+        # mov home, [r12 + rax + at]
+        asm.emit_mem(c, asm.LOAD, registers.home(i), asm.R12, asm.AX, 0, (7 - i) * n)
     memory.emit_move_stack(c, t, 8 * n)
     s.resume = c.arena.used
 

@@ -85,9 +85,8 @@ def emit_effective_address(c, o):
     elif index == NO_REG and not o.disp:
         asm.emit_move(c, asm.AX, base)  # mov eax, base
     else:
-        asm.emit_mem(
-            c, asm.LEA, asm.AX, base, index, o.scale, o.disp & M32
-        )  # lea eax, [base + index * n + disp]
+        # lea eax, [base + index * n + disp]
+        asm.emit_mem(c, asm.LEA, asm.AX, base, index, o.scale, o.disp & M32)
     if o.addr == 1:
         asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
 
@@ -128,16 +127,11 @@ def emit_look_up_stack(c, t, s, tag):
         emit_look_up(c, t, s, tag)
         return
     asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
-    asm.emit_mem64(
-        c, asm.XOR, asm.DX, asm.BX, NO_REG, 0, t.stack_page + tag
-    )  # xor rdx, [rbx + stack page's tag]
-    asm.emit_imm64(
-        c, ALU_CMP, asm.DX, 4096 - (1 << s.size)
-    )  # cmp rdx, 4096 - n: another page, or over its end
-    s.stack_site = asm.emit_jump_if(c, asm.ABOVE)  # ja stub
-    asm.emit_mem64(
-        c, asm.ADD, asm.AX, asm.BX, NO_REG, 0, t.stack_page + arena.TLB_ADD
-    )  # add rax, [rbx + its add]
+    asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, NO_REG, 0, t.stack_page + tag)  # xor rdx, [rbx + its tag]
+    asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - (1 << s.size))  # cmp rdx, 4096 - n
+    s.stack_site = asm.emit_jump_if(c, asm.ABOVE)  # ja stub: another page, or over the end of this one
+    # add rax, [rbx + its add]
+    asm.emit_mem64(c, asm.ADD, asm.AX, asm.BX, NO_REG, 0, t.stack_page + arena.TLB_ADD)
     s.stack_resume = c.arena.used
     s.stack_tag = tag
     t.host_flags = 0
@@ -158,9 +152,8 @@ def emit_find_stack_page(c, t, s):
     for i in range(arena.TLB_READ, arena.TLB_ADD + 8, 8):
         if i != arena.TLB_FETCH:
             asm.emit_mem64(c, asm.LOAD, asm.DX, asm.BX, asm.CX, 0, t.tlb + i)  # mov rdx, [rbx + rcx + field]
-            asm.emit_mem64(
-                c, asm.STORE, asm.DX, asm.BX, NO_REG, 0, t.stack_page + i
-            )  # mov [rbx + stack page's], rdx
+            # mov [rbx + the same field of the stack's page], rdx
+            asm.emit_mem64(c, asm.STORE, asm.DX, asm.BX, NO_REG, 0, t.stack_page + i)
     asm.emit_reg64(c, asm.ADD, asm.AX, asm.DX)  # add rax, rdx: the last of them
     asm.emit_jump_to(c, s.stack_resume)
     asm.bind(c, missed)

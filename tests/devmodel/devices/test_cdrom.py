@@ -416,9 +416,8 @@ def test_the_table_of_contents_has_one_data_track_and_the_lead_out(bench: Bench)
 
 def test_sessions_and_the_full_table_are_there(bench: Bench) -> None:
     assert bench.packet(0x43, 0, 1, 0, 0, 0, 0, 0, 64) == bytes.fromhex("000a 01 01 00 14 01 00 00000000")
-    assert bench.packet(0x43, 0, 0, 0, 0, 0, 0, 0, 64, 0x40)[:4] == bytes.fromhex(
-        "000a 01 01"
-    )  # SFF-8020's place
+    at_the_place_of_sff_8020 = bench.packet(0x43, 0, 0, 0, 0, 0, 0, 0, 64, 0x40)
+    assert at_the_place_of_sff_8020[:4] == bytes.fromhex("000a 01 01")
     full = bench.packet(0x43, 2, 2, 0, 0, 0, 0, 0, 64)
     assert [full[at + 3] for at in range(4, len(full), 11)] == [0xA0, 0xA1, 0xA2, 1]
     assert len(full) == int.from_bytes(full[:2], "big") + 2

@@ -337,9 +337,9 @@ PM = {  # 82371AB function 3, 290562-001, 7.1
     0x90: (0x0000_0001, 0x0000_FFF1, 0x0000_0001),  # SMBBA
     0xD0: (0x0000_0000, 0xFF0F_0000, 0x0000_0000),  # SMBHSTCFG, SMBSLVC
     0xD4: (0x0000_0000, 0x0000_FFFF, 0x0000_0000),  # SMBSHDW1, SMBSHDW2
-} | dict.fromkeys(  # counters, traps and resources of devices
-    (*range(0x44, 0x58, 4), *range(0x5C, 0x80, 4)), (0x0000_0000, 0xFFFF_FFFF, 0x0000_0000)
-)
+}
+# Counters, traps and resources of devices keep what is written.
+PM |= dict.fromkeys((*range(0x44, 0x58, 4), *range(0x5C, 0x80, 4)), (0x0000_0000, 0xFFFF_FFFF, 0x0000_0000))
 FUNCTIONS = {(0, 0): HOST, (1, 0): ISA, (1, 1): IDE, (1, 3): PM}
 
 

@@ -195,9 +195,8 @@ def bits_of(m: Maker) -> tuple[bytes, int]:
     reg = m.random.randrange(8)
     code = bytes([0x0F, m.random.choice([0xA3, 0xAB, 0xB3, 0xBB])]) + m.modrm(reg)
     if code[2] < 0xC0 and m.registers[reg] not in range(-256, 256):
-        code = (
-            code[:2] + bytes([0xC0 | code[2] & 0x3F | 0xC0])[:1]
-        )  # a bit number in reach of the window only
+        # Of memory this bit number would reach out of the window: it is a register's instead.
+        code = code[:2] + bytes([0xC0 | code[2] & 0x3F])
     return code, undefined & ~ZF
 
 

@@ -555,9 +555,8 @@ def test_no_execute_is_a_property_of_the_mapping_and_not_of_the_code(paged: Page
     paged.write(
         FRAME, bytes.fromhex("83c001 a3") + struct.pack("<I", no_but_writable + 0x800) + b"\xe9\xf3\x0f\0\0"
     )
-    paged.write(
-        0x5000, b"\xa1" + struct.pack("<I", no) + b"\x31\xc0\xf4"
-    )  # a load from there is allowed, and known
+    # A load from there is allowed, so that the TLB knows the page.
+    paged.write(0x5000, b"\xa1" + struct.pack("<I", no) + b"\x31\xc0\xf4")
     assert go(paged, 0x5000) == ExitKind.HLT
     for expected in (1, 2):
         assert go(paged, yes) == ExitKind.EXCEPTION
@@ -592,9 +591,8 @@ def test_a_chain_of_blocks_does_not_follow_a_page_to_where_it_was(paged: Paged) 
 # The same bytes in another code segment
 
 
-BOTH = bytes.fromhex(
-    "b8 0102 0304 9090 f4"
-)  # MOV AX, 201h / ADD AL, [..] in 16 bits; MOV EAX, 4030201h in 32
+# MOV AX, 201h / ADD AL, [..] in 16 bits; MOV EAX, 4030201h in 32.
+BOTH = bytes.fromhex("b8 0102 0304 9090 f4")
 
 
 def test_the_same_bytes_are_decoded_for_the_size_of_the_code_segment(flat: Bench) -> None:

@@ -469,9 +469,8 @@ def test_the_same_guest_runs_the_same_number_of_instructions(flat: Bench) -> Non
     assert flat.processor.segment(CS).selector == 8
 
 
-@pytest.mark.parametrize(
-    "compare", ["39d8", "3d 02000000", "85d8"]
-)  # CMP EAX, EBX; CMP EAX, 2; TEST EAX, EBX
+# CMP EAX, EBX; CMP EAX, 2; TEST EAX, EBX
+@pytest.mark.parametrize("compare", ["39d8", "3d 02000000", "85d8"])
 @pytest.mark.parametrize("code", range(16))
 def test_a_compare_and_its_jump_are_the_same_in_one_go_and_step_by_step(
     flat: Bench, compare: str, code: int

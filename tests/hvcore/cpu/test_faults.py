@@ -27,9 +27,8 @@ def broken(bench: Bench, vector: int, how: str) -> None:
     if how == "np":
         bench.write(IDT + 8 * vector, gate(8, 0, 0x0E))
     else:
-        bench.write(
-            IDT + 8 * vector, gate(0x48, 0, 0x8E)
-        )  # whose descriptor lies in a page that is not there
+        # The descriptor of selector 48h lies in a page that is not there.
+        bench.write(IDT + 8 * vector, gate(0x48, 0, 0x8E))
 
 
 def paged(bench: Bench) -> None:

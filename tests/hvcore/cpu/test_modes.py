@@ -27,15 +27,8 @@ def test_every_field_of_the_record_exists_uncompiled() -> None:
 
     blank = Blank()
     uncompiled.allocate(blank)
-    elsewhere = {
-        "pins",
-        "*pin",
-        "*wanted_pin",
-        "*host",
-        "host_view",
-        "memory",
-        "intercepts",
-    }  # the processor's own
+    # Fields of the processor, which its State does not have.
+    elsewhere = {"pins", "*pin", "*wanted_pin", "*host", "host_view", "memory", "intercepts"}
     assert len(constants.STATE_FIELDS) == len(lines)
     assert set(constants.STATE_FIELDS) - elsewhere == {
         f"*{name}" if name in {"ops", "blocks", "buckets", "page_blocks", "page_code"} else name

@@ -427,12 +427,8 @@ OPERATIONS = {  # each before a HLT at 7C00 + its length; ESI and EBP point at d
     "STOS with REP of a 16-bit address": "67f3aa b105 67f366ab",
     "INC32 of ESP": "44 4c c1e403 d1fc 0fafe1 8b26 8b7c2404",
 }  # fmt: skip
-WHERE_THE_TLB_MISSES = {
-    "MOVS",
-    "STOS",
-    "CMPS",
-    "SCAS",
-}  # they are interpreted, and these cases begin with an empty one
+# They are interpreted where the TLB misses, and these cases begin with an empty one.
+WHERE_THE_TLB_MISSES = {"MOVS", "STOS", "CMPS", "SCAS"}
 VALUES = [0, 1, 5, 0x7F, 0x80, 0x85, 0x12345678, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
 
@@ -469,9 +465,8 @@ def test_an_operation_as_host_code_does_what_the_interpreter_does(flat: Bench, n
             outcomes.append((*seen(flat, kind), flat.memory.read(0x7F00, 0x1200)))
     half = len(outcomes) // 2
     assert outcomes[half:] == outcomes[:half]
-    slowly = (
-        {plain} if name.endswith("beside code") else WHERE_THE_TLB_MISSES
-    )  # no page with code is written to
+    # Host code writes to no page that has code in it.
+    slowly = {plain} if name.endswith("beside code") else WHERE_THE_TLB_MISSES
     assert set(p.interpreted) - slowly == {"HLT"}
 
 

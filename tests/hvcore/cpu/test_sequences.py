@@ -49,9 +49,8 @@ def test_random_sequences_end_as_in_the_oracle(kind: str) -> None:
         case = case_of(kind, seed)
         if pair.differences(case):
             pytest.fail(named_test(pair, shrink(pair, case), kind, seed), pytrace=False)
-    stops = (
-        [-ExitKind.HLT, 13] if isinstance(pair, Twins) else [HALT]
-    )  # of ring 3 and virtual-8086 mode #GP too
+    # In ring 3 and virtual-8086 mode the HLT at the end is #GP.
+    stops = [-ExitKind.HLT, 13] if isinstance(pair, Twins) else [HALT]
     ended = sum(pair.stops[stop] for stop in stops)
     assert ended > PROGRAMS // 2  # most run to their end
     if kind in TRANSLATED and translates():

@@ -62,9 +62,8 @@ class Pair:
             self.instructions += self.subject.processor.icount - before
             if self.dangerous(ours):
                 return []
-            stray = (
-                ours.stop == STRAYED or machines.NEVER <= ours.eip <= machines.CODE_END
-            )  # where the oracle stops
+            # The oracle stops there too.
+            stray = ours.stop == STRAYED or machines.NEVER <= ours.eip <= machines.CODE_END
             theirs = self.oracle.run(start, case.base, at_most=machines.ENDLESS if stray else 0)
             if theirs.stop == STRAYED and not stray:  # perhaps only for the host had no time for it
                 self.oracle.restore(outside)

@@ -586,9 +586,9 @@ def stack_frames(m: Maker) -> None:
     elif which == 2:
         if m.may_change(EBP):
             level = r.choice([0, 0, 0, 1, 2, 3, 33])
-            prefix = (
-                prefix if m.user else b""
-            )  # of another size than the stack's: how much of EBP changes is for silicon to say
+            if not m.user:
+                # How much of EBP an ENTER of another size than the stack's changes is for silicon to say.
+                prefix = b""
             m.emit(prefix + b"\xc8" + r.randrange(64).to_bytes(2, "little") + bytes([level]))
             move(m)
             if r.random() < 0.5 and not level:

@@ -16,6 +16,7 @@ BITS = {
     "twins16": 16,
     "user32": 32,
 }
+# The kinds of cases that the suite runs.
 KINDS = (
     "int32",
     "int32-translated",
@@ -27,7 +28,7 @@ KINDS = (
     "x87-translated",
     "sse",
     "sse-translated",
-)  # the suite's
+)
 TRANSLATED = ("int32-translated", "int16-translated", "twins", "twins16", "x87-translated", "sse-translated")
 BY_HAND = ("user32",)
 
