@@ -1,6 +1,5 @@
-from hvcore.cpu.state cimport State, Op, u32, u64, s64
+from hvcore.cpu.state cimport State, u32
 
 cdef void step(State c) noexcept nogil
 cdef void execute(State c, u32 j, u32 end) noexcept nogil
-cdef u32 perform(State c, u32 j, u32 end) noexcept nogil
 cdef void leave_block(State c, u32 start, u32 j, u32 end) noexcept nogil

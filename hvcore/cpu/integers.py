@@ -1,4 +1,4 @@
-"""Arithmetic, logic, shifts and flags of any size (SDM vol. 1 §7.3.2 to §7.3.6); `execute` has the commonest."""
+"""Arithmetic, logic, shifts and flags of any size (SDM vol. 1 §7.3.2 to §7.3.6); `operations` has the commonest."""
 
 import cython
 

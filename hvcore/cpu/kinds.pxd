@@ -4,7 +4,7 @@
 cdef enum Kind:
     UNDEFINED           # #UD
     LEAVE               # end of what is still valid of a block that was written over
-    # hot 32-bit forms, and what else is common (execute.py)
+    # hot 32-bit forms, and what else is common (operations.py)
     MOV32_RR
     MOV32_RI
     LOAD32

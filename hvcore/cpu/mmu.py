@@ -5,7 +5,7 @@ what must be added to a linear address to get a host offset, with a tag each for
 A page that holds decoded code has no write tag, so that every store there comes through `physical.store`.
 The table is large, for its lists of what is in it make a flush as short as the working set is small.
 
-`read`, `write` and `read_to_modify` are the doors for instructions; `execute` has the same hit path inline for
+`read`, `write` and `read_to_modify` are the doors for instructions; `operations` has the same hit path inline for
 the sizes that matter. Accesses by linear address are the processor's own (descriptor tables, TSS).
 """
 

@@ -1,4 +1,4 @@
-"""Moves of data of any operand size (SDM vol. 1 §7.3.1); `execute` has the commonest of 32 bits."""
+"""Moves of data of any operand size (SDM vol. 1 §7.3.1); `operations` has the commonest of 32 bits."""
 
 import cython
 

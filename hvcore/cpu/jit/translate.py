@@ -1,9 +1,9 @@
 """Blocks that run often, translated to host code; docs/translator.md explains it whole.
 
 A block that has run `translate_after` times in a flat address space (MODE_FLAT) is translated once, an operation at a
-time, each to what `execute.perform` would do: memory goes through the same TLB, and the flags stay lazy. Whatever has
-no translation in `traits.py`, and every access that misses the TLB, calls the interpreter's own functions, so that the
-two agree by construction wherever it is hard to.
+time, each to what `operations.perform` would do: memory goes through the same TLB, and the flags stay lazy. Whatever
+has no translation in `traits.py`, and every access that misses the TLB, calls the interpreter's own functions, so that
+the two agree by construction wherever it is hard to.
 
 What is known when a block is translated makes the difference. Flags that a later operation overwrites are not written
 down, a condition behind its comparison uses the host's flags, and a branch to a translated block becomes a jump.
@@ -16,7 +16,7 @@ import cython
 from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import execute
+    from cython.cimports.hvcore.cpu import operations
     from cython.cimports.hvcore.cpu.jit import (
         arena,
         bits,
@@ -60,7 +60,7 @@ load_traits()
 def interpret(c, j):
     """Have operation `j` interpreted: 0 go on, 1 it faulted, 2 it went elsewhere, 3 its block was written over."""
     c.count_interpreted[c.ops[j].kind] += 1
-    if execute.perform(c, j, j + 1) == j and not c.gone:
+    if operations.perform(c, j, j + 1) == j and not c.gone:
         return 1
     if c.gone:
         c.gone = 0
