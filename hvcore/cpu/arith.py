@@ -3,12 +3,12 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, operands
+    from cython.cimports.hvcore.cpu import faults, flags, operands
     from cython.cimports.hvcore.cpu.decode import extend
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, operands
+    from hvcore.cpu import faults, flags, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.decode import extend
 
@@ -74,7 +74,7 @@ def divide(c, sub, v, size):
         top = c.regs[RDX] & SIZE_MASK[size]
         n = (c.regs[RAX] & SIZE_MASK[size]) | (top << bits)
     if v == 0:
-        mmu.exception_plain(c, VEC_DE)
+        faults.exception_plain(c, VEC_DE)
         return
     if sub == DIVIDE_SIGNED:
         negative = ((n >> (2 * bits - 1)) ^ (v >> (bits - 1))) & 1
@@ -84,7 +84,7 @@ def divide(c, sub, v, size):
         q = n // d
         r = n % d
         if q > SIZE_SIGN[size] - 1 + negative:
-            mmu.exception_plain(c, VEC_DE)
+            faults.exception_plain(c, VEC_DE)
             return
         if negative:
             q = (0 - q) & M64
@@ -94,7 +94,7 @@ def divide(c, sub, v, size):
         q = n // d
         r = n % d
         if q > SIZE_MASK[size]:
-            mmu.exception_plain(c, VEC_DE)
+            faults.exception_plain(c, VEC_DE)
             return
     q &= SIZE_MASK[size]
     r &= SIZE_MASK[size]
@@ -140,7 +140,7 @@ def decimal(c, kind, imm):
         flags.set_status(c, f | ((F_CF | F_AF) if low else 0))
     elif kind == AAM:
         if imm == 0:
-            mmu.exception_plain(c, VEC_DE)
+            faults.exception_plain(c, VEC_DE)
             return
         ah = al // imm
         al = al % imm

@@ -3,12 +3,12 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import codecache, decode, mmu
+    from cython.cimports.hvcore.cpu import codecache, decode, faults, mmu, tlb
     from cython.cimports.hvcore.cpu.jit import arena
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import codecache, decode, mmu
+    from hvcore.cpu import codecache, decode, faults, mmu, tlb
     from hvcore.cpu.constants import *
     from hvcore.cpu.jit import arena
 
@@ -71,7 +71,7 @@ def build(c, eip):
     if n >= 2 and JZ <= (c.ops + (c.ops_used + n - 1)).kind <= JCC:
         fuse(c.ops + (c.ops_used + n - 2), c.ops + (c.ops_used + n - 1))
     if not c.page_code[first >> 12]:
-        mmu.protect_code_page(c, first >> 12)
+        tlb.protect_code_page(c, first >> 12)
     block = codecache.add(c, first, c.mode, c.ops_used, n, total)
     c.ops_used += n
     return block
@@ -89,9 +89,9 @@ def build_over(c, eip, length):
         return single(c, eip)
     o.off = length
     if not c.page_code[at >> 12]:
-        mmu.protect_code_page(c, at >> 12)
+        tlb.protect_code_page(c, at >> 12)
     if not c.page_code[beyond >> 12]:
-        mmu.protect_code_page(c, beyond >> 12)
+        tlb.protect_code_page(c, beyond >> 12)
     block = codecache.add(c, at, c.mode, c.ops_used, 1, length)
     codecache.add_tail(c, block, beyond, length - here)
     c.ops_used += 1
@@ -106,7 +106,7 @@ def single(c, eip):
     if o.off:
         return -1
     if c.fetch_count >= 15:
-        mmu.exception(c, VEC_GP, 0)  # longer than an instruction may be
+        faults.exception(c, VEC_GP, 0)  # longer than an instruction may be
     else:
         mmu.fetch_fault(c, eip + c.fetch_count)
     return 0

@@ -3,11 +3,11 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, operands
+    from cython.cimports.hvcore.cpu import faults, flags, mmu, operands
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, operands
+    from hvcore.cpu import faults, flags, mmu, operands
     from hvcore.cpu.constants import *
 
 
@@ -22,7 +22,7 @@ def branch(c, o):
         b = (c.block_eip + o.off) & M32
         next_eip = (b + o.imm) & SIZE_MASK[o.size]
         if next_eip > c.limit[CS]:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         mmu.push(c, b, o.size)
         if c.fault:
@@ -33,7 +33,7 @@ def branch(c, o):
         if c.fault:
             return
         if a > c.limit[CS]:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         mmu.set_sp(c, c.regs[RSP] + (1 << o.size) + o.imm)
         c.eip = a
@@ -53,7 +53,7 @@ def branch(c, o):
         if b:
             next_eip = (next_eip + o.imm) & SIZE_MASK[o.size]
             if next_eip > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
+                faults.exception(c, VEC_GP, 0)
                 return
         operands.put_masked(c, RCX, r, a)
         c.eip = next_eip
@@ -65,7 +65,7 @@ def branch(c, o):
             if c.fault:
                 return
         if a > c.limit[CS]:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         if kind == CALL_R or kind == CALL_M:
             mmu.push(c, (c.block_eip + o.off) & M32, o.size)

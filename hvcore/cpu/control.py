@@ -4,6 +4,7 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
+        faults,
         flags,
         mmu,
         operands,
@@ -16,7 +17,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, operands, pending, segments, stops, transfer, virtual8086
+    from hvcore.cpu import faults, flags, mmu, operands, pending, segments, stops, transfer, virtual8086
     from hvcore.cpu.constants import *
 
 
@@ -55,7 +56,7 @@ def transfer_control(c, o):
     selector: u64
     if kind == MOV_SEG_R or kind == MOV_SEG_M:
         if o.reg == CS or o.reg > GS:
-            mmu.exception_plain(c, VEC_UD)
+            faults.exception_plain(c, VEC_UD)
             return
         value = c.regs[o.rm] if kind == MOV_SEG_R else mmu.read(c, o.seg, operands.address(c, o), 1)
         if c.fault:
@@ -65,7 +66,7 @@ def transfer_control(c, o):
             pending.start_shadow(c, SHADOW_MOV_SS)
     elif kind == MOV_R_SEG or kind == MOV_M_SEG:
         if o.reg > GS:
-            mmu.exception_plain(c, VEC_UD)
+            faults.exception_plain(c, VEC_UD)
         elif kind == MOV_R_SEG:
             operands.put(c, o.rm, 0, size, c.sel[o.reg])
         else:
@@ -127,7 +128,7 @@ def transfer_control(c, o):
         off = c.regs[o.reg] & SIZE_MASK[size]
         off ^= SIZE_SIGN[size]
         if off < value ^ SIZE_SIGN[size] or off > selector ^ SIZE_SIGN[size]:
-            mmu.exception_plain(c, VEC_BR)
+            faults.exception_plain(c, VEC_BR)
     elif kind == CLI or kind == STI:
         if c.cpl > ((c.flags & F_IOPL) >> 12):
             virtual8086.set_virtual_flag(c, kind == STI)

@@ -3,11 +3,11 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import descriptors, mmu, operands, stops
+    from cython.cimports.hvcore.cpu import descriptors, faults, mmu, operands, paging, stops, tlb
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import descriptors, mmu, operands, stops
+    from hvcore.cpu import descriptors, faults, mmu, operands, paging, stops, tlb
     from hvcore.cpu.constants import *
 
 
@@ -22,11 +22,11 @@ CR4_TRANSLATES = cython.declare(u64, 0xB0)
 
 def load_pdptes(c, cr0, cr3, cr4):
     """Load the PDPTE registers for a MOV to a control register, if PAE paging is on after it; 0 with a fault."""
-    if not mmu.pae_paging(c, cr0, cr4):
+    if not paging.pae_paging(c, cr0, cr4):
         return 1
-    if not mmu.read_pdptes(c, cr3):
+    if not paging.read_pdptes(c, cr3):
         return 0
-    mmu.latch_pdptes(c)
+    paging.latch_pdptes(c)
     return 1
 
 
@@ -34,7 +34,7 @@ def write_cr0(c, value):
     """MOV to CR0 and LMSW; #GP(0) for combinations that do not exist (SDM vol. 3 §2.5)."""
     before: u64 = c.cr0
     if (value & CR0_PG and not value & CR0_PE) or (value & CR0_NW and not value & CR0_CD):
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     if (value ^ c.cr0) & CR0_RELOADS and not load_pdptes(c, value, c.cr3, c.cr4):
         return
@@ -43,7 +43,7 @@ def write_cr0(c, value):
         mmu.set_cpl(c, 0)
     mmu.update_mode(c)
     if (c.cr0 ^ before) & CR0_TRANSLATES:
-        mmu.flush(c)
+        tlb.flush(c)
 
 
 def cr4_of(features):
@@ -81,19 +81,19 @@ def write_cr(c, number, value):
         if not load_pdptes(c, c.cr0, value, c.cr4):
             return
         c.cr3 = value
-        mmu.flush_local(c)
+        tlb.flush_local(c)
     elif number == 4:
         if value & (c.cr4_writable ^ M64):
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         if (value ^ c.cr4) & CR4_RELOADS and not load_pdptes(c, c.cr0, c.cr3, value):
             return
         c.cr4 = value
         mmu.update_blocks(c)
         if (value ^ before) & CR4_TRANSLATES:
-            mmu.flush(c)
+            tlb.flush(c)
     else:
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
 
 
 def write_owned(c, o, number, value):
@@ -127,7 +127,7 @@ def control_register(c, number):
         return c.cr3
     elif number == 4:
         return (c.cr4 & (c.intercepts.cr4_mask ^ M64)) | (c.intercepts.cr4_shadow & c.intercepts.cr4_mask)
-    mmu.exception_plain(c, VEC_UD)
+    faults.exception_plain(c, VEC_UD)
     return 0
 
 

@@ -1,5 +1,4 @@
 from hvcore.cpu.state cimport State, Op, u32, u64
 
 cdef void note_debug(State c, u32 bits) noexcept nogil
-cdef void watch_port(State c, u32 port, u32 n) noexcept nogil
 cdef void move(State c, Op *o) noexcept nogil

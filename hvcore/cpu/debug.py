@@ -1,13 +1,13 @@
-"""Debug registers: what DR6 says of an exception, breakpoints on ports, MOV (SDM vol. 3 §18.2)."""
+"""Debug registers: what DR6 says of an exception, and MOV (SDM vol. 3 §18.2); `breakpoints` has what they enable."""
 
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, segments, stops
+    from cython.cimports.hvcore.cpu import breakpoints, faults, segments, stops
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, segments, stops
+    from hvcore.cpu import breakpoints, faults, segments, stops
     from hvcore.cpu.constants import *
 
 
@@ -26,19 +26,6 @@ def note_debug(c, bits):
     c.debug[6] = (c.debug[6] & (DR6_BREAKPOINTS ^ M64)) | bits
 
 
-def watch_port(c, port, n):
-    """Note the I/O breakpoints that an access meets (SDM vol. 3 §18.2.4, R/W 10b); a trap follows."""
-    i: u32
-    size: u64
-    if not c.special & SPECIAL_DEBUG or not c.cr4 & CR4_DE:
-        return
-    for i in range(4):
-        size = (c.debug[7] >> (18 + 4 * i)) & 3
-        if (c.debug[7] >> (2 * i)) & 3 and (c.debug[7] >> (16 + 4 * i)) & 3 == 2:
-            if (c.debug[i] & (size ^ M64)) < port + n and port <= (c.debug[i] | size):
-                c.watch_hit |= 1 << i
-
-
 def move(c, o):
     """MOV from and to a debug register."""
     kind: u32 = o.kind
@@ -51,7 +38,7 @@ def move(c, o):
         return
     if n == 4 or n == 5:
         if c.cr4 & CR4_DE:
-            mmu.exception_plain(c, VEC_UD)
+            faults.exception_plain(c, VEC_UD)
             return
         n += 2
     stops.access_register(c, o, EXIT_DR_ACCESS, o.reg, cython.cast(u32, raw))
@@ -60,7 +47,7 @@ def move(c, o):
         return
     if c.debug[7] & DR7_GD:  # general detect: the debug registers are somebody else's
         note_debug(c, DR6_BD)
-        mmu.exception_plain(c, VEC_DB)
+        faults.exception_plain(c, VEC_DB)
         return
     if kind == MOV_R_DR:
         c.regs[o.rm] = c.debug[n]
@@ -71,4 +58,4 @@ def move(c, o):
             c.debug[7] = (c.regs[o.rm] & DR7_WRITABLE) | 0x400
         else:
             c.debug[n] = c.regs[o.rm] & M32
-        mmu.arm_breakpoints(c)
+        breakpoints.arm(c)

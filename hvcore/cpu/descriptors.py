@@ -3,11 +3,11 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, operands, segments, stops
+    from cython.cimports.hvcore.cpu import faults, flags, mmu, operands, segments, stops
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, operands, segments, stops
+    from hvcore.cpu import faults, flags, mmu, operands, segments, stops
     from hvcore.cpu.constants import *
 
 
@@ -86,7 +86,7 @@ def access(c, o):
     raw: u64
     n: u32
     if not c.protected:
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
         return
     if kind == SLDT_R or kind == SLDT_M:
         if not descriptor_access(c, o, TABLE_SLDT):

@@ -7,10 +7,10 @@ state is as it was before.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments, tasks
+    from cython.cimports.hvcore.cpu import faults, flags, mmu, segments, tasks
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments, tasks
+    from hvcore.cpu import faults, flags, mmu, segments, tasks
     from hvcore.cpu.constants import *
 
 
@@ -62,7 +62,7 @@ def deliver_real(c, vector):
     """Through the interrupt vector table: FLAGS, CS, IP on the stack."""
     entry: u64
     if vector * 4 + 3 > c.idt_limit:
-        mmu.exception_plain(c, VEC_GP)
+        faults.exception_plain(c, VEC_GP)
         return
     entry = mmu.system_read(c, c.idt_base + vector * 4, 4)
     if c.fault:
@@ -110,27 +110,27 @@ def deliver_protected(c, vector, kind, error, has_error):
     eflags: u64 = flags.get_eflags(c)
     target: u64
     if vector * 8 + 7 > c.idt_limit:
-        mmu.exception(c, VEC_GP, code)
+        faults.exception(c, VEC_GP, code)
         return
     raw = mmu.system_read(c, c.idt_base + vector * 8, 8)
     if c.fault:
         return
     gate = (raw >> 40) & 0x1F
     if gate != 5 and gate != 6 and gate != 7 and gate != 14 and gate != 15:
-        mmu.exception(c, VEC_GP, code)
+        faults.exception(c, VEC_GP, code)
         return
     if kind >= EVENT_SOFTWARE and kind != EVENT_PRIVILEGED and ((raw >> 45) & 3) < c.cpl:
-        mmu.exception(c, VEC_GP, code)
+        faults.exception(c, VEC_GP, code)
         return
     if not (raw >> 47) & 1:
-        mmu.exception(c, VEC_NP, code)
+        faults.exception(c, VEC_NP, code)
         return
     selector = (raw >> 16) & 0xFFFF
     if gate == 5:
         tasks.begin(c, selector, TASK_GATE, ext, has_error, error)
         return
     if not selector & 0xFFFC:
-        mmu.exception(c, VEC_GP, ext)
+        faults.exception(c, VEC_GP, ext)
         return
     desc = segments.read_descriptor(c, selector, VEC_GP, ext)
     if c.fault:
@@ -138,10 +138,10 @@ def deliver_protected(c, vector, kind, error, has_error):
     attr = segments.descriptor_attr(desc)
     dpl = (attr >> 5) & 3
     if attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE or dpl > c.cpl:
-        mmu.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
+        faults.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, (selector & 0xFFFC) | ext)
+        faults.exception(c, VEC_NP, (selector & 0xFFFC) | ext)
         return
     size = 2 if gate >= 14 else 1
     target = raw & 0xFFFF
@@ -149,7 +149,7 @@ def deliver_protected(c, vector, kind, error, has_error):
         target |= (raw >> 32) & TOP_HALF
     if c.flags & F_VM:
         if attr & SEG_CONFORMING or dpl:
-            mmu.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
+            faults.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
             return
         c.flags &= F_VM ^ M64  # from here on the stack has a descriptor
         mmu.update_mode(c)
@@ -159,7 +159,7 @@ def deliver_protected(c, vector, kind, error, has_error):
         if c.fault:
             return
     if target > segments.descriptor_limit(desc):
-        mmu.exception(c, VEC_GP, ext)
+        faults.exception(c, VEC_GP, ext)
         return
     if inner and eflags & F_VM:
         push_segments(c, size)
@@ -218,7 +218,7 @@ def inner_stack(c, dpl, ext):
     raw: u64
     attr: u32
     if c.attr[TR] & SEG_UNUSABLE or at + (5 if wide else 3) > c.limit[TR]:
-        mmu.exception(c, VEC_TS, (c.sel[TR] & 0xFFFC) | ext)
+        faults.exception(c, VEC_TS, (c.sel[TR] & 0xFFFC) | ext)
         return
     if wide:
         sp = mmu.system_read(c, c.base[TR] + at, 4)
@@ -233,7 +233,7 @@ def inner_stack(c, dpl, ext):
     if c.fault:
         return
     if not selector & 0xFFFC:
-        mmu.exception(c, VEC_TS, ext)
+        faults.exception(c, VEC_TS, ext)
         return
     raw = segments.read_descriptor(c, selector, VEC_TS, ext)
     if c.fault:
@@ -244,10 +244,10 @@ def inner_stack(c, dpl, ext):
         or ((attr >> 5) & 3) != dpl
         or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
     ):
-        mmu.exception(c, VEC_TS, (selector & 0xFFFC) | ext)
+        faults.exception(c, VEC_TS, (selector & 0xFFFC) | ext)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_SS, (selector & 0xFFFC) | ext)
+        faults.exception(c, VEC_SS, (selector & 0xFFFC) | ext)
         return
     segments.mark_accessed(c, selector, raw)
     if c.fault:

@@ -8,12 +8,12 @@ operation that fails leaves the loop with `c.fault` set and the processor as it 
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import blocks, codecache, mmu, operations, pending
+    from cython.cimports.hvcore.cpu import blocks, clock, codecache, faults, mmu, operations, pending
     from cython.cimports.hvcore.cpu.jit import arena, translate
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import blocks, codecache, mmu, operations, pending
+    from hvcore.cpu import blocks, clock, codecache, faults, mmu, operations, pending
     from hvcore.cpu.constants import *
     from hvcore.cpu.jit import arena, translate
     from hvcore.cpu.state import State
@@ -61,10 +61,10 @@ def count_run(c: State, block: s64) -> cython.void:
     ):
         c.blocks[block].runs += 1
         if c.blocks[block].runs == c.translate_after:
-            before = mmu.host_time() if c.timed else 0
+            before = clock.now() if c.timed else 0
             translate.translate(c, block)
             if c.timed:
-                c.time_translating += mmu.host_time() - before
+                c.time_translating += clock.now() - before
 
 
 def step(c):
@@ -77,16 +77,16 @@ def step(c):
     b: s64 = find(c, eip, 0)
     if b == 0:
         if eip > c.limit[CS]:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         mmu.fill_fetch_window(c, eip)  # it may be decoded, and only its page's translation forgotten
         b = find(c, eip, 0)
         if b == 0:
-            before = mmu.host_time() if c.timed else 0
+            before = clock.now() if c.timed else 0
             c.count_blocks += 1
             b = blocks.build(c, eip)
             if c.timed:
-                c.time_decoding += mmu.host_time() - before
+                c.time_decoding += clock.now() - before
         if b > 0 and eip + c.blocks[b].length - 1 > c.limit[CS]:
             b = blocks.single(c, eip)
         if b == 0:

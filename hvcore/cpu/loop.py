@@ -6,24 +6,11 @@ A fault that `step` comes back with is delivered as an exception by `pending.han
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import debug, execute, pending
+    from cython.cimports.hvcore.cpu import breakpoints, debug, execute, pending
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import debug, execute, pending
+    from hvcore.cpu import breakpoints, debug, execute, pending
     from hvcore.cpu.constants import *
-
-
-def breakpoint_here(c):
-    """The instruction breakpoints at CS:EIP, as DR6 shows them; none while RF is set (SDM vol. 3 §18.3.1.1)."""
-    lin: u64 = (c.base[CS] + c.eip) & M32
-    hit: u32 = 0
-    i: u32
-    if c.flags & F_RF:
-        return 0
-    for i in range(4):
-        if (c.debug[7] >> (2 * i)) & 3 and not (c.debug[7] >> (16 + 4 * i)) & 3 and c.debug[i] == lin:
-            hit |= 1 << i
-    return hit
 
 
 def debug_exception(c, hit):
@@ -42,7 +29,7 @@ def step_watched(c):
     resume: u64 = c.flags & F_RF
     hit: u32
     if c.special & SPECIAL_DEBUG and not shadow & SHADOW_MOV_SS:
-        hit = breakpoint_here(c)
+        hit = breakpoints.here(c)
         if hit:
             return debug_exception(c, hit)
     c.flags &= F_RF ^ M64

@@ -3,11 +3,11 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, segments, stops
+    from cython.cimports.hvcore.cpu import clock, faults, segments, stops, tlb
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, segments, stops
+    from hvcore.cpu import clock, faults, segments, stops, tlb
     from hvcore.cpu.constants import *
 
 
@@ -17,7 +17,7 @@ MSR_RANGE_2 = cython.declare(u32, (1 << 31) + (1 << 30) + (1 << 16))  # C001_000
 
 def time_stamp(c):
     """The time-stamp counter: 1 GHz, from the host's monotonic clock."""
-    return (mmu.host_time() + c.tsc_offset) & M64
+    return (clock.now() + c.tsc_offset) & M64
 
 
 def has_msr(c, index):
@@ -78,7 +78,7 @@ def write_msr(c, index, value):
         if value & (EFER_NXE ^ M64):
             return 0
         c.efer = value
-        mmu.flush(c)
+        tlb.flush(c)
     return 1
 
 
@@ -111,10 +111,10 @@ def access_msr(c, o):
         stops.stop(c, EXIT_WRMSR if write else EXIT_RDMSR, o)
         c.info.number = index
     elif not has_msr(c, index):
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
     elif not write:
         value = read_msr(c, index)
         c.regs[RAX] = value & M32
         c.regs[RDX] = value >> 32
     elif not write_msr(c, index, (c.regs[RDX] & M32) << 32 | (c.regs[RAX] & M32)):
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)

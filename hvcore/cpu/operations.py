@@ -15,6 +15,7 @@ if cython.compiled:
         branches,
         control,
         exchanges,
+        faults,
         flags,
         frames,
         integers,
@@ -35,6 +36,7 @@ else:
         branches,
         control,
         exchanges,
+        faults,
         flags,
         frames,
         integers,
@@ -334,7 +336,7 @@ def branch(c: State, o: cython.pointer(Op)) -> u32:
     """Take a relative branch; 0 if it leads out of the code segment."""
     target: u64 = (c.block_eip + o.off + o.imm) & SIZE_MASK[o.size]
     if target > c.limit[CS]:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return 0
     c.eip = target
     return 1
@@ -705,7 +707,7 @@ def perform(c, j, end):
         elif kind == CALL32:
             next_eip = (c.block_eip + o.off + o.imm) & M32
             if next_eip > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
+                faults.exception(c, VEC_GP, 0)
                 break
             ea = (c.regs[RSP] - 4) & c.sp_mask
             store32(c, SS, ea, (c.block_eip + o.off) & M32)
@@ -720,7 +722,7 @@ def perform(c, j, end):
             if c.fault:
                 break
             if a > c.limit[CS]:
-                mmu.exception(c, VEC_GP, 0)
+                faults.exception(c, VEC_GP, 0)
                 break
             mmu.set_sp(c, c.regs[RSP] + 4 + o.imm)
             c.eip = a
@@ -730,7 +732,7 @@ def perform(c, j, end):
         elif kind == NOP:
             pass
         elif kind == UNDEFINED:
-            mmu.exception_plain(c, VEC_UD)
+            faults.exception_plain(c, VEC_UD)
             break
         elif kind == LEAVE:
             break
@@ -744,7 +746,7 @@ def perform(c, j, end):
                 break
         elif kind == ESC_R or kind == ESC_M:
             if c.cr0 & (CR0_EM | CR0_TS):
-                mmu.exception_plain(c, VEC_NM)
+                faults.exception_plain(c, VEC_NM)
                 break
             if kind == ESC_M and not mmu.segment_allows(c, o.seg, address(c, o), 2, 0):
                 mmu.segment_fault(c, o.seg)

@@ -3,11 +3,11 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import debug, mmu, operands, segments, stops, strings
+    from cython.cimports.hvcore.cpu import breakpoints, faults, mmu, operands, segments, stops, strings
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import debug, mmu, operands, segments, stops, strings
+    from hvcore.cpu import breakpoints, faults, mmu, operands, segments, stops, strings
     from hvcore.cpu.constants import *
 
 
@@ -22,13 +22,13 @@ def io_allowed(c, port, n):
         return 0
     at += port >> 3
     if at + 1 > c.limit[TR]:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return 0
     bits = mmu.system_read(c, c.base[TR] + at, 2)
     if c.fault:
         return 0
     if (bits >> (port & 7)) & ((1 << n) - 1):
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return 0
     return 1
 
@@ -63,7 +63,7 @@ def port_access(c, o, port, read):
     n: u32 = 1 << o.size
     if not io_allowed(c, port, n):
         return
-    debug.watch_port(c, port, n)
+    breakpoints.watch_port(c, port, n)
     if intercepted(c, port, n):
         stops.stop(c, EXIT_IO, o)
         describe_port_access(c, o, port, read)
@@ -82,7 +82,7 @@ def string_port_access(c, o):
         return
     if not io_allowed(c, port, n):
         return
-    debug.watch_port(c, port, n)
+    breakpoints.watch_port(c, port, n)
     if not intercepted(c, port, n):
         strings.string(c, o)
         return

@@ -13,6 +13,7 @@ from hvcore.cpu.state import State
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
+        breakpoints,
         codecache,
         control_registers,
         debug,
@@ -21,8 +22,10 @@ if cython.compiled:
         loop,
         mmu,
         msrs,
+        paging,
         physical,
         tasks,
+        tlb,
     )
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.fp import x87_registers
@@ -30,6 +33,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import (
+        breakpoints,
         codecache,
         control_registers,
         debug,
@@ -38,8 +42,10 @@ else:
         loop,
         mmu,
         msrs,
+        paging,
         physical,
         tasks,
+        tlb,
     )
     from hvcore.cpu import decode as decoder
     from hvcore.cpu.constants import *
@@ -102,7 +108,7 @@ class Processor(State):
         self.taken_ports = self.taken_msrs = None  # the bitmaps copied last: they are not changed in place
         translate.enable(self)
         self.blocks_used = 1
-        mmu.clear(self)
+        tlb.clear(self)
         self.set_model(SIGNATURE, EVERYTHING, EVERYTHING)
         self.memory_changed()
         self.update_intercepts()
@@ -170,7 +176,7 @@ class Processor(State):
         x87_registers.power_on(self)
         flags.set_eflags(self, 2)
         mmu.update_stack_and_code(self)
-        mmu.flush(self)
+        tlb.flush(self)
         codecache.drop_all(self)
 
     def gpr(self, number):
@@ -224,16 +230,16 @@ class Processor(State):
             if not self.cr0 & CR0_PE:
                 mmu.set_cpl(self, 0)
             mmu.update_mode(self)
-            mmu.flush(self)
+            tlb.flush(self)
         elif number == 2:
             self.cr2 = value
         elif number == 3:
             self.cr3 = value
-            mmu.flush(self)
+            tlb.flush(self)
         elif number == 4:
             self.cr4 = value
             mmu.update_blocks(self)
-            mmu.flush(self)
+            tlb.flush(self)
         else:
             self.cr8 = value
 
@@ -244,20 +250,20 @@ class Processor(State):
     def set_pdpte(self, number: cython.int, value) -> None:
         """Set a PDPTE register as it is."""
         self.pdptes[number & 3] = value
-        mmu.flush(self)
+        tlb.flush(self)
 
     def load_pdptes(self) -> bool:
         """Load the PDPTE registers from the table at CR3, if PAE paging is on.
 
         False: an entry that is present has a reserved bit. Then nothing has changed.
         """
-        if not mmu.pae_paging(self, self.cr0, self.cr4):
+        if not paging.pae_paging(self, self.cr0, self.cr4):
             return True
-        if not mmu.read_pdptes(self, self.cr3):
+        if not paging.read_pdptes(self, self.cr3):
             self.fault = FAULT_NONE
             return False
-        mmu.latch_pdptes(self)
-        mmu.flush(self)
+        paging.latch_pdptes(self)
+        tlb.flush(self)
         return True
 
     def dr(self, number: cython.int):
@@ -267,7 +273,7 @@ class Processor(State):
     def set_dr(self, number: cython.int, value) -> None:
         """Set a debug register as it is."""
         self.debug[number & 7] = value
-        mmu.arm_breakpoints(self)
+        breakpoints.arm(self)
 
     def segment(self, number: cython.int):
         """Segment register 0 ES, CS, SS, DS, FS, GS, LDTR, 7 TR."""
@@ -458,7 +464,7 @@ class Processor(State):
 
     def flush_tlb(self) -> None:
         """Forget every translation."""
-        mmu.flush(self)
+        tlb.flush(self)
 
     def skip(self, next_rip):
         """Complete the instruction that a backend executed itself: RIP moves on, its shadow ends, it counts.
@@ -556,7 +562,7 @@ class Processor(State):
         mask = 0xFFFFFFFFFFFFFFFF if self.pins[0x80] else 0xFFFFFFFFFFEFFFFF
         if mask != self.a20_mask:
             self.a20_mask = mask
-            mmu.flush(self)
+            tlb.flush(self)
 
     # Memory
 
@@ -573,7 +579,7 @@ class Processor(State):
             self.slots[i].read = slot.read
             self.slots[i].write = slot.write
         self.slots_used = len(slots)
-        mmu.flush(self)
+        tlb.flush(self)
 
     def invalidate_code(self, address: u64, length: u64) -> None:
         """Somebody else wrote guest-physical memory: forget the code that was decoded from there."""
@@ -607,7 +613,7 @@ class Processor(State):
         value: u64
         self.tlb_half = TLB_SIZE if user else 0
         self.emulating = 1  # a paging structure in no memory is no exit here, but a page fault
-        value = mmu.translate(self, linear, WRITE if write else READ)
+        value = paging.translate(self, linear, WRITE if write else READ)
         self.emulating = 0
         self.tlb_half = half
         if self.fault:

@@ -7,10 +7,10 @@ bits, and bit 16 for "unusable".
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu
+    from cython.cimports.hvcore.cpu import faults, mmu
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu
+    from hvcore.cpu import faults, mmu
     from hvcore.cpu.constants import *
 
 
@@ -26,10 +26,10 @@ def read_descriptor(c, selector, vector, ext):
         base = c.base[LDTR]
         limit = c.limit[LDTR]
         if c.attr[LDTR] & SEG_UNUSABLE:
-            mmu.exception(c, vector, (selector & 0xFFFC) | ext)
+            faults.exception(c, vector, (selector & 0xFFFC) | ext)
             return 0
     if (selector | 7) > limit:
-        mmu.exception(c, vector, (selector & 0xFFFC) | ext)
+        faults.exception(c, vector, (selector & 0xFFFC) | ext)
         return 0
     return mmu.system_read(c, base + (selector & 0xFFF8), 8)
 
@@ -98,7 +98,7 @@ def load(c, seg, selector):
         return
     if not selector & 0xFFFC:
         if seg == SS:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         assign_null(c, seg, selector)
         return
@@ -113,17 +113,17 @@ def load(c, seg, selector):
             or dpl != c.cpl
             or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
         ):
-            mmu.exception(c, VEC_GP, selector & 0xFFFC)
+            faults.exception(c, VEC_GP, selector & 0xFFFC)
             return
     elif (
         not attr & SEG_MEMORY
         or attr & (SEG_CODE | SEG_READABLE) == SEG_CODE
         or (attr & (SEG_CODE | SEG_CONFORMING) != SEG_CODE | SEG_CONFORMING and (dpl < c.cpl or dpl < rpl))
     ):
-        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        faults.exception(c, VEC_GP, selector & 0xFFFC)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_SS if seg == SS else VEC_NP, selector & 0xFFFC)
+        faults.exception(c, VEC_SS if seg == SS else VEC_NP, selector & 0xFFFC)
         return
     mark_accessed(c, selector, raw)
     if not c.fault:
@@ -137,15 +137,15 @@ def load_ldt(c, selector):
         assign_null(c, LDTR, selector)
         return
     if selector & 4:
-        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        faults.exception(c, VEC_GP, selector & 0xFFFC)
         return
     raw = read_descriptor(c, selector, VEC_GP, 0)
     if c.fault:
         return
     if descriptor_attr(raw) & (SEG_MEMORY | SEG_TYPE) != SEG_LDT:
-        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        faults.exception(c, VEC_GP, selector & 0xFFFC)
     elif not descriptor_attr(raw) & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, selector & 0xFFFC)
+        faults.exception(c, VEC_NP, selector & 0xFFFC)
     else:
         assign(c, LDTR, selector, raw)
 
@@ -154,16 +154,16 @@ def load_tr(c, selector):
     """LTR: an available TSS, which becomes busy."""
     raw: u64
     if not selector & 0xFFFC or selector & 4:
-        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        faults.exception(c, VEC_GP, selector & 0xFFFC)
         return
     raw = read_descriptor(c, selector, VEC_GP, 0)
     if c.fault:
         return
     if descriptor_attr(raw) & ((SEG_MEMORY | SEG_TYPE) ^ SEG_TSS_32) != SEG_TSS:
-        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        faults.exception(c, VEC_GP, selector & 0xFFFC)
         return
     if not descriptor_attr(raw) & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, selector & 0xFFFC)
+        faults.exception(c, VEC_NP, selector & 0xFFFC)
         return
     mmu.system_write(c, c.gdt_base + (selector & 0xFFF8) + 5, ((raw >> 40) & 0xFF) | 2, 1)
     if not c.fault:
@@ -216,7 +216,7 @@ def port_map(c):
     The map of redirected interrupts ends there (SDM vol. 3 §21.3.3). The caller looks at `c.fault`.
     """
     if c.attr[TR] & SEG_UNUSABLE or not c.attr[TR] & SEG_TSS_32 or c.limit[TR] < TSS_32_LAST:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return 0
     return mmu.system_read(c, c.base[TR] + TSS_PORT_MAP, 2)
 
@@ -225,5 +225,5 @@ def privileged(c):
     """Whether the guest may execute a privileged instruction; #GP(0) if not."""
     if c.cpl == 0:
         return 1
-    mmu.exception(c, VEC_GP, 0)
+    faults.exception(c, VEC_GP, 0)
     return 0

@@ -7,17 +7,29 @@ if cython.compiled:
         control_registers,
         debug,
         descriptors,
-        mmu,
+        faults,
         msrs,
         operands,
         ports,
         segments,
         stops,
+        tlb,
     )
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import control_registers, debug, descriptors, mmu, msrs, operands, ports, segments, stops
+    from hvcore.cpu import (
+        control_registers,
+        debug,
+        descriptors,
+        faults,
+        msrs,
+        operands,
+        ports,
+        segments,
+        stops,
+        tlb,
+    )
     from hvcore.cpu.constants import *
 
 
@@ -33,11 +45,11 @@ def vm_instruction(c, o):
     elif o.kind == VM_INSTRUCTION:
         which = VMRUN + (o.modrm & 7)
     if not (c.intercepts.vm_instructions >> which) & 1:
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
         return
     if which != VMCALL and which != VMMCALL:
         if not c.protected:
-            mmu.exception_plain(c, VEC_UD)
+            faults.exception_plain(c, VEC_UD)
             return
         if VMRUN <= which < VMREAD and not segments.privileged(c):
             return
@@ -93,11 +105,11 @@ def execute(c, o):
         c.regs[RDX] = value >> 32
     elif kind == RDPMC:
         if c.cpl:  # and there is no CR4.PCE
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
         elif c.intercepts.rdpmc:
             stops.stop(c, EXIT_RDPMC, o)
         else:
-            mmu.exception(c, VEC_GP, 0)  # there are no counters
+            faults.exception(c, VEC_GP, 0)  # there are no counters
     elif kind == RDMSR or kind == WRMSR:
         msrs.access_msr(c, o)
     elif kind == INVD or kind == WBINVD:
@@ -111,7 +123,7 @@ def execute(c, o):
             stops.stop(c, EXIT_INVLPG, o)
             c.info.linear_address = value
         else:
-            mmu.flush_page(c, value)
+            tlb.flush_page(c, value)
     elif kind == VM_CALL or kind == VM_INSTRUCTION or kind == VMX_R or kind == VMX_M:
         vm_instruction(c, o)
     elif kind == CLTS:

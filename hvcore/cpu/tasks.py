@@ -10,10 +10,10 @@ its T bit set.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import debug, flags, mmu, segments, virtual8086
+    from cython.cimports.hvcore.cpu import debug, faults, flags, mmu, paging, segments, tlb, virtual8086
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import debug, flags, mmu, segments, virtual8086
+    from hvcore.cpu import debug, faults, flags, mmu, paging, segments, tlb, virtual8086
     from hvcore.cpu.constants import *
 
 
@@ -45,18 +45,18 @@ def new_tss(c, selector, source, ext):
     vector: u32 = VEC_TS if back else VEC_GP
     code: u32 = (selector & 0xFFFC) | ext
     if not selector & 0xFFFC or selector & 4:
-        mmu.exception(c, vector, code)
+        faults.exception(c, vector, code)
         return 0
     raw = segments.read_descriptor(c, selector, vector, ext)
     if c.fault:
         return 0
     attr = segments.descriptor_attr(raw)
     if attr & ((SEG_MEMORY | SEG_TYPE) ^ SEG_TSS_32) != (SEG_TSS | SEG_TSS_BUSY if back else SEG_TSS):
-        mmu.exception(c, vector, code)
+        faults.exception(c, vector, code)
     elif not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, code)
+        faults.exception(c, VEC_NP, code)
     elif segments.descriptor_limit(raw) < (0x67 if attr & SEG_TSS_32 else 0x2B):
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
     return raw
 
 
@@ -81,13 +81,13 @@ def address_space(c, tss, code):
     a CR3 that cannot be loaded makes the TSS an invalid one). It is settled here, before anything changes.
     """
     cr3: u64
-    if not mmu.pae_paging(c, c.cr0, c.cr4):
+    if not paging.pae_paging(c, c.cr0, c.cr4):
         return 1
     cr3 = mmu.system_read(c, tss + 0x1C, 4)
-    if c.fault or cr3 == c.cr3 or mmu.read_pdptes(c, cr3):
+    if c.fault or cr3 == c.cr3 or paging.read_pdptes(c, cr3):
         return c.fault == FAULT_NONE
     if c.fault == FAULT_EXCEPTION:
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
     return 0
 
 
@@ -110,7 +110,7 @@ def switch(c, selector, source, ext, has_error, error):
         return
     wide = (raw >> 43) & 1
     if c.attr[TR] & SEG_UNUSABLE or c.limit[TR] < (0x5F if old_wide else 0x29):
-        mmu.exception(c, VEC_TS, (old & 0xFFFC) | ext)
+        faults.exception(c, VEC_TS, (old & 0xFFFC) | ext)
         return
     # §7.3 step 5: everything that is going to be touched can be
     if not reachable(c, c.base[TR] + (0x20 if old_wide else 0xE), 0x40 if old_wide else 0x1C, 1):
@@ -151,7 +151,7 @@ def switch(c, selector, source, ext, has_error, error):
         keep_fault(c)
     elif trap and not c.fault:
         debug.note_debug(c, DR6_BT)
-        mmu.exception_plain(c, VEC_DB)
+        faults.exception_plain(c, VEC_DB)
         keep_fault(c)
 
 
@@ -204,10 +204,10 @@ def load(c, wide, link, ext):
             sel[i] = mmu.system_read(c, base + 0x48 + 4 * i, 2)
         ldt = mmu.system_read(c, base + 0x60, 2)
         if c.cr0 & CR0_PG:
-            if cr3 != c.cr3 and mmu.pae_paging(c, c.cr0, c.cr4):
-                mmu.latch_pdptes(c)
+            if cr3 != c.cr3 and paging.pae_paging(c, c.cr0, c.cr4):
+                paging.latch_pdptes(c)
             c.cr3 = cr3
-            mmu.flush_local(c)
+            tlb.flush_local(c)
     else:
         c.eip = mmu.system_read(c, base + 0x0E, 2)
         eflags = mmu.system_read(c, base + 0x10, 2)
@@ -253,13 +253,13 @@ def load_ldt(c, selector, ext):
     if not selector & 0xFFFC:
         return
     if selector & 4:
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
         return
     raw = segments.read_descriptor(c, selector, VEC_TS, ext)
     if c.fault:
         return
     if segments.descriptor_attr(raw) & (SEG_PRESENT | SEG_MEMORY | SEG_TYPE) != SEG_PRESENT | SEG_LDT:
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
         return
     segments.assign(c, LDTR, selector, raw)
 
@@ -270,7 +270,7 @@ def load_stack(c, selector, rpl, ext):
     attr: u32
     code: u32 = (selector & 0xFFFC) | ext
     if not selector & 0xFFFC:
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
         return
     raw = segments.read_descriptor(c, selector, VEC_TS, ext)
     if c.fault:
@@ -281,10 +281,10 @@ def load_stack(c, selector, rpl, ext):
         or ((attr >> 5) & 3) != rpl
         or (selector & 3) != rpl
     ):
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_SS, code)
+        faults.exception(c, VEC_SS, code)
         return
     segments.mark_accessed(c, selector, raw)
     if c.fault:
@@ -301,7 +301,7 @@ def load_code(c, selector, ext):
     rpl: u32 = selector & 3
     code: u32 = (selector & 0xFFFC) | ext
     if not selector & 0xFFFC:
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
         return
     raw = segments.read_descriptor(c, selector, VEC_TS, ext)
     if c.fault:
@@ -311,10 +311,10 @@ def load_code(c, selector, ext):
     if attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE or (
         dpl > rpl if attr & SEG_CONFORMING else dpl != rpl
     ):
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, code)
+        faults.exception(c, VEC_NP, code)
         return
     segments.mark_accessed(c, selector, raw)
     if not c.fault:
@@ -342,10 +342,10 @@ def load_data(c, seg, selector, ext):
             and (dpl < c.cpl or dpl < (selector & 3))
         )
     ):
-        mmu.exception(c, VEC_TS, code)
+        faults.exception(c, VEC_TS, code)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, code)
+        faults.exception(c, VEC_NP, code)
         return
     segments.mark_accessed(c, selector, raw)
     if not c.fault:

@@ -3,17 +3,17 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import events, flags, mmu, segments, tasks, virtual8086
+    from cython.cimports.hvcore.cpu import events, faults, flags, mmu, segments, tasks, virtual8086
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import events, flags, mmu, segments, tasks, virtual8086
+    from hvcore.cpu import events, faults, flags, mmu, segments, tasks, virtual8086
     from hvcore.cpu.constants import *
 
 
 def enter_code(c, selector, raw, target, rpl):
     """Load CS from a checked code descriptor and go to `target`; 0 if that is outside the segment."""
     if target > segments.descriptor_limit(raw):
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return 0
     segments.mark_accessed(c, selector, raw)
     if c.fault:
@@ -32,7 +32,7 @@ def far_jump(c, selector, target, size, call):
     sp: u64 = c.regs[RSP]
     if not c.protected:
         if target > c.limit[CS]:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         if call:
             mmu.push(c, c.sel[CS], size)
@@ -46,7 +46,7 @@ def far_jump(c, selector, target, size, call):
         c.eip = target
         return
     if not selector & 0xFFFC:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     raw = segments.read_descriptor(c, selector, VEC_GP, 0)
     if c.fault:
@@ -58,13 +58,13 @@ def far_jump(c, selector, target, size, call):
         if not attr & SEG_CODE or (
             dpl > c.cpl if attr & SEG_CONFORMING else (selector & 3) > c.cpl or dpl != c.cpl
         ):
-            mmu.exception(c, VEC_GP, selector & 0xFFFC)
+            faults.exception(c, VEC_GP, selector & 0xFFFC)
             return
         if not attr & SEG_PRESENT:
-            mmu.exception(c, VEC_NP, selector & 0xFFFC)
+            faults.exception(c, VEC_NP, selector & 0xFFFC)
             return
         if target > segments.descriptor_limit(raw):
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         if call:
             mmu.push(c, c.sel[CS], size)
@@ -82,10 +82,10 @@ def far_jump(c, selector, target, size, call):
         or dpl < c.cpl
         or dpl < (selector & 3)
     ):
-        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        faults.exception(c, VEC_GP, selector & 0xFFFC)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, selector & 0xFFFC)
+        faults.exception(c, VEC_NP, selector & 0xFFFC)
         return
     if kind == 4 or kind == 12:
         through_gate(c, selector, raw, call)
@@ -116,7 +116,7 @@ def through_gate(c, selector, gate, call):
     if size == 2:
         target |= (gate >> 32) & TOP_HALF
     if not code & 0xFFFC:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     raw = segments.read_descriptor(c, code, VEC_GP, 0)
     if c.fault:
@@ -128,13 +128,13 @@ def through_gate(c, selector, gate, call):
         or dpl > c.cpl
         or (not call and not attr & SEG_CONFORMING and dpl != c.cpl)
     ):
-        mmu.exception(c, VEC_GP, code & 0xFFFC)
+        faults.exception(c, VEC_GP, code & 0xFFFC)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, code & 0xFFFC)
+        faults.exception(c, VEC_NP, code & 0xFFFC)
         return
     if target > segments.descriptor_limit(raw):
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     if call:
         if not attr & SEG_CONFORMING and dpl < c.cpl:
@@ -195,7 +195,7 @@ def return_outer(c, size, selector, raw, target, selector_ss, sp):
     ss: u64
     attr: u32
     if not selector_ss & 0xFFFC:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     ss = segments.read_descriptor(c, selector_ss, VEC_GP, 0)
     if c.fault:
@@ -206,10 +206,10 @@ def return_outer(c, size, selector, raw, target, selector_ss, sp):
         or ((attr >> 5) & 3) != rpl
         or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
     ):
-        mmu.exception(c, VEC_GP, selector_ss & 0xFFFC)
+        faults.exception(c, VEC_GP, selector_ss & 0xFFFC)
         return
     if not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_SS, selector_ss & 0xFFFC)
+        faults.exception(c, VEC_SS, selector_ss & 0xFFFC)
         return
     if not enter_code(c, selector, raw, target, rpl):
         return
@@ -232,7 +232,7 @@ def return_descriptor(c, selector):
     dpl: u32
     rpl: u32 = selector & 3
     if not selector & 0xFFFC:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return 0
     raw = segments.read_descriptor(c, selector, VEC_GP, 0)
     if c.fault:
@@ -244,9 +244,9 @@ def return_descriptor(c, selector):
         or rpl < c.cpl
         or (dpl > rpl if attr & SEG_CONFORMING else dpl != rpl)
     ):
-        mmu.exception(c, VEC_GP, selector & 0xFFFC)
+        faults.exception(c, VEC_GP, selector & 0xFFFC)
     elif not attr & SEG_PRESENT:
-        mmu.exception(c, VEC_NP, selector & 0xFFFC)
+        faults.exception(c, VEC_NP, selector & 0xFFFC)
     return raw
 
 
@@ -266,7 +266,7 @@ def far_return(c, size, release):
         return
     if not c.protected:
         if target > c.limit[CS]:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         mmu.set_sp(c, c.regs[RSP] + 2 * n + release)
         segments.assign_real(c, CS, selector)
@@ -337,7 +337,7 @@ def interrupt_return(c, size):
         return
     if not c.protected:
         if target > c.limit[CS]:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         mmu.set_sp(c, c.regs[RSP] + 3 * n)
         segments.assign_real(c, CS, selector)
@@ -377,7 +377,7 @@ def flat_segment(c, seg, selector, attr):
 def system_enter(c):
     """SYSENTER: to ring 0, where the MSRs say."""
     if not c.cr0 & CR0_PE or not c.sysenter_cs & 0xFFFC:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     flags.set_eflags(c, flags.get_eflags(c) & ((F_VM | F_IF | F_RF) ^ M64))
     flat_segment(c, CS, c.sysenter_cs & 0xFFFC, 0xC09B)
@@ -391,7 +391,7 @@ def system_enter(c):
 def system_exit(c):
     """SYSEXIT: to ring 3, where EDX and ECX say."""
     if not c.protected or c.cpl or not c.sysenter_cs & 0xFFFC:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     flat_segment(c, CS, (((c.sysenter_cs & 0xFFFC) + 16) & 0xFFFF) | 3, 0xC0FB)
     flat_segment(c, SS, (((c.sysenter_cs & 0xFFFC) + 24) & 0xFFFF) | 3, 0xC0F3)

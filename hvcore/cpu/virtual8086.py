@@ -8,10 +8,10 @@ CR4.PVI gives VIF to CLI and STI of ring 3 in protected mode (§21.4).
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import flags, mmu, segments
+    from cython.cimports.hvcore.cpu import faults, flags, mmu, segments
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import flags, mmu, segments
+    from hvcore.cpu import faults, flags, mmu, segments
     from hvcore.cpu.constants import *
 
 
@@ -24,7 +24,7 @@ def set_virtual_flag(c, on):
     """CLI (`on` 0) or STI where IOPL forbids it; #GP(0) if the extensions are off or an interrupt is pending."""
     allowed: u32 = c.cr4 & CR4_VME if c.flags & F_VM else c.cpl == 3 and c.cr4 & CR4_PVI
     if not allowed or (on and c.flags & F_VIP):
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
     elif on:
         c.flags |= F_VIF
     else:
@@ -42,7 +42,7 @@ def virtual_flags(c):
 def push_flags(c, size):
     """PUSHF below IOPL 3."""
     if size != 1 or not c.cr4 & CR4_VME:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
     else:
         mmu.push(c, virtual_flags(c) & 0xFFFF, 1)
 
@@ -51,7 +51,7 @@ def may_load(c, value, size):
     """Whether POPF and IRET below IOPL 3 may load these flags; #GP(0) if not: the monitor is to see it."""
     if size == 1 and c.cr4 & CR4_VME and not value & F_TF and not (value & F_IF and c.flags & F_VIP):
         return 1
-    mmu.exception(c, VEC_GP, 0)
+    faults.exception(c, VEC_GP, 0)
     return 0
 
 
@@ -81,7 +81,7 @@ def interrupt_return(c, size):
     selector: u32 = 0
     value: u64 = 0
     if size != 1 or not c.cr4 & CR4_VME:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     target = mmu.peek(c, 0, 1)
     if not c.fault:
@@ -105,7 +105,7 @@ def redirected(c, vector):
         return 0
     at += vector >> 3
     if at < 32 or at - 32 > c.limit[TR]:  # the map of 32 bytes ends where the one of the ports begins
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return 0
     bits = mmu.system_read(c, c.base[TR] + at - 32, 1)
     return c.fault == FAULT_NONE and not (bits >> (vector & 7)) & 1
@@ -118,7 +118,7 @@ def interrupt(c, vector):
     entry: u64
     if not c.cr4 & CR4_VME or not redirected(c, vector):
         if not c.fault and trapped(c):
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
         return c.fault != FAULT_NONE
     entry = mmu.read_linear(c, vector * 4, 4)
     if c.fault:
@@ -155,7 +155,7 @@ def enter(c, target, selector, value):
     segs: u64
     i: u32
     if target > 0xFFFF:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     for i in range(6):  # all must be readable before anything changes
         mmu.peek(c, 12 + 4 * i, 2)

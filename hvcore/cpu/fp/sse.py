@@ -10,7 +10,7 @@ import cython
 from hvcore.cpu import opcodes
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, operands
+    from cython.cimports.hvcore.cpu import faults, mmu, operands
     from cython.cimports.hvcore.cpu.fp import sse_operands, x87_registers
     from cython.cimports.hvcore.cpu.fp.mmx import packed
     from cython.cimports.hvcore.cpu.fp.sse_arithmetic import arithmetic, compare_scalar
@@ -20,7 +20,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, operands
+    from hvcore.cpu import faults, mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import sse_operands, x87_registers
@@ -52,10 +52,10 @@ def ready(c, form):
     elif which == XMM2 or which == MMX_SSE2:
         has = c.has_sse2
     if not has or c.cr0 & CR0_EM or (which >= XMM and not c.cr4 & CR4_OSFXSR):
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
         return 0
     if c.cr0 & CR0_TS:
-        mmu.exception_plain(c, VEC_NM)
+        faults.exception_plain(c, VEC_NM)
         return 0
     if which < XMM and x87_registers.pending(c):
         return 0
@@ -67,13 +67,13 @@ def control(c, o):
     value: u64
     if o.reg >= 5:
         if o.isreg or o.reg != 7 or not c.features & HAS_CLFSH:
-            mmu.exception_plain(c, VEC_UD)
+            faults.exception_plain(c, VEC_UD)
         else:  # there is no cache, but the byte must be one that could be read
             mmu.read(c, o.seg, operands.address(c, o), 0)
         return
     if o.isreg or not ready(c, XMM):
         if not c.fault:
-            mmu.exception_plain(c, VEC_UD)
+            faults.exception_plain(c, VEC_UD)
         return
     if o.reg == 3:
         mmu.write(c, o.seg, operands.address(c, o), c.mxcsr, 2)
@@ -82,7 +82,7 @@ def control(c, o):
     if c.fault:
         return
     if value > 0xFFFF:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     c.mxcsr = value
     mmu.update_blocks(c)
@@ -104,13 +104,13 @@ def execute(c, o):
         pp = sse_operands.P66
     form = forms[pp * 256 + op]
     if form == NONE or (form & REGISTERS and not o.isreg) or (form & MEMORY and o.isreg):
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
         return
     if (
         0x71 <= op <= 0x73
         and not (0xCC if op == 0x73 and pp == sse_operands.P66 else 0x44 if op == 0x73 else 0x54) >> o.reg & 1
     ):
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
         return
     if not ready(c, form):
         return

@@ -9,11 +9,11 @@ bound of 1.5 * 2**-12; the bits of any part of Intel's they are not.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu
+    from cython.cimports.hvcore.cpu import faults
     from cython.cimports.hvcore.cpu.fp import softfloat, sse_operands
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu
+    from hvcore.cpu import faults
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import softfloat, sse_operands
 
@@ -210,7 +210,7 @@ def excepted(c):
     c.mxcsr |= c.f_all
     if not unmasked:
         return 0
-    mmu.exception_plain(c, VEC_XM if c.cr4 & CR4_OSXMMEXCPT else VEC_UD)
+    faults.exception_plain(c, VEC_XM if c.cr4 & CR4_OSXMMEXCPT else VEC_UD)
     return 1
 
 

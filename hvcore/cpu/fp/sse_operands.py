@@ -7,10 +7,10 @@ them goes back only when its exceptions are masked.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, operands
+    from cython.cimports.hvcore.cpu import faults, mmu, operands
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, operands
+    from hvcore.cpu import faults, mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
 
@@ -43,7 +43,7 @@ def fetch(c, o, size, aligned):
         c.src[0] = mmu.read(c, o.seg, off, size + 2)
         return c.fault == FAULT_NONE
     if aligned and (c.base[o.seg] + off) & 15:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return 0
     c.src[0] = mmu.read(c, o.seg, off, 3)
     if c.fault:
@@ -59,7 +59,7 @@ def store(c, o, size, aligned):
         mmu.write(c, o.seg, off, c.dst[0] & SIZE_MASK[size + 2], size + 2)
         return
     if aligned and (c.base[o.seg] + off) & 15:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     if not mmu.check_write(c, o.seg, off, 16):
         return

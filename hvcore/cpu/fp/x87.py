@@ -7,7 +7,7 @@ What they do is in files of their own: `x87_registers`, `x87_arithmetic`, `x87_t
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, operands
+    from cython.cimports.hvcore.cpu import faults, mmu, operands
     from cython.cimports.hvcore.cpu.fp import softfloat, transcendental, x87_registers
     from cython.cimports.hvcore.cpu.fp.x87_arithmetic import (
         arithmetic,
@@ -33,7 +33,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, operands
+    from hvcore.cpu import faults, mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import softfloat, transcendental, x87_registers
     from hvcore.cpu.fp.x87_arithmetic import (
@@ -113,7 +113,7 @@ def register_form(c, o):
         if reg == 2 or reg == 3:  # FCOM, FCOMP; DE D9 is FCOMPP
             if sub == 6:
                 if reg == 3 and i != 1:
-                    mmu.exception_plain(c, VEC_UD)
+                    faults.exception_plain(c, VEC_UD)
                     return
                 pops = reg - 1
             else:
@@ -159,7 +159,7 @@ def register_form(c, o):
         one_operand(c, o)
     elif sub == 1 and reg == 2:
         if i:
-            mmu.exception_plain(c, VEC_UD)  # D9 D0 is FNOP
+            faults.exception_plain(c, VEC_UD)  # D9 D0 is FNOP
     elif (
         (sub == 5 and (reg == 2 or reg == 3))
         or (sub == 1 and reg == 3)
@@ -199,7 +199,7 @@ def register_form(c, o):
     elif sub == 7 and reg == 4 and i == 0:
         operands.put(c, RAX, 0, 1, x87_registers.status_word(c))
     else:
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
 
 
 def one_operand(c, o):
@@ -207,7 +207,7 @@ def one_operand(c, o):
     which: u32 = (o.reg & 3) * 8 + o.rm
     two: u32 = 0
     if which == 2 or which == 3 or which == 6 or which == 7 or which == 15:
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
         return
     if which == 5:
         examine(c)
@@ -336,13 +336,13 @@ def memory_form(c, o):
     elif sub == 5 and reg == 7:
         mmu.write(c, o.seg, operands.address(c, o), x87_registers.status_word(c), 1)
     else:
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
 
 
 def execute(c, o, eip):
     """One instruction; `eip` is its own address."""
     if c.cr0 & (CR0_EM | CR0_TS):
-        mmu.exception_plain(c, VEC_NM)
+        faults.exception_plain(c, VEC_NM)
         return
     if c.fp_status & x87_registers.SUMMARY and waits(o) and not reserved(o) and x87_registers.pending(c):
         return
@@ -367,6 +367,6 @@ def execute(c, o, eip):
 def wait(c):
     """WAIT."""
     if c.cr0 & (CR0_MP | CR0_TS) == CR0_MP | CR0_TS:
-        mmu.exception_plain(c, VEC_NM)
+        faults.exception_plain(c, VEC_NM)
     elif c.has_fpu:
         x87_registers.pending(c)

@@ -6,11 +6,11 @@ Not modelled: an image in what is no memory; it raises #GP(0).
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, operands
+    from cython.cimports.hvcore.cpu import faults, mmu, operands
     from cython.cimports.hvcore.cpu.fp import softfloat, x87_registers
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu, operands
+    from hvcore.cpu import faults, mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.fp import softfloat, x87_registers
 
@@ -112,7 +112,7 @@ def environment(c, o):
     if o.sub == 5:
         total += 80
     if c.emulating:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     if o.reg == 6:
         if not mmu.check_write(c, o.seg, off, total):
@@ -154,10 +154,10 @@ def fxsave(c, o):
     seg: u32 = o.seg
     xmm: u32 = c.has_sse and c.cr4 & CR4_OSFXSR
     if c.cr0 & (CR0_EM | CR0_TS):
-        mmu.exception_plain(c, VEC_NM)
+        faults.exception_plain(c, VEC_NM)
         return
     if (c.base[seg] + off) & 15 or c.emulating:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     if not mmu.check_write(c, seg, off, 512):
         return
@@ -189,10 +189,10 @@ def fxrstor(c, o):
     value: u64 = 0
     seg: u32 = o.seg
     if c.cr0 & (CR0_EM | CR0_TS):
-        mmu.exception_plain(c, VEC_NM)
+        faults.exception_plain(c, VEC_NM)
         return
     if (c.base[seg] + off) & 15 or c.emulating:
-        mmu.exception(c, VEC_GP, 0)
+        faults.exception(c, VEC_GP, 0)
         return
     for i in range(64):
         mmu.read(c, seg, off + 8 * i, 3)
@@ -201,7 +201,7 @@ def fxrstor(c, o):
     if c.has_sse:
         value = mmu.read(c, seg, off + 24, 2)
         if value > 0xFFFF:
-            mmu.exception(c, VEC_GP, 0)
+            faults.exception(c, VEC_GP, 0)
             return
         c.mxcsr = value
     c.fp_control = (mmu.read(c, seg, off, 1) & 0x1F3F) | 0x40
@@ -225,7 +225,7 @@ def fxrstor(c, o):
 def save_or_restore(c, o):
     """FXSAVE and FXRSTOR."""
     if not c.has_fxsr:
-        mmu.exception_plain(c, VEC_UD)
+        faults.exception_plain(c, VEC_UD)
     elif o.sub:
         fxrstor(c, o)
     else:

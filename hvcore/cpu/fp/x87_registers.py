@@ -11,11 +11,11 @@ IRQ 13 of it, and of a write to port F0h IGNNE# (`State.ignne`, until FERR# is l
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu
+    from cython.cimports.hvcore.cpu import faults, mmu
     from cython.cimports.hvcore.cpu.fp import softfloat
     from cython.cimports.hvcore.cpu.state import *
 else:
-    from hvcore.cpu import mmu
+    from hvcore.cpu import faults, mmu
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat
@@ -69,7 +69,7 @@ def pending(c):
     if not c.fp_status & SUMMARY:
         return 0
     if c.cr0 & CR0_NE:
-        mmu.exception_plain(c, VEC_MF)
+        faults.exception_plain(c, VEC_MF)
         return 1
     c.ferr = 1
     if c.ignne:

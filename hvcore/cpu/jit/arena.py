@@ -210,8 +210,8 @@ def emit_look_for_pending(c):
 def emit_look_beyond(c, t):
     """A block over the end of its page runs only where its tail is what the next page has, and CS reaches that far."""
     i: s64 = t.block
-    last: s32 = c.blocks[i].length - 1
-    rest: s32 = 4096 - (t.at & 0xFFF)
+    last: u32 = c.blocks[i].length - 1
+    rest: u32 = 4096 - (t.at & 0xFFF)
     emit_eip(c, t.at)
     asm.emit_load(c, asm.CX, cython.address(c.limit[CS]))
     asm.emit_mem64(c, asm.LEA, asm.DX, asm.AX, NO_REG, 0, last)  # lea rdx, [rax + last]

@@ -7,7 +7,7 @@ interpreter's own functions and comes back, or leaves the block if they fault.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu import mmu, physical
+    from cython.cimports.hvcore.cpu import mmu, paging, physical, tlb
     from cython.cimports.hvcore.cpu.jit import arena, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
@@ -32,14 +32,14 @@ def touch(c, lin, size, access):
     slot: s64
     if c.watching or c.aligning or (lin & 0xFFF) + (cython.cast(u64, 1) << size) > 4096 or lin > M32:
         return 0
-    phys = mmu.translate(c, lin, access)
+    phys = paging.translate(c, lin, access)
     if c.fault:  # the interpreter comes by it again
         c.fault = 0
         return 0
     slot = physical.locate(c, phys)
     if slot < 0:
         return 0
-    mmu.fill(c, lin, phys, slot)
+    tlb.fill(c, lin, phys, slot)
     return (c.tlb[i].wr if access == WRITE else c.tlb[i].rd) == page
 
 

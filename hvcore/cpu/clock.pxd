@@ -1,0 +1,3 @@
+from hvcore.cpu.state cimport u64
+
+cdef u64 now() noexcept nogil
