@@ -43,6 +43,7 @@ M32 = 0xFFFF_FFFF
 M64 = 0xFFFF_FFFF_FFFF_FFFF
 PAGE_BITS = M64 ^ 0xFFF
 NO_PAGE = 1 << 63  # no canonical address, so it never matches
+PTE_NX = 1 << 63
 TOP_HALF = 0xFFFF_0000  # of a 32-bit word
 TOP_BYTE = 0xFF00_0000
 CR0_PG = 0x8000_0000
@@ -60,7 +61,7 @@ globals().update(KINDS)
 globals().update(STATE)
 __all__ = [  # noqa: PLE0604 - the names are read from the files above
     *("M32", "M64", "NO_PAGE", "PAGE_BITS", "PHYSICAL_PAGE", "PAE_ROOT", "CR0_PG", "TOP_BYTE", "TOP_HALF"),
-    *("PAE_RESERVED", "PDPTE_RESERVED", "MSR_EFER", "PAT_POWER_ON"),
+    *("PTE_NX", "PAE_RESERVED", "PDPTE_RESERVED", "MSR_EFER", "PAT_POWER_ON"),
     *("SIZE_MASK", "SIZE_SIGN", "s64", "u8", "u16", "u32", "u64"),
     *KINDS,
     *STATE,

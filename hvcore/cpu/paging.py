@@ -30,7 +30,7 @@ def walk(c, lin, access):
     """Linear to guest-physical through the paging structures (SDM vol. 3 §4.3 32-bit, §4.4 PAE); may raise #PF.
 
     Or the exit for a paging structure in no memory. Accessed and dirty bits are set on the way. `walk_rights` is left
-    with the rights of the page and `walk_flags` with the last entry, for `fill`.
+    with the rights of the page and `walk_flags` with PTE_D, PTE_G and PTE_NX as they are for it: `tlb.fill` wants both.
     """
     n: u32 = 8 if c.cr4 & CR4_PAE else 4
     at: u64
@@ -38,79 +38,40 @@ def walk(c, lin, access):
     pde: u64
     pte: u64
     rights: u64
-    no_execute: u64 = 0
-    lin_bits: u64
-    reserved: u64
+    no_execute: u64
     dirty: u64 = PTE_A | PTE_D if access == WRITE else PTE_A
     c.walk_flags = PTE_D
     c.walk_rights = PTE_W | PTE_U
     if not c.cr0 & CR0_PG:
         return lin & M32 & c.a20_mask
-    if n == 8:
-        if c.pdptes_in_memory:
-            pde = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, lin, 8)
-            if pde & PTE_P and pde & PDPTE_RESERVED:
-                page_fault(c, lin, access, 9)
-                return 0
-        else:
-            pde = c.pdptes[(lin >> 30) & 3]
-        if not pde & PTE_P:
-            page_fault(c, lin, access, 0)
-            return 0
-        pde_at = (pde & PHYSICAL_PAGE) + ((lin >> 21) & 511) * 8
-        pde = table_entry(c, pde_at, lin, 8)
-    else:
-        pde_at = (c.cr3 & PHYSICAL_PAGE) + ((lin >> 22) & 1023) * 4
-        pde = table_entry(c, pde_at, lin, 4)
-    if not pde & PTE_P:
-        page_fault(c, lin, access, 0)
+    pde_at = directory_entry_at(c, lin, access)
+    if c.fault:
         return 0
-    if n == 8 and reserved_in(c, pde):
-        page_fault(c, lin, access, 9)
+    pde = table_entry(c, pde_at, lin, n)
+    if not usable(c, lin, access, pde):
         return 0
     if pde & PTE_PS and c.cr4 & (CR4_PSE | CR4_PAE):
         c.large_pages = 1
         c.large_region[(lin >> 22) & 1023] = 1
-        rights = pde
         at = pde_at
-        pte = pde
-        no_execute = pde & NO_PAGE
-        if n == 8:
-            lin_bits = 0x1FFFFF
-            reserved = 0x1FE000
-        else:
-            lin_bits = 0x3FFFFF
-            reserved = 0x3FE000
-            if c.features & HAS_PSE36:  # bits 35:32 of the address stand in 16:13
-                reserved = 0x3E0000
-        if pde & reserved:
-            page_fault(c, lin, access, 9)
+        pte = piece_of_large_page(c, lin, access, pde)
+        if c.fault:
             return 0
-        pte = (pde & PHYSICAL_PAGE & (lin_bits ^ M64)) | (lin & lin_bits & PAGE_BITS)
-        if n == 4:
-            pte |= (pde & 0x1E000) << 19
+        rights = pde
+        no_execute = pde & PTE_NX
     else:
-        if n == 8:
-            at = (pde & PHYSICAL_PAGE) + ((lin >> 12) & 511) * 8
-        else:
-            at = (pde & PHYSICAL_PAGE) + ((lin >> 12) & 1023) * 4
+        at = (pde & PHYSICAL_PAGE) + ((lin >> 12) & (511 if n == 8 else 1023)) * n
         pte = table_entry(c, at, lin, n)
-        if not pte & PTE_P:
-            page_fault(c, lin, access, 0)
-            return 0
-        if n == 8 and reserved_in(c, pte):
-            page_fault(c, lin, access, 9)
+        if not usable(c, lin, access, pte):
             return 0
         rights = pde & pte
-        no_execute = (pde | pte) & NO_PAGE
-    if c.tlb_half and not rights & PTE_U:
-        page_fault(c, lin, access, 1)
-        return 0
-    if access == WRITE and not rights & PTE_W and (c.tlb_half or c.cr0 & CR0_WP):
-        page_fault(c, lin, access, 1)
-        return 0
-    if access == FETCH and no_execute:
-        page_fault(c, lin, access, 1)
+        no_execute = (pde | pte) & PTE_NX
+    if (
+        (c.tlb_half and not rights & PTE_U)
+        or (access == WRITE and not rights & PTE_W and (c.tlb_half or c.cr0 & CR0_WP))
+        or (access == FETCH and no_execute)
+    ):
+        page_fault(c, lin, access, PF_PRESENT)
         return 0
     if at == pde_at:
         mark_entry(c, pde_at, pde, dirty, n)
@@ -122,9 +83,56 @@ def walk(c, lin, access):
     c.walk_rights = rights & (PTE_W | PTE_U)
     if not c.tlb_half and not c.cr0 & CR0_WP:
         c.walk_rights |= PTE_W
-    if no_execute:
-        c.walk_flags |= NO_PAGE
+    c.walk_flags |= no_execute
     return ((pte & PHYSICAL_PAGE) | (lin & 0xFFF)) & c.a20_mask
+
+
+def directory_entry_at(c, lin, access):
+    """Where the page directory's entry for `lin` lies; with PAE a PDPTE leads there, and may be a fault or an exit."""
+    pdpte: u64
+    if not c.cr4 & CR4_PAE:
+        return (c.cr3 & PHYSICAL_PAGE) + ((lin >> 22) & 1023) * 4
+    if c.pdptes_in_memory:
+        pdpte = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, lin, 8)
+        if pdpte & PTE_P and pdpte & PDPTE_RESERVED:
+            page_fault(c, lin, access, PF_PRESENT | PF_RESERVED)
+            return 0
+    else:
+        pdpte = c.pdptes[(lin >> 30) & 3]
+    if not pdpte & PTE_P:
+        page_fault(c, lin, access, 0)
+        return 0
+    return (pdpte & PHYSICAL_PAGE) + ((lin >> 21) & 511) * 8
+
+
+def usable(c, lin, access, entry):
+    """Whether an entry of a directory or a table is present, and has no reserved bit with PAE; #PF if not."""
+    if not entry & PTE_P:
+        page_fault(c, lin, access, 0)
+        return 0
+    if c.cr4 & CR4_PAE and reserved_in(c, entry):
+        page_fault(c, lin, access, PF_PRESENT | PF_RESERVED)
+        return 0
+    return 1
+
+
+def piece_of_large_page(c, lin, access, pde):
+    """The address of the 4 KiB that `lin` lies in, of a page of 2 MiB (PAE) or 4 MiB; #PF if a bit is reserved.
+
+    With PSE-36 bits 13 to 16 of the entry of 4 MiB are bits 32 to 35 of its address (SDM vol. 3 table 4-4).
+    """
+    within: u64 = 0x1FFFFF if c.cr4 & CR4_PAE else 0x3FFFFF
+    reserved: u64
+    address: u64 = (pde & PHYSICAL_PAGE & (within ^ M64)) | (lin & within & PAGE_BITS)
+    if c.cr4 & CR4_PAE:
+        reserved = 0x1FE000
+    else:
+        reserved = 0x3E0000 if c.features & HAS_PSE36 else 0x3FE000
+        address |= (pde & 0x1E000) << 19
+    if pde & reserved:
+        page_fault(c, lin, access, PF_PRESENT | PF_RESERVED)
+        return 0
+    return address
 
 
 def table_entry(c, phys, lin, n):
@@ -150,23 +158,23 @@ def mark_entry(c, phys, entry, bits, n):
 
 def reserved_in(c, entry):
     """Whether an entry of PAE has an address bit that does not exist, or NX that EFER does not enable."""
-    return (entry & PAE_RESERVED) != 0 or (entry & NO_PAGE and not c.efer & EFER_NXE)
+    return (entry & PAE_RESERVED) != 0 or (entry & PTE_NX and not c.efer & EFER_NXE)
 
 
-def page_fault(c, lin, access, present):
-    """#PF (SDM vol. 3 §4.7): the error code says what was tried, and whether there was a translation.
+def page_fault(c, lin, access, found):
+    """#PF (SDM vol. 3 §4.7): the error code says what was tried, and what was `found`: PF_PRESENT, PF_RESERVED or 0.
 
     An entry that could not be read makes no page fault: the exit for that stands in `c.fault` already.
     """
-    error: u32 = present
+    error: u32 = found
     if c.fault == FAULT_EXIT:
         return
     if access == WRITE:
-        error |= 2
+        error |= PF_WRITE
     if c.tlb_half:
-        error |= 4
+        error |= PF_USER
     if access == FETCH and c.efer & EFER_NXE and c.cr4 & CR4_PAE:
-        error |= 16
+        error |= PF_FETCH
     c.fault_address = lin
     faults.exception(c, VEC_PF, error)
 

@@ -16,6 +16,7 @@ cdef extern from *:
     #define M64 0xFFFFFFFFFFFFFFFFull
     #define PAGE_BITS 0xFFFFFFFFFFFFF000ull
     #define NO_PAGE 0x8000000000000000ull
+    #define PTE_NX 0x8000000000000000ull
     #define TOP_HALF 0xFFFF0000ull
     #define TOP_BYTE 0xFF000000ull
     #define CR0_PG 0x80000000ull
@@ -29,7 +30,7 @@ cdef extern from *:
     static const unsigned long long SIZE_SIGN[4] = {0x80, 0x8000, 0x80000000ull, 0x8000000000000000ull};
     #define LOAD_ACQUIRE(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
     """
-    const u64 M32, M64, PAGE_BITS, NO_PAGE, TOP_HALF, TOP_BYTE, CR0_PG, PHYSICAL_PAGE, PAE_ROOT
+    const u64 M32, M64, PAGE_BITS, NO_PAGE, PTE_NX, TOP_HALF, TOP_BYTE, CR0_PG, PHYSICAL_PAGE, PAE_ROOT
     const u64 PAE_RESERVED, PDPTE_RESERVED, PAT_POWER_ON
     const u32 MSR_EFER
     const u64[4] SIZE_MASK, SIZE_SIGN
@@ -197,6 +198,13 @@ cdef enum:
     PTE_D = 0x40
     PTE_PS = 0x80
     PTE_G = 0x100
+
+cdef enum:
+    PF_PRESENT = 0x1        # of a page fault's error code (SDM vol. 3 figure 4-12)
+    PF_WRITE = 0x2
+    PF_USER = 0x4
+    PF_RESERVED = 0x8
+    PF_FETCH = 0x10
 
 cdef enum:
     EFER_NXE = 0x800

@@ -57,7 +57,7 @@ def fill(c, lin, phys, slot):
     if has_code(c, i):
         arena.forget_returns(c)
     c.tlb[i].rd = page
-    c.tlb[i].ex = NO_PAGE if c.walk_flags & NO_PAGE else page
+    c.tlb[i].ex = NO_PAGE if c.walk_flags & PTE_NX else page
     c.tlb[i].add = (at - page) & M64
     if c.walk_flags & PTE_G and c.cr4 & CR4_PGE:
         if not c.tlb_state[i] & TLB_IN_GLOBAL:
