@@ -21,6 +21,7 @@ from typing import Final
 import attrs
 import structlog
 
+from hvcore.attached import IoreqServer
 from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.cpu.processor import Processor
@@ -28,7 +29,7 @@ from hvcore.cpumodel import MODELS
 from hvcore.errors import ConfigError, HvError
 from hvcore.exits.requests import ConfigAddress, Requests
 from hvcore.hvm import EventKind, Vector
-from hvcore.lines import Lines
+from hvcore.lines import InterruptLines
 from hvcore.measured import MeasuredRequests, MeasuredVcpu
 from hvcore.memory import VIDEO_SPACE, Written
 from hvcore.routing import CONFIG_ADDRESS, MAX_SERVERS, Range, RangeError, Routing
@@ -55,7 +56,6 @@ from ioreq.messages import (
     HandOver,
     Hello,
     InjectEvent,
-    IsaIrqLevel,
     KeepState,
     MapIoRange,
     MapVideoMemory,
@@ -65,7 +65,6 @@ from ioreq.messages import (
     Op,
     Pages,
     PauseDomain,
-    PciIntxLevel,
     RamRegion,
     ReleaseInterruptAcknowledge,
     RemoteShutdown,
@@ -95,26 +94,10 @@ FAULTS_SOON: Final = 1.0
 """Seconds between two triple faults of a guest that does nothing else."""
 FAULTS_ENDLESS: Final = 5
 """So many of them are told of."""
-COPROCESSOR: Final = 13
-"""The interrupt request that FERR# is on a PC."""
-MAX_LINES: Final = 64
-"""Interrupt lines that one device model may drive."""
 STOP_PATIENCE: Final = 0.7
 """Seconds that vCPUs have to end."""
 
 log = structlog.get_logger("hvcore.domain")
-
-
-@attrs.define(eq=False)
-class IoreqServer:
-    """One attached ioreq server."""
-
-    id: int
-    endpoint: CoreEndpoint
-    connection: Connection
-    enabled: bool = False
-    was_enabled: bool = False
-    """Whether a vCPU may have been using it."""
 
 
 @attrs.frozen
@@ -162,9 +145,7 @@ class Domain:
         """Endpoints of servers that are no more, which the vCPU has yet to close."""
         self._given_up: set[Connection] = set()
         """Device models whose end has been spoken of."""
-        self._isa: Lines[Connection, int] = Lines()
-        self._intx: Lines[Connection, tuple[int, int, int]] = Lines()
-        self._coprocessor_error = False
+        self._lines = InterruptLines(self._interrupt_owner, self._bridge_owner)
         self._resetting: set[Connection] = set()
         self._greeted: set[Connection] = set()
         self._started = False
@@ -297,10 +278,7 @@ class Domain:
 
     def coprocessor_error(self, level: bool) -> None:
         """Drive interrupt request 13; in a vCPU's thread."""
-        self._coprocessor_error = level
-        owner = self._interrupt_owner()
-        if owner is not None:
-            owner.connection.send(IsaIrqLevel(COPROCESSOR, level))
+        self._lines.coprocessor_error(level)
 
     def failed(self, error: BaseException) -> None:
         """End with the exception, in the main thread."""
@@ -425,7 +403,7 @@ class Domain:
                 server.enabled = op.enabled
                 server.was_enabled = server.was_enabled or op.enabled
                 self.routing.enable(op.id, op.enabled)
-                self._tell_lines(server)
+                self._lines.tell(server)
                 if op.enabled:
                     self._succeed(server)
                 self._start_when_ready()
@@ -437,19 +415,16 @@ class Domain:
                 return self._hand_over(self._owned(connection, id_))
             case ClaimInterruptAcknowledge(id=id_):
                 self._claim_interrupts(self._owned(connection, id_))
-                self._tell_lines(self._servers[id_])
+                self._lines.tell(self._servers[id_])
                 self._start_when_ready()
             case ReleaseInterruptAcknowledge(id=id_):
                 self._release_interrupts(self._owned(connection, id_))
             case SetIsaIrqLevel():
-                self._may_drive(connection, op.level)
-                if self._isa.drive(connection, op.irq, op.level):
-                    self._tell(self._interrupt_owner(), IsaIrqLevel(op.irq, op.level), connection)
+                self._may_drive(connection)
+                self._lines.drive_isa(connection, op)
             case SetPciIntxLevel():
-                self._may_drive(connection, op.level)
-                if self._intx.drive(connection, (op.bus, op.device, op.intx), op.level):
-                    event = PciIntxLevel(op.bus, op.device, op.intx, op.level)
-                    self._tell(self._bridge_owner(), event, connection)
+                self._may_drive(connection)
+                self._lines.drive_intx(connection, op)
             case ModifiedMemory():
                 self._modified([(op.first, op.last), *op.more])
             case SetMemType():
@@ -562,7 +537,7 @@ class Domain:
         else:
             self._free(server)
         if all(other.connection is not server.connection for other in self._servers.values()):
-            self._release_lines(server.connection)
+            self._lines.release(server.connection)
 
     def _free(self, server: IoreqServer) -> None:
         """Free its ranges, then complete its request in flight; the vCPU closes what it may be using."""
@@ -615,7 +590,7 @@ class Domain:
         if estate is None:
             return
         log.info("server.succeeded", program=server.connection.program, server=server.id)
-        self._tell_lines(server, low=True)
+        self._lines.tell(server, low=True)
         self._standstill.end(estate.key)
 
     def _close_endpoint(self, endpoint: CoreEndpoint) -> None:
@@ -655,49 +630,10 @@ class Domain:
         claimed = self.routing.find_port(CONFIG_ADDRESS, 4)
         return None if claimed is None else self._servers.get(claimed.server)
 
-    def _may_drive(self, connection: Connection, level: bool) -> None:
-        """Refuse lines of who has no ioreq server, and more of them than a machine can use."""
+    def _may_drive(self, connection: Connection) -> None:
+        """Refuse interrupt lines of who has no ioreq server."""
         if all(server.connection is not connection for server in self._servers.values()):
             raise ControlError(errno.EPERM, "only a device model with an ioreq server drives interrupt lines")
-        if level and self._isa.held_by(connection) + self._intx.held_by(connection) >= MAX_LINES:
-            raise ControlError(errno.ENOSPC, f"at most {MAX_LINES} interrupt lines high for a device model")
-
-    @staticmethod
-    def _tell(
-        server: IoreqServer | None, event: IsaIrqLevel | PciIntxLevel, driver: Connection | None = None
-    ) -> None:
-        """Tell a server of a line's level; one that comes later is told then (`_tell_lines`).
-
-        Who drives lines faster than the server hears of it waits for the server.
-        """
-        if server is not None:
-            server.connection.send(event)
-            if driver is not None and driver is not server.connection:
-                driver.wait_for(server.connection)
-
-    def _release_lines(self, connection: Connection) -> None:
-        """Its lines fall, where nobody else holds them high."""
-        for irq in self._isa.let_go(connection):
-            self._tell(self._interrupt_owner(), IsaIrqLevel(irq, False))
-        for bus, device, intx in self._intx.let_go(connection):
-            self._tell(self._bridge_owner(), PciIntxLevel(bus, device, intx, False))
-
-    def _tell_lines(self, server: IoreqServer, *, low: bool = False) -> None:
-        """Tell a server which lines that end at it are high; others drove them before it was there.
-
-        A successor is told of the `low` ones too: they may have fallen since its predecessor left.
-        """
-        if not server.enabled:
-            return
-        if self._interrupt_owner() is server:
-            high = {*self._isa.high(), *([COPROCESSOR] if self._coprocessor_error else [])}
-            for irq in sorted(set(range(16)) - high) if low else ():
-                self._tell(server, IsaIrqLevel(irq, False))
-            for irq in sorted(high):
-                self._tell(server, IsaIrqLevel(irq, True))
-        if self._bridge_owner() is server:
-            for bus, device, intx in self._intx.high():
-                self._tell(server, PciIntxLevel(bus, device, intx, True))
 
     def _start_when_ready(self) -> None:
         """Start the guest once all servers of the machine are there, the interrupt controller's among them."""

@@ -10,17 +10,15 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import structlog
 
+from hvcore.attached import IoreqServer
 from ioreq import ControlError, ProtocolError, shared
 from ioreq.messages import KeptState
 from ioreq.state_area import AREA_SIZE
-
-if TYPE_CHECKING:
-    from hvcore.domain import IoreqServer
 
 MAX_ESTATES: Final = 8
 """As many as there can be servers."""
@@ -37,12 +35,12 @@ class Estate:
     key: str
     area: int
     """Descriptor of the area."""
-    holder: "IoreqServer | None" = None
+    holder: IoreqServer | None = None
     handed_over: bool = False
     """Its last holder has left the guest to a successor, or will when no vCPU runs."""
     waited_in_vain: bool = False
     """But none came in time, and the guest went on."""
-    dead: "IoreqServer | None" = None
+    dead: IoreqServer | None = None
     """Its last holder, if that died or handed over."""
 
     @property
@@ -58,13 +56,13 @@ class Estate:
 class Succession:
     """The estates of a domain. Used by the control thread, but for what says so."""
 
-    def __init__(self, free: Callable[["IoreqServer"], None]) -> None:
+    def __init__(self, free: Callable[[IoreqServer], None]) -> None:
         """Use `free` to be rid of a dead server."""
         self._free = free
         self._estates: dict[str, Estate] = {}
         self._stale: frozenset[str] = frozenset()
 
-    def take(self, server: "IoreqServer", key: str) -> Estate:
+    def take(self, server: IoreqServer, key: str) -> Estate:
         """Give a server the estate of a key, or a new one.
 
         Raises:
@@ -85,16 +83,16 @@ class Succession:
         estate.holder = server
         return estate
 
-    def of(self, server: "IoreqServer") -> Estate | None:
+    def of(self, server: IoreqServer) -> Estate | None:
         """Return what a server holds."""
         return next((estate for estate in self._estates.values() if estate.holder is server), None)
 
-    def handed_over(self, server: "IoreqServer") -> bool:
+    def handed_over(self, server: IoreqServer) -> bool:
         """Whether a server has said that it leaves the guest to a successor."""
         estate = self.of(server)
         return estate is not None and estate.handed_over
 
-    def enabled(self, server: "IoreqServer") -> Estate | None:
+    def enabled(self, server: IoreqServer) -> Estate | None:
         """Let a server take its predecessor's place; return the estate if there was one."""
         estate = self.of(server)
         if estate is None or not estate.inherited:
@@ -105,7 +103,7 @@ class Succession:
             estate.dead = None
         return estate
 
-    def left(self, server: "IoreqServer", *, died: bool) -> bool:
+    def left(self, server: IoreqServer, *, died: bool) -> bool:
         """Take note that a server has left; whether what is posted to it must be kept for a successor."""
         estate = self.of(server)
         if estate is None:
