@@ -341,5 +341,27 @@ def test_an_oracle_that_a_busy_host_held_up_begins_again_with_the_memory_of_befo
 
 
 def test_flags_that_the_oracle_is_asked_for_again_leave_its_memory_as_it_was() -> None:
-    """Case 900131110: the second program popped what the first, run again up to its fault, had pushed below 8000h."""
-    assert Pair(16).differences(case_of("int16-translated", 900131110)) == []
+    """The second program popped what the first, run again up to its fault, had pushed below 8000h."""
+    program = [
+        ("0fb1d2", 0x0),  # 01000  cmpxchg dx, dx
+        ("c8100000", 0x0),  # 01003  enter 0x10, 0
+        ("bd9736", 0x0),  # 01007  mov bp, 0x3697
+        ("c9", 0x0),  # 0100a  leave
+        ("e80f00", 0x0),  # 0100b  call 0x101d
+        ("870eb88c", 0x800),  # 0100e  xchg word ptr [0x8cb8], cx
+        ("57", 0x800),  # 01012  push di
+        ("96", 0x800),  # 01013  xchg si, ax
+        ("0f1f06297b", 0x800),  # 01014  nop word ptr [0x7b29]
+        ("99", 0x800),  # 01019  cdq
+        ("f7fd", 0x800),  # 0101a  idiv bp
+        ("f4", 0x8D5),  # 0101c  hlt
+        ("c1d907", 0x0),  # 0101d  rcr cx, 7
+        ("c3", 0x800),  # 01020  ret
+    ]
+    agree(
+        "int16",
+        0x1000,
+        program,
+        ([0x1, 0xFF, 0x0, 0x7C66, 0xD832, 0x8D391296, 0x8000, 0x763A], 0x851),
+        ([0x943AEB0E, 0xFFFF, 0x68, 0x7C66, 0xD832, 0x80, 0x42, 0x763A], 0x881),
+    )

@@ -85,10 +85,14 @@ def register(r: random.Random) -> bytes:
     )
 
 
-def image_for(r: random.Random) -> bytes:
+def mxcsr_for(r: random.Random) -> int:
     mxcsr = r.randrange(4) << 13 | r.getrandbits(6)
     mxcsr |= r.getrandbits(6) << 7 if r.random() < 0.25 else 0x1F80
-    mxcsr |= r.choice([0, 0, 0, 0x40, 0x8000, 0x8040])
+    return mxcsr | r.choice([0, 0, 0, 0x40, 0x8000, 0x8040])
+
+
+def image_for(r: random.Random) -> bytes:
+    mxcsr = mxcsr_for(r)
     control = 0x37E if r.random() < 0.05 else 0x37F
     status = r.randrange(8) << 11 | r.getrandbits(1) | r.getrandbits(15) & 0x4700
     tags = r.choice([0, 0xFF, r.getrandbits(8)])

@@ -116,7 +116,8 @@ def memory_for(r: random.Random) -> bytes:
     )
 
 
-def image_for(r: random.Random, *, unmasked: bool = True) -> bytes:
+def head_for(r: random.Random, *, unmasked: bool = True) -> bytes:
+    """What an FXSAVE image begins with, before the registers."""
     control = 0x40 | r.choice([0, 0x200, 0x300, 0x300]) | r.randrange(4) << 10
     control |= r.getrandbits(6) if unmasked and r.random() < 0.3 else 0x3F
     top = r.randrange(8)
@@ -128,7 +129,11 @@ def image_for(r: random.Random, *, unmasked: bool = True) -> bytes:
     tags = 0xFF if r.random() < 0.6 else r.getrandbits(8)
     if r.random() < 0.3:
         tags &= ~(1 << ((top - 1) & 7))
-    head = struct.pack("<HHBBHIIIIII", control, status, tags, 0, 0, 0, 0, 0, 0, 0x1F80, 0)
+    return struct.pack("<HHBBHIIIIII", control, status, tags, 0, 0, 0, 0, 0, 0, 0x1F80, 0)
+
+
+def image_for(r: random.Random, *, unmasked: bool = True) -> bytes:
+    head = head_for(r, unmasked=unmasked)
     return head + b"".join(extended(r) + bytes(6) for _ in range(8)) + bytes(512 - 160)
 
 

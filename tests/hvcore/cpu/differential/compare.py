@@ -1,11 +1,11 @@
 """One case on both machines: what differs, and the smallest program that still differs."""
 
-import random
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from tests.hvcore.cpu.differential import machines
+from tests.hvcore.cpu.differential.dice import Dice
 from tests.hvcore.cpu.differential.machines import DATA, HALT, HLT, STRAYED, Oracle, Outcome, Start, Subject
 from tests.hvcore.cpu.differential.program import STATUS, ImpossibleError, Instruction, Placed, place, sound
 
@@ -51,7 +51,7 @@ class Pair:
         placed = place(case.rows, case.base)
         self.subject.load(placed.code, case.base)
         self.oracle.load(placed.code, case.base)
-        pieces = None if case.pieces is None else random.Random(case.pieces)
+        pieces = None if case.pieces is None else Dice(case.pieces)
         for number, start in enumerate(case.starts):
             outside = self.subject.outside()
             for _ in range(2 if self.translate_after else 0):  # once to be translated, once to be linked

@@ -18,6 +18,7 @@ from hvcore.cpu.opcodes import VECTORS_WITH_IMMEDIATE
 from tests.hvcore.cpu import test_sse, test_x87
 from tests.hvcore.cpu.bench import EAX, EBX, ECX, EDI, ESI, Bench
 from tests.hvcore.cpu.differential.compare import Case
+from tests.hvcore.cpu.differential.dice import CASES_OF_A_POOL, Dice, pool
 from tests.hvcore.cpu.differential.program import STATUS, Instruction, place
 from tests.hvcore.cpu.silicon import SEQUENCE_MEMORY, library
 
@@ -191,12 +192,13 @@ def compare(ours: Outcome, theirs: Outcome) -> Iterator[str]:
             yield f"{name}: {a[::-1].hex()}, silicon {b[::-1].hex()}"
 
 
-def make(seed: int | str, kind: str, *, masked: bool = False) -> Case:
-    """A sequence of the kind `x87` or `sse`; each has a few of the other, for they share registers.
+def make(kind: str, seed: int, *, masked: bool = False) -> Case:
+    """A sequence of the kind `x87` or `sse`, or translated; each has a few of the other, for they share registers.
 
     `masked` has most begin with all of SSE's exceptions masked.
     """
-    r = random.Random(seed)
+    r = Dice(f"{kind} {seed}")
+    kind = kind.removesuffix("-translated")
     rows: list[Instruction] = []
     labels = 0
     open_label = -1
@@ -215,17 +217,40 @@ def make(seed: int | str, kind: str, *, masked: bool = False) -> Case:
         rows.append(Instruction(x87(r) if (kind == "x87") != other else vector(r)))
     if open_label >= 0:
         rows.append(Instruction(b"", label=open_label))
-    image = bytearray(test_x87.image_for(r))
-    image[24:28] = test_sse.image_for(r)[24:28]
+    number = seed // CASES_OF_A_POOL
+    image, memory = registers_and_memory(r, number, masked)
+    ecx = int.from_bytes(r.choice(pool(test_sse.register, number))[:4], "little")
+    return Case(rows, CODE + 3, [Start(image, memory, ecx, r.getrandbits(12) & STATUS)])
+
+
+def registers_and_memory(r: Dice, number: int, masked: bool) -> tuple[bytes, bytes]:
+    """An FXSAVE image and the memory, of the values in the pools with this number."""
+    head, mxcsr = r.choice(pool(x87_head, number)), r.choice(pool(valid_mxcsr, number))
     if masked and r.random() < 0.8:
-        image[24] = image[24] & 0x3F | 0x80
-        image[25] |= 0x1F
-    image[160:288] = b"".join(test_sse.register(r) for _ in range(8))
-    memory = b"".join(test_x87.memory_for(r) if r.random() < 0.5 else test_sse.register(r) for _ in range(14))
-    controls = b"".join(test_x87.image_for(r)[:2] for _ in range(8))
-    memory += controls + b"".join(test_sse.image_for(r)[24:28] for _ in range(4))
-    ecx = struct.unpack("<I", test_sse.register(r)[:4])[0]
-    return Case(rows, CODE + 3, [Start(bytes(image), memory, ecx, r.getrandbits(12) & STATUS)])
+        mxcsr = bytes([mxcsr[0] & 0x3F | 0x80, mxcsr[1] | 0x1F, *mxcsr[2:]])
+    stack = b"".join(r.choices(pool(x87_register, number), k=8))
+    vectors = b"".join(r.choices(pool(test_sse.register, number), k=8))
+    rows = b"".join(r.choices(pool(memory_row, number), k=CONTROL_WORDS // 16))
+    controls = b"".join([head[:2] for head in r.choices(pool(x87_head, number), k=8)])
+    mxcsrs = b"".join(r.choices(pool(valid_mxcsr, number), k=4))
+    return head + mxcsr + bytes(4) + stack + vectors + bytes(224), rows + controls + mxcsrs
+
+
+def x87_head(r: random.Random) -> bytes:
+    """The first 24 bytes of an FXSAVE image: control, status, tags."""
+    return test_x87.head_for(r)[:24]
+
+
+def x87_register(r: random.Random) -> bytes:
+    return test_x87.extended(r) + bytes(6)
+
+
+def valid_mxcsr(r: random.Random) -> bytes:
+    return test_sse.mxcsr_for(r).to_bytes(4, "little")
+
+
+def memory_row(r: random.Random) -> bytes:
+    return test_x87.memory_for(r) if r.random() < 0.5 else test_sse.register(r)
 
 
 def at(modrm: int, offset: int) -> bytes:
@@ -241,7 +266,7 @@ def no_instruction(code: bytes) -> bool:
     return next(capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32).disasm(code, 0), None) is None
 
 
-def x87(r: random.Random) -> bytes:
+def x87(r: Dice) -> bytes:
     x = r.random()
     if x < 0.25:
         code = r.choice(test_x87.MATHEMATICAL)
@@ -259,7 +284,7 @@ def x87(r: random.Random) -> bytes:
     return code
 
 
-def vector(r: random.Random) -> bytes:
+def vector(r: Dice) -> bytes:
     x = r.random()
     if x < 0.04:  # LDMXCSR, STMXCSR
         return b"\x0f\xae" + at(r.choice([2, 3]) << 3, MXCSRS + 4 * r.randrange(4))
@@ -280,7 +305,7 @@ def vector(r: random.Random) -> bytes:
     return code[:-1] + at(code[-1], offset) + tail
 
 
-def compared(r: random.Random, kind: str) -> bytes:
+def compared(r: Dice, kind: str) -> bytes:
     """FCOMI and its kin, COMISS and its kin, or a comparison."""
     if r.random() < 0.2:
         return b"\x83\xf9" + r.randbytes(1)

@@ -4,11 +4,11 @@ Some registers are *frozen*: their values are known and no instruction of the pr
 memory operands through them land where they should. A few operands go anywhere on purpose, and fault.
 """
 
-import random
 from collections.abc import Callable
 
 from tests.hvcore.cpu.bench import CS, DS, ES, FS, GS, SS
 from tests.hvcore.cpu.differential import machines
+from tests.hvcore.cpu.differential.dice import Dice
 from tests.hvcore.cpu.differential.machines import (
     ALIASES,
     DATA,
@@ -46,7 +46,7 @@ class Maker:
     """Makes one program, `rows`, with the registers it wants to start with."""
 
     def __init__(self, seed: int | str, bits: int, *, user: bool = False) -> None:
-        self.random = random.Random(seed)
+        self.random = Dice(seed)
         self.user = user  # for a host's 32-bit user mode: no INT n, and FS and GS are its own
         self.bits = bits
         self.native = bits // 8
@@ -80,7 +80,8 @@ class Maker:
 
     def value(self) -> int:
         r = self.random
-        return r.choice([r.getrandbits(32), r.getrandbits(8), r.choice(VALUES), r.choice(VALUES)])
+        x = r.random()
+        return r.choice(VALUES) if x < 0.5 else r.getrandbits(32 if x < 0.75 else 8)
 
     def immediate(self, size: int) -> bytes:
         return self.value().to_bytes(4, "little")[:size]
@@ -891,5 +892,5 @@ def make(seed: int | str, bits: int, *, user: bool = False) -> tuple[list[Instru
     return repaired(rows), starts
 
 
-def flags(r: random.Random) -> int:
+def flags(r: Dice) -> int:
     return (r.getrandbits(12) & STATUS) | (DF if r.random() < 0.1 else 0)

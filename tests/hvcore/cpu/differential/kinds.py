@@ -1,11 +1,10 @@
 """The kinds of cases: which machines they run on, and how they are made."""
 
-import random
-
 from tests.hvcore.cpu.differential import floating, integers, native, translated
 from tests.hvcore.cpu.differential.compare import Case, Machines, Pair
+from tests.hvcore.cpu.differential.dice import Dice
 from tests.hvcore.cpu.differential.machines import CODE
-from tests.hvcore.cpu.differential.program import ImpossibleError, place
+from tests.hvcore.cpu.differential.program import ImpossibleError, encode, may_not_reach
 
 BITS = {
     "int32": 32,
@@ -46,13 +45,14 @@ def machines_for(kind: str) -> Machines:
 def case_of(kind: str, seed: int) -> Case:
     """The case with this number; the same for ever."""
     if kind not in BITS:
-        return floating.make(f"{kind} {seed}", kind.removesuffix("-translated"), masked=kind in TRANSLATED)
+        return floating.make(kind, seed, masked=kind in TRANSLATED)
     for attempt in range(100):
         try:
             rows, starts = integers.make(f"{kind} {seed} {attempt}", BITS[kind], user=kind == "user32")
-            r = random.Random(seed)
+            r = Dice(seed)
             base = CODE if r.random() < 0.8 else CODE + 0x1000 - r.randrange(64)
-            place(rows, base)
+            if may_not_reach(rows):
+                encode(rows, base)
             pieces = r.randrange(1 << 30) if kind in {"twins", "twins16"} or r.random() < 0.15 else None
             return Case(rows, base, starts, pieces)
         except ImpossibleError:

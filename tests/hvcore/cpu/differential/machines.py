@@ -41,16 +41,17 @@ SEGMENTS = {ES: 0x0200, CS: 0, SS: 0, DS: 0x0100, FS: 0x0400, GS: 0x0040}  # sel
 NEVER = CODE_END - 16  # a stop that is not reached; Unicorn wants one in memory that is present
 PATIENCE = 0.1  # seconds, after which instructions are counted
 ENDLESS = 30_000  # instructions; no case means to run as many
-REGISTERS = [
+REGISTERS = (
     x86.UC_X86_REG_EAX, x86.UC_X86_REG_ECX, x86.UC_X86_REG_EDX, x86.UC_X86_REG_EBX,
     x86.UC_X86_REG_ESP, x86.UC_X86_REG_EBP, x86.UC_X86_REG_ESI, x86.UC_X86_REG_EDI,
-    x86.UC_X86_REG_EFLAGS,
-]  # fmt: skip
-READ_BACK = [*REGISTERS, x86.UC_X86_REG_EIP]
+    x86.UC_X86_REG_EFLAGS, x86.UC_X86_REG_EIP,
+)  # fmt: skip
 HALT, STRAYED = -1, -2
 HLT = b"\xf4"
 PADDING = HLT * 16  # for a program cut short
 PATTERN = random.Random(1).randbytes(WINDOW)
+memcmp = ctypes.CDLL(None).memcmp
+memcmp.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
 
 
 class Start(NamedTuple):
@@ -146,6 +147,11 @@ class Oracle:
         self.uc.hook_add(unicorn.UC_HOOK_INTR, self.interrupted)
         self.fresh = self.uc.context_save()
         self.spoilt = False
+        self.numbers = (ctypes.c_int * len(REGISTERS))(*REGISTERS)
+        self.values = (ctypes.c_uint64 * len(REGISTERS))()
+        size = ctypes.sizeof(ctypes.c_uint64)
+        at = ctypes.addressof(self.values)
+        self.pointers = (ctypes.c_void_p * len(REGISTERS))(*(at + size * i for i in range(len(REGISTERS))))
 
     def interrupted(self, uc: unicorn.Uc, number: int, _: object) -> None:
         """An exception: stop, for Unicorn would go on at whatever address 0 names."""
@@ -173,7 +179,9 @@ class Oracle:
             uc.context_restore(self.fresh)
             self.spoilt = False
         memory[DATA:WINDOW] = PATTERN[DATA:WINDOW]
-        uc.reg_write_batch(list(zip(REGISTERS, [*start.registers, start.flags | 2], strict=True)))
+        self.values[:9] = (*start.registers, start.flags | 2)
+        # The binding's own way to many registers makes arrays anew each time, which takes longer than a run.
+        uc._do_reg_write_batch(self.numbers, self.pointers, 9)
         self.vector = HALT
         if at_most:
             uc.ctl_flush_tb()  # what was translated before would not count
@@ -183,7 +191,8 @@ class Oracle:
             self.vector = 6 if error.errno == unicorn.UC_ERR_INSN_INVALID else STRAYED
         if at_most:
             uc.ctl_flush_tb()
-        *registers, flags, eip = uc.reg_read_batch(READ_BACK)
+        uc._do_reg_read_batch(self.numbers, self.pointers, len(REGISTERS))
+        *registers, flags, eip = (value & 0xFFFFFFFF for value in self.values)
         if self.vector == HALT and self.bits == 16:
             eip &= 0xFFFF
         if self.vector == HALT and (eip >= CODE_END or memory[eip - 1] != 0xF4):
@@ -201,6 +210,7 @@ class Subject:
         p = self.processor = self.bench.processor
         p.translate_after = translate_after
         self.host = self.bench.memory.host
+        self.at = ctypes.addressof(ctypes.c_char.from_buffer(self.host))
         if bits == 32:
             self.bench.write(TABLES, page_tables())
             p.set_cr(3, TABLES)
@@ -227,8 +237,9 @@ class Subject:
 
     def restore(self, outside: tuple[bytes, bytes]) -> None:
         """Undo what a run wrote there, for the next to find what the oracle finds."""
-        if outside != self.outside():
-            self.host[:DATA], self.host[WINDOW:REACH] = outside
+        below, above = outside
+        if memcmp(self.at, below, DATA) or memcmp(self.at + WINDOW, above, REACH - WINDOW):
+            self.host[:DATA], self.host[WINDOW:REACH] = below, above
             self.processor.invalidate_code(0, REACH)
 
     def run(self, start: Start, base: int, *, pieces: random.Random | None = None) -> Outcome:

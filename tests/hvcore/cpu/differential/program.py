@@ -6,6 +6,7 @@ instruction that would look at one is given a comparison before it. So nothing u
 and only what the manuals leave undefined is masked.
 """
 
+import itertools
 from typing import NamedTuple
 
 CF, PF, AF, ZF, SF, OF = 1, 4, 0x10, 0x40, 0x80, 0x800
@@ -80,19 +81,20 @@ def undefined_before(program: list[Instruction]) -> list[int]:
     where = {row.label: i for i, row in enumerate(program) if row.label >= 0}
     after_calls = [i + 1 for i, row in enumerate(program) if row.call]
     undefined = [0] * (len(program) + 1)
+    flow = []  # what each leaves of the flags that mean nothing, and adds to them; whether it ends; where it goes
+    for row in program:
+        label = row.indirect if row.indirect >= 0 else -1 if row.absolute else row.target
+        goes = [where[label]] if label >= 0 else after_calls if row.returns else ()
+        flow.append((~row.defines, row.undefines, row.ends, goes))
     again = True
     while again:
         again = False
-        for i, row in enumerate(program):
-            out = undefined[i] & ~row.defines | row.undefines
-            if not row.ends:
-                undefined[i + 1] |= out
+        for i, (left, added, ends, goes) in enumerate(flow):
+            out = undefined[i] & left | added
             if not out:
                 continue
-            goes = after_calls if row.returns else ()
-            label = row.indirect if row.indirect >= 0 else -1 if row.absolute else row.target
-            if label >= 0:
-                goes = (where[label],)
+            if not ends:
+                undefined[i + 1] |= out
             for successor in goes:
                 if out & ~undefined[successor]:
                     undefined[successor] |= out
@@ -119,33 +121,47 @@ def sound(program: list[Instruction]) -> bool:
 
 def place(program: list[Instruction], base: int) -> Placed:
     """Lay the program out at `base`; raises `ImpossibleError`."""
-    near = [not row.code and row.target >= 0 for row in program]
-    while True:
-        at, starts, labels = base, [], {}
-        for row, far in zip(program, near, strict=True):
-            starts.append(at)
-            if row.label >= 0:
-                labels[row.label] = at
-            at += length(row, far)
-        grew = False
-        for i, row in enumerate(program):
-            if row.target < 0 or row.absolute or near[i]:
-                continue
-            distance = labels[row.target] - starts[i] - length(row, False)
-            if not -128 <= distance < 128:
-                if not row.near:
-                    raise ImpossibleError
-                near[i] = grew = True
-        if not grew:
-            break
-    code = b"".join(
-        encoded(row, far, start, labels) for row, far, start in zip(program, near, starts, strict=True)
-    )
+    code, starts = encode(program, base)
     undefined = {}
     for row, start, flags in zip(program, starts, undefined_before(program), strict=False):
         if row.label < 0:
             undefined[start] = STATUS if row.partial else flags
     return Placed(code, undefined)
+
+
+def encode(program: list[Instruction], base: int) -> tuple[bytes, list[int]]:
+    """The program's bytes at `base`, and where each row begins; raises `ImpossibleError`."""
+    sizes = [length(row, far=not row.code) for row in program]
+    branches = [i for i, row in enumerate(program) if row.target >= 0 and not row.absolute]
+    short = [i for i in branches if program[i].code]
+    while True:
+        starts = list(itertools.accumulate(sizes, initial=base))
+        labels = {row.label: start for row, start in zip(program, starts, strict=False) if row.label >= 0}
+        too_far = [i for i in short if not -128 <= labels[program[i].target] - starts[i + 1] < 128]
+        if not too_far:
+            break
+        for i in too_far:
+            if not program[i].near:
+                raise ImpossibleError
+            sizes[i] = length(program[i], far=True)
+        short = [i for i in short if i not in too_far]
+    pieces = [row.code for row in program]
+    for i in branches:
+        distance = labels[program[i].target] - starts[i + 1]
+        row = program[i]
+        if i in short:
+            pieces[i] += distance.to_bytes(1, "little", signed=True)
+        else:
+            pieces[i] = row.near + distance.to_bytes(row.wide, "little", signed=True)
+    for i, row in enumerate(program):
+        if row.absolute:
+            pieces[i] += labels[row.target].to_bytes(row.absolute, "little")
+    return b"".join(pieces), starts[:-1]
+
+
+def may_not_reach(program: list[Instruction]) -> bool:
+    """Whether a branch has no near form, so that `place` might fail."""
+    return any(row.target >= 0 and not row.near and not row.absolute for row in program)
 
 
 def laid_out(rows: list[tuple[bytes, int]]) -> list[Instruction]:
@@ -161,14 +177,3 @@ def length(row: Instruction, far: bool) -> int:
     if row.target < 0:
         return len(row.code)
     return len(row.near) + row.wide if far else len(row.code) + 1
-
-
-def encoded(row: Instruction, far: bool, start: int, labels: dict[int, int]) -> bytes:
-    if row.absolute:
-        return row.code + labels[row.target].to_bytes(row.absolute, "little")
-    if row.target < 0:
-        return row.code
-    distance = labels[row.target] - start - length(row, far)
-    if far:
-        return row.near + distance.to_bytes(row.wide, "little", signed=True)
-    return row.code + distance.to_bytes(1, "little", signed=True)
