@@ -309,8 +309,10 @@ def emit_leaves(c, t):
 
 
 def emit_note_return(c, t):
-    """A CALL is pushing the EIP in ECX below ESP: the RET that pops it goes on at the block's return point."""
-    asm.emit_mem(c, asm.LEA, asm.DX, asm.R15, NO_REG, 0, -4)  # lea edx, [esp - 4]
+    """A CALL has pushed the EIP in ECX: the RET that pops it goes on at the block's return point.
+
+    EDX is where it was pushed, or that in its page.
+    """
     asm.emit_imm(c, ALU_AND, asm.DX, (RETURNS - 1) << 2)  # and edx, 255 * 4
     asm.emit_mem64(c, asm.STORE, asm.CX, asm.BX, asm.DX, 2, t.returns)  # mov [rbx + rdx * 4 + returns], rcx
     t.return_site = asm.emit_place(c, asm.CX)  # lea rcx, [return point]
@@ -318,13 +320,15 @@ def emit_note_return(c, t):
 
 
 def emit_return_point(c, t):
-    """Where a RET goes on behind the block's CALL, with the EIP in RAX: a jump that `link` may aim.
+    """Where a RET goes on behind the block's CALL, with the EIP in RAX: jumps that `link` may aim.
 
     It lies in the CALL's page. That this still is where it was when the CALL ran, `forget_returns` sees to.
     """
     asm.bind(c, t.return_site)
     asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, -(t.at + t.return_delta))  # lea eax, [rax - at]
-    emit_set_code_delta(c)
+    asm.emit_field(c, asm.CMP, asm.AX, cython.address(c.code_delta))
+    note_leave(t, asm.emit_jump_if(c, asm.ZERO), t.return_delta)  # from a function in the same page, say
+    asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.code_delta))
     emit_leave_to(c, t, t.return_delta)
 
 

@@ -63,6 +63,7 @@ def new_stub(c, t, kind, j, o):
     s.x87_memory = t.x87_memory
     s.reg = asm.AX
     s.value = VALUE_REG
+    s.keeps_place = 0
     return s
 
 
@@ -155,8 +156,17 @@ def emit_find_stack_page(c, t, s):
             # mov [rbx + the same field of the stack's page], rdx
             asm.emit_mem64(c, asm.STORE, asm.DX, asm.BX, NO_REG, 0, t.stack_page + i)
     asm.emit_reg64(c, asm.ADD, asm.AX, asm.DX)  # add rax, rdx: the last of them
+    if s.keeps_place:
+        emit_place_at_stack(c, s)
     asm.emit_jump_to(c, s.stack_resume)
     asm.bind(c, missed)
+
+
+def emit_place_at_stack(c, s):
+    """EDX becomes where a CALL pushes, or a RET pops."""
+    asm.emit_mem(
+        c, asm.LEA, asm.DX, asm.R15, NO_REG, 0, 0 if s.kind == STUB_LOAD else -4
+    )  # lea edx, [esp - n]
 
 
 def emit_look_up_operand(c, t, s, o, tag):
@@ -231,6 +241,7 @@ def emit_write_host(c, t, s):
         asm.emit_u8(c, asm.OPERAND_SIZE)
     asm.emit_mem(c, asm.STORE if s.size else asm.STORE8, reg, asm.R12, asm.AX, 0, 0)
     if s.value == VALUE_RETURN and t.flat and not (s.imm ^ t.at) & PAGE_BITS & M32:  # it lies in this page
+        s.keeps_place = 1
         arena.emit_note_return(c, t)
     s.resume = c.arena.used
 
@@ -282,6 +293,7 @@ def emit_load_stack(c, t, j, o, number):
         emit_look_up(c, t, s, arena.TLB_READ)
     emit_read_host(c, o.size, asm.AX)
     s.resume = c.arena.used
+    s.keeps_place = t.flat and o.ends  # for `translate.emit_return_to_caller`
 
 
 def emit_load_string(c, t, j, o, seg, number, reg):
@@ -422,6 +434,8 @@ def emit_stub(c, t, s):
         registers.emit_load_vectors(c, s.vectors)
         if s.kind == STUB_LOAD and s.reg != asm.AX:
             asm.emit_move(c, s.reg, asm.AX)
+        if s.keeps_place:
+            emit_place_at_stack(c, s)
         asm.emit_jump_to(c, s.resume)
         asm.bind(c, failed)
         arena.emit_leave_early(c, t, s.op)

@@ -596,18 +596,20 @@ def emit_step_sized(c, t, o, j, live):
 
 
 def emit_return_to_caller(c, t, taken):
-    """End a block with a RET to the EIP in RAX, which takes `taken` bytes off the stack: on behind its CALL."""
+    """End a block with a RET to the EIP in RAX, which takes `taken` bytes off the stack: on behind its CALL.
+
+    EDX is where that EIP was on the stack, or that in its page.
+    """
     missed: u32
     if not t.flat:
         memory.emit_move_stack(c, t, taken)
         arena.emit_jump_through(c, t)
         return
-    asm.emit_move(c, asm.CX, asm.R15)  # mov ecx, esp
-    asm.emit_imm(c, ALU_AND, asm.CX, (RETURNS - 1) << 2)  # and ecx, 255 * 4
+    asm.emit_imm(c, ALU_AND, asm.DX, (RETURNS - 1) << 2)  # and edx, 255 * 4
     memory.emit_move_stack(c, t, taken)
-    asm.emit_mem64(c, asm.CMP, asm.AX, asm.BX, asm.CX, 2, t.returns)  # cmp rax, [rbx + rcx * 4 + returns]
+    asm.emit_mem64(c, asm.CMP, asm.AX, asm.BX, asm.DX, 2, t.returns)  # cmp rax, [rbx + rdx * 4 + returns]
     missed = asm.emit_jump_if(c, asm.NOT_ZERO)
-    asm.emit_jump_to_entry(c, asm.BX, asm.CX, 2, t.returns + 8)  # jmp [rbx + rcx * 4 + returns + 8]
+    asm.emit_jump_to_entry(c, asm.BX, asm.DX, 2, t.returns + 8)  # jmp [rbx + rdx * 4 + returns + 8]
     asm.bind(c, missed)
     arena.emit_jump_through(c, t)
 

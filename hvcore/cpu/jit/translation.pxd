@@ -20,6 +20,7 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 value               # VALUE_REG and so on: what is stored
     u32 reg
     u64 imm
+    u32 keeps_place         # EDX must be where at ESP it went, or that in its page, where it goes on
     u32 vectors             # `Translation.vectors` where it goes on
     u32 mxcsr_taken         # and so with what follows
     u32 x87_last
@@ -45,7 +46,7 @@ cdef struct Translation:
     u32 refused             # where it goes if it does not run,
     u32 mark                # and its routine that sets `block_eip` and `current`
     u32 leaves_used
-    Leave[2] leaves
+    Leave[3] leaves
     u32 return_site         # the LEA that names the place where a RET goes on behind the block's CALL; 0: there is none
     u64 return_delta        # and where that is, from the block's start
     u32 known               # the `cc_op` that the flags have at this point, or UNKNOWN,

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from hvcore.cpu.exitinfo import ExitKind
-from tests.hvcore.cpu.bench import EBX, ECX, EDX, ESP, Bench
+from tests.hvcore.cpu.bench import EAX, EBX, ECX, EDX, ESP, Bench
 from tests.hvcore.cpu.jit.host_code import FORGET, PAGE_FAULT, faulted, go
 from tests.hvcore.cpu.test_paging import FRAME, PAGE, TABLE, P, Paged, W
 
@@ -72,6 +72,26 @@ def test_a_return_runs_what_the_function_wrote_behind_its_call(paged: Paged) -> 
     called(paged, "8815" + struct.pack("<I", PAGE + 6).hex() + "c3")  # mov [the number], dl / ret
     for number in (1, 7, 8):
         assert returned(paged, number) == (ExitKind.HLT, number)
+
+
+def test_a_call_returns_from_its_own_page_and_from_another_wherever_the_stack_is(paged: Paged) -> None:
+    """The same CALL, from functions in two pages of different `code_delta`: EIP and ESP are as the SDM's RET has it."""
+    near = PAGE + 0x100
+    # again: call eax / xor eax, near ^ 5000 / xor esp, 1000 / dec ecx / jnz again / hlt
+    code = "ffd0 35" + struct.pack("<I", near ^ 0x5000).hex() + "81f4 00100000 49 75f0 f4"
+    paged.write(FRAME, bytes.fromhex(code))
+    on_another_stack = "87d4 50 58 87d4"  # xchg esp, edx / push eax / pop eax / xchg esp, edx
+    paged.write(FRAME + 0x100, bytes.fromhex(on_another_stack + "43 c3"))  # inc ebx / ret
+    paged.write(0x5000, bytes.fromhex(on_another_stack + "83c310 c3"))  # add ebx, 10 / ret
+    paged.map(P | W)
+    p = paged.processor
+    for start in (near, 0x5000, near):
+        for number, value in ((EAX, start), (ECX, 20), (EDX, 0x9000), (EBX, 0), (ESP, 0x7000)):
+            p.set_gpr(number, value)
+        before = p.icount
+        assert go(paged, PAGE) == ExitKind.HLT
+        assert (p.gpr(EBX), p.gpr(ESP), p.gpr(EDX)) == (10 * 0x11, 0x7000, 0x9000)
+        assert p.icount - before == 20 * 11
 
 
 def test_a_return_between_blocks_that_were_all_forgotten_is_found_anew(flat: Bench) -> None:
