@@ -453,7 +453,7 @@ class Board:
 
     def hold_memory(self, held: bool) -> None:
         """Leave memory that outlives the board as it is, while what a predecessor did to it is done again."""
-        self.vga.memory.held = held and self.vga.video is not None
+        self.vga.hold(held)
 
     def recover(self, *, complete: bool) -> None:
         """Make a board go on whose state is a little older than the guest.

@@ -9,7 +9,7 @@ from typing import Final
 
 import attrs
 
-from devmodel.board.clock import NS_PER_S, Clock
+from devmodel.board.clock import Clock
 from devmodel.board.mirror import Mirror
 from devmodel.devices.vga_beam import Beam
 from devmodel.devices.vga_frame import Frame
@@ -30,8 +30,6 @@ from devmodel.devices.vga_registers import (
 from devmodel.devices.vga_vbe import FrameBuffer, VbeDispi
 
 DOT_CLOCKS: Final = (25_175_000, 28_322_000, 25_175_000, 25_175_000)  # Hz, by misc output bits 3-2
-STATUS_DISPLAY_OFF: Final = 0x01
-STATUS_RETRACE: Final = 0x08
 MISC_COLOR: Final = 0x01
 CRTC_PROTECT: Final = 0x80  # in vertical retrace end
 OVERFLOW_LINE_COMPARE: Final = 0x10
@@ -61,8 +59,8 @@ class Vga:
     vbe: VbeDispi = attrs.field(init=False)
     frame_buffer: FrameBuffer = attrs.field(init=False)
     _waits: bool = False
-    _timing: tuple[int, ...] | None = None  # worked out from the registers; None when they have changed
-    _beam: Beam | None = None  # likewise
+    _status1: int = Port.STATUS1  # where it is read; -1 if nowhere
+    _beam: Beam | None = None  # None when a register has changed that it goes by
 
     def __attrs_post_init__(self) -> None:
         fresh = self.state is None
@@ -89,7 +87,7 @@ class Vga:
 
     def _configure(self) -> None:
         """Follow registers that say where memory is and what the data path does."""
-        self._timing = self._beam = None
+        self._beam = None
         self.memory.configure()
         self._show_misc()
         self._show_waits()
@@ -98,6 +96,7 @@ class Vga:
         """Mirror what BIOSes read at every turn, to find the CRT controller."""
         s = self.memory.state
         self.mirror.show(Port.MISC_READ, s.misc if s.enable else 0xFF, MISC_WRITERS)
+        self._status1 = (Port.STATUS1 if s.misc & MISC_COLOR else Port.STATUS1 - 0x20) if s.enable else -1
 
     def _show_waits(self) -> None:
         """Have the guest wait for writes that may take shared memory from it, and only for those."""
@@ -107,15 +106,23 @@ class Vga:
             for offset in WAIT_PORTS:
                 self.mirror.wait(offset, shared)
 
+    def hold(self, held: bool) -> None:
+        """Leave memory that outlives the chip as it is, while what is done to it has been done before."""
+        self.memory.held = held and self.video is not None
+        self._beam = None
+
     def frame(self) -> Frame:
         """Return what a monitor shows now: a copy, to be drawn at leisure."""
         return Frame.of(self.memory)
 
     def read(self, offset: int, size: int) -> int:
         """Read one or two ports."""
+        s = self.memory.state
+        if offset == self._status1 and size == 1:  # first, as programs poll it
+            s.attribute_data_next = False
+            return (self._beam or self._make_beam()).status(self.clock.now())
         if size != 1:
             return self.read(offset, 1) | self.read(offset + 1, 1) << 8
-        s = self.memory.state
         if not s.enable and offset != Port.ENABLE:
             return 0xFF
         if offset < Port.ATTRIBUTE or offset >= Port.CRTC_INDEX:
@@ -158,7 +165,6 @@ class Vga:
     def write(self, offset: int, size: int, value: int) -> None:
         """Write one or two ports."""
         s = self.memory.state
-        self._beam = None
         if size != 1:
             if offset == Port.GRAPHICS_INDEX and s.enable:  # as most programs write both
                 s.graphics_index = value & 15
@@ -180,6 +186,7 @@ class Vga:
                 if index < len(s.graphics):
                     s.graphics[index] = value & GRAPHICS_MASKS[index]
                     if self.memory.graphics_changed(index):
+                        self._beam = None
                         self._show_waits()
             case Port.SEQUENCER_INDEX:
                 s.sequencer_index = value & 7
@@ -214,14 +221,16 @@ class Vga:
         if index >= len(s.sequencer):
             return
         s.sequencer[index] = value & SEQUENCER_MASKS[index]
-        if index >= Sequencer.MAP_MASK:
-            if self.memory.sequencer_changed(index):
-                self._show_waits()
-        else:
-            self._timing = None
+        if index != Sequencer.MAP_MASK:
+            self._beam = None
+        if index >= Sequencer.MAP_MASK and self.memory.sequencer_changed(index):
+            self._beam = None
+            self._show_waits()
 
     def _write_attribute(self, s: VgaState, value: int) -> None:
         if not s.attribute_data_next:
+            if (s.attribute_index ^ value) & PALETTE_ADDRESS_SOURCE:
+                self._beam = None
             s.attribute_index = value & 0x3F
         else:
             index = s.attribute_index & 0x1F
@@ -229,6 +238,7 @@ class Vga:
                 pass  # the palette is the screen's
             elif index < len(s.attribute):
                 s.attribute[index] = value & ATTRIBUTE_MASKS[index]
+                self._beam = None
         s.attribute_data_next = not s.attribute_data_next
 
     # -- the CRT controller, at 0x3D4 or 0x3B4 ------------------------------------------------------------
@@ -238,9 +248,6 @@ class Vga:
         if (offset >= Port.CRTC_INDEX) != color:
             return 0xFF  # the other monitor's ports
         match offset if color else offset + 0x20:
-            case Port.STATUS1:
-                s.attribute_data_next = False
-                return self._raster()
             case Port.CRTC_DATA:
                 return s.crtc[s.crtc_index] if s.crtc_index < CRTC_COUNT else 0
             case Port.CRTC_INDEX:
@@ -257,55 +264,22 @@ class Vga:
                 s.crtc_index = value & 0x3F
             case Port.CRTC_DATA if s.crtc_index < CRTC_COUNT:
                 index = s.crtc_index
-                self._timing = None
                 if index <= Crtc.OVERFLOW and s.crtc[Crtc.VERTICAL_RETRACE_END] & CRTC_PROTECT:
                     if index == Crtc.OVERFLOW:
                         kept = s.crtc[Crtc.OVERFLOW] & ~OVERFLOW_LINE_COMPARE
                         s.crtc[Crtc.OVERFLOW] = kept | value & OVERFLOW_LINE_COMPARE
+                        self._beam = None
                     return
                 s.crtc[index] = value & CRTC_MASKS[index]
+                self._beam = None
             case Port.STATUS1:
                 s.feature = value
             case _:
                 pass
 
-    def _raster(self) -> int:
-        """Return input status 1 for the place where the beam is."""
-        if self._timing is None:
-            self._timing = self._work_out_timing()
-        if self._beam is None:
-            self._beam = Beam(Frame.without_memory(self.memory.state), self.memory)
-        clock, dots, dot_width, width, height, skew, columns, lines, first, last = self._timing
-        count, dot = divmod(self.clock.now() * clock // NS_PER_S, dots)
-        count, column = divmod(count, width)
-        frames, line = divmod(count, height)
-        status = STATUS_RETRACE if first <= line < last else 0
-        if line < lines and skew <= column < columns:
-            return status | self._beam.displayed(frames, line, column, dot // dot_width)
-        status |= STATUS_DISPLAY_OFF
-        return status | self._beam.outside(line, column) if self._beam.overscan else status
-
-    def _work_out_timing(self) -> tuple[int, ...]:
-        """Return the raster's timing.
-
-        That is the dot clock in Hz, ticks of it a character and a dot, and then in characters and lines: total width,
-        total height, first column that is displayed, first one that no longer is, displayed height, first line of the
-        vertical retrace, first line after it.
-        """
+    def _make_beam(self) -> Beam:
+        """Follow the beam, as the registers are."""
         s = self.memory.state
-        crtc = s.crtc
-        clocking = s.sequencer[Sequencer.CLOCKING_MODE]
-        dot_width = 2 if clocking & 8 else 1
-        dots = (8 if clocking & 1 else 9) * dot_width
-        overflow = crtc[Crtc.OVERFLOW]
-        width = crtc[Crtc.HORIZONTAL_TOTAL] + 5
-        skew = crtc[Crtc.HORIZONTAL_BLANK_END] >> 5 & 3
-        columns = skew + crtc[Crtc.HORIZONTAL_DISPLAY_END] + 1
-        height = (crtc[Crtc.VERTICAL_TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2
-        lines = (crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
-        first = crtc[Crtc.VERTICAL_RETRACE_START] | (overflow & 4) << 6 | (overflow & 0x80) << 2
-        last = first + ((crtc[Crtc.VERTICAL_RETRACE_END] - first & 15) or 16)
-        if height <= first:  # no timing is programmed that a monitor could follow
-            width, height, skew, columns, lines, first, last = 100, 449, 0, 80, 400, 412, 414
-        clock = DOT_CLOCKS[s.misc >> 2 & 3]
-        return clock, dots, dot_width, width, height, skew, columns, lines, first, last
+        frame, rate = Frame.without_memory(s), DOT_CLOCKS[s.misc >> 2 & 3]
+        self._beam = beam = Beam(frame, self.memory, rate=rate, now=self.clock.now())
+        return beam

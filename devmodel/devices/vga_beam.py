@@ -1,66 +1,246 @@
-"""What the video DAC of a VGA is given at one moment (IBM PS/2 Hardware Interface TR, Video: color plane enable).
+"""Where the beam of a VGA's monitor is, and what it shows: input status 1 (IBM PS/2 Hardware Interface TR, Video).
 
-Input status 1 shows two of these eight bits, so that a program can see that a picture comes out without looking at a
-monitor.
+Two of the eight bits that the video DAC is given stand in that register, by color plane enable, so that a program can
+see that a picture comes out without looking at a monitor. Programs poll it, so a line of the raster becomes a function
+when the beam first comes to it, with all that the registers say about the line worked out; what is left for a read is
+one dot. Memory is read anew each time: a guest that shares it may have changed it.
+`vga_picture` draws the same dots a line at a time.
 """
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
-from devmodel.devices.vga_frame import Frame
-from devmodel.devices.vga_picture import GraphicsDots, TextDots, Words
-from devmodel.devices.vga_registers import Attribute
+import attrs
 
+from devmodel.board.clock import NS_PER_S
+from devmodel.devices.vga_frame import Frame, Scan
+from devmodel.devices.vga_memory import GLYPH, VgaMemory
+from devmodel.devices.vga_picture import (
+    BACKGROUND_SHIFT,
+    EIGHT_BITS,
+    INTERLEAVE,
+    LINE_GRAPHICS,
+    LINE_GRAPHICS_ENABLE,
+    UNDERLINED,
+    reload_interval,
+    selected_fonts,
+)
+from devmodel.devices.vga_registers import Attribute, Crtc, Graphics
+from devmodel.devices.vga_text import BLINK, cursor_place
+
+STATUS_DISPLAY_OFF: Final = 0x01
+STATUS_RETRACE: Final = 0x08
 STATUS_MUX: Final = ((2, 0), (5, 4), (3, 1), (7, 6))
 """Which of the outputs P7 to P0 status bits 5 and 4 are, by bits 5-4 of color plane enable."""
+STATUS: Final = tuple(
+    bytes((outputs >> high & 1) << 5 | (outputs >> low & 1) << 4 for outputs in range(256))
+    for high, low in STATUS_MUX
+)
+"""Status bits 5 and 4 by the outputs, likewise."""
 CURSOR_PHASE: Final = 8
 """The cursor shows for so many frames, and does not for as many."""
 BLINK_PHASE: Final = 16
+PLANES_AT_A_DOT: Final = {
+    sum(1 << 8 * plane for plane in range(4) if color >> plane & 1): color for color in range(16)
+}
+"""The number that a bit of each plane is, where the planes are a byte of a double word each."""
+ONE_DOT: Final = 0x0101_0101
+
+Line = Callable[[int, int, int], int]
+"""Return bits 5 and 4 of input status 1 at a dot: frame (they have numbers), character clock, dot of it."""
+
+
+@attrs.frozen
+class Timing:
+    """The raster: `rate` is the dot clock in Hz, `dots` and `dot_width` ticks of it; the rest characters and lines."""
+
+    rate: int
+    dots: int
+    dot_width: int
+    width: int
+    height: int
+    columns: range
+    lines: int
+    retrace: range
+
+
+def timing(frame: Frame, rate: int) -> Timing:
+    """Return what the registers make of a dot clock."""
+    crtc, overflow = frame.crtc, frame.crtc[Crtc.OVERFLOW]
+    first = crtc[Crtc.VERTICAL_RETRACE_START] | (overflow & 4) << 6 | (overflow & 0x80) << 2
+    height = frame.vertical_total
+    retrace = range(first, first + ((crtc[Crtc.VERTICAL_RETRACE_END] - first & 15) or 16))
+    shape = frame.horizontal_total, height, frame.clocks, frame.displayed_lines, retrace
+    if height <= first:  # no timing is programmed that a monitor could follow
+        shape = 100, 449, range(80), 400, range(412, 414)
+    return Timing(rate, frame.clock_width, frame.dot_width, *shape)
+
+
+def _nothing(_frame: int, _clock: int, _dot: int) -> int:
+    """Return what a line shows that is blanked."""
+    return 0
 
 
 class Beam:
-    """The registers as they are; `words` is memory, which may change."""
+    """The registers as they are; memory may change.
 
-    def __init__(self, frame: Frame, words: Words) -> None:
-        """Look at registers only; `frame` needs no memory."""
+    The line that the beam is in is kept, with the ticks of the dot clock at its first dot.
+    """
+
+    def __init__(self, frame: Frame, memory: VgaMemory, *, rate: int, now: int) -> None:
+        """Look at registers only; `frame` needs no memory. The dot clock is `rate` Hz, and it is `now` in ns."""
         self._frame = frame
-        self._words = words
-        self._scan_of = frame.scan_of()
-        self._line_clock = frame.line_clock
-        self._dots: dict[int, TextDots | GraphicsDots] = {}
-        self._blanked = frame.horizontal.blanked, frame.vertical.blanked
+        self._read, self._read_font, self._pairs = memory.reader(), memory.font_reader(), memory.pairs()
+        self._status = STATUS[frame.attribute[Attribute.COLOR_PLANE_ENABLE] >> 4 & 3]
         self._dark = frame.blank or frame.vbe_enabled
-        self.overscan: Final = 0 if self._dark else frame.attribute[Attribute.OVERSCAN]
-        """The colour of the border; 0 while there is no picture."""
-        self._high, self._low = STATUS_MUX[frame.attribute[Attribute.COLOR_PLANE_ENABLE] >> 4 & 3]
+        self._overscan = 0 if self._dark else frame.attribute[Attribute.OVERSCAN]
+        self._timing = raster = timing(frame, rate)
+        self._lines: dict[int, Line] = {}
+        self._rate, self._dots, self._dot_width = rate, raster.dots, raster.dot_width
+        self._length = raster.width * raster.dots
+        self._shown: Line = _nothing
+        self._find(now)
 
-    def displayed(self, frames: int, line: int, column: int, dot: int) -> int:
-        """Return bits 5 and 4 of input status 1 at a dot of a character that is displayed; frames have numbers."""
-        columns, lines = self._blanked
-        if self._dark or column in columns or line in lines:
-            return 0
-        scan = self._scan_of(line * self._line_clock)
-        panning = self._frame.panning(scan)
-        dots = self._drawer(frames).dots(scan, range(column, column + 1 + bool(panning)))
-        return self._status(dots[panning + dot])
+    def status(self, now: int) -> int:
+        """Return input status 1 at a time in ns."""
+        tick = ((now - self._since) * self._rate + self._rest) // NS_PER_S
+        if tick >= self._length:
+            tick = self._find(now)
+        clock, dot = divmod(tick, self._dots)
+        if self._first <= clock < self._last:
+            return self._vertical | self._shown(self._number, clock, dot // self._dot_width)
+        return self._vertical | self._outside(clock)
 
-    def outside(self, line: int, column: int) -> int:
-        """Return them where nothing is displayed."""
-        columns, lines = self._blanked
-        return 0 if column in columns or line in lines else self._status(self.overscan)
+    def _find(self, now: int) -> int:
+        """Find the line that the beam is in, and return the ticks since its first dot."""
+        raster = self._timing
+        count, self._rest = divmod(now * self._rate, NS_PER_S)
+        line, tick = divmod(count, self._length)
+        self._since, self._rest = now, self._rest + tick * NS_PER_S
+        self._number, self._line = divmod(line, raster.height)
+        line = self._line
+        self._vertical = STATUS_RETRACE if line in raster.retrace else 0
+        displayed = line < raster.lines
+        self._first, self._last = (raster.columns.start, raster.columns.stop) if displayed else (0, 0)
+        if displayed:
+            self._shown = self._lines.get(line) or self._enter(line)
+        return tick
 
-    def _status(self, outputs: int) -> int:
-        return (outputs >> self._high & 1) << 5 | (outputs >> self._low & 1) << 4
+    def _enter(self, line: int) -> Line:
+        """Return a line of the vertical counter that is displayed."""
+        frame = self._frame
+        if self._dark or line in self._dark_lines:
+            entered: Line = _nothing
+        else:
+            scan = frame.scan_of()(line * frame.line_clock)
+            entered = self._text(scan) if frame.text_mode else self._graphics(scan)
+            dark = self._dark_clocks.intersection(frame.clocks)
+            if dark:
+                entered = _but_for(dark, entered)
+        self._lines[line] = entered
+        return entered
 
-    def _drawer(self, frames: int) -> TextDots | GraphicsDots:
-        """Return what makes dots of memory in this frame; nothing that it remembers is of memory."""
-        phase = frames & (CURSOR_PHASE | BLINK_PHASE)
-        dots = self._dots.get(phase)
-        if dots is None:
-            blink_on = not phase & BLINK_PHASE
-            if self._frame.text_mode:
-                dots = TextDots(self._frame, self._words, cursor=not phase & CURSOR_PHASE, blink_on=blink_on)
-            else:
-                dots = GraphicsDots(self._frame, self._words, blink_on=blink_on)
-            self._dots[phase] = dots
-        dots.forget()
-        return dots
+    def _outside(self, clock: int) -> int:
+        """Return input status 1 but for the retrace where nothing is displayed."""
+        if not self._overscan or clock in self._dark_clocks or self._line in self._dark_lines:
+            return STATUS_DISPLAY_OFF
+        return STATUS_DISPLAY_OFF | self._status[self._overscan]
+
+    @cached_property
+    def _dark_clocks(self) -> frozenset[int]:
+        return self._frame.horizontal.blanked
+
+    @cached_property
+    def _dark_lines(self) -> frozenset[int]:
+        return self._frame.vertical.blanked
+
+    def _text(self, scan: Scan) -> Line:
+        frame, read, read_font = self._frame, self._read, self._read_font
+        crtc, mode = frame.crtc, frame.attribute[Attribute.MODE_CONTROL]
+        start, divide, left, right, low, keep, put = frame.addressing(scan)
+        pairs, parity = self._pairs
+        panning, width, row = frame.panning(scan), frame.cell_width, scan.row
+        status = self._status
+        palette = bytes(status[entry] for entry in frame.palette())
+        place = cursor_place(frame)
+        cursor = -1
+        if place is not None and crtc[Crtc.CURSOR_START] & 0x1F <= row <= crtc[Crtc.CURSOR_END] & 0x1F:
+            cursor = place - start & 0xFFFF
+        font, bright_font = (font + row for font in selected_fonts(frame))
+        blinking, repeating = bool(mode & BLINK), bool(mode & LINE_GRAPHICS_ENABLE)
+        underline = row == crtc[Crtc.UNDERLINE] & 0x1F
+
+        def at(number: int, clock: int, dot: int) -> int:
+            dot += panning
+            if dot >= width:
+                clock += 1
+                dot -= width
+            counter = start + (clock >> divide)
+            address = (counter << left | counter >> right & low) & keep | put
+            word = pairs[address >> 1] if address & 1 == parity else read(address)
+            attribute = word >> 8 & 0xFF
+            foreground, background = attribute & 15, attribute >> BACKGROUND_SHIFT
+            if clock == cursor and not number & CURSOR_PHASE:
+                return palette[foreground]
+            if blinking:
+                if background & 8 and number & BLINK_PHASE:
+                    foreground = background & 7
+                background &= 7
+            if underline and attribute & 7 == UNDERLINED:
+                return palette[foreground]
+            code = word & 0xFF
+            if dot == 8:
+                if not repeating or code not in LINE_GRAPHICS:
+                    return palette[background]
+                dot = 7
+            glyph = read_font((bright_font if attribute & 8 else font) + GLYPH * code)
+            return palette[foreground if glyph << dot & 0x80_0000 else background]
+
+        return at
+
+    def _graphics(self, scan: Scan) -> Line:
+        frame, read = self._frame, self._read
+        attribute, mode = frame.attribute[Attribute.MODE_CONTROL], frame.graphics[Graphics.MODE]
+        start, divide, left, right, low, keep, put = frame.addressing(scan)
+        panning, width = frame.panning(scan), frame.cell_width
+        packed, wide = bool(mode & EIGHT_BITS), bool(attribute & EIGHT_BITS)
+        interleaved = bool(mode & INTERLEAVE)
+        reload = reload_interval(frame)
+        status = self._status
+        shown = frame.palette()
+        hidden = frame.palette(inverted=8) if attribute & BLINK else shown
+        nibbles = [bytes(entry & 15 for entry in palette) for palette in (shown, hidden)]
+        if wide:
+            statuses = [bytes(status[nibble[0] << 4 | other] for other in nibble) for nibble in nibbles]
+        else:
+            statuses = [bytes(status[entry] for entry in palette) for palette in (shown, hidden)]
+
+        def at(number: int, clock: int, dot: int) -> int:
+            dot += panning
+            if dot >= width:
+                clock += 1
+                dot -= width
+            if dot == 8:
+                dot = 7
+            age = clock % reload
+            counter = start + (clock - age >> divide)
+            word = read((counter << left | counter >> right & low) & keep | put) >> 8 * age
+            hide = number >> 4 & 1
+            if packed:
+                byte = word >> 4 * (dot & 6) & 0xFF
+                if wide:
+                    nibble = nibbles[hide]
+                    return status[nibble[byte >> 4] << 4 | nibble[byte & 15]]
+                return statuses[hide][byte & 15 if dot & 1 else byte >> 4]
+            if not interleaved:
+                return statuses[hide][PLANES_AT_A_DOT[word >> 7 - dot & ONE_DOT]]
+            pair = word >> (14 if dot & 4 else 6) - 2 * (dot & 3)
+            return statuses[hide][pair & 3 | pair >> 14 & 12]
+
+        return at
+
+
+def _but_for(dark: frozenset[int], line: Line) -> Line:
+    """Return a line some of whose character clocks are blanked."""
+    return lambda number, clock, dot: 0 if clock in dark else line(number, clock, dot)

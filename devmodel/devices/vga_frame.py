@@ -148,9 +148,24 @@ class Frame:
     @property
     def lines(self) -> int:
         """Lines of the raster that are displayed."""
+        return self.displayed_lines * self.line_clock
+
+    @property
+    def displayed_lines(self) -> int:
+        """Counts of the vertical counter in which lines are displayed."""
         crtc, overflow = self.crtc, self.crtc[Crtc.OVERFLOW]
-        end = crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3
-        return (end + 1) * self.line_clock
+        return (crtc[Crtc.VERTICAL_DISPLAY_END] | (overflow & 2) << 7 | (overflow & 0x40) << 3) + 1
+
+    @property
+    def horizontal_total(self) -> int:
+        """Character clocks from one line to the next."""
+        return self.crtc[Crtc.HORIZONTAL_TOTAL] + 5
+
+    @property
+    def vertical_total(self) -> int:
+        """Counts of the vertical counter from one frame to the next."""
+        overflow = self.crtc[Crtc.OVERFLOW]
+        return (self.crtc[Crtc.VERTICAL_TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2
 
     @property
     def clocks(self) -> range:
@@ -183,7 +198,7 @@ class Frame:
         crtc = self.crtc
         end = crtc[Crtc.HORIZONTAL_BLANK_END] & 0x1F | (crtc[Crtc.HORIZONTAL_RETRACE_END] & 0x80) >> 2
         return Sweep(
-            total=crtc[Crtc.HORIZONTAL_TOTAL] + 5,
+            total=self.horizontal_total,
             displayed=self.clocks,
             blank=(crtc[Crtc.HORIZONTAL_BLANK_START], end, 0x3F),
         )
@@ -195,8 +210,8 @@ class Frame:
         blank = crtc[Crtc.VERTICAL_BLANK_START] | (overflow & 8) << 5
         blank |= (crtc[Crtc.MAXIMUM_SCAN_LINE] & 0x20) << 4
         return Sweep(
-            total=(crtc[Crtc.VERTICAL_TOTAL] | (overflow & 1) << 8 | (overflow & 0x20) << 4) + 2,
-            displayed=range(self.lines // self.line_clock),
+            total=self.vertical_total,
+            displayed=range(self.displayed_lines),
             blank=(blank, crtc[Crtc.VERTICAL_BLANK_END], 0xFF),
         )
 
@@ -256,22 +271,32 @@ class Frame:
 
     def addresses(self, scan: Scan, clocks: Iterable[int]) -> list[int]:
         """Return where in the planes these character clocks of a line are."""
+        start, divide, left, right, low, keep, put = self.addressing(scan)
+        counters = [start + (clock >> divide) for clock in clocks]
+        return [(counter << left | counter >> right & low) & keep | put for counter in counters]
+
+    def addressing(self, scan: Scan) -> tuple[int, int, int, int, int, int, int]:
+        """Return how a character clock of a line becomes an address, as `addresses` does it.
+
+        That is the first count of the memory address counter; by how many bits the clock is divided; by how many the
+        counter is rotated to the left, the other part by how many to the right, and the mask of that part; the bits
+        that are kept, and those that are the row scan's.
+        """
         crtc = self.crtc
         mode, underline = crtc[Crtc.MODE_CONTROL], crtc[Crtc.UNDERLINE]
         divide = 2 if underline & DIV4 else 1 if mode & DIV2 else 0
-        counters = [scan.start + (clock >> divide) & 0xFFFF for clock in clocks]
         if underline & DOUBLE_WORD:
-            found = [counter << 2 & 0xFFFC | counter >> 12 & 3 for counter in counters]
+            rotation = 2, 12, 3
         elif mode & BYTE_MODE:
-            found = counters
+            rotation = 0, 0, 0
         else:
-            wrap = 15 if mode & ADDRESS_WRAP else 13
-            found = [counter << 1 & 0xFFFE | counter >> wrap & 1 for counter in counters]
+            rotation = 1, 15 if mode & ADDRESS_WRAP else 13, 1
+        keep, put = 0xFFFF, 0
         if not mode & CMS:
-            found = [address & 0xDFFF | (scan.row & 1) << 13 for address in found]
+            keep, put = 0xDFFF, (scan.row & 1) << 13
         if not mode & SRSC:
-            found = [address & 0xBFFF | (scan.row & 2) << 13 for address in found]
-        return found
+            keep, put = keep & 0xBFFF, put | (scan.row & 2) << 13
+        return scan.start, divide, *rotation, keep, put
 
     def panning(self, scan: Scan) -> int:
         """Return by how many dots a line is moved to the left."""

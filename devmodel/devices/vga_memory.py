@@ -11,7 +11,7 @@ a register changes.
 Not modelled: latches loaded by a read of a plain window; less than 256 KiB (extended memory off).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -305,21 +305,29 @@ class VgaMemory:
             self._octets[:PLANES] = planes
             self._flushed = window, bytes(planes)
 
-    def __getitem__(self, address: int) -> int:
-        """Return a byte of each plane at an address below 64 KiB, as it is now, whichever form is valid."""
-        word = int.from_bytes(self._octets[4 * address : 4 * address + 4], "little")
-        if self.held:
-            return word
-        window = self.size
-        match self.view:
-            case View.ODD_EVEN | View.ODD_EVEN_HIGH if address & 1 == (self.view == View.ODD_EVEN_HIGH):
-                at = window + (address & ~1)
-                return word & ~0xFFFF | int.from_bytes(self.octets[at : at + 2], "little")
-            case View.CHAIN_4 if address & 3 == address >> 14:
-                at = window + (address & ~3)
-                return int.from_bytes(self.octets[at : at + 4], "little")
-            case _:
-                return word
+    def reader(self) -> Callable[[int], int]:
+        """Return what reads a byte of each plane at an address below 64 KiB; until a register, or `held`, changes."""
+        planes = self._planes
+        pairs, parity = self.pairs()
+        if parity is not None:
+            return lambda at: planes[at] & ~0xFFFF | pairs[at >> 1] if at & 1 == parity else planes[at]
+        if self.view == View.CHAIN_4 and not self.held:
+            words = self.octets[-VIEW:].cast("I")
+            return lambda at: words[at >> 2] if at & 3 == at >> 14 else planes[at]
+        return planes.__getitem__
+
+    def pairs(self) -> tuple[memoryview, int | None]:
+        """Return the bytes of planes 0 and 1 where those are valid which the guest sees side by side, for as long.
+
+        They are a word for two addresses, and are valid at the even ones (0), at the odd ones (1) or at none (None).
+        """
+        if self.view not in {View.ODD_EVEN, View.ODD_EVEN_HIGH} or self.held:
+            return self._planes, None
+        return self.octets[-VIEW:].cast("H"), int(self.view == View.ODD_EVEN_HIGH)
+
+    def font_reader(self) -> Callable[[int], int]:
+        """Return what `reader` does where only planes 2 and 3 matter, which no window of text shows."""
+        return self.reader() if self.view == View.CHAIN_4 else self._planes.__getitem__
 
     def _fill(self) -> None:
         """Bring a plain window up to date with the planes."""

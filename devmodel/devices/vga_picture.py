@@ -7,7 +7,7 @@ word of the planes.
 
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Final, Protocol
+from typing import Final
 
 import attrs
 
@@ -87,18 +87,25 @@ def _darkened(shown: Picture, frame: Frame) -> Picture:
     return Picture(shown.width, shown.height, rows, None)
 
 
-class Words(Protocol):
-    """The planes: a double word an address, plane 0 in bits 7-0."""
+def selected_fonts(frame: Frame) -> tuple[int, int]:
+    """Return where the fonts are of characters whose attribute bit 3 is 0, and 1."""
+    selected = frame.sequencer[Sequencer.CHARACTER_MAP]
+    return (
+        FONT_OFFSETS[selected & 3 | selected >> 2 & 4],
+        FONT_OFFSETS[selected >> 2 & 3 | selected >> 3 & 4],
+    )
 
-    def __getitem__(self, address: int, /) -> int:
-        """Return a byte of each plane."""
-        ...
+
+def reload_interval(frame: Frame) -> int:
+    """Return how many character clocks the shift registers live on what they load."""
+    clocking = frame.sequencer[Sequencer.CLOCKING_MODE]
+    return 4 if clocking & SHIFT_4 else 2 if clocking & SHIFT_LOAD else 1
 
 
 class TextDots:
     """The dots of a text mode, before panning."""
 
-    def __init__(self, frame: Frame, words: Words, *, cursor: bool, blink_on: bool) -> None:
+    def __init__(self, frame: Frame, words: memoryview, *, cursor: bool, blink_on: bool) -> None:
         self._frame = frame
         self._words = words
         self._blink_on = blink_on
@@ -108,16 +115,8 @@ class TextDots:
         self._cursor = cursor_place(frame) if cursor else None
         first, last = frame.crtc[Crtc.CURSOR_START] & 0x1F, frame.crtc[Crtc.CURSOR_END] & 0x1F
         self._cursor_rows = range(first, last + 1)
-        selected = frame.sequencer[Sequencer.CHARACTER_MAP]
-        self._fonts = (
-            FONT_OFFSETS[selected & 3 | selected >> 2 & 4],
-            FONT_OFFSETS[selected >> 2 & 3 | selected >> 3 & 4],
-        )
+        self._fonts = selected_fonts(frame)
         self._cells: dict[tuple[int, int, int], bytes] = {}
-
-    def forget(self) -> None:
-        """Look at the font anew."""
-        self._cells.clear()
 
     def rows(self) -> list[bytes]:
         """Return the lines of the raster."""
@@ -174,7 +173,7 @@ class TextDots:
 class GraphicsDots:
     """The dots of a graphics mode of the planes, before panning."""
 
-    def __init__(self, frame: Frame, words: Words, *, blink_on: bool) -> None:
+    def __init__(self, frame: Frame, words: memoryview, *, blink_on: bool) -> None:
         self._frame = frame
         mode = frame.attribute[Attribute.MODE_CONTROL]
         graphics = frame.graphics[Graphics.MODE]
@@ -189,11 +188,7 @@ class GraphicsDots:
             nibbles = [entry & 15 for entry in palette]
             self._table = bytes(high << 4 | low for high in nibbles for low in nibbles)
         self._words = words
-        clocking = frame.sequencer[Sequencer.CLOCKING_MODE]
-        self._reload = 4 if clocking & SHIFT_4 else 2 if clocking & SHIFT_LOAD else 1
-
-    def forget(self) -> None:
-        """Remember nothing of memory, as ever."""
+        self._reload = reload_interval(frame)
 
     def rows(self) -> list[bytes]:
         """Return the lines of the raster."""

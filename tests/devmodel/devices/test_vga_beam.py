@@ -3,13 +3,16 @@
 IBM PS/2 Hardware Interface TR, Video: 00 shows P2 and P0, 01 P5 and P4, 10 P3 and P1, 11 P7 and P6.
 """
 
+import random
 from typing import Final
 
 import pytest
 
 from devmodel.devices.vga import DOT_CLOCKS
-from devmodel.devices.vga_memory import VIEW
-from tests.devmodel.devices.vga_bench import TEXT, Bench
+from devmodel.devices.vga_beam import STATUS
+from devmodel.devices.vga_frame import Frame
+from devmodel.devices.vga_memory import PLANES, VIEW
+from tests.devmodel.devices.vga_bench import MODES, TEXT, Bench
 
 FULL: Final = 0xDB
 LEFT: Final = 0xDD
@@ -128,3 +131,75 @@ def test_a_mode_of_vbe_shows_none(bench: Bench) -> None:
         bench.vbe(index, value)
     bench.vga.memory.octets[:640] = bytes([0xFF]) * 640
     assert outputs(bench, 0, 0) == 0
+
+
+MANY: Final = {
+    "sequencer": ((1, 0x1D), (3, 0x3F)),
+    "crtc": (
+        (0x07, 0x10), (0x08, 0x7F), (0x09, 0xDF), (0x0A, 0x3F), (0x0B, 0x7F), (0x0C, 0xFF), (0x0D, 0xFF), (0x0E, 0xFF),
+        (0x0F, 0xFF), (0x13, 0xFF), (0x14, 0x7F), (0x17, 0x6F), (0x18, 0xFF),
+    ),
+    "graphics": ((5, 0x70), (6, 0x01)),
+    "attribute": ((0x10, 0xEF), (0x12, 0x3F), (0x13, 0x0F), (0x14, 0x0F)),
+}  # fmt: skip
+"""Registers, and their bits that have a say in the dots but none in the raster's size beyond the lines."""
+PORTS: Final = {"sequencer": 0x3C4, "graphics": 0x3CE}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_beam_meets_the_dots_of_the_picture(mode: str, shared: bool, seed: int) -> None:
+    """Whatever the registers hold: one dot at a time is what a whole picture has there."""
+    chosen = random.Random(f"{mode} {shared} {seed}")
+    frame = chosen.randrange(32)
+    bench = Bench.with_memory(PLANES) if shared else Bench()
+    bench.mode(mode)
+    bench.vga.memory.octets[:] = chosen.randbytes(PLANES + VIEW)
+    s = bench.vga.memory.state
+    crtc = 0x3D4 if s.misc & 1 else 0x3B4
+    bench.set(crtc, 0x11, 0)
+    registers = [(group, *register) for group, several in MANY.items() for register in several]
+    for group, index, mask in chosen.sample(registers, len(registers) // 2):
+        value = getattr(s, group)[index] ^ chosen.getrandbits(8) & mask
+        if group == "attribute":
+            bench.attribute(index, value)
+        else:
+            bench.set(PORTS.get(group, crtc), index, value)
+        bench.into(crtc + 6)
+    shown: Frame = bench.vga.frame()
+    drawn = bench.picture(cursor=not frame & 8, blink_on=not frame & 16)
+    length = shown.horizontal_total * shown.clock_width
+    bits = STATUS[s.attribute[0x12] >> 4 & 3]
+    lines = sorted(chosen.randrange(shown.displayed_lines) for _ in range(10))
+    for line in lines:
+        for x in sorted(chosen.randrange(drawn.width) for _ in range(10)):
+            tick = (frame * shown.vertical_total + line) * length + x
+            bench.clock.time = -(-tick * NS // DOT_CLOCKS[s.misc >> 2 & 3])
+            status = bench.into(crtc + 6)
+            assert status & 0x31 == bits[drawn.rows[line * shown.line_clock][x]], (line, x)
+        frame += 32  # where both phases are the same again
+
+
+def test_memory_that_is_held_is_seen_as_the_planes_have_it() -> None:
+    """What a server before this one did is done again: what the guest has in the window is of later."""
+    bench = Bench.with_memory()
+    bench.poke(TEXT, 0x07 << 8 | FULL, 2)
+    assert outputs(bench, 0, 0) == 7
+    bench.vga.hold(True)
+    assert outputs(bench, 0, 0, frame=1) == 0
+    bench.vga.hold(False)
+    assert outputs(bench, 0, 0, frame=2) == 7
+
+
+def test_programs_that_poll_find_the_edges_of_each_line(bench: Bench) -> None:
+    """Bit 0 is 0 for 80 of 100 characters of 9 dots, in 400 of 449 lines; bit 3 is 1 in lines 412 and 413."""
+    edges = [
+        (0, 0, 0), (719, 0, 0), (720, 0, 1), (899, 0, 1), (0, 1, 0), (719, 399, 0), (720, 399, 1), (0, 400, 1),
+        (899, 411, 1), (0, 412, 9), (899, 413, 9), (0, 414, 1), (899, 448, 1),
+    ]  # fmt: skip
+    for frame in (0, 1, 10_000):
+        for x, line, expected in edges:
+            tick = (frame * 449 + line) * 900 + x
+            bench.clock.time = -(-tick * NS // 28_322_000)
+            assert bench.into(0x3DA) & 9 == expected, (frame, x, line)
