@@ -1,5 +1,6 @@
 """The MC146818's time registers, from seconds and as they count: Gregorian, BCD or binary, 12 or 24 hours.
 
+Two updates a year may be others, for daylight saving.
 The registers are bytes of their own: nothing that a guest writes is refused or made something else, and each counts on
 from what is in it. A value that is too large is the last of its kind, so that the next one is the first again.
 """
@@ -7,6 +8,10 @@ from what is in it. A value that is too large is the last of its kind, so that t
 from typing import Final
 
 DAY: Final = 86_400
+HOUR: Final = 3_600
+CHANGE: Final = 2 * HOUR - 1
+"""The time of day behind which daylight saving begins or ends."""
+APRIL: Final = 4
 ERA: Final = 146_097  # days in 400 years
 EPOCH: Final = 719_468  # days from 0000-03-01 to 1970-01-01
 PM: Final = 0x80
@@ -55,6 +60,35 @@ def advance(registers: bytes, seconds: int, *, binary: bool, hours24: bool) -> b
 def second_of_day(registers: bytes, *, binary: bool, hours24: bool) -> int | None:
     """Return how many seconds after midnight the registers show; None if that is no time."""
     return _second_of_day(bytearray(registers), binary=binary, hours24=hours24)
+
+
+def updates_to_change(registers: bytes, *, binary: bool, hours24: bool) -> int | None:
+    """Return which update from now on is the next that daylight saving makes another; None while there is no date.
+
+    They come behind 1:59:59 on the last Sunday of April and of October (MC146818, register B: DSE).
+    """
+    raw = bytearray(registers)
+    of_day, today = second_of_day(registers, binary=binary, hours24=hours24), _day_number(raw, binary=binary)
+    if of_day is None or today is None:
+        return None
+    year, _, _ = _date(today)
+    ends = [_days(year, month, last) for month, last in ((4, 30), (10, 31), (4 + 12, 30), (10 + 12, 31))]
+    sundays = [end - (raw[3] - 1 + end - today) % 7 for end in ends]
+    return min(
+        (day - today) * DAY + CHANGE - of_day + 1 for day in sundays if (day, CHANGE) >= (today, of_day)
+    )
+
+
+def changed(registers: bytes, *, binary: bool, hours24: bool, again: bool) -> tuple[bytes, bool]:
+    """Return the registers behind that update, and whether the hour that they show is to come once more.
+
+    The hour behind 1:59:59 is left out in April. In October the one before it comes again, but not `again` and again.
+    """
+    raw = bytearray(advance(registers, 1, binary=binary, hours24=hours24))
+    april = _number(raw[5], binary=binary) == APRIL
+    repeated = not april and not again
+    raw[2] = 3 if april else 1 if repeated else 2
+    return bytes(raw), repeated
 
 
 def _number(value: int, *, binary: bool) -> int | None:

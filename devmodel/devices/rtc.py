@@ -3,7 +3,7 @@
 Each whole second of the clock's own time, which is guest time plus `offset`, is an update cycle, which counts the time
 registers on from what is in them. They are bytes of their own, and brought up to date when somebody looks. `cmos` has
 what a PC keeps in the RAM. The battery outlives `reset`.
-Not modelled: the square wave, daylight saving, time bases other than 32768 Hz.
+Not modelled: the square wave, time bases other than 32768 Hz.
 """
 
 from typing import Final
@@ -12,11 +12,18 @@ import attrs
 
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.lines import IrqLine
-from devmodel.devices.calendar import advance, second_of_day, to_registers
+from devmodel.devices.calendar import (
+    DAY,
+    HOUR,
+    advance,
+    changed,
+    second_of_day,
+    to_registers,
+    updates_to_change,
+)
 
 CRYSTAL: Final = 32_768  # Hz
 UPDATE: Final = (244 + 1984) * 1000  # ns from UIP to the end of the update (t BUC + t UC)
-DAY: Final = 86_400
 
 
 class Port:
@@ -53,6 +60,7 @@ B_AIE: Final = 0x20
 B_UIE: Final = 0x10
 B_BINARY: Final = 0x04
 B_24H: Final = 0x02
+B_DSE: Final = 0x01
 C_IRQF: Final = 0x80
 D_VRT: Final = 0x80
 DONT_CARE: Final = 0xC0
@@ -77,6 +85,7 @@ class RtcState:
     counted: int = 0  # … this second of the clock's own time
     flags: int = 0  # register C
     seen: int = 0  # the clock's time up to which flags are set
+    fallen_back: bool = False  # it is the hour that daylight saving has made come again
 
 
 @attrs.define(kw_only=True)
@@ -106,6 +115,7 @@ class Rtc:
         s.offset = seconds * NS_PER_S - self.clock.now()
         s.seen = seconds * NS_PER_S
         s.counted = seconds
+        s.fallen_back = False
         s.registers = to_registers(seconds, **self._format())
         self._drive()
 
@@ -164,6 +174,7 @@ class Rtc:
         registers = bytearray(self._registers())
         registers[field] = value
         s.registers = bytes(registers)
+        s.fallen_back = False
 
     def _write_control(self, index: int, value: int) -> None:
         s = self.state
@@ -209,8 +220,31 @@ class Rtc:
         second = self._now() // NS_PER_S
         if second > s.counted:
             if not self._stopped():
-                s.registers = advance(s.registers, second - s.counted, **self._format())
+                passed = second - s.counted
+                s.registers, s.fallen_back = self._advance(s.registers, passed, s.fallen_back)
             s.counted = second
+
+    def _advance(self, registers: bytes, updates: int, again: bool) -> tuple[bytes, bool]:
+        """Return the registers so many updates later, and whether they show an hour that has come `again`."""
+        mode = self._format()
+        if not self.state.ram[Reg.B] & B_DSE:
+            return advance(registers, updates, **mode), False
+        while (stretch := self._stretch(registers))[0] <= updates:
+            length, changes = stretch
+            updates -= length
+            if changes:
+                registers, again = changed(advance(registers, length - 1, **mode), **mode, again=again)
+            else:
+                registers = advance(registers, length, **mode)
+        return advance(registers, updates, **mode), again
+
+    def _stretch(self, registers: bytes) -> tuple[int, bool]:
+        """Return how many updates come up to the next that daylight saving makes another, or may; and which it is."""
+        updates = updates_to_change(registers, **self._format())
+        if updates is not None:
+            return updates, True
+        of_day = second_of_day(registers, **self._format())
+        return 1 if of_day is None else DAY - of_day, False
 
     def _updating(self) -> bool:
         return not self._stopped() and self._now() % NS_PER_S >= NS_PER_S - UPDATE
@@ -243,46 +277,50 @@ class Rtc:
         self._count()
 
     def _next_alarm(self) -> int | None:
-        """Return the first second after `counted` that matches the alarm, or None."""
+        """Return the first second after `counted` that matches the alarm, or None.
+
+        While the registers show no time they are counted on second by second, for an hour at most.
+        """
         s = self.state
+        registers, at, again = s.registers, s.counted, s.fallen_back
+        while (of_day := second_of_day(registers, **self._format())) is None:
+            if at == s.counted + HOUR:
+                return None
+            registers, again = self._advance(registers, 1, again)
+            at += 1
+            if self._alarmed(registers):
+                return at
         hours, minutes, seconds = (self._matches(field) for field in range(2, -1, -1))
-        first = second_of_day(s.registers, **self._format())
-        if first is None:
-            return self._next_odd_alarm()
         if not (hours and minutes and seconds):
             return None
-        midnight = s.counted - first
-        for hour in hours:
-            if hour * 3600 + 3599 <= first:
-                continue
-            for minute in minutes:
-                begin = hour * 3600 + minute * 60
-                if begin + 59 <= first:
-                    continue
-                for second in seconds:
-                    if begin + second > first:
-                        return midnight + begin + second
-        return midnight + DAY + hours[0] * 3600 + minutes[0] * 60 + seconds[0]
+        while True:
+            alarm = at - of_day + _next_match(of_day, hours, minutes, seconds)
+            if not s.ram[Reg.B] & B_DSE or at + (length := self._stretch(registers)[0]) > alarm:
+                return alarm
+            registers, again = self._advance(registers, length, again)
+            at += length
+            if self._alarmed(registers):
+                return at
+            of_day = (
+                second_of_day(registers, **self._format()) or 0
+            )  # midnight, or what a change has made of it
 
-    def _next_odd_alarm(self) -> int | None:
-        """Look for it second by second, while the registers show no time; that ends within an hour."""
-        s = self.state
-        registers = s.registers
-        for after in range(1, 3601):
-            registers = advance(registers, 1, **self._format())
-            if all(
-                s.ram[2 * field + 1] >= DONT_CARE or s.ram[2 * field + 1] == registers[field]
-                for field in range(3)
-            ):
-                return s.counted + after
-        return None
+    def _alarmed(self, registers: bytes) -> bool:
+        """Whether these registers are what the alarm's name."""
+        ram = self.state.ram
+        return all(self._is_any(field) or ram[2 * field + 1] == registers[field] for field in range(3))
+
+    def _is_any(self, field: int) -> bool:
+        """Whether the alarm is of any hour, minute or second."""
+        value = self.state.ram[2 * field + 1]
+        return value >= DONT_CARE and not (field == 2 and value & 0x3F and not self.state.ram[Reg.B] & B_24H)
 
     def _matches(self, field: int) -> list[int]:
         """Return the seconds, minutes or hours (field 0, 1, 2) that the alarm register names."""
         s = self.state
         value = s.ram[2 * field + 1]
         count = (60, 60, 24)[field]
-        if value >= DONT_CARE and not (field == 2 and value & 0x3F and not s.ram[Reg.B] & B_24H):
+        if self._is_any(field):
             return list(range(count))
         unit = (1, 60, 3600)[field]
         for candidate in range(count):
@@ -311,7 +349,25 @@ class Rtc:
         if not self._stopped():
             if enabled & B_UIE:
                 events.append((s.seen // NS_PER_S + 1) * NS_PER_S)
-            alarm = self._next_alarm() if enabled & B_AIE else None
-            if alarm is not None:
-                events.append(alarm * NS_PER_S)
+            if enabled & B_AIE:
+                alarm = self._next_alarm()
+                if alarm is not None:
+                    events.append(alarm * NS_PER_S)
+                elif second_of_day(s.registers, **self._format()) is None:
+                    events.append((s.counted + HOUR) * NS_PER_S)  # when they may show a time
         return min(events) - s.offset if events else None
+
+
+def _next_match(of_day: int, hours: list[int], minutes: list[int], seconds: list[int]) -> int:
+    """Return the first second behind one of the day, counted from the same midnight, that is of these."""
+    for hour in hours:
+        if hour * HOUR + HOUR - 1 <= of_day:
+            continue
+        for minute in minutes:
+            begin = hour * HOUR + minute * 60
+            if begin + 59 <= of_day:
+                continue
+            for second in seconds:
+                if begin + second > of_day:
+                    return begin + second
+    return DAY + hours[0] * HOUR + minutes[0] * 60 + seconds[0]

@@ -348,3 +348,181 @@ def test_bit_7_of_the_index_masks_nmis_and_is_no_part_of_the_index(bench: Bench)
     assert (bench.rtc.state.nmi_masked, bench.rtc.state.index) == (True, 0x0F)
     bench.rtc.write(0, 1, 0x0F)
     assert not bench.rtc.state.nmi_masked
+
+
+SPRING = int(dt.datetime(1997, 4, 27, 1, 59, 57, tzinfo=dt.UTC).timestamp())
+AUTUMN = int(dt.datetime(1997, 10, 26, 1, 59, 57, tzinfo=dt.UTC).timestamp())
+"""Two seconds before the last one, on the last Sundays of April and of October."""
+SET, AIE, UIE, BINARY, DSE = 0x80, 0x20, 0x10, 0x04, 0x01
+
+
+def saving(seconds: int, mode: int = 0x02 | DSE) -> Bench:
+    """Return a clock that saves daylight, set to a time."""
+    bench = Bench()
+    bench.set(0x0B, mode)
+    bench.rtc.set_time(seconds)
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("mode", "hours"),
+    [(0x02, [0x01, 0x03]), (0x02 | BINARY, [1, 3]), (0x00, [0x01, 0x03]), (BINARY, [1, 3])],
+)
+def test_in_april_the_hour_from_two_to_three_is_left_out(mode: int, hours: list[int]) -> None:
+    """MC146818 data sheet, register B, DSE: on the last Sunday in April 1:59:59 AM is followed by 3:00:00 AM."""
+    bench = saving(SPRING, mode | DSE)
+    bench.clock.advance(2 * SECOND)
+    assert [bench.get(index) for index in (4, 2, 0)] == [hours[0], *[59 if mode & BINARY else 0x59] * 2]
+    bench.clock.advance(SECOND)
+    assert [bench.get(index) for index in (8, 7, 6, 4, 2, 0)] == [
+        4,
+        27 if mode & BINARY else 0x27,
+        1,
+        hours[1],
+        0,
+        0,
+    ]
+
+
+@pytest.mark.parametrize("mode", [0x02, 0x02 | BINARY, 0x00, BINARY])
+def test_in_october_the_hour_from_one_to_two_comes_twice(mode: int) -> None:
+    """The same place: when the time first reaches 1:59:59 AM on the last Sunday in October, 1:00:00 AM follows."""
+    bench = saving(AUTUMN, mode | DSE)
+    bench.clock.advance(3 * SECOND)
+    assert bench.shown()[4:] == [1, 1, 0, 0]
+    bench.clock.advance(3600 * SECOND)
+    assert bench.shown()[4:] == [1, 2, 0, 0]
+
+
+def test_without_dse_no_hour_is_left_out_or_comes_twice() -> None:
+    for start in (SPRING, AUTUMN):
+        bench = saving(start, 0x02)
+        bench.clock.advance(3 * SECOND)
+        assert bench.get(4) == 2
+
+
+@pytest.mark.parametrize(
+    ("year", "month", "day", "change"),
+    [
+        (1997, 4, 20, 0), (1997, 4, 26, 0), (1997, 5, 4, 0), (1997, 10, 19, 0), (1995, 4, 30, 1), (2000, 4, 30, 1),
+        (2001, 4, 29, 1), (1999, 4, 25, 1), (1994, 4, 24, 1), (1999, 10, 31, -1), (1998, 10, 25, -1), (1997, 3, 30, 0),
+        (1997, 11, 2, 0),
+    ],
+)  # fmt: skip
+def test_it_is_the_last_sunday_and_no_other_day(year: int, month: int, day: int, change: int) -> None:
+    bench = saving(int(dt.datetime(year, month, day, 1, 59, 59, tzinfo=dt.UTC).timestamp()))
+    bench.clock.advance(SECOND)
+    assert bench.get(4) == 2 + change
+
+
+def test_an_afternoon_is_not_two_in_the_morning() -> None:
+    bench = saving(SPRING + 12 * 3600, DSE)
+    bench.clock.advance(3 * SECOND)
+    assert bench.get(4) == 0x82
+
+
+def test_sunday_is_what_the_day_of_the_week_says() -> None:
+    """The chip knows no calendar: the day of the week is a register that counts from 1 to 7."""
+    bench = saving(SPRING - 86_400)
+    bench.set(6, 1)
+    bench.clock.advance(3 * SECOND)
+    assert bench.get(4) == 3
+    bench.clock.advance(86_400 * SECOND - 3600 * SECOND)
+    assert (bench.get(7), bench.get(4)) == (0x27, 2)
+
+
+def test_years_without_a_look_save_daylight_as_often_as_seconds_do() -> None:
+    """In a summer an hour is left out, and at the end of two nothing is."""
+    year = 365 * 86_400
+    bench = saving(SPRING)
+    bench.clock.advance(60 * 86_400 * SECOND)
+    assert bench.shown()[2:] == [6, 0x26, 5, 2, 0x59, 0x57]
+    bench = saving(SPRING)
+    bench.clock.advance((2 * year + 2 * 86_400) * SECOND)
+    passed = bench.shown()
+    single = saving(SPRING)
+    while single.clock.time < bench.clock.time:
+        single.clock.advance(min(1800 * SECOND, bench.clock.time - single.clock.time))
+        single.get(0)
+    assert single.shown() == passed
+    assert passed[:3] == [0x19, 0x99, 0x04]
+
+
+def test_set_holds_the_change_back() -> None:
+    """Both are made by updates, which SET inhibits; time that is set while it is set is taken as it is."""
+    bench = saving(SPRING)
+    bench.set(0x0B, SET | 0x02 | DSE)
+    bench.clock.advance(10 * SECOND)
+    for index, value in ((4, 0x02), (2, 0x30), (0, 0x00)):
+        bench.set(index, value)
+    bench.set(0x0B, 0x02 | DSE)
+    bench.clock.advance(SECOND)
+    assert [bench.get(index) for index in (4, 2)] == [2, 0x30]
+
+
+def test_the_hour_that_has_come_again_is_remembered_by_the_state() -> None:
+    bench = saving(AUTUMN)
+    bench.clock.advance(1800 * SECOND)
+    bench.get(0)
+    restored = Rtc(clock=bench.clock, irq=Line(), state=bench.rtc.state)
+    bench.clock.advance(1803 * SECOND)
+    restored.write(0, 1, 4)
+    assert restored.read(1, 1) == 2
+
+
+def test_a_time_that_is_set_anew_may_reach_the_change_anew() -> None:
+    bench = saving(AUTUMN)
+    bench.clock.advance(4 * SECOND)
+    assert bench.get(4) == 1
+    bench.set(2, 0x59)
+    bench.set(0, 0x59)
+    bench.clock.advance(SECOND)
+    assert bench.shown()[5:] == [1, 0, 0]
+    bench.clock.advance(3600 * SECOND)
+    assert bench.get(4) == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "alarm", "after"),
+    [
+        (SPRING, (0x03, 0x00, 0x00), 3),
+        (SPRING, (0x03, 0x10, 0x00), 603),
+        (SPRING, (0x02, 0x30, 0x00), 3 + 23 * 3600 + 1800),
+        (SPRING, (0x01, 0x59, 0x59), 2),
+        (AUTUMN, (0x01, 0x00, 0x00), 3),
+        (AUTUMN, (0x01, 0x30, 0x00), 1803),
+        (AUTUMN, (0x02, 0x00, 0x00), 3603),
+        (AUTUMN, (0xFF, 0x00, 0x00), 3),
+        (SPRING - 86_400, (0x03, 0x00, 0x01), 3 + 3601),
+        (SPRING - 3600, (0x00, 0x30, 0x00), 3603 + 21 * 3600 + 1800),
+    ],
+)
+def test_the_alarm_follows_the_hours(start: int, alarm: tuple[int, int, int], after: int) -> None:
+    bench = saving(start)
+    for index, value in zip((5, 3, 1), alarm, strict=True):
+        bench.set(index, value)
+    bench.set(0x0B, 0x02 | DSE | AIE)
+    bench.run((after + 1) * SECOND)
+    assert bench.edges == [after * SECOND]
+    assert bench.get(0x0C) & 0x20
+
+
+def test_an_alarm_behind_hours_of_nonsense_strikes() -> None:
+    """Hours that are no number of two digits count on until they are; then it is a time like any other."""
+    for mode in (0x02, 0x02 | DSE):
+        bench = saving(SPRING + 86_400, mode)
+        bench.set(4, 0x1C)
+        for index, value in ((5, 0x23), (3, 0x00), (1, 0x00)):
+            bench.set(index, value)
+        bench.set(0x0B, mode | AIE)
+        bench.run(9 * 3600 * SECOND)
+        assert bench.edges == [(6 * 3600 + 3) * SECOND]  # 1Dh after three seconds, 20h three hours later
+
+
+def test_a_date_that_there_is_not_saves_no_daylight() -> None:
+    bench = saving(SPRING)
+    bench.set(8, 0x13)
+    bench.clock.advance(3 * SECOND)
+    assert bench.get(4) == 2
+    bench.clock.advance(3 * 86_400 * SECOND)
+    assert bench.get(4) == 2
