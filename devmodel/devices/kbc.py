@@ -2,8 +2,8 @@
 
 A byte takes its time on the wire, so a guest that reads port 0x60 twice gets it twice. Behind the keyboard's wire and
 the auxiliary device's, a mouse's, is one output buffer; status bit 5 says whose byte it has, and so does the interrupt.
-Not modelled: the controller's firmware beyond these commands of the TR, parity errors and time-outs, the password
-(there is never one).
+While the password is enabled nothing that a device sends is handed on, replies neither, until it has been typed.
+Not modelled: the controller's firmware beyond these commands of the TR, parity errors and time-outs.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ from devmodel.devices.mouse import Mouse, MouseState
 
 FRAME: Final = 800_000  # ns for the 11 bits of a byte on a wire
 BREAK: Final = 0xF0
+BREAK_BIT: Final = 0x80  # of a translated code
 LAST_CODE: Final = 0x84  # of scan code set 2; what is above is a prefix or a reply
 
 
@@ -51,6 +52,8 @@ class Command:
     READ_RAM: Final = 0x20  # to 0x3F; 0x20 is the mode
     WRITE_RAM: Final = 0x60  # to 0x7F
     TEST_PASSWORD: Final = 0xA4
+    LOAD_PASSWORD: Final = 0xA5  # make codes, and a zero behind the last
+    ENABLE_PASSWORD: Final = 0xA6
     DISABLE_AUX: Final = 0xA7
     ENABLE_AUX: Final = 0xA8
     TEST_AUX: Final = 0xA9
@@ -72,7 +75,17 @@ class Command:
     PULSE: Final = 0xF0  # to 0xFF: output bits 3-0 that are 0 here are pulsed low
 
 
+class Ram:
+    """What the controller goes by in its RAM beside the mode, at 0."""
+
+    SECURITY_ON: Final = 0x13  # handed to the system when the password is enabled, if it is not 0
+    SECURITY_OFF: Final = 0x14  # and this one when it has been typed
+    DISCARDED: Final = (0x16, 0x17)  # make codes that are no part of what is typed
+
+
+PASSWORD: Final = 0xFA
 NO_PASSWORD: Final = 0xF1
+LONGEST_PASSWORD: Final = 32
 INPUT_PORT: Final = 0x80  # the keyboard is not locked
 
 
@@ -95,6 +108,10 @@ class KbcState:
     polling: int = 0  # the command that has put a half of the input port into the status
     breaking: bool = False  # translation has swallowed a break prefix
     a20: bool = True  # bit 1 of the output port
+    password: bytes = b""
+    loading: bytes = b""  # what has come of the next one
+    locked: bool = False
+    typed: bytes = b""  # make codes since it was locked, as many as the password has at most
     wire_free_at: int = 0  # guest time in ns
     keyboard: KeyboardState = attrs.field(factory=KeyboardState)
     mouse: MouseState = attrs.field(factory=MouseState)
@@ -148,7 +165,9 @@ class Kbc:
             if keyboard:
                 self._from_keyboard(self.keyboard.take())
             else:
-                self._put(self.mouse.take(), aux=True)
+                report = self.mouse.take()
+                if not s.locked:
+                    self._put(report, aux=True)
         self._drive()
 
     def _keyboard_sends(self) -> bool:
@@ -164,9 +183,30 @@ class Kbc:
                 s.breaking = True
                 return
             if value <= LAST_CODE:  # a reply may come between a prefix and its code
-                value = TRANSLATION[value] | (0x80 if s.breaking else 0)
+                value = TRANSLATION[value] | (BREAK_BIT if s.breaking else 0)
                 s.breaking = False
-        self._put(value)
+        if s.locked:
+            self._compare(value)
+        else:
+            self._put(value)
+
+    def _compare(self, value: int) -> None:
+        """Take a byte of the keyboard while the password is enabled: make codes are compared, all else is nothing."""
+        s = self.state
+        if value == BREAK:
+            s.breaking = True  # not translated: the next one is no make code
+        elif s.breaking:
+            s.breaking = False
+        elif value < BREAK_BIT and value not in [s.ram[at] for at in Ram.DISCARDED]:
+            s.typed = (s.typed + bytes([value]))[-len(s.password) :]
+            if s.typed == s.password:
+                s.locked = False
+                self._announce(Ram.SECURITY_OFF)
+
+    def _announce(self, at: int) -> None:
+        """Hand a byte of the RAM to the system, if it is not 0."""
+        if self.state.ram[at]:
+            self._put(self.state.ram[at])
 
     def _put(self, value: int, *, aux: bool = False) -> None:
         s = self.state
@@ -215,7 +255,12 @@ class Kbc:
             case _ if value & 0xE0 == Command.WRITE_RAM:
                 s.argument_of = value
             case Command.TEST_PASSWORD:
-                self._put(NO_PASSWORD)
+                self._put(PASSWORD if s.password else NO_PASSWORD)
+            case Command.LOAD_PASSWORD:
+                s.argument_of, s.loading = value, b""
+            case Command.ENABLE_PASSWORD if s.password:
+                s.locked, s.typed = True, b""
+                self._announce(Ram.SECURITY_ON)
             case Command.DISABLE_AUX:
                 s.ram[0] |= MODE_NO_AUX
             case Command.ENABLE_AUX:
@@ -261,6 +306,11 @@ class Kbc:
                 s.ram[0] = value & 0x7F
             case _ if command & 0xE0 == Command.WRITE_RAM:
                 s.ram[command & 0x1F] = value
+            case Command.LOAD_PASSWORD if value:
+                s.loading = (s.loading + bytes([value]))[:LONGEST_PASSWORD]
+                s.argument_of = command
+            case Command.LOAD_PASSWORD:
+                s.password, s.loading = s.loading, b""
             case Command.WRITE_OUTPUT:
                 s.a20 = bool(value & OUTPUT_A20)
                 self._drive()  # before a reset that the same byte asks for
@@ -276,7 +326,7 @@ class Kbc:
 
     def _status(self) -> int:
         s = self.state
-        status = STATUS_UNLOCKED | (STATUS_SYSTEM if s.ram[0] & MODE_SYSTEM else 0)
+        status = (0 if s.locked else STATUS_UNLOCKED) | (STATUS_SYSTEM if s.ram[0] & MODE_SYSTEM else 0)
         if s.full:
             status |= STATUS_OBF | (STATUS_AUX if s.aux else 0)
         status |= STATUS_COMMAND if s.was_command else 0

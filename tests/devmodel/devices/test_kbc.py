@@ -1,5 +1,7 @@
 """The keyboard controller and the keyboard behind it."""
 
+from typing import Final
+
 import attrs
 import pytest
 
@@ -606,10 +608,127 @@ def test_the_input_port_can_be_polled_in_the_status(bench: Bench) -> None:
     assert bench.status() & 0xF0 == 0x10
 
 
-def test_no_password_is_installed(bench: Bench) -> None:
-    """PS/2 Hardware Interface TR, command A4h: F1h says so, and firmware that asks waits for it."""
+# -- the password (PS/2 Hardware Interface TR, Keyboard security, and controller commands A4h to A6h) ------------
+
+SECRET: Final = (0x1E, 0x30, 0x1C)
+"""A, B and Enter, as they are translated."""
+
+
+@pytest.fixture
+def locked(bench: Bench) -> Bench:
+    bench.command(0x60, 0x43)
+    bench.command(0xA5, *SECRET, 0)
+    bench.command(0xA6)
+    return bench
+
+
+def test_no_password_is_installed_at_first(bench: Bench) -> None:
+    """Command A4h: F1h says so, and firmware that asks waits for it."""
     bench.command(0xA4)
     assert bench.answers() == [0xF1]
+
+
+def test_a_password_is_installed_by_the_zero_behind_it(bench: Bench) -> None:
+    """Command A5h takes codes until a zero; then A4h answers FAh."""
+    bench.command(0xA5, *SECRET)
+    bench.command(0xA4)  # breaks it off
+    assert bench.answers() == [0xF1]
+    bench.command(0xA5, *SECRET, 0)
+    bench.keyboard(0xEE)
+    assert bench.answers() == [0xEE], "the zero was the last that the controller took"
+    bench.command(0xA4)
+    assert bench.answers() == [0xFA]
+    bench.command(0xA5, 0)
+    bench.command(0xA4)
+    assert bench.answers() == [0xF1]
+
+
+def test_without_a_password_nothing_is_locked(bench: Bench) -> None:
+    """Command A6h works only where a password is installed."""
+    bench.command(0x60, 0x43)
+    bench.command(0xA6)
+    assert bench.status() & 0x10
+    bench.kbc.keyboard.type("a")
+    assert bench.answers() == [0x1E, 0x9E]
+
+
+def test_nothing_is_handed_on_until_the_password_has_been_typed(locked: Bench) -> None:
+    """Keys and replies; status bit 4 is 0 meanwhile."""
+    assert not locked.status() & 0x10
+    for key in ("x", "ret", "a", "a", "shift-b", "b"):
+        locked.kbc.keyboard.type(key)
+        assert locked.answers() == []
+    locked.keyboard(0xF2)
+    assert (locked.answers(), locked.line.level) == ([], False)
+    for key in ("a", "b"):
+        locked.kbc.keyboard.type(key)
+    locked.kbc.keyboard.press("ret")
+    assert locked.answers() == []
+    assert locked.status() & 0x10
+    locked.kbc.keyboard.release("ret")
+    locked.kbc.keyboard.type("c")
+    assert locked.answers() == [0x9C, 0x2E, 0xAE]
+
+
+def test_the_controller_itself_answers_while_it_is_locked(locked: Bench) -> None:
+    locked.command(0x20)
+    assert locked.answers() == [0x43]
+    locked.command(0xA4)
+    assert locked.answers() == [0xFA]
+    locked.command(0xD1, 0xDD)
+    assert not locked.a20.level
+
+
+def test_a_mouse_is_not_heard_while_it_is_locked(locked: Bench) -> None:
+    assert mouse(locked, 0xF4) == []
+    for key in ("a", "b", "ret"):
+        locked.kbc.keyboard.type(key)
+    assert locked.answers() == [0x9C]
+    assert mouse(locked, 0xF4) == [0xFA]
+
+
+def test_the_system_is_told_of_security_on_and_off(bench: Bench) -> None:
+    """RAM 13h and 14h: what is not 0 stands in the output buffer when the password is enabled, and when it matched."""
+    bench.command(0x60, 0x43)
+    bench.command(0x73, 0x51)
+    bench.command(0x74, 0x52)
+    bench.command(0xA5, 0x1E, 0)
+    bench.command(0xA6)
+    assert bench.line.level
+    assert bench.answers() == [0x51]
+    bench.kbc.keyboard.type("a")
+    assert bench.answers() == [0x52, 0x9E]
+
+
+def test_two_make_codes_may_be_typed_in_between(bench: Bench) -> None:
+    """RAM 16h and 17h: codes that are discarded, such as those of both shift keys."""
+    bench.command(0x60, 0x43)
+    bench.command(0xA5, 0x1E, 0x30, 0)
+    bench.command(0xA6)
+    for key in ("shift-a", "shift_r-b"):
+        bench.kbc.keyboard.type(key)
+    assert bench.answers() == []
+    bench.command(0x76, 0x2A)
+    bench.command(0x77, 0x36)
+    for key in ("shift-a", "shift_r-b"):
+        bench.kbc.keyboard.type(key)
+    assert bench.answers() == [0xB0, 0xB6]
+
+
+def test_a_password_of_codes_that_are_not_translated(bench: Bench) -> None:
+    bench.command(0x60, 0x03)
+    bench.command(0xA5, 0x1C, 0x32, 0)
+    bench.command(0xA6)
+    for key in ("a", "c", "a"):
+        bench.kbc.keyboard.type(key)
+    assert bench.answers() == []
+    bench.kbc.keyboard.type("b")
+    assert bench.answers() == [0xF0, 0x32]
+
+
+def test_a_password_without_end_takes_no_more_memory(bench: Bench) -> None:
+    bench.command(0xA5, *[0x1E] * 1000, 0)
+    assert len(bench.kbc.state.password) == 32
 
 
 def test_the_port_is_tested_and_switched_off_and_on(bench: Bench) -> None:
