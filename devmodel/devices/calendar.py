@@ -9,6 +9,11 @@ from typing import Final
 
 DAY: Final = 86_400
 HOUR: Final = 3_600
+MINUTE: Final = 60
+HOURS: Final = 2
+"""The register; seconds and minutes are those before it."""
+COUNTS: Final = (60, 60, 24)
+"""How many seconds, minutes and hours there are."""
 CHANGE: Final = 2 * HOUR - 1
 """The time of day behind which daylight saving begins or ends."""
 APRIL: Final = 4
@@ -40,8 +45,13 @@ def advance(registers: bytes, seconds: int, *, binary: bool, hours24: bool) -> b
     raw = bytearray(registers)
     days = 0
     while seconds and _second_of_day(raw, binary=binary, hours24=hours24) is None:
-        days += _count_second(raw, binary=binary, hours24=hours24)
-        seconds -= 1
+        run = min(_run(raw, binary=binary), seconds)
+        if run:
+            _count_run(raw, run, binary=binary)
+            seconds -= run
+        else:
+            days += _count_second(raw, binary=binary, hours24=hours24)
+            seconds -= 1
     of_day = _second_of_day(raw, binary=binary, hours24=hours24)
     if of_day is not None:
         more, of_day = divmod(of_day + seconds, DAY)
@@ -60,6 +70,20 @@ def advance(registers: bytes, seconds: int, *, binary: bool, hours24: bool) -> b
 def second_of_day(registers: bytes, *, binary: bool, hours24: bool) -> int | None:
     """Return how many seconds after midnight the registers show; None if that is no time."""
     return _second_of_day(bytearray(registers), binary=binary, hours24=hours24)
+
+
+def value_of(field: int, register: int, *, binary: bool, hours24: bool) -> int | None:
+    """Return the second, minute or hour that a register holds; None if that is none."""
+    if field == HOURS and not hours24:
+        hour = _number(register & ~PM, binary=binary)
+        return None if hour is None or not 1 <= hour <= 12 else hour % 12 + (12 if register & PM else 0)
+    value = _number(register, binary=binary)
+    return value if value is not None and value < COUNTS[field] else None
+
+
+def updates_to_carry(registers: bytes, *, binary: bool) -> int:
+    """Return how many updates come, while the registers show no time, before one that counts what is wrong in them."""
+    return _run(bytearray(registers), binary=binary)
 
 
 def updates_to_change(registers: bytes, *, binary: bool, hours24: bool) -> int | None:
@@ -98,19 +122,31 @@ def _number(value: int, *, binary: bool) -> int | None:
     return (value >> 4) * 10 + (value & 15) if value & 15 < 10 and value >> 4 < 10 else None
 
 
-def _second_of_day(raw: bytearray, *, binary: bool, hours24: bool) -> int | None:
+def _run(raw: bytearray, *, binary: bool) -> int:
+    """Return how many seconds can be counted before a carry into a register that shows no time, or out of one."""
     second, minute = _number(raw[0], binary=binary), _number(raw[1], binary=binary)
-    hour = _number(raw[2] if hours24 else raw[2] & ~PM, binary=binary)
-    if second is None or second > 59 or minute is None or minute > 59 or hour is None:
+    if second is None or second > 59:
+        return 0
+    return (MINUTE if minute is None or minute > 59 else HOUR - minute * MINUTE) - second - 1
+
+
+def _count_run(raw: bytearray, seconds: int, *, binary: bool) -> None:
+    """Count so many seconds of a run on."""
+    second, minute = _number(raw[0], binary=binary) or 0, _number(raw[1], binary=binary) or 0
+    carry, second = divmod(second + seconds, 60)
+    shown = to_registers(second + 60 * (minute + carry), binary=binary, hours24=True)
+    raw[0] = shown[0]
+    if carry:
+        raw[1] = shown[1]
+
+
+def _second_of_day(raw: bytearray, *, binary: bool, hours24: bool) -> int | None:
+    second, minute, hour = (
+        value_of(field, raw[field], binary=binary, hours24=hours24) for field in range(HOURS + 1)
+    )
+    if second is None or minute is None or hour is None:
         return None
-    if hours24:
-        if hour > 23:
-            return None
-    else:
-        if not 1 <= hour <= 12:
-            return None
-        hour = hour % 12 + (12 if raw[2] & PM else 0)
-    return hour * 3600 + minute * 60 + second
+    return hour * HOUR + minute * MINUTE + second
 
 
 def _day_number(raw: bytearray, *, binary: bool) -> int | None:

@@ -13,13 +13,17 @@ import attrs
 from devmodel.board.clock import NS_PER_S, Clock
 from devmodel.board.lines import IrqLine
 from devmodel.devices.calendar import (
+    COUNTS,
     DAY,
     HOUR,
+    MINUTE,
     advance,
     changed,
     second_of_day,
     to_registers,
+    updates_to_carry,
     updates_to_change,
+    value_of,
 )
 
 CRYSTAL: Final = 32_768  # Hz
@@ -244,7 +248,9 @@ class Rtc:
         if updates is not None:
             return updates, True
         of_day = second_of_day(registers, **self._format())
-        return 1 if of_day is None else DAY - of_day, False
+        if of_day is None:
+            return updates_to_carry(registers, binary=self._format()["binary"]) or 1, False
+        return DAY - of_day, False
 
     def _updating(self) -> bool:
         return not self._stopped() and self._now() % NS_PER_S >= NS_PER_S - UPDATE
@@ -277,20 +283,19 @@ class Rtc:
         self._count()
 
     def _next_alarm(self) -> int | None:
-        """Return the first second after `counted` that matches the alarm, or None.
-
-        While the registers show no time they are counted on second by second, for an hour at most.
-        """
+        """Return the first second after `counted` that matches the alarm, or None."""
         s = self.state
         registers, at, again = s.registers, s.counted, s.fallen_back
+        hours, minutes, seconds = (self._matches(field) for field in range(2, -1, -1))
         while (of_day := second_of_day(registers, **self._format())) is None:
-            if at == s.counted + HOUR:
-                return None
-            registers, again = self._advance(registers, 1, again)
-            at += 1
+            run = updates_to_carry(registers, binary=self._format()["binary"])
+            alarm = self._alarm_before_carry(registers, run, minutes, seconds)
+            if alarm is not None:
+                return at + alarm
+            registers, again = self._advance(registers, run + 1, again)
+            at += run + 1
             if self._alarmed(registers):
                 return at
-        hours, minutes, seconds = (self._matches(field) for field in range(2, -1, -1))
         if not (hours and minutes and seconds):
             return None
         while True:
@@ -305,10 +310,29 @@ class Rtc:
                 second_of_day(registers, **self._format()) or 0
             )  # midnight, or what a change has made of it
 
+    def _alarm_before_carry(
+        self, registers: bytes, updates: int, minutes: list[int], seconds: list[int]
+    ) -> int | None:
+        """Return which of the next updates, before a carry into what shows no time, matches the alarm; or None."""
+        if not updates or not seconds or not self._names(2, registers):
+            return None
+        if updates < MINUTE:  # the minute that it is need not be one
+            if not self._names(1, registers):
+                return None
+            end, minutes = MINUTE, [0]
+        else:
+            end = HOUR
+        begin = end - 1 - updates
+        match = _next_match(begin, [0], minutes, seconds) if minutes else end
+        return match - begin if match < end else None
+
     def _alarmed(self, registers: bytes) -> bool:
         """Whether these registers are what the alarm's name."""
-        ram = self.state.ram
-        return all(self._is_any(field) or ram[2 * field + 1] == registers[field] for field in range(3))
+        return all(self._names(field, registers) for field in range(3))
+
+    def _names(self, field: int, registers: bytes) -> bool:
+        """Whether the alarm names what a register holds."""
+        return self._is_any(field) or self.state.ram[2 * field + 1] == registers[field]
 
     def _is_any(self, field: int) -> bool:
         """Whether the alarm is of any hour, minute or second."""
@@ -318,16 +342,10 @@ class Rtc:
     def _matches(self, field: int) -> list[int]:
         """Return the seconds, minutes or hours (field 0, 1, 2) that the alarm register names."""
         s = self.state
-        value = s.ram[2 * field + 1]
-        count = (60, 60, 24)[field]
         if self._is_any(field):
-            return list(range(count))
-        unit = (1, 60, 3600)[field]
-        for candidate in range(count):
-            shown = to_registers(candidate * unit, **self._format())
-            if shown[field] == value:
-                return [candidate]
-        return []
+            return list(range(COUNTS[field]))
+        value = value_of(field, s.ram[2 * field + 1], **self._format())
+        return [] if value is None else [value]
 
     # -- the interrupt ------------------------------------------------------------------------------------
 
@@ -353,8 +371,6 @@ class Rtc:
                 alarm = self._next_alarm()
                 if alarm is not None:
                     events.append(alarm * NS_PER_S)
-                elif second_of_day(s.registers, **self._format()) is None:
-                    events.append((s.counted + HOUR) * NS_PER_S)  # when they may show a time
         return min(events) - s.offset if events else None
 
 

@@ -4,11 +4,12 @@ import datetime as dt
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devmodel.board.clock import ManualClock
 from devmodel.board.lines import Line
+from devmodel.devices import calendar
 from devmodel.devices.calendar import advance, second_of_day, to_registers
 from devmodel.devices.cmos import fill_cmos
 from devmodel.devices.rtc import Rtc
@@ -517,6 +518,48 @@ def test_an_alarm_behind_hours_of_nonsense_strikes() -> None:
         bench.set(0x0B, mode | AIE)
         bench.run(9 * 3600 * SECOND)
         assert bench.edges == [(6 * 3600 + 3) * SECOND]  # 1Dh after three seconds, 20h three hours later
+
+
+@given(st.binary(min_size=3, max_size=3), st.binary(min_size=3, max_size=3), st.sampled_from((0, 2, 4, 6)))
+@settings(max_examples=12, deadline=None)
+def test_an_alarm_from_nonsense_is_where_counting_second_by_second_finds_it(
+    shown: bytes, alarm: bytes, mode: int
+) -> None:
+    bench = Bench()
+    bench.set(0x0B, 0x80 | mode)
+    for index, value in zip((0, 2, 4), shown, strict=True):
+        bench.set(index, value)
+    registers = bench.rtc.state.registers
+    for index, value, near in zip((1, 3, 5), alarm, shown, strict=True):
+        bench.set(index, value if value & 1 else near)  # else it would be no alarm of any time too often
+    bench.set(0x0B, AIE | mode)
+    seconds = 0
+    for seconds in range(1, 7 * 3600 + 1):  # noqa: B007 - it is looked at behind the loop
+        registers = advance(registers, 1, binary=bool(mode & 4), hours24=bool(mode & 2))
+        if bench.rtc._alarmed(registers):
+            break
+    else:
+        seconds = 7 * 3600
+        bench.run(seconds * SECOND)
+        assert bench.edges == []
+        return
+    bench.run((seconds + 1) * SECOND)
+    assert bench.edges == [bench.edges[0]]
+    assert -(-bench.edges[0] // SECOND) == seconds
+
+
+def test_a_guest_that_writes_nonsense_makes_nobody_count_for_hours(bench: Bench, monkeypatch) -> None:
+    """Each access once took 20 ms with an alarm awaited: a ring of posted writes held the server for ten seconds."""
+    counted = []
+    one = calendar._count_second
+    monkeypatch.setattr(calendar, "_count_second", lambda *a, **k: (counted.append(1), one(*a, **k))[1])
+    bench.set(0x0B, AIE | 2)
+    for index, value in ((4, 0x0A), (2, 0x0A), (0, 0x0A), (5, 0x99), (3, 0x99), (1, 0x99)):
+        del counted[:]
+        bench.set(index, value)
+        bench.clock.advance(8 * 3600 * SECOND)
+        bench.get(0)
+        assert len(counted) < 60
 
 
 def test_a_date_that_there_is_not_saves_no_daylight() -> None:
