@@ -28,6 +28,7 @@ HOT = (
     "devmodel/board/mirror",
     "devmodel/service/alarm",
     "devmodel/service/clock",
+    "devmodel/service/performer",
 )
 """What else an access passes on its way. It is checked as Python is: most of it is no inner loop."""
 FLAGS = ["-fno-strict-aliasing", "-fwrapv", "-g0", "-w"]  # -w: the C is Cython's, not ours to mend

@@ -213,7 +213,7 @@ class Machine:
 
     def transact(self, request: Request) -> int:
         self.server.drain(self.ring)
-        answer = 0 if self.status is not None else self.server.perform(request)
+        answer = 0 if self.status is not None else self.server.performer.perform(request)
         self.trace.append(
             (
                 int(self.processor.icount),

@@ -149,7 +149,8 @@ class Domain:
         self._hold_mirror = hold_mirror
         self._intr: bool | None = None  # not ours to drive, until a chip of ours does
         self._vector = 0
-        self._ops: deque[Op | _Written] = deque()
+        self.ops: deque[Op | _Written] = deque()
+        """What has been asked for and is not done yet."""
         self._settling = trio.Lock()
         self._queued = trio.Event()
 
@@ -165,7 +166,7 @@ class Domain:
             if not length:
                 continue
             last = first + length - 1
-            waiting = self._ops[-1] if len(self._ops) > self._settling.locked() else None
+            waiting = self.ops[-1] if len(self.ops) > self._settling.locked() else None
             if not isinstance(waiting, _Written) or not waiting.add(first, last):
                 self._queue(_Written([(first, last)]))
 
@@ -176,7 +177,7 @@ class Domain:
     def intr(self, level: bool) -> None:
         """Drive the INTR pin of vCPU 0; after what was asked for earlier has been done."""
         self._intr = level
-        if not self._ops:
+        if not self.ops:
             self._drive()
 
     def isa_irq(self, irq: int, level: bool) -> None:
@@ -192,7 +193,7 @@ class Domain:
         self._vector = 0 if vector is None else PIN_VECTOR_VALID | vector << PIN_VECTOR_SHIFT
         if self._vector and alone and self.coalesces:
             self._vector |= PIN_COALESCES
-        if not self._ops:
+        if not self.ops:
             self._drive()
 
     def a20(self, level: bool) -> None:
@@ -239,11 +240,6 @@ class Domain:
 
     # -- the shell's side -------------------------------------------------------------------------------
 
-    @property
-    def unsettled(self) -> bool:
-        """Whether something asked for is not done yet."""
-        return bool(self._ops)
-
     async def settle(self) -> None:
         """Have done what was asked for, in order."""
         async with self._settling:
@@ -258,17 +254,17 @@ class Domain:
 
     async def _do_all(self) -> bool:
         """Have done what was asked for; False if the core is gone."""
-        while self._ops:
-            op = self._ops[0]
+        while self.ops:
+            op = self.ops[0]
             try:
                 await self.client.call(op.message() if isinstance(op, _Written) else op)
             except ControlError as error:
                 log.warning("domain.refused", op=repr(op), why=error.text)
             except IoreqError as error:  # whoever follows the core's events ends us
-                log.debug("domain.unsettled", ops=len(self._ops), why=str(error))
-                self._ops.clear()
+                log.debug("domain.unsettled", ops=len(self.ops), why=str(error))
+                self.ops.clear()
                 return False
-            self._ops.popleft()
+            self.ops.popleft()
         return True
 
     async def run(self) -> None:
@@ -280,7 +276,7 @@ class Domain:
 
     def _queue(self, op: "Op | _Written") -> None:
         """Ask for it after what was asked for before."""
-        self._ops.append(op)
+        self.ops.append(op)
         self._hold_mirror(True)  # who reads a status must not learn of it before the core knows
         self._queued.set()
 

@@ -24,6 +24,10 @@ class Changes(Timed, Protocol):
         """Hear that something has happened."""
         ...
 
+    def soon(self) -> None:
+        """Hear that what happened, of which `changed` tells next, was no posted write."""
+        ...
+
 
 class Pacer:
     """Ticks `timed` chips when they are due.
@@ -66,6 +70,7 @@ class Pacer:
         self._stale = ANY
         """The chips whose deadlines may have changed."""
         self._noted = False
+        self._answered = False
         self._soon = False
 
     def note(self) -> None:
@@ -74,12 +79,16 @@ class Pacer:
         if self._touched is None:
             self._stale = ANY
 
+    def answered(self) -> None:
+        """Say the same of a request that has been answered."""
+        self._answered = True
+        self.note()
+
     def look(self) -> None:
         """Set the alarm by the deadlines that there are now, if any may have changed."""
         if self._noted:
             self._noted = False
-            if self.changes is not None:
-                self.changes.changed()
+            self._tell()
             self._set()
 
     def rearm(self) -> None:
@@ -112,10 +121,18 @@ class Pacer:
                         if self._failed is None:
                             raise
                         raise self._failed(chip, now) from error
+        if changed:
+            self._tell()
         if self.changes is not None:
-            if changed:
-                self.changes.changed()
             self.changes.tick()
+
+    def _tell(self) -> None:
+        """Tell who wants to know that chips may have changed."""
+        answered, self._answered = self._answered, False
+        if self.changes is not None:
+            if answered:
+                self.changes.soon()
+            self.changes.changed()
 
     def _ask(self) -> None:
         """Ask the chips whose deadlines may have changed."""

@@ -1,17 +1,14 @@
 """The server: a task for each vCPU's channel, one for posted writes, one for time, one for the core's events.
 
-`Server.serve_vcpu` is where an access is atomic: between a request and its answer nothing awaits, unless
-a chip asked something of the core, and then the access itself is done already.
+What is done for each request is `performer.py`.
 """
 
 import contextlib
 import errno
 import mmap
-import struct
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from time import monotonic_ns
 from typing import Final, Protocol
 
 import attrs
@@ -21,12 +18,13 @@ import trio
 from devmodel import DevmodelError
 from devmodel import log as log_
 from devmodel.board import saved
-from devmodel.board.bus import Bus, Claim, Space
-from devmodel.board.device import ONES, Device, StringDevice, Timed
+from devmodel.board.bus import Claim, Space
+from devmodel.board.device import ONES, Timed
 from devmodel.service.clock import TrioClock
 from devmodel.service.domain import Domain
 from devmodel.service.keeper import Keeper
 from devmodel.service.pacer import Pacer
+from devmodel.service.performer import Answerer, Performer, Ram, Target
 from ioreq import ControlError, DomainGone, IoreqError, ProtocolError, shared
 from ioreq.buffered import RingConsumer, newest
 from ioreq.control import close_all
@@ -34,10 +32,7 @@ from ioreq.control_client import ControlClient
 from ioreq.histogram import Histogram
 from ioreq.layout import (
     BUFFERED_SLOTS,
-    NO_INTERRUPT,
     TYPE_COPY,
-    TYPE_INTACK,
-    TYPE_INVALIDATE,
     TYPE_PCI_CONFIG,
     TYPE_PIO,
 )
@@ -85,9 +80,6 @@ LOCATED: Final = 0.5
 """Seconds that it may take to say where the guest is, when a chip has failed."""
 CODE: Final = 1
 """CS among the segments of a `VcpuContext`."""
-SAMPLE: Final = 61
-"""One request in so many is timed: a prime, so that it is not the same one of a loop every time."""
-_FORMATS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 @attrs.define
@@ -112,16 +104,11 @@ class ChipFailed(DevmodelError):  # noqa: N818  (it says what happened; `main` s
         return f"{what}: {log_.origin(self.__cause__)}" if self.__cause__ is not None else what
 
 
-class Board(Protocol):
+class Board(Target, Protocol):
     """What the server needs of a machine: see `devmodel.board.pc`."""
 
     rearm: Callable[[], None]
     """Called when something other than an access may have changed a deadline; the server sets it."""
-
-    @property
-    def bus(self) -> Bus:
-        """Who answers where."""
-        ...
 
     @property
     def timed(self) -> Sequence[Timed]:
@@ -141,19 +128,6 @@ class Board(Protocol):
     @property
     def config_functions(self) -> Sequence[int]:
         """PCI functions, as bus, device and function in 16 bits, that are configured by PCI_CONFIG requests."""
-        ...
-
-    @property
-    def pci_config(self) -> Device:
-        """Who answers those: the offset is the request's address."""
-        ...
-
-    def acknowledge(self) -> int | None:
-        """Answer an interrupt-acknowledge cycle with a vector; None if INTR is low."""
-        ...
-
-    def acknowledged(self, vector: int) -> None:
-        """Take note that the processor has taken the vector that the board showed."""
         ...
 
     def reset(self) -> None:
@@ -359,9 +333,15 @@ class Server:
     """Serves a board to a core. With a `keeper`, its state outlives it."""
 
     def __init__(
-        self, board: Board, attachment: Attachment, clock: TrioClock, keeper: Keeper | None = None
+        self,
+        board: Board,
+        attachment: Attachment,
+        clock: TrioClock,
+        keeper: Keeper | None = None,
+        performer: Callable[[Target, Ram], Performer] = Performer,
     ) -> None:
         self.board = board
+        self.performer = performer(board, attachment.domain.ram)
         self.attachment = attachment
         self.domain = attachment.domain
         self.keeper = keeper
@@ -381,12 +361,6 @@ class Server:
         self.service_times: dict[str, Histogram] = {}
         """Of a sample of the requests, by device: how long it took to perform them."""
         attachment.endpoint.buffered.rest = self.pacer.look
-        self._posted = Request()
-        self._acknowledged = board.acknowledged
-        self._read_port = board.bus.pio.read
-        self._write_port = board.bus.pio.write
-        self._read_memory = board.bus.memory.read
-        self._write_memory = board.bus.memory.write
 
     async def run(self) -> Shutdown | None:
         """Serve until the domain is shut down, and say how it was; None if it was handed over.
@@ -451,47 +425,27 @@ class Server:
     def replay(self, writes: Sequence[Request]) -> None:
         """Perform what was posted to a predecessor."""
         for write in writes:
-            self._perform_posted(write)
+            self.performer.perform_posted(write)
 
     async def serve_vcpu(self, vcpu: VcpuChannel) -> None:
         """Answer one vCPU for ever. Cancel to stop."""
-        domain, perform, note, keeper = self.domain, self.perform, self.pacer.note, self.keeper
-        left = SAMPLE
-        value = 0
-
-        def answer(request: Request) -> bool:
-            # Nothing awaits here: an access is atomic.
-            nonlocal left, value
-            left -= 1
-            try:
-                if left:
-                    value = perform(request)
-                else:
-                    left = SAMPLE
-                    before = monotonic_ns()
-                    value = perform(request)
-                    self.served(request, monotonic_ns() - before)
-            except Exception as error:
-                raise self._failed(request) from error
-            if domain.unsettled:
-                return False
-            finish()
-            return True
-
-        def finish() -> None:
-            if keeper is not None:
-                keeper.soon()  # a write that waited is not in the ring, nor is what a read has taken
-            vcpu.respond(value)
-            note()
+        answerer = Answerer(
+            self.performer,
+            vcpu,
+            self.domain.ops,
+            answered=self.pacer.answered,
+            served=self.served,
+            failed=self._failed,
+        )
 
         async def settle() -> None:
-            await domain.settle()  # the access is done; the guest waits for what it brought about
-            finish()
+            await self.domain.settle()  # the access is done; the guest waits for what it brought about
+            answerer.finish()
 
-        await vcpu.serve(answer, settle)
+        await vcpu.serve(answerer.answer, settle)
 
     def served(self, request: Request, ns: int) -> None:
-        """Note how long a request took here; one in `SAMPLE` is measured."""
+        """Note how long a request took here; one in so many is measured."""
         self.service_times.setdefault(self._name(request), Histogram()).note(ns)
 
     def attempt(self, request: Request) -> int:
@@ -502,7 +456,7 @@ class Server:
 
         """
         try:
-            return self.perform(request)
+            return self.performer.perform(request)
         except Exception as error:
             raise self._failed(request) from error
 
@@ -557,122 +511,15 @@ class Server:
             where += f" (linear {code.base + context.rip & 0xFFFF_FFFF:#x})"
         return attrs.evolve(error, where=where)
 
-    def perform(self, request: Request) -> int:
-        """Do one request, and return the data to answer."""
-        type_ = request.type
-        if request.count == 1 and not request.data_is_ptr:
-            if type_ == TYPE_PIO:
-                if request.read:
-                    return self._read_port(request.address, request.size)
-                self._write_port(request.address, request.size, request.data & ONES[request.size])
-                return 0
-            if type_ == TYPE_COPY:
-                if request.read:
-                    return self._read_memory(request.address, request.size)
-                self._write_memory(request.address, request.size, request.data & ONES[request.size])
-                return 0
-        if type_ == TYPE_INTACK:
-            vector = self.board.acknowledge()
-            return NO_INTERRUPT if vector is None else vector
-        if type_ in (TYPE_PIO, TYPE_COPY):
-            return self._repeat(request)
-        if type_ == TYPE_PCI_CONFIG and request.count == 1 and not request.data_is_ptr:
-            return self._configure(request)
-        if type_ == TYPE_INVALIDATE:
-            return 0  # the core wanted what it had posted performed
-        log.debug("server.request_ignored", type=type_, address=request.address)
-        return ONES[request.size]
-
-    def _configure(self, request: Request) -> int:
-        """Do a configuration access to a PCI function of ours, behind ports of another server."""
-        config = self.board.pci_config
-        if request.read:
-            return config.read(request.address, request.size)
-        config.write(request.address, request.size, request.data & ONES[request.size])
-        return 0
-
     def drain(self, ring: RingConsumer) -> None:
         """Do what was posted; at most a ring of it, then others get their turn."""
-        request = self._posted
         try:
-            for _ in range(BUFFERED_SLOTS):
-                if not ring.take(request):
-                    break
-                self._perform_posted(request)
-            else:
-                ring.finish()
+            self.performer.drain(ring)
         except ProtocolError:
             raise
         except Exception as error:
-            raise self._failed(request, posted=True) from error
+            raise self._failed(self.performer.posted, posted=True) from error
         self.pacer.note()
-
-    def _perform_posted(self, request: Request) -> None:
-        if request.type == TYPE_PIO:
-            self._write_port(request.address, request.size, request.data)
-        elif request.type == TYPE_COPY:
-            self._write_memory(request.address, request.size, request.data)
-        else:
-            self._acknowledged(request.data & 0xFF)
-
-    def _repeat(self, request: Request) -> int:
-        """Do a string instruction's items. In memory the address steps, in ports not; a data pointer does."""
-        size, count = request.size, request.count
-        if request.type == TYPE_PIO and request.data_is_ptr and not request.descending:
-            device = self.board.bus.pio.strings(request.address, size)
-            if device is not None:
-                return self._string(request, *device)
-        step = -size if request.descending else size
-        space = self.board.bus.pio if request.type == TYPE_PIO else self.board.bus.memory
-        address_step = 0 if request.type == TYPE_PIO else step
-        addresses = [request.address + n * address_step & ONES[8] for n in range(count)]
-        lowest = request.data + min(0, (count - 1) * step) & ONES[8]
-        layout = f"<{count}{_FORMATS[size]}"
-        if request.read:
-            if request.data_is_ptr and request.type == TYPE_COPY and self._moved(request):
-                return request.data
-            values = [space.read(address, size) for address in addresses]
-            if not request.data_is_ptr:
-                return values[-1]
-            self.domain.ram.store(lowest, struct.pack(layout, *(values if step > 0 else reversed(values))))
-            return request.data
-        if request.data_is_ptr:
-            values = list(struct.unpack(layout, self.domain.ram.load(lowest, count * size)))
-            if step < 0:
-                values.reverse()
-        else:
-            values = [request.data & ONES[size]] * count
-        for address, value in zip(addresses, values, strict=True):
-            space.write(address, size, value)
-        return request.data
-
-    def _moved(self, request: Request) -> bool:
-        """Move memory of devices, if the data pointer is to one of ours; False if it is to RAM.
-
-        RAM has no hole where the window of a display is, so it is not asked first: the core knows which it means.
-        """
-        size, space = request.size, self.board.bus.memory
-        if space.find(request.data) is None:
-            return False
-        mover = space.mover(request.address, request.data)
-        if mover is not None:
-            device, source, destination = mover
-            device.copy(source, destination, size, request.count, descending=request.descending)
-            return True
-        step = -size if request.descending else size
-        for n in range(request.count):
-            value = space.read(request.address + n * step & ONES[8], size)
-            space.write(request.data + n * step & ONES[8], size, value)
-        return True
-
-    def _string(self, request: Request, device: StringDevice, offset: int) -> int:
-        """Move a string between RAM and a device that takes it in one go."""
-        size, count = request.size, request.count
-        if request.read:
-            self.domain.ram.store(request.data, device.read_string(offset, size, count))
-        else:
-            device.write_string(offset, size, self.domain.ram.load(request.data, size * count))
-        return request.data
 
     async def _hear(self) -> Shutdown | None:
         """Follow the core's events until it says goodbye, or is gone.
