@@ -18,7 +18,7 @@ else:
 def fuse(o, jump):
     """Let a comparison do the conditional jump behind it too."""
     if jump.sub >> 1 == TEST_O or jump.sub >> 1 == TEST_P:
-        return  # `execute.below` has no use for them
+        return  # `operations.below` does not know them
     if o.kind == CMP32_RR:
         o.kind = CMPJ32_RR
     elif o.kind == CMP32_RI:

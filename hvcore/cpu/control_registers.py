@@ -11,13 +11,15 @@ else:
     from hvcore.cpu.constants import *
 
 
-CR0_WRITABLE = cython.declare(u64, (1 << 31) | 0x6005003F)
-# A change of these loads the PDPTE registers: PG, CD, NW, and PGE, PAE, PSE (SDM vol. 3 §4.4.1; there is no SMEP).
-CR0_RELOADS = cython.declare(u64, (1 << 31) | 0x60000000)
-CR4_RELOADS = cython.declare(u64, 0xB0)
-# A change of these makes translations other than they were: PG, WP and PE, and PGE, PAE and PSE (SDM vol. 3 §4.10.4.1).
-CR0_TRANSLATES = cython.declare(u64, (1 << 31) | 0x10001)
-CR4_TRANSLATES = cython.declare(u64, 0xB0)
+CR0_WRITABLE = cython.declare(
+    u64, CR0_PG | CR0_CD | CR0_NW | CR0_AM | CR0_WP | CR0_NE | CR0_ET | CR0_TS | CR0_EM | CR0_MP | CR0_PE
+)
+# A change of these loads the PDPTE registers (SDM vol. 3 §4.4.1; there is no SMEP).
+CR0_RELOADS = cython.declare(u64, CR0_PG | CR0_CD | CR0_NW)
+CR4_RELOADS = cython.declare(u64, CR4_PGE | CR4_PAE | CR4_PSE)
+# A change of these makes translations other than they were (SDM vol. 3 §4.10.4.1).
+CR0_TRANSLATES = cython.declare(u64, CR0_PG | CR0_WP | CR0_PE)
+CR4_TRANSLATES = cython.declare(u64, CR4_PGE | CR4_PAE | CR4_PSE)
 
 
 def load_pdptes(c, cr0, cr3, cr4):

@@ -33,6 +33,8 @@ cdef enum:
 
 cdef enum:
     THREE_BYTE = 0x2A8  # 0F 38 80, group 21
+    NO_SEGMENT = 8      # no prefix names one
+    BY_ATTRIBUTE = 4    # `Row.size`: the operand size is what the prefix 66 and the code segment say
 
 cdef Row[1024] table
 

@@ -20,6 +20,8 @@ else:
         IMM_NONE, IMM_Z, IMM_BS, IMM_B, IMM_W, IMM_ONE, IMM_J8, IMM_JZ, IMM_FAR, IMM_ENTER, IMM_MOFFS
     ) = range(11)  # fmt: skip
     THREE_BYTE = 0x2A8
+    NO_SEGMENT = 8
+    BY_ATTRIBUTE = 4
     table = opcodes.TABLE
 
 
@@ -69,7 +71,7 @@ def decode(c, o, code_size):
     """
     byte: u32
     at: u32
-    override: u32 = 8
+    override: u32 = NO_SEGMENT
     osize: u32 = code_size
     lock: u32 = 0
     flags: u32
@@ -130,7 +132,7 @@ def decode(c, o, code_size):
             at = 0x200 + table[at].sub * 8 + ((modrm >> 3) & 7)
             flags = table[at].flags
     size = table[at].size
-    if size == 4:
+    if size == BY_ATTRIBUTE:
         size = osize
     o.size = size
     o.sub = table[at].sub
@@ -146,7 +148,7 @@ def decode(c, o, code_size):
             decode_memory(c, o, modrm, override)
         else:
             o.kind = table[at].register
-            if override < 8:
+            if override != NO_SEGMENT:
                 o.seg = override  # MASKMOV
             if flags & SWAP:
                 o.reg = modrm & 7
@@ -158,7 +160,7 @@ def decode(c, o, code_size):
         o.kind = table[at].register
         if flags & OPCODE_REG:
             o.reg = byte & 7
-        if override < 8:
+        if override != NO_SEGMENT:
             o.seg = override
     if size == 0:
         split_register(o)
@@ -307,7 +309,7 @@ def decode_memory(c, o, modrm, override):
             o.disp = extend(take(c, 4), 2)
         if o.base == RSP or o.base == RBP:
             o.seg = SS
-    if override < 8:
+    if override != NO_SEGMENT:
         o.seg = override
 
 

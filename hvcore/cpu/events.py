@@ -20,14 +20,14 @@ def contributory(vector):
 
 
 def combine(c, first, second):
-    """What becomes of exception `second` met while delivering `first`: 0 it is delivered, 1 #DF, 2 shutdown."""
+    """What becomes of exception `second` met while delivering `first`: STAYS and so on (SDM vol. 3 table 6-5)."""
     if first == VEC_DF:
-        return 2 if contributory(second) or second == VEC_PF else 0
+        return TRIPLE_FAULT if contributory(second) or second == VEC_PF else STAYS
     if contributory(first) and contributory(second):
-        return 1
+        return DOUBLE_FAULT
     if first == VEC_PF and (contributory(second) or second == VEC_PF):
-        return 1
-    return 0
+        return DOUBLE_FAULT
+    return STAYS
 
 
 def deliver(c, vector, kind, error, has_error, length):
@@ -116,7 +116,13 @@ def deliver_protected(c, vector, kind, error, has_error):
     if c.fault:
         return
     gate = (raw >> 40) & 0x1F
-    if gate != 5 and gate != 6 and gate != 7 and gate != 14 and gate != 15:
+    if (
+        gate != GATE_TASK
+        and gate != GATE_INTERRUPT_16
+        and gate != GATE_TRAP_16
+        and gate != GATE_INTERRUPT_32
+        and gate != GATE_TRAP_32
+    ):
         faults.exception(c, VEC_GP, code)
         return
     if kind >= EVENT_SOFTWARE and kind != EVENT_PRIVILEGED and ((raw >> 45) & 3) < c.cpl:
@@ -126,7 +132,7 @@ def deliver_protected(c, vector, kind, error, has_error):
         faults.exception(c, VEC_NP, code)
         return
     selector = (raw >> 16) & 0xFFFF
-    if gate == 5:
+    if gate == GATE_TASK:
         tasks.begin(c, selector, TASK_GATE, ext, has_error, error)
         return
     if not selector & 0xFFFC:
@@ -136,14 +142,14 @@ def deliver_protected(c, vector, kind, error, has_error):
     if c.fault:
         return
     attr = segments.descriptor_attr(desc)
-    dpl = (attr >> 5) & 3
-    if attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE or dpl > c.cpl:
+    dpl = segments.level_of(attr)
+    if not segments.is_code(attr) or dpl > c.cpl:
         faults.exception(c, VEC_GP, (selector & 0xFFFC) | ext)
         return
     if not attr & SEG_PRESENT:
         faults.exception(c, VEC_NP, (selector & 0xFFFC) | ext)
         return
-    size = 2 if gate >= 14 else 1
+    size = 2 if gate >= GATE_INTERRUPT_32 else 1
     target = raw & 0xFFFF
     if size == 2:
         target |= (raw >> 32) & TOP_HALF
@@ -190,7 +196,7 @@ def deliver_protected(c, vector, kind, error, has_error):
     segments.assign(c, CS, (selector & 0xFFFC) | (old_cpl if attr & SEG_CONFORMING else dpl), desc)
     c.eip = target
     eflags &= (F_TF | F_NT | F_RF | F_VM) ^ M64
-    if gate == 6 or gate == 14:
+    if gate == GATE_INTERRUPT_16 or gate == GATE_INTERRUPT_32:
         eflags &= F_IF ^ M64
     flags.set_eflags(c, eflags)
 
@@ -239,11 +245,7 @@ def inner_stack(c, dpl, ext):
     if c.fault:
         return
     attr = segments.descriptor_attr(raw)
-    if (
-        (selector & 3) != dpl
-        or ((attr >> 5) & 3) != dpl
-        or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
-    ):
+    if not segments.fits_stack(attr, selector, dpl):
         faults.exception(c, VEC_TS, (selector & 0xFFFC) | ext)
         return
     if not attr & SEG_PRESENT:

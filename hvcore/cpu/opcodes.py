@@ -21,6 +21,8 @@ RM8 = 32  # the r/m operand has 8 bits, whatever the operand size
 OPCODE_REG = 64  # the register is in the opcode's low three bits
 REGISTER_ONLY = 128  # ModR/M mod is ignored: always a register
 
+CMP, TEST, BIT_TEST = STATE["ALU_CMP"], STATE["ALU_TEST"], STATE["BIT_TEST"]
+
 IMMEDIATES = ("", "z", "bs", "b", "w", "one", "j8", "jz", "far", "enter", "moffs")
 SIZES = {"b": 0, "w": 1, "d": 2, "v": 4, "q": 3}
 
@@ -74,14 +76,14 @@ def _groups() -> list[list[Row]]:
         groups.append([rows.get(i, empty) for i in range(8)])
 
     for size, immediate in (("b", "z"), ("v", "z"), ("v", "bs")):  # 0, 1, 2: 80 (and 82), 81, 83
-        add({i: row("ALU_RI", "ALU_MI", size, immediate, i, both if i == 7 else lock) for i in range(8)})
+        add({i: row("ALU_RI", "ALU_MI", size, immediate, i, both if i == CMP else lock) for i in range(8)})
     for size in ("b", "v"):  # 3 to 8: C0 C1, D0 D1, D2 D3
         for how, immediate in (("I", "b"), ("I", "one"), ("C", "")):
             add({i: row(f"SHIFT_R{how}", f"SHIFT_M{how}", size, immediate, i, both) for i in range(8)})
     for size in ("b", "v"):  # 9, 10: F6, F7
         add(
             {
-                **{i: row("ALU_RI", "ALU_MI", size, "z", 8, both) for i in (0, 1)},
+                **{i: row("ALU_RI", "ALU_MI", size, "z", TEST, both) for i in (0, 1)},
                 2: row("NOT_R", "NOT_M", size, "", 0, lock),
                 3: row("NEG_R", "NEG_M", size, "", 0, lock),
                 **{i: row("MUL_R", "MUL_M", size, "", i, both) for i in (4, 5, 6, 7)},
@@ -117,7 +119,9 @@ def _groups() -> list[list[Row]]:
             7: row("_", "INVLPG", "v", "", 0, both | ENDS),
         }
     )
-    add({i: row("BT_RI", "BT_MI", "v", "b", i, both if i == 4 else lock) for i in range(4, 8)})  # 18: 0F BA
+    add(  # 18: 0F BA
+        {i: row("BT_RI", "BT_MI", "v", "b", i, both if i == BIT_TEST else lock) for i in range(4, 8)}
+    )
     vmx = MODRM | ENDS
     add(  # 19: 0F C7
         {
@@ -141,9 +145,11 @@ def _groups() -> list[list[Row]]:
     return groups
 
 
-# Vector instructions: the opcode's second byte and the mandatory prefix (0 none, 1 66, 2 F3, 3 F2), and what
-# that needs: a form of `sse.pxd` (1 MMX, 2 MMX of SSE, 3 MMX of SSE2, 4 SSE, 5 SSE2; with 8 registers only, with
-# 16 memory only).
+# Vector instructions: the opcode's second byte and the mandatory prefix (0 none, 1 66, 2 F3, 3 F2), and the form that
+# this needs, as `sse.pxd` numbers them.
+NONE, MMX, MMX_SSE, MMX_SSE2, SSE, SSE2 = range(6)
+REGISTERS = 8  # with a form: there is no memory form
+MEMORY = 16  # there is no register form
 VECTORS_WITH_IMMEDIATE = {0x70, 0x71, 0x72, 0x73, 0xC2, 0xC4, 0xC5, 0xC6}
 
 
@@ -153,31 +159,31 @@ def _vectors() -> dict[tuple[int, int], int]:
     def add(forms: tuple[int, int, int, int], *opcodes: int) -> None:
         t.update({(opcode, prefix): form for opcode in opcodes for prefix, form in enumerate(forms) if form})
 
-    add((4, 5, 4, 5), 0x10, 0x11, 0x51, 0x58, 0x59, 0x5C, 0x5D, 0x5E, 0x5F, 0xC2)
-    add((5, 5, 5, 5), 0x5A)
-    add((4, 5 + 16, 0, 0), 0x12, 0x16)
-    add((4 + 16, 5 + 16, 0, 0), 0x13, 0x17, 0x2B)
-    add((4, 5, 0, 0), 0x14, 0x15, 0x28, 0x29, 0x2E, 0x2F, 0x54, 0x55, 0x56, 0x57, 0xC6)
-    add((4, 5, 4, 5), 0x2A, 0x2C, 0x2D)
-    add((4 + 8, 5 + 8, 0, 0), 0x50)
-    add((4, 0, 4, 0), 0x52, 0x53)
-    add((5, 5, 5, 0), 0x5B)
-    add((0, 5, 5, 5), 0xE6)
-    add((1, 5, 0, 0), *range(0x60, 0x6C), 0x6E, 0x74, 0x75, 0x76)
-    add((1, 5, 0, 0), 0xD1, 0xD2, 0xD3, 0xD5, 0xD8, 0xD9, 0xDB, 0xDC, 0xDD, 0xDF)
-    add((1, 5, 0, 0), 0xE1, 0xE2, 0xE5, 0xE8, 0xE9, 0xEB, 0xEC, 0xED, 0xEF)
-    add((1, 5, 0, 0), 0xF1, 0xF2, 0xF3, 0xF5, 0xF8, 0xF9, 0xFA, 0xFC, 0xFD, 0xFE)
-    add((2, 5, 0, 0), 0xC4, 0xDA, 0xDE, 0xE0, 0xE3, 0xE4, 0xEA, 0xEE, 0xF6)
-    add((2 + 8, 5 + 8, 0, 0), 0xC5, 0xD7, 0xF7)
-    add((3, 5, 0, 0), 0xD4, 0xF4, 0xFB)
-    add((0, 5, 0, 0), 0x6C, 0x6D)
-    add((1, 5, 5, 0), 0x6F, 0x7F, 0x7E)
-    add((2, 5, 5, 5), 0x70)
-    add((1 + 8, 5 + 8, 0, 0), 0x71, 0x72, 0x73)
-    add((0, 5, 5 + 8, 5 + 8), 0xD6)
-    add((2 + 16, 5 + 16, 0, 0), 0xE7)
-    add((5 + 16, 0, 0, 0), 0xC3)
-    add((1, 0, 0, 0), 0x77)
+    add((SSE, SSE2, SSE, SSE2), 0x10, 0x11, 0x51, 0x58, 0x59, 0x5C, 0x5D, 0x5E, 0x5F, 0xC2)
+    add((SSE2, SSE2, SSE2, SSE2), 0x5A)
+    add((SSE, SSE2 + MEMORY, NONE, NONE), 0x12, 0x16)
+    add((SSE + MEMORY, SSE2 + MEMORY, NONE, NONE), 0x13, 0x17, 0x2B)
+    add((SSE, SSE2, NONE, NONE), 0x14, 0x15, 0x28, 0x29, 0x2E, 0x2F, 0x54, 0x55, 0x56, 0x57, 0xC6)
+    add((SSE, SSE2, SSE, SSE2), 0x2A, 0x2C, 0x2D)
+    add((SSE + REGISTERS, SSE2 + REGISTERS, NONE, NONE), 0x50)
+    add((SSE, NONE, SSE, NONE), 0x52, 0x53)
+    add((SSE2, SSE2, SSE2, NONE), 0x5B)
+    add((NONE, SSE2, SSE2, SSE2), 0xE6)
+    add((MMX, SSE2, NONE, NONE), *range(0x60, 0x6C), 0x6E, 0x74, 0x75, 0x76)
+    add((MMX, SSE2, NONE, NONE), 0xD1, 0xD2, 0xD3, 0xD5, 0xD8, 0xD9, 0xDB, 0xDC, 0xDD, 0xDF)
+    add((MMX, SSE2, NONE, NONE), 0xE1, 0xE2, 0xE5, 0xE8, 0xE9, 0xEB, 0xEC, 0xED, 0xEF)
+    add((MMX, SSE2, NONE, NONE), 0xF1, 0xF2, 0xF3, 0xF5, 0xF8, 0xF9, 0xFA, 0xFC, 0xFD, 0xFE)
+    add((MMX_SSE, SSE2, NONE, NONE), 0xC4, 0xDA, 0xDE, 0xE0, 0xE3, 0xE4, 0xEA, 0xEE, 0xF6)
+    add((MMX_SSE + REGISTERS, SSE2 + REGISTERS, NONE, NONE), 0xC5, 0xD7, 0xF7)
+    add((MMX_SSE2, SSE2, NONE, NONE), 0xD4, 0xF4, 0xFB)
+    add((NONE, SSE2, NONE, NONE), 0x6C, 0x6D)
+    add((MMX, SSE2, SSE2, NONE), 0x6F, 0x7F, 0x7E)
+    add((MMX_SSE, SSE2, SSE2, SSE2), 0x70)
+    add((MMX + REGISTERS, SSE2 + REGISTERS, NONE, NONE), 0x71, 0x72, 0x73)
+    add((NONE, SSE2, SSE2 + REGISTERS, SSE2 + REGISTERS), 0xD6)
+    add((MMX_SSE + MEMORY, SSE2 + MEMORY, NONE, NONE), 0xE7)
+    add((SSE2 + MEMORY, NONE, NONE, NONE), 0xC3)
+    add((MMX, NONE, NONE, NONE), 0x77)
     return t
 
 
@@ -189,7 +195,7 @@ def _one_byte() -> dict[int, Row]:
     both = MODRM | SWAP
     end = ENDS
     for sub in range(8):
-        lock = LOCKABLE if sub != 7 else 0
+        lock = LOCKABLE if sub != CMP else 0
         for low, size in enumerate("bv"):
             t[sub * 8 + low] = row("ALU_RR", "ALU_MR", size, "", sub, both | lock)
             t[sub * 8 + 2 + low] = modrm("ALU_RR", "ALU_RM", size, "", sub)
@@ -227,13 +233,13 @@ def _one_byte() -> dict[int, Row]:
         t[0x70 + code] = plain("JCC", "v", "j8", code, end)
     t[0x80], t[0x81], t[0x82], t[0x83] = group(0), group(1), group(0), group(2)
     for low, size in enumerate("bv"):
-        t[0x84 + low] = row("ALU_RR", "ALU_RM", size, "", 8, both)
+        t[0x84 + low] = row("ALU_RR", "ALU_RM", size, "", TEST, both)
         t[0x86 + low] = row("XCHG_RR", "XCHG_MR", size, "", 0, both | LOCKABLE)
         t[0x88 + low] = row("MOV_RR", "MOV_MR", size, "", 0, both)
         t[0x8A + low] = modrm("MOV_RR", "MOV_RM", size)
         t[0xA0 + low] = plain("MOV_RM", size, "moffs")
         t[0xA2 + low] = plain("MOV_MR", size, "moffs")
-        t[0xA8 + low] = plain("ALU_RI", size, "z", 8)
+        t[0xA8 + low] = plain("ALU_RI", size, "z", TEST)
         for opcode, name in ((0xA4, "MOVS"), (0xA6, "CMPS"), (0xAA, "STOS"), (0xAC, "LODS"), (0xAE, "SCAS")):
             t[opcode + low] = plain(name, size)
         t[0x6C + low] = plain("INS", size, flags=end)
@@ -302,9 +308,9 @@ def _two_byte() -> dict[int, Row]:
         t[0x90 + code] = row("SETCC_R", "SETCC_M", "b", "", code, both)
     for opcode, seg in ((0xA0, "FS"), (0xA8, "GS")):
         t[opcode], t[opcode + 1] = plain("PUSH_SEG", sub=STATE[seg]), plain("POP_SEG", sub=STATE[seg])
-    t[0xA3] = row("BT_R", "BT_M", "v", "", 4, both)
-    for opcode, sub in ((0xAB, 5), (0xB3, 6), (0xBB, 7)):
-        t[opcode] = row("BT_R", "BT_M", "v", "", sub, lock)
+    t[0xA3] = row("BT_R", "BT_M", "v", "", BIT_TEST, both)
+    for opcode, sub in ((0xAB, "BIT_SET"), (0xB3, "BIT_RESET"), (0xBB, "BIT_COMPLEMENT")):
+        t[opcode] = row("BT_R", "BT_M", "v", "", STATE[sub], lock)
     t[0xA4], t[0xA5] = (
         row("SHLD_RI", "SHLD_MI", "v", "b", 0, both),
         row("SHLD_RC", "SHLD_MC", "v", "", 0, both),

@@ -88,13 +88,13 @@ def raise_event(c, vector, kind, error, has_error, length):
             c.info.next_rip = (c.eip + length) & M32
             return 1
         second = c.fault_vector
-        how = 0
+        how = STAYS
         if kind == EVENT_EXCEPTION and not wanted(c, second, c.fault_error):
             how = events.combine(c, vector, second)
-        if how and second == VEC_PF:
+        if how != STAYS and second == VEC_PF:
             c.cr2 = c.fault_address
             c.fault_address = NO_PAGE
-        if how == 2:
+        if how == TRIPLE_FAULT:
             c.fault = FAULT_NONE
             c.activity_now = SHUTDOWN
             c.info.kind = EXIT_TRIPLE_FAULT
@@ -103,7 +103,7 @@ def raise_event(c, vector, kind, error, has_error, length):
         vector = second
         error = c.fault_error
         has_error = c.fault_has_error
-        if how == 1:
+        if how == DOUBLE_FAULT:
             vector = VEC_DF
             error = 0
             has_error = 1

@@ -54,6 +54,8 @@ else:
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000
+REAL_DATA = 0x93  # access rights after a reset: writable data that have been accessed, with DPL 0
+REAL_CODE = 0x9B
 SIGNATURE = 0x633  # family 6: what EDX holds after reset, until `set_model`
 EVERYTHING = 0xFFFFFFFF
 
@@ -124,11 +126,11 @@ class Processor(State):
         self.signature = signature
         self.features = features
         self.cr4_writable = control_registers.cr4_of(features)
-        self.has_fpu = features & 1
-        self.has_mmx = (self.features >> 23) & 1
-        self.has_fxsr = (self.features >> 24) & 1
-        self.has_sse = (self.features >> 25) & 1
-        self.has_sse2 = (self.features >> 26) & 1
+        self.has_fpu = (self.features & HAS_FPU) != 0
+        self.has_mmx = (self.features & HAS_MMX) != 0
+        self.has_fxsr = (self.features & HAS_FXSR) != 0
+        self.has_sse = (self.features & HAS_SSE) != 0
+        self.has_sse2 = (self.features & HAS_SSE2) != 0
         codecache.drop_all(self)
 
     # Registers
@@ -139,7 +141,7 @@ class Processor(State):
         for i in range(17):
             self.regs[i] = 0
         self.regs[RDX] = self.signature
-        self.cr0 = 0x60000010
+        self.cr0 = CR0_CD | CR0_NW | CR0_ET
         self.cr2 = self.cr3 = self.cr4 = self.cr8 = self.efer = 0
         self.sysenter_cs = self.sysenter_esp = self.sysenter_eip = 0
         self.pat = PAT_POWER_ON
@@ -151,8 +153,8 @@ class Processor(State):
             self.sel[i] = 0
             self.base[i] = 0
             self.limit[i] = 0xFFFF
-            self.attr[i] = 0x93
-        self.attr[CS] = 0x9B
+            self.attr[i] = REAL_DATA
+        self.attr[CS] = REAL_CODE
         self.sel[CS] = 0xF000
         self.base[CS] = TOP_HALF
         self.eip = 0xFFF0
@@ -194,7 +196,7 @@ class Processor(State):
 
     @rip.setter
     def rip(self, value) -> None:
-        self.eip = value & 0xFFFFFFFF
+        self.eip = value & M32
 
     @property
     def rflags(self):
@@ -203,7 +205,7 @@ class Processor(State):
 
     @rflags.setter
     def rflags(self, value) -> None:
-        flags.set_eflags(self, value & 0x3F7FD5)
+        flags.set_eflags(self, value & (F_EVERY | F_VM))
         if self.cr0 & CR0_PE and self.flags & F_VM:
             mmu.set_cpl(self, 3)
         mmu.update_mode(self)
@@ -332,10 +334,10 @@ class Processor(State):
     @interruptibility.setter
     def interruptibility(self, value) -> None:
         self.shadow = value
-        if value & 3:
+        if value & (SHADOW_STI | SHADOW_MOV_SS):
             self.special |= SPECIAL_SHADOW
         else:
-            self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+            self.special &= SPECIAL_SHADOW ^ M32
 
     @property
     def activity(self):
@@ -436,7 +438,7 @@ class Processor(State):
         if w.interrupt_window or w.nmi_window:
             self.special |= SPECIAL_WINDOW
         else:
-            self.special &= SPECIAL_WINDOW ^ 0xFFFFFFFF
+            self.special &= SPECIAL_WINDOW ^ M32
 
     def run(self, budget):
         """Execute up to `budget` instructions; returns the `ExitKind`. The GIL is released meanwhile."""
@@ -478,10 +480,10 @@ class Processor(State):
         if self.watch_hit:  # an I/O breakpoint, or a data breakpoint that MOV SS held back
             debug.note_debug(self, self.watch_hit | (DR6_BS if trap else 0))
             self.watch_hit = 0
-            self.raise_exception(1)
+            self.raise_exception(VEC_DB)
             trap = 0
-        if self.shadow & 3:
-            self.shadow &= 8
+        if self.shadow & (SHADOW_STI | SHADOW_MOV_SS):
+            self.shadow &= BLOCKED_NMI
             self.special &= SPECIAL_SHADOW ^ M32
         return trap != 0
 
@@ -510,7 +512,7 @@ class Processor(State):
         self.watch_hit = 0
         if hit:
             debug.note_debug(self, hit)
-            self.raise_exception(1)
+            self.raise_exception(VEC_DB)
 
     def inject(self, kind, vector, error_code=None, instruction_length=0) -> None:
         """Deliver an event first thing on the next run (kinds as in SDM vol. 3 table 25-17)."""
@@ -530,7 +532,7 @@ class Processor(State):
         faulting one. A fault on the way is delivered by the next run. False: the TSS lies in no memory.
         """
         eip = self.eip
-        self.eip = next_rip & 0xFFFFFFFF
+        self.eip = next_rip & M32
         has_error = error_code is not None
         tasks.switch(self, selector, source, external, has_error, error_code if has_error else 0)
         if self.fault:
@@ -541,8 +543,8 @@ class Processor(State):
             self.keep_fault()
         elif next_rip != eip:
             self.icount += 1
-        self.shadow &= 8
-        self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+        self.shadow &= BLOCKED_NMI
+        self.special &= SPECIAL_SHADOW ^ M32
         return True
 
     @property
@@ -592,7 +594,7 @@ class Processor(State):
         if not length:
             return
         if last < address:
-            last = 0xFFFF_FFFF_FFFF_FFFF
+            last = M64
         for i in range(self.slots_used):
             if last < self.slots[i].first or self.slots[i].last < address:
                 continue
@@ -627,7 +629,7 @@ class Processor(State):
             mmu.segment_fault(self, segment)
             self.keep_fault()
             return -1
-        return (self.base[segment] + offset) & 0xFFFFFFFF
+        return (self.base[segment] + offset) & M32
 
     def keep_fault(self) -> None:
         """Turn a fault met on the backend's behalf into one that the next run delivers."""
@@ -669,12 +671,12 @@ class Processor(State):
         if self.fault == FAULT_EXIT:
             self.fault = FAULT_NONE
             self.shadow = shadow
-            return 1 if self.info.kind == EXIT_GUEST_PHYSICAL and self.info.read else 3
+            return EMULATE_READ if self.info.kind == EXIT_GUEST_PHYSICAL and self.info.read else EMULATE_OTHER
         if not self.shadow & (SHADOW_STI | SHADOW_MOV_SS):
-            self.special &= SPECIAL_SHADOW ^ 0xFFFFFFFF
+            self.special &= SPECIAL_SHADOW ^ M32
         if self.fault == FAULT_EXCEPTION:
             self.keep_fault()
-            return 2
+            return EMULATE_FAULT
         if self.fault == FAULT_REPEAT:
             self.flags |= F_RF
             self.special |= SPECIAL_RESUME
@@ -683,8 +685,8 @@ class Processor(State):
         self.watch_hit = 0
         if hit:
             debug.note_debug(self, hit)
-            self.raise_exception(1)
-        return 0
+            self.raise_exception(VEC_DB)
+        return EMULATE_DONE
 
     def emulate_supply(self, value: u64) -> None:
         """The value for the read that `emulate` asked for."""

@@ -1,7 +1,8 @@
 """Segment registers and descriptors (SDM vol. 3 ch. 3 and §5.2 to §5.7).
 
 `attr` is kept as the VMX access-rights field has it: bytes 5 and 6 of the descriptor without the limit's high
-bits, and bit 16 for "unusable".
+bits, and bit 16 for "unusable". A selector without its lowest two bits, the RPL, is what error codes have; bit 2 says
+that it is one of the LDT's.
 """
 
 import cython
@@ -14,6 +15,10 @@ else:
     from hvcore.cpu.constants import *
 
 
+# Types of system descriptors, a bit for each: those that LAR may see, which are not interrupt and trap gates; and those
+# that LSL may, which have a limit (SDM vol. 2, LAR and LSL).
+LAR_TYPES = cython.declare(u32, 0x1A3E)
+LSL_TYPES = cython.declare(u32, 0x0A0E)
 TSS_32_LAST = cython.declare(u32, 0x67)  # the last byte of a 32-bit TSS without its maps
 TSS_PORT_MAP = cython.declare(u32, 0x66)  # where it says at which byte the map of ports begins
 
@@ -50,6 +55,44 @@ def descriptor_limit(raw):
 def descriptor_attr(raw):
     """The access rights."""
     return (raw >> 40) & 0xF0FF
+
+
+def level_of(attr):
+    """The DPL."""
+    return (attr >> 5) & 3
+
+
+def is_code(attr):
+    """Whether a descriptor is a code segment's."""
+    return attr & (SEG_MEMORY | SEG_CODE) == SEG_MEMORY | SEG_CODE
+
+
+def conforms(attr):
+    """Whether a descriptor is a conforming code segment's, whose DPL does not limit who uses it."""
+    return attr & (SEG_MEMORY | SEG_CODE | SEG_CONFORMING) == SEG_MEMORY | SEG_CODE | SEG_CONFORMING
+
+
+def fits_code(attr, level):
+    """Whether a descriptor may be CS at privilege level `level`, when it is returned to or a task has it."""
+    return is_code(attr) and (level_of(attr) <= level if attr & SEG_CONFORMING else level_of(attr) == level)
+
+
+def fits_stack(attr, selector, level):
+    """Whether a descriptor may be SS at privilege level `level`: writable data, and DPL and RPL are that level."""
+    return (
+        attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) == SEG_MEMORY | SEG_WRITABLE
+        and level_of(attr) == level
+        and selector & 3 == level
+    )
+
+
+def fits_data(attr, selector, cpl):
+    """Whether a descriptor may be DS, ES, FS or GS: data or readable code that CPL and RPL may use."""
+    return (
+        attr & SEG_MEMORY
+        and attr & (SEG_CODE | SEG_READABLE) != SEG_CODE
+        and (conforms(attr) or (level_of(attr) >= cpl and level_of(attr) >= (selector & 3)))
+    )
 
 
 def mark_accessed(c, selector, raw):
@@ -91,8 +134,6 @@ def load(c, seg, selector):
     """MOV, POP and LDS of a data or stack segment (SDM vol. 2, MOV)."""
     raw: u64
     attr: u32
-    dpl: u32
-    rpl: u32 = selector & 3
     if not c.protected:
         assign_real(c, seg, selector)
         return
@@ -106,20 +147,7 @@ def load(c, seg, selector):
     if c.fault:
         return
     attr = descriptor_attr(raw)
-    dpl = (attr >> 5) & 3
-    if seg == SS:
-        if (
-            rpl != c.cpl
-            or dpl != c.cpl
-            or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
-        ):
-            faults.exception(c, VEC_GP, selector & 0xFFFC)
-            return
-    elif (
-        not attr & SEG_MEMORY
-        or attr & (SEG_CODE | SEG_READABLE) == SEG_CODE
-        or (attr & (SEG_CODE | SEG_CONFORMING) != SEG_CODE | SEG_CONFORMING and (dpl < c.cpl or dpl < rpl))
-    ):
+    if not (fits_stack(attr, selector, c.cpl) if seg == SS else fits_data(attr, selector, c.cpl)):
         faults.exception(c, VEC_GP, selector & 0xFFFC)
         return
     if not attr & SEG_PRESENT:
@@ -175,8 +203,6 @@ def visible_descriptor(c, selector, for_lsl):
     """LAR, LSL, VERR, VERW: the descriptor if it is there and may be seen, else 0. Never raises."""
     raw: u64
     attr: u32
-    kind: u32
-    dpl: u32
     if not selector & 0xFFFC:
         return 0
     raw = read_descriptor(c, selector, VEC_GP, 0)
@@ -185,16 +211,9 @@ def visible_descriptor(c, selector, for_lsl):
             c.fault = FAULT_NONE
         return 0
     attr = descriptor_attr(raw)
-    dpl = (attr >> 5) & 3
-    if not attr & SEG_MEMORY:
-        kind = attr & SEG_TYPE
-        if kind == 0 or kind == 8 or kind == 10 or kind == 13 or kind == 6 or kind == 7 or kind >= 14:
-            return 0
-        if for_lsl and (kind == 4 or kind == 5 or kind == 12):
-            return 0
-    if attr & (SEG_MEMORY | SEG_CODE | SEG_CONFORMING) != SEG_MEMORY | SEG_CODE | SEG_CONFORMING and (
-        dpl < c.cpl or dpl < (selector & 3)
-    ):
+    if not attr & SEG_MEMORY and not ((LSL_TYPES if for_lsl else LAR_TYPES) >> (attr & SEG_TYPE)) & 1:
+        return 0
+    if not conforms(attr) and (level_of(attr) < c.cpl or level_of(attr) < (selector & 3)):
         return 0
     return raw
 

@@ -172,6 +172,7 @@ cdef enum:
     X87_MASKS = 0x3F        # of the control word
 
 cdef enum:
+    HAS_FPU = 0x1           # CPUID leaf 1, EDX
     HAS_VME = 0x2
     HAS_DE = 0x4
     HAS_PSE = 0x8
@@ -186,8 +187,10 @@ cdef enum:
     HAS_PAT = 0x10000
     HAS_PSE36 = 0x20000
     HAS_CLFSH = 0x80000
+    HAS_MMX = 0x800000
     HAS_FXSR = 0x1000000
     HAS_SSE = 0x2000000
+    HAS_SSE2 = 0x4000000
     HAS_NX = 0x100000       # of leaf 8000_0001
 
 cdef enum:
@@ -246,13 +249,13 @@ cdef enum:
     VEC_XM = 19
 
 cdef enum:
-    FAULT_NONE = 0
+    FAULT_NONE = 0          # `fault`, why an operation did not complete (state.py)
     FAULT_EXCEPTION = 1
     FAULT_EXIT = 2
     FAULT_REPEAT = 3
 
 cdef enum:
-    EVENT_EXTERNAL = 0
+    EVENT_EXTERNAL = 0      # as VMX numbers them (SDM vol. 3 table 25-17)
     EVENT_NMI = 2
     EVENT_EXCEPTION = 3
     EVENT_SOFTWARE = 4
@@ -313,6 +316,38 @@ cdef enum:
     SEG_TSS = 0x1           # a TSS,
     SEG_TSS_BUSY = 0x2      # of the task that runs, or of one that it is nested in,
     SEG_TSS_32 = 0x8        # of 32 bits
+    GATE_CALL_16 = 4        # and gates
+    GATE_TASK = 5
+    GATE_INTERRUPT_16 = 6
+    GATE_TRAP_16 = 7
+    GATE_CALL_32 = 12
+    GATE_INTERRUPT_32 = 14
+    GATE_TRAP_32 = 15
+
+cdef enum:
+    TSS_CR3 = 0x1C          # offsets in a TSS of 32 bits (SDM vol. 3 figure 7-2)
+    TSS_EIP = 0x20
+    TSS_EFLAGS = 0x24
+    TSS_REGISTERS = 0x28
+    TSS_SELECTORS = 0x48
+    TSS_LDT = 0x60
+    TSS_TRAP = 0x64
+    TSS_16_IP = 0x0E        # and in one of 16 (figure 7-10)
+    TSS_16_FLAGS = 0x10
+    TSS_16_REGISTERS = 0x12
+    TSS_16_SELECTORS = 0x22
+    TSS_16_LDT = 0x2A
+
+cdef enum:
+    STAYS = 0               # what becomes of an exception during the delivery of another: it is delivered,
+    DOUBLE_FAULT = 1        # #DF is in its place,
+    TRIPLE_FAULT = 2        # or the processor shuts down
+
+cdef enum:
+    EMULATE_DONE = 0        # as `Emulate` numbers them
+    EMULATE_READ = 1
+    EMULATE_FAULT = 2
+    EMULATE_OTHER = 3
 
 cdef enum:
     TASK_CALL = 0       # as VMX numbers them (SDM vol. 3 table 28-2)
@@ -341,12 +376,12 @@ cdef enum:
     INVVPID = 23
 
 cdef enum:
-    SPECIAL_SHADOW = 1
-    SPECIAL_TRAP = 2
-    SPECIAL_INJECT = 4
-    SPECIAL_STOP = 8
-    SPECIAL_WINDOW = 16
-    SPECIAL_RAISE = 32
+    SPECIAL_SHADOW = 1      # what the loop looks at between two blocks: `shadow` blocks interrupts, for one instruction
+    SPECIAL_TRAP = 2        # TF is set
+    SPECIAL_INJECT = 4      # an event that the backend injects waits
+    SPECIAL_STOP = 8        # the processor has halted or shut down
+    SPECIAL_WINDOW = 16     # the backend waits for an interrupt or NMI window
+    SPECIAL_RAISE = 32      # an exception waits that was raised between two instructions
     SPECIAL_DEBUG = 64      # DR7 enables a breakpoint
     SPECIAL_RESUME = 128    # RF is set, for one instruction
     SPECIAL_NMI = 256       # the NMI pin went up
@@ -404,50 +439,50 @@ cdef enum:
 cdef struct Op:
     u16 kind
     u8 size         # 0 8 bits, 1 16, 2 32, 3 64
-    u8 sub
+    u8 sub          # which of several that share a kind
     u8 reg
     u8 rsh          # 8 when `reg` names AH, CH, DH or BH
     u8 rm
-    u8 msh
-    u8 base
+    u8 msh          # so too, of `rm`
+    u8 base         # of the memory operand: registers, or NO_REG,
     u8 index
-    u8 scale
-    u8 seg
+    u8 scale        # by how many bits the index is shifted,
+    u8 seg          # and its segment
     u8 length
     u8 rep          # REP or REPNE, 0 without
     u8 addr         # address size, as `size`
     u8 ends         # nothing of the block follows
     u16 off         # of the instruction's end, from the start of the block
-    u8 lock
-    u8 isreg
-    u8 prefixes
+    u8 lock         # it has the prefix LOCK
+    u8 isreg        # there is no memory operand
+    u8 prefixes     # how many bytes of them
     u8 modrm
     u64 imm
     u64 disp            # of the memory operand; the second immediate of far pointers and ENTER
     u64 amask           # of the address size
 
-cdef struct Slot:
+cdef struct Slot:       # a run of guest-physical memory
     u64 first
-    u64 last
-    s64 read
-    s64 write
+    u64 last            # its last byte
+    s64 read            # the host offset of its first byte,
+    s64 write           # and where stores go: the same, or -1 for what is read-only
 
-cdef struct Tlb:
+cdef struct Tlb:        # the linear page if it may be read, written, executed, or NO_PAGE
     u64 rd
     u64 wr
     u64 ex
-    u64 add
+    u64 add             # from linear address to host offset
 
 cdef struct Block:
     u64 at              # host offset of the first byte
-    u32 mode
-    u32 ops
-    u32 count
-    u32 length
+    u32 mode            # that it was decoded in
+    u32 ops             # index of its first operation,
+    u32 count           # and how many it has
+    u32 length          # bytes
     s64 next            # in its bucket
     s64 next_in_page
     u32 link            # the block that came next the last time
-    u32 valid
+    u32 valid           # its bytes are what was decoded
     u32 tail            # what stands for its bytes in the next page, if its instruction goes on there: else 0
     u32 head            # of such a tail: the block
     u32 runs            # so far, until it is translated
@@ -511,8 +546,8 @@ cdef class State:
     cdef u64[8] base
     cdef u32[8] limit
     cdef u32[8] attr
-    cdef u64[8] rd_size
-    cdef u64[8] wr_size
+    cdef u64[8] rd_size         # how many bytes from the base may be read without a closer look,
+    cdef u64[8] wr_size         # or written
     cdef u64 gdt_base
     cdef u64 idt_base
     cdef u32 gdt_limit
@@ -528,9 +563,9 @@ cdef class State:
     cdef u64 sp_mask
     cdef u32 code_size
     cdef u32 mode               # of blocks: `code_size`, MODE_FLAT and so on
-    cdef u32 protected
-    cdef u32 shadow
-    cdef u32 activity_now
+    cdef u32 protected          # segments have descriptors: protected mode, and not virtual-8086 mode
+    cdef u32 shadow             # SHADOW_STI and so on
+    cdef u32 activity_now       # ACTIVE and so on
     cdef public s64 tsc_offset
     cdef u32 sysenter_cs
     cdef u32 sysenter_esp
@@ -549,7 +584,7 @@ cdef class State:
     cdef u32 fault_has_error
     cdef u32 fault_kind
     cdef u32 fault_length
-    cdef u32 no_trap
+    cdef u32 no_trap            # the instruction is followed by no single-step trap
     cdef u32 raise_vector
     cdef u32 raise_error
     cdef u32 raise_has_error
@@ -601,7 +636,7 @@ cdef class State:
     cdef u32 aligning           # CR0.AM and EFLAGS.AC at CPL 3: a misaligned access faults
     cdef u32 watching           # DR7 enables a data breakpoint
     cdef u32 watch_hit          # data breakpoints that the current instruction met, as in DR6
-    cdef u64 walk_flags
+    cdef u64 walk_flags     # of the page that `paging.walk` found last
     cdef u64 walk_rights
     # decoded code
     cdef Op *ops
@@ -612,10 +647,10 @@ cdef class State:
     cdef s64 *page_blocks
     cdef u64 *page_code     # a bit for every 64 bytes of a host page that holds decoded code
     cdef u64 host_pages
-    cdef u64 fetch_at
-    cdef u32 fetch_count
-    cdef u32 fetch_next
-    cdef u32 fetch_over
+    cdef u64 fetch_at       # host offset of the first byte of `fetched`,
+    cdef u32 fetch_count    # how many there are,
+    cdef u32 fetch_next     # which the decoder takes next,
+    cdef u32 fetch_over     # and whether it wanted one behind the last
     cdef u8[16] fetched
     cdef u32 gone               # the last operation went elsewhere
     # host code (jit/translate.py)

@@ -83,7 +83,7 @@ def address_space(c, tss, code):
     cr3: u64
     if not paging.pae_paging(c, c.cr0, c.cr4):
         return 1
-    cr3 = mmu.system_read(c, tss + 0x1C, 4)
+    cr3 = mmu.system_read(c, tss + TSS_CR3, 4)
     if c.fault or cr3 == c.cr3 or paging.read_pdptes(c, cr3):
         return c.fault == FAULT_NONE
     if c.fault == FAULT_EXCEPTION:
@@ -112,8 +112,8 @@ def switch(c, selector, source, ext, has_error, error):
     if c.attr[TR] & SEG_UNUSABLE or c.limit[TR] < (0x5F if old_wide else 0x29):
         faults.exception(c, VEC_TS, (old & 0xFFFC) | ext)
         return
-    # §7.3 step 5: everything that is going to be touched can be
-    if not reachable(c, c.base[TR] + (0x20 if old_wide else 0xE), 0x40 if old_wide else 0x1C, 1):
+    # SDM vol. 3 §7.3 step 5: everything that is going to be touched can be, from EIP to the last selector.
+    if not reachable(c, c.base[TR] + (TSS_EIP if old_wide else TSS_16_IP), 0x40 if old_wide else 0x1C, 1):
         return
     if not reachable(c, segments.descriptor_base(raw), 0x68 if wide else 0x2C, 0):
         return
@@ -143,7 +143,7 @@ def switch(c, selector, source, ext, has_error, error):
     c.no_trap = 1
     c.debug[7] &= DR7_LOCAL ^ M64
     if wide:
-        trap = mmu.system_read(c, c.base[TR] + 0x64, 1) & 1
+        trap = mmu.system_read(c, c.base[TR] + TSS_TRAP, 1) & 1
     load(c, wide, source == TASK_CALL or source == TASK_GATE, ext)
     if not c.fault and has_error:
         mmu.push(c, error, 2 if wide else 1)
@@ -169,19 +169,19 @@ def save(c, eflags):
     base: u64 = c.base[TR]
     i: u32
     if c.attr[TR] & SEG_TSS_32:
-        mmu.system_write(c, base + 0x20, c.eip, 4)
-        mmu.system_write(c, base + 0x24, eflags, 4)
+        mmu.system_write(c, base + TSS_EIP, c.eip, 4)
+        mmu.system_write(c, base + TSS_EFLAGS, eflags, 4)
         for i in range(8):
-            mmu.system_write(c, base + 0x28 + 4 * i, c.regs[i] & M32, 4)
+            mmu.system_write(c, base + TSS_REGISTERS + 4 * i, c.regs[i] & M32, 4)
         for i in range(6):
-            mmu.system_write(c, base + 0x48 + 4 * i, c.sel[i], 2)
+            mmu.system_write(c, base + TSS_SELECTORS + 4 * i, c.sel[i], 2)
     else:
-        mmu.system_write(c, base + 0x0E, c.eip & 0xFFFF, 2)
-        mmu.system_write(c, base + 0x10, eflags & 0xFFFF, 2)
+        mmu.system_write(c, base + TSS_16_IP, c.eip & 0xFFFF, 2)
+        mmu.system_write(c, base + TSS_16_FLAGS, eflags & 0xFFFF, 2)
         for i in range(8):
-            mmu.system_write(c, base + 0x12 + 2 * i, c.regs[i] & 0xFFFF, 2)
+            mmu.system_write(c, base + TSS_16_REGISTERS + 2 * i, c.regs[i] & 0xFFFF, 2)
         for i in range(4):
-            mmu.system_write(c, base + 0x22 + 2 * i, c.sel[i], 2)
+            mmu.system_write(c, base + TSS_16_SELECTORS + 2 * i, c.sel[i], 2)
 
 
 def load(c, wide, link, ext):
@@ -195,29 +195,29 @@ def load(c, wide, link, ext):
     if not cython.compiled:
         sel = [0] * 6
     if wide:
-        cr3 = mmu.system_read(c, base + 0x1C, 4)
-        c.eip = mmu.system_read(c, base + 0x20, 4)
-        eflags = mmu.system_read(c, base + 0x24, 4)
+        cr3 = mmu.system_read(c, base + TSS_CR3, 4)
+        c.eip = mmu.system_read(c, base + TSS_EIP, 4)
+        eflags = mmu.system_read(c, base + TSS_EFLAGS, 4)
         for i in range(8):
-            c.regs[i] = mmu.system_read(c, base + 0x28 + 4 * i, 4)
+            c.regs[i] = mmu.system_read(c, base + TSS_REGISTERS + 4 * i, 4)
         for i in range(6):
-            sel[i] = mmu.system_read(c, base + 0x48 + 4 * i, 2)
-        ldt = mmu.system_read(c, base + 0x60, 2)
+            sel[i] = mmu.system_read(c, base + TSS_SELECTORS + 4 * i, 2)
+        ldt = mmu.system_read(c, base + TSS_LDT, 2)
         if c.cr0 & CR0_PG:
             if cr3 != c.cr3 and paging.pae_paging(c, c.cr0, c.cr4):
                 paging.latch_pdptes(c)
             c.cr3 = cr3
             tlb.flush_local(c)
     else:
-        c.eip = mmu.system_read(c, base + 0x0E, 2)
-        eflags = mmu.system_read(c, base + 0x10, 2)
+        c.eip = mmu.system_read(c, base + TSS_16_IP, 2)
+        eflags = mmu.system_read(c, base + TSS_16_FLAGS, 2)
         for i in range(8):  # the upper halves are ones, as on a 386
-            c.regs[i] = mmu.system_read(c, base + 0x12 + 2 * i, 2) | TOP_HALF
+            c.regs[i] = mmu.system_read(c, base + TSS_16_REGISTERS + 2 * i, 2) | TOP_HALF
         for i in range(4):
-            sel[i] = mmu.system_read(c, base + 0x22 + 2 * i, 2)
+            sel[i] = mmu.system_read(c, base + TSS_16_SELECTORS + 2 * i, 2)
         sel[FS] = 0
         sel[GS] = 0
-        ldt = mmu.system_read(c, base + 0x2A, 2)
+        ldt = mmu.system_read(c, base + TSS_16_LDT, 2)
     if link:
         eflags |= F_NT
     flags.set_eflags(c, eflags & (F_EVERY | F_VM if wide else F_EVERY))
@@ -276,11 +276,7 @@ def load_stack(c, selector, rpl, ext):
     if c.fault:
         return
     attr = segments.descriptor_attr(raw)
-    if (
-        attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
-        or ((attr >> 5) & 3) != rpl
-        or (selector & 3) != rpl
-    ):
+    if not segments.fits_stack(attr, selector, rpl):
         faults.exception(c, VEC_TS, code)
         return
     if not attr & SEG_PRESENT:
@@ -297,8 +293,6 @@ def load_code(c, selector, ext):
     """CS of the incoming task. A null selector is outside every table."""
     raw: u64
     attr: u32
-    dpl: u32
-    rpl: u32 = selector & 3
     code: u32 = (selector & 0xFFFC) | ext
     if not selector & 0xFFFC:
         faults.exception(c, VEC_TS, code)
@@ -307,10 +301,7 @@ def load_code(c, selector, ext):
     if c.fault:
         return
     attr = segments.descriptor_attr(raw)
-    dpl = (attr >> 5) & 3
-    if attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE or (
-        dpl > rpl if attr & SEG_CONFORMING else dpl != rpl
-    ):
+    if not segments.fits_code(attr, selector & 3):
         faults.exception(c, VEC_TS, code)
         return
     if not attr & SEG_PRESENT:
@@ -325,7 +316,6 @@ def load_data(c, seg, selector, ext):
     """DS, ES, FS or GS of the incoming task."""
     raw: u64
     attr: u32
-    dpl: u32
     code: u32 = (selector & 0xFFFC) | ext
     if not selector & 0xFFFC:
         return
@@ -333,15 +323,7 @@ def load_data(c, seg, selector, ext):
     if c.fault:
         return
     attr = segments.descriptor_attr(raw)
-    dpl = (attr >> 5) & 3
-    if (
-        not attr & SEG_MEMORY
-        or attr & (SEG_CODE | SEG_READABLE) == SEG_CODE
-        or (
-            attr & (SEG_CODE | SEG_CONFORMING) != SEG_CODE | SEG_CONFORMING
-            and (dpl < c.cpl or dpl < (selector & 3))
-        )
-    ):
+    if not segments.fits_data(attr, selector, c.cpl):
         faults.exception(c, VEC_TS, code)
         return
     if not attr & SEG_PRESENT:

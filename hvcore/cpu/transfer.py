@@ -10,6 +10,11 @@ else:
     from hvcore.cpu.constants import *
 
 
+FLAT_CODE = cython.declare(u32, 0xC09B)  # access rights of 4 GiB of 32-bit code, which have been accessed,
+FLAT_DATA = cython.declare(u32, 0xC093)  # and of such data
+DPL_3 = cython.declare(u32, 0x60)
+
+
 def enter_code(c, selector, raw, target, rpl):
     """Load CS from a checked code descriptor and go to `target`; 0 if that is outside the segment."""
     if target > segments.descriptor_limit(raw):
@@ -52,7 +57,7 @@ def far_jump(c, selector, target, size, call):
     if c.fault:
         return
     attr = segments.descriptor_attr(raw)
-    dpl = (attr >> 5) & 3
+    dpl = segments.level_of(attr)
     kind = attr & SEG_TYPE
     if attr & SEG_MEMORY:
         if not attr & SEG_CODE or (
@@ -78,7 +83,13 @@ def far_jump(c, selector, target, size, call):
             c.regs[RSP] = sp
         return
     if (
-        (kind != 4 and kind != 12 and kind != 5 and kind != 1 and kind != 9)
+        (
+            kind != GATE_CALL_16
+            and kind != GATE_CALL_32
+            and kind != GATE_TASK
+            and kind != SEG_TSS
+            and kind != SEG_TSS | SEG_TSS_32
+        )
         or dpl < c.cpl
         or dpl < (selector & 3)
     ):
@@ -87,10 +98,10 @@ def far_jump(c, selector, target, size, call):
     if not attr & SEG_PRESENT:
         faults.exception(c, VEC_NP, selector & 0xFFFC)
         return
-    if kind == 4 or kind == 12:
+    if kind == GATE_CALL_16 or kind == GATE_CALL_32:
         through_gate(c, selector, raw, call)
         return
-    if kind == 5:
+    if kind == GATE_TASK:
         selector = (raw >> 16) & 0xFFFF
     tasks.begin(c, selector, TASK_CALL if call else TASK_JMP, 0, 0, 0)
 
@@ -122,12 +133,8 @@ def through_gate(c, selector, gate, call):
     if c.fault:
         return
     attr = segments.descriptor_attr(raw)
-    dpl = (attr >> 5) & 3
-    if (
-        attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE
-        or dpl > c.cpl
-        or (not call and not attr & SEG_CONFORMING and dpl != c.cpl)
-    ):
+    dpl = segments.level_of(attr)
+    if not segments.is_code(attr) or dpl > c.cpl or (not call and not attr & SEG_CONFORMING and dpl != c.cpl):
         faults.exception(c, VEC_GP, code & 0xFFFC)
         return
     if not attr & SEG_PRESENT:
@@ -182,10 +189,7 @@ def drop_outer_segments(c):
         attr = c.attr[seg]
         if attr & SEG_UNUSABLE:
             continue
-        if (
-            attr & (SEG_MEMORY | SEG_CODE | SEG_CONFORMING) != SEG_MEMORY | SEG_CODE | SEG_CONFORMING
-            and ((attr >> 5) & 3) < c.cpl
-        ):
+        if not segments.conforms(attr) and segments.level_of(attr) < c.cpl:
             segments.assign_null(c, seg, 0)
 
 
@@ -201,11 +205,7 @@ def return_outer(c, size, selector, raw, target, selector_ss, sp):
     if c.fault:
         return
     attr = segments.descriptor_attr(ss)
-    if (
-        (selector_ss & 3) != rpl
-        or ((attr >> 5) & 3) != rpl
-        or attr & (SEG_MEMORY | SEG_CODE | SEG_WRITABLE) != SEG_MEMORY | SEG_WRITABLE
-    ):
+    if not segments.fits_stack(attr, selector_ss, rpl):
         faults.exception(c, VEC_GP, selector_ss & 0xFFFC)
         return
     if not attr & SEG_PRESENT:
@@ -229,7 +229,6 @@ def return_descriptor(c, selector):
     """The code descriptor that RETF or IRET may return to."""
     raw: u64
     attr: u32
-    dpl: u32
     rpl: u32 = selector & 3
     if not selector & 0xFFFC:
         faults.exception(c, VEC_GP, 0)
@@ -238,12 +237,7 @@ def return_descriptor(c, selector):
     if c.fault:
         return 0
     attr = segments.descriptor_attr(raw)
-    dpl = (attr >> 5) & 3
-    if (
-        attr & (SEG_MEMORY | SEG_CODE) != SEG_MEMORY | SEG_CODE
-        or rpl < c.cpl
-        or (dpl > rpl if attr & SEG_CONFORMING else dpl != rpl)
-    ):
+    if rpl < c.cpl or not segments.fits_code(attr, rpl):
         faults.exception(c, VEC_GP, selector & 0xFFFC)
     elif not attr & SEG_PRESENT:
         faults.exception(c, VEC_NP, selector & 0xFFFC)
@@ -380,8 +374,8 @@ def system_enter(c):
         faults.exception(c, VEC_GP, 0)
         return
     flags.set_eflags(c, flags.get_eflags(c) & ((F_VM | F_IF | F_RF) ^ M64))
-    flat_segment(c, CS, c.sysenter_cs & 0xFFFC, 0xC09B)
-    flat_segment(c, SS, ((c.sysenter_cs & 0xFFFC) + 8) & 0xFFFF, 0xC093)
+    flat_segment(c, CS, c.sysenter_cs & 0xFFFC, FLAT_CODE)
+    flat_segment(c, SS, ((c.sysenter_cs & 0xFFFC) + 8) & 0xFFFF, FLAT_DATA)
     mmu.set_cpl(c, 0)
     mmu.update_mode(c)
     c.regs[RSP] = c.sysenter_esp
@@ -393,8 +387,8 @@ def system_exit(c):
     if not c.protected or c.cpl or not c.sysenter_cs & 0xFFFC:
         faults.exception(c, VEC_GP, 0)
         return
-    flat_segment(c, CS, (((c.sysenter_cs & 0xFFFC) + 16) & 0xFFFF) | 3, 0xC0FB)
-    flat_segment(c, SS, (((c.sysenter_cs & 0xFFFC) + 24) & 0xFFFF) | 3, 0xC0F3)
+    flat_segment(c, CS, (((c.sysenter_cs & 0xFFFC) + 16) & 0xFFFF) | 3, FLAT_CODE | DPL_3)
+    flat_segment(c, SS, (((c.sysenter_cs & 0xFFFC) + 24) & 0xFFFF) | 3, FLAT_DATA | DPL_3)
     mmu.set_cpl(c, 3)
     mmu.update_mode(c)
     c.regs[RSP] = c.regs[RCX] & M32
