@@ -28,6 +28,8 @@ class Vector:
 
     DB: Final = 1
     NMI: Final = 2
+    BP: Final = 3
+    OF: Final = 4
     UD: Final = 6
     DF: Final = 8
     GP: Final = 13
@@ -80,6 +82,10 @@ RIGHTS_DB: Final = 1 << 14
 RIGHTS_UNUSABLE: Final = 1 << 16
 
 
+SOFTWARE_EXCEPTIONS: Final = frozenset({Vector.BP, Vector.OF})
+"""Those that an instruction raises on purpose, INT3 and INTO: their frames point behind it."""
+WITH_ERROR_CODE: Final = frozenset({8, 10, 11, 12, 13, 14, 17})
+"""Vectors of exceptions that push an error code (SDM vol. 3 table 6-1)."""
 CONTRIBUTORY: Final = frozenset({0, 10, 11, 12, 13})
 SHUTDOWN: Final = -1
 

@@ -68,9 +68,8 @@ class PitState:
         factory=lambda: (CounterState(), CounterState(), CounterState(gate=False))
     )
     owed: int = 0  # ticks to be delivered
-    high: bool = (
-        False  # the interrupt is held high until a tick has been accepted, whatever OUT0 does meanwhile
-    )
+    # The interrupt is held high until a tick has been accepted, whatever OUT0 does meanwhile.
+    high: bool = False
     behind: int = 0  # pulses that the counters have stood still
 
 

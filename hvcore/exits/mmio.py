@@ -137,7 +137,10 @@ class Mmio:
     def _operand(
         self, segment: int, register: int, size: int, count: int, mask: int, descending: bool, *, write: bool
     ) -> tuple[int, int]:
-        """Find the first item's guest-physical address and how many share its page; or FAULT."""
+        """Find the first item's guest-physical address and how many share its page.
+
+        Or FAULT; or CROSSES, if it lies over the end of a page.
+        """
         processor = self._processor
         offset = processor.gpr(register) & mask
         linear = processor.segment_linear(segment, offset, size, write)

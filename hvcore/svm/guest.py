@@ -19,6 +19,8 @@ from hvcore.svm.vmcb import (
 )
 
 MSR_SYSENTER_CS: Final = 0x174
+SELECTOR, BASE, LIMIT, ATTRIBUTES = range(4)
+"""Parts of a segment register."""
 
 
 def save(vmcb: Vmcb, processor: Processor, interruptibility: int) -> GuestState:
@@ -116,10 +118,10 @@ def cached(p: Processor) -> dict[int, Cached]:
     by_offset[Save.IDTR + 8] = Cached(lambda: p.idtr[0], lambda v: p.set_idtr(v, p.idtr[1]))
     for index, segment in enumerate(SEGMENTS):
         selector, attributes, limit, base = segment_fields(segment)
-        by_offset[selector.offset] = _cached_segment(p, index, 0)
-        by_offset[base.offset] = _cached_segment(p, index, 1)
-        by_offset[limit.offset] = _cached_segment(p, index, 2)
-        by_offset[attributes.offset] = _cached_segment(p, index, 3)
+        by_offset[selector.offset] = _cached_segment(p, index, SELECTOR)
+        by_offset[base.offset] = _cached_segment(p, index, BASE)
+        by_offset[limit.offset] = _cached_segment(p, index, LIMIT)
+        by_offset[attributes.offset] = _cached_segment(p, index, ATTRIBUTES)
     return by_offset
 
 
@@ -131,18 +133,18 @@ def _cached_msr(processor: Processor, index: int) -> Cached:
 
 
 def _cached_segment(processor: Processor, index: int, part: int) -> Cached:
-    """Part 0 selector, 1 base, 2 limit, 3 attributes (which alone are written another way in the block)."""
+    """One part of a segment register; the attributes alone are written another way in the block."""
 
     def parts() -> list[int]:
         segment = processor.segment(index)
         return [segment.selector, segment.base, segment.limit, segment.attributes]
 
     def read() -> int:
-        return pack_attributes(parts()[part]) if part == 3 else parts()[part]
+        return pack_attributes(parts()[part]) if part == ATTRIBUTES else parts()[part]
 
     def write(value: int) -> None:
         values = parts()
-        values[part] = unpack_attributes(value) if part == 3 else value
+        values[part] = unpack_attributes(value) if part == ATTRIBUTES else value
         processor.set_segment(index, *values)
 
     return Cached(read, write)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final
 import cython
 
 from hvcore.cpu.exitinfo import TaskSource
-from hvcore.hvm import SHUTDOWN, EventKind, ExitHandlers, Vector, exception_during
+from hvcore.hvm import (
+    SHUTDOWN,
+    SOFTWARE_EXCEPTIONS,
+    WITH_ERROR_CODE,
+    EventKind,
+    ExitHandlers,
+    Vector,
+    exception_during,
+)
 from hvcore.svm.exits import (
     IOIO_ADDRESS,
     IOIO_ADDRESS_SHIFT,
@@ -142,7 +150,7 @@ class FirstLevel:
         processor = self._processor
         if vector == Vector.PF:
             processor.set_cr(2, address)
-        if vector in {3, 4}:
+        if vector in SOFTWARE_EXCEPTIONS:
             self._backend.inject(EventKind.SOFTWARE_EXCEPTION, vector, None, self._length())
             return
         interrupted = _unpack_qword(self._data, _EXITINTINFO)[0]
@@ -153,7 +161,7 @@ class FirstLevel:
                 self._handlers.triple_fault()
                 return
             vector, error = reflected, 0 if reflected == Vector.DF else error
-        has_error = vector in {8, 10, 11, 12, 13, 14, 17}
+        has_error = vector in WITH_ERROR_CODE
         self._backend.inject(EventKind.HARDWARE_EXCEPTION, vector, error if has_error else None, 0)
 
     def _on_software_interrupt(self) -> None:
@@ -200,7 +208,7 @@ class FirstLevel:
             source = TaskSource.GATE
             kind, vector = (interrupted & EVENT_TYPE) >> EVENT_TYPE_SHIFT, interrupted & EVENT_VECTOR
             software = kind == EventType.SOFTWARE_INTERRUPT or next_rip != self._processor.rip
-            external = not software and not (kind == EventType.EXCEPTION and vector in {3, 4})
+            external = not software and not (kind == EventType.EXCEPTION and vector in SOFTWARE_EXCEPTIONS)
             error = info & 0xFFFF_FFFF if info & TASK_SWITCH_ERROR else None
         elif info & TASK_SWITCH_IRET:
             source = TaskSource.IRET
@@ -229,8 +237,8 @@ class FirstLevel:
         if not interrupted & EVENT_VALID:
             return
         kind = (interrupted & EVENT_TYPE) >> EVENT_TYPE_SHIFT
-        if kind == EventType.EXCEPTION and interrupted & EVENT_VECTOR in {3, 4}:
-            # INT3 and INTO return behind themselves
+        if kind == EventType.EXCEPTION and interrupted & EVENT_VECTOR in SOFTWARE_EXCEPTIONS:
+            # They return behind themselves.
             self._processor.rip = _unpack_qword(self._data, _NRIP)[0]
         _pack_qword(self._data, _EVENTINJ, interrupted)
 

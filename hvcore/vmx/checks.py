@@ -14,7 +14,9 @@ from hvcore.hvm import (
     RIGHTS_DB,
     RIGHTS_L,
     RIGHTS_UNUSABLE,
+    WITH_ERROR_CODE,
     EventKind,
+    SegmentName,
     Shadow,
 )
 from hvcore.vmx import capabilities as cap
@@ -44,7 +46,6 @@ PENDING_DEBUG_RESERVED: Final = 0xFFFF_FFFF_FFFF_AFF0
 PENDING_DEBUG_BS: Final = 1 << 14
 PENDING_DEBUG_ENABLED: Final = 1 << 12
 PAT_TYPES: Final = (0, 1, 4, 5, 6, 7)
-ERROR_CODE_VECTORS: Final = frozenset({8, 10, 11, 12, 13, 14, 17})
 RIGHTS_RESERVED: Final = 0xFFFE_0F00
 HLT: Final = 1
 SHUTDOWN: Final = 2
@@ -56,6 +57,30 @@ MSR_AREAS: Final = (
     ("VM-exit MSR-load", Field.EXIT_MSR_LOAD_COUNT, Field.EXIT_MSR_LOAD_ADDRESS),
     ("VM-entry MSR-load", Field.ENTRY_MSR_LOAD_COUNT, Field.ENTRY_MSR_LOAD_ADDRESS),
 )
+
+ES: Final = SegmentName.ES
+CS: Final = SegmentName.CS
+SS: Final = SegmentName.SS
+DS: Final = SegmentName.DS
+FS: Final = SegmentName.FS
+GS: Final = SegmentName.GS
+LDTR: Final = SegmentName.LDTR
+TR: Final = SegmentName.TR
+TYPE: Final = 0xF
+"""Of access rights (SDM vol. 3 tables 3-1 and 3-2); all of the following have been accessed."""
+READ_WRITE: Final = frozenset({3, 7})
+"""Data, upwards and downwards."""
+DATA: Final = 3
+CODE: Final = frozenset({9, 11})
+CONFORMING: Final = frozenset({13, 15})
+LDT: Final = 2
+BUSY_TSS_16: Final = 3
+BUSY_TSS: Final = 11
+RIGHTS_MEMORY: Final = 1 << 4
+RIGHTS_PRESENT: Final = 1 << 7
+RIGHTS_GRANULARITY: Final = 1 << 15
+RIGHTS_VIRTUAL8086: Final = 0xF3
+"""Data that are present and have been accessed, with DPL 3."""
 
 _SEGMENTS: Final = ("ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR")
 _SELECTOR0: Final = Field.GUEST_ES_SELECTOR
@@ -153,7 +178,7 @@ def check_interruption_info(vmcs: Vmcs, info: int) -> None:
     if kind == EventKind.HARDWARE_EXCEPTION and vector > 31:
         refuse("vector of an exception")
     protected = vmcs.read(Field.GUEST_CR0) & CR0_PE
-    wants_error = kind == EventKind.HARDWARE_EXCEPTION and vector in ERROR_CODE_VECTORS and protected
+    wants_error = kind == EventKind.HARDWARE_EXCEPTION and vector in WITH_ERROR_CODE and protected
     if bool(info & INFO_ERROR_VALID) != bool(wants_error):
         refuse("error code")
     if info & INFO_RESERVED:
@@ -294,44 +319,44 @@ def _check_segments(vmcs: Vmcs, unrestricted: bool, ia32e: bool) -> None:
     virtual8086 = bool(read(Field.GUEST_RFLAGS) & RFLAGS_VM)
     protected = bool(read(Field.GUEST_CR0) & CR0_PE)
 
-    if selector[7] & 4:
+    if selector[TR] & 4:
         _guest("TR selector")
-    if usable[6] and selector[6] & 4:
+    if usable[LDTR] and selector[LDTR] & 4:
         _guest("LDTR selector")
-    if not virtual8086 and not unrestricted and (selector[2] ^ selector[1]) & 3:
+    if not virtual8086 and not unrestricted and (selector[SS] ^ selector[CS]) & 3:
         _guest("SS selector's RPL")
 
-    for i in (7, 4, 5):
+    for i in (TR, FS, GS):
         if not canonical(base[i]):
             _guest(f"{_SEGMENTS[i]} base")
-    if usable[6] and not canonical(base[6]):
+    if usable[LDTR] and not canonical(base[LDTR]):
         _guest("LDTR base")
-    for i in (0, 1, 2, 3):
-        if (i == 1 or usable[i]) and base[i] >> 32:
+    for i in (ES, CS, SS, DS):
+        if (i == CS or usable[i]) and base[i] >> 32:
             _guest(f"{_SEGMENTS[i]} base")
 
     if virtual8086:
-        for i in range(6):
-            if base[i] != selector[i] << 4 or limit[i] != 0xFFFF or rights[i] != 0xF3:
+        for i in range(LDTR):
+            if base[i] != selector[i] << 4 or limit[i] != 0xFFFF or rights[i] != RIGHTS_VIRTUAL8086:
                 _guest(f"{_SEGMENTS[i]} in virtual-8086 mode")
     else:
         _check_code_and_stack(selector, rights, usable, unrestricted, protected, ia32e)
-        for i in (0, 3, 4, 5):
+        for i in (ES, DS, FS, GS):
             if usable[i]:
                 _check_data(_SEGMENTS[i], selector[i], rights[i], unrestricted)
-        for i in range(6):
-            if i == 1 or usable[i]:
+        for i in range(LDTR):
+            if i == CS or usable[i]:
                 _check_descriptor(_SEGMENTS[i], limit[i], rights[i], system=False)
 
-    if not usable[7]:
+    if not usable[TR]:
         _guest("TR is unusable")
-    if rights[7] & 0xF not in ({11} if ia32e else {3, 11}):
+    if rights[TR] & TYPE not in ({BUSY_TSS} if ia32e else {BUSY_TSS_16, BUSY_TSS}):
         _guest("TR type")
-    _check_descriptor("TR", limit[7], rights[7], system=True)
-    if usable[6]:
-        if rights[6] & 0xF != 2:
+    _check_descriptor("TR", limit[TR], rights[TR], system=True)
+    if usable[LDTR]:
+        if rights[LDTR] & TYPE != LDT:
             _guest("LDTR type")
-        _check_descriptor("LDTR", limit[6], rights[6], system=True)
+        _check_descriptor("LDTR", limit[LDTR], rights[LDTR], system=True)
 
 
 def _check_code_and_stack(
@@ -342,44 +367,45 @@ def _check_code_and_stack(
     protected: bool,
     ia32e: bool,
 ) -> None:
-    code, stack = rights[1], rights[2]
-    code_type, code_dpl, stack_dpl = code & 0xF, code >> 5 & 3, stack >> 5 & 3
-    if code_type not in {9, 11, 13, 15} and not (unrestricted and code_type == 3):
+    code, stack = rights[CS], rights[SS]
+    code_type, code_dpl, stack_dpl = code & TYPE, code >> 5 & 3, stack >> 5 & 3
+    if code_type not in CODE | CONFORMING and not (unrestricted and code_type == DATA):
         _guest("CS type")
     if (
-        (code_type == 3 and code_dpl)
-        or (code_type in {9, 11} and code_dpl != stack_dpl)
-        or (code_type in {13, 15} and code_dpl > stack_dpl)
+        (code_type == DATA and code_dpl)
+        or (code_type in CODE and code_dpl != stack_dpl)
+        or (code_type in CONFORMING and code_dpl > stack_dpl)
     ):
         _guest("CS DPL")
     if ia32e and code & RIGHTS_L and code & RIGHTS_DB:
         _guest("CS L and D")
-    if usable[2] and stack & 0xF not in {3, 7}:
+    if usable[SS] and stack & TYPE not in READ_WRITE:
         _guest("SS type")
-    if not unrestricted and stack_dpl != selector[2] & 3:
+    if not unrestricted and stack_dpl != selector[SS] & 3:
         _guest("SS DPL")
-    if (code_type == 3 or not protected) and stack_dpl:
+    if (code_type == DATA or not protected) and stack_dpl:
         _guest("SS DPL")
 
 
 def _check_data(name: str, selector: int, rights: int, unrestricted: bool) -> None:
-    kind = rights & 0xF
-    if not kind & 1 or (kind & 8 and not kind & 2):
+    kind = rights & TYPE
+    accessed, readable, code = kind & 1, kind & 2, kind & 8
+    if not accessed or (code and not readable):
         _guest(f"{name} type")
-    if not unrestricted and kind <= 11 and rights >> 5 & 3 < selector & 3:
+    if not unrestricted and kind not in CONFORMING and rights >> 5 & 3 < selector & 3:
         _guest(f"{name} DPL")
 
 
 def _check_descriptor(name: str, limit: int, rights: int, *, system: bool) -> None:
-    if bool(rights & 0x10) == system:
+    if bool(rights & RIGHTS_MEMORY) == system:
         _guest(f"{name} S")
-    if not rights & 0x80:
+    if not rights & RIGHTS_PRESENT:
         _guest(f"{name} P")
     if rights & RIGHTS_RESERVED:
         _guest(f"{name} rights, reserved bits")
-    if limit & 0xFFF != 0xFFF and rights & 0x8000:
+    if limit & 0xFFF != 0xFFF and rights & RIGHTS_GRANULARITY:
         _guest(f"{name} G")
-    if limit >> 20 and not rights & 0x8000:
+    if limit >> 20 and not rights & RIGHTS_GRANULARITY:
         _guest(f"{name} G")
 
 

@@ -210,9 +210,8 @@ class VmEntry:
             self._recorder.table[MONITOR_TRAP](processor.exit)
             return False
         if not processor.interruptibility & Shadow.MOV_SS or kind < EventKind.SOFTWARE_INTERRUPT:
-            values[_PENDING_DEBUG] = (
-                0  # section 27.7.3: an entry that is vectoring has no debug exceptions pending
-            )
+            # Section 27.7.3: an entry that is vectoring has no debug exceptions pending.
+            values[_PENDING_DEBUG] = 0
         error = values[Field.ENTRY_EXCEPTION_ERROR] if info & INFO_ERROR_VALID else None
         processor.inject(kind, info & INFO_VECTOR, error, values[Field.ENTRY_INSTRUCTION_LENGTH])
         self._vectoring = True

@@ -11,7 +11,7 @@ import cython
 
 from hvcore.cpu.exitinfo import DescriptorTable, ExitInfo, ExitKind, VmInstruction
 from hvcore.cpu.processor import Processor
-from hvcore.hvm import EventKind, Vector
+from hvcore.hvm import SOFTWARE_EXCEPTIONS, EventKind, Vector
 from hvcore.vmx import checks
 from hvcore.vmx.exits import (
     ENTRY_FAILURE,
@@ -195,7 +195,7 @@ class Recorder:
             self._processor.set_dr(6, e.data)  # which such an exit does not change (section 28.1)
         self._fill(Reason.EXCEPTION_OR_NMI, qualification, e.instruction_length)
         values = self._values
-        software = e.vector in {3, 4}
+        software = e.vector in SOFTWARE_EXCEPTIONS
         kind = EventKind.SOFTWARE_EXCEPTION if software else EventKind.HARDWARE_EXCEPTION
         if e.vector == Vector.DB and e.instruction_length:
             kind = EventKind.PRIVILEGED_SOFTWARE_EXCEPTION

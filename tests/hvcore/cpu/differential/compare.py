@@ -19,9 +19,8 @@ class Case(NamedTuple):
     rows: list[Instruction]
     base: int
     starts: list[Any]
-    pieces: int | None = (
-        None  # seed of how the subject's run is cut, and of more in `translated`; None: not cut
-    )
+    # Seed of how the subject's run is cut, and of more in `translated`; None: it is not cut.
+    pieces: int | None = None
 
 
 class Pair:

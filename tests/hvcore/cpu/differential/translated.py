@@ -47,9 +47,8 @@ class Circumstances(NamedTuple):
     interrupt: bool = False  # waits
     breakpoint: tuple[int, int] | None = None  # a linear address, and DR7
     limits: tuple[int, int, int, int] | None = None  # base and limit of FS and GS
-    segments: tuple[int, int, int] | None = (
-        None  # the bases of ES, SS and DS, which reach as far as all memory
-    )
+    # The bases of ES, SS and DS, which reach as far as all memory.
+    segments: tuple[int, int, int] | None = None
     pieces: tuple[int, ...] = ()  # how many instructions at a time, over and over; none: all in one
 
 
