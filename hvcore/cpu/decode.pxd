@@ -49,4 +49,8 @@ cdef u32 newer(State c, Op *o, u32 at) noexcept nogil
 cdef u32 fence(State c, Op *o) noexcept nogil
 cdef u32 missing(State c, u32 kind) noexcept nogil
 cdef void split_register(Op *o) noexcept nogil
+cdef u32 take_prefixes(State c, Op *o, u32 code_size) noexcept nogil
 cdef void specialise(Op *o) noexcept nogil
+cdef void specialise_8(Op *o) noexcept nogil
+cdef void specialise_32(Op *o) noexcept nogil
+cdef void specialise_alu(Op *o) noexcept nogil

@@ -70,15 +70,12 @@ def decode(c, o, code_size):
     UNDEFINED; so does LOCK where it is not allowed.
     """
     byte: u32
-    at: u32
-    override: u32 = NO_SEGMENT
-    osize: u32 = code_size
-    lock: u32 = 0
+    at: u32  # of the row in the table
+    override: u32
+    osize: u32
     flags: u32
     modrm: u32
     size: u32
-    o.addr = code_size
-    o.rep = 0
     o.reg = 0
     o.rsh = 0
     o.rm = 0
@@ -89,31 +86,12 @@ def decode(c, o, code_size):
     o.imm = 0
     o.disp = 0
     o.isreg = 1
-    o.prefixes = 0
     o.seg = DS
     c.fetch_next = 0
     c.fetch_over = 0
-    while True:
-        byte = take(c, 1)
-        if byte == 0x66:
-            osize = 3 - code_size
-        elif byte == 0x67:
-            o.addr = 3 - code_size
-        elif byte == 0xF2:
-            o.rep = REPNE
-        elif byte == 0xF3:
-            o.rep = REP
-        elif byte == 0xF0:
-            lock = 1
-        elif byte == 0x26 or byte == 0x2E or byte == 0x36 or byte == 0x3E:
-            override = (byte >> 3) & 3
-        elif byte == 0x64 or byte == 0x65:
-            override = byte & 7
-        else:
-            break
-        if c.fetch_over:
-            return 0
-        o.prefixes += 1
+    byte = take_prefixes(c, o, code_size)
+    osize = o.size
+    override = o.sub
     at = byte
     if byte == 0x0F:
         byte = take(c, 1)
@@ -137,7 +115,6 @@ def decode(c, o, code_size):
     o.size = size
     o.sub = table[at].sub
     o.ends = (flags & ENDS) != 0
-    o.lock = lock
     if flags & MODRM:
         o.reg = (modrm >> 3) & 7
         o.rm = modrm & 7
@@ -175,7 +152,7 @@ def decode(c, o, code_size):
         missing(c, o.kind)
         or newer(c, o, at)
         or prefix_forbidden(o, osize != code_size)
-        or (lock and (o.isreg or not flags & LOCKABLE))
+        or (o.lock and (o.isreg or not flags & LOCKABLE))
     ):
         o.kind = UNDEFINED
         o.ends = 1
@@ -187,6 +164,42 @@ def decode(c, o, code_size):
     o.length = c.fetch_next
     specialise(o)
     return o.length
+
+
+def take_prefixes(c, o, code_size):
+    """Take the prefixes; returns the byte behind them.
+
+    They stand in `o.rep`, `o.lock`, `o.addr` (the address size), and for `decode` in `o.size` (the operand size) and
+    `o.sub` (the segment that one names, or NO_SEGMENT).
+    """
+    byte: u32
+    o.addr = code_size
+    o.size = code_size
+    o.sub = NO_SEGMENT
+    o.rep = 0
+    o.lock = 0
+    o.prefixes = 0
+    while True:
+        byte = take(c, 1)
+        if byte == 0x66:
+            o.size = 3 - code_size
+        elif byte == 0x67:
+            o.addr = 3 - code_size
+        elif byte == 0xF2:
+            o.rep = REPNE
+        elif byte == 0xF3:
+            o.rep = REP
+        elif byte == 0xF0:
+            o.lock = 1
+        elif byte == 0x26 or byte == 0x2E or byte == 0x36 or byte == 0x3E:
+            o.sub = (byte >> 3) & 3
+        elif byte == 0x64 or byte == 0x65:
+            o.sub = byte & 7
+        else:
+            return byte
+        if c.fetch_over:
+            return 0
+        o.prefixes += 1
 
 
 def vmx_instruction(o, wide):
@@ -349,25 +362,13 @@ def decode_immediate(c, o, how):
 def specialise(o):
     """Give the commonest forms of 8- and 32-bit operands operations of their own."""
     kind: u32 = o.kind
-    sub: u32 = o.sub
     if o.size == 0:
-        if kind == MOV_RM:
-            o.kind = LOAD8
-        elif kind == MOV_MR:
-            o.kind = STORE8
-        elif kind == ALU_RR:
-            o.kind = CMP8_RR if sub == ALU_CMP else TEST8_RR if sub == ALU_TEST else ALU8_RR
-        elif kind == ALU_RI:
-            o.kind = CMP8_RI if sub == ALU_CMP else TEST8_RI if sub == ALU_TEST else ALU8_RI
-        elif kind == ALU_RM:
-            o.kind = CMP8_RM if sub == ALU_CMP else ALU_RM if sub == ALU_TEST else ALU8_RM
-        elif kind == ALU_MI and sub == ALU_CMP:
-            o.kind = CMP8_MI
+        specialise_8(o)
         return
     if kind == JCC:
-        if sub == COND_Z:
+        if o.sub == COND_Z:
             o.kind = JZ
-        elif sub == COND_NZ:
+        elif o.sub == COND_NZ:
             o.kind = JNZ
         return
     if o.size == 1:
@@ -376,8 +377,32 @@ def specialise(o):
         elif kind == MOV_MR:
             o.kind = STORE16
         return
-    if o.size != 2:
-        return
+    if o.size == 2:
+        specialise_32(o)
+
+
+def specialise_8(o):
+    """Those of 8-bit operands."""
+    kind: u32 = o.kind
+    sub: u32 = o.sub
+    if kind == MOV_RM:
+        o.kind = LOAD8
+    elif kind == MOV_MR:
+        o.kind = STORE8
+    elif kind == ALU_RR:
+        o.kind = CMP8_RR if sub == ALU_CMP else TEST8_RR if sub == ALU_TEST else ALU8_RR
+    elif kind == ALU_RI:
+        o.kind = CMP8_RI if sub == ALU_CMP else TEST8_RI if sub == ALU_TEST else ALU8_RI
+    elif kind == ALU_RM:
+        o.kind = CMP8_RM if sub == ALU_CMP else ALU_RM if sub == ALU_TEST else ALU8_RM
+    elif kind == ALU_MI and sub == ALU_CMP:
+        o.kind = CMP8_MI
+
+
+def specialise_32(o):
+    """Those of 32-bit operands."""
+    kind: u32 = o.kind
+    sub: u32 = o.sub
     if kind == MOV_RR:
         o.kind = MOV32_RR
     elif kind == MOV_RM:
@@ -389,24 +414,7 @@ def specialise(o):
     elif kind == MOV_MI:
         o.kind = STORE32_I
     elif kind == ALU_RR or kind == ALU_RM or kind == ALU_RI:
-        kind -= ALU_RR if kind != ALU_RI else ALU_RI - 2
-        if sub == ALU_TEST:
-            if kind == 0:
-                o.kind = TEST32_RR
-            elif kind == 2:
-                o.kind = TEST32_RI
-        elif sub == ALU_ADD:
-            o.kind = ADD32_RR + kind
-        elif sub == ALU_OR:
-            o.kind = OR32_RR + kind
-        elif sub == ALU_AND:
-            o.kind = AND32_RR + kind
-        elif sub == ALU_SUB:
-            o.kind = SUB32_RR + kind
-        elif sub == ALU_XOR:
-            o.kind = XOR32_RR + kind
-        elif sub == ALU_CMP:
-            o.kind = CMP32_RR + kind
+        specialise_alu(o)
     elif kind == INC_R:
         o.kind = INC32
     elif kind == DEC_R:
@@ -458,3 +466,25 @@ def specialise(o):
         o.kind = IMUL32_RR
     elif kind == IMUL_M:
         o.kind = IMUL32_RM
+
+
+def specialise_alu(o):
+    """Those of arithmetic and logic with a register of 32 bits; for each the kinds stand in one row: RR, RM, RI."""
+    form: u32 = 2 if o.kind == ALU_RI else o.kind - ALU_RR
+    if o.sub == ALU_TEST:
+        if form == 0:
+            o.kind = TEST32_RR
+        elif form == 2:
+            o.kind = TEST32_RI
+    elif o.sub == ALU_ADD:
+        o.kind = ADD32_RR + form
+    elif o.sub == ALU_OR:
+        o.kind = OR32_RR + form
+    elif o.sub == ALU_AND:
+        o.kind = AND32_RR + form
+    elif o.sub == ALU_SUB:
+        o.kind = SUB32_RR + form
+    elif o.sub == ALU_XOR:
+        o.kind = XOR32_RR + form
+    elif o.sub == ALU_CMP:
+        o.kind = CMP32_RR + form

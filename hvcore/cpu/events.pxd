@@ -8,3 +8,4 @@ cdef u32 contributory(u32 vector) noexcept nogil
 cdef u32 combine(State c, u32 first, u32 second) noexcept nogil
 cdef u32 resumes(State c, u32 vector, u32 kind) noexcept nogil
 cdef void push_segments(State c, u32 size) noexcept nogil
+cdef void push_frame(State c, u64 eflags, u32 size) noexcept nogil

@@ -67,13 +67,7 @@ def deliver_real(c, vector):
     entry = mmu.system_read(c, c.idt_base + vector * 4, 4)
     if c.fault:
         return
-    mmu.push(c, flags.get_eflags(c) & 0xFFFF, 1)
-    if c.fault:
-        return
-    mmu.push(c, c.sel[CS], 1)
-    if c.fault:
-        return
-    mmu.push(c, c.eip & 0xFFFF, 1)
+    push_frame(c, flags.get_eflags(c) & 0xFFFF, 1)
     if c.fault:
         return
     flags.set_eflags(c, flags.get_eflags(c) & ((F_IF | F_TF | F_AC | F_RF) ^ M64))
@@ -174,11 +168,7 @@ def deliver_protected(c, vector, kind, error, has_error):
     if inner and not c.fault:
         mmu.push(c, old_sp, size)
     if not c.fault:
-        mmu.push(c, eflags | F_RF if resumes(c, vector, kind) else eflags, size)
-    if not c.fault:
-        mmu.push(c, c.sel[CS], size)
-    if not c.fault:
-        mmu.push(c, c.eip, size)
+        push_frame(c, eflags | F_RF if resumes(c, vector, kind) else eflags, size)
     if not c.fault and has_error:
         mmu.push(c, error, size)
     if c.fault:
@@ -199,6 +189,15 @@ def deliver_protected(c, vector, kind, error, has_error):
     if gate == GATE_INTERRUPT_16 or gate == GATE_INTERRUPT_32:
         eflags &= F_IF ^ M64
     flags.set_eflags(c, eflags)
+
+
+def push_frame(c, eflags, size):
+    """Push flags, CS and EIP: where the handler's IRET goes back to."""
+    mmu.push(c, eflags, size)
+    if not c.fault:
+        mmu.push(c, c.sel[CS], size)
+    if not c.fault:
+        mmu.push(c, c.eip & SIZE_MASK[size], size)
 
 
 def push_segments(c, size):

@@ -15,5 +15,6 @@ cdef u64 decrement(State c, u64 a, u32 size) noexcept nogil
 cdef void rotated(State c, u64 cf, u64 of) noexcept nogil
 cdef void set_carry(State c, u32 cf) noexcept nogil
 cdef u64 shift(State c, u32 sub, u64 a, u32 count, u32 size) noexcept nogil
+cdef u64 rotate(State c, u32 sub, u64 a, u32 n, u32 size) noexcept nogil
 cdef void logic(State c, u64 result, u32 size) noexcept nogil
 cdef u32 parity(u64 result) noexcept nogil

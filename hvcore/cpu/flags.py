@@ -235,44 +235,54 @@ def shift(c, sub, a, count, size):
     mask: u64 = SIZE_MASK[size]
     n: u32 = count & (63 if size == 3 else 31)
     r: u64
-    top: u64
     cf: u32
     of: u32
     if n == 0:
         return a
-    if sub >= SHL:
-        if sub == SHR:
-            if n > bits:
-                r = 0
-                cf = 0
-            else:
-                r = (a >> (n - 1)) >> 1
-                cf = (a >> (n - 1)) & 1
-            of = ((r << 1) ^ r) >> (bits - 1) & 1 if n > 1 else a >> (bits - 1)
-        elif sub == SAR:
-            if n >= bits:
-                r = mask if a & SIZE_SIGN[size] else 0
-                cf = r & 1
-            else:
-                cf = (a >> (n - 1)) & 1
-                r = a >> n
-                if a & SIZE_SIGN[size]:
-                    r |= mask ^ (mask >> n)
-            of = 0
+    if sub < SHL:
+        return rotate(c, sub, a, n, size)
+    if sub == SHR:
+        if n > bits:
+            r = 0
+            cf = 0
         else:
-            if n > bits:
-                r = 0
-                cf = 0
-            else:
-                r = ((a << (n - 1)) << 1) & mask
-                cf = (a >> (bits - n)) & 1
-            of = (r >> (bits - 1)) ^ cf
-        c.cc_op = CC_SHIFT
-        c.cc_size = size
-        c.cc_cf = cf
-        c.cc_a = of & 1
-        c.cc_res = r
-        return r
+            r = (a >> (n - 1)) >> 1
+            cf = (a >> (n - 1)) & 1
+        of = ((r << 1) ^ r) >> (bits - 1) & 1 if n > 1 else a >> (bits - 1)
+    elif sub == SAR:
+        if n >= bits:
+            r = mask if a & SIZE_SIGN[size] else 0
+            cf = r & 1
+        else:
+            cf = (a >> (n - 1)) & 1
+            r = a >> n
+            if a & SIZE_SIGN[size]:
+                r |= mask ^ (mask >> n)
+        of = 0
+    else:
+        if n > bits:
+            r = 0
+            cf = 0
+        else:
+            r = ((a << (n - 1)) << 1) & mask
+            cf = (a >> (bits - n)) & 1
+        of = (r >> (bits - 1)) ^ cf
+    c.cc_op = CC_SHIFT
+    c.cc_size = size
+    c.cc_cf = cf
+    c.cc_a = of & 1
+    c.cc_res = r
+    return r
+
+
+def rotate(c, sub, a, n, size):
+    """ROL ROR RCL RCR (`sub`) by `n`, at least 1; the value, CF and OF, as `shift`."""
+    bits: u32 = 8 << size
+    mask: u64 = SIZE_MASK[size]
+    r: u64
+    top: u64
+    cf: u32
+    of: u32
     cf = carry(c)
     r = a
     if sub == ROL:

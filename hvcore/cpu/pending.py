@@ -31,6 +31,23 @@ def wanted(c, vector, error):
     return (c.intercepts.exceptions >> (vector & 31)) & 1
 
 
+def describe_exception(c, vector, kind, error, has_error, length):
+    """The facts of an exception that the backend wants to see."""
+    c.info.kind = EXIT_EXCEPTION
+    c.info.event_kind = kind
+    c.info.vector = vector
+    c.info.error_code = error
+    c.info.has_error_code = has_error
+    c.info.instruction_length = length
+    c.info.next_rip = (c.eip + length) & M32
+    c.info.fault_address = c.fault_address if vector == VEC_PF else 0
+    c.fault_address = NO_PAGE
+    if vector == VEC_DB:
+        c.info.debug_status = c.debug_bits
+        c.info.data = c.debug_before
+        c.debug_bits = 0
+
+
 def raise_event(c, vector, kind, error, has_error, length):
     """Deliver an event and whatever its delivery raises; 1 when the backend is to be told something."""
     how: u32
@@ -44,19 +61,7 @@ def raise_event(c, vector, kind, error, has_error, length):
             and wanted(c, vector, error)
         ):
             c.fault = FAULT_NONE
-            c.info.kind = EXIT_EXCEPTION
-            c.info.event_kind = kind
-            c.info.vector = vector
-            c.info.error_code = error
-            c.info.has_error_code = has_error
-            c.info.instruction_length = length
-            c.info.next_rip = (c.eip + length) & M32
-            c.info.fault_address = c.fault_address if vector == VEC_PF else 0
-            c.fault_address = NO_PAGE
-            if vector == VEC_DB:
-                c.info.debug_status = c.debug_bits
-                c.info.data = c.debug_before
-                c.debug_bits = 0
+            describe_exception(c, vector, kind, error, has_error, length)
             return 1
         c.fault = FAULT_NONE
         if vector == VEC_PF and kind == EVENT_EXCEPTION and c.fault_address != NO_PAGE:

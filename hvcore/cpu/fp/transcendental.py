@@ -561,7 +561,7 @@ def trigonometric(c, which):
     lo: u64
     se: u32
     sig: u64
-    pair: u32 = which == 0x12 or which == 0x1B
+    pair: u32 = which == x87_registers.FPTAN or which == x87_registers.FSINCOS
     c.fp_status &= 0xFBFF  # C2: the operand is out of range
     if pair and x87_registers.stack_overflow(c):
         underflow_pair(c)
@@ -586,7 +586,7 @@ def trigonometric(c, which):
             x87_registers.push(c, softfloat.BIAS, softfloat.TOP)
         else:
             softfloat.give_operand(c, 0)
-            if which == 0x1F:
+            if which == x87_registers.FCOS:
                 softfloat.give(c, 0, softfloat.BIAS, softfloat.TOP)
             x87_registers.answer(c, 0)
         return
@@ -603,12 +603,12 @@ def trigonometric(c, which):
     exp = c.x_exp
     hi = c.x_hi
     lo = c.x_lo
-    if which == 0x1F:
+    if which == x87_registers.FCOS:
         sine(c, quadrant + 1, exp, hi, lo)
         done(c)
         x87_registers.answer(c, 0)
         return
-    if which == 0x12:  # the sine over the cosine: only the parity of the quadrant matters
+    if which == x87_registers.FPTAN:  # the sine over the cosine: only the parity of the quadrant matters
         c.x_sign = 0
         sine(c, (quadrant & 1) ^ 1, exp, hi, lo)
         sig = c.x_hi
@@ -624,7 +624,7 @@ def trigonometric(c, which):
     sine(c, quadrant, exp, hi, lo)
     c.x_sign ^= c.v_sign[0]
     done(c)
-    if which == 0x1E:
+    if which == x87_registers.FSIN:
         x87_registers.answer(c, 0)
         return
     se = softfloat.sign_exponent(c)
@@ -641,19 +641,19 @@ def trigonometric(c, which):
 
 def execute(c, which):
     """One instruction; its operands are unpacked, and its registers are not empty."""
-    if which == 0x12 or which == 0x1B or which >= 0x1E:
+    if which == x87_registers.FPTAN or which == x87_registers.FSINCOS or which >= x87_registers.FSIN:
         trigonometric(c, which)
         return
-    if which == 0x10:
+    if which == x87_registers.F2XM1:
         c.v_denormal[1] = 0
         if not x87_registers.one_nan(c):
             exponential(c)
         x87_registers.answer(c, 0)
         return
     if not x87_registers.choose_nan(c):
-        if which == 0x11:
+        if which == x87_registers.FYL2X:
             y_log_x(c)
-        elif which == 0x13:
+        elif which == x87_registers.FPATAN:
             arctangent(c)
         else:
             y_log_x_plus_1(c)

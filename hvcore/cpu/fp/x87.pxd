@@ -5,6 +5,8 @@ cdef u32 waits(Op *o) noexcept nogil
 cdef u32 reserved(Op *o) noexcept nogil
 cdef void register_form(State c, Op *o) noexcept nogil
 cdef void one_operand(State c, Op *o) noexcept nogil
+cdef void one_operand_missing(State c, u32 which) noexcept nogil
+cdef void compute(State c, u32 which) noexcept nogil
 cdef void memory_form(State c, Op *o) noexcept nogil
 cdef void execute(State c, Op *o, u64 eip) noexcept nogil
 cdef void wait(State c) noexcept nogil

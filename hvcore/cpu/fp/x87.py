@@ -203,63 +203,81 @@ def register_form(c, o):
 
 
 def one_operand(c, o):
-    """D9 E0 to D9 FF."""
+    """The instructions D9 E0 to D9 FF, whose operands are ST(0), or ST(0) and ST(1)."""
     which: u32 = (o.reg & 3) * 8 + o.rm
-    two: u32 = 0
-    if which == 2 or which == 3 or which == 6 or which == 7 or which == 15:
+    two: u32 = (
+        which == x87_registers.FYL2X
+        or which == x87_registers.FPATAN
+        or which == x87_registers.FPREM1
+        or which == x87_registers.FPREM
+        or which == x87_registers.FYL2XP1
+        or which == x87_registers.FSCALE
+    )
+    if reserved(o):
         faults.exception_plain(c, VEC_UD)
-        return
-    if which == 5:
+    elif which == x87_registers.FXAM:
         examine(c)
-        return
-    if 8 <= which <= 14:
-        constant(c, which - 8)
-        return
-    if which == 0x16 or which == 0x17:  # FDECSTP, FINCSTP
+    elif x87_registers.FLD1 <= which <= x87_registers.FLDZ:
+        constant(c, which - x87_registers.FLD1)
+    elif which == x87_registers.FDECSTP or which == x87_registers.FINCSTP:
         x87_registers.conclude(c)
-        c.fp_top = (c.fp_top + (1 if which == 0x17 else 7)) & 7
-        return
-    if which == 0x11 or which == 0x13 or which == 0x15 or which == 0x18 or which == 0x19 or which == 0x1D:
-        two = 1
-    if which == 0x14:
+        c.fp_top = (c.fp_top + (1 if which == x87_registers.FINCSTP else 7)) & 7
+    elif which == x87_registers.FXTRACT:
         x87_registers.load_register(c, 0, 0)
         extract(c)
-        return
-    if not x87_registers.full(c, 0) or (two and not x87_registers.full(c, 1)):
-        x87_registers.stack_underflow(c)
-        if which == 0x12 or which == 0x1B or which >= 0x1E:
-            c.fp_status &= x87_registers.C2 ^ 0xFFFF
-        if which == 4:
-            compare_registers(c, 0, 0)
-        elif which == 0x12 or which == 0x1B:
-            transcendental.underflow_pair(c)
-        elif which == 0x15 or which == 0x18:
-            x87_registers.answer(c, 0)
-            c.fp_status &= x87_registers.C2 ^ 0xFFFF
-        elif which == 0x11 or which == 0x13 or which == 0x19:
-            if x87_registers.answer(c, 1):
-                x87_registers.pop(c)
-        else:
-            x87_registers.answer(c, 0)
-        return
-    x87_registers.load_register(c, 0, 0)
-    if two:
-        x87_registers.load_register(c, 1, 1)
-    if which == 0 or which == 1:  # FCHS, FABS
+    elif not x87_registers.full(c, 0) or (two and not x87_registers.full(c, 1)):
+        one_operand_missing(c, which)
+    else:
+        x87_registers.load_register(c, 0, 0)
+        if two:
+            x87_registers.load_register(c, 1, 1)
+        compute(c, which)
+
+
+def one_operand_missing(c, which):
+    """An operand of D9 E0 to D9 FF is an empty register: a stack underflow, with the indefinite as the result."""
+    x87_registers.stack_underflow(c)
+    if (
+        which == x87_registers.FPTAN
+        or which == x87_registers.FSINCOS
+        or which == x87_registers.FSIN
+        or which == x87_registers.FCOS
+    ):
+        c.fp_status &= x87_registers.C2 ^ 0xFFFF
+    if which == x87_registers.FTST:
+        compare_registers(c, 0, 0)
+    elif which == x87_registers.FPTAN or which == x87_registers.FSINCOS:
+        transcendental.underflow_pair(c)
+    elif which == x87_registers.FPREM1 or which == x87_registers.FPREM:
+        x87_registers.answer(c, 0)
+        c.fp_status &= x87_registers.C2 ^ 0xFFFF
+    elif which == x87_registers.FYL2X or which == x87_registers.FPATAN or which == x87_registers.FYL2XP1:
+        if x87_registers.answer(c, 1):
+            x87_registers.pop(c)
+    else:
+        x87_registers.answer(c, 0)
+
+
+def compute(c, which):
+    """Those of D9 E0 to D9 FF that compute, with their operands unpacked."""
+    if which == x87_registers.FCHS:
         x87_registers.conclude(c)
-        c.fp_se[c.fp_top] = c.fp_se[c.fp_top] ^ 0x8000 if which == 0 else c.fp_se[c.fp_top] & 0x7FFF
-    elif which == 4:
+        c.fp_se[c.fp_top] ^= 0x8000
+    elif which == x87_registers.FABS:
+        x87_registers.conclude(c)
+        c.fp_se[c.fp_top] &= 0x7FFF
+    elif which == x87_registers.FTST:
         softfloat.load_integer(c, 1, 0, 0)
         compare_registers(c, 0, 0)
-    elif which == 0x15 or which == 0x18:
-        partial_remainder(c, which == 0x15)
-    elif which == 0x1A:
+    elif which == x87_registers.FPREM1 or which == x87_registers.FPREM:
+        partial_remainder(c, which == x87_registers.FPREM1)
+    elif which == x87_registers.FSQRT:
         if not x87_registers.one_nan(c):
             softfloat.square_root(c, x87_registers.precision(c), softfloat.MIN80, softfloat.MAX80)
         x87_registers.answer(c, 0)
-    elif which == 0x1C:
+    elif which == x87_registers.FRNDINT:
         round_to_integer(c)
-    elif which == 0x1D:
+    elif which == x87_registers.FSCALE:
         scale(c)
     else:
         transcendental.execute(c, which)

@@ -10,6 +10,30 @@ cdef enum:
     SUMMARY = 0x80
     BUSY = 0x8000
 
+cdef enum:
+    FCHS = 0x0          # D9 E0 to D9 FF, by the second byte without E0 (SDM vol. 2 table A-10)
+    FABS = 0x1
+    FTST = 0x4
+    FXAM = 0x5
+    FLD1 = 0x8          # to FLDZ: the constants
+    FLDZ = 0xE
+    F2XM1 = 0x10
+    FYL2X = 0x11
+    FPTAN = 0x12
+    FPATAN = 0x13
+    FXTRACT = 0x14
+    FPREM1 = 0x15
+    FDECSTP = 0x16
+    FINCSTP = 0x17
+    FPREM = 0x18
+    FYL2XP1 = 0x19
+    FSQRT = 0x1A
+    FSINCOS = 0x1B
+    FRNDINT = 0x1C
+    FSCALE = 0x1D
+    FSIN = 0x1E
+    FCOS = 0x1F
+
 cdef void power_on(State c) noexcept nogil
 cdef void initialise(State c) noexcept nogil
 cdef void summarise(State c) noexcept nogil
