@@ -16,14 +16,7 @@ cdef void translate(State c, s64 block) noexcept nogil
 cdef void emit_block(State c, s64 block) noexcept nogil
 cdef void find_live_flags(State c, Translation *t, u32 first, u32 count) noexcept nogil
 cdef u32 emit_operation(State c, Translation *t, Op *o, u32 first, u32 j, u32 count) noexcept nogil
-cdef void emit_two_operands(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
-cdef void emit_two_registers(State c, Translation *t, Op *o, u32 sub, u32 live, u32 immediate) noexcept nogil
-cdef void emit_step_sized(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
 cdef void emit_return_to_caller(State c, Translation *t, u64 taken) noexcept nogil
-cdef void emit_factor(State c, Translation *t, Op *o, u32 j) noexcept nogil
-cdef void emit_put_wide(State c, Op *o) noexcept nogil
-cdef void emit_product(State c, Translation *t, Op *o, u32 j, u32 live) noexcept nogil
-cdef void emit_division(State c, Translation *t, Op *o, u32 j) noexcept nogil
 cdef void emit_stub(State c, Translation *t, Stub *s, u32 first) noexcept nogil
 cdef void emit_interpreting_stub(State c, Translation *t, Stub *s, u32 first) noexcept nogil
 cdef void emit_call_interpreter(State c, Translation *t, Op *o, u32 first, u32 j, u32 count) noexcept nogil
