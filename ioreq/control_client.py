@@ -217,7 +217,8 @@ class ControlClient:
             self._waiting.pop(serial, None)
             raise self._going() from None
         except BaseException:
-            self._waiting.pop(serial, None)  # cancelled, and trio has sent nothing then
+            # A cancelled `send` of trio's has sent nothing, so that no reply comes.
+            self._waiting.pop(serial, None)
             raise
         try:
             await waiter.event.wait()

@@ -133,7 +133,7 @@ class Connection:
             if self.closed:
                 return
             try:
-                self._queue.append((data, _duplicates(fds)))  # ours may be closed, and reused, before they go
+                self._queue.append((data, _duplicates(fds)))  # ours may be closed before they are sent
             except OSError:
                 self._fail()
                 return

@@ -15,7 +15,7 @@ from typing import Final
 
 PAGE_SIZE: Final = 4096
 
-# struct ioreq
+# Xen's struct ioreq.
 IOREQ_SIZE: Final = 32
 IOREQ_SLOTS: Final = PAGE_SIZE // IOREQ_SIZE  # 128 vCPUs
 STATE_OFFSET: Final = 30  # the byte with state, data_is_ptr, dir and df
@@ -24,27 +24,30 @@ SIZE_SHIFT: Final = 32  # in word 2
 FLAGS_SHIFT: Final = 48  # in word 3
 TYPE_SHIFT: Final = 56  # in word 3
 
-# its state, in the low four bits of byte 30
+# Its state, in the low four bits of byte 30.
 STATE_NONE: Final = 0
 STATE_IOREQ_READY: Final = 1
 STATE_IOREQ_INPROCESS: Final = 2
 STATE_IORESP_READY: Final = 3
 STATE_MASK: Final = 0x0F
 
-# and its flags, in the same byte
+# Its flags, in the same byte.
 FLAG_DATA_IS_PTR: Final = 0x10
 FLAG_READ: Final = 0x20  # `dir`: 1 reads from the device
 FLAG_DESCENDING: Final = 0x40  # `df`: addresses go down
 FLAGS_MASK: Final = FLAG_DATA_IS_PTR | FLAG_READ | FLAG_DESCENDING
 
-# its type
+# Its type.
 TYPE_PIO: Final = 0
 TYPE_COPY: Final = 1  # memory
 TYPE_PCI_CONFIG: Final = 2
 TYPE_TIMEOFFSET: Final = 7
 TYPE_INVALIDATE: Final = 8
-TYPE_INTACK: Final = 0x80  # ours: an interrupt-acknowledge cycle; a read of two bytes, addr is the vCPU.
-# Posted, with one byte of data: the vCPU has taken that vector, which its pin showed while the ring was empty.
+TYPE_INTACK: Final = 0x80
+"""An interrupt-acknowledge cycle, which Xen does not have: a read of two bytes, whose address is the vCPU's number.
+
+Posted, with one byte of data: the vCPU has taken that vector, which its pin showed while the ring was empty.
+"""
 NO_INTERRUPT: Final = 0x100
 """What INTACK is answered where a vector (0 to 0xFF) would stand: the INTR pin is low, nothing was acknowledged.
 
@@ -52,7 +55,7 @@ The core looks at the pin while writes that lower it may still be in the ring, w
 request is performed: so it is the answer that decides, and no spurious vector comes of posting.
 """
 
-# struct buffered_iopage
+# Xen's struct buffered_iopage.
 BUFFERED_SLOTS: Final = 511
 BUFFERED_ADDRESS_MAX: Final = 0xFFFFF  # 20 bits
 # The pointers run free in Xen and are canonicalised before they overflow, because 511 is no power of two.
@@ -60,15 +63,15 @@ BUFFERED_ADDRESS_MAX: Final = 0xFFFFF  # 20 bits
 # empty one.
 BUFFERED_MODULUS: Final = 2 * BUFFERED_SLOTS
 
-# the event page of an ioreq server: a word of each kind a port
+# The event page of an ioreq server has two words for each port: whether it is pending, and whether it is masked.
 EVENT_PORTS: Final = 512
 EVENT_MASK_OFFSET: Final = 0x800
 
-# the pins page of a domain
-PIN_INTR_OFFSET: Final = 0  # a word a vCPU: not zero while its INTR pin is high
+# The pins page of a domain.
+PIN_INTR_OFFSET: Final = 0  # a word for each vCPU, not zero while its INTR pin is high
 PIN_VECTOR_VALID: Final = 2  # in that word: bits 15 to 8 are what an acknowledge cycle would bring now
 PIN_VECTOR_SHIFT: Final = 8
-PIN_COALESCES: Final = 4  # in it too: the acknowledge cycle that is posted rings no bell
+PIN_COALESCES: Final = 4  # in it too: an acknowledge cycle may be posted without ringing the bell
 PIN_A20_OFFSET: Final = 0x200  # a word: 1 while address line 20 is enabled
 
 ENDPOINT_PAGES: Final = ("ioreq", "buffered-ioreq", "events")

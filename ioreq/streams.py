@@ -19,7 +19,7 @@ def open_closed() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, flags)  # the least number that is free
+            os.open(os.devnull, flags)  # which gets the least number that is free: this one
     sys.stdin = sys.stdin or open(0, closefd=False, encoding="utf-8")  # noqa: SIM115  (as long as we live)
     sys.stdout = sys.stdout or open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
@@ -78,7 +78,7 @@ def with_output(program: str, work: Callable[[], int]) -> int:
     open_closed()
     before = sys.stdout
     if not isinstance(before, io.TextIOWrapper) or before is not sys.__stdout__:
-        return work()  # it is somebody's who calls us
+        return work()  # whoever calls us has put a stream of its own there
     output = _Output(before.fileno(), "w", closefd=False)
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(output),

@@ -41,7 +41,7 @@ def open_regular(path: str) -> BinaryIO:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:
-        raise OSError(0, str(error)) from None  # a NUL byte
+        raise OSError(0, str(error)) from None  # there is a NUL byte in the path
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(0, "not a regular file")
@@ -135,7 +135,8 @@ def _lock(fd: int) -> None:
         raise OSError(error.errno, "in use: as another file of this machine, or by another process") from None
     except OSError as error:
         if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP}:
-            raise  # else the file system has no locks, so no image on it can be locked either
+            raise
+        # The file system has no locks, so nobody else can have locked the file.
 
 
 class PrintCompletion(argparse.Action):

@@ -88,11 +88,11 @@ class Msr:
         index = processor.gpr(Register.RCX) & 0xFFFF_FFFF
         low, high = processor.gpr(Register.RAX) & 0xFFFF_FFFF, processor.gpr(Register.RDX) & 0xFFFF_FFFF
         value = high << 32 | low
-        if index == TSC_ADJUST and self._kept(index) is not None:  # the TSC moves with it
+        if index == TSC_ADJUST and self._kept(index) is not None:  # a write of it moves the TSC by as much
             moved, self._adjust = value - self._adjust, value
             processor.set_msr(TSC, processor.tsc + moved & ALL)
             return True
-        if index == TSC:  # and it follows the TSC
+        if index == TSC:  # a write of that moves TSC_ADJUST by as much
             self._adjust = self._adjust + value - processor.tsc & ALL
         if processor.set_msr(index, value) or self._keep(index, value) or index in self._pretended:
             return True

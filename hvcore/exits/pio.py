@@ -78,7 +78,7 @@ class PortIo:
                 done = run
                 self._fill_with_ones(address, size, run, descending)
             elif done < 0:
-                done = run  # nobody listens: dropped
+                done = run  # nobody listens, so the data are dropped
             if read:
                 first = address - (done - 1) * size if descending else address
                 processor.invalidate_code(first, done * size)
@@ -133,7 +133,7 @@ class PortIo:
             return self._requests.read_memory(address, length).to_bytes(length, "little")
         try:
             return self._memory.read(address, length)
-        except HvError:  # see `_write`
+        except HvError:  # the device model that answered before has taken the memory away, as in `_write`
             return b"\xff" * length
 
     def _write(self, address: int, data: bytes) -> None:

@@ -160,7 +160,7 @@ class Requests:
                 return ONES[size]
             claimed.reads += 1
             return self._one(claimed, TYPE_COPY, address, size, True, 0)
-        part = 4 if size > 4 else 2  # 3, 5, 6 and 7 bytes
+        part = 4 if size > 4 else 2  # of 3, 5, 6 or 7 bytes
         low = self.read_memory(address, part)
         return low | self.read_memory(address + part, size - part) << 8 * part
 
@@ -232,7 +232,8 @@ class Requests:
         endpoint = claimed.endpoint
         if endpoint.dead or self._idle(claimed) or not self.interruptible():
             return
-        self._one(claimed, TYPE_INVALIDATE, 0, 1, True, 0)  # asks for nothing, behind all that was posted
+        # It asks for nothing, but it is answered when all that was posted before it has been done.
+        self._one(claimed, TYPE_INVALIDATE, 0, 1, True, 0)
         if self.pin():
             raise Interrupted
 
@@ -250,13 +251,13 @@ class Requests:
             word = pin()
             vector = word >> PIN_VECTOR_SHIFT & 0xFF
             if word & PIN_VECTOR_VALID:
-                # Or the guest would find it high until the controller has been told; then it may be high anew.
+                # The guest must not find the pin high until the controller has been told, which may raise it anew.
                 same = self.lower(word)
                 coalesces = same and word & PIN_COALESCES
                 if self._post(claimed, TYPE_INTACK, self._vcpu, 1, vector, 0, not coalesces):
                     return vector
         vector = self._one(claimed, TYPE_INTACK, self._vcpu, 2, True, 0)
-        return vector if vector < NO_INTERRUPT else NO_VECTOR  # ones: the controller is dead
+        return vector if vector < NO_INTERRUPT else NO_VECTOR  # all ones come from a dead controller
 
     # PCI configuration
 
@@ -276,7 +277,7 @@ class Requests:
 
     def _write_config_port(self, port: int, size: int, value: int) -> None:
         if port == CONFIG_ADDRESS and size == 4:
-            self._config.value = value  # and on to whoever has the port: both need it
+            self._config.value = value  # kept here, and written to whoever has the port too: both need it
         claimed = self._config_target(port)
         if claimed is not None:
             self._writes[port] += 1

@@ -177,7 +177,7 @@ class SvmBackend:
             self.processor.rip += length
             kind = EventType.EXCEPTION
         if not self.processor.cr(0) & CR0_PE:
-            error = None  # real mode pushes none
+            error = None  # no error code is pushed in real mode
         _pack_qword(self._data, _EVENTINJ, event(kind, vector, error))
 
     def event_pending(self) -> bool:
@@ -207,7 +207,7 @@ class SvmBackend:
             general |= Intercept3.VINTR
         vmcb.write(Control.VINTR, vintr)
         vmcb.write(Control.INTERCEPT_3, general)
-        vmcb.changed = changed  # neither is a thing that VMRUN checks
+        vmcb.changed = changed  # VMRUN checks neither of these fields
         intercepts = self.processor.intercepts
         intercepts.interrupt_window = wanted
         intercepts.external_interrupt = not wanted and bool(general & Intercept3.INTR)

@@ -91,7 +91,7 @@ class Recorder:
     def record_ioio(self, e: ExitInfo) -> None:
         """Record an I/O instruction: EXITCODE 7Bh, EXITINFO1, the next RIP in EXITINFO2, no EXITINTINFO."""
         words = self._words
-        # ioio_info(), written out on the hot path
+        # As `ioio_info` has it, written out because every port access comes here.
         info = e.read | e.size << 4 | e.address_size << 6 | e.port << 16
         if e.string:
             info = ioio_info(e.port, e.size, e.read, True, e.rep, e.address_size, e.segment)

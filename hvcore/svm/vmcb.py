@@ -216,7 +216,7 @@ def event(kind: int, vector: int, error: int | None) -> int:
 
 def pack_attributes(rights: int) -> int:
     """Access rights (SDM format) as the 12 bits of a VMCB segment: 7:0 as they are, then AVL, L, D/B, G."""
-    if rights & 1 << 16:  # unusable is not present here
+    if rights & 1 << 16:  # a VMCB says of an unusable segment that it is not present
         return rights & 0x7F
     return rights & 0xFF | rights >> 4 & 0xF00
 

@@ -193,7 +193,7 @@ class VmxBackend:
         """By the VM-entry interruption-information fields."""
         values = self._values
         if not self.processor.cr(0) & CR0_PE:
-            error = None  # real mode pushes none, and VM entry refuses one
+            error = None  # no error code is pushed in real mode, and VM entry refuses one
         values[_ENTRY_INFO] = interruption_info(kind, vector, error is not None)
         values[Field.ENTRY_EXCEPTION_ERROR] = error or 0
         values[Field.ENTRY_INSTRUCTION_LENGTH] = length

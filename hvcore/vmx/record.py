@@ -41,6 +41,7 @@ _LENGTH = cython.declare(cython.int, Field.EXIT_INSTRUCTION_LENGTH)
 _INSTRUCTION_INFO = cython.declare(cython.int, Field.EXIT_INSTRUCTION_INFO)
 _INTERRUPTION = cython.declare(cython.int, Field.EXIT_INTERRUPTION_INFO)
 _VECTORING = cython.declare(cython.int, Field.IDT_VECTORING_INFO)
+_IO_INSTRUCTION = cython.declare(cython.int, Reason.IO_INSTRUCTION)
 _LINEAR: Final = Field.GUEST_LINEAR_ADDRESS
 _PHYSICAL: Final = Field.GUEST_PHYSICAL_ADDRESS
 
@@ -142,11 +143,11 @@ class Recorder:
     def record_io(self, e: ExitInfo) -> None:
         """Record an I/O instruction: reason 30."""
         values = self._values
-        values[_REASON] = 30  # Reason.IO_INSTRUCTION
+        values[_REASON] = _IO_INSTRUCTION
         values[_LENGTH] = e.instruction_length
         values[_INTERRUPTION] = 0
         values[_VECTORING] = 0
-        # io_qualification(), written out on the hot path
+        # As `io_qualification` has it, written out because every port access comes here.
         values[_QUALIFICATION] = e.size - 1 | e.read << 3 | e.immediate << 6 | e.port << 16
         if e.string:
             values[_QUALIFICATION] = io_qualification(e.port, e.size, e.read, True, e.rep, e.immediate)

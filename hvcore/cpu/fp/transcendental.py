@@ -291,7 +291,7 @@ def y_times(c, inexact):
     if inexact:
         c.x_lo |= 1
     softfloat.finish(c, 64, softfloat.MIN80, softfloat.MAX80)
-    c.f_flags |= softfloat.PE  # as silicon, exact or not
+    c.f_flags |= softfloat.PE  # silicon says so of exact results too
     if c.x_hi and not c.x_hi & softfloat.TOP:
         c.f_flags |= softfloat.UE
 
@@ -300,7 +300,7 @@ def y_log_x(c):
     """FYL2X."""
     x: u32 = c.v_kind[0]
     y: u32 = c.v_kind[1]
-    less: u32 = c.v_exp[0] < softfloat.BIAS  # than one
+    less: u32 = c.v_exp[0] < softfloat.BIAS  # x is less than one
     one: u32 = x == softfloat.FINITE and c.v_exp[0] == softfloat.BIAS and c.v_sig[0] == softfloat.TOP
     if x != softfloat.ZERO and c.v_sign[0]:
         softfloat.give_invalid(c)
@@ -397,7 +397,7 @@ def arctangent(c):
     c.x_hi = hi
     c.x_lo = lo
     if y == softfloat.INFINITE and x == softfloat.INFINITE:
-        if c.v_sign[0]:  # three quarters of pi
+        if c.v_sign[0]:  # the result is three quarters of pi
             c.x_exp = softfloat.BIAS + 1
             c.x_hi = (hi >> 1) + (hi >> 2)
             c.x_lo = ((hi & 3) << 62) + (lo >> 2)
@@ -407,7 +407,7 @@ def arctangent(c):
         else:
             c.x_exp = softfloat.BIAS - 1
     elif y == softfloat.INFINITE or (x == softfloat.ZERO and y == softfloat.FINITE):
-        pass  # half of pi
+        pass  # the result is half of pi
     elif c.v_sign[0]:
         c.x_exp = softfloat.BIAS + 1
     else:
@@ -470,7 +470,7 @@ def arctangent_finite(c):
             c.x_hi = c.x_hi + hi + (c.x_lo < lo)
         c.x_exp = softfloat.BIAS
         softfloat.normalise(c)
-    if j == 1 or c.v_sign[0]:  # from half of pi, or pi
+    if j == 1 or c.v_sign[0]:  # it is subtracted from half of pi, or from pi
         softfloat.shift_right(c, softfloat.BIAS + 2 - c.x_exp)
         hi = table[2 * T_PI] >> 1
         lo = ((table[2 * T_PI] & 1) << 63) | (table[2 * T_PI + 1] >> 1)
