@@ -32,7 +32,7 @@ if cython.compiled:
 else:
     from ioreq import fence
 
-_DIR: Final = 1 << 9
+_DIR: Final = 1 << 9  # of an entry: a read, which none may be
 _READ_POINTER: Final = 0  # as 32-bit words of the page
 _WRITE_POINTER: Final = 1
 _FIRST_SLOT: Final = 1  # as 64-bit words of the page
@@ -40,6 +40,11 @@ _ORDERS: Final = ORDERS
 # C numbers where this is compiled.
 _WRITE_INDEX = cython.declare(cython.int, _WRITE_POINTER)
 _LOW32 = cython.declare(cython.ulonglong, 0xFFFF_FFFF)
+# Fields of `struct buf_ioreq` as a 64-bit word; bits 0 to 7 are the type.
+_SIZE_SHIFT = cython.declare(cython.int, 10)  # the size, as a power of two
+_SIZE_MASK = cython.declare(cython.int, 3)
+_ADDRESS_SHIFT = cython.declare(cython.int, 12)
+_DATA_SHIFT = cython.declare(cython.int, 32)
 _SLOTS = cython.declare(cython.uint, BUFFERED_SLOTS)
 _MODULUS = cython.declare(cython.uint, BUFFERED_MODULUS)
 PORTS: Final = 1 << 16
@@ -48,7 +53,7 @@ PORTS: Final = 1 << 16
 def encode(type_: int, address: int, size: int, data: int) -> int:
     """Return `struct buf_ioreq` as a 64-bit word, with the low half of `data`."""
     code = 0 if size == 1 else 1 if size == 2 else 2 if size == 4 else 3
-    return int(type_ | code << 10 | address << 12 | (data & _LOW32) << 32)
+    return int(type_ | code << _SIZE_SHIFT | address << _ADDRESS_SHIFT | (data & _LOW32) << _DATA_SHIFT)
 
 
 class RingProducer:
@@ -86,7 +91,7 @@ class RingProducer:
         self._slots[_FIRST_SLOT + write % _SLOTS] = encode(type_, address, size, data)
         write = (write + 1) % _MODULUS
         if size == 8:
-            self._slots[_FIRST_SLOT + write % _SLOTS] = encode(type_, address, size, data >> 32)
+            self._slots[_FIRST_SLOT + write % _SLOTS] = encode(type_, address, size, data >> _DATA_SHIFT)
             write = (write + 1) % _MODULUS
         if _ORDERS:
             fence.order()
@@ -195,14 +200,14 @@ class RingConsumer:
             if _ORDERS:
                 fence.order()
             entry = self._slots[_FIRST_SLOT + read % _SLOTS]
-            size = 1 << (entry >> 10 & 3)
-            data = entry >> 32
+            size = 1 << (entry >> _SIZE_SHIFT & _SIZE_MASK)
+            data = entry >> _DATA_SHIFT
             step = 1
             if size == 8:
                 if used < 2:
                     self._resynchronise(write)
                     return False
-                data |= self._slots[_FIRST_SLOT + (read + 1) % _SLOTS] >> 32 << 32
+                data |= self._slots[_FIRST_SLOT + (read + 1) % _SLOTS] >> _DATA_SHIFT << _DATA_SHIFT
                 step = 2
             self.position = (read + step) % _MODULUS
             self.taken += step
@@ -215,7 +220,7 @@ class RingConsumer:
                 self.refused += 1
                 continue
             into.type = type_
-            into.address = entry >> 12 & BUFFERED_ADDRESS_MAX
+            into.address = entry >> _ADDRESS_SHIFT & BUFFERED_ADDRESS_MAX
             into.size = size
             into.data = data & ONES[size] if size < 4 else data
             return True
@@ -230,4 +235,4 @@ class RingConsumer:
         self.refused += 1
         self.position = position
         self._pointers[_READ_POINTER] = position
-        self._pointers[_WRITE_POINTER] = position  # not ours to write, but its owner has lost it
+        self._pointers[_WRITE_POINTER] = position  # it is the producer's, but that has lost its way

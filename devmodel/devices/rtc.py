@@ -306,9 +306,8 @@ class Rtc:
             at += length
             if self._alarmed(registers):
                 return at
-            of_day = (
-                second_of_day(registers, **self._format()) or 0
-            )  # midnight, or what a change has made of it
+            # Midnight, or what a change of the clocks has made of it.
+            of_day = second_of_day(registers, **self._format()) or 0
 
     def _alarm_before_carry(
         self, registers: bytes, updates: int, minutes: list[int], seconds: list[int]

@@ -164,9 +164,8 @@ def emit_find_stack_page(c, t, s):
 
 def emit_place_at_stack(c, s):
     """EDX becomes where a CALL pushes, or a RET pops."""
-    asm.emit_mem(
-        c, asm.LEA, asm.DX, asm.R15, NO_REG, 0, 0 if s.kind == STUB_LOAD else -4
-    )  # lea edx, [esp - n]
+    # lea edx, [esp - n]
+    asm.emit_mem(c, asm.LEA, asm.DX, asm.R15, NO_REG, 0, 0 if s.kind == STUB_LOAD else -4)
 
 
 def emit_look_up_operand(c, t, s, o, tag):
