@@ -5,8 +5,8 @@ import threading
 import time
 
 from ioreq.messages import Error, GetVcpuContext, HandOver, Ok, PauseDomain, UnpauseDomain, VcpuContext
+from tests.hvcore.domain_bench import bench
 from tests.hvcore.fake_processor import io
-from tests.hvcore.test_domain import bench
 from tests.hvcore.test_succession import Server, guest, played, ports
 
 __all__ = ["bench"]  # the fixture

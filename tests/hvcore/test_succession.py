@@ -34,8 +34,8 @@ from ioreq.messages import (
 )
 from ioreq.state_area import AREA_SIZE, StateArea
 from tests.hvcore.device_server import DeviceServer
+from tests.hvcore.domain_bench import Bench, Scripted, bench, captured
 from tests.hvcore.fake_processor import io
-from tests.hvcore.test_domain import Bench, Scripted, bench, captured
 
 __all__ = ["bench"]  # the fixture
 

@@ -11,7 +11,7 @@ from hvcore.boot.builder import Builder
 from hvcore.config import MachineConfig
 from hvcore.hvm import GuestState, SegmentState
 from tests.hvcore.cpu.bench import assemble
-from tests.hvcore.test_guests import VENDORS, Guest
+from tests.hvcore.guest import VENDORS, Guest
 
 MIB = 1 << 20
 MAGIC = 0x1BADB002
