@@ -12,6 +12,59 @@ if cython.compiled:
 else:
     from hvcore.cpu import clock, faults, physical
     from hvcore.cpu.constants import *
+    from hvcore.cpu.state import State
+
+
+# Steps of a walk, which every TLB miss takes: inlined.
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def reserved_in(c: State, entry: u64) -> u32:
+    """Whether an entry of PAE has an address bit that does not exist, or NX that EFER does not enable."""
+    return (entry & PAE_RESERVED) != 0 or (entry & PTE_NX and not c.efer & EFER_NXE)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def usable(c: State, lin: u64, access: u32, entry: u64) -> u32:
+    """Whether an entry of a directory or a table is present, and has no reserved bit with PAE; #PF if not."""
+    if not entry & PTE_P:
+        page_fault(c, lin, access, 0)
+        return 0
+    if c.cr4 & CR4_PAE and reserved_in(c, entry):
+        page_fault(c, lin, access, PF_PRESENT | PF_RESERVED)
+        return 0
+    return 1
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def directory_entry_at(c: State, lin: u64, access: u32) -> u64:
+    """Where the page directory's entry for `lin` lies; with PAE a PDPTE leads there, and may be a fault or an exit."""
+    pdpte: u64
+    if not c.cr4 & CR4_PAE:
+        return (c.cr3 & PHYSICAL_PAGE) + ((lin >> 22) & 1023) * 4
+    if c.pdptes_in_memory:
+        pdpte = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, lin, 8)
+        if pdpte & PTE_P and pdpte & PDPTE_RESERVED:
+            page_fault(c, lin, access, PF_PRESENT | PF_RESERVED)
+            return 0
+    else:
+        pdpte = c.pdptes[(lin >> 30) & 3]
+    if not pdpte & PTE_P:
+        page_fault(c, lin, access, 0)
+        return 0
+    return (pdpte & PHYSICAL_PAGE) + ((lin >> 21) & 511) * 8
+
+
+# The walk
 
 
 def translate(c, lin, access):
@@ -87,35 +140,6 @@ def walk(c, lin, access):
     return ((pte & PHYSICAL_PAGE) | (lin & 0xFFF)) & c.a20_mask
 
 
-def directory_entry_at(c, lin, access):
-    """Where the page directory's entry for `lin` lies; with PAE a PDPTE leads there, and may be a fault or an exit."""
-    pdpte: u64
-    if not c.cr4 & CR4_PAE:
-        return (c.cr3 & PHYSICAL_PAGE) + ((lin >> 22) & 1023) * 4
-    if c.pdptes_in_memory:
-        pdpte = table_entry(c, (c.cr3 & PAE_ROOT) + ((lin >> 30) & 3) * 8, lin, 8)
-        if pdpte & PTE_P and pdpte & PDPTE_RESERVED:
-            page_fault(c, lin, access, PF_PRESENT | PF_RESERVED)
-            return 0
-    else:
-        pdpte = c.pdptes[(lin >> 30) & 3]
-    if not pdpte & PTE_P:
-        page_fault(c, lin, access, 0)
-        return 0
-    return (pdpte & PHYSICAL_PAGE) + ((lin >> 21) & 511) * 8
-
-
-def usable(c, lin, access, entry):
-    """Whether an entry of a directory or a table is present, and has no reserved bit with PAE; #PF if not."""
-    if not entry & PTE_P:
-        page_fault(c, lin, access, 0)
-        return 0
-    if c.cr4 & CR4_PAE and reserved_in(c, entry):
-        page_fault(c, lin, access, PF_PRESENT | PF_RESERVED)
-        return 0
-    return 1
-
-
 def piece_of_large_page(c, lin, access, pde):
     """The address of the 4 KiB that `lin` lies in, of a page of 2 MiB (PAE) or 4 MiB; #PF if a bit is reserved.
 
@@ -154,11 +178,6 @@ def mark_entry(c, phys, entry, bits, n):
     """Set accessed and dirty in an entry that lacks them."""
     if entry & bits != bits:
         physical.store(c, phys & c.a20_mask, 0, entry | bits, n)
-
-
-def reserved_in(c, entry):
-    """Whether an entry of PAE has an address bit that does not exist, or NX that EFER does not enable."""
-    return (entry & PAE_RESERVED) != 0 or (entry & PTE_NX and not c.efer & EFER_NXE)
 
 
 def page_fault(c, lin, access, found):
