@@ -105,8 +105,6 @@ def register_form(c, o):
     reg: u32 = o.reg
     i: u32 = o.rm
     n: u32 = (c.fp_top + i) & 7
-    se: u32
-    sig: u64
     pops: u32
     if sub == 0 or sub == 4 or sub == 6:
         pops = sub == 6
@@ -124,82 +122,89 @@ def register_form(c, o):
             arithmetic(c, reg, i if sub else 0, pops)
         elif x87_registers.answer(c, i if sub else 0) and pops:
             x87_registers.pop(c)
-    elif (
-        (sub == 1 and reg == 0)
-        or (sub == 1 and reg == 1)
-        or (sub == 5 and reg == 1)
-        or (sub == 7 and reg == 1)
-    ):
-        se = c.fp_se[n]
-        sig = c.fp_sig[n]
-        if reg == 0:  # FLD
-            if not x87_registers.full(c, i):
-                x87_registers.stack_underflow(c)
-            elif not x87_registers.stack_overflow(c):
-                x87_registers.conclude(c)
-                x87_registers.push(c, se, sig)
-                return
-            x87_registers.push_answer(c)
-        else:  # FXCH
-            if not x87_registers.full(c, 0) or not x87_registers.full(c, i):
-                x87_registers.stack_underflow(c)
-                if not x87_registers.conclude(c):
-                    return
-                if not x87_registers.full(c, 0):
-                    x87_registers.set_register(c, 0, 0xFFFF, softfloat.DEFAULT_NAN)
-                if not x87_registers.full(c, i):
-                    x87_registers.set_register(c, i, 0xFFFF, softfloat.DEFAULT_NAN)
-                se = c.fp_se[n]
-                sig = c.fp_sig[n]
-            else:
-                x87_registers.conclude(c)
-            x87_registers.set_register(c, i, c.fp_se[c.fp_top], c.fp_sig[c.fp_top])
-            x87_registers.set_register(c, 0, se, sig)
+    elif sub == 1 and reg == 0:
+        load(c, i)
+    elif reg == 1 and (sub == 1 or sub == 5 or sub == 7):
+        exchange(c, i)
     elif sub == 1 and reg >= 4:
         one_operand(c, o)
     elif sub == 1 and reg == 2:
         if i:
             faults.exception_plain(c, VEC_UD)  # D9 D0 is FNOP
-    elif (
-        (sub == 5 and (reg == 2 or reg == 3))
-        or (sub == 1 and reg == 3)
-        or (sub == 7 and (reg == 2 or reg == 3))
-    ):
-        if sub == 1 and not x87_registers.full(c, 0):  # an alias of FSTP that only pops then
-            x87_registers.conclude(c)
-        elif not x87_registers.full(c, 0):  # FST, FSTP
-            x87_registers.stack_underflow(c)
-            if not x87_registers.answer(c, i):
-                return
-        else:
-            x87_registers.conclude(c)
-            x87_registers.set_register(c, i, c.fp_se[c.fp_top], c.fp_sig[c.fp_top])
-        if reg == 3 or sub == 7:
-            x87_registers.pop(c)
-    elif sub == 2 and reg < 4:
+    elif (sub == 1 and reg == 3) or ((sub == 5 or sub == 7) and (reg == 2 or reg == 3)):
+        store(c, i, sub == 1, reg == 3 or sub == 7)
+    elif sub == 2 and reg < 4:  # FCMOVB, E, BE and U: conditions as Jcc numbers them
         conditional_move(c, 2 + 2 * reg if reg < 3 else 10, i)
-    elif sub == 3 and reg < 4:
+    elif sub == 3 and reg < 4:  # FCMOVNB, NE, NBE and NU
         conditional_move(c, 3 + 2 * reg if reg < 3 else 11, i)
     elif (sub == 2 and reg == 5 and i == 1) or (sub == 5 and (reg == 4 or reg == 5)):
         x87_registers.load_pair(c, i)  # FUCOM, FUCOMP, FUCOMPP
         compare_registers(c, 1, 2 if sub == 2 else reg - 4)
-    elif (sub == 3 or sub == 7) and (reg == 5 or reg == 6):
+    elif (sub == 3 or sub == 7) and (reg == 5 or reg == 6):  # FUCOMI, FCOMI, FUCOMIP, FCOMIP
         compare_flags(c, i, reg == 5, sub == 7)
     elif sub == 3 and reg == 4 and i < 5:
         if i == 2:  # FNCLEX
             c.fp_status &= x87_registers.CONDITIONS
             c.ferr = c.ignne = 0
-        elif i == 3:
+        elif i == 3:  # FNINIT
             x87_registers.initialise(c)
     elif (sub == 5 or sub == 7) and reg == 0:  # FFREE, FFREEP
         x87_registers.conclude(c)
         c.fp_used &= (1 << n) ^ 0xFF
         if sub == 7:
             x87_registers.pop(c)
-    elif sub == 7 and reg == 4 and i == 0:
+    elif sub == 7 and reg == 4 and i == 0:  # FNSTSW AX
         operands.put(c, RAX, 0, 1, x87_registers.status_word(c))
     else:
         faults.exception_plain(c, VEC_UD)
+
+
+def load(c, i):
+    """FLD of ST(i)."""
+    n: u32 = (c.fp_top + i) & 7
+    if not x87_registers.full(c, i):
+        x87_registers.stack_underflow(c)
+    elif not x87_registers.stack_overflow(c):
+        x87_registers.conclude(c)
+        x87_registers.push(c, c.fp_se[n], c.fp_sig[n])
+        return
+    x87_registers.push_answer(c)
+
+
+def exchange(c, i):
+    """FXCH: an empty register counts as the indefinite, if a stack underflow is masked."""
+    n: u32 = (c.fp_top + i) & 7
+    se: u32
+    sig: u64
+    if not x87_registers.full(c, 0) or not x87_registers.full(c, i):
+        x87_registers.stack_underflow(c)
+        if not x87_registers.conclude(c):
+            return
+        if not x87_registers.full(c, 0):
+            x87_registers.set_register(c, 0, 0xFFFF, softfloat.DEFAULT_NAN)
+        if not x87_registers.full(c, i):
+            x87_registers.set_register(c, i, 0xFFFF, softfloat.DEFAULT_NAN)
+    else:
+        x87_registers.conclude(c)
+    se = c.fp_se[n]
+    sig = c.fp_sig[n]
+    x87_registers.set_register(c, i, c.fp_se[c.fp_top], c.fp_sig[c.fp_top])
+    x87_registers.set_register(c, 0, se, sig)
+
+
+def store(c, i, alias, pops):
+    """FST and FSTP to ST(i), and D9 D8 to D9 DF, an `alias` of FSTP that only pops where ST(0) is empty."""
+    if alias and not x87_registers.full(c, 0):
+        x87_registers.conclude(c)
+    elif not x87_registers.full(c, 0):
+        x87_registers.stack_underflow(c)
+        if not x87_registers.answer(c, i):
+            return
+    else:
+        x87_registers.conclude(c)
+        x87_registers.set_register(c, i, c.fp_se[c.fp_top], c.fp_sig[c.fp_top])
+    if pops:
+        x87_registers.pop(c)
 
 
 def one_operand(c, o):
