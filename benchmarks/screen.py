@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import timeit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,10 @@ from typing import Final
 
 import trio
 
+from benchmarks import chips
 from benchmarks.machines import has_qemu
+from devmodel.board.clock import NS_PER_S
+from devmodel.devices.vga import DOT_CLOCKS
 from devmodel.devices.vga_memory import PLANES, VIEW
 from devmodel.testing import Machine
 from tests.devmodel.devices.vga_bench import MODES, TEXT, Bench
@@ -21,9 +23,6 @@ from tests.guests.images import SEABIOS, VGABIOS
 
 BIOS: Final = VGABIOS.with_name("vgabios-stdvga.bin")
 LINES: Final = 10_000
-REPEATS: Final = 3
-PART: Final = 10
-"""The times that are asked for are taken in so many parts, of which the fastest counts."""
 STATUS1: Final = 0x2A
 STATUS1_MONO: Final = 0x0A
 
@@ -34,7 +33,7 @@ def accesses(times: int) -> Iterator[tuple[str, float]]:
     memory, vga = bench.vga.memory, bench.vga
 
     def micros(access: Callable[[], object]) -> float:
-        return min(timeit.repeat(access, number=times // PART, repeat=REPEATS * PART)) / (times // PART) * 1e6
+        return chips.micros(access, times)
 
     yield "text, double word written", micros(lambda: memory.write(TEXT + 8, 4, 0x0742_0741))
     yield "text, word read", micros(lambda: memory.read(TEXT + 8, 2))
@@ -56,20 +55,26 @@ def accesses(times: int) -> Iterator[tuple[str, float]]:
 
 
 def micros_of_a_poll(mode: str, times: int) -> float:
-    """Return what a read of input status 1 takes that comes a microsecond and a quarter behind the one before."""
+    """Return what a read of input status 1 takes, a microsecond and a quarter behind the one before, in the picture."""
     bench = Bench.with_memory()
     bench.mode(mode)
     memory = bench.vga.memory.octets
     memory[:PLANES] = os.urandom(PLANES)
     memory[-VIEW:] = os.urandom(VIEW)
+    frame, misc = bench.vga.frame(), bench.vga.memory.state.misc
+    ticks = frame.horizontal_total * frame.clock_width * frame.vertical_total
+    period = -(-ticks * NS_PER_S // DOT_CLOCKS[misc >> 2 & 3])
     clock, read = bench.clock, bench.vga.read
-    port = STATUS1 if bench.vga.memory.state.misc & 1 else STATUS1_MONO
+    port = STATUS1 if misc & 1 else STATUS1_MONO
+
+    def begin() -> None:
+        clock.time = (clock.time // period + 1) * period
 
     def poll() -> None:
         clock.time += 1237
         read(port, 1)
 
-    return min(timeit.repeat(poll, number=times // PART, repeat=REPEATS * PART)) / (times // PART) * 1e6
+    return chips.micros(poll, times, begin)
 
 
 def can_print() -> bool:

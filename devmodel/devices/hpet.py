@@ -111,6 +111,9 @@ class Hpet:
     irqs: Sequence[IrqLine]
     legacy: Callable[[bool], None] = lambda _: None
     state: HpetState = attrs.field(factory=_fresh)
+    _least: int = 0
+    """From `seen` on no timer matches before so many counts."""
+    _driven: tuple[int, int] | None = None
 
     def __attrs_post_init__(self) -> None:
         self._drive()
@@ -118,10 +121,13 @@ class Hpet:
     def reset(self) -> None:
         """Power on."""
         self.state = _fresh()
+        self._least = 0
         self._drive()
 
     def read(self, offset: int, size: int) -> int:
         """Read a register, or half of one."""
+        if offset & ~7 == Reg.COUNTER:  # the clock of a system: it needs no matches
+            return self._counter() >> 8 * (offset & 7) & ONES[size]
         self._catch_up()
         return self._register(offset & ~7) >> 8 * (offset & 7) & ONES[size]
 
@@ -132,18 +138,20 @@ class Hpet:
             return
         self._catch_up()
         s = self.state
-        shift = 8 * (offset & 7)
+        at, shift = offset & ~7, 8 * (offset & 7)
         mask = ONES[size] << shift
-        new = self._register(offset & ~7) & ~mask | value << shift
-        match offset & ~7:
-            case Reg.CONFIG:
-                self._configure(new & (ENABLE | LEGACY))
+        value <<= shift
+        if Reg.TIMER <= at < Reg.TIMER + TIMER_SIZE * TIMERS:
+            self._write_timer(at - Reg.TIMER, value, mask)
+            return
+        match at:
             case Reg.STATUS:
-                s.status &= ~(value << shift)
+                s.status &= ~value
+            case Reg.CONFIG:
+                self._configure((s.config & ~mask | value) & (ENABLE | LEGACY))
             case Reg.COUNTER if not s.config & ENABLE:
-                s.halted_at = s.seen = new
-            case at if Reg.TIMER <= at < Reg.TIMER + TIMER_SIZE * TIMERS:
-                self._write_timer(at - Reg.TIMER, new, value << shift, mask)
+                s.halted_at = s.seen = s.halted_at & ~mask | value
+                self._least = 0
             case _:
                 log.debug("hpet.write_ignored", offset=offset, value=value)
         self._drive()
@@ -174,30 +182,34 @@ class Hpet:
             s.halted_at = self._counter()
         s.config = config
 
-    def _write_timer(self, at: int, new: int, value: int, mask: int) -> None:
-        """Write a timer's register; `value` has the bits that are written, under `mask`, and `new` all."""
+    def _write_timer(self, at: int, value: int, mask: int) -> None:
+        """Write those bits of a timer's register that are under `mask`."""
         number, register = divmod(at, TIMER_SIZE)
         timer = self.state.timers[number]
-        timer.edge = False
+        was_high, timer.edge = timer.edge, False
         match register:
+            case TimerReg.COMPARATOR:
+                modulus = _modulus(timer)
+                if not timer.config & PERIODIC or timer.config & SET_VALUE:
+                    timer.comparator = (timer.comparator & ~mask | value) % modulus
+                if timer.config & PERIODIC:
+                    timer.period = (timer.period & ~mask | value) % modulus
+                timer.config &= ~SET_VALUE
             case TimerReg.CONFIG:
-                route = new >> ROUTE_SHIFT & 0x1F
-                if not ROUTES >> route & 1:  # reads back as something else (2.3.8)
+                was_high = True
+                new = timer.config & ~mask | value
+                if not ROUTES >> (new >> ROUTE_SHIFT & 0x1F) & 1:  # reads back as something else (2.3.8)
                     new = new & ~ROUTE | timer.config & ROUTE
                 timer.config = new & WRITABLE
                 if timer.config & MODE_32:
                     timer.comparator &= ONES[4]
                 if not timer.config & LEVEL:
                     self.state.status &= ~(1 << number)
-            case TimerReg.COMPARATOR:
-                modulus = _modulus(timer)
-                if not timer.config & PERIODIC or timer.config & SET_VALUE:
-                    timer.comparator = new % modulus
-                if timer.config & PERIODIC:
-                    timer.period = (timer.period & ~mask | value) % modulus
-                timer.config &= ~SET_VALUE
             case _:
                 log.debug("hpet.write_ignored", offset=Reg.TIMER + at, value=value)
+        self._least = min(self._least, self._left(timer))
+        if was_high:
+            self._drive()
 
     # -- time ---------------------------------------------------------------------------------------------
 
@@ -209,29 +221,37 @@ class Hpet:
 
     def _left(self, timer: TimerState) -> int:
         """Return after how many counts from `seen` on a timer matches next."""
-        modulus = _modulus(timer)
-        return (timer.comparator - self.state.seen - 1) % modulus + 1
+        return (timer.comparator - self.state.seen - 1) % _modulus(timer) + 1
 
     def _catch_up(self) -> None:
         """Find the matches up to now."""
         s = self.state
         counter = self._counter()
         passed = counter - s.seen & ONES[8]
-        for number, timer in enumerate(s.timers):
-            left = self._left(timer)
-            if left > passed or not s.config & ENABLE:
-                continue
-            if timer.config & PERIODIC and timer.period:
-                times = (passed - left) // timer.period + 1
-                timer.comparator = (timer.comparator + times * timer.period) % _modulus(timer)
-            if timer.config & LEVEL:
-                s.status |= 1 << number
-            elif timer.config & INTERRUPT:
-                if timer.edge:
-                    timer.edge = False
-                    self._drive()  # low, for an edge
-                timer.edge = True
-        s.seen = counter
+        if passed >= self._least:
+            if s.config & ENABLE:
+                for number, timer in enumerate(s.timers):
+                    left = self._left(timer)
+                    if left <= passed:
+                        self._match(number, timer, passed - left)
+            s.seen = counter
+            self._least = min(map(self._left, s.timers))
+        else:
+            self._least -= passed
+            s.seen = counter
+
+    def _match(self, number: int, timer: TimerState, ago: int) -> None:
+        """Have a timer match, so many counts ago."""
+        if timer.config & PERIODIC and timer.period:
+            times = ago // timer.period + 1
+            timer.comparator = (timer.comparator + times * timer.period) % _modulus(timer)
+        if timer.config & LEVEL:
+            self.state.status |= 1 << number
+        elif timer.config & INTERRUPT:
+            if timer.edge:
+                timer.edge = False
+                self._drive()  # low, for an edge
+            timer.edge = True
 
     def deadline(self) -> int | None:
         """Return when a timer that interrupts matches next."""
@@ -249,7 +269,6 @@ class Hpet:
     def _drive(self) -> None:
         s = self.state
         replaces = s.config & LEGACY
-        self.legacy(bool(replaces))
         high = 0
         for number, timer in enumerate(s.timers):
             if not timer.config & INTERRUPT:
@@ -259,6 +278,10 @@ class Hpet:
                     high |= 1 << (0, 8)[number]
                 else:
                     high |= 1 << (timer.config >> ROUTE_SHIFT & 0x1F) & ROUTES
+        if self._driven == (replaces, high):
+            return
+        self._driven = replaces, high
+        self.legacy(bool(replaces))
         for request, line in enumerate(self.irqs):
             line.set(bool(high >> request & 1))
 

@@ -249,10 +249,21 @@ class Kbc:
 
     def _command(self, value: int) -> None:
         s = self.state
-        match value:
+        match value:  # what drivers say at each turn comes first
+            case Command.DISABLE_KEYBOARD:
+                s.ram[0] |= MODE_NO_KEYBOARD
+            case Command.ENABLE_KEYBOARD:
+                s.ram[0] &= ~MODE_NO_KEYBOARD & 0xFF
             case _ if value & 0xE0 == Command.READ_RAM:
                 self._put(s.ram[value & 0x1F])
             case _ if value & 0xE0 == Command.WRITE_RAM:
+                s.argument_of = value
+            case (
+                Command.WRITE_AUX
+                | Command.WRITE_OUTPUT
+                | Command.WRITE_KEYBOARD_BUFFER
+                | Command.WRITE_AUX_BUFFER
+            ):
                 s.argument_of = value
             case Command.TEST_PASSWORD:
                 self._put(PASSWORD if s.password else NO_PASSWORD)
@@ -272,10 +283,6 @@ class Kbc:
                 self._put(0x55)
             case Command.TEST_KEYBOARD:
                 self._put(0)
-            case Command.DISABLE_KEYBOARD:
-                s.ram[0] |= MODE_NO_KEYBOARD
-            case Command.ENABLE_KEYBOARD:
-                s.ram[0] &= ~MODE_NO_KEYBOARD & 0xFF
             case Command.READ_INPUT:
                 self._put(INPUT_PORT)
             case Command.POLL_INPUT_LOW | Command.POLL_INPUT_HIGH:
@@ -283,13 +290,6 @@ class Kbc:
             case Command.READ_OUTPUT:
                 irqs = self._irq() << 4 | self._aux_irq() << 5
                 self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if s.a20 else 0) | irqs)
-            case (
-                Command.WRITE_OUTPUT
-                | Command.WRITE_KEYBOARD_BUFFER
-                | Command.WRITE_AUX_BUFFER
-                | Command.WRITE_AUX
-            ):
-                s.argument_of = value
             case Command.DISABLE_A20 | Command.ENABLE_A20:
                 s.a20 = value == Command.ENABLE_A20
             case Command.READ_TEST:

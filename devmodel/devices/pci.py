@@ -382,7 +382,7 @@ class Config:
         register = offset & 0xFF
         if function is not None and not offset & 0xFFFF_FF00 and register + size <= 256:
             function.config_write(register, size, value)
-            self.bus.update()
+            self.bus.follow(offset >> 32, function)
 
 
 @attrs.define
@@ -393,6 +393,8 @@ class PciBus:
     spaces: Mapping[SpaceName, AddressSpace] = attrs.field(factory=dict)
     config: Device = attrs.field(init=False)
     _placed: dict[tuple[int, int, str], Window] = attrs.field(factory=dict, init=False)
+    _wanted: dict[tuple[int, int], list[Window]] = attrs.field(factory=dict, init=False)
+    _waiting: bool = attrs.field(default=False, init=False)  # somebody else answers at one of them
 
     def __attrs_post_init__(self) -> None:
         self.config = Config(self)
@@ -403,19 +405,22 @@ class PciBus:
             return None
         return self.functions.get((bdf >> 3, bdf & 7))
 
+    def follow(self, bdf: int, function: Function) -> None:
+        """Put a function where its registers say, which have been written: it has mostly not moved."""
+        if self._waiting or list(function.windows()) != self._wanted.get((bdf >> 3, bdf & 7)):
+            self.update()
+
     def update(self) -> None:
         """Put each function where its registers say. Where somebody else answers it waits until he does no more."""
         if not self.spaces:
             return
-        wanted = {
-            (*at, found.name): found
-            for at, function in self.functions.items()
-            for found in function.windows()
-        }
+        self._wanted = {at: list(function.windows()) for at, function in self.functions.items()}
+        wanted = {(*at, found.name): found for at, windows in self._wanted.items() for found in windows}
         for key, old in list(self._placed.items()):
             if wanted.get(key) != old:
                 del self._placed[key]
                 self.spaces[old.space].remove(old.first, old.last)
+        self._waiting = False
         for key, new in wanted.items():
             if key in self._placed:
                 continue
@@ -424,6 +429,7 @@ class PciBus:
             ):
                 self._placed[key] = new
             else:
+                self._waiting = True
                 log.info("pci.taken", window=new.name, space=new.space, first=new.first, last=new.last)
 
 
