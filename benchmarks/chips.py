@@ -104,7 +104,6 @@ def _accesses(times: int) -> Iterator[tuple[str, float]]:
         "PM1 status read": lambda: read(0x600, 2),
         "PM1 status cleared": lambda: write(0x600, 2, 1),
         "PM1 enables written": lambda: write(0x602, 2, 0x20),
-        "general-purpose events read": lambda: read(0xAFE0, 1),
         "parallel port, status read": lambda: read(0x379, 1),
         "parallel port, data written": lambda: write(0x378, 1, 0x41),
         "HPET, counter read": lambda: load(HPET_BASE + 0xF0, 4),

@@ -42,6 +42,8 @@ class SelfTest:
     SHORT: Final = 1
     EXTENDED: Final = 2
     ABORT: Final = 127
+    SHORT_CAPTIVE: Final = 129
+    EXTENDED_CAPTIVE: Final = 130
 
 
 MOST_SELF_TESTS: Final = 21
@@ -70,8 +72,10 @@ def perform(s: AtaState, hours: int) -> bytes | None:
             SelfTest.SHORT,
             SelfTest.EXTENDED,
             SelfTest.ABORT,
+            SelfTest.SHORT_CAPTIVE,
+            SelfTest.EXTENDED_CAPTIVE,
         ):
-            if s.low in (SelfTest.SHORT, SelfTest.EXTENDED):
+            if s.low not in (SelfTest.OFFLINE, SelfTest.ABORT):
                 s.self_tests = [*s.self_tests, [s.low, hours]][-MOST_SELF_TESTS:]
         case Subcommand.READ_LOG if s.count == 1:
             return _log(s)

@@ -55,7 +55,7 @@ START: Final = 0x01
 DURING_ATTENTION: Final = frozenset({Op.INQUIRY, Op.REQUEST_SENSE, Op.GET_CONFIGURATION, Op.GET_EVENT_STATUS})
 """Commands that a pending unit attention does not end."""
 WITHOUT_DISC: Final = DURING_ATTENTION | {
-    *(Op.START_STOP, Op.PREVENT_ALLOW, Op.MODE_SENSE_6, Op.MODE_SENSE_10),
+    *(Op.START_STOP, Op.PREVENT_ALLOW, Op.MODE_SENSE_6, Op.MODE_SENSE_10, Op.MODE_SELECT_10),
     *(Op.MECHANISM_STATUS, Op.SET_CD_SPEED),
 }
 """Commands that need no disc."""
@@ -71,6 +71,8 @@ class PacketJob:
     """Data that are not the disc's go to the host."""
     READ: Final = 3
     """The disc's do."""
+    SELECT: Final = 5
+    """A parameter list is being written."""
     IDENTIFY: Final = 4
     """Data go to the host for a command without a packet."""
 
@@ -88,6 +90,7 @@ class AtapiState(TaskFile):
     event: int = Event.NONE
     opened: bool = False
     locked: bool = False
+    recovery: bytes = mmc.RECOVERY  # as MODE SELECT has set it
     mode: int = 0  # the DMA mode chosen, as SET FEATURES has it; 0: none
     power: int = Power.ACTIVE
     doubtful: bool = False  # registers may not be what the guest has written: the next command is refused
@@ -97,7 +100,7 @@ class AtapiState(TaskFile):
     limit: int = MOST_BYTES  # bytes of a DRQ block
     waiting: bool = False  # for the disc
     lba: int = 0  # the next block to ask the disc for
-    remaining: int = 0  # blocks that the disc has not given yet
+    remaining: int = 0  # blocks that the disc has not given yet; of a parameter list, bytes to come
     single: bool = False  # the disc has failed: blocks go one by one
     parts: int = 0  # of a sector that the host gets: READ CD's byte 9
 
@@ -134,6 +137,8 @@ class AtapiDrive:
             Op.GET_EVENT_STATUS: self._get_event_status,
             Op.READ_DISC_INFORMATION: self._disc_information,
             Op.READ_TRACK_INFORMATION: self._track_information,
+            Op.READ_HEADER: self._read_header,
+            Op.MODE_SELECT_10: self._mode_select,
             Op.MODE_SENSE_10: self._mode_sense,
             Op.READ_12: self._read_12,
             Op.READ_DVD_STRUCTURE: self._dvd_structure,
@@ -360,6 +365,10 @@ class AtapiDrive:
                 s.job = PacketJob.NONE
                 s.status = DRDY
                 self.changed()
+            case PacketJob.SELECT if s.remaining:
+                self._take()
+            case PacketJob.SELECT:
+                self._select(bytes(s.buffer))
             case _ if s.position < len(s.buffer):
                 self._offer()
             case PacketJob.READ if s.remaining:
@@ -389,6 +398,17 @@ class AtapiDrive:
             self._offer()
         else:
             self._good()
+
+    def _take(self) -> None:
+        """Ask the host for the next block of a parameter list."""
+        s = self.state
+        s.dma = s.by_dma
+        length = s.remaining if s.dma else min(s.remaining, max(s.limit & ~1, 2))
+        s.remaining -= length
+        s.count = 0  # data, to the drive
+        if not s.dma:
+            s.mid, s.high = length & 0xFF, length >> 8
+        self.transport.accept(length, interrupt=not s.dma)
 
     def _good(self) -> None:
         """End the command with good status."""
@@ -456,7 +476,7 @@ class AtapiDrive:
     def _mode_sense(self, p: bytes) -> None:
         s = self.state
         ten = p[0] == Op.MODE_SENSE_10
-        pages = mmc.mode_pages(p[2] & 0x3F, p[2] >> 6, locked=s.locked)
+        pages = mmc.mode_pages(p[2] & 0x3F, p[2] >> 6, locked=s.locked, recovery=s.recovery)
         if pages is None:
             self._check(mmc.INVALID_FIELD)
         elif p[2] >> 6 == mmc.PageControl.SAVED:
@@ -465,6 +485,35 @@ class AtapiDrive:
             medium = mmc.medium_type(self.blocks, opened=s.opened)
             header = mmc.mode_header(len(pages), ten=ten, medium=medium)
             self._send(header + pages, p[7] << 8 | p[8] if ten else p[4])
+
+    def _mode_select(self, p: bytes) -> None:
+        s = self.state
+        if p[1] & 1:  # to save them
+            self._check(mmc.INVALID_FIELD)
+            return
+        s.remaining = p[7] << 8 | p[8]
+        if not s.remaining:
+            self._good()
+            return
+        s.job = PacketJob.SELECT
+        self._take()
+
+    def _select(self, parameters: bytes) -> None:
+        """Take over a parameter list that has come."""
+        s = self.state
+        recovery = mmc.select_modes(parameters, locked=s.locked, recovery=s.recovery)
+        if isinstance(recovery, Sense):
+            self._check(recovery)
+        else:
+            s.recovery = recovery
+            self._good()
+
+    def _read_header(self, p: bytes) -> None:
+        lba = int.from_bytes(p[2:6], "big")
+        if lba >= self.blocks:
+            self._check(mmc.OUT_OF_RANGE)
+        else:
+            self._send(mmc.header(lba, time=bool(p[1] & 2)), p[7] << 8 | p[8])
 
     def _read_capacity(self, _p: bytes) -> None:
         self._send(struct.pack(">II", self.blocks - 1, BLOCK), 8)

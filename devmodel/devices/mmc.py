@@ -63,10 +63,12 @@ class Op:
     SEEK_10: Final = 0x2B
     READ_SUBCHANNEL: Final = 0x42
     READ_TOC: Final = 0x43
+    READ_HEADER: Final = 0x44
     GET_CONFIGURATION: Final = 0x46
     GET_EVENT_STATUS: Final = 0x4A
     READ_DISC_INFORMATION: Final = 0x51
     READ_TRACK_INFORMATION: Final = 0x52
+    MODE_SELECT_10: Final = 0x55
     MODE_SENSE_10: Final = 0x5A
     READ_12: Final = 0xA8
     READ_DVD_STRUCTURE: Final = 0xAD
@@ -91,7 +93,9 @@ NO_MEDIUM_TRAY_OPEN: Final = Sense(2, 0x3A, 2)
 UNRECOVERED_READ: Final = Sense(3, 0x11)
 INVALID_COMMAND: Final = Sense(5, 0x20)
 OUT_OF_RANGE: Final = Sense(5, 0x21)
+LIST_LENGTH: Final = Sense(5, 0x1A)
 INVALID_FIELD: Final = Sense(5, 0x24)
+INVALID_PARAMETER: Final = Sense(5, 0x26)
 ILLEGAL_MODE: Final = Sense(5, 0x64)
 REMOVAL_PREVENTED: Final = Sense(5, 0x53, 2)
 MEDIUM_CHANGED: Final = Sense(6, 0x28)
@@ -257,10 +261,16 @@ class PageControl:
 ALL_PAGES: Final = 0x3F
 
 
-def mode_pages(page: int, control: int, *, locked: bool) -> bytes | None:
-    """Return a mode page, or all; None if there is none such. Nothing in them can be changed."""
+RECOVERY: Final = bytes((0, 5))
+"""The error recovery page at first: its parameters, and five retries."""
+
+
+def mode_pages(page: int, control: int, *, locked: bool, recovery: bytes) -> bytes | None:
+    """Return a mode page, or all; None if there is none such. Only the `recovery` in page 01h can be changed."""
+    if control == PageControl.DEFAULT:
+        recovery = RECOVERY
     pages = {
-        0x01: bytes((0x01, 6, 0, 5, 0, 0, 0, 0)),  # error recovery: five retries
+        0x01: bytes((0x01, 6, *recovery, 0, 0, 0, 0)),
         # Capabilities: reads CD-R, CD-RW, DVD-ROM, DVD-R; mode 2, sessions; a tray that locks and ejects; 4 x speed.
         0x2A: bytes((0x2A, 18, 0x1B, 0, 0x70, 0, 0x29 | locked << 1, 0))
         + struct.pack(">HHHH4x", 706, 2, 512, 706),
@@ -269,8 +279,38 @@ def mode_pages(page: int, control: int, *, locked: bool) -> bytes | None:
         return None
     wanted = [content for code, content in pages.items() if page in (code, ALL_PAGES)]
     if control == PageControl.CHANGEABLE:
-        wanted = [content[:2] + bytes(len(content) - 2) for content in wanted]
+        wanted = [
+            content[:2] + (b"\xff\xff" if content[0] == 1 else b"").ljust(len(content) - 2, b"\0")
+            for content in wanted
+        ]
     return b"".join(wanted)
+
+
+def select_modes(parameters: bytes, *, locked: bool, recovery: bytes) -> bytes | Sense:
+    """Return the new `recovery` that a parameter list of MODE SELECT (10) asks for, or why it cannot be had."""
+    if len(parameters) < 8:
+        return LIST_LENGTH
+    at = 8 + (parameters[6] << 8 | parameters[7])
+    if at not in {8, 16} or (at == 16 and parameters[13:16] not in {BLOCK.to_bytes(3, "big"), bytes(3)}):
+        return INVALID_PARAMETER
+    while at < len(parameters):
+        pages = mode_pages(parameters[at] & 0x3F, PageControl.CURRENT, locked=locked, recovery=recovery)
+        if parameters[at] & 0x3F == ALL_PAGES or pages is None:
+            return INVALID_PARAMETER
+        given = parameters[at + 1 : at + len(pages)]
+        if len(given) < len(pages) - 1:
+            return LIST_LENGTH
+        if pages[0] == 1:
+            pages, recovery = pages[:2] + given[1:3] + pages[4:], given[1:3]
+        if given != pages[1:]:
+            return INVALID_PARAMETER
+        at += len(pages)
+    return recovery
+
+
+def header(lba: int, *, time: bool) -> bytes:
+    """Return what READ HEADER tells of a block: mode 1, and its address."""
+    return bytes((1, 0, 0, 0)) + (msf(lba) if time else lba.to_bytes(4, "big"))
 
 
 def mode_header(length: int, *, ten: bool, medium: int) -> bytes:

@@ -325,6 +325,39 @@ def test_a_cdrom_drives_data_go_by_dma_where_the_packet_says_so() -> None:
     assert ram.read(0x8000, 0x1_0000) + ram.read(0x2_0000, 0x4000) == wanted
 
 
+def test_a_parameter_list_comes_by_dma_where_the_packet_says_so() -> None:
+    """MODE SELECT (10): error recovery with 9 retries."""
+    ram, clock, line = Ram(), ManualClock(), Line()
+    function = Piix3Ide(ram=ram)
+    ide = IdeChannel(
+        irq=line, clock=clock, disks=(Tray(SlowDisk(sectors=400)), None), bus_master=function.masters[0]
+    )
+    function.config_write(4, 2, 5)
+    ram.write(0x8000, bytes(8) + bytes.fromhex("01 06 00 09 00 00 00 00"))
+    ram.write(TABLE, struct.pack("<II", 0x8000, 16 | END))
+    function.ports.write(Reg.TABLE, 4, TABLE)
+
+    def packet(*packet: int) -> None:
+        for register, value in ((6, 0xA0), (1, 1), (7, 0xA0)):
+            ide.write(register, 1, value)
+        clock.advance(10_000)
+        ide.write_string(0, 2, bytes(packet).ljust(12, b"\0"))
+        for _ in range(3):
+            clock.advance(10_000)
+            ide.tick()
+
+    packet(0x00)  # a unit attention
+    ide.read(7, 1)
+    function.ports.write(Reg.COMMAND, 1, START)
+    packet(0x55, 0x10, 0, 0, 0, 0, 0, 0, 16)
+    assert (line.level, ide.read(2, 1), ide.read(7, 1)) == (True, 3, 0x40)
+    ram.write(TABLE, struct.pack("<II", 0x9000, 16 | END))
+    function.ports.write(Reg.COMMAND, 1, 0)
+    function.ports.write(Reg.COMMAND, 1, START | TO_MEMORY)
+    packet(0x5A, 0, 1, 0, 0, 0, 0, 0, 16)
+    assert ram.read(0x9008, 4) == bytes.fromhex("01 06 00 09")
+
+
 def test_what_goes_out_in_pieces_of_two_tables_is_put_together(bench: Bench) -> None:
     bench.ram.write(0x8000, b"a" * 0x200)
     bench.table((0x8000, 0x200))

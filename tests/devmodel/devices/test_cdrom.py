@@ -4,6 +4,7 @@ import copy
 import functools
 import operator
 import struct
+from typing import Final
 
 import attrs
 import pytest
@@ -464,11 +465,84 @@ def test_mode_pages_come_alone_or_all(bench: Bench, code: int, header: int) -> N
     assert len(capabilities) == header + 20
     assert pages(0x3F)[header:] == pages(0x01)[header:] + capabilities[header:]
     changeable = pages(0x40 | 0x01)
-    assert changeable[header + 2 :] == bytes(6)
+    assert changeable[header + 2 :] == bytes.fromhex("ffff 0000 0000")
     pages(0x30)
     assert bench.failed() == (5, 0x24, 0)
     pages(0xC1)
     assert bench.failed() == (5, 0x39, 0)
+
+
+def select(bench: Bench, parameters: bytes, *, flags: int = 0x10, limit: int = 0xFFFE) -> list[int]:
+    """Send a parameter list by MODE SELECT (10), and return the lengths of its DRQ blocks."""
+    bench.begin(bytes((0x55, flags, 0, 0, 0, 0, 0, *struct.pack(">H", len(parameters)))), limit=limit)
+    lengths = []
+    while bench.into(Reg.COMMAND) & 0x08:
+        assert bench.into(Reg.COUNT) == 0
+        lengths.append(bench.into(Reg.LBA_MID) | bench.into(Reg.LBA_HIGH) << 8)
+        bench.ide.write_string(0, 2, parameters[: lengths[-1]].ljust(-(-lengths[-1] // 2) * 2, b"\0"))
+        parameters = parameters[lengths[-1] :]
+        bench.work()
+    assert bench.into(Reg.COUNT) == 3
+    return lengths
+
+
+HEADER: Final = bytes(8)
+RECOVERY: Final = bytes.fromhex("01 06 20 07 00 00 00 00")
+
+
+@pytest.mark.parametrize(("limit", "lengths"), [(0xFFFE, [16]), (8, [8, 8]), (7, [6, 6, 4])])
+def test_mode_select_sets_the_error_recovery(bench: Bench, limit: int, lengths: list[int]) -> None:
+    """MMC, MODE SELECT (10) of the Core feature: page 01h; MODE SENSE tells the current, and the default values."""
+    assert select(bench, HEADER + RECOVERY, limit=limit) == lengths
+    assert bench.failed() is None
+    assert bench.packet(0x5A, 0, 0x01, 0, 0, 0, 0, 0, 255)[8:] == RECOVERY
+    assert bench.packet(0x5A, 0, 0x81, 0, 0, 0, 0, 0, 255)[8:] == bytes.fromhex("01 06 00 05 00 00 00 00")
+
+
+def test_mode_select_takes_what_mode_sense_gave(bench: Bench) -> None:
+    """All pages in one list, and a block descriptor of the disc's blocks in front of them."""
+    pages = bench.packet(0x5A, 0, 0x3F, 0, 0, 0, 0, 0, 255)[8:]
+    select(bench, HEADER + pages)
+    assert bench.failed() is None
+    for length, wanted in ((2048, None), (0, None), (512, (5, 0x26, 0))):
+        select(bench, bytes((0, 0, 0, 0, 0, 0, 0, 8)) + length.to_bytes(8, "big") + pages)
+        assert bench.failed() == wanted
+    assert select(bench, b"") == []
+    assert bench.failed() is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sense"),
+    [
+        (HEADER[:7], (5, 0x1A, 0)),
+        (HEADER + RECOVERY[:5], (5, 0x1A, 0)),
+        (HEADER + b"\x01\x05" + RECOVERY[2:], (5, 0x26, 0)),
+        (HEADER + RECOVERY[:7] + b"\x01", (5, 0x26, 0)),
+        (HEADER + b"\x0e\x0e" + bytes(14), (5, 0x26, 0)),
+        (HEADER + b"\x3f\x06" + bytes(6), (5, 0x26, 0)),
+        (HEADER[:7] + b"\x04" + RECOVERY, (5, 0x26, 0)),
+    ],
+)
+def test_mode_select_refuses_what_cannot_be(
+    bench: Bench, parameters: bytes, sense: tuple[int, int, int]
+) -> None:
+    """SPC: a list that ends in the middle of a page is of a wrong length, and nothing else can be changed."""
+    select(bench, parameters)
+    assert bench.failed() == sense
+    assert bench.packet(0x5A, 0, 0x01, 0, 0, 0, 0, 0, 255)[8:12] == b"\x01\x06\x00\x05"
+
+
+def test_mode_select_saves_nothing(bench: Bench) -> None:
+    assert select(bench, HEADER + RECOVERY, flags=0x11) == []
+    assert bench.failed() == (5, 0x24, 0)
+
+
+def test_read_header_tells_mode_and_address(bench: Bench) -> None:
+    """SFF-8020i, READ HEADER: of a data block, as a number or as a time."""
+    assert bench.packet(0x44, 0, 0, 0, 0, 9, 0, 0, 8) == bytes((1, 0, 0, 0, 0, 0, 0, 9))
+    assert bench.packet(0x44, 2, 0, 0, 0, 9, 0, 0, 8) == bytes((1, 0, 0, 0, 0, 0, 2, 9))
+    assert bench.packet(0x44, 0, 0, 0, 0, 9, 0, 0, 1) == b"\1"
+    assert bench.failed_after(0x44, 0, *struct.pack(">I", BLOCKS), 0, 0, 8) == (5, 0x21, 0)
 
 
 def test_the_mechanism_is_no_changer(bench: Bench) -> None:

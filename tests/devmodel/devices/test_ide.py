@@ -891,6 +891,18 @@ def test_smart_logs_errors_and_self_tests(bench: Bench) -> None:
     assert bench.into(Reg.COMMAND) == 0x51
 
 
+def test_a_captive_self_test_ends_with_the_command(bench: Bench) -> None:
+    """ATA-6, SMART EXECUTE OFF-LINE IMMEDIATE, 81h and 82h: with its result, 4Fh and C2h if it has found nothing."""
+    for which in (0x81, 0x82):
+        smart(bench, 0xD4, low=which)
+        assert bench.registers()[3:] == (0x4F, 0xC2, 0xE0, 0x50)
+        log = smart(bench, 0xD5, low=6)
+        newest = 2 + 24 * (log[508] - 1)
+        assert (log[newest], log[newest + 1] >> 4) == (which, 0)
+    smart(bench, 0xD4, low=0x83)
+    assert bench.into(Reg.COMMAND) == 0x51
+
+
 def test_the_drives_own_buffer_keeps_what_is_written(bench: Bench) -> None:
     bench.command(0xE8)
     assert (bench.line.level, bench.into(Reg.COMMAND)) == (False, 0x58)
@@ -975,7 +987,7 @@ def test_smart_saves_by_itself_or_when_told(bench: Bench) -> None:
     for feature, count, status in ((0xD2, 0xF1, 0x50), (0xD2, 0, 0x50), (0xD2, 5, 0x51), (0xD3, 0, 0x50)):
         smart(bench, feature, count=count)
         assert bench.into(Reg.COMMAND) == status
-    for low, status in ((0, 0x50), (127, 0x50), (129, 0x51)):
+    for low, status in ((0, 0x50), (127, 0x50), (126, 0x51)):
         smart(bench, 0xD4, low=low)
         assert bench.into(Reg.COMMAND) == status
     assert smart(bench, 0xD5, low=6)[508] == 0  # neither was a self-test
