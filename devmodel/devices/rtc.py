@@ -306,7 +306,7 @@ class Rtc:
             at += length
             if self._alarmed(registers):
                 return at
-            # Midnight, or what a change of the clocks has made of it.
+            # It is midnight then, or what a change has made of the time.
             of_day = second_of_day(registers, **self._format()) or 0
 
     def _alarm_before_carry(

@@ -300,15 +300,17 @@ class Uart:
             case Reg.LCR:
                 breaks = value & ~s.lcr & LCR_BREAK
                 s.lcr, s.lcr_written = value, True
-                self._show_settings()
+                self.mirror.show(Reg.LCR, value, BY_ITSELF)
+                self._show_divided()
                 if breaks and s.mcr & MCR_LOOP:
                     self._received(0, LSR_BI)  # one zero, however long the line is held low (8.6.4)
             case Reg.MCR:
                 self._write_mcr(value & 0x1F)
-                self._show_settings()
+                self.mirror.show(Reg.MCR, s.mcr, BY_ITSELF)
             case Reg.SCR:
                 s.scr = value
-                self._show_settings()
+                self.mirror.show(Reg.SCR, value, BY_ITSELF)
+                return
             case _:
                 pass  # LSR and MSR are the factory's
         self._drive()

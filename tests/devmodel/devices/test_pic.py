@@ -4,7 +4,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devmodel.board.lines import Line
@@ -395,6 +395,7 @@ COMMANDS = st.tuples(
 LINES = st.lists(st.tuples(st.integers(0, 15), st.booleans()), max_size=8)
 
 
+@example([(0, True)], 0, 0, False, [(0, 1, 0x0B), (0, 1, 0x20)])
 @given(
     LINES,
     st.integers(0, 0xFFFF),
@@ -427,6 +428,8 @@ def test_what_coalesces_raises_intr_by_no_command_and_no_acknowledge_cycle(
         (bench.pair.slave if chip else bench.pair.master).write(a0, 1, value)
         assert was_high or not bench.intr.level
         was_high = bench.intr.level
+        if shown and not shown[-1][1]:
+            return  # a mask has made a request wait: what comes behind it rings
 
 
 def coalesces(bench: "Bench", value: bool) -> bool:
