@@ -562,6 +562,16 @@ def test_a_guest_that_writes_nonsense_makes_nobody_count_for_hours(bench: Bench,
         assert len(counted) < 60
 
 
+def test_an_alarm_of_another_minute_than_one_of_nonsense_strikes() -> None:
+    """05:75:10 counts on to 06:00:00, as the minute is too large; the alarm of minute 30 comes half an hour later."""
+    bench = saving(SPRING + 86_400, 0x02)
+    for index, value in ((4, 0x05), (2, 0x75), (0, 0x10), (5, 0xFF), (3, 0x30), (1, 0x00)):
+        bench.set(index, value)
+    bench.set(0x0B, 0x02 | AIE)
+    bench.run(3600 * SECOND)
+    assert bench.edges == [(50 + 1800) * SECOND]
+
+
 def test_a_date_that_there_is_not_saves_no_daylight() -> None:
     bench = saving(SPRING)
     bench.set(8, 0x13)
