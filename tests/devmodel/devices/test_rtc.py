@@ -572,6 +572,27 @@ def test_an_alarm_of_another_minute_than_one_of_nonsense_strikes() -> None:
     assert bench.edges == [(50 + 1800) * SECOND]
 
 
+@pytest.mark.parametrize(
+    ("hour", "minute", "alarm", "after"),
+    [
+        (0x1C, 0x10, (0xFF, 0x30, 0x00), 1190),
+        (0x05, 0x75, (0xFF, 0xFF, 0x30), 20),
+        (0x05, 0x75, (0xFF, 0x00, 0x30), 80),
+        (0x05, 0x75, (0x05, 0x30, 0x30), 50 + 23 * 3600 + 1830),
+    ],
+)
+def test_an_alarm_compares_registers_that_show_no_time(
+    hour: int, minute: int, alarm: tuple[int, int, int], after: int
+) -> None:
+    """Hour and minute are as they are, ten seconds past; what is named is met before or behind the next carry."""
+    bench = saving(SPRING + 86_400, 0x02)
+    for index, value in zip((4, 2, 0, 5, 3, 1), (hour, minute, 0x10, *alarm), strict=True):
+        bench.set(index, value)
+    bench.set(0x0B, 0x02 | AIE)
+    bench.run((after + 1) * SECOND)
+    assert bench.edges == [after * SECOND]
+
+
 def test_a_date_that_there_is_not_saves_no_daylight() -> None:
     bench = saving(SPRING)
     bench.set(8, 0x13)
