@@ -661,7 +661,7 @@ cdef class State:
     cdef u64[2] native_kept     # across a call
     cdef Jump[8192] jumps       # of CPL 0 to 2, then of CPL 3
     cdef Return[512] returns    # so too; by ESP
-    cdef Tlb[2] stack_pages     # so too: the TLB's entry where the stack was found last
+    cdef Tlb[4] stack_pages     # so too, each two: the TLB's entries where ESP and EBP were found to point last
     # emulation of an access to what is no memory
     cdef u32 emulating
     cdef u32 mmio_supplied

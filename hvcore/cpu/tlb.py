@@ -32,10 +32,10 @@ def forget(c, i):
 
 
 def forget_stack_pages(c):
-    """Host code no longer knows where the stack was found last; it goes by that while the TLB may keep it."""
+    """Host code no longer knows where stack and frame were found last; it goes by that while the TLB may keep it."""
     i: u32
     if cython.compiled:
-        for i in range(2):
+        for i in range(4):
             c.stack_pages[i].rd = NO_PAGE
             c.stack_pages[i].wr = NO_PAGE
 

@@ -95,6 +95,9 @@ def fields(c):
         asm.field(c, cython.address(c.stack_pages[0].rd)): "stack_pages[0].rd",
         asm.field(c, cython.address(c.stack_pages[0].wr)): "stack_pages[0].wr",
         asm.field(c, cython.address(c.stack_pages[0].add)): "stack_pages[0].add",
+        asm.field(c, cython.address(c.stack_pages[1].rd)): "stack_pages[1].rd",
+        asm.field(c, cython.address(c.stack_pages[1].wr)): "stack_pages[1].wr",
+        asm.field(c, cython.address(c.stack_pages[1].add)): "stack_pages[1].add",
         asm.field(c, cython.address(c.returns[0].eip)): "returns[0].eip",
         asm.field(c, cython.address(c.returns[0].entry)): "returns[0].entry",
     }

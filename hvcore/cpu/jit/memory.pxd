@@ -24,7 +24,7 @@ cdef void note_site(Stub *s, u32 site) noexcept nogil
 cdef void emit_effective_address(State c, Op *o) noexcept nogil
 cdef u32 checked(Translation *t, u32 seg) noexcept nogil
 cdef void emit_look_up(State c, Translation *t, Stub *s, u32 tag) noexcept nogil
-cdef void emit_look_up_stack(State c, Translation *t, Stub *s, u32 tag) noexcept nogil
+cdef void emit_look_up_stack(State c, Translation *t, Stub *s, u32 number, u32 tag) noexcept nogil
 cdef void emit_find_stack_page(State c, Translation *t, Stub *s) noexcept nogil
 cdef void emit_place_at_stack(State c, Stub *s) noexcept nogil
 cdef void emit_look_up_operand(State c, Translation *t, Stub *s, Op *o, u32 tag) noexcept nogil

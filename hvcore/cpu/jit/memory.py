@@ -122,24 +122,25 @@ def emit_look_up(c, t, s, tag):
     t.host_flags = 0
 
 
-def emit_look_up_stack(c, t, s, tag):
-    """The same of an operand at ESP. In flat code its page is mostly that of the last, whose entry stands apart."""
+def emit_look_up_stack(c, t, s, number, tag):
+    """The same at ESP or EBP. In flat code the page is mostly the same as before, and its entry stands apart."""
     if checked(t, s.seg):
         emit_look_up(c, t, s, tag)
         return
+    s.stack_page = t.stack_page + (cython.sizeof(Tlb) if number == RBP else 0)
     asm.emit_move64(c, asm.DX, asm.AX)  # mov rdx, rax
-    asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, NO_REG, 0, t.stack_page + tag)  # xor rdx, [rbx + its tag]
+    asm.emit_mem64(c, asm.XOR, asm.DX, asm.BX, NO_REG, 0, s.stack_page + tag)  # xor rdx, [rbx + its tag]
     asm.emit_imm64(c, ALU_CMP, asm.DX, 4096 - (1 << s.size))  # cmp rdx, 4096 - n
     s.stack_site = asm.emit_jump_if(c, asm.ABOVE)  # ja stub: another page, or over the end of this one
     # add rax, [rbx + its add]
-    asm.emit_mem64(c, asm.ADD, asm.AX, asm.BX, NO_REG, 0, t.stack_page + arena.TLB_ADD)
+    asm.emit_mem64(c, asm.ADD, asm.AX, asm.BX, NO_REG, 0, s.stack_page + arena.TLB_ADD)
     s.stack_resume = c.arena.used
     s.stack_tag = tag
     t.host_flags = 0
 
 
 def emit_find_stack_page(c, t, s):
-    """Where an access at ESP is not to the page of the last: look in the TLB, and note its entry; or on to the stub."""
+    """Where an access at ESP or EBP is to another page than the last: note the TLB's entry, or go on to the stub."""
     missed: u32
     i: u32
     asm.bind(c, s.stack_site)
@@ -154,7 +155,7 @@ def emit_find_stack_page(c, t, s):
         if i != arena.TLB_FETCH:
             asm.emit_mem64(c, asm.LOAD, asm.DX, asm.BX, asm.CX, 0, t.tlb + i)  # mov rdx, [rbx + rcx + field]
             # mov [rbx + the same field of the stack's page], rdx
-            asm.emit_mem64(c, asm.STORE, asm.DX, asm.BX, NO_REG, 0, t.stack_page + i)
+            asm.emit_mem64(c, asm.STORE, asm.DX, asm.BX, NO_REG, 0, s.stack_page + i)
     asm.emit_reg64(c, asm.ADD, asm.AX, asm.DX)  # add rax, rdx: the last of them
     if s.keeps_place:
         emit_place_at_stack(c, s)
@@ -169,9 +170,12 @@ def emit_place_at_stack(c, s):
 
 
 def emit_look_up_operand(c, t, s, o, tag):
-    """The same of the memory operand of an operation, whose offset is in EAX."""
-    if o.base == RSP and o.index == NO_REG and o.seg == SS:
-        emit_look_up_stack(c, t, s, tag)
+    """The same of the memory operand of an operation, whose offset is in EAX.
+
+    What lies below EBP is mostly a variable in a frame; what lies above may be anything, where EBP is no frame pointer.
+    """
+    if o.index == NO_REG and o.seg == SS and (o.base == RSP or (o.base == RBP and (o.disp >> 31) & 1)):
+        emit_look_up_stack(c, t, s, o.base, tag)
     else:
         emit_look_up(c, t, s, tag)
 
@@ -267,7 +271,7 @@ def emit_push(c, t, j, o, value, reg, imm):
     asm.emit_mem(c, asm.LEA, asm.AX, asm.R15, NO_REG, 0, -n)  # lea eax, [esp - n]
     if not t.stack32:
         asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
-    emit_look_up_stack(c, t, s, arena.TLB_WRITE)
+    emit_look_up_stack(c, t, s, RSP, arena.TLB_WRITE)
     emit_write_host(c, t, s)
     emit_move_stack(c, t, -n)
 
@@ -286,10 +290,7 @@ def emit_load_stack(c, t, j, o, number):
         registers.emit_get(c, number, asm.AX)
     else:
         asm.emit_reg(c, asm.MOVZX16, asm.AX, registers.home(number))  # movzx eax, sp or bp
-    if number == RSP:
-        emit_look_up_stack(c, t, s, arena.TLB_READ)
-    else:
-        emit_look_up(c, t, s, arena.TLB_READ)
+    emit_look_up_stack(c, t, s, number, arena.TLB_READ)
     emit_read_host(c, o.size, asm.AX)
     s.resume = c.arena.used
     s.keeps_place = t.flat and o.ends  # for `translate.emit_return_to_caller`

@@ -157,7 +157,7 @@ def emit_block(c, block):
     t.user = c.blocks[block].mode & MODE_USER
     t.stack32 = c.blocks[block].mode & (MODE_FLAT | MODE_STACK32)
     t.tlb = asm.field(c, cython.address(c.tlb[half * TLB_SIZE]))
-    t.stack_page = asm.field(c, cython.address(c.stack_pages[half]))
+    t.stack_page = asm.field(c, cython.address(c.stack_pages[2 * half]))
     t.jumps = asm.field(c, cython.address(c.jumps[half * JUMPS]))
     t.returns = asm.field(c, cython.address(c.returns[half * RETURNS]))
     t.leaves_used = 0

@@ -10,6 +10,7 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 stack_site          # that of a look at `stack_pages`, 0 if it has none,
     u32 stack_resume        # and where that goes on if the TLB has the page
     u32 stack_tag           # and as what: TLB_READ or TLB_WRITE
+    u64 stack_page          # the displacement of the entry that it looked at
     u32 resume              # where it goes on behind the access,
     u32 again               # or tries again, once the page is in the TLB: behind the operand's linear address in EAX
     u32 access              # READ or WRITE
@@ -40,7 +41,7 @@ cdef struct Translation:
     u32 user                # and of MODE_USER
     u32 stack32             # the stack pointer is ESP, and not SP
     u64 tlb                 # the displacement of its half of the TLB from RBX,
-    u64 stack_page          # of its half's entry of `stack_pages`,
+    u64 stack_page          # of its half's entries of `stack_pages`,
     u64 jumps               # and of its indirect jumps,
     u64 returns             # and of where its RETs go on
     u32 refused             # where it goes if it does not run,

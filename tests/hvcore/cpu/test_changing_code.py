@@ -17,6 +17,7 @@ from tests.hvcore.cpu.bench import (
     CS,
     DS,
     EAX,
+    EBP,
     EBX,
     ECX,
     EDI,
@@ -432,14 +433,19 @@ def test_a_call_across_a_page_returns_behind_itself(flat: Bench, call: str) -> N
     assert (p.gpr(EAX), p.gpr(EBX), p.gpr(ESP)) == (50, 50, 0x7000)
 
 
-# The stack's page, of which host code remembers where it lies
+# The pages of the stack and of the frame, of which host code remembers where they lie
 
-PUSHES = bytes.fromhex("68 44332211 8b0424 58 f4")  # push 11223344 / mov eax, [esp] / pop eax / hlt
+AT_STACK = {
+    ESP: bytes.fromhex("68 44332211 8b0424 58 f4"),  # push 11223344 / mov eax, [esp] / pop eax / hlt
+    # mov dword [ebp - 4], 11223344 / mov eax, [ebp - 4] / xor [ebp - 4], eax / add [ebp - 4], eax / hlt
+    EBP: bytes.fromhex("c745fc 44332211 8b45fc 3145fc 0145fc f4"),
+}
 
 
+@pytest.mark.parametrize("pointer", AT_STACK)
 @pytest.mark.parametrize("forgets", ["INVLPG", "CR3"])
-def test_a_stack_whose_page_is_mapped_anew_is_found_there(paged: Paged, forgets: str) -> None:
-    paged.write(0x6000, PUSHES)
+def test_a_stack_whose_page_is_mapped_anew_is_found_there(paged: Paged, forgets: str, pointer: int) -> None:
+    paged.write(0x6000, AT_STACK[pointer])
     for frame in (FRAME, OTHER, FRAME, OTHER):
         paged.map(P | W, frame)
         if forgets == "INVLPG":
@@ -448,16 +454,17 @@ def test_a_stack_whose_page_is_mapped_anew_is_found_there(paged: Paged, forgets:
             paged.processor.set_cr(3, DIRECTORY)
         paged.memory.write(FRAME + 0x7FC, bytes(4))
         paged.memory.write(OTHER + 0x7FC, bytes(4))
-        paged.processor.set_gpr(ESP, PAGE + 0x800)
+        paged.processor.set_gpr(pointer, PAGE + 0x800)
         assert go(paged, 0x6000) == ExitKind.HLT
         assert paged.processor.gpr(EAX) == 0x11223344
         assert paged.read32(frame + 0x7FC) == 0x11223344
         assert paged.read32(FRAME + OTHER - frame + 0x7FC) == 0
 
 
-def test_a_stack_whose_page_may_no_longer_be_written_is_not(paged: Paged) -> None:
+@pytest.mark.parametrize("pointer", AT_STACK)
+def test_a_stack_whose_page_may_no_longer_be_written_is_not(paged: Paged, pointer: int) -> None:
     paged.processor.set_cr(0, PG | WP | 0x11)
-    paged.write(0x6000, PUSHES)
+    paged.write(0x6000, AT_STACK[pointer])
     for flags, kind in (
         (P | W, ExitKind.HLT),
         (P, ExitKind.EXCEPTION),
@@ -466,10 +473,27 @@ def test_a_stack_whose_page_may_no_longer_be_written_is_not(paged: Paged) -> Non
     ):
         paged.map(flags)
         invlpg(paged, PAGE)
-        paged.processor.set_gpr(ESP, PAGE + 0x800)
+        paged.processor.set_gpr(pointer, PAGE + 0x800)
         assert go(paged, 0x6000) == kind
         if kind == ExitKind.EXCEPTION:
             assert faults(paged) == (PAGE_FAULT, 2 | flags & P, PAGE + 0x7FC, 0x6000)
+
+
+def test_a_frame_over_two_pages_and_a_stack_elsewhere_are_each_found(paged: Paged) -> None:
+    """Two frames by turns, each with operands in two pages and one over their boundary, and a push between."""
+    # again: mov [ebp - 8], ecx / push ecx / mov eax, [ebp - 4] / add [ebp - 6], ecx / pop ebx / sub ebp, edx
+    # neg edx / dec ecx / jnz again / leave / hlt
+    paged.write(0x6000, bytes.fromhex("894df8 51 8b45fc 014dfa 5b 29d5 f7da 49 75ee c9 f4"))
+    p = paged.processor
+    for _ in range(3):
+        paged.memory.write(0x8FFE, bytes(8) + b"\x44\x33\x22\x11")
+        paged.memory.write(0x7FFA, bytes(4) + b"\x88\x77\x66\x55")
+        for number, value in ((ESP, 0x7000), (EBP, 0x9006), (ECX, 8), (EDX, 0x1004)):
+            p.set_gpr(number, value)
+        assert go(paged, 0x6000) == ExitKind.HLT
+        assert [p.gpr(n) for n in (EAX, EBX, ESP, EBP)] == [0x55667788, 1, 0x900A, 0x11223344]
+        assert paged.memory.read(0x8FFE, 4) == bytes([2, 0, 2, 0])
+        assert paged.memory.read(0x7FFA, 4) == bytes([1, 0, 1, 0])
 
 
 def test_what_is_pushed_over_code_that_was_decoded_since_the_last_push_is_seen(flat: Bench) -> None:
