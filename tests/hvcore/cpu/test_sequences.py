@@ -365,3 +365,36 @@ def test_flags_that_the_oracle_is_asked_for_again_leave_its_memory_as_it_was() -
         ([0x1, 0xFF, 0x0, 0x7C66, 0xD832, 0x8D391296, 0x8000, 0x763A], 0x851),
         ([0x943AEB0E, 0xFFFF, 0x68, 0x7C66, 0xD832, 0x80, 0x42, 0x763A], 0x881),
     )
+
+
+def test_a_program_that_strays_once_is_of_no_account_however_it_ends_the_next_time() -> None:
+    """Its stack comes to lie in its code. It then loads segments, which the second run on the same machine began with.
+
+    What ended our run was an IN among the data, which to the oracle was an instruction like others.
+    """
+    program = [
+        ("6683ecf8", 0x0),  # 01000  sub esp, -8
+        ("66b90c000000", 0x0),  # 01004  mov ecx, 0xc
+        ("660fb6c0", 0x0),  # 0100a  movzx eax, al
+        ("84f6", 0x0),  # 0100e  test dh, dh
+        ("0f870500", 0x10),  # 01010  ja 0x1019
+        ("16", 0x10),  # 01014  push ss
+        ("660fabc8", 0x10),  # 01015  bts eax, ecx
+        ("39ef", 0x894),  # 01019  cmp di, bp
+        ("7707", 0x0),  # 0101b  ja 0x1024
+        ("39da", 0x0),  # 0101d  cmp dx, bx
+        ("e82000", 0x0),  # 0101f  call 0x1042
+        ("eb0e", 0x0),  # 01022  jmp 0x1032
+        ("c81a0000", 0x0),  # 01024  enter 0x1a, 0
+        ("8baf6df3", 0x0),  # 01028  mov bp, word ptr [bx - 0xc93]
+        ("c9", 0x0),  # 0102c  leave
+        ("b84210", 0x0),  # 0102d  mov ax, 0x1042
+        ("ffd0", 0x0),  # 01030  call ax
+        ("0fbec2", 0x0),  # 01032  movsx ax, dl
+        ("6683e903", 0x0),  # 01035  sub ecx, 3
+        ("0f85cdff", 0x0),  # 01039  jne 0x100a
+        ("338fb3ec", 0x0),  # 0103d  xor cx, word ptr [bx - 0x134d]
+        ("f4", 0x10),  # 01041  hlt
+        ("c3", 0x0),  # 01042  ret
+    ]
+    agree("int16-translated", 0x1000, program, ([0x0, 0x0, 0x0, 0x98E8, 0x0, 0x0, 0x0, 0x3F], 0x0))

@@ -53,12 +53,18 @@ class Pair:
         pieces = None if case.pieces is None else Dice(case.pieces)
         for number, start in enumerate(case.starts):
             outside = self.subject.outside()
-            for _ in range(2 if self.translate_after else 0):  # once to be translated, once to be linked
-                self.subject.run(start, case.base)
+            for time in range(2 if self.translate_after else 0):  # once to be translated, once to be linked
+                before = self.subject.run(start, case.base)
                 self.subject.restore(outside)
-            before = self.subject.processor.icount
+                if time == 0 and (before.stop == STRAYED or left_its_code(before)):
+                    # The next run would begin with the segments that this one has loaded.
+                    self.renew()
+                    self.subject.load(placed.code, case.base)
+                    self.oracle.load(placed.code, case.base)
+                    break
+            counted = self.subject.processor.icount
             ours = self.subject.run(start, case.base, pieces=pieces)
-            self.instructions += self.subject.processor.icount - before
+            self.instructions += self.subject.processor.icount - counted
             if self.dangerous(ours):
                 return []
             # The oracle stops there too.
@@ -68,10 +74,10 @@ class Pair:
                 self.oracle.restore(outside)
                 theirs = self.oracle.run(start, case.base, at_most=machines.ENDLESS)
             self.stops[theirs.stop] = self.stops.get(theirs.stop, 0) + 1
-            if STRAYED in {ours.stop, theirs.stop} or not machines.CODE <= ours.eip <= machines.CODE_END:
+            if STRAYED in {ours.stop, theirs.stop} or left_its_code(ours):
                 self.renew()  # what strayed may have written anywhere, and loaded any segment
-            if stray and theirs.stop == STRAYED:
-                return []
+            if stray and (theirs.stop == STRAYED or (left_its_code(ours) and left_its_code(theirs))):
+                return []  # an IN among the data ends our run, and is one of many instructions to the oracle
             if beyond_a_limit(ours, theirs, self.bits):
                 self.beyond += 1
                 self.translated_before = self.translated
@@ -140,6 +146,11 @@ class Pair:
         self.oracle.load(whole, base)
         self.flags_of_no_account = early.registers != theirs.registers or early.memory != theirs.memory
         return theirs._replace(flags=early.flags)
+
+
+def left_its_code(outcome: Outcome) -> bool:
+    """Whether a run ended elsewhere than in the program's pages."""
+    return not machines.CODE <= outcome.eip <= machines.CODE_END
 
 
 def beyond_a_limit(ours: Outcome, theirs: Outcome, bits: int) -> bool:

@@ -15,8 +15,7 @@ import tempfile
 from pathlib import Path
 
 from tests.hvcore.cpu.bench import CS, DS, ES, FLAT_CODE, FLAT_DATA, SS
-from tests.hvcore.cpu.differential import machines
-from tests.hvcore.cpu.differential.compare import Pair
+from tests.hvcore.cpu.differential.compare import Pair, left_its_code
 from tests.hvcore.cpu.differential.machines import (
     ALIASES,
     CODE,
@@ -194,4 +193,4 @@ class NativePair(Pair):
         self.subject = UserSubject()
 
     def dangerous(self, outcome: Outcome) -> bool:
-        return outcome.stop == STRAYED or not machines.CODE <= outcome.eip <= machines.CODE_END
+        return outcome.stop == STRAYED or left_its_code(outcome)
