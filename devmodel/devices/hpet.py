@@ -188,11 +188,11 @@ class Hpet:
         was_high, timer.edge = timer.edge, False
         match register:
             case TimerReg.COMPARATOR:
-                modulus = _modulus(timer)
-                if not timer.config & PERIODIC or timer.config & SET_VALUE:
-                    timer.comparator = (timer.comparator & ~mask | value) % modulus
-                if timer.config & PERIODIC:
-                    timer.period = (timer.period & ~mask | value) % modulus
+                ones, periodic = _ones(timer), timer.config & PERIODIC
+                if not periodic or timer.config & SET_VALUE:
+                    timer.comparator = (timer.comparator & ~mask | value) & ones
+                if periodic:
+                    timer.period = (timer.period & ~mask | value) & ones
                 timer.config &= ~SET_VALUE
             case TimerReg.CONFIG:
                 was_high = True
@@ -206,7 +206,8 @@ class Hpet:
                     self.state.status &= ~(1 << number)
             case _:
                 log.debug("hpet.write_ignored", offset=Reg.TIMER + at, value=value)
-        self._least = min(self._least, self._left(timer))
+        left = self._left(timer)
+        self._least = min(self._least, left)
         if was_high:
             self._drive()
 
@@ -220,7 +221,7 @@ class Hpet:
 
     def _left(self, timer: TimerState) -> int:
         """Return after how many counts from `seen` on a timer matches next."""
-        return (timer.comparator - self.state.seen - 1) % _modulus(timer) + 1
+        return (timer.comparator - self.state.seen - 1 & _ones(timer)) + 1
 
     def _catch_up(self) -> None:
         """Find the matches up to now."""
@@ -243,7 +244,7 @@ class Hpet:
         """Have a timer match, so many counts ago."""
         if timer.config & PERIODIC and timer.period:
             times = ago // timer.period + 1
-            timer.comparator = (timer.comparator + times * timer.period) % _modulus(timer)
+            timer.comparator = timer.comparator + times * timer.period & _ones(timer)
         if timer.config & LEVEL:
             self.state.status |= 1 << number
         elif timer.config & INTERRUPT:
@@ -285,5 +286,6 @@ class Hpet:
             line.set(bool(high >> request & 1))
 
 
-def _modulus(timer: TimerState) -> int:
-    return 1 << (32 if timer.config & MODE_32 else 64)
+def _ones(timer: TimerState) -> int:
+    """Return the most that a timer's registers hold."""
+    return ONES[4] if timer.config & MODE_32 else ONES[8]
