@@ -107,9 +107,9 @@ class Beam:
         tick = ((now - self._since) * self._rate + self._rest) // NS_PER_S
         if tick >= self._length:
             tick = self._find(now)
-        clock, dot = divmod(tick, self._dots)
+        clock = tick // self._dots
         if self._first <= clock < self._last:
-            return self._vertical | self._shown(self._number, clock, dot // self._dot_width)
+            return self._vertical | self._shown(self._number, clock, tick % self._dots // self._dot_width)
         return self._vertical | self._outside(clock)
 
     def _find(self, now: int) -> int:
