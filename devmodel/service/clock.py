@@ -51,5 +51,5 @@ class TrioClock:
 
 
 def _is_the_hosts(clock: trio.abc.Clock) -> bool:
-    """Whether this is the clock that trio has unless told otherwise: time.perf_counter, and an offset."""
+    """Whether this is trio's own clock, time.perf_counter and an offset; trio does not publish its class."""
     return type(clock).__name__ == "SystemClock"

@@ -12,9 +12,7 @@ from hvcore.config import MachineConfig
 from hvcore.cpu.exitinfo import ExitKind
 from hvcore.domain import Domain
 from hvcore.vcpu import Vcpu
-from ioreq.messages import (
-    CreateIoreqServer,
-)
+from ioreq.messages import CreateIoreqServer, MapIoRange, SetIoreqServerState
 from tests.hvcore.device_server import Peer
 from tests.hvcore.fake_processor import FakeProcessor
 
@@ -87,6 +85,15 @@ class Bench:
         server = peer.attach(**how)
         self.servers.append(server)
         return peer, server
+
+    def attach_stuck(self, port):
+        """Attach a second server, which has a port and answers nothing."""
+        peer = self.peer()
+        peer.greet()
+        created = peer.call(CreateIoreqServer())
+        peer.call(MapIoRange(created.id, 0, port, port))
+        peer.call(SetIoreqServerState(created.id, True))
+        return peer
 
     def until(self, condition):
         deadline = time.monotonic() + 30

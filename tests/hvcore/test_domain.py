@@ -192,11 +192,7 @@ def test_the_guest_waits_for_every_server_of_its_machine(tmp_path, monkeypatch):
 
 def test_a_server_that_dies_over_a_request_answers_ones_and_another_takes_its_place(bench):
     _peer, _ = bench.attach()
-    stuck = bench.peer()
-    stuck.greet()
-    stuck.call(CreateIoreqServer())
-    stuck.call(MapIoRange(1, 0, 0x60, 0x60))
-    stuck.call(SetIoreqServerState(1, True))
+    stuck = bench.attach_stuck(0x60)
     bench.cpu.script = [io(0x60, 1, read=True, rip=0x7C00)]
     bench.cpu.stop()
     time.sleep(0.05)

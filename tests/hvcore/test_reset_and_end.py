@@ -10,7 +10,6 @@ from hvcore.cpu.exitinfo import ExitKind
 from ioreq.messages import (
     ClaimInterruptAcknowledge,
     CreateIoreqServer,
-    MapIoRange,
     NrVcpus,
     Ok,
     RemoteShutdown,
@@ -153,11 +152,7 @@ def test_a_crash_ends_with_status_1(bench):
 
 def test_a_stuck_server_does_not_hold_up_the_end(bench):
     _peer, _ = bench.attach()
-    stuck = bench.peer()
-    stuck.greet()
-    stuck.call(CreateIoreqServer())
-    stuck.call(MapIoRange(1, 0, 0x60, 0x60))
-    stuck.call(SetIoreqServerState(1, True))
+    bench.attach_stuck(0x60)
     bench.cpu.script = [io(0x60, 1, read=True, rip=0x7C00)]
     bench.cpu.stop()
     time.sleep(0.05)
