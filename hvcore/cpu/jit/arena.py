@@ -327,7 +327,7 @@ def emit_return_point(c, t):
     asm.bind(c, t.return_site)
     asm.emit_mem(c, asm.LEA, asm.AX, asm.AX, NO_REG, 0, -(t.at + t.return_delta))  # lea eax, [rax - at]
     asm.emit_field(c, asm.CMP, asm.AX, cython.address(c.code_delta))
-    note_leave(t, asm.emit_jump_if(c, asm.ZERO), t.return_delta)  # from a function in the same page, say
+    note_leave(t, asm.emit_jump_if(c, asm.ZERO), t.return_delta)  # returned from a function in the same page
     asm.emit_field(c, asm.STORE, asm.AX, cython.address(c.code_delta))
     emit_leave_to(c, t, t.return_delta)
 

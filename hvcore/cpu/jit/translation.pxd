@@ -21,7 +21,7 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 value               # VALUE_REG and so on: what is stored
     u32 reg
     u64 imm
-    u32 keeps_place         # EDX must be where at ESP it went, or that in its page, where it goes on
+    u32 keeps_place         # a CALL or a RET: what follows its access takes where ESP points from EDX
     u32 vectors             # `Translation.vectors` where it goes on
     u32 mxcsr_taken         # and so with what follows
     u32 x87_last
