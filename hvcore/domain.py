@@ -36,6 +36,7 @@ from hvcore.routing import CONFIG_ADDRESS, MAX_SERVERS, Range, RangeError, Routi
 from hvcore.succession import Standstill, Succession, kept
 from hvcore.vcpu import Vcpu
 from ioreq import VERSION, ControlError, IoreqError, shared
+from ioreq.control import peer_pid
 from ioreq.control_core import Answer, Connection, ControlServer, Later
 from ioreq.core import CoreChannel, CoreEndpoint, VcpuDoorbell
 from ioreq.evtchn import make_doorbell
@@ -510,7 +511,8 @@ class Domain:
             raise ControlError(errno.ENOSPC, f"at most {MAX_SERVERS} ioreq servers")
         if self._closing >= MAX_SERVERS:
             raise ControlError(errno.EAGAIN, f"{self._closing} ioreq servers are still being freed")
-        server = IoreqServer(self._next_id, CoreEndpoint(self._doorbells, mirror=mirror), connection)
+        endpoint = CoreEndpoint(self._doorbells, mirror=mirror, peer=peer_pid(connection.sock))
+        server = IoreqServer(self._next_id, endpoint, connection)
         self._next_id += 1
         self._servers[server.id] = server
         self.routing.add(server.id, server.endpoint)

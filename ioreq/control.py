@@ -20,6 +20,8 @@ MAX_MESSAGE: Final = 65536
 """Bytes of a message at most."""
 MAX_DESCRIPTORS: Final = 253  # Linux' SCM_MAX_FD
 MAX_PATH: Final = 107  # of sun_path, with its final NUL
+_UCRED: Final = struct.Struct("3i")
+"""Process, user and group: struct ucred, as SO_PEERCRED returns it (unix(7))."""
 
 
 class SocketOptions(Protocol):
@@ -57,10 +59,20 @@ def check_uid(uid: int, who: str) -> None:
 
 
 def peer_uid(sock: SocketOptions) -> int:
-    """Return the user at the other end of a connected Unix socket (SO_PEERCRED)."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    uid: int = struct.unpack("3i", credentials)[1]
+    """Return the user at the other end of a connected Unix socket."""
+    uid: int = _credentials(sock)[1]
     return uid
+
+
+def peer_pid(sock: SocketOptions) -> int:
+    """Return the process at the other end of a connected Unix socket; 0 if it cannot be seen from here."""
+    pid: int = _credentials(sock)[0]
+    return pid
+
+
+def _credentials(sock: SocketOptions) -> tuple[int, ...]:
+    """Return process, user and group at the other end, as they were when it connected or began to listen."""
+    return _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
 
 
 def received_descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

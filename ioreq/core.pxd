@@ -14,6 +14,7 @@ cdef class VcpuDoorbell:
     cdef int _own
     cdef int _epoll
     cdef object _poll
+    cdef readonly object placement
     @cython.locals(timeout=int, rung=int)
     cpdef bint wait(self, timeout_ms=*) except -1
 

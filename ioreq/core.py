@@ -12,6 +12,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import cython
@@ -44,6 +45,7 @@ from ioreq.layout import (
 from ioreq.mirror import ASK, MirrorReader
 from ioreq.page import Slot
 from ioreq.patience import Patience
+from ioreq.placement import Placement
 from ioreq.request import Request
 
 if cython.compiled:
@@ -82,10 +84,11 @@ class VcpuDoorbell:
     make it blocking and fill it, and then the next ring would last as long as he likes.
     """
 
-    __slots__ = ("_epoll", "_own", "_poll", "fd")
+    __slots__ = ("_epoll", "_own", "_poll", "fd", "placement")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.placement = Placement()
         self._own = make_doorbell()
         epoll = select.epoll()
         for bell in (fd, self._own):
@@ -159,15 +162,18 @@ class CoreChannel:
         "vp_eport",
     )
 
-    def __init__(self, slot: Slot, send: SendPort, receive: ReceivePort, doorbell: VcpuDoorbell) -> None:
+    def __init__(
+        self, slot: Slot, send: SendPort, receive: ReceivePort, doorbell: VcpuDoorbell, peer: int = 0
+    ) -> None:
         self.slot = slot
         self._words = slot.words
         self._octets = slot.octets
         self._send = send
         self.receive = receive
         self._doorbell = doorbell
-        self._awake = Patience()
-        self._waking = Patience()
+        step_aside = partial(doorbell.placement.step_aside, peer)
+        self._awake = Patience(step_aside)
+        self._waking = Patience(step_aside)
         self.dead = False
         self.vp_eport = send.port
         self._words[3] = send.port
@@ -273,7 +279,7 @@ class CoreEndpoint:
     vCPU, the ring's doorbell.
     """
 
-    def __init__(self, doorbells: Sequence[VcpuDoorbell], *, mirror: bool = False) -> None:
+    def __init__(self, doorbells: Sequence[VcpuDoorbell], *, mirror: bool = False, peer: int = 0) -> None:
         vcpus = len(doorbells)
         names = [*ENDPOINT_PAGES, MIRROR_PAGE] if mirror else ENDPOINT_PAGES
         self.descriptors: list[int] = []
@@ -293,7 +299,7 @@ class CoreEndpoint:
         for vcpu, doorbell in enumerate(doorbells):
             send = SendPort(events, server_port(vcpu), bells[vcpu])
             receive = ReceivePort(events, core_port(vcpu), doorbell.fd)
-            self.channels.append(CoreChannel(Slot(ioreq_page, vcpu), send, receive, doorbell))
+            self.channels.append(CoreChannel(Slot(ioreq_page, vcpu), send, receive, doorbell, peer))
             send.bind()
         self._ring = RingProducer(buffered_page)
         self._ring_port = SendPort(events, buffered_port(vcpus), bells[vcpus])

@@ -8,5 +8,7 @@ cdef class Patience:
     cdef bint _trying
     cdef int _pause
     cdef int _rest
+    cdef object _step_aside
     cpdef void found(self)
     cpdef void slept(self, int64_t ns)
+    cdef void _try(self, int64_t score)

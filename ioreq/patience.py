@@ -2,6 +2,7 @@
 """How long to poll before sleeping, learned from what polls and sleeps have cost so far."""
 
 import os
+from collections.abc import Callable
 from typing import Final
 
 LOOKS_A_MICROSECOND: Final = 16
@@ -63,12 +64,13 @@ class Patience:
     that we poll on, or sleep and wake may be so cheap that a processor is better left to others. That shows in what
     is gained and lost: a poll that succeeds saves a sleep and a wake, whose price is the median of the short sleeps
     of late; one that fails has cost as long as it took. When it does not pay we sleep at once, and try again ever more
-    rarely.
+    rarely. Who can `step_aside` from the other side's processor does so first, and says whether he has.
     """
 
-    __slots__ = ("_pause", "_rest", "_trying", "looks", "most", "price", "score")
+    __slots__ = ("_pause", "_rest", "_step_aside", "_trying", "looks", "most", "price", "score")
 
-    def __init__(self) -> None:
+    def __init__(self, step_aside: Callable[[], bool] = bool) -> None:
+        self._step_aside = step_aside
         self.most = _window * LOOKS_A_MICROSECOND if can_poll() else 0
         self.looks = self.most
         self.score = 0
@@ -90,6 +92,8 @@ class Patience:
 
     def slept(self, ns: int) -> None:
         """Learn from a sleep of `ns` nanoseconds, after `looks` looks."""
+        if self.most == 0:
+            return
         if ns >= SHORT_SLEEP_NS:
             self.looks = max(self.looks // 2, min(FIRST, self.looks))
             return
@@ -97,14 +101,22 @@ class Patience:
         if self.looks == 0:
             self._rest -= 1
             if self._rest <= 0:
-                self._trying = True
-                self.looks = self.most
-                self.score = ENOUGH_NS - 1
+                self._step_aside()
+                self._try(ENOUGH_NS - 1)
         else:
             self.looks = min(4 * self.looks, self.most)
             self.score += FAILED * self.looks * 1000 // LOOKS_A_MICROSECOND
-            if self.score >= ENOUGH_NS:
+            if self.score < ENOUGH_NS:
+                return
+            if not self._trying and self._step_aside():
+                self._try(ENOUGH_NS // 2)
+            else:
                 self.looks = 0
                 self._rest = self._pause
                 self._pause = min(2 * self._pause, LONGEST_PAUSE)
                 self._trying = False
+
+    def _try(self, score: int) -> None:
+        self._trying = True
+        self.looks = self.most
+        self.score = score

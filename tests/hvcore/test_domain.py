@@ -28,6 +28,8 @@ from ioreq.messages import (
     SetIoreqServerState,
     Vcpus,
 )
+from ioreq.patience import MOST
+from ioreq.placement import Placement
 from tests.hvcore.device_server import DeviceServer
 from tests.hvcore.domain_bench import Bench, ScriptedVcpu, bench, captured, other_server
 from tests.hvcore.fake_processor import io
@@ -65,6 +67,19 @@ def test_the_guest_starts_when_an_enabled_server_owns_interrupt_acknowledge(benc
     bench.cpu.script = [(ExitKind.BUDGET, {})]
     assert peer.call(ClaimInterruptAcknowledge(0)) == Ok()
     bench.until(lambda: bench.cpu.budgets)
+
+
+def test_a_vcpu_that_polls_in_vain_steps_aside_from_the_process_of_the_server(bench, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Placement, "step_aside", lambda _place, pid: bool(asked.append(pid)))
+    peer = bench.peer()
+    peer.greet()
+    assert peer.call(CreateIoreqServer()) == Created(0)
+    (channel,) = bench.domain._servers[0].endpoint.channels
+    channel._awake.most = channel._awake.looks = MOST  # as on a host with several processors
+    while channel._awake.looks:
+        channel._awake.slept(50_000)
+    assert asked == [os.getpid()]
 
 
 def test_an_out_reaches_the_server_and_comes_back(bench):

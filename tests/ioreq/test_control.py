@@ -19,7 +19,7 @@ import trio.lowlevel
 import trio.testing
 
 from ioreq import VERSION, ControlError, DomainGone, IoreqError, ProtocolError, VersionMismatch, shared
-from ioreq.control import MAX_MESSAGE
+from ioreq.control import MAX_MESSAGE, peer_pid, peer_uid
 from ioreq.control_client import connect, open_control
 from ioreq.control_core import Answer, Connection, ControlServer
 from ioreq.evtchn import make_doorbell
@@ -202,6 +202,13 @@ async def test_another_users_device_model_is_hung_up_on(core, path):
         assert core.connections == []
     finally:
         server.close()
+
+
+def test_who_is_at_the_other_end_is_known_by_user_and_process():
+    """unix(7): those of the moment of connect(2), listen(2) or socketpair(2)."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with one, other:
+        assert (peer_uid(one), peer_pid(one)) == (os.geteuid(), os.getpid())
 
 
 async def test_another_users_core_is_not_talked_to(server, core, path, monkeypatch):

@@ -116,6 +116,72 @@ def test_patience_that_tries_with_success_polls_on(patience):
     assert sleeps_until_it_tries(patience) == FIRST_PAUSE
 
 
+class Place:
+    """Says whether there was a processor to step aside to, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.free = True
+        self.asked = 0
+
+    def step_aside(self) -> bool:
+        self.asked += 1
+        return self.free
+
+
+@pytest.fixture
+def place():
+    return Place()
+
+
+@pytest.fixture
+def movable(place):
+    patience = Patience(place.step_aside)
+    patience.most = patience.looks = MOST
+    return patience
+
+
+def test_who_polls_in_vain_steps_aside_before_giving_up_and_tries_there_at_once(movable, place):
+    for _ in range(ENOUGH_NS // LOST):
+        assert not place.asked
+        movable.slept(SHORT)
+    assert place.asked == 1
+    assert movable.looks == MOST
+    while movable.score:
+        movable.found()
+    assert movable.looks == MOST
+
+
+def test_a_try_that_fails_on_another_processor_too_is_the_last_for_a_while(movable, place):
+    give_up(movable)
+    assert place.asked == 1
+    assert sleeps_until_it_tries(movable) == FIRST_PAUSE
+
+
+def test_who_cannot_step_aside_gives_up_at_once(movable, place):
+    place.free = False
+    for _ in range(ENOUGH_NS // LOST):
+        assert movable.looks
+        movable.slept(SHORT)
+    assert movable.looks == 0
+
+
+def test_each_try_begins_on_another_processor_if_there_is_need(movable, place):
+    give_up(movable)
+    asked = place.asked
+    for more in (1, 2, 3):
+        sleeps_until_it_tries(movable)
+        assert place.asked == asked + more
+        give_up(movable)
+
+
+def test_who_never_polls_stays_where_it_is(movable, place):
+    movable.most = movable.looks = 0
+    for _ in range(10 * FIRST_PAUSE):
+        movable.slept(SHORT)
+    assert not place.asked
+    assert movable.looks == 0
+
+
 def test_the_polling_window_is_a_setting_and_0_turns_polling_off(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     try:
