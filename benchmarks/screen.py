@@ -70,11 +70,14 @@ def micros_of_a_poll(mode: str, times: int) -> float:
     def begin() -> None:
         clock.time = (clock.time // period + 1) * period
 
+    def wait() -> None:
+        clock.time += 1237
+
     def poll() -> None:
         clock.time += 1237
         read(port, 1)
 
-    return chips.micros(poll, times, begin)
+    return chips.micros(poll, times, begin) - chips.micros(wait, times, begin)
 
 
 def can_print() -> bool:

@@ -43,6 +43,7 @@ class Reg:
 
 
 TIMER_SIZE: Final = 0x20
+TIMERS_END: Final = Reg.TIMER + TIMER_SIZE * TIMERS
 
 
 class TimerReg:
@@ -141,7 +142,7 @@ class Hpet:
         at, shift = offset & ~7, 8 * (offset & 7)
         mask = ONES[size] << shift
         value <<= shift
-        if Reg.TIMER <= at < Reg.TIMER + TIMER_SIZE * TIMERS:
+        if Reg.TIMER <= at < TIMERS_END:
             self._write_timer(at - Reg.TIMER, value, mask)
             return
         match at:
@@ -166,7 +167,7 @@ class Hpet:
                 return s.config
             case Reg.STATUS:
                 return s.status
-            case _ if Reg.TIMER <= at < Reg.TIMER + TIMER_SIZE * TIMERS:
+            case _ if Reg.TIMER <= at < TIMERS_END:
                 number, register = divmod(at - Reg.TIMER, TIMER_SIZE)
                 timer = s.timers[number]
                 return (timer.config | FIXED, timer.comparator, 0, 0)[register >> 3]
@@ -183,12 +184,13 @@ class Hpet:
 
     def _write_timer(self, at: int, value: int, mask: int) -> None:
         """Write those bits of a timer's register that are under `mask`."""
-        number, register = divmod(at, TIMER_SIZE)
+        number, register = at // TIMER_SIZE, at % TIMER_SIZE
         timer = self.state.timers[number]
+        ones = _ones(timer)
         was_high, timer.edge = timer.edge, False
         match register:
             case TimerReg.COMPARATOR:
-                ones, periodic = _ones(timer), timer.config & PERIODIC
+                periodic = timer.config & PERIODIC
                 if not periodic or timer.config & SET_VALUE:
                     timer.comparator = (timer.comparator & ~mask | value) & ones
                 if periodic:
@@ -200,14 +202,15 @@ class Hpet:
                 if not ROUTES >> (new >> ROUTE_SHIFT & 0x1F) & 1:  # reads back as something else (2.3.8)
                     new = new & ~ROUTE | timer.config & ROUTE
                 timer.config = new & WRITABLE
-                if timer.config & MODE_32:
-                    timer.comparator &= ONES[4]
+                ones = _ones(timer)
+                timer.comparator &= ones
                 if not timer.config & LEVEL:
                     self.state.status &= ~(1 << number)
             case _:
                 log.debug("hpet.write_ignored", offset=Reg.TIMER + at, value=value)
-        left = self._left(timer)
-        self._least = min(self._least, left)
+        left = (timer.comparator - self.state.seen - 1 & ones) + 1
+        if left < self._least:  # noqa: PLR1730 - at half the price of min()
+            self._least = left
         if was_high:
             self._drive()
 

@@ -148,7 +148,7 @@ class Kbc:
     def deadline(self) -> int | None:
         """Return when the next byte arrives, a key that is held repeats, or the mouse makes a report."""
         times = [time for time in (self.keyboard.deadline(), self.mouse.deadline()) if time is not None]
-        if not self.state.full and (self._keyboard_sends() or self._mouse_sends()):
+        if not self.state.full and self._sender() is not None:
             times.append(self.state.wire_free_at)
         return min(times, default=None)
 
@@ -157,24 +157,27 @@ class Kbc:
         s = self.state
         self.keyboard.tick()
         self.mouse.tick()
-        while not s.full and ((keyboard := self._keyboard_sends()) or self._mouse_sends()):
+        while not s.full and (sender := self._sender()) is not None:
             now = self.clock.now()
             if now < s.wire_free_at:
                 break
             s.wire_free_at = now + FRAME
-            if keyboard:
-                self._from_keyboard(self.keyboard.take())
+            if sender is self.keyboard:
+                self._from_keyboard(sender.take())
             else:
-                report = self.mouse.take()
+                report = sender.take()
                 if not s.locked:
                     self._put(report, aux=True)
         self._drive()
 
-    def _keyboard_sends(self) -> bool:
-        return self.keyboard.sends and not self.state.ram[0] & MODE_NO_KEYBOARD
-
-    def _mouse_sends(self) -> bool:
-        return self.mouse.sends and not self.state.ram[0] & MODE_NO_AUX
+    def _sender(self) -> Keyboard | Mouse | None:
+        """Return who has a byte for us and may send it, the keyboard first."""
+        mode = self.state.ram[0]
+        if not mode & MODE_NO_KEYBOARD and self.keyboard.sends:
+            return self.keyboard
+        if not mode & MODE_NO_AUX and self.mouse.sends:
+            return self.mouse
+        return None
 
     def _from_keyboard(self, value: int) -> None:
         s = self.state
@@ -288,7 +291,8 @@ class Kbc:
             case Command.POLL_INPUT_LOW | Command.POLL_INPUT_HIGH:
                 s.polling = value
             case Command.READ_OUTPUT:
-                irqs = self._irq() << 4 | self._aux_irq() << 5
+                irq, aux_irq = self._irqs()
+                irqs = irq << 4 | aux_irq << 5
                 self._put(0xCC | OUTPUT_RUN | (OUTPUT_A20 if s.a20 else 0) | irqs)
             case Command.DISABLE_A20 | Command.ENABLE_A20:
                 s.a20 = value == Command.ENABLE_A20
@@ -339,13 +343,15 @@ class Kbc:
         s = self.state
         self.mirror.show(0, self._status(), BY_ANYONE)
         self.a20.set(s.a20)
-        self.irq.set(self._irq())
-        self.aux_irq.set(self._aux_irq())
+        irq, aux_irq = self._irqs()
+        self.irq.set(irq)
+        self.aux_irq.set(aux_irq)
 
-    def _irq(self) -> bool:
+    def _irqs(self) -> tuple[bool, bool]:
+        """Return whether interrupt requests 1 and 12 are made."""
         s = self.state
-        return s.full and not s.aux and bool(s.ram[0] & MODE_IRQ1)
-
-    def _aux_irq(self) -> bool:
-        s = self.state
-        return s.full and s.aux and bool(s.ram[0] & MODE_IRQ12)
+        if not s.full:
+            return False, False
+        if s.aux:
+            return False, s.ram[0] & MODE_IRQ12 != 0
+        return s.ram[0] & MODE_IRQ1 != 0, False

@@ -47,8 +47,8 @@ PLANES_AT_A_DOT: Final = {
 """The number that a bit of each plane is, where the planes are a byte of a double word each."""
 ONE_DOT: Final = 0x0101_0101
 
-Line = Callable[[int, int, int], int]
-"""Return bits 5 and 4 of input status 1 at a dot: frame (they have numbers), character clock, dot of it."""
+Line = Callable[[int, int], int]
+"""Return bits 5 and 4 of input status 1: number of the frame, ticks of the dot clock since the line began."""
 
 
 @attrs.frozen
@@ -77,7 +77,7 @@ def timing(frame: Frame, rate: int) -> Timing:
     return Timing(rate, frame.clock_width, frame.dot_width, *shape)
 
 
-def _nothing(_frame: int, _clock: int, _dot: int) -> int:
+def _nothing(_frame: int, _tick: int) -> int:
     """Return what a line shows that is blanked."""
     return 0
 
@@ -99,6 +99,7 @@ class Beam:
         self._lines: dict[int, Line] = {}
         self._rate, self._dots, self._dot_width = rate, raster.dots, raster.dot_width
         self._length = raster.width * raster.dots
+        self._picture = raster.columns.start * raster.dots, raster.columns.stop * raster.dots
         self._shown: Line = _nothing
         self._find(now)
 
@@ -107,10 +108,9 @@ class Beam:
         tick = ((now - self._since) * self._rate + self._rest) // NS_PER_S
         if tick >= self._length:
             tick = self._find(now)
-        clock = tick // self._dots
-        if self._first <= clock < self._last:
-            return self._vertical | self._shown(self._number, clock, tick % self._dots // self._dot_width)
-        return self._vertical | self._outside(clock)
+        if self._first <= tick < self._last:
+            return self._vertical | self._shown(self._number, tick)
+        return self._vertical | self._outside(tick // self._dots)
 
     def _find(self, now: int) -> int:
         """Find the line that the beam is in, and return the ticks since its first dot."""
@@ -122,7 +122,7 @@ class Beam:
         line = self._line
         self._vertical = STATUS_RETRACE if line in raster.retrace else 0
         displayed = line < raster.lines
-        self._first, self._last = (raster.columns.start, raster.columns.stop) if displayed else (0, 0)
+        self._first, self._last = self._picture if displayed else (0, 0)
         if displayed:
             self._shown = self._lines.get(line) or self._enter(line)
         return tick
@@ -137,7 +137,7 @@ class Beam:
             entered = self._text(scan) if frame.text_mode else self._graphics(scan)
             dark = self._dark_clocks.intersection(frame.clocks)
             if dark:
-                entered = _but_for(dark, entered)
+                entered = _but_for(dark, entered, self._dots)
         self._lines[line] = entered
         return entered
 
@@ -170,9 +170,11 @@ class Beam:
         font, bright_font = (font + row for font in selected_fonts(frame))
         blinking, repeating = bool(mode & BLINK), bool(mode & LINE_GRAPHICS_ENABLE)
         underline = row == crtc[Crtc.UNDERLINE] & 0x1F
+        dots, dot_width = self._dots, self._dot_width
 
-        def at(number: int, clock: int, dot: int) -> int:
-            dot += panning
+        def at(number: int, tick: int) -> int:
+            clock = tick // dots
+            dot = tick % dots // dot_width + panning
             if dot >= width:
                 clock += 1
                 dot -= width
@@ -215,9 +217,11 @@ class Beam:
             statuses = [bytes(status[nibble[0] << 4 | other] for other in nibble) for nibble in nibbles]
         else:
             statuses = [bytes(status[entry] for entry in palette) for palette in (shown, hidden)]
+        dots, dot_width = self._dots, self._dot_width
 
-        def at(number: int, clock: int, dot: int) -> int:
-            dot += panning
+        def at(number: int, tick: int) -> int:
+            clock = tick // dots
+            dot = tick % dots // dot_width + panning
             if dot >= width:
                 clock += 1
                 dot -= width
@@ -241,6 +245,6 @@ class Beam:
         return at
 
 
-def _but_for(dark: frozenset[int], line: Line) -> Line:
-    """Return a line some of whose character clocks are blanked."""
-    return lambda number, clock, dot: 0 if clock in dark else line(number, clock, dot)
+def _but_for(dark: frozenset[int], line: Line, dots: int) -> Line:
+    """Return a line some of whose character clocks, of `dots` ticks each, are blanked."""
+    return lambda number, tick: 0 if tick // dots in dark else line(number, tick)
