@@ -1,5 +1,6 @@
 """Disk images: locked, in order, off the event loop, and honest about failure."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -10,7 +11,7 @@ import trio
 
 from devmodel import ConfigError
 from devmodel.board.device import DiskFlush, DiskRead, DiskWrite
-from devmodel.disks.image import MAX_QUEUED, Image
+from devmodel.disks.image import MAX_QUEUED, MOST_AT_ONCE, Image
 
 
 @pytest.fixture
@@ -69,6 +70,98 @@ async def test_requests_are_done_in_order(disk):
     assert seen == []
     await finished.wait()
     assert seen == [True, b"a" * 512]
+
+
+class Host:
+    """Answers preadv with RWF_NOWAIT as a host that has in memory what it is told to have."""
+
+    def __init__(self) -> None:
+        self.cached = True
+        self.asked = 0
+        self.real = os.preadv
+
+    def preadv(self, fd, buffers, offset, flags):
+        assert flags == os.RWF_NOWAIT
+        self.asked += 1
+        if self.cached is True:
+            return self.real(fd, buffers, offset)
+        raise self.cached
+
+
+@pytest.fixture
+def host(monkeypatch):
+    host = Host()
+    monkeypatch.setattr(os, "preadv", host.preadv)
+    return host
+
+
+async def test_what_the_host_has_in_memory_is_read_at_once(disk, host):
+    seen = []
+    disk.submit(DiskRead(2, 2, seen.append))
+    assert seen == [b"\2" * 512 + b"\3" * 512]
+    assert host.asked == 1
+
+
+async def test_what_the_host_has_not_in_memory_is_read_in_a_thread(disk, host):
+    host.cached = BlockingIOError()
+    seen = []
+    disk.submit(DiskRead(2, 2, seen.append))
+    assert not seen
+    assert await answer(disk, DiskRead, 3, 1) == b"\3" * 512
+    assert seen == [b"\2" * 512 + b"\3" * 512]
+
+
+async def test_a_file_system_that_cannot_tell_what_is_in_memory_is_asked_once(disk, host):
+    host.cached = OSError(errno.EOPNOTSUPP, "preadv2(2)")
+    for _ in range(3):
+        assert await answer(disk, DiskRead, 5, 1) == b"\5" * 512
+    assert host.asked == 1
+
+
+async def test_a_read_that_is_long_is_done_in_a_thread(path, host, nursery):
+    os.truncate(path, 2 * MOST_AT_ONCE)
+    image = Image.open(path)
+    nursery.start_soon(image.run)
+    data = await answer(image, DiskRead, 0, MOST_AT_ONCE // 512 + 1)
+    assert len(data) == MOST_AT_ONCE + 512
+    assert host.asked == 0
+    assert len(await answer(image, DiskRead, 0, MOST_AT_ONCE // 512)) == MOST_AT_ONCE
+    assert host.asked == 1
+    nursery.cancel_scope.cancel()
+    image.close()
+
+
+async def test_an_image_that_is_shorter_than_what_is_read_at_once_fails(disk, host, path):
+    os.truncate(path, 512)
+    assert await answer(disk, DiskRead, 0, 2) is None
+
+
+async def test_a_read_whose_end_asks_for_the_next_goes_on_without_end(disk, host):
+    """A drive's chunks do: each comes after the one before, not within it."""
+    finished = trio.Event()
+    left = 3000
+
+    def next_one(data) -> None:
+        nonlocal left
+        assert data == b"\1" * 512
+        left -= 1
+        if left:
+            disk.submit(DiskRead(1, 1, next_one))
+        else:
+            finished.set()
+
+    disk.submit(DiskRead(1, 1, next_one))
+    assert left == 2999
+    with trio.fail_after(30):
+        await finished.wait()
+
+
+async def test_a_scratch_disk_is_read_at_once(nursery):
+    image = Image.scratch(4096)
+    seen = []
+    image.submit(DiskRead(1, 2, seen.append))
+    assert seen == [bytes(1024)]
+    image.close()
 
 
 @pytest.mark.parametrize(("lba", "count"), [(8, 1), (7, 2), (-1, 1), (1 << 40, 1)])
