@@ -340,6 +340,23 @@ def test_an_oracle_that_a_busy_host_held_up_begins_again_with_the_memory_of_befo
     assert pair.differences(Case(program, 0x1000, [Start([0, 0, 0, 0, 0xE000, 0, 0, 0], 0)], None)) == []
 
 
+def test_a_run_that_the_watchdog_ended_is_none_that_halted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been ended right behind a byte that looks like a HLT, or before the registers were written back."""
+    pair = Pair(32)
+    dog = pair.oracle.watchdog
+    run = dog.run
+
+    def ended(uc: object, begin: int, at_most: int) -> None:
+        run(uc, begin, at_most)
+        dog.stopped = not at_most
+
+    monkeypatch.setattr(dog, "run", ended)
+    pair.oracle.load(machines.HLT, 0x1000)
+    start = Start([0, 0, 0, 0, 0xE000, 0, 0, 0], 0)
+    assert pair.oracle.run(start, 0x1000).stop == machines.STRAYED
+    assert pair.oracle.run(start, 0x1000, at_most=machines.ENDLESS).stop == machines.HALT
+
+
 def test_flags_that_the_oracle_is_asked_for_again_leave_its_memory_as_it_was() -> None:
     """The second program popped what the first, run again up to its fault, had pushed below 8000h."""
     program = [

@@ -97,24 +97,30 @@ class Watchdog:
     def __init__(self) -> None:
         self.runs = 0
         self.running: unicorn.Uc | None = None
+        self.stopped = False
+        """The run has been ended. On a busy host that may be one that had hardly begun."""
+        self.lock = threading.Lock()
         threading.Thread(target=self.watch, daemon=True).start()
 
     def watch(self) -> None:
         seen = 0
         while True:
             time.sleep(PATIENCE)
-            uc = self.running
-            if uc is not None and self.runs == seen:
-                uc.emu_stop()
-            seen = self.runs
+            with self.lock:
+                if self.running is not None and self.runs == seen:
+                    self.stopped = True
+                    self.running.emu_stop()
+                seen = self.runs
 
     def run(self, uc: unicorn.Uc, begin: int, at_most: int) -> None:
         self.runs += 1
+        self.stopped = False
         self.running = None if at_most else uc
         try:
             uc.emu_start(begin, NEVER, count=at_most)
         finally:
-            self.running = None
+            with self.lock:  # so that it is not the next run that is ended
+                self.running = None
 
 
 @functools.cache
@@ -189,6 +195,8 @@ class Oracle:
             self.watchdog.run(uc, base, at_most)
         except unicorn.UcError as error:
             self.vector = 6 if error.errno == unicorn.UC_ERR_INSN_INVALID else STRAYED
+        if self.watchdog.stopped:
+            self.vector = STRAYED
         if at_most:
             uc.ctl_flush_tb()
         uc._do_reg_read_batch(self.numbers, self.pointers, len(REGISTERS))
