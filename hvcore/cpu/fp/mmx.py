@@ -1,7 +1,7 @@
 """Packed integers: what MMX does with 64 bits, and SSE2 with each half of 128 (SDM vol. 1 §9.4, §11.4.2).
 
-Everything here is a function of its operands; `op` is the opcode's second byte. `sse_moves` and `sse_integers`
-fetch and store.
+Everything here is a function of its operands: `op` is the opcode's second byte, `a` and `b` are 64 bits of the
+destination and of the source. `sse_moves` and `sse_integers` fetch and store.
 """
 
 import cython
@@ -10,20 +10,31 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import enums
+
+    globals().update(enums("fp/mmx.pxd"))
 
 
 def lane_bits(op):
-    """The width of the elements that `op` works on."""
-    if op >= 0xFC:
-        return 8 << (op - 0xFC)
-    if op >= 0xF8:
-        return 8 << (op - 0xF8)
-    if op == 0xDA or op == 0xDE or op == 0xE0 or op == 0xD8 or op == 0xDC or op == 0xE8 or op == 0xEC:
+    """The width in bits of the elements that `op` works on."""
+    if op >= PADDB:
+        return 8 << (op - PADDB)
+    if op >= PSUBB:
+        return 8 << (op - PSUBB)
+    if (
+        op == PMINUB
+        or op == PMAXUB
+        or op == PAVGB
+        or op == PSUBUSB
+        or op == PADDUSB
+        or op == PSUBSB
+        or op == PADDSB
+    ):
         return 8
-    if 0x64 <= op <= 0x66:
-        return 8 << (op - 0x64)
-    if 0x74 <= op <= 0x76:
-        return 8 << (op - 0x74)
+    if PCMPGTB <= op <= PCMPGTD:
+        return 8 << (op - PCMPGTB)
+    if PCMPEQB <= op <= PCMPEQD:
+        return 8 << (op - PCMPEQB)
     return 16
 
 
@@ -35,44 +46,44 @@ def clamp(v, least, most):
 
 
 def lane(op, x, y, bits):
-    """One element of `op`; bits above the element's width mean nothing."""
+    """`op` of two elements of `bits` bits, given without their signs; the caller cuts the result to that width."""
     sign: s64 = cython.cast(s64, 1) << (bits - 1)
     ux: s64 = x
     uy: s64 = y
     sx: s64 = (ux ^ sign) - sign
     sy: s64 = (uy ^ sign) - sign
     r: s64 = 0
-    if op == 0xFC or op == 0xFD or op == 0xFE:  # PADD
+    if op == PADDB or op == PADDW or op == PADDD:
         r = ux + uy
-    elif op == 0xF8 or op == 0xF9 or op == 0xFA:  # PSUB
+    elif op == PSUBB or op == PSUBW or op == PSUBD:
         r = ux - uy
-    elif op == 0xEC or op == 0xED:  # PADDS
+    elif op == PADDSB or op == PADDSW:
         r = clamp(sx + sy, -sign, sign - 1)
-    elif op == 0xE8 or op == 0xE9:  # PSUBS
+    elif op == PSUBSB or op == PSUBSW:
         r = clamp(sx - sy, -sign, sign - 1)
-    elif op == 0xDC or op == 0xDD:  # PADDUS
+    elif op == PADDUSB or op == PADDUSW:
         r = clamp(ux + uy, 0, 2 * sign - 1)
-    elif op == 0xD8 or op == 0xD9:  # PSUBUS
+    elif op == PSUBUSB or op == PSUBUSW:
         r = clamp(ux - uy, 0, 2 * sign - 1)
-    elif op == 0x64 or op == 0x65 or op == 0x66:  # PCMPGT
+    elif op == PCMPGTB or op == PCMPGTW or op == PCMPGTD:
         r = -1 if sx > sy else 0
-    elif op == 0x74 or op == 0x75 or op == 0x76:  # PCMPEQ
+    elif op == PCMPEQB or op == PCMPEQW or op == PCMPEQD:
         r = -1 if ux == uy else 0
-    elif op == 0xDA:  # PMINUB
+    elif op == PMINUB:
         r = min(uy, ux)
-    elif op == 0xDE:  # PMAXUB
+    elif op == PMAXUB:
         r = max(uy, ux)
-    elif op == 0xEA:  # PMINSW
+    elif op == PMINSW:
         r = ux if sx < sy else uy
-    elif op == 0xEE:  # PMAXSW
+    elif op == PMAXSW:
         r = ux if sx > sy else uy
-    elif op == 0xE0 or op == 0xE3:  # PAVG
+    elif op == PAVGB or op == PAVGW:
         r = (ux + uy + 1) >> 1
-    elif op == 0xD5:  # PMULLW
+    elif op == PMULLW:
         r = sx * sy
-    elif op == 0xE5:  # PMULHW
+    elif op == PMULHW:
         r = (sx * sy) >> 16
-    elif op == 0xE4:  # PMULHUW
+    elif op == PMULHUW:
         r = (ux * uy) >> 16
     return r & M64
 
@@ -83,23 +94,23 @@ def packed(op, a, b):
     at: u32 = 0
     mask: u64
     r: u64 = 0
-    if op == 0xDB:
+    if op == PAND:
         return a & b
-    elif op == 0xDF:
+    elif op == PANDN:
         return (a ^ M64) & b
-    elif op == 0xEB:
+    elif op == POR:
         return a | b
-    elif op == 0xEF:
+    elif op == PXOR:
         return a ^ b
-    elif op == 0xD4:
+    elif op == PADDQ:
         return (a + b) & M64
-    elif op == 0xFB:
+    elif op == PSUBQ:
         return (a - b) & M64
-    elif op == 0xF4:
+    elif op == PMULUDQ:
         return (a & M32) * (b & M32)
-    elif op == 0xF5:
+    elif op == PMADDWD:
         return multiply_add(a, b)
-    elif op == 0xF6:
+    elif op == PSADBW:
         return sum_of_differences(a, b)
     bits = lane_bits(op)
     mask = M64 >> (64 - bits)
@@ -110,7 +121,7 @@ def packed(op, a, b):
 
 
 def multiply_add(a, b):
-    """PMADDWD."""
+    """PMADDWD: the products of signed words, those of two neighbours added."""
     r: u64 = 0
     total: s64
     at: u32 = 0
@@ -129,7 +140,7 @@ def multiply_add(a, b):
 
 
 def sum_of_differences(a, b):
-    """PSADBW."""
+    """PSADBW: the sum of the absolute differences of eight bytes."""
     r: u64 = 0
     i: u32
     x: u64
@@ -142,8 +153,8 @@ def sum_of_differences(a, b):
 
 
 def narrow(op, v):
-    """Half of a PACK: four words to bytes (63 signed, 67 unsigned), or two doublewords to words (6B)."""
-    bits: u32 = 32 if op == 0x6B else 16
+    """Half of a PACK: four words to bytes, signed or unsigned, or two doublewords to words; each is saturated."""
+    bits: u32 = 32 if op == PACKSSDW else 16
     to: u32 = bits >> 1
     sign: s64 = cython.cast(s64, 1) << (bits - 1)
     most: s64 = (cython.cast(s64, 1) << (to - 1)) - 1
@@ -151,7 +162,7 @@ def narrow(op, v):
     x: s64
     r: u64 = 0
     i: u32 = 0
-    if op == 0x67:
+    if op == PACKUSWB:
         most = 255
         least = 0
     while i * bits < 64:
@@ -174,21 +185,30 @@ def interleave(a, b, bits):
     return r
 
 
+def immediate_shifts(op, whole):
+    """Which ModRM.reg a shift by an immediate may have, a bit for each; `whole`: of XMM registers."""
+    if op != SHIFT_QWORDS:
+        return (1 << SRL) | (1 << SRA) | (1 << SLL)
+    if whole:
+        return (1 << SRL) | (1 << SRL_BYTES) | (1 << SLL) | (1 << SLL_BYTES)
+    return (1 << SRL) | (1 << SLL)
+
+
 def shifted(how, bits, v, count):
-    """PSRL (`how` 2), PSRA (4), PSLL (6) of the elements of 64 bits."""
+    """PSRL, PSRA or PSLL (`how`: SRL, SRA, SLL) by `count` bits of each element of `bits` bits in `v`."""
     mask: u64 = M64 >> (64 - bits)
     sign: u64 = cython.cast(u64, 1) << (bits - 1)
     n: u32 = bits if count > bits else cython.cast(u32, count)
     x: u64
     r: u64 = 0
     at: u32 = 0
-    if n == bits and how != 4:
+    if n == bits and how != SRA:
         return 0
     while at < 64:
         x = (v >> at) & mask
-        if how == 2:
+        if how == SRL:
             x >>= n
-        elif how == 6:
+        elif how == SLL:
             x = (x << n) & mask
         elif not x & sign:
             x = 0 if n == bits else x >> n
@@ -202,7 +222,7 @@ def shifted(how, bits, v, count):
 
 
 def sign_mask(v):
-    """The signs of eight bytes."""
+    """The signs of eight bytes, a bit for each."""
     r: u32 = 0
     i: u32
     for i in range(8):
@@ -211,7 +231,7 @@ def sign_mask(v):
 
 
 def shuffle_words(v, order):
-    """Four words in the order of an immediate."""
+    """Four words in the order of an immediate, which has two bits for each place."""
     r: u64 = 0
     i: u32
     for i in range(4):

@@ -2,58 +2,72 @@ from hvcore.cpu.state cimport State, u8, u16, u32, u64, s64
 
 cdef extern from *:
     """
-    #define TOP 0x8000000000000000ull
-    #define QUIET_BIT 0x4000000000000000ull
-    #define DEFAULT_NAN 0xC000000000000000ull
-    #define INT_BITS 0x7FFFFFFFFFFFFFFFull
-    #define FRACTION64 0x000FFFFFFFFFFFFFull
+    #define TOP 0x8000000000000000ull           /* a significand's leading one */
+    #define QUIET_BIT 0x4000000000000000ull     /* set in a quiet NaN */
+    #define DEFAULT_NAN 0xC000000000000000ull   /* of the real indefinite */
+    #define BELOW_TOP 0x7FFFFFFFFFFFFFFFull
+    #define FRACTION64 0x000FFFFFFFFFFFFFull    /* of double precision, in memory */
     #define LEADING_ZEROS(v) ((unsigned)__builtin_clzll(v))
     """
-    const u64 TOP, QUIET_BIT, DEFAULT_NAN, INT_BITS, FRACTION64
+    const u64 TOP, QUIET_BIT, DEFAULT_NAN, BELOW_TOP, FRACTION64
     u32 LEADING_ZEROS(u64 v) noexcept nogil
 
+# What an operand is. NaNs and what else no arithmetic is done with come last.
 cdef enum:
     ZERO = 0
     FINITE = 1
     INFINITE = 2
     QUIET = 3
     SIGNALLING = 4
-    UNSUPPORTED = 5
+    UNSUPPORTED = 5     # double extended without its integer bit (SDM vol. 1 table 8-3)
 
+# Exceptions, as in the status word and MXCSR (SDM vol. 1 ch. 4.9.1).
 cdef enum:
-    IE = 0x1
-    DE = 0x2
-    ZE = 0x4
-    OE = 0x8
-    UE = 0x10
-    PE = 0x20
-    STACK_FAULT = 0x40
+    IE = 0x1                # invalid operation
+    DE = 0x2                # denormal operand
+    ZE = 0x4                # division by zero
+    OE = 0x8                # overflow
+    UE = 0x10               # underflow
+    PE = 0x20               # precision: the result is inexact
+    EXCEPTIONS = 0x3F       # all six, and the bits that mask them
+    STACK_FAULT = 0x40      # of the x87's status word alone
 
+# Rounding control, as in the control word and MXCSR (SDM vol. 1 table 4-8).
 cdef enum:
     NEAREST = 0
     DOWN = 1
     UP = 2
     CHOP = 3
 
+# Bits of a significand, the leading one too.
+cdef enum:
+    PREC32 = 24
+    PREC64 = 53
+    PREC80 = 64
+
+# Exponents, of all formats, as double extended precision has them: least and most of normal numbers.
 cdef enum:
     BIAS = 16383
-    SPECIAL_EXP = 0x7FFF
+    SPECIAL_EXP = 0x7FFF    # infinities and NaNs
+    NEGATIVE_SPECIAL = 0xFFFF   # the same with a sign: the real indefinite has it
     MIN80 = 1
     MAX80 = 32766
-    MIN32 = 16257
-    MAX32 = 16510
-    MIN64 = 15361
-    MAX64 = 17406
-    WRAP = 24576
+    MIN32 = 16257           # BIAS - 126
+    MAX32 = 16510           # BIAS + 127
+    MIN64 = 15361           # BIAS - 1022
+    MAX64 = 17406           # BIAS + 1023
+    WRAP = 24576            # what an exponent is wrapped by (SDM vol. 1 ch. 8.5.4)
 
+# Operations, as ModRM.reg of D8 and DC numbers them.
 cdef enum:
     OP_ADD = 0
     OP_MUL = 1
     OP_SUB = 4
-    OP_SUBR = 5
+    OP_SUBR = 5             # operand 1 less operand 0
     OP_DIV = 6
     OP_DIVR = 7
 
+# What `compare` says of operand 0.
 cdef enum:
     GREATER = 0
     LESS = 1

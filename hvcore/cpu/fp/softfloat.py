@@ -27,7 +27,7 @@ else:
     TOP = 1 << 63
     QUIET_BIT = 1 << 62
     DEFAULT_NAN = 3 << 62
-    INT_BITS = (1 << 63) - 1
+    BELOW_TOP = (1 << 63) - 1
     FRACTION64 = (1 << 52) - 1
 
     def LEADING_ZEROS(v):  # noqa: N802 - a macro of the .pxd
@@ -112,7 +112,7 @@ def load80(c, i, se, sig):
 def load32(c, i, bits):
     """Unpack single precision."""
     exp: s64 = (bits >> 23) & 0xFF
-    sig: u64 = (bits << 40) & INT_BITS
+    sig: u64 = (bits << 40) & BELOW_TOP
     c.v_sign[i] = (bits >> 31) & 1
     c.v_denormal[i] = 0
     if exp == 0xFF:
@@ -135,7 +135,7 @@ def load32(c, i, bits):
 def load64(c, i, bits):
     """Unpack double precision."""
     exp: s64 = (bits >> 52) & 0x7FF
-    sig: u64 = (bits << 11) & INT_BITS
+    sig: u64 = (bits << 11) & BELOW_TOP
     c.v_sign[i] = bits >> 63
     c.v_denormal[i] = 0
     if exp == 0x7FF:

@@ -11,24 +11,32 @@ from hvcore.cpu import opcodes
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, mmu, operands
-    from cython.cimports.hvcore.cpu.fp import sse_operands, x87_registers
-    from cython.cimports.hvcore.cpu.fp.mmx import packed
-    from cython.cimports.hvcore.cpu.fp.sse_arithmetic import arithmetic, compare_scalar
-    from cython.cimports.hvcore.cpu.fp.sse_conversions import convert_integer, convert_mixed, convert_real
-    from cython.cimports.hvcore.cpu.fp.sse_integers import packed_integer, shift_immediate
-    from cython.cimports.hvcore.cpu.fp.sse_moves import masked_store, move_float, move_integer, shuffle
+    from cython.cimports.hvcore.cpu.fp import (
+        mmx,
+        softfloat,
+        sse_arithmetic,
+        sse_conversions,
+        sse_integers,
+        sse_moves,
+        sse_operands,
+        x87_registers,
+    )
     from cython.cimports.hvcore.cpu.kinds import *
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import faults, mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
-    from hvcore.cpu.fp import sse_operands, x87_registers
-    from hvcore.cpu.fp.mmx import packed
-    from hvcore.cpu.fp.sse_arithmetic import arithmetic, compare_scalar
-    from hvcore.cpu.fp.sse_conversions import convert_integer, convert_mixed, convert_real
-    from hvcore.cpu.fp.sse_integers import packed_integer, shift_immediate
-    from hvcore.cpu.fp.sse_moves import masked_store, move_float, move_integer, shuffle
+    from hvcore.cpu.fp import (
+        mmx,
+        softfloat,
+        sse_arithmetic,
+        sse_conversions,
+        sse_integers,
+        sse_moves,
+        sse_operands,
+        x87_registers,
+    )
 
     globals().update(enums("fp/sse.pxd"))
     forms = [0] * 1024
@@ -81,72 +89,89 @@ def control(c, o):
     value = mmu.read(c, o.seg, operands.address(c, o), 2)
     if c.fault:
         return
-    if value > 0xFFFF:
+    if value > sse_operands.MXCSR_MASK:
         faults.exception(c, VEC_GP, 0)
         return
     c.mxcsr = value
     mmu.update_blocks(c)
 
 
+def prefix_of(c, o):
+    """The mandatory prefix; beside F2 or F3, a 66 does not count."""
+    if o.rep == REP:
+        return sse_operands.PF3
+    if o.rep == REPNE:
+        return sse_operands.PF2
+    return sse_operands.P66 if o.size != c.code_size else sse_operands.NP
+
+
+def exists(o, op, pp, form):
+    """Whether an encoding is an instruction at all."""
+    if form == NONE or (form & REGISTERS and not o.isreg) or (form & MEMORY and o.isreg):
+        return 0
+    if mmx.SHIFT_WORDS <= op <= mmx.SHIFT_QWORDS:
+        return (mmx.immediate_shifts(op, pp == sse_operands.P66) >> o.reg) & 1
+    return 1
+
+
 def execute(c, o):
     """One instruction."""
     op: u32 = o.sub
-    pp: u32 = sse_operands.NP
+    pp: u32
     form: u32
     if o.kind == VECTOR_CONTROL:
         control(c, o)
         return
-    if o.rep == REP:
-        pp = sse_operands.PF3
-    elif o.rep == REPNE:
-        pp = sse_operands.PF2
-    elif o.size != c.code_size:
-        pp = sse_operands.P66
+    pp = prefix_of(c, o)
     form = forms[pp * 256 + op]
-    if form == NONE or (form & REGISTERS and not o.isreg) or (form & MEMORY and o.isreg):
-        faults.exception_plain(c, VEC_UD)
-        return
-    if (
-        0x71 <= op <= 0x73
-        and not (0xCC if op == 0x73 and pp == sse_operands.P66 else 0x44 if op == 0x73 else 0x54) >> o.reg & 1
-    ):
+    if not exists(o, op, pp, form):
         faults.exception_plain(c, VEC_UD)
         return
     if not ready(c, form):
         return
     c.f_all = 0
     c.f_flags = 0
-    c.f_masks = (c.mxcsr >> 7) & 0x3F
+    c.f_masks = (c.mxcsr >> 7) & softfloat.EXCEPTIONS
     c.f_round = (c.mxcsr >> 13) & 3
     c.f_flush = c.mxcsr & sse_operands.FTZ
-    if op < 0x2A or op == 0x2B or op == 0x50:
-        move_float(c, o, op, pp)
-    elif op == 0x2E or op == 0x2F:
-        compare_scalar(c, o, op, pp)
-    elif op < 0x2E:
-        convert_mixed(c, o, op, pp)
-    elif 0x54 <= op <= 0x57:  # AND, ANDN, OR, XOR
-        if sse_operands.fetch(c, o, 2, 1):
-            op = 0xDB if op == 0x54 else 0xDF if op == 0x55 else 0xEB if op == 0x56 else 0xEF
-            c.xmm[2 * o.reg] = packed(op, c.xmm[2 * o.reg], c.src[0])
-            c.xmm[2 * o.reg + 1] = packed(op, c.xmm[2 * o.reg + 1], c.src[1])
-    elif op == 0x5A:
-        convert_real(c, o, pp)
-    elif op == 0x5B or op == 0xE6:
-        convert_integer(c, o, op, pp)
-    elif op < 0x60 or op == 0xC2:
-        arithmetic(c, o, op, pp)
-    elif op == 0x6E or op == 0x6F or op == 0x7E or op == 0x7F or op == 0xD6 or op == 0xE7 or op == 0xC3:
-        move_integer(c, o, op, pp)
-    elif op == 0x70 or 0xC4 <= op <= 0xC6:
-        shuffle(c, o, op, pp)
-    elif op <= 0x73 and op > 0x70:
-        shift_immediate(c, o, op, pp)
-    elif op == 0x77:
+    dispatch(c, o, op, pp)
+    c.f_flush = 0
+
+
+def dispatch(c, o, op, pp):
+    """Have the instruction's family do it. The opcodes go upwards, and those that do not exist are gone."""
+    if op <= sse_moves.STORE_ALIGNED or op == sse_moves.MOVNTP or op == sse_moves.MOVMSK:
+        sse_moves.move_float(c, o, op, pp)
+    elif op <= sse_conversions.CVT_TO_INTEGER:
+        sse_conversions.convert_mixed(c, o, op, pp)
+    elif op == sse_arithmetic.UCOMIS or op == sse_arithmetic.COMIS:
+        sse_arithmetic.compare_scalar(c, o, op, pp)
+    elif sse_arithmetic.AND <= op <= sse_arithmetic.XOR:
+        sse_arithmetic.bitwise(c, o, op)
+    elif op == sse_conversions.CVT_PRECISION:
+        sse_conversions.convert_real(c, o, pp)
+    elif op == sse_conversions.CVT_SINGLES or op == sse_conversions.CVT_DOUBLES:
+        sse_conversions.convert_integer(c, o, op, pp)
+    elif op <= sse_arithmetic.MAX or op == sse_arithmetic.CMP:
+        sse_arithmetic.arithmetic(c, o, op, pp)
+    elif (
+        op == sse_moves.MOVD_LOAD
+        or op == sse_moves.MOVQ_LOAD
+        or op == sse_moves.MOVD_STORE
+        or op == sse_moves.MOVQ_STORE
+        or op == sse_moves.MOVQ_BETWEEN
+        or op == sse_moves.MOVNTQ
+        or op == sse_moves.MOVNTI
+    ):
+        sse_moves.move_integer(c, o, op, pp)
+    elif op == sse_moves.PSHUF or sse_moves.PINSRW <= op <= sse_moves.SHUFP:
+        sse_moves.shuffle(c, o, op, pp)
+    elif mmx.SHIFT_WORDS <= op <= mmx.SHIFT_QWORDS:
+        sse_integers.shift_immediate(c, o, op, pp)
+    elif op == mmx.EMMS:
         c.fp_used = 0
         c.fp_top = 0
-    elif op == 0xF7:
-        masked_store(c, o, pp)
+    elif op == sse_moves.MASKMOV:
+        sse_moves.masked_store(c, o, pp)
     else:
-        packed_integer(c, o, op, pp)
-    c.f_flush = 0
+        sse_integers.packed_integer(c, o, op, pp)

@@ -16,15 +16,18 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, sse_operands, x87_registers
     from hvcore.cpu.fp.sse_arithmetic import choose_nan, excepted, load_lane, pack, put32, round_to, source32
+
+    globals().update(enums("fp/sse_conversions.pxd"))
 
 
 # One element
 
 
 def integer_of(c, double_, bits, chop):
-    """A 32-bit integer from an element; the indefinite for what is none."""
+    """A 32-bit integer from an element, truncated with `chop`; the integer indefinite for what does not fit."""
     before: u32 = c.f_round
     fine: u32
     limit: u64 = SIZE_SIGN[2]
@@ -72,7 +75,7 @@ def converted(c, to_double, bits):
 
 
 def convert_real(c, o, pp):
-    """5A: between single and double precision."""
+    """CVTPS2PD, CVTPD2PS, CVTSS2SD and CVTSD2SS."""
     if not sse_operands.fetch(
         c, o, 1 if pp == sse_operands.NP or pp == sse_operands.PF2 else 2 if pp == sse_operands.P66 else 0, 1
     ):
@@ -97,13 +100,13 @@ def convert_real(c, o, pp):
 
 
 def convert_integer(c, o, op, pp):
-    """5B and E6: between packed integers and reals in XMM registers."""
+    """Between packed integers and reals in XMM registers."""
     i: u32
-    if not sse_operands.fetch(c, o, 1 if op == 0xE6 and pp == sse_operands.PF3 else 2, 1):
+    if not sse_operands.fetch(c, o, 1 if op == CVT_DOUBLES and pp == sse_operands.PF3 else 2, 1):
         return
     c.dst[0] = 0
     c.dst[1] = 0
-    if op == 0x5B:
+    if op == CVT_SINGLES:
         for i in range(4):
             put32(
                 c,
@@ -125,52 +128,62 @@ def convert_integer(c, o, op, pp):
 
 
 def convert_mixed(c, o, op, pp):
-    """2A, 2C, 2D: between XMM registers and MMX or general registers."""
-    double_: u32 = pp & 1
-    r: u64
-    mmx: u32 = not pp >> 1
-    if mmx and (op != 0x2A or o.isreg) and x87_registers.pending(c):
+    """Between XMM registers and MM registers, two elements, or general registers, one element."""
+    packed: u32 = not pp >> 1
+    if packed and (op != CVT_TO_REAL or o.isreg) and x87_registers.pending(c):
         return
-    if op == 0x2A:
-        if not o.isreg:
-            if not sse_operands.fetch(c, o, mmx, 0):
-                return
-        else:
-            c.src[0] = c.fp_sig[o.rm] if mmx else c.regs[o.rm] & M32
-        c.dst[0] = c.xmm[2 * o.reg]
-        c.dst[1] = c.xmm[2 * o.reg + 1]
-        if pp == sse_operands.NP:
-            r = real_of(c, 0, source32(c, 0))
-            c.dst[0] = r | (real_of(c, 0, source32(c, 1)) << 32)
-        elif pp == sse_operands.P66:
-            c.dst[0] = real_of(c, 1, source32(c, 0))
-            c.dst[1] = real_of(c, 1, source32(c, 1))
-        elif double_:
-            c.dst[0] = real_of(c, 1, source32(c, 0))
-        else:
-            put32(c, 0, real_of(c, 0, source32(c, 0)))
-        if mmx and o.isreg:
-            sse_operands.enter_mmx(c)
-        if excepted(c):
-            return
-        c.xmm[2 * o.reg] = c.dst[0]
-        c.xmm[2 * o.reg + 1] = c.dst[1]
-        return
-    if not sse_operands.fetch(c, o, 2 if mmx and double_ else 1 if mmx or double_ else 0, 1):
-        return
-    if double_:
-        r = integer_of(c, 1, c.src[0], op == 0x2C)
-        if mmx:
-            r |= integer_of(c, 1, c.src[1], op == 0x2C) << 32
+    if op == CVT_TO_REAL:
+        reals_of(c, o, pp, packed)
     else:
-        r = integer_of(c, 0, source32(c, 0), op == 0x2C)
-        if mmx:
-            r |= integer_of(c, 0, source32(c, 1), op == 0x2C) << 32
-    if mmx:
+        integers_of(c, o, pp, packed, op == CVTT_TO_INTEGER)
+
+
+def reals_of(c, o, pp, packed):
+    """CVTPI2PS, CVTPI2PD, CVTSI2SS, CVTSI2SD: from an MM or general register, or memory."""
+    if not o.isreg:
+        if not sse_operands.fetch(c, o, packed, 0):
+            return
+    else:
+        c.src[0] = c.fp_sig[o.rm] if packed else c.regs[o.rm] & M32
+    c.dst[0] = c.xmm[2 * o.reg]
+    c.dst[1] = c.xmm[2 * o.reg + 1]
+    if pp == sse_operands.NP:
+        c.dst[0] = real_of(c, 0, source32(c, 0))
+        c.dst[0] |= real_of(c, 0, source32(c, 1)) << 32
+    elif pp == sse_operands.P66:
+        c.dst[0] = real_of(c, 1, source32(c, 0))
+        c.dst[1] = real_of(c, 1, source32(c, 1))
+    elif pp == sse_operands.PF2:
+        c.dst[0] = real_of(c, 1, source32(c, 0))
+    else:
+        put32(c, 0, real_of(c, 0, source32(c, 0)))
+    if packed and o.isreg:
         sse_operands.enter_mmx(c)
     if excepted(c):
         return
-    if mmx:
+    c.xmm[2 * o.reg] = c.dst[0]
+    c.xmm[2 * o.reg + 1] = c.dst[1]
+
+
+def integers_of(c, o, pp, packed, chop):
+    """CVTPS2PI, CVTPD2PI, CVTSS2SI, CVTSD2SI, and with `chop` CVTTPS2PI and so on."""
+    double_: u32 = pp & 1
+    r: u64
+    if not sse_operands.fetch(c, o, 2 if packed and double_ else 1 if packed or double_ else 0, 1):
+        return
+    if double_:
+        r = integer_of(c, 1, c.src[0], chop)
+        if packed:
+            r |= integer_of(c, 1, c.src[1], chop) << 32
+    else:
+        r = integer_of(c, 0, source32(c, 0), chop)
+        if packed:
+            r |= integer_of(c, 0, source32(c, 1), chop) << 32
+    if packed:
+        sse_operands.enter_mmx(c)
+    if excepted(c):
+        return
+    if packed:
         sse_operands.set_mm(c, o.reg, r)
     else:
         c.regs[o.reg] = r

@@ -11,21 +11,24 @@ if cython.compiled:
 else:
     from hvcore.cpu import mmu, operands
     from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import sse_operands, x87_registers
     from hvcore.cpu.fp.mmx import interleave, shuffle_words, sign_mask
     from hvcore.cpu.fp.sse_arithmetic import put32, source32, target32
 
+    globals().update(enums("fp/sse_moves.pxd"))
+
 
 def move_float(c, o, op, pp):
-    """10 to 17, 28, 29, 2B, 50."""
+    """Moves of reals: MOVAP, MOVUP, MOVS, MOVLP, MOVHP, MOVHLPS, MOVLHPS, MOVNTP, MOVMSK, and UNPCKL, UNPCKH."""
     d: u32 = 2 * o.reg
     n: u32 = 2 * o.rm
-    size: u32 = 2
+    size: u32 = 2  # 4 << size bytes
     if pp == sse_operands.PF3:
         size = 0
-    elif pp == sse_operands.PF2 or (0x12 <= op <= 0x17):
+    elif pp == sse_operands.PF2 or (LOAD_LOW <= op <= STORE_HIGH):
         size = 1
-    if op == 0x50:  # MOVMSK
+    if op == MOVMSK:
         if pp == sse_operands.P66:
             c.regs[o.reg] = (c.xmm[n] >> 63) | ((c.xmm[n + 1] >> 63) << 1)
         else:
@@ -35,20 +38,20 @@ def move_float(c, o, op, pp):
                 | (((c.xmm[n + 1] >> 31) & 1) << 2)
                 | ((c.xmm[n + 1] >> 63) << 3)
             )
-    elif op == 0x11 or op == 0x13 or op == 0x17 or op == 0x29 or op == 0x2B:  # stores
+    elif op == STORE or op == STORE_LOW or op == STORE_HIGH or op == STORE_ALIGNED or op == MOVNTP:
         c.dst[0] = c.xmm[d]
         c.dst[1] = c.xmm[d + 1]
-        if op == 0x17:
+        if op == STORE_HIGH:
             c.dst[0] = c.xmm[d + 1]
         if not o.isreg:
-            sse_operands.store(c, o, size, op >= 0x29)
+            sse_operands.store(c, o, size, op >= STORE_ALIGNED)
         elif size == 0:
             c.xmm[n] = (c.xmm[n] >> 32 << 32) | (c.dst[0] & M32)
         else:
             c.xmm[n] = c.dst[0]
             if size == 2:
                 c.xmm[n + 1] = c.dst[1]
-    elif op == 0x14 or op == 0x15:  # UNPCK
+    elif op == UNPCKL or op == UNPCKH:
         if not sse_operands.fetch(c, o, 2, 1):
             return
         c.dst[0] = c.xmm[d + (op & 1)]
@@ -60,11 +63,11 @@ def move_float(c, o, op, pp):
             c.xmm[d] = interleave(c.dst[0] & M32, c.dst[1] & M32, 32)
             c.xmm[d + 1] = interleave(c.dst[0] >> 32, c.dst[1] >> 32, 32)
     else:
-        if not sse_operands.fetch(c, o, size, op == 0x28):
+        if not sse_operands.fetch(c, o, size, op == LOAD_ALIGNED):
             return
-        if op == 0x12:  # MOVLP, MOVHLPS
-            c.xmm[d] = c.src[1] if o.isreg else c.src[0]
-        elif op == 0x16:  # MOVHP, MOVLHPS
+        if op == LOAD_LOW:
+            c.xmm[d] = c.src[1] if o.isreg else c.src[0]  # MOVHLPS
+        elif op == LOAD_HIGH:
             c.xmm[d + 1] = c.src[0]
         elif size == 2:
             c.xmm[d] = c.src[0]
@@ -79,11 +82,11 @@ def move_float(c, o, op, pp):
 
 
 def move_integer(c, o, op, pp):
-    """6E, 6F, 7E, 7F, D6, E7, C3: MOVD, MOVQ, MOVDQ, MOVNT."""
+    """Moves of integers: MOVD, MOVQ, MOVDQA, MOVDQU, MOVNTI, MOVNTQ, MOVNTDQ, MOVQ2DQ, MOVDQ2Q."""
     d: u32 = 2 * o.reg
-    if op == 0xC3:  # MOVNTI
+    if op == MOVNTI:
         mmu.write(c, o.seg, operands.address(c, o), c.regs[o.reg] & M32, 2)
-    elif op == 0x6E:
+    elif op == MOVD_LOAD:
         if o.isreg:
             c.src[0] = c.regs[o.rm] & M32
         elif not sse_operands.fetch(c, o, 0, 0):
@@ -94,11 +97,11 @@ def move_integer(c, o, op, pp):
         else:
             sse_operands.enter_mmx(c)
             sse_operands.set_mm(c, o.reg, c.src[0])
-    elif op == 0x7E and pp == sse_operands.PF3:  # MOVQ xmm, xmm/m64
+    elif op == MOVD_STORE and pp == sse_operands.PF3:  # MOVQ xmm, xmm/m64
         if sse_operands.fetch(c, o, 1, 0):
             c.xmm[d] = c.src[0]
             c.xmm[d + 1] = 0
-    elif op == 0x7E:
+    elif op == MOVD_STORE:
         c.dst[0] = (c.xmm[d] if pp == sse_operands.P66 else c.fp_sig[o.reg]) & M32
         if o.isreg:
             c.regs[o.rm] = c.dst[0]
@@ -106,7 +109,7 @@ def move_integer(c, o, op, pp):
             sse_operands.store(c, o, 0, 0)
         if pp == sse_operands.NP and not c.fault:
             sse_operands.enter_mmx(c)
-    elif op == 0xD6:
+    elif op == MOVQ_BETWEEN:
         if pp >= sse_operands.PF3 and x87_registers.pending(c):
             return
         if pp == sse_operands.PF3:  # MOVQ2DQ
@@ -123,7 +126,7 @@ def move_integer(c, o, op, pp):
             c.dst[0] = c.xmm[d]
             sse_operands.store(c, o, 1, 0)
     elif pp == sse_operands.NP:
-        if op == 0x6F:
+        if op == MOVQ_LOAD:
             if o.isreg:
                 c.src[0] = c.fp_sig[o.rm]
             elif not sse_operands.fetch(c, o, 1, 0):
@@ -139,7 +142,7 @@ def move_integer(c, o, op, pp):
         sse_operands.enter_mmx(c)
         if o.isreg:
             sse_operands.set_mm(c, o.rm, c.dst[0])
-    elif op == 0x6F:
+    elif op == MOVQ_LOAD:
         if sse_operands.fetch(c, o, 2, pp == sse_operands.P66):
             c.xmm[d] = c.src[0]
             c.xmm[d + 1] = c.src[1]
@@ -154,19 +157,19 @@ def move_integer(c, o, op, pp):
 
 
 def shuffle(c, o, op, pp):
-    """70 PSHUF, C4 PINSRW, C5 PEXTRW, C6 SHUFP."""
+    """PSHUFW, PSHUFD, PSHUFHW, PSHUFLW, PINSRW, PEXTRW, SHUFPS, SHUFPD: words and elements by an immediate."""
     d: u32 = 2 * o.reg
     order: u32 = o.imm & 0xFF
     i: u32
     value: u64
-    if op == 0xC5:
+    if op == PEXTRW:
         if pp == sse_operands.P66:
             value = c.xmm[2 * o.rm + ((order >> 2) & 1)]
         else:
             sse_operands.enter_mmx(c)
             value = c.fp_sig[o.rm]
         c.regs[o.reg] = (value >> (16 * (order & 3))) & 0xFFFF
-    elif op == 0xC4:
+    elif op == PINSRW:
         if o.isreg:
             value = c.regs[o.rm] & 0xFFFF
         else:
@@ -182,43 +185,50 @@ def shuffle(c, o, op, pp):
             sse_operands.set_mm(
                 c, o.reg, (c.fp_sig[o.reg] & ((cython.cast(u64, 0xFFFF) << i) ^ M64)) | (value << i)
             )
-    elif op == 0x70 and pp == sse_operands.NP:
+    elif op == PSHUF and pp == sse_operands.NP:
         if o.isreg:
             c.src[0] = c.fp_sig[o.rm]
         elif not sse_operands.fetch(c, o, 1, 0):
             return
         sse_operands.enter_mmx(c)
         sse_operands.set_mm(c, o.reg, shuffle_words(c.src[0], order))
-    else:
-        if not sse_operands.fetch(c, o, 2, 1):
-            return
-        if op == 0x70:
-            c.dst[0] = c.src[0]
-            c.dst[1] = c.src[1]
-            if pp == sse_operands.PF2:
-                c.dst[0] = shuffle_words(c.src[0], order)
-            elif pp == sse_operands.PF3:
-                c.dst[1] = shuffle_words(c.src[1], order)
-            else:
-                for i in range(4):
-                    put32(c, i, source32(c, (order >> (2 * i)) & 3))
-            c.xmm[d] = c.dst[0]
-            c.xmm[d + 1] = c.dst[1]
-            return
-        c.dst[0] = c.xmm[d]
-        c.dst[1] = c.xmm[d + 1]
-        if pp == sse_operands.P66:
-            c.xmm[d] = c.dst[order & 1]
-            c.xmm[d + 1] = c.src[(order >> 1) & 1]
+    elif sse_operands.fetch(c, o, 2, 1):
+        if op == PSHUF:
+            shuffle_integers(c, d, order, pp)
         else:
-            value = target32(c, (order >> 2) & 3) << 32
-            c.xmm[d] = value | target32(c, order & 3)
-            value = source32(c, (order >> 6) & 3) << 32
-            c.xmm[d + 1] = value | source32(c, (order >> 4) & 3)
+            shuffle_reals(c, d, order, pp)
+
+
+def shuffle_integers(c, d, order, pp):
+    """PSHUFD, PSHUFHW, PSHUFLW of the source, to the register whose lower half is `xmm[d]`."""
+    i: u32
+    c.dst[0] = c.src[0]
+    c.dst[1] = c.src[1]
+    if pp == sse_operands.PF2:
+        c.dst[0] = shuffle_words(c.src[0], order)
+    elif pp == sse_operands.PF3:
+        c.dst[1] = shuffle_words(c.src[1], order)
+    else:
+        for i in range(4):
+            put32(c, i, source32(c, (order >> (2 * i)) & 3))
+    c.xmm[d] = c.dst[0]
+    c.xmm[d + 1] = c.dst[1]
+
+
+def shuffle_reals(c, d, order, pp):
+    """SHUFPS and SHUFPD: the lower half of the result is of the destination, the higher of the source."""
+    c.dst[0] = c.xmm[d]
+    c.dst[1] = c.xmm[d + 1]
+    if pp == sse_operands.P66:
+        c.xmm[d] = c.dst[order & 1]
+        c.xmm[d + 1] = c.src[(order >> 1) & 1]
+    else:
+        c.xmm[d] = target32(c, order & 3) | (target32(c, (order >> 2) & 3) << 32)
+        c.xmm[d + 1] = source32(c, (order >> 4) & 3) | (source32(c, (order >> 6) & 3) << 32)
 
 
 def masked_store(c, o, pp):
-    """MASKMOVQ and MASKMOVDQU: bytes to DS:EDI where the mask's byte is negative."""
+    """MASKMOVQ and MASKMOVDQU: bytes of the first register to DS:EDI, where the second one's byte is negative."""
     off: u64 = c.regs[RDI] & SIZE_MASK[o.addr]
     n: u32 = 16 if pp == sse_operands.P66 else 8
     i: u32

@@ -8,30 +8,34 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, mmu, operands
+    from cython.cimports.hvcore.cpu.fp import softfloat
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu import faults, mmu, operands
     from hvcore.cpu.constants import *
     from hvcore.cpu.constants import enums
+    from hvcore.cpu.fp import softfloat
 
     globals().update(enums("fp/sse_operands.pxd"))
 
 
 def enter_mmx(c):
-    """An MMX register is used: the x87's stack is full, and its top is 0."""
+    """An MM register is used: all of the x87's registers count as full then, and its top is 0."""
     c.fp_top = 0
     c.fp_used = 0xFF
-    return 1
 
 
 def set_mm(c, i, value):
-    """Set an MMX register; the exponent over it becomes all ones."""
+    """Set an MM register; the sign and exponent over it become all ones."""
     c.fp_sig[i] = value
-    c.fp_se[i] = 0xFFFF
+    c.fp_se[i] = softfloat.NEGATIVE_SPECIAL
 
 
 def fetch(c, o, size, aligned):
-    """Bring the source, an XMM register or memory of 4 << `size` bytes, into `src`; 0 if it cannot be."""
+    """Bring the source, an XMM register or memory of 4 << `size` bytes, into `src`; 0 if that faults.
+
+    `aligned`: 16 bytes of memory must be aligned, or it is #GP(0).
+    """
     off: u64
     if o.isreg:
         c.src[0] = c.xmm[2 * o.rm]
@@ -53,7 +57,7 @@ def fetch(c, o, size, aligned):
 
 
 def store(c, o, size, aligned):
-    """Put `dst` into memory, 4 << `size` bytes."""
+    """Put `dst` into memory, 4 << `size` bytes; `aligned` as in `fetch`. All of it, or nothing and a fault."""
     off: u64 = operands.address(c, o)
     if size < 2:
         mmu.write(c, o.seg, off, c.dst[0] & SIZE_MASK[size + 2], size + 2)

@@ -155,7 +155,7 @@ def squared_series(c, first, terms, alternate):
 def done(c):
     """Round an inexact result."""
     c.x_lo |= 1
-    softfloat.finish(c, 64, softfloat.MIN80, softfloat.MAX80)
+    softfloat.finish(c, softfloat.PREC80, softfloat.MIN80, softfloat.MAX80)
 
 
 def denormal_stops(c):
@@ -290,7 +290,7 @@ def y_times(c, inexact):
     times(c, c.v_exp[1], c.v_sig[1], 0)
     if inexact:
         c.x_lo |= 1
-    softfloat.finish(c, 64, softfloat.MIN80, softfloat.MAX80)
+    softfloat.finish(c, softfloat.PREC80, softfloat.MIN80, softfloat.MAX80)
     c.f_flags |= softfloat.PE  # silicon says so of exact results too
     if c.x_hi and not c.x_hi & softfloat.TOP:
         c.f_flags |= softfloat.UE

@@ -112,7 +112,7 @@ def scale(c):
                     if c.v_sign[1]:
                         n = -n
                 c.x_exp += n
-                softfloat.finish(c, 64, softfloat.MIN80, softfloat.MAX80)
+                softfloat.finish(c, softfloat.PREC80, softfloat.MIN80, softfloat.MAX80)
     x87_registers.answer(c, 0)
 
 
@@ -135,7 +135,7 @@ def partial_remainder(c, nearest):
             else:
                 q = softfloat.remainder(c, nearest)
             if c.x_hi:
-                softfloat.finish(c, 64, softfloat.MIN80, softfloat.MAX80)
+                softfloat.finish(c, softfloat.PREC80, softfloat.MIN80, softfloat.MAX80)
     x87_registers.answer(c, 0)
     c.fp_status &= x87_registers.C2 ^ 0xFFFF
     if q == 16:

@@ -57,7 +57,7 @@ def initialise(c):
 
 def summarise(c):
     """ES and B say whether an exception is unmasked."""
-    if c.fp_status & 0x3F & (c.fp_control ^ 0x3F):
+    if c.fp_status & 0x3F & (c.fp_control ^ softfloat.EXCEPTIONS):
         c.fp_status |= SUMMARY | BUSY
     else:
         c.fp_status &= (SUMMARY | BUSY) ^ 0xFFFF
@@ -124,7 +124,7 @@ def conclude(c):
     """Put the exceptions into the status word; 0 when one of them is unmasked and forbids the result."""
     c.fp_status = (c.fp_status & (C1 ^ 0xFFFF)) | c.f_flags | (C1 if c.f_up else 0)
     summarise(c)
-    return not c.f_flags & (softfloat.IE | softfloat.DE | softfloat.ZE) & (c.f_masks ^ 0x3F)
+    return not c.f_flags & (softfloat.IE | softfloat.DE | softfloat.ZE) & (c.f_masks ^ softfloat.EXCEPTIONS)
 
 
 def answer(c, i):
@@ -165,7 +165,9 @@ def push_operand(c):
         if c.v_denormal[0]:
             c.f_flags |= softfloat.DE
     conclude(c)
-    if not c.f_flags & softfloat.IE & (c.f_masks ^ 0x3F):  # a denormal is loaded whatever the mask
+    if (
+        not c.f_flags & softfloat.IE & (c.f_masks ^ softfloat.EXCEPTIONS)
+    ):  # a denormal is loaded whatever the mask
         push(c, softfloat.sign_exponent(c), c.x_hi)
 
 

@@ -118,10 +118,10 @@ def store_real(c, o, size, pops):
         softfloat.give_operand(c, 0)
         if c.v_kind[0] == softfloat.FINITE:
             if size == 2:
-                softfloat.finish(c, 24, softfloat.MIN32, softfloat.MAX32)
+                softfloat.finish(c, softfloat.PREC32, softfloat.MIN32, softfloat.MAX32)
             else:
-                softfloat.finish(c, 53, softfloat.MIN64, softfloat.MAX64)
-    if not c.f_flags & (softfloat.IE | softfloat.OE | softfloat.UE) & (c.f_masks ^ 0x3F):
+                softfloat.finish(c, softfloat.PREC64, softfloat.MIN64, softfloat.MAX64)
+    if not c.f_flags & (softfloat.IE | softfloat.OE | softfloat.UE) & (c.f_masks ^ softfloat.EXCEPTIONS):
         value = softfloat.pack32(c) if size == 2 else softfloat.pack64(c)
         mmu.write(c, o.seg, operands.address(c, o), value, size)
         if c.fault:
@@ -148,7 +148,7 @@ def store_integer(c, o, size, pops):
     value = limit
     if not c.f_flags & softfloat.IE:
         value = (0 - c.x_hi) & M64 if c.x_sign else c.x_hi
-    if not c.f_flags & softfloat.IE & (c.f_masks ^ 0x3F):
+    if not c.f_flags & softfloat.IE & (c.f_masks ^ softfloat.EXCEPTIONS):
         mmu.write(c, o.seg, operands.address(c, o), value & SIZE_MASK[size], size)
         if c.fault:
             return
@@ -206,7 +206,7 @@ def store_decimal(c, o):
                 low |= (value % 10) << (4 * i)
                 value = value // 10
             high = (value % 10) | ((value // 10) << 4) | (0x8000 if c.x_sign else 0)
-    if c.f_flags & softfloat.IE & (c.f_masks ^ 0x3F):
+    if c.f_flags & softfloat.IE & (c.f_masks ^ softfloat.EXCEPTIONS):
         x87_registers.conclude(c)
         return
     store_ten_bytes(c, o, off, low, high)

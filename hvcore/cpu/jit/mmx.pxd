@@ -1,9 +1,6 @@
 from hvcore.cpu.jit.translation cimport Translation
 from hvcore.cpu.state cimport Op, State, u32
 
-cdef enum:
-    EMMS = 0x77             # the one instruction without operands
-
 cdef u32 usable(State c) noexcept nogil
 cdef u32 uses(Translation *t, Op *o) noexcept nogil
 cdef void emit(State c, Translation *t, u32 j, Op *o) noexcept nogil

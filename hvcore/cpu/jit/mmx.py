@@ -8,6 +8,7 @@ there. The instructions that have an XMM register beside the MM register stay th
 import cython
 
 if cython.compiled:
+    from cython.cimports.hvcore.cpu.fp import mmx
     from cython.cimports.hvcore.cpu.jit import arena, memory, registers, vectors, x87
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
@@ -37,7 +38,7 @@ def emit(c, t, j, o):
     """One instruction of MM registers, general registers and memory."""
     form: u32 = vectors.form_of(t, o)
     x87.emit_take(c, t)
-    if o.sub == EMMS:
+    if o.sub == mmx.EMMS:
         asm.emit_leave_mmx(c)
     elif o.isreg:
         emit_registers(c, o, form)

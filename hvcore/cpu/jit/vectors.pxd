@@ -25,7 +25,6 @@ cdef enum:
 cdef u32[1024] forms        # by mandatory prefix and opcode; 0: it is the interpreter's
 
 cdef u32 prefix_of(Translation *t, Op *o) noexcept nogil
-cdef u32 shifts(u32 opcode, u32 form) noexcept nogil
 cdef u32 form_of(Translation *t, Op *o) noexcept nogil
 cdef void emit(State c, Translation *t, u32 j, Op *o, u32 live) noexcept nogil
 cdef void emit_operation(State c, Op *o, u32 form, u32 prefix, u32 reg, u32 rm) noexcept nogil

@@ -12,6 +12,7 @@ import cython
 from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
+    from cython.cimports.hvcore.cpu.fp import mmx, sse_operands
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
@@ -34,15 +35,8 @@ load_forms()
 def prefix_of(t, o):
     """The mandatory prefix, as `sse_operands.NP` and so on."""
     if o.rep:
-        return 2 if o.rep == REP else 3
-    return 0 if o.size == t.code_size else 1
-
-
-def shifts(opcode, form):
-    """Which extensions of an opcode shift by an immediate: a bit for each."""
-    if opcode != 0x73:  # PSRL, PSRA, PSLL of words and doublewords
-        return 0x54
-    return 0x44 if form & OF_MMX else 0xCC  # PSRL, PSLL of quadwords, and of all 16 bytes
+        return sse_operands.PF3 if o.rep == REP else sse_operands.PF2
+    return sse_operands.NP if o.size == t.code_size else sse_operands.P66
 
 
 def form_of(t, o):
@@ -58,7 +52,7 @@ def form_of(t, o):
         return 0
     if form & IN_MEMORY and o.isreg:
         return 0
-    if form & SHIFTS and not shifts(o.sub, form) >> o.reg & 1:
+    if form & SHIFTS and not mmx.immediate_shifts(o.sub, not form & OF_MMX) >> o.reg & 1:
         return 0
     return form
 
