@@ -1,7 +1,8 @@
 """The x87's instructions D8 to DF, and WAIT (SDM vol. 1 ch. 8, vol. 2 app. A.5): which instruction a code is.
 
 What they do is in files of their own: `x87_registers`, `x87_arithmetic`, `x87_transfer`, `x87_environment`,
-`transcendental`. Those that only move registers about are here.
+`transcendental`. FLD, FST, FXCH and FFREE of registers are here. The functions behind `execute` see no reserved
+encodings.
 """
 
 import cython
@@ -24,6 +25,8 @@ if cython.compiled:
         conditional_move,
         constant,
         load_decimal,
+        load_extended,
+        load_integer64,
         read_operand,
         store_decimal,
         store_extended,
@@ -35,6 +38,7 @@ if cython.compiled:
 else:
     from hvcore.cpu import faults, mmu, operands
     from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, transcendental, x87_registers
     from hvcore.cpu.fp.x87_arithmetic import (
         arithmetic,
@@ -51,6 +55,8 @@ else:
         conditional_move,
         constant,
         load_decimal,
+        load_extended,
+        load_integer64,
         read_operand,
         store_decimal,
         store_extended,
@@ -58,45 +64,65 @@ else:
         store_real,
     )
 
+    globals().update(enums("fp/x87.pxd"))
+    holes = [0] * 128
+
+# What is no instruction (SDM vol. 2 app. A.5): by opcode and ModRM.reg, a bit for each register, or all of the memory
+# forms.
+NO_REGISTERS = {
+    (ESC_D9, 2): 0b1111_1110,  # but FNOP
+    (ESC_D9, 4): 0b1100_1100,  # but FCHS, FABS, FTST, FXAM
+    (ESC_D9, 5): 0b1000_0000,
+    (ESC_DA, 4): 0xFF,
+    (ESC_DA, 5): 0b1111_1101,  # but FUCOMPP
+    (ESC_DA, 6): 0xFF,
+    (ESC_DA, 7): 0xFF,
+    (ESC_DB, 4): 0b1110_0000,  # but FNCLEX, FNINIT, and three of older processors
+    (ESC_DB, 7): 0xFF,
+    (ESC_DD, 6): 0xFF,
+    (ESC_DD, 7): 0xFF,
+    (ESC_DE, 3): 0b1111_1101,  # but FCOMPP
+    (ESC_DF, 4): 0b1111_1110,  # but FNSTSW AX
+    (ESC_DF, 7): 0xFF,
+}
+NO_MEMORY = {(ESC_D9, 1), (ESC_DB, 1), (ESC_DD, 1), (ESC_DF, 1), (ESC_DB, 4), (ESC_DB, 6), (ESC_DD, 5)}
+
+
+def load_holes() -> None:
+    """Copy the tables into the array that `reserved` reads."""
+    for (sub, reg), registers in NO_REGISTERS.items():
+        holes[8 * sub + reg] = registers
+    for sub, reg in NO_MEMORY:
+        holes[64 + 8 * sub + reg] = 1
+
+
+load_holes()
+
 
 def is_control(o):
-    """Whether an instruction leaves the pointers to the last one alone."""
-    if o.kind == ESC_R:
-        return (o.sub == 3 and o.reg == 4) or (o.sub == 7 and o.reg == 4)
-    if o.sub == 1:
+    """Whether an instruction leaves the pointers to the last one alone (SDM vol. 1 §8.1.8)."""
+    if o.kind == ESC_R:  # FNCLEX, FNINIT and their kin; FNSTSW AX
+        return (o.sub == ESC_DB or o.sub == ESC_DF) and o.reg == 4
+    if o.sub == ESC_D9:  # FLDENV, FLDCW, FNSTENV, FNSTCW
         return o.reg >= 4
-    return o.sub == 5 and (o.reg == 4 or o.reg >= 6)
+    return o.sub == ESC_DD and (o.reg == 4 or o.reg >= 6)  # FRSTOR, FNSAVE, FNSTSW
 
 
 def waits(o):
-    """Whether an instruction looks at waiting exceptions."""
+    """Whether an instruction looks at waiting exceptions: all but those with N in their names do."""
     if o.kind == ESC_R:
-        return not ((o.sub == 3 and o.reg == 4) or (o.sub == 7 and o.reg == 4))
-    if o.sub == 1:
+        return not ((o.sub == ESC_DB or o.sub == ESC_DF) and o.reg == 4)
+    if o.sub == ESC_D9:
         return o.reg < 6
-    return not (o.sub == 5 and o.reg >= 6)
+    return not (o.sub == ESC_DD and o.reg >= 6)
 
 
 def reserved(o):
-    """Whether an encoding is no instruction: #UD comes before #MF of an earlier one (SDM vol. 3 table 7-2)."""
-    sub: u32 = o.sub
-    reg: u32 = o.reg
-    i: u32 = o.rm
+    """Whether an encoding is no instruction."""
+    row: u32 = 8 * o.sub + o.reg
     if o.kind == ESC_M:
-        return (reg == 1 and sub & 1) or (sub == 3 and (reg == 4 or reg == 6)) or (sub == 5 and reg == 5)
-    if sub == 1:
-        if reg == 4:
-            return i == 2 or i == 3 or i >= 6
-        return (reg == 2 and i != 0) or (reg == 5 and i == 7)
-    if sub == 2:
-        return reg >= 4 and not (reg == 5 and i == 1)
-    if sub == 3:
-        return reg == 7 or (reg == 4 and i >= 5)
-    if sub == 5:
-        return reg >= 6
-    if sub == 6:
-        return reg == 3 and i != 1
-    return sub == 7 and (reg == 7 or (reg == 4 and i != 0))
+        return holes[64 + row]
+    return (holes[row] >> o.rm) & 1
 
 
 def register_form(c, o):
@@ -104,59 +130,63 @@ def register_form(c, o):
     sub: u32 = o.sub
     reg: u32 = o.reg
     i: u32 = o.rm
-    n: u32 = (c.fp_top + i) & 7
-    pops: u32
-    if sub == 0 or sub == 4 or sub == 6:
-        pops = sub == 6
-        if reg == 2 or reg == 3:  # FCOM, FCOMP; DE D9 is FCOMPP
-            if sub == 6:
-                if reg == 3 and i != 1:
-                    faults.exception_plain(c, VEC_UD)
-                    return
-                pops = reg - 1
-            else:
-                pops = reg - 2
-            x87_registers.load_pair(c, i)
-            compare_registers(c, 0, pops)
-        elif x87_registers.load_pair(c, i):
-            arithmetic(c, reg, i if sub else 0, pops)
-        elif x87_registers.answer(c, i if sub else 0) and pops:
-            x87_registers.pop(c)
-    elif sub == 1 and reg == 0:
-        load(c, i)
-    elif reg == 1 and (sub == 1 or sub == 5 or sub == 7):
-        exchange(c, i)
-    elif sub == 1 and reg >= 4:
+    if sub == ESC_D8 or sub == ESC_DC or sub == ESC_DE:
+        arithmetic_of_registers(c, sub, reg, i)
+    elif sub == ESC_D9 and reg >= 4:
         one_operand(c, o)
-    elif sub == 1 and reg == 2:
-        if i:
-            faults.exception_plain(c, VEC_UD)  # D9 D0 is FNOP
-    elif (sub == 1 and reg == 3) or ((sub == 5 or sub == 7) and (reg == 2 or reg == 3)):
-        store(c, i, sub == 1, reg == 3 or sub == 7)
-    elif sub == 2 and reg < 4:  # FCMOVB, E, BE and U: conditions as Jcc numbers them
-        conditional_move(c, 2 + 2 * reg if reg < 3 else 10, i)
-    elif sub == 3 and reg < 4:  # FCMOVNB, NE, NBE and NU
-        conditional_move(c, 3 + 2 * reg if reg < 3 else 11, i)
-    elif (sub == 2 and reg == 5 and i == 1) or (sub == 5 and (reg == 4 or reg == 5)):
-        x87_registers.load_pair(c, i)  # FUCOM, FUCOMP, FUCOMPP
-        compare_registers(c, 1, 2 if sub == 2 else reg - 4)
-    elif (sub == 3 or sub == 7) and (reg == 5 or reg == 6):  # FUCOMI, FCOMI, FUCOMIP, FCOMIP
-        compare_flags(c, i, reg == 5, sub == 7)
-    elif sub == 3 and reg == 4 and i < 5:
-        if i == 2:  # FNCLEX
-            c.fp_status &= x87_registers.CONDITIONS
-            c.ferr = c.ignne = 0
-        elif i == 3:  # FNINIT
+    elif sub == ESC_D9 and reg == 0:
+        load(c, i)
+    elif sub == ESC_D9 and reg == 2:
+        pass  # FNOP
+    elif (sub == ESC_DA or sub == ESC_DB) and reg < 4:
+        conditional_move(c, condition_code(sub, reg), i)
+    elif (sub == ESC_DA and reg == 5) or (sub == ESC_DD and (reg == 4 or reg == 5)):
+        x87_registers.load_pair(c, i)  # FUCOMPP, FUCOM, FUCOMP
+        compare_registers(c, 1, 2 if sub == ESC_DA else reg - 4)
+    elif (sub == ESC_DB or sub == ESC_DF) and (reg == 5 or reg == 6):  # FUCOMI, FCOMI, FUCOMIP, FCOMIP
+        compare_flags(c, i, reg == 5, sub == ESC_DF)
+    elif sub == ESC_DB and i == 2:  # FNCLEX
+        c.fp_status &= x87_registers.CONDITIONS
+        c.ferr = c.ignne = 0
+    elif sub == ESC_DB:
+        if i == 3:  # FNINIT; the others of DB /4 are the 8087's and the 287's, and do nothing
             x87_registers.initialise(c)
-    elif (sub == 5 or sub == 7) and reg == 0:  # FFREE, FFREEP
-        x87_registers.conclude(c)
-        c.fp_used &= (1 << n) ^ 0xFF
-        if sub == 7:
-            x87_registers.pop(c)
-    elif sub == 7 and reg == 4 and i == 0:  # FNSTSW AX
+    elif sub == ESC_DF and reg == 4:  # FNSTSW AX
         operands.put(c, RAX, 0, 1, x87_registers.status_word(c))
+    elif reg == 0:
+        free(c, i, sub == ESC_DF)
+    elif reg == 1:
+        exchange(c, i)
     else:
-        faults.exception_plain(c, VEC_UD)
+        store(c, i, sub == ESC_D9, reg == 3 or sub == ESC_DF)
+
+
+def condition_code(sub, reg):
+    """What FCMOV asks for, as Jcc numbers it: B, E, BE or U, and with DB the opposite."""
+    code: u32 = 10 if reg == 3 else 2 + 2 * reg
+    return code + 1 if sub == ESC_DB else code
+
+
+def arithmetic_of_registers(c, sub, reg, i):
+    """D8, DC and DE: arithmetic with ST(0) and ST(i), FCOM, FCOMP, FCOMPP."""
+    dest: u32 = 0 if sub == ESC_D8 else i
+    pops: u32 = sub == ESC_DE
+    if reg == 2 or reg == 3:  # FCOM, FCOMP; and DE D9 is FCOMPP
+        pops = reg - 1 if sub == ESC_DE else reg - 2
+        x87_registers.load_pair(c, i)
+        compare_registers(c, 0, pops)
+    elif x87_registers.load_pair(c, i):
+        arithmetic(c, reg, dest, pops)
+    elif x87_registers.answer(c, dest) and pops:
+        x87_registers.pop(c)
+
+
+def free(c, i, pops):
+    """FFREE, and FFREEP, which also pops."""
+    x87_registers.conclude(c)
+    c.fp_used &= (1 << ((c.fp_top + i) & 7)) ^ 0xFF
+    if pops:
+        x87_registers.pop(c)
 
 
 def load(c, i):
@@ -181,9 +211,9 @@ def exchange(c, i):
         if not x87_registers.conclude(c):
             return
         if not x87_registers.full(c, 0):
-            x87_registers.set_register(c, 0, 0xFFFF, softfloat.DEFAULT_NAN)
+            x87_registers.set_register(c, 0, softfloat.NEGATIVE_SPECIAL, softfloat.DEFAULT_NAN)
         if not x87_registers.full(c, i):
-            x87_registers.set_register(c, i, 0xFFFF, softfloat.DEFAULT_NAN)
+            x87_registers.set_register(c, i, softfloat.NEGATIVE_SPECIAL, softfloat.DEFAULT_NAN)
     else:
         x87_registers.conclude(c)
     se = c.fp_se[n]
@@ -218,12 +248,10 @@ def one_operand(c, o):
         or which == x87_registers.FYL2XP1
         or which == x87_registers.FSCALE
     )
-    if reserved(o):
-        faults.exception_plain(c, VEC_UD)
-    elif which == x87_registers.FXAM:
+    if which == x87_registers.FXAM:
         examine(c)
     elif x87_registers.FLD1 <= which <= x87_registers.FLDZ:
-        constant(c, which - x87_registers.FLD1)
+        constant(c, which)
     elif which == x87_registers.FDECSTP or which == x87_registers.FINCSTP:
         x87_registers.conclude(c)
         c.fp_top = (c.fp_top + (1 if which == x87_registers.FINCSTP else 7)) & 7
@@ -292,74 +320,55 @@ def memory_form(c, o):
     """An instruction with an operand in memory."""
     sub: u32 = o.sub
     reg: u32 = o.reg
-    there: u32
     value: u64
     if not sub & 1:
-        if not read_operand(c, o, sub >> 1):
-            return
-        there = x87_registers.load_top(c)
-        if reg == 2 or reg == 3:
-            compare_registers(c, 0, reg - 2)
-        elif there:
-            arithmetic(c, reg, 0, 0)
-        else:
-            x87_registers.answer(c, 0)
-    elif sub == 3 and reg == 5:  # FLD of 80 bits
-        value = mmu.read(c, o.seg, operands.address(c, o), 3)
-        if c.fault:
-            return
-        c.f_flags = mmu.read(c, o.seg, (operands.address(c, o) + 8) & SIZE_MASK[o.addr], 1)
-        if c.fault:
-            return
-        reg = c.f_flags
-        c.f_flags = 0
-        if x87_registers.stack_overflow(c):
-            x87_registers.push_answer(c)
-        else:
-            x87_registers.conclude(c)
-            x87_registers.push(c, reg, value)
-    elif sub == 3 and reg == 7:
-        store_extended(c, o)
-    elif sub == 7 and reg == 4:
-        load_decimal(c, o)
-    elif sub == 7 and reg == 6:
-        store_decimal(c, o)
-    elif sub == 7 and reg == 5:
-        value = mmu.read(c, o.seg, operands.address(c, o), 3)
-        if c.fault:
-            return
-        softfloat.load_integer(c, 0, value >> 63, (0 - value) & M64 if value >> 63 else value)
-        x87_registers.push_operand(c)
-    elif sub == 7 and reg == 7:
-        store_integer(c, o, 3, 1)
+        arithmetic_with_memory(c, o)
     elif reg == 0:  # FLD, FILD
-        if not read_operand(c, o, sub >> 1):
-            return
-        c.v_kind[0] = c.v_kind[1]
-        c.v_sign[0] = c.v_sign[1]
-        c.v_denormal[0] = c.v_denormal[1]
-        c.v_exp[0] = c.v_exp[1]
-        c.v_sig[0] = c.v_sig[1]
-        x87_registers.push_operand(c)
-    elif reg == 2 or reg == 3:
-        if sub == 1:
+        if read_operand(c, o, sub >> 1, 0):
+            x87_registers.push_operand(c)
+    elif reg == 2 or reg == 3:  # FST, FSTP, FIST, FISTP
+        if sub == ESC_D9:
             store_real(c, o, 2, reg == 3)
-        elif sub == 5:
+        elif sub == ESC_DD:
             store_real(c, o, 3, reg == 3)
         else:
-            store_integer(c, o, 2 if sub == 3 else 1, reg == 3)
-    elif (sub == 1 or sub == 5) and (reg == 4 or reg == 6):
-        environment(c, o)
-    elif sub == 1 and reg == 5:
+            store_integer(c, o, 2 if sub == ESC_DB else 1, reg == 3)
+    elif sub == ESC_DB and reg == 5:
+        load_extended(c, o)
+    elif sub == ESC_DB:
+        store_extended(c, o)
+    elif sub == ESC_DF and reg == 4:
+        load_decimal(c, o)
+    elif sub == ESC_DF and reg == 5:
+        load_integer64(c, o)
+    elif sub == ESC_DF and reg == 6:
+        store_decimal(c, o)
+    elif sub == ESC_DF:
+        store_integer(c, o, 3, 1)
+    elif reg == 4 or reg == 6:
+        environment(c, o, sub == ESC_DD)
+    elif sub == ESC_DD:  # FNSTSW
+        mmu.write(c, o.seg, operands.address(c, o), x87_registers.status_word(c), 1)
+    elif reg == 7:  # FNSTCW
+        mmu.write(c, o.seg, operands.address(c, o), c.fp_control, 1)
+    else:  # FLDCW
         value = mmu.read(c, o.seg, operands.address(c, o), 1)
         if not c.fault:
             x87_registers.set_control(c, cython.cast(u32, value))
-    elif sub == 1 and reg == 7:
-        mmu.write(c, o.seg, operands.address(c, o), c.fp_control, 1)
-    elif sub == 5 and reg == 7:
-        mmu.write(c, o.seg, operands.address(c, o), x87_registers.status_word(c), 1)
+
+
+def arithmetic_with_memory(c, o):
+    """D8, DA, DC and DE: arithmetic with ST(0) and memory, FCOM, FCOMP, FICOM, FICOMP."""
+    there: u32
+    if not read_operand(c, o, o.sub >> 1, 1):
+        return
+    there = x87_registers.load_top(c)
+    if o.reg == 2 or o.reg == 3:
+        compare_registers(c, 0, o.reg - 2)
+    elif there:
+        arithmetic(c, o.reg, 0, 0)
     else:
-        faults.exception_plain(c, VEC_UD)
+        x87_registers.answer(c, 0)
 
 
 def execute(c, o, eip):
@@ -367,11 +376,14 @@ def execute(c, o, eip):
     if c.cr0 & (CR0_EM | CR0_TS):
         faults.exception_plain(c, VEC_NM)
         return
-    if c.fp_status & x87_registers.SUMMARY and waits(o) and not reserved(o) and x87_registers.pending(c):
+    if reserved(o):  # it comes before #MF of an earlier instruction (SDM vol. 3 table 7-2)
+        faults.exception_plain(c, VEC_UD)
+        return
+    if c.fp_status & x87_registers.SUMMARY and waits(o) and x87_registers.pending(c):
         return
     c.f_flags = 0
     c.f_up = 0
-    c.f_masks = c.fp_control & 0x3F
+    c.f_masks = c.fp_control & softfloat.EXCEPTIONS
     c.f_round = (c.fp_control >> 10) & 3
     if o.kind == ESC_R:
         register_form(c, o)
@@ -388,7 +400,7 @@ def execute(c, o, eip):
 
 
 def wait(c):
-    """WAIT."""
+    """WAIT, or FWAIT: nothing but a look at waiting exceptions."""
     if c.cr0 & (CR0_MP | CR0_TS) == CR0_MP | CR0_TS:
         faults.exception_plain(c, VEC_NM)
     elif c.has_fpu:

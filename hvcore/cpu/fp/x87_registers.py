@@ -27,12 +27,12 @@ else:
 
 
 def power_on(c):
-    """After reset the registers are zero, not empty, and exceptions unmasked (SDM vol. 3 table 10-1)."""
+    """After power-on registers are zero, not empty, and the x87's exceptions unmasked (SDM vol. 3 table 10-1)."""
     i: u32
     initialise(c)
-    c.fp_control = 0x40
+    c.fp_control = CONTROL_POWER_ON
     c.fp_used = 0xFF
-    c.mxcsr = 0x1F80
+    c.mxcsr = MXCSR_MASKS
     for i in range(8):
         c.fp_se[i] = 0
         c.fp_sig[i] = 0
@@ -42,7 +42,7 @@ def power_on(c):
 
 def initialise(c):
     """FNINIT."""
-    c.fp_control = 0x37F
+    c.fp_control = CONTROL_FNINIT
     c.fp_status = 0
     c.fp_top = 0
     c.fp_used = 0
@@ -57,7 +57,7 @@ def initialise(c):
 
 def summarise(c):
     """ES and B say whether an exception is unmasked."""
-    if c.fp_status & 0x3F & (c.fp_control ^ softfloat.EXCEPTIONS):
+    if c.fp_status & softfloat.EXCEPTIONS & (c.fp_control ^ softfloat.EXCEPTIONS):
         c.fp_status |= SUMMARY | BUSY
     else:
         c.fp_status &= (SUMMARY | BUSY) ^ 0xFFFF
@@ -128,7 +128,7 @@ def conclude(c):
 
 
 def answer(c, i):
-    """Conclude, and set ST(i) to the result if it may be."""
+    """Conclude, and set ST(i) to the result if it may be; 0 if it may not."""
     if not conclude(c):
         return 0
     set_register(c, i, softfloat.sign_exponent(c), c.x_hi)
@@ -142,7 +142,7 @@ def push_answer(c):
 
 
 def stack_underflow(c):
-    """An operand is an empty register."""
+    """An operand is an empty register: the indefinite is the result."""
     c.f_flags |= softfloat.IE | softfloat.STACK_FAULT
     c.f_up = 0
     softfloat.give_nan(c)
@@ -193,11 +193,11 @@ def load_pair(c, i):
 
 
 def precision(c):
-    """The precision control: bits of the significand."""
+    """The precision control (SDM vol. 1 table 8-2): bits of the significand."""
     control: u32 = (c.fp_control >> 8) & 3
     if control == 0:
-        return 24
-    return 53 if control == 2 else 64
+        return softfloat.PREC32
+    return softfloat.PREC64 if control == 2 else softfloat.PREC80  # 1 is reserved
 
 
 def status_word(c):
@@ -208,22 +208,36 @@ def status_word(c):
 def set_status_word(c, value):
     """Set the status word; ES follows from the exceptions and their masks."""
     c.fp_top = (value >> 11) & 7
-    c.fp_status = value & 0x477F
+    c.fp_status = value & STATUS_BITS
     summarise(c)
+
+
+def put_control(c, value):
+    """Set the control word and nothing that follows from it."""
+    c.fp_control = (value & CONTROL_BITS) | CONTROL_FIXED
 
 
 def set_control(c, value):
-    """Set the control word."""
-    c.fp_control = (value & 0x1F3F) | 0x40
+    """Set the control word; ES follows, and which blocks may be host code."""
+    put_control(c, value)
     mmu.update_blocks(c)
     summarise(c)
+
+
+def put_tags(c, tags):
+    """Note which registers a full tag word calls empty; what else it says follows from their contents."""
+    i: u32
+    c.fp_used = 0
+    for i in range(8):
+        if (tags >> (2 * i)) & 3 != TAG_EMPTY:
+            c.fp_used |= 1 << i
 
 
 # NaNs
 
 
 def one_nan(c):
-    """Whether operand 0 is a NaN or unsupported; the result then is what becomes of it."""
+    """Whether operand 0 is a NaN or unsupported; the result then is that NaN made quiet, or the indefinite."""
     if c.v_kind[0] < softfloat.QUIET:
         return 0
     if c.v_kind[0] == softfloat.UNSUPPORTED:

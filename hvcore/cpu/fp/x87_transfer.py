@@ -12,8 +12,10 @@ if cython.compiled:
 else:
     from hvcore.cpu import flags, mmu, operands
     from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, x87_registers
 
+    globals().update(enums("fp/x87_transfer.pxd"))
     PI_SIG = 0xC90F_DAA2_2168_C235
     L2T_SIG = 0xD49A_784B_CD1B_8AFE
     L2E_SIG = 0xB8AA_3B29_5C17_F0BC
@@ -26,33 +28,51 @@ else:
 # Loads
 
 
-def read_operand(c, o, form):
-    """Unpack the memory operand as operand 1: form 0 single, 1 32-bit integer, 2 double, 3 16-bit integer.
-
-    Returns 0 when that failed.
-    """
-    size: u32 = 2
-    value: u64
+def read_operand(c, o, form, v):
+    """Unpack the memory operand of one form (`REAL32` and so on) as operand `v`; 0 if that faults."""
+    size: u32 = 3 if form == REAL64 else 1 if form == INTEGER16 else 2
+    value: u64 = mmu.read(c, o.seg, operands.address(c, o), size)
     sign: u32
-    if form == 2:
-        size = 3
-    elif form == 3:
-        size = 1
-    value = mmu.read(c, o.seg, operands.address(c, o), size)
     if c.fault:
         return 0
-    if form == 0:
-        softfloat.load32(c, 1, value)
-    elif form == 2:
-        softfloat.load64(c, 1, value)
+    if form == REAL32:
+        softfloat.load32(c, v, value)
+    elif form == REAL64:
+        softfloat.load64(c, v, value)
     else:
         sign = (value & SIZE_SIGN[size]) != 0
-        softfloat.load_integer(c, 1, sign, (0 - value) & SIZE_MASK[size] if sign else value)
+        softfloat.load_integer(c, v, sign, (0 - value) & SIZE_MASK[size] if sign else value)
     return 1
 
 
+def load_extended(c, o):
+    """FLD of 80 bits: as they are, even a signalling NaN."""
+    off: u64 = operands.address(c, o)
+    sig: u64 = mmu.read(c, o.seg, off, 3)
+    se: u32
+    if c.fault:
+        return
+    se = cython.cast(u32, mmu.read(c, o.seg, (off + 8) & SIZE_MASK[o.addr], 1))
+    if c.fault:
+        return
+    if x87_registers.stack_overflow(c):
+        x87_registers.push_answer(c)
+    else:
+        x87_registers.conclude(c)
+        x87_registers.push(c, se, sig)
+
+
+def load_integer64(c, o):
+    """FILD of 64 bits."""
+    value: u64 = mmu.read(c, o.seg, operands.address(c, o), 3)
+    if c.fault:
+        return
+    softfloat.load_integer(c, 0, value >> 63, (0 - value) & M64 if value >> 63 else value)
+    x87_registers.push_operand(c)
+
+
 def load_decimal(c, o):
-    """FBLD."""
+    """FBLD: 18 decimal digits and a sign; a digit above 9 counts as it is."""
     off: u64 = operands.address(c, o)
     digits: u64 = mmu.read(c, o.seg, off, 3)
     top: u64
@@ -71,25 +91,25 @@ def load_decimal(c, o):
 
 
 def constant(c, which):
-    """FLD1 and its like; the irrational ones obey the rounding control."""
+    """FLD1 to FLDZ; the irrational ones obey the rounding control."""
     exp: s64 = softfloat.BIAS
     sig: u64 = softfloat.TOP
     below: u32 = c.f_round == softfloat.DOWN or c.f_round == softfloat.CHOP
-    if which == 1:
+    if which == x87_registers.FLDL2T:  # the only one that is rounded down to nearest
         exp = softfloat.BIAS + 1
         sig = L2T_SIG + (c.f_round == softfloat.UP)
-    elif which == 2:
+    elif which == x87_registers.FLDL2E:
         sig = L2E_SIG - below
-    elif which == 3:
+    elif which == x87_registers.FLDPI:
         exp = softfloat.BIAS + 1
         sig = PI_SIG - below
-    elif which == 4:
+    elif which == x87_registers.FLDLG2:
         exp = softfloat.BIAS - 2
         sig = LG2_SIG - below
-    elif which == 5:
+    elif which == x87_registers.FLDLN2:
         exp = softfloat.BIAS - 1
         sig = LN2_SIG - below
-    elif which == 6:
+    elif which == x87_registers.FLDZ:
         exp = 0
         sig = 0
     if not x87_registers.stack_overflow(c):
@@ -98,7 +118,7 @@ def constant(c, which):
 
 
 def conditional_move(c, code, i):
-    """FCMOVcc."""
+    """FCMOVcc: ST(0) = ST(i) where the condition holds, numbered as Jcc numbers it."""
     n: u32 = (c.fp_top + i) & 7
     if not x87_registers.full(c, 0) or not x87_registers.full(c, i):
         x87_registers.stack_underflow(c)
@@ -112,7 +132,7 @@ def conditional_move(c, code, i):
 
 
 def store_real(c, o, size, pops):
-    """FST and FSTP to single or double precision."""
+    """FST and FSTP to single (`size` 2) or double precision (3)."""
     value: u64
     if x87_registers.load_top(c) and not x87_registers.one_nan(c):
         softfloat.give_operand(c, 0)
@@ -132,12 +152,12 @@ def store_real(c, o, size, pops):
         return
     if c.f_flags & (softfloat.OE | softfloat.UE):  # not stored, so not rounded
         c.f_up = 0
-        c.f_flags &= softfloat.PE ^ 0x7F
+        c.f_flags &= softfloat.PE ^ (softfloat.EXCEPTIONS | softfloat.STACK_FAULT)
     x87_registers.conclude(c)
 
 
 def store_integer(c, o, size, pops):
-    """FIST and FISTP: the integer indefinite for what is none."""
+    """FIST and FISTP of 16, 32 or 64 bits (`size` 1 to 3): the integer indefinite for what does not fit."""
     limit: u64 = SIZE_SIGN[size]
     value: u64
     if x87_registers.load_top(c) and (
@@ -180,7 +200,7 @@ def store_extended(c, o):
     sig: u64 = c.fp_sig[c.fp_top]
     if not x87_registers.full(c, 0):
         x87_registers.stack_underflow(c)
-        se = 0xFFFF
+        se = softfloat.NEGATIVE_SPECIAL
         sig = softfloat.DEFAULT_NAN
         if not c.f_masks & softfloat.IE:
             x87_registers.conclude(c)
@@ -189,10 +209,10 @@ def store_extended(c, o):
 
 
 def store_decimal(c, o):
-    """FBSTP."""
+    """FBSTP: 18 decimal digits and a sign, or the decimal indefinite."""
     off: u64 = operands.address(c, o)
     low: u64 = BCD_INDEFINITE
-    high: u64 = 0xFFFF
+    high: u64 = BCD_INDEFINITE_HIGH
     value: u64
     i: u32
     if x87_registers.load_top(c):

@@ -15,7 +15,7 @@ import cython
 from hvcore.cpu.jit import traits as table
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.fp import x87, x87_registers
+    from cython.cimports.hvcore.cpu.fp import softfloat, x87, x87_registers
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
@@ -23,7 +23,7 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
-    from hvcore.cpu.fp import x87, x87_registers
+    from hvcore.cpu.fp import softfloat, x87, x87_registers
 
 EXACT = cython.declare(u32, table.EXACT_X87)
 
@@ -33,31 +33,36 @@ def translated(t, o):
     if not t.has_x87 or x87.reserved(o):
         return 0
     if o.kind == ESC_M:
-        return not ((o.sub == 1 or o.sub == 5) and (o.reg == 4 or o.reg == 6))
-    if o.sub == 1 and o.reg >= 4:
+        return not ((o.sub == x87.ESC_D9 or o.sub == x87.ESC_DD) and (o.reg == 4 or o.reg == 6))
+    if o.sub == x87.ESC_D9 and o.reg >= 4:
         return (EXACT >> ((o.reg & 3) * 8 + o.rm)) & 1
-    return not (o.sub == 3 and o.reg == 4 and o.rm != 2)
+    return not (o.sub == x87.ESC_DB and o.reg == 4 and o.rm != 2)
 
 
 def compares(o):
     """FCOMI and its kin, whose result is in the flags."""
-    return o.kind == ESC_R and (o.sub == 3 or o.sub == 7) and (o.reg == 5 or o.reg == 6)
+    return o.kind == ESC_R and (o.sub == x87.ESC_DB or o.sub == x87.ESC_DF) and (o.reg == 5 or o.reg == 6)
 
 
 def moves_if(o):
     """FCMOV, which reads them."""
-    return o.kind == ESC_R and (o.sub == 2 or o.sub == 3) and o.reg < 4
+    return o.kind == ESC_R and (o.sub == x87.ESC_DA or o.sub == x87.ESC_DB) and o.reg < 4
 
 
 def size_of(o):
     """The size of a memory operand, as `Op.size`; 4 for the ten bytes of FLD, FSTP, FBLD, FBSTP."""
     sub: u32 = o.sub
     reg: u32 = o.reg
-    if sub == 6 or (reg == 7 and (sub == 1 or sub == 5)) or (sub == 1 and reg == 5) or (sub == 7 and reg < 4):
+    if (
+        sub == x87.ESC_DE
+        or (reg == 7 and (sub == x87.ESC_D9 or sub == x87.ESC_DD))
+        or (sub == x87.ESC_D9 and reg == 5)
+        or (sub == x87.ESC_DF and reg < 4)
+    ):
         return 1
-    if sub == 4 or (sub == 5 and reg < 4) or (sub == 7 and (reg == 5 or reg == 7)):
+    if sub == x87.ESC_DC or (sub == x87.ESC_DD and reg < 4) or (sub == x87.ESC_DF and (reg == 5 or reg == 7)):
         return 3
-    if (sub == 3 and reg >= 5) or sub == 7:
+    if (sub == x87.ESC_DB and reg >= 5) or sub == x87.ESC_DF:
         return 4
     return 2
 
@@ -67,7 +72,7 @@ def stores(o):
     reg: u32 = o.reg
     if not o.sub & 1:
         return 0
-    return reg == 2 or reg == 3 or reg == 7 or (o.sub == 7 and reg == 6)
+    return reg == 2 or reg == 3 or reg == 7 or (o.sub == x87.ESC_DF and reg == 6)
 
 
 def emit_take(c, t):
@@ -100,7 +105,7 @@ def emit(c, t, j, o, live):
             t.host_flags = 0
         elif compares(o):
             t.host_flags = 0
-        elif o.sub == 7 and o.reg == 4:  # FNSTSW AX
+        elif o.sub == x87.ESC_DF and o.reg == 4:  # FNSTSW AX
             registers.emit_put_word(c, RAX, asm.AX)
     if not x87.is_control(o):
         t.x87_last = j + 1
@@ -121,11 +126,11 @@ def emit_memory(c, t, j, o):
     memory.emit_effective_address(c, o)
     asm.emit_move(c, asm.R14, asm.AX)  # mov r14d, eax
     memory.emit_look_up(c, t, s, arena.TLB_WRITE if stores(o) else arena.TLB_READ)
-    if o.sub == 1 and o.reg == 5:  # FLDCW: exceptions that it does not mask are another mode's
+    if o.sub == x87.ESC_D9 and o.reg == 5:  # FLDCW: exceptions that it does not mask are another mode's
         s.value = memory.VALUE_LEAVES
         asm.emit_mem(c, asm.MOVZX16, asm.CX, asm.R12, asm.AX, 0, 0)
-        asm.emit_imm(c, ALU_AND, asm.CX, 0x3F)  # and ecx, 3fh
-        asm.emit_imm(c, ALU_CMP, asm.CX, 0x3F)  # cmp ecx, 3fh
+        asm.emit_imm(c, ALU_AND, asm.CX, softfloat.EXCEPTIONS)  # and ecx, 3fh
+        asm.emit_imm(c, ALU_CMP, asm.CX, softfloat.EXCEPTIONS)  # cmp ecx, 3fh
         memory.note_site(s, asm.emit_jump_if(c, asm.NOT_ZERO))
     asm.emit_mem(c, 0xD8 | o.sub, o.reg, asm.R12, asm.AX, 0, 0)
     if not x87.is_control(o):
@@ -170,7 +175,7 @@ def to_image(c):
     n: u32
     for i in range(8):
         if not (c.fp_used >> i) & 1:
-            tags |= 3 << (2 * i)
+            tags |= x87_registers.TAG_EMPTY << (2 * i)
     image[0] = c.fp_control
     image[1] = x87_registers.status_word(c)
     image[2] = tags
@@ -188,12 +193,10 @@ def from_image(c):
     at: cython.pointer(u8) = cython.cast(cython.pointer(u8), image) + 28
     i: u32
     n: u32
-    c.fp_control = (image[0] & 0x1F3F) | 0x40
+    x87_registers.put_control(c, image[0])
     x87_registers.set_status_word(c, image[1])
-    c.fp_used = 0
+    x87_registers.put_tags(c, image[2])
     for i in range(8):
-        if (image[2] >> (2 * i)) & 3 != 3:
-            c.fp_used |= 1 << i
         n = (c.fp_top + i) & 7
         c.fp_sig[n] = cython.cast(cython.pointer(u64), at)[0]
         c.fp_se[n] = cython.cast(cython.pointer(u16), at + 8)[0]
