@@ -59,7 +59,7 @@ load_table()
 
 
 def product(c, ah, al, bh, bl):
-    """The upper 128 bits of a product of two 128-bit numbers (but for the last few units), in `w_*`."""
+    """The upper 128 bits of the product of two 128-bit numbers, at most three units too small, in `w_hi`:`w_lo`."""
     hi: u64 = softfloat.multiply_high(ah, bh)
     lo: u64 = (ah * bh) & M64
     t: u64 = softfloat.multiply_high(ah, bl)
@@ -73,7 +73,10 @@ def product(c, ah, al, bh, bl):
 
 
 def series(c, first, terms, zh, zl, alternate):
-    """A power series in z, a fraction of 128 bits, with coefficients from the table; in `w_hi`:`w_lo`."""
+    """The sum of `terms` terms in z, a fraction of 128 bits, in `w_hi`:`w_lo`.
+
+    Coefficients begin at `first` in the table; with `alternate` every second one is negative.
+    """
     i: u32 = 2 * (first + terms - 1)
     hi: u64 = table[i]
     lo: u64 = table[i + 1]
@@ -91,7 +94,7 @@ def series(c, first, terms, zh, zl, alternate):
 
 
 def times(c, exp, hi, lo):
-    """Multiply the wide number in `x_*` by another."""
+    """Multiply the wide number in `x_*` by `hi`:`lo` with an exponent of `exp`."""
     product(c, c.x_hi, c.x_lo, hi, lo)
     c.x_hi = c.w_hi
     c.x_lo = c.w_lo
@@ -126,7 +129,7 @@ def quotient_digit(c, rh, rl, dh, dl):
 
 
 def over(c, exp, hi, lo):
-    """Divide the wide number in `x_*` by another."""
+    """Divide the wide number in `x_*` by `hi`:`lo` with an exponent of `exp`; both have their top bit set."""
     c.x_exp += softfloat.BIAS - exp
     if c.x_hi < hi or (c.x_hi == hi and c.x_lo < lo):
         c.x_exp -= 1
@@ -153,7 +156,7 @@ def squared_series(c, first, terms, alternate):
 
 
 def done(c):
-    """Round an inexact result."""
+    """Round a wide number, which never is the exact result, to a register."""
     c.x_lo |= 1
     softfloat.finish(c, softfloat.PREC80, softfloat.MIN80, softfloat.MAX80)
 
@@ -170,7 +173,7 @@ def denormal_stops(c):
 
 
 def exponential(c):
-    """F2XM1, for an operand from -1 to 1; from outside it is undefined, and the operand stays."""
+    """F2XM1, for an operand from -1 to 1; outside of that it is undefined, and the operand stays."""
     if c.v_kind[0] == softfloat.INFINITE and c.v_sign[0]:
         softfloat.give(c, 1, softfloat.BIAS, softfloat.TOP)
         return
@@ -417,35 +420,45 @@ def arctangent(c):
 
 
 def arctangent_finite(c):
-    """The angle of (x, y), neither zero."""
-    i: u32 = 1
-    j: u32 = 0
+    """The angle of (x, y), neither zero: that of the smaller over the larger, moved to where (x, y) lies."""
+    steep: u32 = c.v_exp[1] > c.v_exp[0] or (c.v_exp[1] == c.v_exp[0] and c.v_sig[1] > c.v_sig[0])
+    i: u32 = 0 if steep else 1
+    c.x_sign = c.v_sign[1]
+    c.x_exp = c.v_exp[i]
+    c.x_hi = c.v_sig[i]
+    c.x_lo = 0
+    over(c, c.v_exp[i ^ 1], c.v_sig[i ^ 1], 0)
+    arctangent_of_fraction(c)
+    if steep:
+        from_axis(c, 1, c.v_sign[0])
+    elif c.v_sign[0]:
+        from_axis(c, 0, 0)
+    done(c)
+
+
+def arctangent_of_fraction(c):
+    """The arctangent of a wide number that is at most one; its sign stays.
+
+    With the nearest eighth k / 8, atan(z) = atan(k / 8) + atan((z - k / 8) / (1 + z * k / 8)).
+    """
     k: u64 = 0
     hi: u64
     lo: u64
     t: u64
     negative: u32 = 0
-    if c.v_exp[1] > c.v_exp[0] or (c.v_exp[1] == c.v_exp[0] and c.v_sig[1] > c.v_sig[0]):
-        i = 0
-        j = 1
-    c.x_sign = c.v_sign[1]
-    c.x_exp = c.v_exp[i]
-    c.x_hi = c.v_sig[i]
-    c.x_lo = 0
-    over(c, c.v_exp[j], c.v_sig[j], 0)  # at most one
     if c.x_exp >= softfloat.BIAS - 4:
         softfloat.shift_right(c, softfloat.BIAS + 4 - c.x_exp)  # 123 bits behind the point
         hi = c.x_hi
         lo = c.x_lo
-        k = ((hi >> 55) + 1) >> 1  # the nearest eighth
+        k = ((hi >> 55) + 1) >> 1
         t = (lo * k) & M64
-        c.x_lo = (lo << 3) & M64
+        c.x_lo = (lo << 3) & M64  # 8z - k, of 123 bits, or its negative
         c.x_hi = (((hi << 3) | (lo >> 61)) - (k << 59)) & M64
         if c.x_hi >> 63:
             negative = 1
             c.x_hi = (0 - c.x_hi - (c.x_lo != 0)) & M64
             c.x_lo = (0 - c.x_lo) & M64
-        hi = hi * k + softfloat.multiply_high(lo, k) + (softfloat.TOP >> 1)
+        hi = hi * k + softfloat.multiply_high(lo, k) + (softfloat.TOP >> 1)  # 8 + z * k
         lo = t
         c.x_exp = softfloat.BIAS + 4
         if c.x_hi | c.x_lo:
@@ -457,7 +470,7 @@ def arctangent_finite(c):
     if c.x_hi | c.x_lo:
         squared_series(c, T_ODD, 16, 1)
         times(c, softfloat.BIAS, c.w_hi, c.w_lo)
-    if k:  # plus or minus the arctangent of k / 8
+    if k:
         softfloat.shift_right(c, softfloat.BIAS - c.x_exp)
         hi = table[2 * (T_ATAN + k)]
         lo = table[2 * (T_ATAN + k) + 1]
@@ -470,23 +483,26 @@ def arctangent_finite(c):
             c.x_hi = c.x_hi + hi + (c.x_lo < lo)
         c.x_exp = softfloat.BIAS
         softfloat.normalise(c)
-    if j == 1 or c.v_sign[0]:  # it is subtracted from half of pi, or from pi
-        softfloat.shift_right(c, softfloat.BIAS + 2 - c.x_exp)
-        hi = table[2 * T_PI] >> 1
-        lo = ((table[2 * T_PI] & 1) << 63) | (table[2 * T_PI + 1] >> 1)
-        if j == 1:
-            lo = ((hi & 1) << 63) | (lo >> 1)
-            hi >>= 1
-        if j == 1 and c.v_sign[0]:
-            c.x_lo = (c.x_lo + lo) & M64
-            c.x_hi = c.x_hi + hi + (c.x_lo < lo)
-        else:
-            t = lo < c.x_lo
-            c.x_lo = (lo - c.x_lo) & M64
-            c.x_hi = hi - c.x_hi - t
-        c.x_exp = softfloat.BIAS + 2
-        softfloat.normalise(c)
-    done(c)
+
+
+def from_axis(c, vertical, beyond):
+    """Half of pi (`vertical`) or pi, less the angle in `x_*`, or with `beyond` plus it; its sign stays."""
+    hi: u64 = table[2 * T_PI] >> 1
+    lo: u64 = ((table[2 * T_PI] & 1) << 63) | (table[2 * T_PI + 1] >> 1)
+    t: u64
+    softfloat.shift_right(c, softfloat.BIAS + 2 - c.x_exp)
+    if vertical:
+        lo = ((hi & 1) << 63) | (lo >> 1)
+        hi >>= 1
+    if beyond:
+        c.x_lo = (c.x_lo + lo) & M64
+        c.x_hi = c.x_hi + hi + (c.x_lo < lo)
+    else:
+        t = lo < c.x_lo
+        c.x_lo = (lo - c.x_lo) & M64
+        c.x_hi = hi - c.x_hi - t
+    c.x_exp = softfloat.BIAS + 2
+    softfloat.normalise(c)
 
 
 def reduce(c):
@@ -503,7 +519,7 @@ def reduce(c):
         softfloat.give_operand(c, 0)
         c.x_sign = 0
         return 0
-    while k:  # in units of 2**-65, of which pi / 2 has 0x3243F6A8885A308D3
+    while k:  # a long division in units of 2**-65, of which pi / 2 has 0x3243F6A8885A308D3
         k -= 1
         hi = (hi << 1) | (lo >> 63)
         lo = (lo << 1) & M64
@@ -514,7 +530,7 @@ def reduce(c):
             q += 1
         q &= 3
     c.x_sign = 0
-    t = 3 - hi - (lo > PI66_LOW)
+    t = 3 - hi - (lo > PI66_LOW)  # what is left to pi / 2, if it is the nearer
     if hi > t or (hi == t and lo > (PI66_LOW - lo) & M64):
         hi = t
         lo = (PI66_LOW - lo) & M64
@@ -546,97 +562,93 @@ def sine(c, quadrant, exp, hi, lo):
         c.x_sign ^= 1
 
 
-def underflow_pair(c):
-    """FPTAN and FSINCOS of an empty register."""
-    if x87_registers.answer(c, 0):
-        x87_registers.push(c, softfloat.sign_exponent(c), c.x_hi)
-
-
 def trigonometric(c, which):
-    """FPTAN 12, FSINCOS 1B, FSIN 1E, FCOS 1F."""
-    quadrant: u32
-    sign: u32
-    exp: s64
-    hi: u64
-    lo: u64
+    """FPTAN, FSINCOS, FSIN, FCOS."""
+    pair: u32 = which == x87_registers.FPTAN or which == x87_registers.FSINCOS  # they push a second result
+    c.fp_status &= x87_registers.C2 ^ 0xFFFF
+    if pair and x87_registers.stack_overflow(c):
+        x87_registers.answer_twice(c)
+    elif c.v_kind[0] >= softfloat.INFINITE:
+        if not x87_registers.one_nan(c):
+            softfloat.give_invalid(c)
+        if pair:
+            x87_registers.answer_twice(c)
+        else:
+            x87_registers.answer(c, 0)
+    elif c.v_kind[0] == softfloat.ZERO:
+        trigonometric_of_zero(c, which, pair)
+    elif c.v_exp[0] >= softfloat.BIAS + 63:  # out of range: C2 says so, and the operand stays
+        c.fp_status |= x87_registers.C2
+        x87_registers.conclude(c)
+    else:
+        c.v_denormal[1] = 0
+        if denormal_stops(c):
+            x87_registers.conclude(c)
+        else:
+            trigonometric_of_finite(c, which)
+
+
+def trigonometric_of_zero(c, which, pair):
+    """The sine and tangent are the operand itself, the cosine and what FPTAN pushes are 1."""
+    if pair:
+        x87_registers.conclude(c)
+        x87_registers.push(c, softfloat.BIAS, softfloat.TOP)
+        return
+    if which == x87_registers.FCOS:
+        softfloat.give(c, 0, softfloat.BIAS, softfloat.TOP)
+    else:
+        softfloat.give_operand(c, 0)
+    x87_registers.answer(c, 0)
+
+
+def trigonometric_of_finite(c, which):
+    """The operand is reduced once; the sine and cosine of what is left are taken by its quadrant."""
+    quadrant: u32 = reduce(c)
+    sign: u32 = c.x_sign
+    exp: s64 = c.x_exp
+    hi: u64 = c.x_hi
+    lo: u64 = c.x_lo
     se: u32
     sig: u64
-    pair: u32 = which == x87_registers.FPTAN or which == x87_registers.FSINCOS
-    c.fp_status &= 0xFBFF  # C2: the operand is out of range
-    if pair and x87_registers.stack_overflow(c):
-        underflow_pair(c)
-        return
-    if x87_registers.one_nan(c):
-        if pair:
-            underflow_pair(c)
-        else:
-            x87_registers.answer(c, 0)
-        return
-    if c.v_kind[0] == softfloat.INFINITE:
-        softfloat.give_invalid(c)
-        if pair:
-            underflow_pair(c)
-        else:
-            x87_registers.answer(c, 0)
-        return
-    if c.v_kind[0] == softfloat.ZERO:
-        sign = c.v_sign[0] << 15
-        if pair:
-            x87_registers.conclude(c)
-            x87_registers.push(c, softfloat.BIAS, softfloat.TOP)
-        else:
-            softfloat.give_operand(c, 0)
-            if which == x87_registers.FCOS:
-                softfloat.give(c, 0, softfloat.BIAS, softfloat.TOP)
-            x87_registers.answer(c, 0)
-        return
-    if c.v_exp[0] >= softfloat.BIAS + 63:
-        c.fp_status |= 0x400
-        x87_registers.conclude(c)
-        return
-    c.v_denormal[1] = 0
-    if denormal_stops(c):
-        x87_registers.conclude(c)
-        return
-    quadrant = reduce(c)
-    sign = c.x_sign
-    exp = c.x_exp
-    hi = c.x_hi
-    lo = c.x_lo
     if which == x87_registers.FCOS:
         sine(c, quadrant + 1, exp, hi, lo)
         done(c)
         x87_registers.answer(c, 0)
-        return
-    if which == x87_registers.FPTAN:  # the sine over the cosine: only the parity of the quadrant matters
-        c.x_sign = 0
-        sine(c, (quadrant & 1) ^ 1, exp, hi, lo)
-        sig = c.x_hi
-        s_exp: s64 = c.x_exp
-        s_lo: u64 = c.x_lo
-        sine(c, quadrant & 1, exp, hi, lo)
-        over(c, s_exp, sig, s_lo)
-        c.x_sign = c.v_sign[0] ^ sign ^ (quadrant & 1)
-        done(c)
+    elif which == x87_registers.FPTAN:
+        tangent(c, quadrant, sign, exp, hi, lo)
         if x87_registers.answer(c, 0):
             x87_registers.push(c, softfloat.BIAS, softfloat.TOP)
-        return
-    sine(c, quadrant, exp, hi, lo)
-    c.x_sign ^= c.v_sign[0]
+    else:
+        sine(c, quadrant, exp, hi, lo)
+        c.x_sign ^= c.v_sign[0]
+        done(c)
+        if which == x87_registers.FSIN:
+            x87_registers.answer(c, 0)
+            return
+        se = softfloat.sign_exponent(c)
+        sig = c.x_hi
+        c.x_sign = sign
+        sine(c, quadrant + 1, exp, hi, lo)
+        done(c)
+        if x87_registers.conclude(c):
+            x87_registers.set_register(c, 0, se, sig)
+            x87_registers.push(c, softfloat.sign_exponent(c), c.x_hi)
+
+
+def tangent(c, quadrant, sign, exp, hi, lo):
+    """The sine over the cosine, of which only the parity of the quadrant matters; rounded."""
+    sine_exp: s64
+    sine_hi: u64
+    sine_lo: u64
+    c.x_sign = 0
+    sine(c, (quadrant & 1) ^ 1, exp, hi, lo)
+    sine_exp = c.x_exp
+    sine_hi = c.x_hi
+    sine_lo = c.x_lo
+    sine(c, quadrant & 1, exp, hi, lo)
+    over(c, sine_exp, sine_hi, sine_lo)
+    c.x_sign = c.v_sign[0] ^ sign ^ (quadrant & 1)
     done(c)
-    if which == x87_registers.FSIN:
-        x87_registers.answer(c, 0)
-        return
-    se = softfloat.sign_exponent(c)
-    sig = c.x_hi
-    c.x_sign = sign
-    sine(c, quadrant + 1, exp, hi, lo)
-    done(c)
-    hi = c.x_hi
-    quadrant = softfloat.sign_exponent(c)
-    if x87_registers.conclude(c):
-        x87_registers.set_register(c, 0, se, sig)
-        x87_registers.push(c, quadrant, hi)
 
 
 def execute(c, which):

@@ -280,7 +280,7 @@ def one_operand_missing(c, which):
     if which == x87_registers.FTST:
         compare_registers(c, 0, 0)
     elif which == x87_registers.FPTAN or which == x87_registers.FSINCOS:
-        transcendental.underflow_pair(c)
+        x87_registers.answer_twice(c)
     elif which == x87_registers.FPREM1 or which == x87_registers.FPREM:
         x87_registers.answer(c, 0)
         c.fp_status &= x87_registers.C2 ^ 0xFFFF

@@ -10,7 +10,10 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.state import *
 else:
     from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, x87_registers
+
+    globals().update(enums("fp/x87_arithmetic.pxd"))
 
 
 # Arithmetic
@@ -25,7 +28,7 @@ def arithmetic(c, op, dest, pops):
 
 
 def round_to_integer(c):
-    """FRNDINT."""
+    """FRNDINT: ST(0) to an integer, as the rounding control says."""
     if x87_registers.one_nan(c):
         pass
     elif c.v_kind[0] != softfloat.FINITE or c.v_exp[0] >= softfloat.BIAS + 63:
@@ -52,16 +55,10 @@ def extract(c):
     n: s64
     if not x87_registers.full(c, 0):
         x87_registers.stack_underflow(c)
-        if x87_registers.answer(c, 0):
-            x87_registers.push(c, softfloat.sign_exponent(c), c.x_hi)
+        x87_registers.answer_twice(c)
         return
-    if x87_registers.stack_overflow(c):
-        if x87_registers.answer(c, 0):
-            x87_registers.push(c, softfloat.sign_exponent(c), c.x_hi)
-        return
-    if x87_registers.one_nan(c):
-        if x87_registers.answer(c, 0):
-            x87_registers.push(c, softfloat.sign_exponent(c), c.x_hi)
+    if x87_registers.stack_overflow(c) or x87_registers.one_nan(c):
+        x87_registers.answer_twice(c)
         return
     se = c.v_sign[0] << 15
     sig = c.v_sig[0]
@@ -84,41 +81,50 @@ def extract(c):
 
 def scale(c):
     """FSCALE: ST(0) times two to the power of the integer part of ST(1)."""
-    n: s64
-    if not x87_registers.choose_nan(c):
-        if c.v_kind[1] == softfloat.INFINITE:
-            if c.v_kind[0] == (softfloat.INFINITE if c.v_sign[1] else softfloat.ZERO):
-                softfloat.give_invalid(c)
-            else:
-                if c.v_denormal[0]:
-                    c.f_flags |= softfloat.DE
-                if c.v_sign[1]:
-                    softfloat.give(c, c.v_sign[0], 0, 0)
-                else:
-                    softfloat.give(c, c.v_sign[0], softfloat.SPECIAL_EXP, softfloat.TOP)
-        else:
-            softfloat.give_operand(c, 0)
-            if c.v_denormal[0] or c.v_denormal[1]:
-                c.f_flags |= softfloat.DE
-                if not c.f_masks & softfloat.DE:
-                    x87_registers.conclude(c)
-                    return
-            if c.v_kind[0] == softfloat.FINITE:
-                n = 0
-                if c.v_kind[1] == softfloat.FINITE and c.v_exp[1] >= softfloat.BIAS:
-                    n = 0x10000
-                    if c.v_exp[1] < softfloat.BIAS + 16:
-                        n = c.v_sig[1] >> (63 - (c.v_exp[1] - softfloat.BIAS))
-                    if c.v_sign[1]:
-                        n = -n
-                c.x_exp += n
-                softfloat.finish(c, softfloat.PREC80, softfloat.MIN80, softfloat.MAX80)
+    if x87_registers.choose_nan(c):
+        pass
+    elif c.v_kind[1] == softfloat.INFINITE:
+        scale_by_infinity(c)
+    else:
+        softfloat.give_operand(c, 0)
+        if c.v_denormal[0] or c.v_denormal[1]:
+            c.f_flags |= softfloat.DE
+            if not c.f_masks & softfloat.DE:
+                x87_registers.conclude(c)
+                return
+        if c.v_kind[0] == softfloat.FINITE:
+            c.x_exp += integer_part(c)
+            softfloat.finish(c, softfloat.PREC80, softfloat.MIN80, softfloat.MAX80)
     x87_registers.answer(c, 0)
 
 
+def scale_by_infinity(c):
+    """Zero or infinity, unless the operand is the other of the two."""
+    if c.v_kind[0] == (softfloat.INFINITE if c.v_sign[1] else softfloat.ZERO):
+        softfloat.give_invalid(c)
+        return
+    if c.v_denormal[0]:
+        c.f_flags |= softfloat.DE
+    if c.v_sign[1]:
+        softfloat.give(c, c.v_sign[0], 0, 0)
+    else:
+        softfloat.give(c, c.v_sign[0], softfloat.SPECIAL_EXP, softfloat.TOP)
+
+
+def integer_part(c):
+    """The integer part of operand 1, finite or zero; from 2**16 on it is 2**16, which passes any exponent."""
+    n: s64
+    if c.v_kind[1] != softfloat.FINITE or c.v_exp[1] < softfloat.BIAS:
+        return 0
+    n = 0x10000
+    if c.v_exp[1] < softfloat.BIAS + 16:
+        n = c.v_sig[1] >> (63 - (c.v_exp[1] - softfloat.BIAS))
+    return -n if c.v_sign[1] else n
+
+
 def partial_remainder(c, nearest):
-    """FPREM and FPREM1."""
-    q: u32 = 16  # nothing was divided
+    """FPREM and FPREM1; C0, C3 and C1 have the quotient's last three bits, and C2 says that there is more to do."""
+    q: u32 = NOT_DIVIDED
     if not x87_registers.choose_nan(c):
         if c.v_kind[0] == softfloat.INFINITE or c.v_kind[1] == softfloat.ZERO:
             softfloat.give_invalid(c)
@@ -138,7 +144,7 @@ def partial_remainder(c, nearest):
                 softfloat.finish(c, softfloat.PREC80, softfloat.MIN80, softfloat.MAX80)
     x87_registers.answer(c, 0)
     c.fp_status &= x87_registers.C2 ^ 0xFFFF
-    if q == 16:
+    if q == NOT_DIVIDED:
         return
     c.fp_status &= x87_registers.CONDITIONS ^ 0xFFFF
     if q & 8:
@@ -201,7 +207,7 @@ def compare_flags(c, i, quiet, pops):
 
 
 def examine(c):
-    """FXAM."""
+    """FXAM: what ST(0) is, in C3, C2 and C0, and its sign in C1 (SDM vol. 1 table 8-12)."""
     code: u32 = c.fp_se[c.fp_top] >> 15 << 9
     x87_registers.load_register(c, 0, 0)
     if not x87_registers.full(c, 0):

@@ -65,6 +65,7 @@ cdef void pop(State c) noexcept nogil
 cdef void push(State c, u32 se, u64 sig) noexcept nogil
 cdef u32 conclude(State c) noexcept nogil
 cdef u32 answer(State c, u32 i) noexcept nogil
+cdef void answer_twice(State c) noexcept nogil
 cdef void push_answer(State c) noexcept nogil
 cdef void stack_underflow(State c) noexcept nogil
 cdef u32 stack_overflow(State c) noexcept nogil

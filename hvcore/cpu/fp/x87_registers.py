@@ -135,6 +135,12 @@ def answer(c, i):
     return 1
 
 
+def answer_twice(c):
+    """Set ST(0) to the result and push it too: what the instructions with two results make of NaNs and stack faults."""
+    if answer(c, 0):
+        push(c, softfloat.sign_exponent(c), c.x_hi)
+
+
 def push_answer(c):
     """Conclude, and push the result if it may be."""
     if conclude(c):
