@@ -97,6 +97,10 @@ cdef void add_finite(State c, u32 i, u32 j, u32 negate) noexcept nogil
 cdef void multiply_finite(State c) noexcept nogil
 cdef void divide_finite(State c, u32 i, u32 j) noexcept nogil
 cdef void square_root_finite(State c) noexcept nogil
+cdef u32 undefined(State c, u32 op, u32 a, u32 b, u32 sign) noexcept nogil
+cdef u32 multiply(State c, u32 sign) noexcept nogil
+cdef u32 divide(State c, u32 i, u32 j, u32 sign) noexcept nogil
+cdef u32 add(State c, u32 i, u32 j, u32 negate) noexcept nogil
 cdef void operate(State c, u32 op, u32 prec, s64 least, s64 most) noexcept nogil
 cdef void square_root(State c, u32 prec, s64 least, s64 most) noexcept nogil
 cdef u32 compare(State c) noexcept nogil

@@ -31,7 +31,7 @@ else:
     FRACTION64 = (1 << 52) - 1
 
     def LEADING_ZEROS(v):  # noqa: N802 - a macro of the .pxd
-        """Of a 64-bit number that is not 0."""
+        """The leading zeros of a 64-bit number that is not 0."""
         return 64 - v.bit_length()
 
 
@@ -87,7 +87,7 @@ def load_finite(c, i, exp, sig):
 
 
 def load80(c, i, se, sig):
-    """Unpack a register of the x87."""
+    """Unpack a register of the x87: sign and exponent `se`, significand `sig`."""
     exp: s64 = se & 0x7FFF
     c.v_sign[i] = se >> 15
     c.v_denormal[i] = 0
@@ -156,7 +156,7 @@ def load64(c, i, bits):
 
 
 def load_integer(c, i, sign, magnitude):
-    """Unpack an integer."""
+    """Unpack an integer of up to 64 bits."""
     c.v_sign[i] = sign
     c.v_denormal[i] = 0
     if magnitude:
@@ -171,7 +171,7 @@ def load_integer(c, i, sign, magnitude):
 
 
 def give(c, sign, exp, sig):
-    """An exact result."""
+    """Give an exact result."""
     c.x_sign = sign
     c.x_exp = exp
     c.x_hi = sig
@@ -184,12 +184,12 @@ def give_operand(c, i):
 
 
 def give_nan(c):
-    """The real indefinite."""
+    """The result is the real indefinite."""
     give(c, 1, SPECIAL_EXP, DEFAULT_NAN)
 
 
 def give_invalid(c):
-    """An invalid operation."""
+    """An invalid operation: the result is the real indefinite."""
     c.f_flags |= IE
     give_nan(c)
 
@@ -378,7 +378,7 @@ def add_finite(c, i, j, negate):
     if c.x_hi | c.x_lo:
         normalise(c)
     else:
-        give(c, c.f_round == DOWN, 0, 0)
+        give(c, c.f_round == DOWN, 0, 0)  # the sign of a sum that cancels (SDM vol. 1 §4.8.3.1)
 
 
 def multiply_finite(c):
@@ -410,7 +410,7 @@ def divide_finite(c, i, j):
 
 
 def square_root_finite(c):
-    """The square root of operand 0."""
+    """The square root of operand 0, rounded down to 64 bits, with what is lost as the sticky bits."""
     odd: u32 = (c.v_exp[0] & 1) ^ 1  # the bias is odd
     hi: u64 = c.v_sig[0]
     lo: u64 = 0
@@ -450,69 +450,88 @@ def square_root_finite(c):
 
 
 def operate(c, op, prec, least, most):
-    """Operand 0 `op` operand 1, neither a NaN, rounded."""
+    """Operand 0 `op` operand 1, neither a NaN, rounded; no result if a denormal operand forbids it."""
     i: u32 = 0
     j: u32 = 1
-    a: u32
-    b: u32
-    sign: u32
+    sign: u32 = c.v_sign[0] ^ c.v_sign[1]
+    rounds: u32
     if op == OP_SUBR or op == OP_DIVR:
         i = 1
         j = 0
-    a = c.v_kind[i]
-    b = c.v_kind[j]
-    sign = c.v_sign[0] ^ c.v_sign[1]
-    if op == OP_MUL:
-        if a + b == 2 and a != b:  # 0 times infinity
-            give_invalid(c)
-            return
-    elif op >= OP_DIV:
-        if a == b and a != FINITE:
-            give_invalid(c)
-            return
-        if b == ZERO and a == FINITE:
-            c.f_flags |= ZE  # and nothing is said of a denormal dividend
-            give(c, sign, SPECIAL_EXP, TOP)
-            return
-    elif a == INFINITE and b == INFINITE and (sign == 1) == (op == OP_ADD):
-        give_invalid(c)
+    if undefined(c, op, c.v_kind[i], c.v_kind[j], sign):
         return
     if c.v_denormal[0] or c.v_denormal[1]:
         c.f_flags |= DE
         if not c.f_masks & DE:
             return
     if op == OP_MUL:
-        if a == FINITE and b == FINITE:
-            multiply_finite(c)
-        else:
-            give(c, sign, SPECIAL_EXP if a + b > 2 else 0, TOP if a + b > 2 else 0)
-            return
+        rounds = multiply(c, sign)
     elif op >= OP_DIV:
-        if a == FINITE and b == FINITE:
-            divide_finite(c, i, j)
-        elif a == INFINITE or b == ZERO:
-            give(c, sign, SPECIAL_EXP, TOP)
-            return
-        else:
-            give(c, sign, 0, 0)
-            return
+        rounds = divide(c, i, j, sign)
     else:
-        sign = op != OP_ADD
-        if a == FINITE and b == FINITE:
-            add_finite(c, i, j, sign)
-        elif a == ZERO and b == ZERO:
-            if c.v_sign[i] == c.v_sign[j] ^ sign:
-                give(c, c.v_sign[i], 0, 0)
-            else:
-                give(c, c.f_round == DOWN, 0, 0)
-        elif a == INFINITE or b == ZERO:
-            give_operand(c, i)
-        else:
-            give_operand(c, j)
-            c.x_sign ^= sign
-        if c.x_hi == 0 or a == INFINITE or b == INFINITE:
-            return
-    finish(c, prec, least, most)
+        rounds = add(c, i, j, op != OP_ADD)
+    if rounds:
+        finish(c, prec, least, most)
+
+
+def undefined(c, op, a, b, sign):
+    """Whether operands of kinds `a` and `b` have no finite result: that is given, and its exception noted."""
+    if op == OP_MUL:
+        if (a == ZERO and b == INFINITE) or (a == INFINITE and b == ZERO):
+            give_invalid(c)
+            return 1
+    elif op >= OP_DIV:
+        if a == b and a != FINITE:
+            give_invalid(c)
+            return 1
+        if b == ZERO and a == FINITE:
+            c.f_flags |= ZE  # and nothing is said of a denormal dividend
+            give(c, sign, SPECIAL_EXP, TOP)
+            return 1
+    elif a == INFINITE and b == INFINITE and (sign == 1) == (op == OP_ADD):
+        give_invalid(c)
+        return 1
+    return 0
+
+
+def multiply(c, sign):
+    """The product of any two operands that have one; whether it has to be rounded."""
+    if c.v_kind[0] == FINITE and c.v_kind[1] == FINITE:
+        multiply_finite(c)
+        return 1
+    if c.v_kind[0] == INFINITE or c.v_kind[1] == INFINITE:
+        give(c, sign, SPECIAL_EXP, TOP)
+    else:
+        give(c, sign, 0, 0)
+    return 0
+
+
+def divide(c, i, j, sign):
+    """Operand `i` / operand `j`, any two that have a quotient; whether it has to be rounded."""
+    if c.v_kind[i] == FINITE and c.v_kind[j] == FINITE:
+        divide_finite(c, i, j)
+        return 1
+    if c.v_kind[i] == INFINITE:
+        give(c, sign, SPECIAL_EXP, TOP)
+    else:
+        give(c, sign, 0, 0)
+    return 0
+
+
+def add(c, i, j, negate):
+    """Operand `i` plus or minus operand `j`, any two that have a sum; whether it has to be rounded."""
+    a: u32 = c.v_kind[i]
+    b: u32 = c.v_kind[j]
+    if a == FINITE and b == FINITE:
+        add_finite(c, i, j, negate)
+    elif a == ZERO and b == ZERO:
+        give(c, c.v_sign[i] if c.v_sign[i] == c.v_sign[j] ^ negate else c.f_round == DOWN, 0, 0)
+    elif a == INFINITE or b == ZERO:
+        give_operand(c, i)
+    else:
+        give_operand(c, j)
+        c.x_sign ^= negate
+    return c.x_hi != 0 and a != INFINITE and b != INFINITE
 
 
 def square_root(c, prec, least, most):
