@@ -31,7 +31,7 @@ from devmodel.service.session import BoardFactory, NobodyThere, join, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
 from ioreq.streams import OutputError, with_output
-from ioreq.user_input import add_completion, lifeline
+from ioreq.user_input import add_completion, lifeline, seconds_from
 
 DEMO: Final = "machine.toml"
 MOST_POLLING: Final = 1_000_000
@@ -288,16 +288,6 @@ def _check_socket(path: str, option: str) -> None:
         raise ConfigError(f"{option} '{path}': {error}") from error
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not seconds >= 0:  # nor what is no number
-        raise argparse.ArgumentTypeError(f"'{text}'; allowed: seconds from 0 on")
-    return seconds
-
-
 def _config(machine: str | None, options: argparse.Namespace) -> Config:
     return load(
         machine,
@@ -372,7 +362,7 @@ def _parser() -> _Parser:
     serving.add_argument(
         "--wait",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds_from(),
         default=float("inf"),
         help="how long to wait for the core (for ever)",
     )

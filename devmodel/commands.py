@@ -23,7 +23,7 @@ from devmodel.display.live import live
 from devmodel.display.render import MOST_COLUMNS
 from devmodel.service import stats, trace, upgrade
 from devmodel.service.run import FAILED, until_signal
-from ioreq.user_input import create
+from ioreq.user_input import create, seconds_from
 
 _Parser = TypeVar("_Parser", bound=argparse.ArgumentParser)
 
@@ -227,17 +227,9 @@ def _report(domain: str) -> stats.Report:
     return stats.report([answer.stats for answer in answers if answer.stats is not None])
 
 
-def _interval(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"'{text}'; allowed: 0.1 to 3600 seconds")
-    return seconds
-
-
 def _trace(options: argparse.Namespace) -> int:
+    if options.until < options.since:
+        raise ConfigError(f"--to {options.until:g}: that is before --from {options.since:g}")
     wanted = trace.Filter(
         device=options.device,
         ports=None if options.port is None else _ports(options.port),
@@ -342,7 +334,7 @@ def add_to(commands: "argparse._SubParsersAction[_Parser]") -> None:
     _domain_options(counting)
     counting.add_argument("--json", action="store_true", help="once, as one object, with the histograms")
     counting.add_argument(
-        "--interval", metavar="SECONDS", type=_interval, default=1.0, help="between updates (1)"
+        "--interval", metavar="SECONDS", type=seconds_from(0.1, 3600), default=1.0, help="between updates (1)"
     )
     counting.set_defaults(perform=_stats)
 
@@ -354,9 +346,16 @@ def add_to(commands: "argparse._SubParsersAction[_Parser]") -> None:
     way.add_argument("--reads", dest="only", action="store_const", const="reads", help="only reads")
     way.add_argument("--writes", dest="only", action="store_const", const="writes", help="only writes")
     tracing.add_argument(
-        "--from", dest="since", metavar="SECONDS", type=float, default=0.0, help="since the trace began"
+        "--from",
+        dest="since",
+        metavar="SECONDS",
+        type=seconds_from(),
+        default=0.0,
+        help="since the trace began",
     )
-    tracing.add_argument("--to", dest="until", metavar="SECONDS", type=float, default=float("inf"))
+    tracing.add_argument(
+        "--to", dest="until", metavar="SECONDS", type=seconds_from(), default=float("inf"), help="likewise"
+    )
     how = tracing.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="an object a line")
     how.add_argument("--count", action="store_true", help="how often which register, the most frequent first")

@@ -8,7 +8,7 @@ import re
 import signal
 import stat
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, BinaryIO, Final
 
 UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -19,6 +19,22 @@ def size_in_bytes(text: str) -> int | None:
     """Return 65536 for "65536", "64K", "64k", "64KB" and "64KiB"; None for what is no size."""
     match = _SIZE.fullmatch(text)
     return int(match[1]) * UNITS[match[2].upper()] if match else None
+
+
+def seconds_from(least: float = 0.0, most: float = float("inf")) -> Callable[[str], float]:
+    """Return an option's `type`: a number of seconds from `least` to `most`."""
+    allowed = f"seconds from {least:g} on" if most == float("inf") else f"{least:g} to {most:g} seconds"
+
+    def of(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not least <= number <= most:  # nor is NaN
+            raise argparse.ArgumentTypeError(f"'{text}'; allowed: {allowed}")
+        return number
+
+    return of
 
 
 def with_options(text: str) -> tuple[str, dict[str, str]]:

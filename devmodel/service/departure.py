@@ -29,8 +29,8 @@ class Departure:
             self._upgrading = upgrade
             self.done = await self._server.hand_over()
 
-    def collect(self, outside: Outside) -> None:
-        """Keep what is needed of the outside, if we are to be upgraded."""
+    def collect(self, outside: Outside, *, paused: bool) -> None:
+        """Keep what is needed of the outside, and whether the guest is `paused`, if we are to be upgraded."""
         if self.done and self._upgrading:
             scratch = {
                 number: image
@@ -40,6 +40,7 @@ class Departure:
             }
             self.inheritance = upgrade.collect(
                 outside.inheritance.upgrades,
+                paused,
                 [
                     upgrade.console_of(
                         console.line, console.listeners, console.clients, console.pseudo, console.recording

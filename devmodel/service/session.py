@@ -192,6 +192,10 @@ async def _serve(
                     board.remind()
             stack.enter_context(departure.of(server))
             prober = probe.Probe(client, server, board, outside, parts)
+            if (
+                outside.inheritance.paused
+            ):  # the core forgot it with our connection, and runs when we are enabled
+                await prober.perform(probe.Pause())
             watched = Watched(client, board, parts, server, outside, departure, nursery, prober)
             watching = monitor.Monitor(watched)
             nursery.start_soon(watching.serve, listener)
@@ -222,7 +226,9 @@ async def _serve(
                     await controlled.told()
                     for console in outside.consoles:
                         await console.caught_up()
-                departure.collect(outside)  # behind the last words, and nobody is shown anything any more
+                departure.collect(
+                    outside, paused=prober.paused
+                )  # behind the last words, and nobody is shown anything any more
     finally:
         if attachment is not None:
             await attachment.leave()  # if it was handed over, that is the end of our part

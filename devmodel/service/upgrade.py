@@ -67,6 +67,8 @@ class Inheritance(Console):
     """What a server has from the one that it was; the console is the first serial port's."""
 
     upgrades: int = 0
+    paused: bool = False
+    """It held the vCPUs, by the monitor's `stop`."""
     more_consoles: list[Console] = []
     """Of COM2 to COM4."""
     scratch: dict[int, int] = {}
@@ -84,6 +86,7 @@ class Inheritance(Console):
 
 def collect(
     upgrades: int,
+    paused: bool,
     consoles: Sequence[Console],
     disks: dict[int, Image],
     discs: list[Image | None],
@@ -98,6 +101,7 @@ def collect(
     return Inheritance(
         **msgspec.structs.asdict(first),
         upgrades=upgrades + 1,
+        paused=paused,
         more_consoles=more,
         scratch={number: _kept(image.fd) for number, image in disks.items()},
         discs=[_removable(image) for image in discs],

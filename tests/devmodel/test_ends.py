@@ -89,7 +89,11 @@ def test_a_machine_that_cannot_be_is_refused(folder, capsys, text):
         (["serve", "--domain", "d", "--wait", "nan"], "seconds from 0 on"),
         (["serve", "--domain", "d", "--wait", "-1"], "seconds from 0 on"),
         (["serve", "--domain", "d", "--wait", "soon"], "seconds from 0 on"),
+        (["stats", "--interval", "0"], "'0'; allowed: 0.1 to 3600 seconds"),
         (["trace", "fifo"], "not a regular file"),
+        (["trace", "file", "--from", "nan"], "seconds from 0 on"),
+        (["trace", "file", "--to", "-1"], "seconds from 0 on"),
+        (["trace", "file", "--from", "2", "--to", "1.5"], "--to 1.5: that is before --from 2"),
         (["key", "a", "nonsense", "--domain", "d"], "no key 'nonsense'"),
         (
             ["run", "--board", "./folder:build"],

@@ -308,6 +308,38 @@ async def test_scratch_disks_and_what_lies_in_a_tray_outlast_an_upgrade(tmp_path
         await guest.stop()
 
 
+async def test_a_guest_that_is_stopped_stands_still_over_an_upgrade(tmp_path):
+    """A guest that counts at 0x500. The monitor's word is `stop`, and QMP's: VM status paused until `cont`."""
+    (tmp_path / "image").write_bytes(bytes.fromhex("66ff060005 ebf9"))  # next: inc dword [500h]; jmp next
+    guest = Apart(tmp_path, ["--image", str(tmp_path / "image")], [])
+    await guest.start()
+    try:
+
+        async def say(*command: str) -> str:
+            program = [sys.executable, "-m", "devmodel", *command]
+            done = await trio.run_process(program, capture_stdout=True, capture_stderr=True)
+            return done.stdout.decode()
+
+        async def monitor(*command: str) -> str:
+            return await say("monitor", "--domain", guest.domain, *command)
+
+        await monitor("stop")
+        counted = await monitor("xp", "0x500")
+        for _ in range(2):
+            await say("upgrade", guest.domain)
+            assert await monitor("info", "status") == "VM status: paused\n"
+            assert await monitor("xp", "0x500") == counted
+        await monitor("cont")
+        assert await monitor("info", "status") == "VM status: running\n"
+        with trio.fail_after(30):
+            while await monitor("xp", "0x500") == counted:
+                await trio.sleep(0.05)
+        await say("upgrade", guest.domain)
+        assert await monitor("info", "status") == "VM status: running\n"
+    finally:
+        await guest.stop()
+
+
 async def test_diskettes_and_clients_of_other_ports_outlast_an_upgrade(tmp_path):
     """A guest that echoes what comes on COM2, and nothing else."""
     (tmp_path / "echo.asm").write_text(ECHO)
