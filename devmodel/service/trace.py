@@ -179,16 +179,26 @@ class Recorder:
         self._thread.join()
 
     def _write(self) -> None:
-        with contextlib.closing(self._file):
-            while (data := self._full.get()) is not None:
-                if self._failed:
-                    continue
-                try:
-                    self._file.write(data)
-                    self._file.flush()
-                except OSError as error:
-                    self._failed = True
-                    log.error("trace.failed", why=error.strerror)  # noqa: TRY400  (a full disk is no bug of ours)
+        while (data := self._full.get()) is not None:
+            if not self._failed:
+                self._put(data)
+        try:
+            self._file.close()  # which tries once more to write what it could not
+        except OSError as error:
+            self._fail(error)
+
+    def _put(self, data: bytes) -> None:
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        """Give the trace up, and say so once: a full disk is no bug of ours."""
+        if not self._failed:
+            self._failed = True
+            log.error("trace.failed", why=error.strerror)
 
 
 @attrs.frozen

@@ -3,8 +3,10 @@
 import io
 import threading
 import time
+from pathlib import Path
 
 import pytest
+import structlog
 
 from devmodel import ConfigError, DevmodelError
 from devmodel.board.bus import Bus
@@ -236,6 +238,15 @@ def test_a_disk_that_is_too_slow_costs_records_not_memory_and_the_trace_says_whe
     assert len(lost) == 1
     assert lost[0] % each == 0
     assert len(events) - 1 + lost[0] == total + 1
+
+
+def test_a_disk_without_room_is_one_line_of_the_log():
+    with structlog.testing.capture_logs() as logs:
+        recorder = Recorder(Path("/dev/full").open("wb"), Header("m", 0.0, []))  # noqa: SIM115  (closed with it)
+        for _ in range(2 * BUFFER // RECORD.size):
+            recorder.record(TYPE_PIO, 0x60, 0, 1, 0)
+        recorder.close()
+    assert logs == [{"event": "trace.failed", "log_level": "error", "why": "No space left on device"}]
 
 
 def test_a_trace_that_was_cut_off_is_read_as_far_as_it_goes(bus):
