@@ -4,6 +4,7 @@ Who asks goes from one server to the next until one has what is wanted.
 """
 
 import base64
+import contextlib
 import socket
 import time
 from typing import Final
@@ -29,6 +30,8 @@ from devmodel.devices.keyboard import Keyboard
 
 PATIENCE: Final = 10.0
 """Seconds that a server may take to answer."""
+NEIGHBOUR_PATIENCE: Final = 1.0
+"""Seconds that another server of the machine may take to say what it has."""
 
 
 def png_of(answer: Answer) -> bytes:
@@ -113,6 +116,19 @@ def ask_all(domain_socket: str, command: Command) -> list[Answer]:
     if not answers:
         assert failure is not None
         raise failure
+    return answers
+
+
+def neighbours(domain_socket: str, own: str) -> list[Answer]:
+    """Return what every other server of a machine says of itself, asked by one whose monitor is at `own`.
+
+    Who does not answer in `NEIGHBOUR_PATIENCE` is left out.
+    """
+    answers = []
+    for path in paths(domain_socket):
+        if path != own:
+            with contextlib.suppress(DevmodelError):
+                answers.append(ask_at(path, Info(), NEIGHBOUR_PATIENCE))
     return answers
 
 

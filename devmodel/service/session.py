@@ -4,16 +4,17 @@ import contextlib
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import structlog
 import trio
 
-from devmodel import VERSION, DevmodelError, log
+from devmodel import VERSION, ConfigError, DevmodelError, log
 from devmodel.board.parts import OWN, in_order
 from devmodel.board.saved import Saved
 from devmodel.consoles.clients import Clients
-from devmodel.control import monitor, probe, sockets
+from devmodel.control import asking, monitor, probe, sockets
 from devmodel.control.access import Local, Remote
 from devmodel.control.qmp import Qmp
 from devmodel.disks.image import Image
@@ -199,6 +200,8 @@ async def _serve(
             watched = Watched(client, board, parts, server, outside, departure, nursery, prober)
             watching = monitor.Monitor(watched)
             nursery.start_soon(watching.serve, listener)
+            if estate is None:
+                await _check_parts(client.path, path, parts)
             controlled = Qmp(Local(watching, Remote(client.path)))
             if outside.qmp is not None:
                 prober.on_pause = lambda paused: controlled.tell("STOP" if paused else "RESUME")
@@ -238,6 +241,22 @@ async def _serve(
         if pages is not None:
             pages.socket.close()
             sockets.remove(_pages_of(client.path))
+
+
+async def _check_parts(domain_socket: str, own: str, parts: frozenset[str]) -> None:
+    """Refuse parts that another server of the domain has: the core would ask only the first of the two.
+
+    Our own monitor answers meanwhile, so that servers that start together do not wait for each other.
+
+    Raises:
+        ConfigError: there is such a server.
+
+    """
+    ask = partial(asking.neighbours, domain_socket, own)
+    for answer in await trio.to_thread.run_sync(ask, abandon_on_cancel=True):
+        both = in_order((parts & frozenset(answer.parts)) - {OWN})
+        if both:
+            raise ConfigError(f"{domain_socket}: process {answer.pid} serves {', '.join(both)} there already")
 
 
 def _show(outside: Outside, board: Machine, client: ControlClient, nursery: trio.Nursery) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -77,6 +78,16 @@ async def test_servers_are_started_by_hand_in_any_order_and_the_guest_waits_for_
             await machine.console.expect(b"demo", 1)
         await machine.start_another(DEMO, "--only", "ide")
         await machine.console.expect(PROMPT)
+
+
+async def test_parts_that_another_server_has_are_refused_and_cost_the_guest_nothing():
+    """The core asks the first of two servers that claim a port, as Xen does: the second would be in vain."""
+    async with Machine(DEMO, apart="core") as machine:
+        await machine.console.expect(PROMPT)
+        arguments = ["devmodel", "serve", "--domain", machine.domain, "--only", "pit,vga"]
+        line = await trio.to_thread.run_sync(refused, *arguments)
+        assert re.fullmatch(rf"devmodel: {machine.domain}: process \d+ serves pit, vga there already", line)
+        assert SECTOR in await sector(machine)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
