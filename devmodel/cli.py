@@ -30,6 +30,7 @@ from devmodel.service.server import ChipFailed
 from devmodel.service.session import BoardFactory, NobodyThere, join, serve
 from ioreq import IoreqError, VersionMismatch, patience
 from ioreq.control import check_path
+from ioreq.program import denied
 from ioreq.streams import OutputError, with_output
 from ioreq.user_input import add_completion, lifeline, seconds_from
 
@@ -101,7 +102,12 @@ def _main(argv: Sequence[str] | None) -> int:
     except OutputError:
         raise
     except Exception as error:  # noqa: BLE001  (one line for the user; debug shows where it came from)
-        log.say(f"devmodel: internal error: {log.origin(error)}")
+        why = denied(error)
+        log.say(
+            f"devmodel: internal error: {log.origin(error)}"
+            if why is None
+            else f"devmodel: the host refuses: {why}"
+        )
         structlog.get_logger().debug("devmodel.traceback", exc_info=error)
         return FAILED
 

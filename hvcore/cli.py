@@ -20,6 +20,7 @@ from hvcore.errors import ConfigError
 from ioreq import patience
 from ioreq.lines import Limiter, clean, printable
 from ioreq.messages import SHUTDOWN_POWEROFF
+from ioreq.program import denied
 from ioreq.streams import StandardError, with_output
 from ioreq.user_input import add_completion, ending_signals, lifeline
 
@@ -72,6 +73,8 @@ def _main(argv: Sequence[str] | None) -> int:
     except ConfigError as error:
         StandardError().write(printable(f"hvcore: {error}") + "\n")
         return BAD_INPUT
+    except Exception as error:  # noqa: BLE001  (one line for the user; debug shows where it came from)
+        return _failed(error)
 
     def stop(number: int, _: FrameType | None) -> None:
         log.info("hvcore.signal", signal=signal.Signals(number).name)
@@ -88,17 +91,25 @@ def _main(argv: Sequence[str] | None) -> int:
     before = {number: signal.signal(number, stop) for number in ending_signals()}
     try:
         return domain.run()
-    except Exception as error:
-        log.debug("hvcore.traceback", exc_info=error)
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(place.filename)}:{place.lineno}"
-        StandardError().write(
-            printable(f"hvcore: internal error: {type(error).__name__}: {error} ({where})") + "\n"
-        )
-        return FAILED
+    except Exception as error:  # noqa: BLE001  (as above)
+        return _failed(error)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _failed(error: Exception) -> int:
+    """Say what nobody foresaw, or which of the host's limits is reached, in a line; return the exit status."""
+    log.debug("hvcore.traceback", exc_info=error)
+    why = denied(error)
+    if why is None:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(place.filename)}:{place.lineno}"
+        line = f"internal error: {type(error).__name__}: {error} ({where})"
+    else:
+        line = f"the host refuses: {why}"
+    StandardError().write(printable(f"hvcore: {line}") + "\n")
+    return FAILED
 
 
 def configure_logging(log_format: str, level: str) -> None:

@@ -1,7 +1,32 @@
-"""How both programs begin: from the first moment Ctrl-C ends them without a traceback."""
+"""How both programs begin, so that Ctrl-C ends them without a traceback; and what a host has no more of, in words."""
 
+import errno
+import os
 import signal
 from importlib import import_module
+from typing import Final
+
+LIMITS: Final = {
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+}
+"""What a system call says where a limit is reached, of the process (ulimit), its user or the host."""
+NO_THREAD: Final = "can't start new thread"
+"""Python's words for EAGAIN of a thread."""
+
+
+def denied(error: BaseException) -> str | None:
+    """Return what a limit has denied us, for the user; None for an error of any other kind."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, MemoryError):
+        return os.strerror(errno.ENOMEM)
+    if isinstance(error, RuntimeError) and str(error) == NO_THREAD:
+        return NO_THREAD
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        what = os.strerror(error.errno)
+        return what if error.filename is None else f"{what}: {error.filename}"
+    return None
 
 
 def start(module: str) -> int:

@@ -33,6 +33,21 @@ PREFIX: Final = f"devmodel-{os.getuid()}-"
 """Of the private directories that `devmodel run` makes for its sockets."""
 
 
+def temporary() -> str:
+    """Return the directory for sockets whose place nobody has said: TMPDIR, /tmp or another that can be written.
+
+    Raises:
+        ConfigError: there is none.
+
+    """
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        raise ConfigError(
+            "no directory for temporary files can be written (TMPDIR); give --domain SOCKET"
+        ) from None
+
+
 def path_of(domain_socket: str, parts: frozenset[str]) -> str:
     """Return where the monitor of a server with these parts is."""
     first = in_order(parts)[0]
@@ -124,9 +139,9 @@ def find() -> str:
         DevmodelError: there is none, or more than one.
 
     """
-    found = _of_run(
-        glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), PREFIX + "*", "*" + SUFFIX))
-    ) or _of_run(listening())
+    found = _of_run(glob.glob(os.path.join(glob.escape(temporary()), PREFIX + "*", "*" + SUFFIX))) or _of_run(
+        listening()
+    )
     if not found:
         raise DevmodelError("no machine of `devmodel run` is running; give the SOCKET of a domain")
     if len(found) > 1:

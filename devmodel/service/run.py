@@ -46,7 +46,9 @@ def domain_socket(path: str | None) -> Iterator[str]:
         yield path
         return
     reap()
-    with tempfile.TemporaryDirectory(prefix=sockets.PREFIX, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=sockets.PREFIX, dir=sockets.temporary(), ignore_cleanup_errors=True
+    ) as folder:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(fd, fcntl.LOCK_SH)  # as long as we live
@@ -57,7 +59,7 @@ def domain_socket(path: str | None) -> Iterator[str]:
 
 def reap() -> None:
     """Remove the directories of those who were killed: nobody holds them any more."""
-    pattern = os.path.join(glob.escape(tempfile.gettempdir()), sockets.PREFIX + "*")
+    pattern = os.path.join(glob.escape(sockets.temporary()), sockets.PREFIX + "*")
     for folder in glob.glob(pattern):
         with contextlib.suppress(OSError):
             status = os.lstat(folder)

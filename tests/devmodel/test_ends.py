@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -325,6 +326,42 @@ def test_every_option_with_every_value_ends_in_a_line_and_no_traceback(without_c
 @given(words=command_lines())
 def test_random_command_lines_end_in_a_line_and_no_traceback(without_core, capsys, words):
     ends_in_a_line(capsys, words)
+
+
+DEMO = ("devmodel", "run", "--fw-cfg", "opt/devmodel/self-test=1")
+CORE = ("hvcore", "run", "--domain", "d", "--image", "image")
+
+
+@pytest.mark.parametrize(
+    ("program", "what", "most"),
+    [
+        *((DEMO, resource.RLIMIT_NOFILE, most) for most in (6, 9, 12, 15, 18, 21)),
+        *((CORE, resource.RLIMIT_NOFILE, most) for most in (6, 8, 10, 12)),
+        *((DEMO, resource.RLIMIT_FSIZE, most) for most in (0, 4096)),
+        *((CORE, resource.RLIMIT_FSIZE, most) for most in (0, 4096)),
+    ],
+    ids=str,
+)
+def test_a_limit_of_the_host_is_named_in_one_line(folder, program, what, most):
+    """What ulimit -n and -f allow (getrlimit(2)); Python itself wants five descriptors to say anything."""
+    (folder / "image").write_bytes(b"\xeb\xfe")
+    done = subprocess.run(
+        [sys.executable, "-m", *program],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(what, (most, most)),
+    )
+    lines = done.stderr.splitlines()
+    assert done.returncode in {1, 2}, lines
+    assert (
+        "too many open files" in lines[-1].lower()
+        or "file too large" in lines[-1].lower()
+        or "TMPDIR" in lines[-1]
+    )
+    assert not any("Traceback" in line or "internal error" in line for line in lines), lines
 
 
 TABLES = st.dictionaries(
