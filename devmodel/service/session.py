@@ -26,7 +26,7 @@ from devmodel.service.departure import Departure
 from devmodel.service.domain import Domain
 from devmodel.service.keeper import Keeper, Saves
 from devmodel.service.outside import Outside
-from devmodel.service.server import Attachment, Server
+from devmodel.service.server import Attachment, Estate, Server
 from devmodel.service.traced import TracedServer
 from devmodel.service.watched import Machine, Watched
 from ioreq import DomainGone, IoreqError
@@ -151,23 +151,8 @@ async def _serve(
         estate = attachment.estate
         clock = TrioClock.start(0 if estate is None else _guest_time(estate.saved))
         outside.saved = None if estate is None else estate.saved
-        interrupted = estate is not None and not estate.exact
-        try:
-            with _detached(outside, interrupted):
-                board = board_factory(outside, attachment.domain, clock)
-        except (ArithmeticError, LookupError, ValueError, struct.error, MemoryError) as error:
-            raise DevmodelError(
-                f"no machine can be built of what the core on {client.path} says: {error}"
-            ) from error
-        for image in outside.disks:
-            if isinstance(image, Image):
-                nursery.start_soon(image.run)
-        for removable in (*outside.discs, *outside.diskettes):
-            nursery.start_soon(removable.run)
-        if outside.printout is not None:
-            nursery.start_soon(outside.printout.run)
-        for console in outside.consoles:
-            console.serve(nursery)
+        board = _build(outside, attachment, board_factory, clock)
+        _begin_outside(outside, nursery)
         keeper = None
         if attachment.area is not None and isinstance(board, Saves):
             keeper = Keeper(board, clock, attachment.area, attachment.endpoint.ring, attachment.id)
@@ -179,23 +164,11 @@ async def _serve(
                 recorder = stack.enter_context(contextlib.closing(trace.Recorder(tracing, header)))
                 nursery.start_soon(recorder.keep_flushed)
                 server = TracedServer(board, attachment, clock, recorder, keeper)
-            if estate is not None and interrupted:
-                with _detached(outside, interrupted), _held(board):
-                    server.replay(estate.performed)
-                if isinstance(board, Saves):
-                    board.recover(complete=estate.complete)
-            if "serial" in parts:
-                for number, console in enumerate(outside.consoles):
-                    board.connect_serial(console.line, number)
-            if estate is not None and interrupted:
-                server.replay(estate.posted)
-                if isinstance(board, Saves):
-                    board.remind()
+            _catch_up(server, board, estate, outside)
             stack.enter_context(departure.of(server))
             prober = probe.Probe(client, server, board, outside, parts)
-            if (
-                outside.inheritance.paused
-            ):  # the core forgot it with our connection, and runs when we are enabled
+            if outside.inheritance.paused:
+                # The core forgot it with our predecessor's connection, and lets the guest run when we are enabled.
                 await prober.perform(probe.Pause())
             watched = Watched(client, board, parts, server, outside, departure, nursery, prober)
             watching = monitor.Monitor(watched)
@@ -229,9 +202,8 @@ async def _serve(
                     await controlled.told()
                     for console in outside.consoles:
                         await console.caught_up()
-                departure.collect(
-                    outside, paused=prober.paused
-                )  # behind the last words, and nobody is shown anything any more
+                # Behind the last words: nobody is shown anything any more.
+                departure.collect(outside, paused=prober.paused)
     finally:
         if attachment is not None:
             await attachment.leave()  # if it was handed over, that is the end of our part
@@ -241,6 +213,60 @@ async def _serve(
         if pages is not None:
             pages.socket.close()
             sockets.remove(_pages_of(client.path))
+
+
+def _build(
+    outside: Outside, attachment: Attachment, board_factory: BoardFactory, clock: TrioClock
+) -> Machine:
+    """Return the board, which does nothing to the outside that an interrupted predecessor has done.
+
+    Raises:
+        DevmodelError: none can be built of what the core says.
+
+    """
+    try:
+        with _detached(outside, _interrupted(attachment.estate)):
+            return board_factory(outside, attachment.domain, clock)
+    except (ArithmeticError, LookupError, ValueError, struct.error, MemoryError) as error:
+        where = attachment.client.path
+        raise DevmodelError(f"no machine can be built of what the core on {where} says: {error}") from error
+
+
+def _begin_outside(outside: Outside, nursery: trio.Nursery) -> None:
+    """Begin to serve images, drives, the printout and the consoles' clients."""
+    for image in outside.disks:
+        if isinstance(image, Image):
+            nursery.start_soon(image.run)
+    for removable in (*outside.discs, *outside.diskettes):
+        nursery.start_soon(removable.run)
+    if outside.printout is not None:
+        nursery.start_soon(outside.printout.run)
+    for console in outside.consoles:
+        console.serve(nursery)
+
+
+def _interrupted(estate: Estate | None) -> bool:
+    """Whether there was a predecessor that was killed, so that its state is older than the guest."""
+    return estate is not None and not estate.exact
+
+
+def _catch_up(server: Server, board: Machine, estate: Estate | None, outside: Outside) -> None:
+    """Connect the consoles, and perform what an interrupted predecessor has not kept in its state.
+
+    What it did is done again without the outside, before the consoles are connected; what it did not do, behind that.
+    """
+    if estate is not None and _interrupted(estate):
+        with _detached(outside, True), _held(board):
+            server.replay(estate.performed)
+        if isinstance(board, Saves):
+            board.recover(complete=estate.complete)
+    if "serial" in outside.config.parts:
+        for number, console in enumerate(outside.consoles):
+            board.connect_serial(console.line, number)
+    if estate is not None and _interrupted(estate):
+        server.replay(estate.posted)
+        if isinstance(board, Saves):
+            board.remind()
 
 
 async def _check_parts(domain_socket: str, own: str, parts: frozenset[str]) -> None:
