@@ -16,7 +16,7 @@ import attrs
 
 from hvcore.errors import HvError
 from ioreq.core import CoreChannel, CoreEndpoint
-from ioreq.mirror import CELLS
+from ioreq.layout import MIRROR_CELLS
 
 PORT: Final = 0
 MEMORY: Final = 1
@@ -114,7 +114,9 @@ class Routing:
         """Map a range. Raises RangeError if it overlaps one of the same server, or there are too many."""
         self._check(space, first, last)
         claims = self._find(server)
-        if mirror and not (space == PORT and claims.endpoint.mirrors and mirror + last - first < CELLS):
+        if mirror and not (
+            space == PORT and claims.endpoint.mirrors and mirror + last - first < MIRROR_CELLS
+        ):
             raise RangeError(
                 errno.EINVAL, f"{SPACES[space]} range {first:#x}-{last:#x} has no cells from {mirror} on"
             )

@@ -152,7 +152,7 @@ class Connection:
         self._waits_for = other
 
     def waits(self) -> bool:
-        """Whether it still does."""
+        """Whether ops from here have to wait still (`wait_for`)."""
         if self._waits_for is not None and not self._waits_for.flush():
             self._waits_for = None
         return self._waits_for is not None

@@ -78,6 +78,8 @@ ENDPOINT_PAGES: Final = ("ioreq", "buffered-ioreq", "events")
 """The pages of an ioreq server, in the order in which their descriptors travel."""
 MIRROR_PAGE: Final = "mirror"
 """The page behind them, of a server that was created with one."""
+MIRROR_CELLS: Final = PAGE_SIZE // 8
+"""Words of that page, the one that holds it back (`ioreq.mirror`) among them."""
 
 # Limits
 MAX_IOREQ_SERVERS: Final = 8

@@ -1,17 +1,21 @@
 """The domain socket's messages: device-model ops (xen/include/public/hvm/dm_op.h), replies, and events.
 
-One JSON object a message; `op` of what a device model sends is Xen's number where Xen has one, from 0x100
-ours. Every op gets exactly one reply with its `serial`, in order but for `KeepState`, `HandOver`, `PauseDomain`
-and `GetVcpuContext`, which are answered when the vCPUs stand still; a refusal (`Error`) is told by its errno.
-Addresses are bytes, ranges inclusive of their last. What is longer or larger than the limits here is no message.
+A message is one JSON object. A device model sends ops: the field `op` is Xen's number where Xen has the operation, and
+one of ours, from 0x100 on, where it has not. Every op gets exactly one reply, with the same `serial`. Replies come in
+the order of the ops, but for those to `KeepState`, `HandOver`, `PauseDomain` and `GetVcpuContext`, which come when the
+vCPUs stand still. What is refused is answered with `Error`, whose errno says why.
+
+Addresses are in bytes, and a range includes its last one. What is longer or larger than the limits here is no message.
 """
 
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
+from ioreq.layout import MIRROR_CELLS
+
 MORE_RANGES: Final = 255
-"""Of a `ModifiedMemory`, beside its first."""
+"""Ranges of a `ModifiedMemory`, beside its first."""
 
 Address: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Small: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
@@ -76,7 +80,7 @@ class MapIoRange(_Op, frozen=True, tag=3):
     first: Address
     last: Address
     posted: bool = False
-    mirror: Annotated[int, msgspec.Meta(ge=0, lt=512)] = 0
+    mirror: Annotated[int, msgspec.Meta(ge=0, lt=MIRROR_CELLS)] = 0
 
 
 class UnmapIoRange(_Op, frozen=True, tag=4):
@@ -111,7 +115,7 @@ class SetPciIntxLevel(_Op, frozen=True, tag=8):
 
 
 class SetIsaIrqLevel(_Op, frozen=True, tag=9):
-    """Drive an ISA interrupt line; passed on likewise."""
+    """Drive an ISA interrupt line, at the server that owns interrupt acknowledge."""
 
     irq: Annotated[int, msgspec.Meta(ge=0, le=15)]
     level: bool
@@ -162,7 +166,7 @@ class ClaimInterruptAcknowledge(_Op, frozen=True, tag=0x101):
 
 
 class ReleaseInterruptAcknowledge(_Op, frozen=True, tag=0x102):
-    """Stop being it."""
+    """Give interrupt acknowledge up again: the server neither owns the INTR pins nor answers any longer."""
 
     id: Small
 
@@ -200,12 +204,12 @@ class PauseDomain(_Op, frozen=True, tag=0x107):
     """Hold the vCPUs between two instructions, until `UnpauseDomain`, or until the connection ends.
 
     The reply, `Ok`, comes when no vCPU runs: what the guest has posted is in the ring. Time goes on meanwhile, as for a
-    machine whose processor is held in system management mode. Asking twice is nothing.
+    machine whose processor is held in system management mode. Asking twice has no further effect.
     """
 
 
 class UnpauseDomain(_Op, frozen=True, tag=0x108):
-    """Let the vCPUs run on, unless somebody else holds them too."""
+    """Let the vCPUs run on, unless another connection holds them too."""
 
 
 class GetVcpuContext(_Op, frozen=True, tag=0x109):
@@ -235,7 +239,7 @@ class MapVideoMemory(_Op, frozen=True, tag=0x10B):
 
 
 class UnmapVideoMemory(_Op, frozen=True, tag=0x10C):
-    """Take it away again, exactly as it was mapped: the server answers there."""
+    """Take video memory away again, exactly as it was mapped: the server answers there."""
 
     id: Small
     first: Address
@@ -276,7 +280,7 @@ class _Said(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="said", f
 
 
 class _Reply(_Said, frozen=True, kw_only=True):
-    """What it says in answer to an op, whose `serial` it repeats."""
+    """What the core says in answer to an op, whose `serial` it repeats."""
 
     serial: Serial = 0
 
@@ -314,7 +318,7 @@ class E820Entry(msgspec.Struct, frozen=True):
 class DomainInfo(_Reply, frozen=True, tag="domain"):
     """Reply to `Hello`. Descriptors: RAM, pins page, the doorbell of each vCPU.
 
-    `boot` is what the builder wants the firmware to be told, by name.
+    `vcpus` is how many there are; `boot` is what the builder wants the firmware to be told, by name.
     """
 
     version: Status
@@ -348,7 +352,7 @@ Buckets: TypeAlias = list[tuple[int, int]]
 
 
 class Exits(msgspec.Struct, frozen=True):
-    """How often a vCPU stopped for a reason, and how long a sample of these took to be handled."""
+    """How often a vCPU stopped for a reason, and how long a sample of these stops took to be handled."""
 
     reason: str
     count: int
@@ -479,4 +483,4 @@ REPLIES: Final[dict[type, type]] = {
     GetVcpuContext: VcpuContext,
     GetVideoMemory: VideoMemory,
 }
-"""What an op is answered with if it is not refused; all others with `Ok`."""
+"""What an op is answered with if it is not refused. Ops that are not here are answered with `Ok`."""

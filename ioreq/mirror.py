@@ -34,7 +34,6 @@ else:
     from ioreq import fence
     from ioreq.buffered import RingProducer
 
-CELLS: Final = PAGE_SIZE // 8
 HELD: Final = 0
 """The word that holds the page back; cells begin behind it."""
 VALID: Final = 1 << 32

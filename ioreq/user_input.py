@@ -1,4 +1,4 @@
-"""What a user says to either process: sizes, files, options behind a comma, signals; and how a shell completes it."""
+"""What a user says to either process: sizes, seconds, files, options behind a comma, signals; shell completion."""
 
 import argparse
 import errno

@@ -1,7 +1,7 @@
 """`devmodel stats`: what a machine's servers and vCPUs have counted, as a table or as JSON.
 
 Each server answers for its devices, and one of them for the core as well: the counts are made there, by port, and are
-put together here by device. Counts are exact. Durations are a sample: one in 61.
+put together here by device. Counts are exact. Durations are a sample, one in 61, in nanoseconds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,7 @@ TITLE: Final = (
     f"{'':26} {'reads':>10} {'mirrored':>10} {'writes':>10} {'posted':>10} {'median':>9} {'99 %':>9}"
 )
 MAX_ROWS: Final = 40
+"""Devices in a table; a guest may ask at more addresses than anybody wants to read."""
 
 
 class ServerStatistics(msgspec.Struct, frozen=True):
@@ -201,7 +202,7 @@ def _rate(count: int, seconds: float | None) -> str:
 
 
 def duration(ns: int | None) -> str:
-    """Return a duration for people."""
+    """Return a duration for people, in ns, us or ms; "-" for none."""
     if ns is None:
         return "-"
     if ns < 1000:

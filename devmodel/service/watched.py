@@ -24,7 +24,7 @@ from ioreq.control_client import ControlClient
 from ioreq.messages import GetStatistics, Statistics
 
 ANSWERED: Final = 0.05
-"""Seconds for the monitor to answer, before there is none."""
+"""Seconds that an upgrade waits, for the monitor to answer it before it is closed."""
 
 
 class Machine(Board, Protocol):
