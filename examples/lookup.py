@@ -21,6 +21,7 @@ log = structlog.get_logger()
 
 BASE: Final = 0x520
 LONGEST: Final = 256
+"""Bytes of a question at most, and of an answer; what is more is cut off."""
 PATIENCE: Final = 5.0
 """Seconds that the service may take for an answer."""
 
@@ -79,10 +80,10 @@ class Lookup:
     def write(self, offset: int, _size: int, value: int) -> None:
         """Write a byte of the question; a line feed ends it."""
         s = self.state
-        if offset != Reg.DATA or s.busy or len(s.question) >= LONGEST:
+        if offset != Reg.DATA or s.busy:
             return
         if value != ord("\n"):
-            s.question += bytes([value])
+            s.question = (s.question + bytes([value]))[:LONGEST]
             return
         s.busy, s.failed, s.answer = True, False, b""
         self._drive()
@@ -127,15 +128,16 @@ class Service:
                 log.warning("lookup.failed", question=question, why=str(error) or "no answer in time")
             self._answered(question, answer)
 
-    async def _talk(self, question: bytes) -> bytes:
+    async def _talk(self, question: bytes) -> bytes | None:
+        """Ask on a connection of its own; None for an answer that breaks off before its line feed."""
         async with await trio.open_tcp_stream(*self._address) as stream:
             await stream.send_all(question + b"\n")
             answer = b""
             async for data in stream:
                 answer += bytes(data)
                 if b"\n" in answer or len(answer) >= LONGEST:
-                    break
-            return answer[:LONGEST]
+                    return answer[:LONGEST]
+            return None
 
 
 def build(board: Board, *, address: str = "127.0.0.1:7070", irq: str = "7") -> None:

@@ -182,6 +182,27 @@ async def test_a_service_that_is_not_there_is_a_failure_that_the_guest_can_see()
             assert answer_of(bench) == b""
 
 
+@pytest.mark.parametrize("answer", [b"", b"gre"])
+async def test_an_answer_that_breaks_off_is_a_failure_that_the_guest_can_see(nursery, answer):
+    """An empty one neither interrupted nor failed: the guest waited for ever."""
+    address = await served(nursery, {b"colour?\n": answer})
+    async with live(lookup.build, address=address) as bench:
+        ask(bench, b"colour?\n")
+        await wait_for(bench)
+        assert bench.inp(lookup.BASE + 1) == lookup.FAILED
+        assert answer_of(bench) == b""
+
+
+async def test_a_question_that_is_too_long_is_cut_off_and_asked(nursery):
+    """The line feed that ends it was too much as well: the device took no more questions until a reset."""
+    longest = b"?" * lookup.LONGEST
+    address = await served(nursery, {longest + b"\n": b"that is much\n"})
+    async with live(lookup.build, address=address) as bench:
+        ask(bench, longest + b"???\n")
+        await wait_for(bench)
+        assert answer_of(bench) == b"that is much\n"
+
+
 async def test_a_reset_forgets_the_question_and_its_answer(nursery):
     address = await served(nursery, {b"1\n": b"one\n", b"2\n": b"two\n"})
     async with live(lookup.build, address=address) as bench:
