@@ -18,8 +18,8 @@ from devmodel.testing import MemoryDisk
 REPEATS: Final = 5
 BURST: Final = 500
 """Accesses are timed in bursts that the scheduler mostly leaves whole; the fastest counts, as others work beside."""
-NOBODY: Final = 0x5555
-POWER_MANAGEMENT: Final = 1 << 3 | 3
+NOBODY: Final = 0x5555  # a port without a device
+POWER_MANAGEMENT: Final = 1 << 3 | 3  # device 1, function 3
 IDE: Final = 1 << 3 | 1
 BUS_MASTER: Final = 0xC000
 """Where its I/O block is put."""
@@ -32,16 +32,20 @@ def make_board() -> Board:
     fittings = Fittings(memory=[(0, 16 << 20, 1)], disks=[disk], hpet=True, printer=NoPrinter())
     board = Board.build(ManualClock(), core, fittings)
     write = board.bus.pio.write
+    # 8254: counter 0 in mode 2 with the longest period, counter 2 in mode 3 with one of 0x150 clocks.
     for port, value in ((0x43, 0x34), (0x40, 0), (0x40, 0), (0x43, 0xB6), (0x42, 0x50), (0x42, 0x01)):
         write(port, 1, value)
+    # The master 8259A: ICW1 to ICW4, vectors from 8 on.
     for port, value in ((0x20, 0x11), (0x21, 0x08), (0x21, 0x04), (0x21, 0x01)):
         write(port, 1, value)
+    # PIIX4: PMBA at 0x600, enabled by PMREGMISC.
     for register, value in ((0x40, 0x601), (0x80, 1)):
         board.pci_config.write(POWER_MANAGEMENT << 32 | register, 4, value)
+    # PIIX3 IDE: BMIBA, and the command register's I/O space and bus master.
     for register, value in ((0x20, BUS_MASTER | 1), (0x04, 5)):
         board.pci_config.write(IDE << 32 | register, 4, value)
-    board.bus.memory.write(HPET_BASE + 0x10, 4, 1)
-    write(0xCF8, 4, 0x8000_0800)
+    board.bus.memory.write(HPET_BASE + 0x10, 4, 1)  # ENABLE_CNF
+    write(0xCF8, 4, 0x8000_0800)  # the ISA bridge's first register
     return board
 
 

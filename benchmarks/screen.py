@@ -23,8 +23,10 @@ from tests.guests.images import SEABIOS, VGABIOS
 
 BIOS: Final = VGABIOS.with_name("vgabios-stdvga.bin")
 LINES: Final = 10_000
-STATUS1: Final = 0x2A
+STATUS1: Final = 0x2A  # input status 1, as an offset from 0x3B0
 STATUS1_MONO: Final = 0x0A
+BETWEEN_POLLS: Final = 1237
+"""Nanoseconds of guest time; no divisor of a line's or a picture's time, so that polls meet every place of it."""
 
 
 def accesses(times: int) -> Iterator[tuple[str, float]]:
@@ -71,10 +73,10 @@ def micros_of_a_poll(mode: str, times: int) -> float:
         clock.time = (clock.time // period + 1) * period
 
     def wait() -> None:
-        clock.time += 1237
+        clock.time += BETWEEN_POLLS
 
     def poll() -> None:
-        clock.time += 1237
+        clock.time += BETWEEN_POLLS
         read(port, 1)
 
     return chips.micros(poll, times, begin) - chips.micros(wait, times, begin)

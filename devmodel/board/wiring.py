@@ -6,7 +6,7 @@ Two lists, what is mapped where and which line goes where, and the ports left al
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
@@ -175,13 +175,6 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
         return {"state": copy.deepcopy(saved[name])} if name in saved else {}
 
     disks = [*fittings.disks, None, None, None, None][:4]
-    ram = [entry for entry in fittings.memory if entry[2] == E820_RAM]
-    below_4g = max((start + length for start, length, _ in ram if start < FOUR_GIB), default=0)
-    above_4g = sum(length for start, length, _ in ram if start >= FOUR_GIB)
-    files = {"etc/e820": e820([(0, below_4g, 1)] + [(FOUR_GIB, above_4g, 1)] * bool(above_4g))}
-    files |= firmware_tables.files(_hardware(fittings), ram, fittings.cpus)
-    items = make_items(files | dict(fittings.files), ram_size=below_4g + above_4g, cpus=fittings.cpus)
-
     # Wires: who drives which interrupt request, and A20.
     counts_acknowledged = fittings.missed_ticks in (MissedTicks.DELAY, MissedTicks.NO_DELAY)
     pic = PicPair(
@@ -282,7 +275,7 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
     pci_ports = PciPorts(bus=pci, reset_control=piix3, **kept("pci"))
     port61 = Port61(clock=clock, timer=pit, **kept("port61"))
     port92 = Port92(a20=a20.driver(), reset_processor=core.reset, **kept("port92"))
-    fw_cfg = FwCfg(items=items, ram=core, clock=clock, **kept("fw_cfg"))
+    fw_cfg = FwCfg(items=_told_to_firmware(fittings), ram=core, clock=clock, **kept("fw_cfg"))
     dma_pages, post = DmaPages(**kept("dma_pages")), PostCode(**kept("post"))
     dma2 = Dma8237(width=2, ram=core, page=partial(dma_pages.page, 1), **kept("dma2"))
     dma1 = Dma8237(
@@ -302,20 +295,7 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
     )
     dma1.clients[FLOPPY_CHANNEL] = fdc.execution
     if not saved:
-        geometries = [
-            None if disk is None or isinstance(disk, Tray) else default_geometry(disk.sectors)
-            for disk in disks
-        ]
-        fill_cmos(
-            rtc.state.ram,
-            below_4g=below_4g,
-            above_4g=above_4g,
-            cpus=fittings.cpus,
-            boot=fittings.boot,
-            geometries=geometries,
-            floppies=[bay.type.number for bay in fittings.floppies],
-        )
-        rtc.set_time(fittings.time)
+        _set_up_clock_chip(rtc, fittings)
 
     # Lines from elsewhere are as they were; who drives them says what has changed.
     isa_lines = [drive(n, "another server") for n in range(16)]
@@ -377,6 +357,51 @@ def wire(clock: Clock, core: Core, fittings: Fittings, saved: Mapping[str, Any],
     )
 
 
+@attrs.frozen
+class _Ram:
+    """Guest RAM as firmware hears of it, in bytes: the end of what is below 4 GiB, and how much is above."""
+
+    below_4g: int
+    above_4g: int
+
+    @classmethod
+    def of(cls, fittings: Fittings) -> Self:
+        ram = [(start, length) for start, length, type_ in fittings.memory if type_ == E820_RAM]
+        return cls(
+            max((start + length for start, length in ram if start < FOUR_GIB), default=0),
+            sum(length for start, length in ram if start >= FOUR_GIB),
+        )
+
+
+def _told_to_firmware(fittings: Fittings) -> dict[int, bytes]:
+    """Return the items of fw_cfg: memory, processors, tables, and what the user adds."""
+    ram = _Ram.of(fittings)
+    entries = [entry for entry in fittings.memory if entry[2] == E820_RAM]
+    above = [(FOUR_GIB, ram.above_4g, E820_RAM)] if ram.above_4g else []
+    files = {"etc/e820": e820([(0, ram.below_4g, E820_RAM), *above])}
+    files |= firmware_tables.files(_hardware(fittings), entries, fittings.cpus)
+    return make_items(files | dict(fittings.files), ram_size=ram.below_4g + ram.above_4g, cpus=fittings.cpus)
+
+
+def _set_up_clock_chip(rtc: Rtc, fittings: Fittings) -> None:
+    """Set the time, and in CMOS memory what a BIOS reads there of the machine."""
+    ram = _Ram.of(fittings)
+    disks = [*fittings.disks, None, None, None, None][:4]
+    fill_cmos(
+        rtc.state.ram,
+        below_4g=ram.below_4g,
+        above_4g=ram.above_4g,
+        cpus=fittings.cpus,
+        boot=fittings.boot,
+        geometries=[
+            None if disk is None or isinstance(disk, Tray) else default_geometry(disk.sectors)
+            for disk in disks
+        ],
+        floppies=[bay.type.number for bay in fittings.floppies],
+    )
+    rtc.set_time(fittings.time)
+
+
 def _cut_off(gates: Sequence[Gate], cut: bool) -> None:
     """Cut wires, or join them."""
     for gate in gates:
@@ -385,9 +410,8 @@ def _cut_off(gates: Sequence[Gate], cut: bool) -> None:
 
 def _hardware(fittings: Fittings) -> Hardware:
     """Return what ACPI's tables are to describe."""
-    ends = [start + length for start, length, type_ in fittings.memory if type_ == E820_RAM]
     return Hardware(
-        below_4g=max((end for end in ends if end <= FOUR_GIB), default=0),
+        below_4g=_Ram.of(fittings).below_4g,
         serial=[(base, irq) for _, base, irq in SERIAL_PORTS[: len(fittings.serial)]],
         parallel=fittings.printer is not None,
         hpet=fittings.hpet,
