@@ -87,6 +87,16 @@ async def found(access: Access, command: probe.Command) -> probe.Found:
     return (await access.ask(command)).found or probe.Found()
 
 
+async def paused(access: Access) -> bool:
+    """Return whether any of the machine's servers holds its vCPUs: each does so by itself."""
+    return any(answer.paused for answer in await access.ask_all(messages.Info()))
+
+
+async def let_run(access: Access) -> None:
+    """Have every server that holds the vCPUs let them run on."""
+    await access.ask_all(probe.Continue())
+
+
 async def read_memory(access: Access, address: int, length: int) -> bytes:
     """Return guest RAM, by guest-physical address; ones where there is none."""
     data = b""

@@ -11,7 +11,7 @@ import trio
 
 from devmodel import ConfigError, DevmodelError
 from devmodel.control import asking, memory, messages, probe, registers
-from devmodel.control.access import Access, drives, found, read_memory
+from devmodel.control.access import Access, drives, found, let_run, paused, read_memory
 from devmodel.control.messages import Info, MouseAction
 from devmodel.devices.mouse import BUTTONS
 from devmodel.display.render import MOST_COLUMNS
@@ -100,8 +100,7 @@ class Human:
 
     async def status(self, _: list[str]) -> str:
         """Say whether the vCPUs run."""
-        answer = await self.access.ask(Info())
-        return f"VM status: {'paused' if answer.paused else 'running'}\n"
+        return f"VM status: {'paused' if await paused(self.access) else 'running'}\n"
 
     async def registers(self, _: list[str]) -> str:
         """Show the registers."""
@@ -153,7 +152,7 @@ class Human:
 
     async def cont(self, _: list[str]) -> str:
         """Let them run on."""
-        await found(self.access, probe.Continue())
+        await let_run(self.access)
         return ""
 
     async def reset(self, _: list[str]) -> str:

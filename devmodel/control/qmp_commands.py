@@ -8,7 +8,7 @@ import msgspec
 
 from devmodel import VERSION, DevmodelError
 from devmodel.control import human, memory, messages, probe
-from devmodel.control.access import Access, drives, found, read_memory
+from devmodel.control.access import Access, drives, found, let_run, paused, read_memory
 from devmodel.control.messages import Info, MouseAction
 from devmodel.devices.mouse import BUTTONS
 
@@ -159,8 +159,8 @@ class Commands:
 
     async def query_status(self, _: Nothing) -> dict[str, Any]:
         """Return whether the vCPUs run."""
-        paused = (await self.access.ask(Info())).paused
-        return {"running": not paused, "status": "paused" if paused else "running"}
+        held = await paused(self.access)
+        return {"running": not held, "status": "paused" if held else "running"}
 
     async def query_cpus(self, _: Nothing) -> list[dict[str, Any]]:
         """Return the vCPUs."""
@@ -197,7 +197,7 @@ class Commands:
 
     async def cont(self, _: Nothing) -> dict[str, Any]:
         """Let them run on."""
-        await found(self.access, probe.Continue())
+        await let_run(self.access)
         return {}
 
     async def system_reset(self, _: Nothing) -> dict[str, Any]:

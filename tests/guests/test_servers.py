@@ -10,6 +10,9 @@ import sys
 import pytest
 import trio
 
+from devmodel.control import asking, probe, sockets
+from devmodel.control.access import Remote
+from devmodel.control.human import Human
 from devmodel.service.trace import open_trace
 from devmodel.testing import Machine, NotSeen
 from tests.guests.test_failure import DEMO, PROMPT, refused
@@ -87,6 +90,20 @@ async def test_parts_that_another_server_has_are_refused_and_cost_the_guest_noth
         arguments = ["devmodel", "serve", "--domain", machine.domain, "--only", "pit,vga"]
         line = await trio.to_thread.run_sync(refused, *arguments)
         assert re.fullmatch(rf"devmodel: {machine.domain}: process \d+ serves pit, vga there already", line)
+        assert SECTOR in await sector(machine)
+
+
+async def test_a_guest_that_one_server_holds_is_paused_and_goes_on_whoever_is_asked():
+    """Each server holds the vCPUs by a connection of its own: QMP's `stop` may be said to one, `cont` to another."""
+    async with Machine(DEMO, "--apart", "ide") as machine:
+        await machine.console.expect(PROMPT)
+        remote = Remote(machine.domain)
+        monitor = Human(remote)
+        ide = sockets.path_of(machine.domain, frozenset({"ide"}))
+        await trio.to_thread.run_sync(asking.ask_at, ide, probe.Pause())
+        assert await monitor.do("info status") == "VM status: paused\n"
+        await monitor.do("cont")
+        assert await monitor.do("info status") == "VM status: running\n"
         assert SECTOR in await sector(machine)
 
 
