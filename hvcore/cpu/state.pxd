@@ -659,6 +659,7 @@ cdef class State:
     cdef u32 native_done        # operations that a block did which did not come to its end
     cdef u64 native_off         # of an operand that is being modified, in its segment
     cdef u64[2] native_kept     # across a call
+    cdef u64 waiting_operand    # of a multiplication whose flags wait (jit/waiting.py); the other is in `cc_b`
     cdef Jump[8192] jumps       # of CPL 0 to 2, then of CPL 3
     cdef Return[512] returns    # so too; by ESP
     cdef Tlb[4] stack_pages     # so too, each two: the TLB's entries where ESP and EBP were found to point last

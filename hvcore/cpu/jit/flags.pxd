@@ -3,7 +3,8 @@ from hvcore.cpu.state cimport Op, State, u32, u64
 
 cdef enum:
     ALL = 1                 # which of an operation's flags are wanted: every one,
-    CARRY = 2               # or CF alone
+    CARRY = 2               # or CF alone,
+    WAITING = 3             # or every one, but by stubs alone, which compute them from the operands (waiting.py)
 
 cdef enum:
     HOST_CF = 1             # which of the guest's flags stand in the host's
@@ -15,6 +16,7 @@ cdef enum:
     UNKNOWN = 99            # in place of a `cc_op`: whatever the block began with
 
 cdef void forget(Translation *t) noexcept nogil
+cdef u32 keeps_operands(u32 live) noexcept nogil
 cdef void emit_routines(State c) noexcept nogil
 cdef void emit_carry_routine(State c) noexcept nogil
 cdef void emit_status_routine(State c) noexcept nogil

@@ -1,7 +1,8 @@
 """Host code's arithmetic and its flags, which stay lazy: `flags.py` says what is kept of them (docs/translator.md).
 
-What is wanted of an operation's flags is known (`live`): all, nothing, or only CF, which an INC or DEC behind it
-leaves alone. As long as the host's own flags say what the guest's do, conditions are taken from there (`host_flags`).
+What is wanted of an operation's flags is known (`live`): all, nothing, only CF, which an INC or DEC behind it leaves
+alone, or its operands, for stubs that may want the flags (waiting.py). As long as the host's own flags say what the
+guest's do, conditions are taken from there (`host_flags`).
 """
 
 import cython
@@ -25,6 +26,11 @@ def forget(t):
     t.known_size = 0
     t.carry_stands = 0
     t.host_flags = 0
+
+
+def keeps_operands(live):
+    """Whether the operands of an operation are stored, for its flags to be computed from them."""
+    return live == ALL or live == WAITING
 
 
 def emit_routines(c):
@@ -132,6 +138,12 @@ def emit_remember(c, t, live, op, size, reg):
     if live == ALL:
         asm.emit_store64(c, reg, cython.address(c.cc_res))
         asm.emit_set_field(c, cython.address(c.cc_op), op | (size << 16))  # cc_size lies behind it
+    elif live == WAITING:
+        if op == CC_LOGIC:  # whose flags come from the result alone
+            asm.emit_store64(c, reg, cython.address(c.cc_res))
+        t.waiting.op = op
+        t.waiting.size = size
+        t.waiting.shift = 0
     t.known = op
     t.known_size = size
     t.carry_stands = op == CC_INC or op == CC_DEC or op == CC_SHIFT or live == CARRY
@@ -145,7 +157,7 @@ def emit_keep_carry(c, live, condition):
 
 def emit_keep_operands(c, live):
     """Keep EAX and ECX, the operands that the flags come from."""
-    if live == ALL:
+    if keeps_operands(live):
         asm.emit_store64(c, asm.AX, cython.address(c.cc_a))
         asm.emit_store64(c, asm.CX, cython.address(c.cc_b))
 
@@ -262,9 +274,9 @@ def emit_arithmetic(c, t, sub, live, size):
         asm.emit_sized(c, asm.AND, size, asm.AX, asm.CX)
     t.host_flags = HOST_ALL
     emit_keep_carry(c, live, asm.CARRY_SET)
-    if live == ALL and size == 0:
+    if keeps_operands(live) and size == 0:
         asm.emit_reg(c, asm.MOVZX8, asm.AX, asm.AX)  # movzx eax, al
-    elif live == ALL and size == 1:
+    elif keeps_operands(live) and size == 1:
         asm.emit_reg(c, asm.MOVZX16, asm.AX, asm.AX)  # movzx eax, ax
     emit_remember(c, t, live, op, size, asm.AX)
 
@@ -278,7 +290,7 @@ def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
     writes: u32 = sub < ALU_CMP
     if not immediate:
         rm = registers.home(o.rm)
-    elif live == ALL or sub >= ALU_TEST:
+    elif keeps_operands(live) or sub >= ALU_TEST:
         asm.emit_constant(c, asm.CX, o.imm & M32)
         immediate = 0
     if sub == ALU_ADD:
@@ -291,7 +303,7 @@ def emit_arithmetic_in_place(c, t, o, sub, live, immediate):
         code = asm.OR
     elif sub == ALU_XOR:
         code = asm.XOR
-    if live == ALL:
+    if keeps_operands(live):
         if op != CC_LOGIC:
             asm.emit_store64(c, reg, cython.address(c.cc_a))
             asm.emit_store64(c, rm, cython.address(c.cc_b))
@@ -400,6 +412,9 @@ def emit_step_sized(c, t, live, down, size):
 
 def emit_multiplied(c, t, live, reg, rm):
     """`imul reg, rm`, with its flags."""
+    if live == WAITING:
+        asm.emit_store64(c, reg, cython.address(c.waiting_operand))
+        asm.emit_store64(c, rm, cython.address(c.cc_b))
     asm.emit_reg(c, asm.IMUL, reg, rm)
     emit_keep_product_flags(c, t, live, 2, reg)
 

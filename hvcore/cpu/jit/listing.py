@@ -91,6 +91,7 @@ def fields(c):
         asm.field(c, cython.address(c.native_off)): "native_off",
         asm.field(c, cython.address(c.native_kept[0])): "native_kept",
         asm.field(c, cython.address(c.native_kept[1])): "native_kept[1]",
+        asm.field(c, cython.address(c.waiting_operand)): "waiting_operand",
         asm.field(c, cython.address(c.jumps[0])): "jumps",
         asm.field(c, cython.address(c.stack_pages[0].rd)): "stack_pages[0].rd",
         asm.field(c, cython.address(c.stack_pages[0].wr)): "stack_pages[0].wr",

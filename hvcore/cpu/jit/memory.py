@@ -61,6 +61,7 @@ def new_stub(c, t, kind, j, o):
     s.mxcsr_taken = t.mxcsr_taken
     s.x87_last = t.x87_last
     s.x87_memory = t.x87_memory
+    s.waiting = t.waiting
     s.reg = asm.AX
     s.value = VALUE_REG
     s.keeps_place = 0

@@ -145,6 +145,8 @@ def emit_by_constant(c, t, live, op, count, reg):
     """Shift `reg` by a constant: SHL, SHR or SAR (`op`), with flags as `flags.shift` defines them."""
     if live == flags.ALL:
         asm.emit_move(c, asm.DX, reg)  # mov edx, reg
+    elif live == flags.WAITING:
+        asm.emit_store64(c, reg, cython.address(c.cc_b))
     asm.emit_shift(c, op, reg, count)
     t.host_flags = flags.HOST_CF | flags.HOST_ZF
     flags.emit_keep_carry(c, live, asm.CARRY_SET)
@@ -163,6 +165,9 @@ def emit_by_constant(c, t, live, op, count, reg):
         asm.emit_store64(c, asm.DX, cython.address(c.cc_a))
         t.host_flags = 0
     flags.emit_remember(c, t, live, CC_SHIFT, 2, reg)
+    if live == flags.WAITING:
+        t.waiting.shift = op
+        t.waiting.count = count
 
 
 def emit_double(c, t, j, o, live):

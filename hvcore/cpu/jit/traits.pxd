@@ -8,4 +8,6 @@ cdef enum:
     MODIFIES = 32           # it writes memory: its block may be left behind it, written over, with its flags
     TOUCHES = 64            # it leaves some flags as they were, or all where its count is 0
     BRANCHES = 128          # it goes elsewhere: only with the operand size of the code
+    MAY_WAIT = 256          # its flags may wait until a stub wants them (waiting.py),
+    LETS_WAIT = 512         # those of before it may: it looks at none, and only stubs of memory.py call or leave
     UNTRANSLATED = 14       # READS, EXITS and CALLS

@@ -1,6 +1,6 @@
 from hvcore.cpu.jit.traits cimport (
     SETS, READS, EXITS, CALLS, KEEPS_CARRY,
-    MODIFIES, TOUCHES, BRANCHES, UNTRANSLATED,
+    MODIFIES, TOUCHES, BRANCHES, MAY_WAIT, LETS_WAIT, UNTRANSLATED,
 )
 from hvcore.cpu.jit.translation cimport Stub, Translation
 from hvcore.cpu.state cimport Op, State, s64, u8, u16, u32, u64

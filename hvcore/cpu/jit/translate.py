@@ -32,6 +32,7 @@ if cython.compiled:
         strings,
         system,
         vectors,
+        waiting,
         x87,
     )
     from cython.cimports.hvcore.cpu.jit import assembler as asm
@@ -170,6 +171,7 @@ def emit_block(c, block):
     t.x87_taken = 0
     t.x87_last = 0
     t.x87_memory = 0
+    t.waiting.op = CC_FLAGS
     find_live_flags(c, t, first, count)
     t.stubs_used = 0
     flags.forget(t)
@@ -188,9 +190,13 @@ def emit_block(c, block):
 
 
 def find_live_flags(c, t, first, count):
-    """Find out, from the last operation of a block to the first, whose flags something behind it looks at."""
+    """Find out, from the last operation of a block to the first, whose flags something behind it looks at.
+
+    Where only stubs do, the flags may wait for them (`flags.WAITING`).
+    """
     flags_live: u32 = 1  # all but CF
     carry_live: u32 = 1
+    only_stubs: u32 = 0  # whether nothing but stubs looks at what is live
     does: u32
     j: u32 = count
     while j:
@@ -199,7 +205,9 @@ def find_live_flags(c, t, first, count):
         if does & TOUCHES:
             flags_live |= carry_live
         t.live[j] = 0
-        if flags_live or does & MODIFIES:
+        if flags_live and only_stubs and does & MAY_WAIT and not does & READS:
+            t.live[j] = flags.WAITING
+        elif flags_live or does & MODIFIES:
             t.live[j] = flags.ALL
         elif carry_live and not does & KEEPS_CARRY:
             t.live[j] = flags.CARRY
@@ -209,19 +217,24 @@ def find_live_flags(c, t, first, count):
         if does & SETS:
             flags_live = carry_live = 0
         if does & (READS | EXITS):
+            if not flags_live and not carry_live:
+                only_stubs = 1
             flags_live = carry_live = 1
+        if does & READS or not does & LETS_WAIT:
+            only_stubs = 0
 
 
 def emit_operation(c, t, o, first, j, count):
     """Translate operation `j` of a block; returns the number of the next."""
     kind: u32 = o.kind
     live: u32 = t.live[j]
+    does: u32 = traits(t, o)
     last: u32 = j + 1 == count
     taken: u32
     reg: u32
     if o.ends:
         x87.emit_note_pointers(c, t, first)
-    if traits(t, o) & CALLS:
+    if does & CALLS:
         emit_call_interpreter(c, t, o, first, j, count)
     elif kind == VECTOR and mmx.uses(t, o):
         mmx.emit(c, t, j, o)
@@ -488,6 +501,8 @@ def emit_operation(c, t, o, first, j, count):
         return count
     else:
         integers.emit_two_operands(c, t, o, j, live)
+    if live != flags.WAITING and (does & SETS or not does & LETS_WAIT):
+        t.waiting.op = CC_FLAGS
     if last:
         x87.emit_note_pointers(c, t, first)
         arena.emit_leave_to(c, t, o.off)
@@ -532,6 +547,7 @@ def emit_stub(c, t, s, first):
     if s.kind == memory.STUB_INTERPRET:
         emit_interpreting_stub(c, t, s, first)
     else:
+        waiting.emit(c, t, cython.address(s.waiting))
         memory.emit_stub(c, t, s)
 
 

@@ -1,6 +1,12 @@
 # What a translation needs while it runs, and nobody afterwards.
 from hvcore.cpu.state cimport s64, u32, u64
 
+cdef struct Waiting:        # an operation whose flags are computed by the stubs that may want them (waiting.py)
+    u32 op                  # the `cc_op` that they will have; CC_FLAGS: none wait
+    u32 size                # and its operands' size
+    u32 shift               # of CC_SHIFT: SHL, SHR or SAR, or 0 for a multiplication
+    u32 count               # by which it shifts
+
 cdef struct Stub:           # what an access through the TLB leads to when it does not hit
     u32 kind                # STUB_LOAD and so on (memory.pxd)
     u32 site                # the jump that leads here,
@@ -26,6 +32,7 @@ cdef struct Stub:           # what an access through the TLB leads to when it do
     u32 mxcsr_taken         # and so with what follows
     u32 x87_last
     u32 x87_memory
+    Waiting waiting         # the flags that it has to compute first
 
 cdef struct Leave:          # a jump out of the block that `arena.link` may aim at another
     u32 site
@@ -54,6 +61,7 @@ cdef struct Translation:
     u32 known_size          # and its operands' size
     u32 host_flags          # which flags the host has: HOST_CF and so on (flags.pxd)
     u32 carry_stands        # whether CF is in `cc_cf`
+    Waiting waiting         # the operation before this point whose flags wait
     u32 has_vectors         # the block is of MODE_VECTORS
     u32 vectors             # which XMM registers stand in the host's too, by bit
     u32 mxcsr_taken         # whether the host has the guest's MXCSR for sure

@@ -21,7 +21,8 @@ BLOCKS = {
     "stack": "50 5b 6a05 c9 eb00",
     "modify": "0106 fe06 668306ff eb00",
     "flags_dead": "01d8 29c8 31db 85db eb00",  # only those of the last are kept
-    "flags_kept": "01d8 8b06 83c1ff eb00",  # those of the first too, since the load may fault
+    "flags_kept": "01d8 8b06 83c1ff eb00",  # those of the first too, if the load faults
+    "flags_waiting": "c1e003 890e 0fafc3 890e 31c0 eb00",  # those of SHL and of IMUL, each for the stub of a store
     "carry": "01d8 11ca 41 72fe",  # ADC takes CF from the host's, INC leaves it to the JC
     "compare_and_jump": "39d8 7cfc",
     "condition_of_another_block": "0f94c0 0f42cb eb00",  # SETZ, CMOVB
