@@ -171,6 +171,78 @@ def test_a_block_that_is_written_over_leaves_with_flags_that_nothing_overwrites(
     assert outcomes[1] == outcomes[0]
 
 
+STEPS = (
+    "8b16",
+    "8b560c",
+    "895608",
+    "31db",
+    "f4",
+)  # MOV EDX, [ESI] / MOV EDX, [ESI + 12] / MOV [ESI + 8], EDX …
+
+
+@pytest.mark.parametrize("setter", SETTERS)
+def test_a_count_that_ends_between_finds_the_flags(flat: Bench, setter: str) -> None:
+    code, eax, ecx, flags = SETTERS[setter]
+    p = flat.processor
+    flat.memory.write(0x9000, DATA)
+    flat.load(bytes.fromhex(code + "".join(STEPS)))
+    for budget in (5, 4, 3, 2, 1):
+        start(flat, eax, ecx)
+        before = p.icount
+        assert go(flat, budget=budget) == ExitKind.BUDGET
+        assert p.icount - before == budget
+        if budget < 5:
+            assert p.rflags & defined(setter) == flags
+        else:
+            assert p.rflags & STATUS == ZF | PF
+
+
+WATCHED = {"a read": (0x900C, 0x000F0402, 3), "a write": (0x9008, 0x000D0402, 4), "code": (None, 0x402, 3)}
+"""Where DR0 points, DR7, and how many of the setter and STEPS are done when it traps; code: that of the write."""
+
+
+@pytest.mark.parametrize("what", WATCHED)
+@pytest.mark.parametrize("setter", SETTERS)
+def test_a_breakpoint_between_finds_the_flags(flat: Bench, setter: str, what: str) -> None:
+    """Both when it was there before the block was translated, and when the block had run without it."""
+    code, eax, ecx, flags = SETTERS[setter]
+    place, enabled, done = WATCHED[what]
+    end = 0x7C00 + len(bytes.fromhex(code + "".join(STEPS[: done - 1])))
+    for ran_before in (False, True):
+        p = flat.processor
+        p.set_dr(7, 0x400)
+        flat.memory.write(0x9000, DATA)
+        flat.load(bytes.fromhex(code + "".join(STEPS)))
+        if ran_before:
+            start(flat, eax, ecx)
+            assert go(flat) == ExitKind.HLT
+        p.set_dr(0, end if place is None else place)
+        p.set_dr(7, enabled)
+        start(flat, eax, ecx)
+        assert go(flat) == ExitKind.EXCEPTION
+        assert faulted(flat) == (1, end)
+        assert p.rflags & defined(setter) == flags
+
+
+@pytest.mark.parametrize("setter", SETTERS)
+def test_a_single_step_between_finds_the_flags(flat: Bench, setter: str) -> None:
+    """The block has run translated before."""
+    code, eax, ecx, flags = SETTERS[setter]
+    p = flat.processor
+    flat.memory.write(0x9000, DATA)
+    flat.load(bytes.fromhex(code + "".join(STEPS)))
+    start(flat, eax, ecx)
+    assert go(flat) == ExitKind.HLT
+    at = 0x7C00
+    start(flat, eax, ecx)
+    for step in (code, *STEPS[:3]):
+        p.rflags |= 0x100
+        assert go(flat, at) == ExitKind.EXCEPTION
+        at += len(bytes.fromhex(step))
+        assert faulted(flat) == (1, at)
+        assert p.rflags & defined(setter) == flags
+
+
 OVERWRITERS = {  # what sets flags itself behind an operation whose flags wait, before an access that faults
     "INC": "43", "DEC of 8 bits": "feca", "ADC": "83d200", "SBB of memory": "1816", "ADD to memory": "0116",
     "a shift by CL": "d3e2", "a rotation": "c1c203", "a rotation through carry": "c1d203",
