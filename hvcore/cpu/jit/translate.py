@@ -501,6 +501,7 @@ def emit_operation(c, t, o, first, j, count):
         return count
     else:
         integers.emit_two_operands(c, t, o, j, live)
+    # Flags wait no longer than to the next that are set, whoever sets them.
     if live != flags.WAITING and (does & SETS or not does & LETS_WAIT):
         t.waiting.op = CC_FLAGS
     if last:
