@@ -109,9 +109,19 @@ class AtaDisk:
         self.state = self.transport.state = state
 
     def power_on(self) -> None:
-        """Forget everything but the size that SET MAX ADDRESS was to keep."""
-        kept = self.state.kept_limit
-        self._start_with(AtaState(limit=kept, kept_limit=kept))
+        """Forget everything but what outlasts the power: the size that SET MAX ADDRESS was to keep, and SMART's."""
+        old = self.state
+        self._start_with(self._keeping_smart(AtaState(limit=old.kept_limit, kept_limit=old.kept_limit)))
+
+    def _keeping_smart(self, new: AtaState) -> AtaState:
+        """Let SMART of a state after a reset know what it has known. The reset ends a data collection."""
+        old = self.state
+        new.smart, new.autosave = old.smart, old.autosave
+        new.self_tests, new.errors, new.error_count = old.self_tests, old.errors, old.error_count
+        ata_smart.suspend_collection(old, self.clock.now())
+        ata_smart.abort_collection(old)
+        new.collection = old.collection
+        return new
 
     def reset(self) -> None:
         """Do a software reset (9.2): the signature, and whatever was going on is forgotten. BSY until `ready`."""
@@ -130,16 +140,11 @@ class AtaDisk:
             standby_after=old.standby_after,
             active_at=old.active_at,
             own_buffer=old.own_buffer,
-            smart=old.smart,
-            autosave=old.autosave,
-            self_tests=old.self_tests,
-            errors=old.errors,
-            error_count=old.error_count,
         )
         if not old.keep_settings:
             new.write_cache = new.look_ahead = True
             new.multiple = MAX_MULTIPLE
-        self._start_with(new)
+        self._start_with(self._keeping_smart(new))
         self.transport.busy()
 
     def ready(self) -> None:
@@ -150,6 +155,9 @@ class AtaDisk:
     def diagnose(self, *, interrupt: bool) -> None:
         """EXECUTE DEVICE DIAGNOSTIC: passed."""
         old = self.state
+        now = self.clock.now()
+        ata_smart.suspend_collection(old, now)
+        ata_smart.resume_collection(old, now)
         old.count, old.low, old.mid, old.high = 1, 1, 0, 0
         old.device, old.error = 0xA0, 1
         self._token = None
@@ -327,6 +335,7 @@ class AtaDisk:
         code = s.code = OLD_POWER.get(code, code)
         native_max_read, s.native_max_read = s.native_max_read, False
         now = self.clock.now()
+        ata_smart.suspend_collection(s, now)
         if s.standby_after and now - s.active_at >= s.standby_after:
             s.power = Power.STANDBY
         s.active_at = now
@@ -425,6 +434,7 @@ class AtaDisk:
 
     def _finish(self, *, interrupt: bool = True) -> None:
         s = self.state
+        ata_smart.resume_collection(s, self.clock.now())
         if s.job in (Job.READ, Job.WRITE, Job.VERIFY):
             s.set_address(s.lba - 1, extended=s.extended)
             s.set_count(0, extended=s.extended)
@@ -446,6 +456,7 @@ class AtaDisk:
         s.buffer = bytearray()
         s.position = s.block_end = 0
         s.error = error
+        ata_smart.resume_collection(s, self.clock.now())
         ata_smart.note_error(s, READY | ERR | status, self._hours())
         self.transport.present(READY | ERR | status, interrupt=True)
 

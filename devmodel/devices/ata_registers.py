@@ -169,6 +169,9 @@ class AtaState(TaskFile):
     errors: list[list[int]] = attrs.field(factory=list[list[int]])
     """Of the last five errors: error, count, LBA low, mid, high, device, status, command, hour."""
     error_count: int = 0
+    collection: int = 0  # the off-line data collection's status, as SMART READ DATA tells it
+    collection_left: int = 0  # ns of it to come
+    collecting_since: int | None = None  # ns; None: it stands still
     # The command in progress
     code: int = 0
     job: int = Job.NONE

@@ -1,13 +1,16 @@
 """SMART of a hard disk (ATA/ATAPI-6, T13/1410D, 8.41): its data, thresholds, self-tests and error log.
 
-What it tells is what the drive knows: hours since power-on, and errors of its medium.
-Not modelled: captive self-tests, comprehensive logs.
+What it tells is what the drive knows: hours since power-on, and errors of its medium. Off-line data collection takes
+its time, and goes on only while the drive has nothing else to do: a command suspends it, and the command's end resumes
+it. Self-tests find their result at once.
+Not modelled: automatic off-line data collection, comprehensive logs.
 """
 
 import struct
 from typing import Final
 
-from devmodel.devices.ata_registers import AtaState
+from devmodel.board.clock import NS_PER_S
+from devmodel.devices.ata_registers import AtaState, Power
 
 KEY_MID: Final = 0x4F
 KEY_HIGH: Final = 0xC2
@@ -46,6 +49,20 @@ class SelfTest:
     EXTENDED_CAPTIVE: Final = 130
 
 
+class Collection:
+    """Off-line data collection status; bit 7 would say that it is begun automatically."""
+
+    NEVER: Final = 0x00
+    COMPLETED: Final = 0x02
+    SUSPENDED: Final = 0x04
+    """By a command of the host."""
+    ABORTED: Final = 0x05
+    """Likewise; only another EXECUTE OFF-LINE IMMEDIATE begins it anew."""
+
+
+COLLECTION_S: Final = 30
+"""What off-line data collection takes, in seconds."""
+
 MOST_SELF_TESTS: Final = 21
 MOST_ERRORS: Final = 5
 ATTRIBUTES: Final = ((1, 0x0B, 50), (5, 0x33, 10), (9, 0x32, 0), (12, 0x32, 0))
@@ -75,6 +92,11 @@ def perform(s: AtaState, hours: int) -> bytes | None:
             SelfTest.SHORT_CAPTIVE,
             SelfTest.EXTENDED_CAPTIVE,
         ):
+            if s.low == SelfTest.OFFLINE:
+                s.collection = Collection.SUSPENDED  # until the command has ended
+                s.collection_left = COLLECTION_S * NS_PER_S
+            else:
+                abort_collection(s)
             if s.low not in (SelfTest.OFFLINE, SelfTest.ABORT):
                 s.self_tests = [*s.self_tests, [s.low, hours]][-MOST_SELF_TESTS:]
         case Subcommand.READ_LOG if s.count == 1:
@@ -82,6 +104,30 @@ def perform(s: AtaState, hours: int) -> bytes | None:
         case _:
             return None
     return b""
+
+
+def suspend_collection(s: AtaState, now: int) -> None:
+    """Have off-line data collection stand still: the host wants something."""
+    if s.collecting_since is not None:
+        s.collection_left -= now - s.collecting_since
+        s.collecting_since = None
+        if s.collection_left <= 0:
+            s.collection, s.collection_left = Collection.COMPLETED, 0
+
+
+def resume_collection(s: AtaState, now: int) -> None:
+    """Go on with off-line data collection, if there is any: a command has ended.
+
+    A drive that saves power waits for the command that ends that, and one with SMART disabled for its being enabled.
+    """
+    if s.collection_left and s.smart and s.power == Power.ACTIVE:
+        s.collecting_since = now
+
+
+def abort_collection(s: AtaState) -> None:
+    """Give off-line data collection up, if it has been begun and is not through."""
+    if s.collection_left:
+        s.collection, s.collection_left = Collection.ABORTED, 0
 
 
 def note_error(s: AtaState, status: int, hours: int) -> None:
@@ -103,8 +149,9 @@ def _data(s: AtaState, hours: int) -> bytes:
     raw = {1: s.error_count, 5: 0, 9: hours, 12: 1}
     for i, (number, flags, _) in enumerate(ATTRIBUTES):
         struct.pack_into("<BHBBIHB", data, 2 + 12 * i, number, flags, 100, 100, raw[number], 0, 0)
-    data[362] = 0x02 if s.self_tests else 0x00  # off-line data collection: completed, or never begun
-    data[367] = 0x11  # execute immediate, self-test
+    data[362] = s.collection
+    struct.pack_into("<H", data, 364, COLLECTION_S)
+    data[367] = 0x11  # execute immediate, which a command suspends and does not abort; self-test
     struct.pack_into("<H", data, 368, 0x0003)
     data[370] = 0x01  # error logging
     data[372] = data[373] = 1  # minutes of a self-test

@@ -983,6 +983,122 @@ def test_a_translation_of_ones_own_has_as_many_cylinders_as_fit(bench: Bench) ->
     assert w[57] == 20000 // (8 * 17) * 8 * 17
 
 
+def collection(bench: Bench) -> int:
+    return smart(bench, 0xD0)[362]
+
+
+SECOND = 10**9
+
+
+def test_off_line_data_collection_is_suspended_by_a_command_and_goes_on_after_it(bench: Bench) -> None:
+    """ATA/ATAPI-5, SMART READ DATA, byte 362: never started, suspended by the reading itself, completed.
+
+    Bit 2 of byte 367 is 0: a command does not abort it. Words 364 and 365 say how many seconds it takes.
+    """
+    assert collection(bench) == 0x00
+    smart(bench, 0xD4, low=0)
+    assert bench.registers()[3:] == (0x4F, 0xC2, 0xE0, 0x50)  # the command ends at once
+    data = smart(bench, 0xD0)
+    assert (data[362], data[363], data[364:366], data[367]) == (0x04, 0, b"\x1e\0", 0x11)
+    bench.pause(29 * SECOND)
+    assert collection(bench) == 0x04
+    bench.pause(SECOND)
+    assert collection(bench) == 0x02
+    assert smart(bench, 0xD5, low=6)[508] == 0  # it is no self-test
+
+
+def test_what_a_command_takes_is_not_spent_on_data_collection(bench: Bench) -> None:
+    smart(bench, 0xD4, low=0)
+    bench.command(0x20, lba=5)
+    bench.pause(60 * SECOND)  # the medium is slow
+    bench.work()
+    bench.data_in()
+    assert collection(bench) == 0x04
+    bench.command(0x20, lba=99999)  # an error ends a command too
+    bench.pause(31 * SECOND)
+    assert collection(bench) == 0x02
+
+
+@pytest.mark.parametrize("which", [0x01, 0x02, 0x7F, 0x81, 0x82])
+def test_another_off_line_command_aborts_data_collection(bench: Bench, which: int) -> None:
+    """ATA/ATAPI-5, SMART EXECUTE OFF-LINE IMMEDIATE: it ends what is under way; subcommand 0 then begins anew."""
+    smart(bench, 0xD4, low=which)
+    assert collection(bench) == 0x00  # nothing was under way
+    smart(bench, 0xD4, low=0)
+    smart(bench, 0xD4, low=which)
+    bench.pause(60 * SECOND)
+    assert collection(bench) == 0x05
+    smart(bench, 0xD4, low=0)
+    bench.pause(29 * SECOND)
+    smart(bench, 0xD4, low=0)
+    bench.pause(29 * SECOND)
+    assert collection(bench) == 0x04
+    bench.pause(2 * SECOND)
+    assert collection(bench) == 0x02
+    smart(bench, 0xD4, low=which)
+    assert collection(bench) == 0x02
+
+
+@pytest.mark.parametrize(
+    ("stop", "go"),
+    [((0xE0, 0), (0xE1, 0)), ((0xE2, 0), (0xE3, 0)), ((0xB0, 0xD9), (0xB0, 0xD8)), ((0xE0, 0), (0x20, 0))],
+)
+def test_data_collection_waits_while_power_is_saved_or_smart_is_off(
+    bench: Bench, stop: tuple[int, int], go: tuple[int, int]
+) -> None:
+    """ATA/ATAPI-5, SMART EXECUTE OFF-LINE IMMEDIATE: STANDBY and SMART DISABLE OPERATIONS suspend it."""
+
+    def give(code: int, features: int) -> None:
+        bench.out(Reg.FEATURES, features)
+        bench.command(code, lba=0xC24F00 if code == 0xB0 else 7, count=1 if code == 0x20 else 0)
+        bench.work()
+        bench.data_in()
+
+    smart(bench, 0xD4, low=0)
+    give(*stop)
+    bench.pause(60 * SECOND)
+    give(*go)
+    assert collection(bench) == 0x04
+    bench.pause(30 * SECOND)
+    assert collection(bench) == 0x02
+
+
+def test_a_reset_aborts_data_collection_and_a_diagnostic_does_not(bench: Bench) -> None:
+    smart(bench, 0xD4, low=0)
+    bench.out(Reg.COMMAND, 0x90)
+    bench.pause(29 * SECOND)
+    assert collection(bench) == 0x04
+    bench.ide.control.write(0, 1, 4)
+    bench.ide.control.write(0, 1, 0)
+    bench.pause()
+    bench.pause(60 * SECOND)
+    assert collection(bench) == 0x05
+
+
+def test_a_drive_that_is_saved_goes_on_with_its_data_collection(bench: Bench) -> None:
+    smart(bench, 0xD4, low=0)
+    bench.pause(29 * SECOND)
+    bench.ide = IdeChannel(irq=bench.line, clock=bench.clock, disks=bench.disks, state=bench.ide.state)
+    assert collection(bench) == 0x04
+    bench.pause(SECOND)
+    assert collection(bench) == 0x02
+
+
+def test_smart_outlasts_the_power(bench: Bench) -> None:
+    """ATA/ATAPI-6, 8.41: whether SMART is enabled, whether it saves, and its logs are kept over power cycles."""
+    bench.command(0x20, lba=19999, count=2)
+    smart(bench, 0xD4, low=1)
+    smart(bench, 0xD4, low=0)
+    bench.pause(31 * SECOND)
+    bench.ide.reset()
+    assert collection(bench) == 0x02
+    assert smart(bench, 0xD5, low=1)[1] == 1
+    assert smart(bench, 0xD5, low=6)[508] == 1
+    smart(bench, 0xD9)
+    bench.ide.reset()
+    assert bench.identify()[85] & 1 == 0
+
+
 def test_smart_saves_by_itself_or_when_told(bench: Bench) -> None:
     for feature, count, status in ((0xD2, 0xF1, 0x50), (0xD2, 0, 0x50), (0xD2, 5, 0x51), (0xD3, 0, 0x50)):
         smart(bench, feature, count=count)
