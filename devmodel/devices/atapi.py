@@ -2,7 +2,8 @@
 
 What the commands return is in `mmc`. Packets come by PIO; data go by PIO, in blocks of at most the byte count limit, or
 by DMA. The disc answers later, as a disk does.
-Not modelled: audio, overlap, MODE SELECT (no parameter can be changed), power modes but for what the host asks for.
+Its discs have no audio tracks, so that what would play one is refused; of the modes, what can be changed has no effect.
+Not modelled: overlap, power modes but for what the host asks for.
 """
 
 import struct
@@ -49,6 +50,11 @@ SIGNATURE_HIGH: Final = 0xEB
 ALL_PARTS: Final = 0xB8
 """Of a sector of mode 1, in READ CD's byte 9: sync, header, user data, codes. It has no subheader (bit 6)."""
 
+HERE: Final = 0xFFFF_FFFF
+"""As an address of audio: where the head is."""
+HERE_MSF: Final = b"\xff\xff\xff"
+"""Likewise, as a time."""
+
 LOEJ: Final = 0x02
 START: Final = 0x01
 
@@ -90,7 +96,8 @@ class AtapiState(TaskFile):
     event: int = Event.NONE
     opened: bool = False
     locked: bool = False
-    recovery: bytes = mmc.RECOVERY  # as MODE SELECT has set it
+    recovery_page: bytes = mmc.RECOVERY  # as MODE SELECT has set it
+    audio_page: bytes = mmc.AUDIO  # likewise
     mode: int = 0  # the DMA mode chosen, as SET FEATURES has it; 0: none
     power: int = Power.ACTIVE
     doubtful: bool = False  # registers may not be what the guest has written: the next command is refused
@@ -132,6 +139,11 @@ class AtapiDrive:
             Op.READ_10: self._read_10,
             Op.SEEK_10: self._seek,
             Op.READ_SUBCHANNEL: self._subchannel,
+            Op.PLAY_AUDIO_10: self._play,
+            Op.PLAY_AUDIO_MSF: self._play_msf,
+            Op.PAUSE_RESUME: self._pause_resume,
+            Op.STOP_PLAY: self._stop_play,
+            Op.PLAY_AUDIO_12: self._play,
             Op.READ_TOC: self._read_toc,
             Op.GET_CONFIGURATION: self._get_configuration,
             Op.GET_EVENT_STATUS: self._get_event_status,
@@ -187,6 +199,8 @@ class AtapiDrive:
                 event=old.event,
                 opened=old.opened,
                 locked=old.locked,
+                recovery_page=old.recovery_page,
+                audio_page=old.audio_page,
                 mode=old.mode,
             )
         )
@@ -240,6 +254,7 @@ class AtapiDrive:
         self.state.opened = False
         self._disc_changed()
         self._give_up()
+        self.state.lba = 0
 
     def eject(self, force: bool) -> bool:
         """Open the tray and take the disc out, if the guest lets us or `force` is used; else ask the guest to."""
@@ -476,7 +491,9 @@ class AtapiDrive:
     def _mode_sense(self, p: bytes) -> None:
         s = self.state
         ten = p[0] == Op.MODE_SENSE_10
-        pages = mmc.mode_pages(p[2] & 0x3F, p[2] >> 6, locked=s.locked, recovery=s.recovery)
+        pages = mmc.mode_pages(
+            p[2] & 0x3F, p[2] >> 6, locked=s.locked, recovery=s.recovery_page, audio=s.audio_page
+        )
         if pages is None:
             self._check(mmc.INVALID_FIELD)
         elif p[2] >> 6 == mmc.PageControl.SAVED:
@@ -501,11 +518,11 @@ class AtapiDrive:
     def _select(self, parameters: bytes) -> None:
         """Take over a parameter list that has come."""
         s = self.state
-        recovery = mmc.select_modes(parameters, locked=s.locked, recovery=s.recovery)
-        if isinstance(recovery, Sense):
-            self._check(recovery)
+        pages = mmc.select_modes(parameters, locked=s.locked, recovery=s.recovery_page, audio=s.audio_page)
+        if isinstance(pages, Sense):
+            self._check(pages)
         else:
-            s.recovery = recovery
+            s.recovery_page, s.audio_page = pages
             self._good()
 
     def _read_header(self, p: bytes) -> None:
@@ -568,9 +585,42 @@ class AtapiDrive:
 
     def _subchannel(self, p: bytes) -> None:
         if p[2] & 0x40:
-            self._answer(mmc.subchannel(p[3], p[6], time=bool(p[1] & 2)), p[7] << 8 | p[8])
+            here = min(self.state.lba, self.blocks - 1)
+            self._answer(mmc.subchannel(p[3], p[6], here, time=bool(p[1] & 2)), p[7] << 8 | p[8])
         else:
-            self._send(bytes((0, 0x15, 0, 0)), p[7] << 8 | p[8])
+            self._send(bytes((0, mmc.NO_AUDIO, 0, 0)), p[7] << 8 | p[8])
+
+    # -- audio (MMC-3, 5.11 to 5.14 and 5.37) -----------------------------------------------------------------
+
+    def _play(self, p: bytes) -> None:
+        lba = int.from_bytes(p[2:6], "big")
+        length = p[6:10] if p[0] == Op.PLAY_AUDIO_12 else p[7:9]
+        self._play_from(self.state.lba if lba == HERE else lba, int.from_bytes(length, "big"))
+
+    def _play_msf(self, p: bytes) -> None:
+        begin, end = p[3:6], p[6:9]
+        first = self.state.lba if begin == HERE_MSF else mmc.lba_of(*begin)
+        last = mmc.lba_of(*end)
+        times = (end,) if begin == HERE_MSF else (begin, end)
+        if first > last or not all(second < 60 and frame < 75 for _, second, frame in times):
+            self._check(mmc.INVALID_FIELD)
+        else:
+            self._play_from(first, last - first)
+
+    def _play_from(self, lba: int, length: int) -> None:
+        """Play nothing, which is no error, or refuse a track that is not audio."""
+        if not 0 <= lba < self.blocks:
+            self._check(mmc.OUT_OF_RANGE)
+        elif length:
+            self._check(mmc.ILLEGAL_MODE)
+        else:
+            self._good()
+
+    def _pause_resume(self, _p: bytes) -> None:
+        self._check(mmc.COMMAND_SEQUENCE)  # nothing has been played that could be paused or go on
+
+    def _stop_play(self, _p: bytes) -> None:
+        self._good()
 
     def _dvd_structure(self, p: bytes) -> None:
         self._answer(mmc.dvd_structure(self.blocks, p[7]), p[8] << 8 | p[9])
@@ -604,6 +654,7 @@ class AtapiDrive:
             self._check(mmc.OUT_OF_RANGE)
             return
         self._end()
+        self.state.lba = int.from_bytes(p[2:6], "big")
         # In SFF-8020i bit 4 was DSC, and drivers of its time wait for that behind a seek, for half a minute if need be.
         self.transport.present(DRDY | DSC, interrupt=True)
 
@@ -626,7 +677,9 @@ class AtapiDrive:
     def _read_raw(self, p: bytes, lba: int, count: int) -> None:
         """READ CD: byte 9 says which parts of a sector are wanted; they are all of mode 1."""
         kind = p[1] >> 2 & 7
-        if kind not in (0, 2):
+        if kind > 5:
+            self._check(mmc.INVALID_FIELD)
+        elif kind not in (0, 2):
             self._check(mmc.ILLEGAL_MODE)
         elif p[10] & 7 or p[9] & 6:
             self._check(mmc.INVALID_FIELD)  # subchannels, and error flags

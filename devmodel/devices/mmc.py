@@ -23,6 +23,10 @@ LEAD_IN: Final = 150
 LEAD_OUT: Final = 0xAA
 DATA_TRACK: Final = 0x14
 """ADR 1, control 4: a data track, recorded without interruption."""
+NO_AUDIO: Final = 0x15
+"""Audio status of READ SUB-CHANNEL: none to tell."""
+VOLUMES: Final = 256
+"""Steps of the volume of an audio channel."""
 VENDOR: Final = b"DEVMODEL"
 PRODUCT: Final = b"DVD-ROM         "
 REVISION: Final = b"1   "
@@ -62,6 +66,11 @@ class Op:
     READ_10: Final = 0x28
     SEEK_10: Final = 0x2B
     READ_SUBCHANNEL: Final = 0x42
+    PLAY_AUDIO_10: Final = 0x45
+    PLAY_AUDIO_MSF: Final = 0x47
+    PAUSE_RESUME: Final = 0x4B
+    STOP_PLAY: Final = 0x4E
+    PLAY_AUDIO_12: Final = 0xA5
     READ_TOC: Final = 0x43
     READ_HEADER: Final = 0x44
     GET_CONFIGURATION: Final = 0x46
@@ -96,6 +105,7 @@ OUT_OF_RANGE: Final = Sense(5, 0x21)
 LIST_LENGTH: Final = Sense(5, 0x1A)
 INVALID_FIELD: Final = Sense(5, 0x24)
 INVALID_PARAMETER: Final = Sense(5, 0x26)
+COMMAND_SEQUENCE: Final = Sense(5, 0x2C)
 ILLEGAL_MODE: Final = Sense(5, 0x64)
 REMOVAL_PREVENTED: Final = Sense(5, 0x53, 2)
 MEDIUM_CHANGED: Final = Sense(6, 0x28)
@@ -197,6 +207,11 @@ def configuration(blocks: int, first: int, kind: int) -> bytes:
         (0x0010, readable, struct.pack(">IHBx", BLOCK, 1, 0)),  # random readable
         (0x001E, int(now == 0x0008), bytes(4)),  # CD read
         (0x001F, int(now == 0x0010), bytes(4)),  # DVD read
+        (
+            0x0103,
+            int(now == 0x0008),
+            struct.pack(">BxH", 0x03, VOLUMES),
+        ),  # audio play: mute and volume by channel
     ]
     data = b""
     for code, flags, content in features:
@@ -220,15 +235,22 @@ def mechanism_status(*, opened: bool) -> bytes:
     return bytes((0, 0x10 if opened else 0, 0, 0, 0, 1, 0, 0))
 
 
-def subchannel(kind: int, track: int, *, time: bool) -> bytes | None:
-    """Return READ SUB-CHANNEL: no audio is played, and the disc has no catalogue number nor recording codes (5.28)."""
+def subchannel(kind: int, track: int, lba: int, *, time: bool) -> bytes | None:
+    """Return READ SUB-CHANNEL with the head at `lba` of track 1 (5.28); format 0, all of it in one, is SFF-8020i's.
+
+    No audio is played, and the disc has neither a catalogue number nor recording codes.
+    """
+    # Within the track a time has no lead-in in front of it.
+    here = _place(lba, time=time) + _place(lba - LEAD_IN if time else lba, time=time)
     match kind:
+        case 0:
+            return bytes((0, NO_AUDIO, 0, 44, 0, DATA_TRACK, 1, 1)) + here + bytes(32)
         case 1:
-            return bytes((0, 0x15, 0, 12, 1, DATA_TRACK, 1, 1)) + 2 * _place(0, time=time)
+            return bytes((0, NO_AUDIO, 0, 12, 1, DATA_TRACK, 1, 1)) + here
         case 2:
-            return bytes((0, 0x15, 0, 20, 2)).ljust(24, b"\0")  # MCVAL is 0
+            return bytes((0, NO_AUDIO, 0, 20, 2)).ljust(24, b"\0")  # MCVAL is 0
         case 3 if track == 1:
-            return bytes((0, 0x15, 0, 20, 3, DATA_TRACK, 1)).ljust(24, b"\0")  # TCVAL is 0
+            return bytes((0, NO_AUDIO, 0, 20, 3, DATA_TRACK, 1)).ljust(24, b"\0")  # TCVAL is 0
         case _:
             return None
 
@@ -261,51 +283,68 @@ class PageControl:
 ALL_PAGES: Final = 0x3F
 
 
-RECOVERY: Final = bytes((0, 5))
+class Page:
+    """Mode pages, by their codes."""
+
+    RECOVERY: Final = 0x01
+    AUDIO: Final = 0x0E
+    CAPABILITIES: Final = 0x2A
+
+
+RECOVERY: Final = bytes((0x01, 6, 0, 5, 0, 0, 0, 0))
 """The error recovery page at first: its parameters, and five retries."""
+AUDIO: Final = bytes((0x0E, 14, 0x04, 0, 0, 0, 0, 75, 1, 0xFF, 2, 0xFF, 0, 0, 0, 0))
+"""The audio control page at first: commands end at once, and two ports have a channel each, as loud as can be."""
+CHANGEABLE: Final = {
+    Page.RECOVERY: bytes.fromhex("0106 ffff 00000000"),
+    # Whether audio stops at a track's end, and of two ports the channels (four bits) and the volume.
+    Page.AUDIO: bytes.fromhex("0e0e 02 00000000 00 0fff 0fff 0000 0000"),
+    Page.CAPABILITIES: bytes((0x2A, 18)) + bytes(18),
+}
+"""Of each page, ones where MODE SELECT may change it."""
 
 
-def mode_pages(page: int, control: int, *, locked: bool, recovery: bytes) -> bytes | None:
-    """Return a mode page, or all; None if there is none such. Only the `recovery` in page 01h can be changed."""
+def mode_pages(page: int, control: int, *, locked: bool, recovery: bytes, audio: bytes) -> bytes | None:
+    """Return a mode page, or all; None if there is none such. `recovery` and `audio` are two as they have been set."""
     if control == PageControl.DEFAULT:
-        recovery = RECOVERY
-    pages = {
-        0x01: bytes((0x01, 6, *recovery, 0, 0, 0, 0)),
-        # Capabilities: reads CD-R, CD-RW, DVD-ROM, DVD-R; mode 2, sessions; a tray that locks and ejects; 4 x speed.
-        0x2A: bytes((0x2A, 18, 0x1B, 0, 0x70, 0, 0x29 | locked << 1, 0))
-        + struct.pack(">HHHH4x", 706, 2, 512, 706),
-    }
-    if page != ALL_PAGES and page not in pages:
-        return None
-    wanted = [content for code, content in pages.items() if page in (code, ALL_PAGES)]
+        recovery, audio = RECOVERY, AUDIO
+    # Capabilities: reads CD-R, CD-RW, DVD-ROM, DVD-R; plays audio, mode 2, sessions; a tray that locks and ejects;
+    # volume and mute by channel; 4 x speed.
+    capabilities = bytes((0x2A, 18, 0x1B, 0, 0x71, 0, 0x29 | locked << 1, 0x03))
+    capabilities += struct.pack(">HHHH4x", 706, VOLUMES, 512, 706)
+    pages = {Page.RECOVERY: recovery, Page.AUDIO: audio, Page.CAPABILITIES: capabilities}
     if control == PageControl.CHANGEABLE:
-        wanted = [
-            content[:2] + (b"\xff\xff" if content[0] == 1 else b"").ljust(len(content) - 2, b"\0")
-            for content in wanted
-        ]
-    return b"".join(wanted)
+        pages = CHANGEABLE
+    if page == ALL_PAGES:
+        return b"".join(pages.values())
+    return pages.get(page)
 
 
-def select_modes(parameters: bytes, *, locked: bool, recovery: bytes) -> bytes | Sense:
-    """Return the new `recovery` that a parameter list of MODE SELECT (10) asks for, or why it cannot be had."""
+def select_modes(
+    parameters: bytes, *, locked: bool, recovery: bytes, audio: bytes
+) -> tuple[bytes, bytes] | Sense:
+    """Return `recovery` and `audio` as a parameter list of MODE SELECT (10) wants them, or why it cannot be had."""
     if len(parameters) < 8:
         return LIST_LENGTH
     at = 8 + (parameters[6] << 8 | parameters[7])
     if at not in {8, 16} or (at == 16 and parameters[13:16] not in {BLOCK.to_bytes(3, "big"), bytes(3)}):
         return INVALID_PARAMETER
     while at < len(parameters):
-        pages = mode_pages(parameters[at] & 0x3F, PageControl.CURRENT, locked=locked, recovery=recovery)
-        if parameters[at] & 0x3F == ALL_PAGES or pages is None:
+        code = parameters[at] & 0x3F
+        old = mode_pages(code, PageControl.CURRENT, locked=locked, recovery=recovery, audio=audio)
+        if code == ALL_PAGES or old is None:
             return INVALID_PARAMETER
-        given = parameters[at + 1 : at + len(pages)]
-        if len(given) < len(pages) - 1:
+        new = bytes((code,)) + parameters[at + 1 : at + len(old)]
+        if len(new) < len(old):
             return LIST_LENGTH
-        if pages[0] == 1:
-            pages, recovery = pages[:2] + given[1:3] + pages[4:], given[1:3]
-        if given != pages[1:]:
+        if any((a ^ b) & ~mask for a, b, mask in zip(old[1:], new[1:], CHANGEABLE[code][1:], strict=True)):
             return INVALID_PARAMETER
-        at += len(pages)
-    return recovery
+        if code == Page.RECOVERY:
+            recovery = new
+        elif code == Page.AUDIO:
+            audio = new
+        at += len(old)
+    return recovery, audio
 
 
 def header(lba: int, *, time: bool) -> bytes:

@@ -358,7 +358,8 @@ def test_read_cd_of_parts_that_a_sector_has_not_moves_nothing(bench: Bench, part
 
 
 def test_read_cd_refuses_audio_and_subchannels(bench: Bench) -> None:
-    assert bench.failed_after(0xBE, 1 << 2, 0, 0, 0, 16, 0, 0, 1, 0x10, 0, 0) == (5, 0x64, 0)
+    for kind, sense in ((1, 0x64), (3, 0x64), (4, 0x64), (5, 0x64), (6, 0x24), (7, 0x24)):
+        assert bench.failed_after(0xBE, kind << 2, 0, 0, 0, 16, 0, 0, 1, 0x10, 0, 0) == (5, sense, 0)
     assert bench.failed_after(0xBE, 0, 0, 0, 0, 16, 0, 0, 1, 0x10, 1, 0) == (5, 0x24, 0)
 
 
@@ -463,7 +464,7 @@ def test_mode_pages_come_alone_or_all(bench: Bench, code: int, header: int) -> N
     capabilities = pages(0x2A)
     assert capabilities[header : header + 2] == b"\x2a\x12"
     assert len(capabilities) == header + 20
-    assert pages(0x3F)[header:] == pages(0x01)[header:] + capabilities[header:]
+    assert pages(0x3F)[header:] == b"".join(pages(page)[header:] for page in (0x01, 0x0E, 0x2A))
     changeable = pages(0x40 | 0x01)
     assert changeable[header + 2 :] == bytes.fromhex("ffff 0000 0000")
     pages(0x30)
@@ -518,7 +519,8 @@ def test_mode_select_takes_what_mode_sense_gave(bench: Bench) -> None:
         (HEADER + RECOVERY[:5], (5, 0x1A, 0)),
         (HEADER + b"\x01\x05" + RECOVERY[2:], (5, 0x26, 0)),
         (HEADER + RECOVERY[:7] + b"\x01", (5, 0x26, 0)),
-        (HEADER + b"\x0e\x0e" + bytes(14), (5, 0x26, 0)),
+        (HEADER + b"\x0e\x0e" + bytes(14), (5, 0x26, 0)),  # IMMED can only be 1
+        (HEADER + b"\x0d\x06" + bytes(6), (5, 0x26, 0)),
         (HEADER + b"\x3f\x06" + bytes(6), (5, 0x26, 0)),
         (HEADER[:7] + b"\x04" + RECOVERY, (5, 0x26, 0)),
     ],
@@ -702,6 +704,94 @@ def test_a_disc_without_numbers_says_so(bench: Bench) -> None:
 
 def test_no_audio_is_played(bench: Bench) -> None:
     assert bench.packet(0x42, 0, 0, 0, 0, 0, 0, 0, 64) == bytes((0, 0x15, 0, 0))
+
+
+ILLEGAL_MODE = (5, 0x64, 0)
+END = struct.pack(">I", BLOCKS)
+
+
+@pytest.mark.parametrize(
+    ("packet", "sense"),
+    [
+        ((0x45, 0, 0, 0, 0, 16, 0, 0, 75), ILLEGAL_MODE),
+        ((0x45, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 1), ILLEGAL_MODE),  # from where the head is
+        ((0x45, 0, 0, 0, 0, 16, 0, 0, 0), None),  # nothing is played, and that is no error
+        ((0x45, 0, *END, 0, 0, 1), (5, 0x21, 0)),
+        ((0xA5, 0, 0, 0, 0, 16, 0, 0, 0, 75), ILLEGAL_MODE),
+        ((0xA5, 0, 0, 0, 0, 16, 1, 0, 0, 0), ILLEGAL_MODE),
+        ((0xA5, 0, 0, 0, 0, 16, 0, 0, 0, 0), None),
+        ((0xA5, 0, *END, 0, 0, 0, 1), (5, 0x21, 0)),
+        ((0x47, 0, 0, 0, 2, 16, 0, 3, 16), ILLEGAL_MODE),
+        ((0x47, 0, 0, 0xFF, 0xFF, 0xFF, 0, 3, 16), ILLEGAL_MODE),
+        ((0x47, 0, 0, 0, 2, 16, 0, 2, 16), None),
+        ((0x47, 0, 0, 0, 3, 16, 0, 2, 16), (5, 0x24, 0)),  # the end before the begin
+        ((0x47, 0, 0, 0, 2, 0, 0x3F, 0x24, 0xFF), (5, 0x24, 0)),  # a frame that no second has
+        ((0x47, 0, 0, 0, 60, 0, 2, 0, 0), (5, 0x24, 0)),
+        ((0x47, 0, 0, 0xFF, 0xFF, 0xFF, 0, 60, 0), (5, 0x24, 0)),
+        ((0x47, 0, 0, 2, 0, 0, 2, 1, 0), (5, 0x21, 0)),
+        ((0x47, 0, 0, 0, 1, 74, 0, 1, 74), (5, 0x21, 0)),  # the lead-in
+        ((0x4B,), (5, 0x2C, 0)),
+        ((0x4B, 0, 0, 0, 0, 0, 0, 0, 1), (5, 0x2C, 0)),
+        ((0x4E,), None),
+    ],
+)
+def test_a_data_track_is_not_played(
+    bench: Bench, packet: tuple[int, ...], sense: tuple[int, int, int] | None
+) -> None:
+    """MMC-3: PLAY AUDIO of what is no audio is an illegal mode for this track, and of no length is no error; there is
+    nothing to pause or resume, and stopping is never an error. The audio status stays 15h, none to tell."""
+    assert bench.failed_after(*packet) == sense
+    assert bench.packet(0x42, 0, 0, 0, 0, 0, 0, 0, 64)[1] == 0x15
+
+
+@pytest.mark.parametrize("code", [0x42, 0x45, 0x47, 0x4B, 0x4E, 0xA5])
+def test_audio_wants_a_disc(bench: Bench, code: int) -> None:
+    bench.tray.eject(True)
+    assert bench.failed_after(code, 0, 0, 0, 0, 0, 0, 0, 1) == (2, 0x3A, 2)
+
+
+def test_the_subchannel_tells_where_the_head_is(bench: Bench) -> None:
+    """MMC-3, 5.28: from the disc's begin, where the lead-in counts as time, and from the track's. Format 0 is all."""
+    bench.packet(*read_10(99, 1))
+    numbers = bytes((0, 0x15, 0, 12, 1, 0x14, 1, 1)) + 2 * struct.pack(">I", 100)
+    assert bench.packet(0x42, 0, 0x40, 1, 0, 0, 0, 0, 64) == numbers
+    times = bytes((0, 0x15, 0, 12, 1, 0x14, 1, 1, 0, 0, 3, 25, 0, 0, 1, 25))
+    assert bench.packet(0x42, 2, 0x40, 1, 0, 0, 0, 0, 64) == times
+    everything = bench.packet(0x42, 2, 0x40, 0, 0, 0, 0, 0, 64)
+    assert everything == bytes((0, 0x15, 0, 44, 0)) + times[5:] + bytes(32)
+    bench.packet(0x2B, 0, 0, 0, 0, 9)
+    assert bench.packet(0x42, 0, 0x40, 1, 0, 0, 0, 0, 64)[8:] == 2 * struct.pack(">I", 9)
+    bench.packet(*read_10(BLOCKS - 1, 1))
+    assert bench.packet(0x42, 0, 0x40, 1, 0, 0, 0, 0, 64)[8:] == 2 * struct.pack(">I", BLOCKS - 1)
+    bench.tray.insert(SlowDisk(sectors=4 * BLOCKS))
+    bench.ready()
+    assert bench.packet(0x42, 0, 0x40, 1, 0, 0, 0, 0, 64)[8:] == bytes(8)
+
+
+AUDIO: Final = bytes.fromhex("0e 0e 04 000000 00 4b 01ff 02ff 0000 0000")
+
+
+def test_the_volume_is_set_as_linux_does_it(bench: Bench) -> None:
+    """SFF-8020i, page 0Eh: cdrom.c reads it and what can be changed, and gives it back with other volumes."""
+
+    def page(control: int) -> bytes:
+        return bench.packet(0x5A, 0, control << 6 | 0x0E, 0, 0, 0, 0, 0, 24)[8:]
+
+    assert page(0) == page(2) == AUDIO
+    changeable = page(1)
+    assert changeable == bytes.fromhex("0e 0e 02 000000 00 00 0fff 0fff 0000 0000")
+    softer = AUDIO[:9] + b"\x80\x02\x40" + AUDIO[12:]
+    select(bench, HEADER + softer)
+    assert bench.failed() is None
+    assert (page(0), page(2)) == (softer, AUDIO)
+    bench.out(Reg.COMMAND, 0x08)
+    bench.pause()
+    assert page(0) == softer  # DEVICE RESET changes no mode
+    select(bench, HEADER + AUDIO[:15] + b"\1")  # the fourth port is not there
+    assert bench.failed() == (5, 0x26, 0)
+    capabilities = bench.packet(0x5A, 0, 0x2A, 0, 0, 0, 0, 0, 64)[8:]
+    assert (capabilities[4] & 1, capabilities[7] & 3, capabilities[10:12]) == (1, 3, b"\1\0")
+    assert bench.packet(0x46, 2, 0x01, 0x03, 0, 0, 0, 0, 64)[8:] == bytes.fromhex("0103 01 04 03 00 0100")
 
 
 def test_opening_an_open_tray_and_closing_a_closed_one_changes_nothing(bench: Bench) -> None:
