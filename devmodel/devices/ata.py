@@ -327,6 +327,7 @@ class AtaDisk:
         if s.power == Power.ASLEEP:
             return  # only a reset wakes it (6.9)
         self._token = None
+        was_extended = s.extended
         s.waiting = s.single = s.dma = s.through = s.extended = False
         s.job = Job.NONE
         s.buffer = bytearray()
@@ -368,7 +369,7 @@ class AtaDisk:
                 self._show_max(self.disk.sectors)
             case Command.SET_MAX | Command.SET_MAX_EXT:
                 s.extended = code == Command.SET_MAX_EXT
-                self._set_max(allowed=native_max_read)
+                self._set_max(allowed=native_max_read and was_extended == s.extended)
             case Command.SMART:
                 self._smart()
             case Command.READ_BUFFER:

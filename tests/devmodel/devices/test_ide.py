@@ -983,6 +983,17 @@ def test_a_translation_of_ones_own_has_as_many_cylinders_as_fit(bench: Bench) ->
     assert w[57] == 20000 // (8 * 17) * 8 * 17
 
 
+@pytest.mark.parametrize(("read", "write"), [(0x27, 0xF9), (0xF8, 0x37), (0xE5, 0xF9), (0xE5, 0x37)])
+def test_set_max_address_wants_the_native_one_read_in_its_own_way(
+    bench: Bench, read: int, write: int
+) -> None:
+    """ATA/ATAPI-6, 8.47 and 8.48: READ NATIVE MAX ADDRESS goes before SET MAX ADDRESS, and EXT before EXT."""
+    bench.command(read)
+    bench.command(write, lba=9999, count=0)
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x04, 0x51)
+    assert bench.identify()[60] == 20000
+
+
 def collection(bench: Bench) -> int:
     return smart(bench, 0xD0)[362]
 
