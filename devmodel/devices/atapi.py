@@ -67,6 +67,12 @@ WITHOUT_DISC: Final = DURING_ATTENTION | {
 """Commands that need no disc."""
 
 
+def contiguous(parts: int) -> bool:
+    """Tell whether parts of a sector lie side by side, as READ CD wants them to."""
+    row = parts >> 4 & 8 | parts >> 3 & 7  # sync, header, user data, codes, without the gap of the subheader
+    return not row + (row & -row) & row
+
+
 class PacketJob:
     """What the drive is in the middle of."""
 
@@ -685,6 +691,8 @@ class AtapiDrive:
             self._check(mmc.INVALID_FIELD)  # subchannels, and error flags
         elif not (parts := p[9] & ALL_PARTS):
             self._good()  # nothing is wanted
+        elif not contiguous(parts):
+            self._check(mmc.INVALID_FIELD)
         else:
             self._read(lba, count, parts)
 

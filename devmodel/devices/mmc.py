@@ -287,6 +287,7 @@ class Page:
     """Mode pages, by their codes."""
 
     RECOVERY: Final = 0x01
+    PARAMETERS: Final = 0x0D
     AUDIO: Final = 0x0E
     CAPABILITIES: Final = 0x2A
 
@@ -295,8 +296,11 @@ RECOVERY: Final = bytes((0x01, 6, 0, 5, 0, 0, 0, 0))
 """The error recovery page at first: its parameters, and five retries."""
 AUDIO: Final = bytes((0x0E, 14, 0x04, 0, 0, 0, 0, 75, 1, 0xFF, 2, 0xFF, 0, 0, 0, 0))
 """The audio control page at first: commands end at once, and two ports have a channel each, as loud as can be."""
+PARAMETERS: Final = bytes((0x0D, 6, 0, 0, 0, 60, 0, 75))
+"""The CD-ROM parameters page: 60 seconds of 75 frames make a minute, as they do on every CD."""
 CHANGEABLE: Final = {
     Page.RECOVERY: bytes.fromhex("0106 ffff 00000000"),
+    Page.PARAMETERS: bytes((0x0D, 6)) + bytes(6),
     # Whether audio stops at a track's end, and of two ports the channels (four bits) and the volume.
     Page.AUDIO: bytes.fromhex("0e0e 02 00000000 00 0fff 0fff 0000 0000"),
     Page.CAPABILITIES: bytes((0x2A, 18)) + bytes(18),
@@ -312,7 +316,12 @@ def mode_pages(page: int, control: int, *, locked: bool, recovery: bytes, audio:
     # volume and mute by channel; 4 x speed.
     capabilities = bytes((0x2A, 18, 0x1B, 0, 0x71, 0, 0x29 | locked << 1, 0x03))
     capabilities += struct.pack(">HHHH4x", 706, VOLUMES, 512, 706)
-    pages = {Page.RECOVERY: recovery, Page.AUDIO: audio, Page.CAPABILITIES: capabilities}
+    pages = {
+        Page.RECOVERY: recovery,
+        Page.PARAMETERS: PARAMETERS,
+        Page.AUDIO: audio,
+        Page.CAPABILITIES: capabilities,
+    }
     if control == PageControl.CHANGEABLE:
         pages = CHANGEABLE
     if page == ALL_PAGES:

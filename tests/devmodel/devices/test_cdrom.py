@@ -357,6 +357,19 @@ def test_read_cd_of_parts_that_a_sector_has_not_moves_nothing(bench: Bench, part
     assert bench.packet(0xBE, 0, 0, 0, 0, 7, 0, 0, 1, 0xB8) == whole
 
 
+@pytest.mark.parametrize(
+    ("parts", "length"),
+    [(0x08, 288), (0x10, 2048), (0x18, 2336), (0x20, 4), (0x30, 2052), (0x38, 2340), (0x80, 12), (0xA0, 16),
+     (0xB0, 2064), (0xF8, 2352), (0x50, 2048), (0xE0, 16),
+     (0x28, None), (0x88, None), (0x90, None), (0x98, None), (0xA8, None)],
+)  # fmt: skip
+def test_read_cd_wants_parts_that_lie_side_by_side(bench: Bench, parts: int, length: int | None) -> None:
+    """MMC-3, READ CD: fields that are not contiguous cannot be asked for; of mode 1 the subheader is no field."""
+    data = bench.packet(0xBE, 0, 0, 0, 0, 7, 0, 0, 1, parts)
+    assert len(data) == (length or 0)
+    assert bench.failed() == (None if length else (5, 0x24, 0))
+
+
 def test_read_cd_refuses_audio_and_subchannels(bench: Bench) -> None:
     for kind, sense in ((1, 0x64), (3, 0x64), (4, 0x64), (5, 0x64), (6, 0x24), (7, 0x24)):
         assert bench.failed_after(0xBE, kind << 2, 0, 0, 0, 16, 0, 0, 1, 0x10, 0, 0) == (5, sense, 0)
@@ -464,7 +477,9 @@ def test_mode_pages_come_alone_or_all(bench: Bench, code: int, header: int) -> N
     capabilities = pages(0x2A)
     assert capabilities[header : header + 2] == b"\x2a\x12"
     assert len(capabilities) == header + 20
-    assert pages(0x3F)[header:] == b"".join(pages(page)[header:] for page in (0x01, 0x0E, 0x2A))
+    assert pages(0x3F)[header:] == b"".join(pages(page)[header:] for page in (0x01, 0x0D, 0x0E, 0x2A))
+    assert pages(0x0D)[header:] == bytes((0x0D, 6, 0, 0, 0, 60, 0, 75))  # SFF-8020i, CD-ROM parameters page
+    assert pages(0x4D)[header:] == bytes((0x0D, 6, 0, 0, 0, 0, 0, 0))
     changeable = pages(0x40 | 0x01)
     assert changeable[header + 2 :] == bytes.fromhex("ffff 0000 0000")
     pages(0x30)
@@ -521,6 +536,7 @@ def test_mode_select_takes_what_mode_sense_gave(bench: Bench) -> None:
         (HEADER + RECOVERY[:7] + b"\x01", (5, 0x26, 0)),
         (HEADER + b"\x0e\x0e" + bytes(14), (5, 0x26, 0)),  # IMMED can only be 1
         (HEADER + b"\x0d\x06" + bytes(6), (5, 0x26, 0)),
+        (HEADER + b"\x0f\x06" + bytes(6), (5, 0x26, 0)),
         (HEADER + b"\x3f\x06" + bytes(6), (5, 0x26, 0)),
         (HEADER[:7] + b"\x04" + RECOVERY, (5, 0x26, 0)),
     ],
