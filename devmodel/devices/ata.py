@@ -361,6 +361,9 @@ class AtaDisk:
             case Command.SET_MULTIPLE if s.count <= MAX_MULTIPLE and not s.count & s.count - 1:
                 s.multiple = s.count
                 self._finish()
+            case Command.SET_MULTIPLE:
+                s.multiple = 0  # a refusal disables READ and WRITE MULTIPLE
+                self._fail(ABRT)
             case Command.SET_FEATURES:
                 self._set_features()
             case Command.READ_NATIVE_MAX | Command.READ_NATIVE_MAX_EXT:

@@ -329,6 +329,22 @@ def test_set_multiple_refuses_what_is_no_power_of_two_up_to_16(bench: Bench, cou
     assert bench.into(Reg.COMMAND) == 0x51
 
 
+def test_a_refused_set_multiple_disables_read_and_write_multiple(bench: Bench) -> None:
+    """Seagate ST3636A, 5.4.15; Hitachi 7K200, 14.37; Fujitsu MHY2250BH, SET MULTIPLE MODE: all three say so."""
+    bench.command(0xC6, count=4)
+    bench.command(0xC6, count=3)
+    assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x04, 0x51)
+    for code in (0xC4, 0xC5, 0x29, 0x39):
+        bench.command(code, count=1)
+        assert (bench.into(Reg.FEATURES), bench.into(Reg.COMMAND)) == (0x04, 0x51)
+    assert bench.identify()[59] == 0
+    bench.command(0xC6, count=4)
+    assert bench.identify()[59] == 0x0104
+    bench.command(0xC4, count=1)
+    bench.work()
+    assert bench.into(Reg.COMMAND) == 0x58
+
+
 def test_chs_addresses_follow_the_translation(bench: Bench) -> None:
     bench.command(0x20, lba=2 << 8 | 5, device=0xA3)  # cylinder 2, head 3, sector 5
     bench.work()
