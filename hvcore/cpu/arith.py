@@ -2,15 +2,23 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, flags, operands
     from cython.cimports.hvcore.cpu.decode import extend
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import AAA, AAM, AAS, DAA, DAS
+    from cython.cimports.hvcore.cpu.state import (
+        CC_SHIFT, DIVIDE, DIVIDE_SIGNED, F_AF, F_CF, M32, M64, MULTIPLY, RAX, RDX, SIZE_MASK, SIZE_SIGN,
+        VEC_DE, u32, u64,
+    )
 else:
     from hvcore.cpu import faults, flags, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        AAA, AAM, AAS, CC_SHIFT, DAA, DAS, DIVIDE, DIVIDE_SIGNED, F_AF, F_CF, M32, M64, MULTIPLY, RAX, RDX,
+        SIZE_MASK, SIZE_SIGN, VEC_DE, u32, u64,
+    )
     from hvcore.cpu.decode import extend
+# fmt: on
 
 
 def multiplied(c, result, too_big, size):

@@ -2,13 +2,24 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import decode, flags, mmu, operands
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        BSF_M, BSF_R, BSR_M, BSR_R, BT_M, BT_MI, BT_R, BT_RI, SHLD_MC, SHLD_MI, SHLD_RC, SHLD_RI, SHRD_MC,
+        SHRD_MI, SHRD_RC, SHRD_RI,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        BIT_COMPLEMENT, BIT_RESET, BIT_SET, BIT_TEST, CC_SHIFT, M64, RCX, SIZE_MASK, u32, u64,
+    )
 else:
     from hvcore.cpu import decode, flags, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        BIT_COMPLEMENT, BIT_RESET, BIT_SET, BIT_TEST, BSF_M, BSF_R, BSR_M, BSR_R, BT_M, BT_MI, BT_R, BT_RI,
+        CC_SHIFT, M64, RCX, SHLD_MC, SHLD_MI, SHLD_RC, SHLD_RI, SHRD_MC, SHRD_MI, SHRD_RC, SHRD_RI, SIZE_MASK,
+        u32, u64,
+    )
+# fmt: on
 
 
 def double_shift(c, right, a, b, count, size):

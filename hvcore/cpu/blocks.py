@@ -2,17 +2,26 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache, decode, faults, mmu, tlb
     from cython.cimports.hvcore.cpu.jit import arena
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        CMP32_RI, CMP32_RR, CMPJ32_RI, CMPJ32_RR, JCC, JZ, TEST32_RR, TESTJ32_RR,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        CS, M32, M64, MAX_BLOCKS, MAX_BLOCK_OPS, MAX_OPS, TEST_O, TEST_P, TLB_MASK, VEC_GP, Op, s64, u32, u64,
+    )
 else:
     from hvcore.cpu import codecache, decode, faults, mmu, tlb
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CMP32_RI, CMP32_RR, CMPJ32_RI, CMPJ32_RR, CS, JCC, JZ, M32, M64, MAX_BLOCKS, MAX_BLOCK_OPS, MAX_OPS,
+        TEST32_RR, TESTJ32_RR, TEST_O, TEST_P, TLB_MASK, VEC_GP, s64, u32, u64,
+    )
     from hvcore.cpu.jit import arena
 
     Op = object
+# fmt: on
 
 
 def fuse(o, jump):

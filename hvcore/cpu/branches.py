@@ -2,13 +2,22 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, flags, mmu, operands
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        CALL, CALL_M, CALL_R, JCXZ, JMP_M, JMP_R, LOOP, LOOPE, LOOPNE, RET, RET_I,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        COND_NZ, COND_Z, CS, M32, RCX, RSP, SIZE_MASK, SS, VEC_GP, u32, u64,
+    )
 else:
     from hvcore.cpu import faults, flags, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CALL, CALL_M, CALL_R, COND_NZ, COND_Z, CS, JCXZ, JMP_M, JMP_R, LOOP, LOOPE, LOOPNE, M32, RCX, RET,
+        RET_I, RSP, SIZE_MASK, SS, VEC_GP, u32, u64,
+    )
+# fmt: on
 
 
 def branch(c, o):

@@ -5,12 +5,16 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import tlb
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR4_DE, CS, DR7_ENABLES, F_RF, M32, M64, SPECIAL_DEBUG, u32, u64,
+    )
 else:
     from hvcore.cpu import tlb
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import CR4_DE, CS, DR7_ENABLES, F_RF, M32, M64, SPECIAL_DEBUG, u32, u64
+# fmt: on
 
 
 def watch(c, lin, n, write):

@@ -12,15 +12,19 @@ Block 0 is never used: 0 means none.
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import arena
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import LEAVE
+    from cython.cimports.hvcore.cpu.state import (
+        BLOCK_BUCKETS, M32, M64, PAGE_BITS, TLB_MASK, Op, s64, u32, u64,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import BLOCK_BUCKETS, LEAVE, M32, M64, PAGE_BITS, TLB_MASK, s64, u32, u64
     from hvcore.cpu.jit import arena
 
     Op = object
+# fmt: on
 
 
 def bucket(at, mode):

@@ -2,6 +2,7 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         faults,
@@ -14,11 +15,26 @@ if cython.compiled:
         transfer,
         virtual8086,
     )
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        BOUND, CALL_FAR, CALL_FAR_M, CLI, INT, INT1, INT3, INTO, IRET, JMP_FAR, JMP_FAR_M, LOAD_FAR,
+        MOV_M_SEG, MOV_R_SEG, MOV_SEG_M, MOV_SEG_R, RET_FAR, STI, SYSENTER, SYSEXIT,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        BLOCKED_NMI, CS, EVENT_PRIVILEGED, EVENT_SOFTWARE, EVENT_SOFTWARE_EXCEPTION, EXIT_ICEBP, EXIT_IRET,
+        EXIT_SOFTWARE_INTERRUPT, EXIT_TASK_SWITCH, FAULT_EXCEPTION, FAULT_EXIT, F_IF, F_IOPL, F_VM, GS, M32,
+        M64, SHADOW_MOV_SS, SHADOW_STI, SIZE_MASK, SIZE_SIGN, SS, VEC_BP, VEC_BR, VEC_DB, VEC_OF, VEC_UD, u32,
+        u64,
+    )
 else:
     from hvcore.cpu import faults, flags, mmu, operands, pending, segments, stops, transfer, virtual8086
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        BLOCKED_NMI, BOUND, CALL_FAR, CALL_FAR_M, CLI, CS, EVENT_PRIVILEGED, EVENT_SOFTWARE,
+        EVENT_SOFTWARE_EXCEPTION, EXIT_ICEBP, EXIT_IRET, EXIT_SOFTWARE_INTERRUPT, EXIT_TASK_SWITCH,
+        FAULT_EXCEPTION, FAULT_EXIT, F_IF, F_IOPL, F_VM, GS, INT, INT1, INT3, INTO, IRET, JMP_FAR, JMP_FAR_M,
+        LOAD_FAR, M32, M64, MOV_M_SEG, MOV_R_SEG, MOV_SEG_M, MOV_SEG_R, RET_FAR, SHADOW_MOV_SS, SHADOW_STI,
+        SIZE_MASK, SIZE_SIGN, SS, STI, SYSENTER, SYSEXIT, VEC_BP, VEC_BR, VEC_DB, VEC_OF, VEC_UD, u32, u64,
+    )
+# fmt: on
 
 
 def software_interrupt(c, vector, kind, length):

@@ -2,13 +2,24 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import descriptors, faults, mmu, operands, paging, stops, tlb
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_AM, CR0_CD, CR0_EM, CR0_ET, CR0_MP, CR0_NE, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_DE,
+        CR4_MCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, CR4_PGE, CR4_PSE, CR4_PVI, CR4_TSD, CR4_VME, EXIT_CLTS,
+        EXIT_CR0_SELECTIVE, EXIT_CR_READ, EXIT_CR_WRITE, EXIT_LMSW, HAS_DE, HAS_FXSR, HAS_MCE, HAS_PAE,
+        HAS_PGE, HAS_PSE, HAS_SSE, HAS_TSC, HAS_VME, LMSW_BITS, M32, M64, VEC_GP, VEC_UD, u32, u64,
+    )
 else:
     from hvcore.cpu import descriptors, faults, mmu, operands, paging, stops, tlb
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_AM, CR0_CD, CR0_EM, CR0_ET, CR0_MP, CR0_NE, CR0_NW, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_DE,
+        CR4_MCE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, CR4_PGE, CR4_PSE, CR4_PVI, CR4_TSD, CR4_VME, EXIT_CLTS,
+        EXIT_CR0_SELECTIVE, EXIT_CR_READ, EXIT_CR_WRITE, EXIT_LMSW, HAS_DE, HAS_FXSR, HAS_MCE, HAS_PAE,
+        HAS_PGE, HAS_PSE, HAS_SSE, HAS_TSC, HAS_VME, LMSW_BITS, M32, M64, VEC_GP, VEC_UD, u32, u64,
+    )
+# fmt: on
 
 
 CR0_WRITABLE = cython.declare(

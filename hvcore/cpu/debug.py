@@ -2,13 +2,19 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import breakpoints, faults, segments, stops
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import MOV_R_DR
+    from cython.cimports.hvcore.cpu.state import (
+        CR4_DE, DR6_BD, DR6_BREAKPOINTS, DR7_GD, EXIT_DR_ACCESS, M32, M64, VEC_DB, VEC_UD, u32, u64,
+    )
 else:
     from hvcore.cpu import breakpoints, faults, segments, stops
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR4_DE, DR6_BD, DR6_BREAKPOINTS, DR7_GD, EXIT_DR_ACCESS, M32, M64, MOV_R_DR, VEC_DB, VEC_UD, u32, u64,
+    )
+# fmt: on
 
 
 DR6_ONES = cython.declare(u64, (1 << 32) - 0xF010)

@@ -2,13 +2,25 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, flags, mmu, operands, segments, stops
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        LAR_M, LAR_R, LGDT, LIDT, LLDT_M, LLDT_R, LSL_M, LSL_R, LTR_M, LTR_R, SGDT, SIDT, SLDT_M, SLDT_R,
+        STR_M, STR_R, VERR_M, VERR_R, VERW_M, VERW_R,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        EXIT_DESCRIPTOR_TABLE, LDTR, SIZE_MASK, TABLE_LIDT, TABLE_LLDT, TABLE_LTR, TABLE_SGDT, TABLE_SIDT,
+        TABLE_SLDT, TABLE_STR, TR, VEC_UD, u32, u64,
+    )
 else:
     from hvcore.cpu import faults, flags, mmu, operands, segments, stops
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        EXIT_DESCRIPTOR_TABLE, LAR_M, LAR_R, LDTR, LGDT, LIDT, LLDT_M, LLDT_R, LSL_M, LSL_R, LTR_M, LTR_R,
+        SGDT, SIDT, SIZE_MASK, SLDT_M, SLDT_R, STR_M, STR_R, TABLE_LIDT, TABLE_LLDT, TABLE_LTR, TABLE_SGDT,
+        TABLE_SIDT, TABLE_SLDT, TABLE_STR, TR, VEC_UD, VERR_M, VERR_R, VERW_M, VERW_R, u32, u64,
+    )
+# fmt: on
 
 
 def selector_operand(c, o):

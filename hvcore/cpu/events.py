@@ -6,12 +6,26 @@ state is as it was before.
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, flags, mmu, segments, tasks
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_PE, CS, DOUBLE_FAULT, DS, ES, EVENT_EXCEPTION, EVENT_PRIVILEGED, EVENT_SOFTWARE,
+        EVENT_SOFTWARE_EXCEPTION, FAULT_EXCEPTION, FS, F_AC, F_IF, F_NT, F_RF, F_TF, F_VM, GATE_INTERRUPT_16,
+        GATE_INTERRUPT_32, GATE_TASK, GATE_TRAP_16, GATE_TRAP_32, GS, M32, M64, RSP, SEG_CONFORMING,
+        SEG_PRESENT, SEG_TSS_32, SEG_UNUSABLE, SIZE_MASK, SS, STAYS, TASK_GATE, TOP_HALF, TR, TRIPLE_FAULT,
+        VEC_BP, VEC_DB, VEC_DE, VEC_DF, VEC_GP, VEC_NP, VEC_OF, VEC_PF, VEC_SS, VEC_TS, u32, u64,
+    )
 else:
     from hvcore.cpu import faults, flags, mmu, segments, tasks
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_PE, CS, DOUBLE_FAULT, DS, ES, EVENT_EXCEPTION, EVENT_PRIVILEGED, EVENT_SOFTWARE,
+        EVENT_SOFTWARE_EXCEPTION, FAULT_EXCEPTION, FS, F_AC, F_IF, F_NT, F_RF, F_TF, F_VM, GATE_INTERRUPT_16,
+        GATE_INTERRUPT_32, GATE_TASK, GATE_TRAP_16, GATE_TRAP_32, GS, M32, M64, RSP, SEG_CONFORMING,
+        SEG_PRESENT, SEG_TSS_32, SEG_UNUSABLE, SIZE_MASK, SS, STAYS, TASK_GATE, TOP_HALF, TR, TRIPLE_FAULT,
+        VEC_BP, VEC_DB, VEC_DE, VEC_DF, VEC_GP, VEC_NP, VEC_OF, VEC_PF, VEC_SS, VEC_TS, u32, u64,
+    )
+# fmt: on
 
 
 def contributory(vector):

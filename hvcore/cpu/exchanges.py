@@ -2,13 +2,22 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        CMPXCHG8B, CMPXCHG_M, CMPXCHG_R, XADD_M, XADD_R, XCHG_MR, XCHG_RR,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_ADD, ALU_CMP, M32, RAX, RBX, RCX, RDX, SIZE_MASK, u32, u64,
+    )
 else:
     from hvcore.cpu import flags, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_ADD, ALU_CMP, CMPXCHG8B, CMPXCHG_M, CMPXCHG_R, M32, RAX, RBX, RCX, RDX, SIZE_MASK, XADD_M, XADD_R,
+        XCHG_MR, XCHG_RR, u32, u64,
+    )
+# fmt: on
 
 
 def compare_exchange_8_bytes(c, seg, off):

@@ -7,18 +7,25 @@ operation that fails leaves the loop with `c.fault` set and the processor as it 
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import blocks, clock, codecache, faults, mmu, operations, pending
     from cython.cimports.hvcore.cpu.jit import arena, translate
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CS, M32, M64, MAX_OPS, MODE_FLAT, MODE_SEGMENTED, PAGE_BITS, SPECIAL_DEBUG, SPECIAL_RESUME,
+        SPECIAL_SHADOW, SPECIAL_TRAP, TLB_MASK, VEC_GP, Op, State, s64, u32, u64,
+    )
 else:
     from hvcore.cpu import blocks, clock, codecache, faults, mmu, operations, pending
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CS, M32, M64, MAX_OPS, MODE_FLAT, MODE_SEGMENTED, PAGE_BITS, SPECIAL_DEBUG, SPECIAL_RESUME,
+        SPECIAL_SHADOW, SPECIAL_TRAP, TLB_MASK, VEC_GP, s64, u32, u64,
+    )
     from hvcore.cpu.jit import arena, translate
     from hvcore.cpu.state import State
 
     Op = object
+# fmt: on
 
 
 @cython.cfunc

@@ -6,9 +6,9 @@ The caller returns at once, and so do its callers, with nothing changed that the
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import EVENT_EXCEPTION, FAULT_EXCEPTION
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import EVENT_EXCEPTION, FAULT_EXCEPTION
 
 
 def exception(c, vector, error):

@@ -17,12 +17,26 @@ that CF is `cc_cf`, and CC_OVERFLOW_APART that OF is `cc_of`.
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_ADC, ALU_ADD, ALU_AND, ALU_CMP, ALU_OR, ALU_SUB, ALU_TEST, ALU_XOR, CC_ADC, CC_ADD, CC_BASE,
+        CC_CARRY_APART, CC_DEC, CC_FLAGS, CC_INC, CC_LOGIC, CC_OVERFLOW_APART, CC_SBB, CC_SHIFT, CC_SUB, F_AC,
+        F_AF, F_CF, F_OF, F_ONE, F_PF, F_RESERVED, F_RF, F_SF, F_STATUS, F_TF, F_ZF, M32, M64, RCL, ROL, ROR,
+        SAR, SHL, SHR, SIZE_MASK, SIZE_SIGN, SPECIAL_RESUME, SPECIAL_TRAP, TEST_B, TEST_BE, TEST_L, TEST_O,
+        TEST_P, TEST_S, TEST_Z, u32, u64,
+    )
 else:
     from hvcore.cpu import mmu
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_ADC, ALU_ADD, ALU_AND, ALU_CMP, ALU_OR, ALU_SUB, ALU_TEST, ALU_XOR, CC_ADC, CC_ADD, CC_BASE,
+        CC_CARRY_APART, CC_DEC, CC_FLAGS, CC_INC, CC_LOGIC, CC_OVERFLOW_APART, CC_SBB, CC_SHIFT, CC_SUB, F_AC,
+        F_AF, F_CF, F_OF, F_ONE, F_PF, F_RESERVED, F_RF, F_SF, F_STATUS, F_TF, F_ZF, M32, M64, RCL, ROL, ROR,
+        SAR, SHL, SHR, SIZE_MASK, SIZE_SIGN, SPECIAL_RESUME, SPECIAL_TRAP, TEST_B, TEST_BE, TEST_L, TEST_O,
+        TEST_P, TEST_S, TEST_Z, u32, u64,
+    )
+# fmt: on
 
 
 def carry(c):

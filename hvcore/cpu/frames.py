@@ -2,6 +2,7 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         flags,
@@ -13,11 +14,17 @@ if cython.compiled:
         transfer,
         virtual8086,
     )
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import ENTER, LEAVE_FRAME, POPA, POPF, PUSHA, PUSHF, PUSH_SEG
+    from cython.cimports.hvcore.cpu.state import (
+        EXIT_POPF, EXIT_PUSHF, FAULT_NONE, F_RF, F_VM, M64, RBP, RSP, SHADOW_MOV_SS, SS, u32, u64,
+    )
 else:
     from hvcore.cpu import flags, mmu, operands, pending, segments, stops, transfer, virtual8086
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ENTER, EXIT_POPF, EXIT_PUSHF, FAULT_NONE, F_RF, F_VM, LEAVE_FRAME, M64, POPA, POPF, PUSHA, PUSHF,
+        PUSH_SEG, RBP, RSP, SHADOW_MOV_SS, SS, u32, u64,
+    )
+# fmt: on
 
 
 def stack_frame(c, o):

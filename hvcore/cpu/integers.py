@@ -2,13 +2,26 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import arith, flags, mmu, operands
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        ALU_MI, ALU_MR, ALU_RI, ALU_RM, ALU_RR, CLC, CLD, CMC, DEC_M, DEC_R, IMUL_M, IMUL_MI, IMUL_R, IMUL_RI,
+        INC_M, INC_R, LAHF, MUL_M, MUL_R, NEG_M, NEG_R, NOT_M, NOT_R, SAHF, SHIFT_MC, SHIFT_MI, SHIFT_RC,
+        SHIFT_RI, STC, STD,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_CMP, ALU_SUB, F_DF, F_OF, F_ONE, F_STATUS, M64, RAX, RCX, SIZE_MASK, u32, u64,
+    )
 else:
     from hvcore.cpu import arith, flags, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_CMP, ALU_MI, ALU_MR, ALU_RI, ALU_RM, ALU_RR, ALU_SUB, CLC, CLD, CMC, DEC_M, DEC_R, F_DF, F_OF,
+        F_ONE, F_STATUS, IMUL_M, IMUL_MI, IMUL_R, IMUL_RI, INC_M, INC_R, LAHF, M64, MUL_M, MUL_R, NEG_M,
+        NEG_R, NOT_M, NOT_R, RAX, RCX, SAHF, SHIFT_MC, SHIFT_MI, SHIFT_RC, SHIFT_RI, SIZE_MASK, STC, STD, u32,
+        u64,
+    )
+# fmt: on
 
 
 def compute(c, o):

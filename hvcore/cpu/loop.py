@@ -5,12 +5,20 @@ A fault that `step` comes back with is delivered as an exception by `pending.han
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import breakpoints, debug, execute, pending
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        BLOCKED_NMI, DR6_BS, EVENT_EXCEPTION, FAULT_EXCEPTION, FAULT_EXIT, F_RF, M32, M64, SHADOW_MOV_SS,
+        SHADOW_STI, SPECIAL_DEBUG, SPECIAL_RESUME, SPECIAL_SHADOW, SPECIAL_TRAP, VEC_DB, u32, u64,
+    )
 else:
     from hvcore.cpu import breakpoints, debug, execute, pending
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        BLOCKED_NMI, DR6_BS, EVENT_EXCEPTION, FAULT_EXCEPTION, FAULT_EXIT, F_RF, M32, M64, SHADOW_MOV_SS,
+        SHADOW_STI, SPECIAL_DEBUG, SPECIAL_RESUME, SPECIAL_SHADOW, SPECIAL_TRAP, VEC_DB, u32, u64,
+    )
+# fmt: on
 
 
 def debug_exception(c, hit):

@@ -7,14 +7,26 @@ path inline for the sizes that matter. Accesses by linear address are the proces
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import breakpoints, faults, paging, physical, tlb
     from cython.cimports.hvcore.cpu.jit import arena
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CS, FAULT_EXIT, FAULT_NONE, FETCH, F_AC, F_VM, M32, M64,
+        MODE_FLAT, MODE_SEGMENTED, MODE_STACK32, MODE_USER, MODE_VECTORS, MODE_X87, MXCSR_DAZ, MXCSR_MASKS,
+        PAGE_BITS, READ, RSP, SEG_BIG, SEG_CODE, SEG_DOWN, SEG_READABLE, SEG_UNUSABLE, SEG_WRITABLE, SS,
+        TLB_MASK, TLB_SIZE, VEC_AC, VEC_GP, VEC_SS, WRITE, X87_MASKS, s64, u32, u64,
+    )
 else:
     from hvcore.cpu import breakpoints, faults, paging, physical, tlb
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_AM, CR0_EM, CR0_PE, CR0_TS, CR4_OSFXSR, CS, FAULT_EXIT, FAULT_NONE, FETCH, F_AC, F_VM, M32, M64,
+        MODE_FLAT, MODE_SEGMENTED, MODE_STACK32, MODE_USER, MODE_VECTORS, MODE_X87, MXCSR_DAZ, MXCSR_MASKS,
+        PAGE_BITS, READ, RSP, SEG_BIG, SEG_CODE, SEG_DOWN, SEG_READABLE, SEG_UNUSABLE, SEG_WRITABLE, SS,
+        TLB_MASK, TLB_SIZE, VEC_AC, VEC_GP, VEC_SS, WRITE, X87_MASKS, s64, u32, u64,
+    )
     from hvcore.cpu.jit import arena
+# fmt: on
 
 
 # Segments

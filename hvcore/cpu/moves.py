@@ -2,13 +2,22 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import decode, flags, mmu, operands
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        BSWAP, CBW, CMOV_M, CMOV_R, CWD, MOVSX_M, MOVSX_R, MOVZX_M, MOVZX_R, MOV_MI, MOV_MR, MOV_RI, MOV_RM,
+        MOV_RR, POP_M, POP_R, PUSH_I, PUSH_M, PUSH_R, SALC, SETCC_M, SETCC_R, XLAT,
+    )
+    from cython.cimports.hvcore.cpu.state import RAX, RBX, RDX, RSP, SIZE_MASK, SIZE_SIGN, u32, u64
 else:
     from hvcore.cpu import decode, flags, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        BSWAP, CBW, CMOV_M, CMOV_R, CWD, MOVSX_M, MOVSX_R, MOVZX_M, MOVZX_R, MOV_MI, MOV_MR, MOV_RI, MOV_RM,
+        MOV_RR, POP_M, POP_R, PUSH_I, PUSH_M, PUSH_R, RAX, RBX, RDX, RSP, SALC, SETCC_M, SETCC_R, SIZE_MASK,
+        SIZE_SIGN, XLAT, u32, u64,
+    )
+# fmt: on
 
 
 def move(c, o):

@@ -2,13 +2,22 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import clock, faults, segments, stops, tlb
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import WRMSR
+    from cython.cimports.hvcore.cpu.state import (
+        EFER_NXE, EXIT_RDMSR, EXIT_WRMSR, HAS_NX, HAS_PAT, HAS_SEP, HAS_TSC, M32, M64, MSR_EFER, MSR_PAT,
+        MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC, RAX, RCX, RDX, VEC_GP, s64, u32, u64,
+    )
 else:
     from hvcore.cpu import clock, faults, segments, stops, tlb
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        EFER_NXE, EXIT_RDMSR, EXIT_WRMSR, HAS_NX, HAS_PAT, HAS_SEP, HAS_TSC, M32, M64, MSR_EFER, MSR_PAT,
+        MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC, RAX, RCX, RDX, VEC_GP, WRMSR, s64, u32,
+        u64,
+    )
+# fmt: on
 
 
 MSR_RANGE_1 = cython.declare(u32, (1 << 31) + (1 << 30))  # C000_0000h

@@ -3,9 +3,9 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import M64, SIZE_MASK, u64
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import M64, SIZE_MASK, u64
 
 
 def get(c, reg, shift, size):

@@ -8,6 +8,7 @@ An operation that fails leaves `c.fault` set and the processor as it was before 
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         arith,
@@ -27,8 +28,22 @@ if cython.compiled:
         system,
     )
     from cython.cimports.hvcore.cpu.fp import sse, x87, x87_environment
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        AAD, ADD32_MI, ADD32_MR, ADD32_RI, ADD32_RM, ADD32_RR, ALU8_RI, ALU8_RM, ALU8_RR, ALU_RR, AND32_RI,
+        AND32_RM, AND32_RR, BT_R, CALL, CALL32, CMP32_MI, CMP32_MR, CMP32_RI, CMP32_RM, CMP32_RR, CMP8_MI,
+        CMP8_RI, CMP8_RM, CMP8_RR, CMPJ32_RI, CMPJ32_RR, CMPXCHG8B, DAA, DEC32, DEC32_M, ESC_M, ESC_R, FXSAVE,
+        IMUL32_RM, IMUL32_RR, INC32, INC32_M, JCC, JCXZ, JMP, JNZ, JZ, LEA, LEA32, LEAVE, LOAD16, LOAD32,
+        LOAD8, MOV32_RI, MOV32_RR, MOVS, MOVZX16_M, MOVZX8_M, MOVZX8_R, MOV_RR, MOV_SEG_R, NOP, OR32_RI,
+        OR32_RM, OR32_RR, POP32, POP_SEG, PUSH32, PUSH32_I, PUSHA, RET32, ROL32_I, ROR32_I, SAHF, SALC,
+        SAR32_I, SCAS, SHL32_I, SHR32_I, SHRD_MC, STI, STORE16, STORE32, STORE32_I, STORE8, SUB32_RI,
+        SUB32_RM, SUB32_RR, TEST32_RI, TEST32_RR, TEST8_RI, TEST8_RR, TESTJ32_RR, UNDEFINED, VECTOR, WAIT,
+        XCHG_RR, XOR32_RI, XOR32_RM, XOR32_RR,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        CC_ADD, CC_BASE, CC_DEC, CC_FLAGS, CC_INC, CC_LOGIC, CC_SHIFT, CC_SUB, CR0_EM, CR0_TS, CS, F_ZF, M32,
+        M64, RSP, SIZE_MASK, SIZE_SIGN, SS, TEST_B, TEST_BE, TEST_L, TEST_LE, TEST_S, TEST_Z, TLB_MASK,
+        VEC_GP, VEC_NM, VEC_UD, Op, State, u16, u32, u64,
+    )
 else:
     from hvcore.cpu import (
         arith,
@@ -47,11 +62,24 @@ else:
         strings,
         system,
     )
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        AAD, ADD32_MI, ADD32_MR, ADD32_RI, ADD32_RM, ADD32_RR, ALU8_RI, ALU8_RM, ALU8_RR, ALU_RR, AND32_RI,
+        AND32_RM, AND32_RR, BT_R, CALL, CALL32, CC_ADD, CC_BASE, CC_DEC, CC_FLAGS, CC_INC, CC_LOGIC, CC_SHIFT,
+        CC_SUB, CMP32_MI, CMP32_MR, CMP32_RI, CMP32_RM, CMP32_RR, CMP8_MI, CMP8_RI, CMP8_RM, CMP8_RR,
+        CMPJ32_RI, CMPJ32_RR, CMPXCHG8B, CR0_EM, CR0_TS, CS, DAA, DEC32, DEC32_M, ESC_M, ESC_R, FXSAVE, F_ZF,
+        IMUL32_RM, IMUL32_RR, INC32, INC32_M, JCC, JCXZ, JMP, JNZ, JZ, LEA, LEA32, LEAVE, LOAD16, LOAD32,
+        LOAD8, M32, M64, MOV32_RI, MOV32_RR, MOVS, MOVZX16_M, MOVZX8_M, MOVZX8_R, MOV_RR, MOV_SEG_R, NOP,
+        OR32_RI, OR32_RM, OR32_RR, POP32, POP_SEG, PUSH32, PUSH32_I, PUSHA, RET32, ROL32_I, ROR32_I, RSP,
+        SAHF, SALC, SAR32_I, SCAS, SHL32_I, SHR32_I, SHRD_MC, SIZE_MASK, SIZE_SIGN, SS, STI, STORE16, STORE32,
+        STORE32_I, STORE8, SUB32_RI, SUB32_RM, SUB32_RR, TEST32_RI, TEST32_RR, TEST8_RI, TEST8_RR, TESTJ32_RR,
+        TEST_B, TEST_BE, TEST_L, TEST_LE, TEST_S, TEST_Z, TLB_MASK, UNDEFINED, VECTOR, VEC_GP, VEC_NM, VEC_UD,
+        WAIT, XCHG_RR, XOR32_RI, XOR32_RM, XOR32_RR, u16, u32, u64,
+    )
     from hvcore.cpu.fp import sse, x87, x87_environment
     from hvcore.cpu.state import State
 
     Op = object
+# fmt: on
 
 # Memory that hits the TLB
 

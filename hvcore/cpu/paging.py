@@ -6,13 +6,25 @@ There is 32-bit paging with pages of 4 KiB and 4 MiB, and PAE with pages of 4 Ki
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import clock, faults, physical
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE, FAULT_EXIT, FETCH, HAS_PSE36, M32, M64, PAE_RESERVED,
+        PAE_ROOT, PAGE_BITS, PDPTE_RESERVED, PF_FETCH, PF_PRESENT, PF_RESERVED, PF_USER, PF_WRITE,
+        PHYSICAL_PAGE, PTE_A, PTE_D, PTE_G, PTE_NX, PTE_P, PTE_PS, PTE_U, PTE_W, VEC_GP, VEC_PF, WRITE, State,
+        s64, u32, u64,
+    )
 else:
     from hvcore.cpu import clock, faults, physical
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_PG, CR0_WP, CR4_PAE, CR4_PSE, EFER_NXE, FAULT_EXIT, FETCH, HAS_PSE36, M32, M64, PAE_RESERVED,
+        PAE_ROOT, PAGE_BITS, PDPTE_RESERVED, PF_FETCH, PF_PRESENT, PF_RESERVED, PF_USER, PF_WRITE,
+        PHYSICAL_PAGE, PTE_A, PTE_D, PTE_G, PTE_NX, PTE_P, PTE_PS, PTE_U, PTE_W, VEC_GP, VEC_PF, WRITE, s64,
+        u32, u64,
+    )
     from hvcore.cpu.state import State
+# fmt: on
 
 
 # Steps of a walk, which every TLB miss takes: inlined.

@@ -5,13 +5,17 @@ A *host offset* is that of a byte in the file that holds all guest memory (`hvco
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import codecache
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        EXIT_GUEST_PHYSICAL, FAULT_EXIT, M64, MMIO_MAX, s64, u16, u32, u64,
+    )
     from cython.cimports.libc.string import memmove, memset
 else:
     from hvcore.cpu import codecache
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import EXIT_GUEST_PHYSICAL, FAULT_EXIT, M64, MMIO_MAX, s64, u16, u32, u64
+# fmt: on
 
 
 def locate(c, phys):

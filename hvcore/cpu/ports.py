@@ -2,13 +2,20 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import breakpoints, faults, mmu, operands, segments, stops, strings
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import INS, IN_I, OUT_I
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_PE, ES, EXIT_IO, F_IOPL, M32, RAX, RCX, RDI, RDX, RSI, SIZE_MASK, TR, VEC_GP, u32, u64,
+    )
 else:
     from hvcore.cpu import breakpoints, faults, mmu, operands, segments, stops, strings
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_PE, ES, EXIT_IO, F_IOPL, INS, IN_I, M32, OUT_I, RAX, RCX, RDI, RDX, RSI, SIZE_MASK, TR, VEC_GP,
+        u32, u64,
+    )
+# fmt: on
 
 
 def io_allowed(c, port, n):

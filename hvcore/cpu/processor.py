@@ -11,6 +11,7 @@ from hvcore.cpu.constants import KINDS
 from hvcore.cpu.intercepts import Intercepts
 from hvcore.cpu.state import State
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         breakpoints,
@@ -30,7 +31,15 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import decode as decoder
     from cython.cimports.hvcore.cpu.fp import x87_registers
     from cython.cimports.hvcore.cpu.jit import listing, translate
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        ACTIVE, BLOCKED_NMI, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CS, DR6_BREAKPOINTS, DR6_BS, EMULATE_DONE,
+        EMULATE_FAULT, EMULATE_OTHER, EMULATE_READ, EXIT_EXCEPTION, EXIT_GUEST_PHYSICAL, FAULT_EXCEPTION,
+        FAULT_EXIT, FAULT_NONE, FAULT_REPEAT, F_EVERY, F_RF, F_VM, HAS_FPU, HAS_FXSR, HAS_MMX, HAS_SSE,
+        HAS_SSE2, LDTR, M32, M64, MAX_OPS, MAX_SLOTS, MMIO_MAX, NO_PAGE, PAT_POWER_ON, RDX, READ,
+        SHADOW_MOV_SS, SHADOW_STI, SPECIAL_DEBUG, SPECIAL_INJECT, SPECIAL_NMI, SPECIAL_RAISE, SPECIAL_RESUME,
+        SPECIAL_SHADOW, SPECIAL_STOP, SPECIAL_TRAP, SPECIAL_WINDOW, SS, TLB_SIZE, TOLD_PAUSE, TOLD_POPF,
+        TOLD_PUSHF, TOLD_RDTSC, TOP_HALF, TR, VEC_DB, VEC_PF, WRITE, Op, State, s64, u32, u64,
+    )
 else:
     from hvcore.cpu import (
         breakpoints,
@@ -48,9 +57,18 @@ else:
         tlb,
     )
     from hvcore.cpu import decode as decoder
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ACTIVE, BLOCKED_NMI, CR0_CD, CR0_ET, CR0_NW, CR0_PE, CS, DR6_BREAKPOINTS, DR6_BS, EMULATE_DONE,
+        EMULATE_FAULT, EMULATE_OTHER, EMULATE_READ, EXIT_EXCEPTION, EXIT_GUEST_PHYSICAL, FAULT_EXCEPTION,
+        FAULT_EXIT, FAULT_NONE, FAULT_REPEAT, F_EVERY, F_RF, F_VM, HAS_FPU, HAS_FXSR, HAS_MMX, HAS_SSE,
+        HAS_SSE2, LDTR, M32, M64, MAX_OPS, MAX_SLOTS, MMIO_MAX, NO_PAGE, PAT_POWER_ON, RDX, READ,
+        SHADOW_MOV_SS, SHADOW_STI, SPECIAL_DEBUG, SPECIAL_INJECT, SPECIAL_NMI, SPECIAL_RAISE, SPECIAL_RESUME,
+        SPECIAL_SHADOW, SPECIAL_STOP, SPECIAL_TRAP, SPECIAL_WINDOW, SS, TLB_SIZE, TOLD_PAUSE, TOLD_POPF,
+        TOLD_PUSHF, TOLD_RDTSC, TOP_HALF, TR, VEC_DB, VEC_PF, WRITE, s64, u32, u64,
+    )
     from hvcore.cpu.fp import x87_registers
     from hvcore.cpu.jit import listing, translate
+# fmt: on
 
 COMPILED = bool(cython.compiled)
 UNUSABLE = 0x10000

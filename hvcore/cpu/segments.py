@@ -7,12 +7,22 @@ that it is one of the LDT's.
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, mmu
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        FAULT_EXCEPTION, FAULT_NONE, LDTR, M32, SEG_ACCESSED, SEG_CODE, SEG_CONFORMING, SEG_LDT, SEG_MEMORY,
+        SEG_PRESENT, SEG_READABLE, SEG_TSS, SEG_TSS_32, SEG_TSS_BUSY, SEG_TYPE, SEG_UNUSABLE, SEG_WRITABLE,
+        SS, TOP_BYTE, TR, VEC_GP, VEC_NP, VEC_SS, u32, u64,
+    )
 else:
     from hvcore.cpu import faults, mmu
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        FAULT_EXCEPTION, FAULT_NONE, LDTR, M32, SEG_ACCESSED, SEG_CODE, SEG_CONFORMING, SEG_LDT, SEG_MEMORY,
+        SEG_PRESENT, SEG_READABLE, SEG_TSS, SEG_TSS_32, SEG_TSS_BUSY, SEG_TYPE, SEG_UNUSABLE, SEG_WRITABLE,
+        SS, TOP_BYTE, TR, VEC_GP, VEC_NP, VEC_SS, u32, u64,
+    )
+# fmt: on
 
 
 # Types of system descriptors, a bit for each: those that LAR may see, which are not interrupt and trap gates; and those

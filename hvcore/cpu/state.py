@@ -21,12 +21,16 @@ import cython
 from hvcore.cpu import uncompiled
 from hvcore.cpu.exitinfo import ExitInfo
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit.host import ARENA, unmap_code
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        BLOCK_BUCKETS, MAX_BLOCKS, MAX_BLOCK_OPS, MAX_OPS, Block, Op, State, s64, u64,
+    )
     from cython.cimports.libc.stdlib import calloc, free
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import BLOCK_BUCKETS, MAX_BLOCKS, MAX_BLOCK_OPS, MAX_OPS, s64, u64
+# fmt: on
 
 
 class State:

@@ -3,9 +3,9 @@
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import FAULT_EXIT
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import FAULT_EXIT
 
 
 def stop(c, kind, o):

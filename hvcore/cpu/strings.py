@@ -6,13 +6,21 @@ so that an interrupt waits no longer than for one of many iterations. An iterati
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands, physical
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import CMPS, INS, LODS, MOVS, SCAS, STOS
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_CMP, ES, FAULT_REPEAT, F_DF, F_TF, M32, M64, NO_PAGE, RAX, RCX, RDI, REP, RSI, SIZE_MASK,
+        TLB_MASK, u32, u64,
+    )
 else:
     from hvcore.cpu import flags, mmu, operands, physical
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_CMP, CMPS, ES, FAULT_REPEAT, F_DF, F_TF, INS, LODS, M32, M64, MOVS, NO_PAGE, RAX, RCX, RDI, REP,
+        RSI, SCAS, SIZE_MASK, STOS, TLB_MASK, u32, u64,
+    )
+# fmt: on
 
 MAX_ITERATIONS = cython.declare(u32, 4096)
 

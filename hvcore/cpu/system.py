@@ -2,6 +2,7 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import (
         control_registers,
@@ -15,8 +16,16 @@ if cython.compiled:
         stops,
         tlb,
     )
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        CLTS, CPUID, HLT, INS, INVD, INVLPG, IN_DX, IN_I, LGDT, LIDT, LMSW_M, LMSW_R, MOV_CR_R, MOV_DR_R,
+        MOV_R_CR, MOV_R_DR, OUTS, OUT_DX, OUT_I, PAUSE, RDMSR, RDPMC, RDTSC, SGDT, SIDT, SMSW_M, SMSW_R,
+        VMX_M, VMX_R, VM_CALL, VM_INSTRUCTION, WBINVD, WRMSR,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        CR4_TSD, EXIT_CPUID, EXIT_HLT, EXIT_INVD, EXIT_INVLPG, EXIT_PAUSE, EXIT_RDPMC, EXIT_RDTSC,
+        EXIT_VM_INSTRUCTION, EXIT_WBINVD, HALTED, M32, RAX, RBX, RCX, RDX, SPECIAL_STOP, VEC_GP, VEC_UD,
+        VMCALL, VMMCALL, VMREAD, VMRUN, u32, u64,
+    )
 else:
     from hvcore.cpu import (
         control_registers,
@@ -30,7 +39,14 @@ else:
         stops,
         tlb,
     )
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CLTS, CPUID, CR4_TSD, EXIT_CPUID, EXIT_HLT, EXIT_INVD, EXIT_INVLPG, EXIT_PAUSE, EXIT_RDPMC,
+        EXIT_RDTSC, EXIT_VM_INSTRUCTION, EXIT_WBINVD, HALTED, HLT, INS, INVD, INVLPG, IN_DX, IN_I, LGDT, LIDT,
+        LMSW_M, LMSW_R, M32, MOV_CR_R, MOV_DR_R, MOV_R_CR, MOV_R_DR, OUTS, OUT_DX, OUT_I, PAUSE, RAX, RBX,
+        RCX, RDMSR, RDPMC, RDTSC, RDX, SGDT, SIDT, SMSW_M, SMSW_R, SPECIAL_STOP, VEC_GP, VEC_UD, VMCALL,
+        VMMCALL, VMREAD, VMRUN, VMX_M, VMX_R, VM_CALL, VM_INSTRUCTION, WBINVD, WRMSR, u32, u64,
+    )
+# fmt: on
 
 
 def vm_instruction(c, o):

@@ -9,12 +9,26 @@ its T bit set.
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import debug, faults, flags, mmu, paging, segments, tlb, virtual8086
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_PG, CR0_TS, CS, DR6_BT, EXIT_TASK_SWITCH, FAULT_EXCEPTION, FAULT_EXIT, FAULT_NONE, FS, F_EVERY,
+        F_NT, F_VM, GS, LDTR, M32, M64, SEG_LDT, SEG_MEMORY, SEG_PRESENT, SEG_TSS, SEG_TSS_32, SEG_TSS_BUSY,
+        SEG_TYPE, SEG_UNUSABLE, SPECIAL_RAISE, SS, TASK_CALL, TASK_GATE, TASK_IRET, TASK_JMP, TOP_HALF, TR,
+        TSS_16_FLAGS, TSS_16_IP, TSS_16_LDT, TSS_16_REGISTERS, TSS_16_SELECTORS, TSS_CR3, TSS_EFLAGS, TSS_EIP,
+        TSS_LDT, TSS_REGISTERS, TSS_SELECTORS, TSS_TRAP, VEC_DB, VEC_GP, VEC_NP, VEC_SS, VEC_TS, u32, u64,
+    )
 else:
     from hvcore.cpu import debug, faults, flags, mmu, paging, segments, tlb, virtual8086
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_PG, CR0_TS, CS, DR6_BT, EXIT_TASK_SWITCH, FAULT_EXCEPTION, FAULT_EXIT, FAULT_NONE, FS, F_EVERY,
+        F_NT, F_VM, GS, LDTR, M32, M64, SEG_LDT, SEG_MEMORY, SEG_PRESENT, SEG_TSS, SEG_TSS_32, SEG_TSS_BUSY,
+        SEG_TYPE, SEG_UNUSABLE, SPECIAL_RAISE, SS, TASK_CALL, TASK_GATE, TASK_IRET, TASK_JMP, TOP_HALF, TR,
+        TSS_16_FLAGS, TSS_16_IP, TSS_16_LDT, TSS_16_REGISTERS, TSS_16_SELECTORS, TSS_CR3, TSS_EFLAGS, TSS_EIP,
+        TSS_LDT, TSS_REGISTERS, TSS_SELECTORS, TSS_TRAP, VEC_DB, VEC_GP, VEC_NP, VEC_SS, VEC_TS, u32, u64,
+    )
+# fmt: on
 
 
 DR7_LOCAL = cython.declare(u64, 0x155)  # L0 to L3 and LE

@@ -7,12 +7,20 @@ The table is large, for its lists of what is in it make a flush as short as the 
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import arena
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR4_PGE, M64, NO_PAGE, PAGE_BITS, PTE_D, PTE_G, PTE_NX, PTE_W, TLB_GLOBAL, TLB_IN_GLOBAL,
+        TLB_IN_LOCAL, TLB_MASK, TLB_SIZE, u32, u64,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR4_PGE, M64, NO_PAGE, PAGE_BITS, PTE_D, PTE_G, PTE_NX, PTE_W, TLB_GLOBAL, TLB_IN_GLOBAL,
+        TLB_IN_LOCAL, TLB_MASK, TLB_SIZE, u32, u64,
+    )
     from hvcore.cpu.jit import arena
+# fmt: on
 
 
 def clear(c):

@@ -2,12 +2,24 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import events, faults, flags, mmu, segments, tasks, virtual8086
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_PE, CS, FAULT_EXCEPTION, F_AC, F_DF, F_ID, F_IF, F_IOPL, F_NT, F_RF, F_STATUS, F_TF, F_VIF, F_VIP,
+        F_VM, GATE_CALL_16, GATE_CALL_32, GATE_TASK, M32, M64, RCX, RDX, RSP, SEG_BIG, SEG_CODE,
+        SEG_CONFORMING, SEG_MEMORY, SEG_PRESENT, SEG_TSS, SEG_TSS_32, SEG_TYPE, SEG_UNUSABLE, SS, TASK_CALL,
+        TASK_IRET, TASK_JMP, TOP_HALF, TR, VEC_GP, VEC_NP, VEC_SS, u32, u64,
+    )
 else:
     from hvcore.cpu import events, faults, flags, mmu, segments, tasks, virtual8086
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_PE, CS, FAULT_EXCEPTION, F_AC, F_DF, F_ID, F_IF, F_IOPL, F_NT, F_RF, F_STATUS, F_TF, F_VIF, F_VIP,
+        F_VM, GATE_CALL_16, GATE_CALL_32, GATE_TASK, M32, M64, RCX, RDX, RSP, SEG_BIG, SEG_CODE,
+        SEG_CONFORMING, SEG_MEMORY, SEG_PRESENT, SEG_TSS, SEG_TSS_32, SEG_TYPE, SEG_UNUSABLE, SS, TASK_CALL,
+        TASK_IRET, TASK_JMP, TOP_HALF, TR, VEC_GP, VEC_NP, VEC_SS, u32, u64,
+    )
+# fmt: on
 
 
 FLAT_CODE = cython.declare(u32, 0xC09B)  # access rights of 4 GiB of 32-bit code, which have been accessed,

@@ -7,12 +7,20 @@ CR4.PVI gives VIF to CLI and STI of ring 3 in protected mode (§21.4).
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, flags, mmu, segments
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR4_PVI, CR4_VME, CS, DS, ES, FAULT_NONE, FS, F_DF, F_EVERY, F_IF, F_IOPL, F_NT, F_STATUS, F_TF,
+        F_VIF, F_VIP, F_VM, GS, M64, RSP, SS, TR, VEC_GP, u32, u64,
+    )
 else:
     from hvcore.cpu import faults, flags, mmu, segments
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR4_PVI, CR4_VME, CS, DS, ES, FAULT_NONE, FS, F_DF, F_EVERY, F_IF, F_IOPL, F_NT, F_STATUS, F_TF,
+        F_VIF, F_VIP, F_VM, GS, M64, RSP, SS, TR, VEC_GP, u32, u64,
+    )
+# fmt: on
 
 
 def trapped(c):

@@ -7,9 +7,9 @@ destination and of the source. `sse_moves` and `sse_integers` fetch and store.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import M32, M64, SIZE_MASK, s64, u32, u64
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import M32, M64, SIZE_MASK, s64, u32, u64
     from hvcore.cpu.constants import enums
 
     globals().update(enums("fp/mmx.pxd"))

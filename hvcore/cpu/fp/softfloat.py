@@ -14,13 +14,13 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import F_CF, F_PF, F_ZF, M32, M64, s64, u32, u64
     from cython.cimports.libc.math import sqrt
 else:
     from math import sqrt
 
     from hvcore.cpu import flags
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import F_CF, F_PF, F_ZF, M32, M64, s64, u32, u64
     from hvcore.cpu.constants import enums
 
     globals().update(enums("fp/softfloat.pxd"))

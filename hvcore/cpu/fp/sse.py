@@ -9,6 +9,7 @@ import cython
 
 from hvcore.cpu import opcodes
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, mmu, operands
     from cython.cimports.hvcore.cpu.fp import (
@@ -21,11 +22,15 @@ if cython.compiled:
         sse_operands,
         x87_registers,
     )
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import VECTOR_CONTROL
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_EM, CR0_TS, CR4_OSFXSR, HAS_CLFSH, REP, REPNE, VEC_GP, VEC_NM, VEC_UD, u32, u64,
+    )
 else:
     from hvcore.cpu import faults, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_EM, CR0_TS, CR4_OSFXSR, HAS_CLFSH, REP, REPNE, VECTOR_CONTROL, VEC_GP, VEC_NM, VEC_UD, u32, u64,
+    )
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import (
         mmx,
@@ -40,6 +45,7 @@ else:
 
     globals().update(enums("fp/sse.pxd"))
     forms = [0] * 1024
+# fmt: on
 
 
 def load_forms() -> None:

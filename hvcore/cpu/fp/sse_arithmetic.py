@@ -12,10 +12,10 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults
     from cython.cimports.hvcore.cpu.fp import mmx, softfloat, sse_operands
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import CR4_OSXMMEXCPT, M32, M64, VEC_UD, VEC_XM, s64, u32, u64
 else:
     from hvcore.cpu import faults
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import CR4_OSXMMEXCPT, M32, M64, VEC_UD, VEC_XM, s64, u32, u64
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import mmx, softfloat, sse_operands
 

@@ -13,9 +13,9 @@ if cython.compiled:
         round_to,
         source32,
     )
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import M32, SIZE_SIGN, u32, u64
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import M32, SIZE_SIGN, u32, u64
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, sse_operands, x87_registers
     from hvcore.cpu.fp.sse_arithmetic import choose_nan, excepted, load_lane, pack, put32, round_to, source32

@@ -4,9 +4,9 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu.fp import mmx, sse_operands
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import M32, M64, u32, u64
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import M32, M64, u32, u64
     from hvcore.cpu.fp import mmx, sse_operands
 
 

@@ -7,10 +7,10 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.fp import sse_operands, x87_registers
     from cython.cimports.hvcore.cpu.fp.mmx import interleave, shuffle_words, sign_mask
     from cython.cimports.hvcore.cpu.fp.sse_arithmetic import put32, source32, target32
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import M32, M64, RDI, SIZE_MASK, u32, u64
 else:
     from hvcore.cpu import mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import M32, M64, RDI, SIZE_MASK, u32, u64
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import sse_operands, x87_registers
     from hvcore.cpu.fp.mmx import interleave, shuffle_words, sign_mask

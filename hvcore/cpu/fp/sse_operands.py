@@ -9,10 +9,10 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, mmu, operands
     from cython.cimports.hvcore.cpu.fp import softfloat
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import FAULT_NONE, SIZE_MASK, VEC_GP, u64
 else:
     from hvcore.cpu import faults, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import FAULT_NONE, SIZE_MASK, VEC_GP, u64
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat
 

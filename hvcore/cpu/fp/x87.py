@@ -33,11 +33,11 @@ if cython.compiled:
         store_integer,
         store_real,
     )
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import ESC_M, ESC_R
+    from cython.cimports.hvcore.cpu.state import CR0_EM, CR0_MP, CR0_TS, CS, RAX, VEC_NM, VEC_UD, u32, u64
 else:
     from hvcore.cpu import faults, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import CR0_EM, CR0_MP, CR0_TS, CS, ESC_M, ESC_R, RAX, VEC_NM, VEC_UD, u32, u64
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, transcendental, x87_registers
     from hvcore.cpu.fp.x87_arithmetic import (

@@ -7,9 +7,9 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu.fp import softfloat, x87_registers
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import s64, u32, u64
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import s64, u32, u64
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, x87_registers
 

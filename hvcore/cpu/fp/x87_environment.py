@@ -5,17 +5,23 @@ Not modelled: an image in MMIO; it raises #GP(0).
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, mmu, operands
     from cython.cimports.hvcore.cpu.fp import softfloat, sse_operands, x87_registers
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_EM, CR0_TS, CR4_OSFXSR, F_VM, M32, SIZE_MASK, VEC_GP, VEC_NM, VEC_UD, u32, u64,
+    )
 else:
     from hvcore.cpu import faults, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_EM, CR0_TS, CR4_OSFXSR, F_VM, M32, SIZE_MASK, VEC_GP, VEC_NM, VEC_UD, u32, u64,
+    )
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, sse_operands, x87_registers
 
     globals().update(enums("fp/x87_environment.pxd"))
+# fmt: on
 
 
 # The environment, and all of the x87

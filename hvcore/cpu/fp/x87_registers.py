@@ -10,17 +10,23 @@ IRQ 13 of it, and of a write to port F0h IGNNE# (`State.ignne`, until FERR# is l
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import faults, mmu
     from cython.cimports.hvcore.cpu.fp import softfloat
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        CR0_NE, EXIT_FERR_FREEZE, FAULT_EXIT, FAULT_REPEAT, MXCSR_MASKS, SPECIAL_STOP, VEC_MF, u32,
+    )
 else:
     from hvcore.cpu import faults, mmu
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        CR0_NE, EXIT_FERR_FREEZE, FAULT_EXIT, FAULT_REPEAT, MXCSR_MASKS, SPECIAL_STOP, VEC_MF, u32,
+    )
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat
 
     globals().update(enums("fp/x87_registers.pxd"))
+# fmt: on
 
 
 # Reset, exceptions

@@ -8,10 +8,10 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, operands
     from cython.cimports.hvcore.cpu.fp import softfloat, x87_registers
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import M64, SIZE_MASK, SIZE_SIGN, s64, u32, u64
 else:
     from hvcore.cpu import flags, mmu, operands
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import M64, SIZE_MASK, SIZE_SIGN, s64, u32, u64
     from hvcore.cpu.constants import enums
     from hvcore.cpu.fp import softfloat, x87_registers
 

@@ -6,13 +6,21 @@ translated; where a jump goes that is found in a register or in memory, a table 
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import host, registers
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_ADD, ALU_AND, ALU_CMP, ALU_SUB, CS, JUMPS, M32, MODE_FLAT, NO_PAGE, NO_REG, PAGE_BITS, RETURNS,
+        SHL, SHR, TLB_MASK, Return, s64, u32, u64,
+    )
     from cython.cimports.libc.string import memset
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_ADD, ALU_AND, ALU_CMP, ALU_SUB, CS, JUMPS, M32, MODE_FLAT, NO_PAGE, NO_REG, PAGE_BITS, RETURNS,
+        SHL, SHR, TLB_MASK, s64, u32, u64,
+    )
+# fmt: on
 
 CALLEE_SAVED = cython.declare(u32, 0xF028)  # RBX, RBP, R12 to R15: what System V's calls keep
 

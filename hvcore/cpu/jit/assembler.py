@@ -13,9 +13,9 @@ Compiled only: uncompiled, the processor translates nothing.
 import cython
 
 if cython.compiled:
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import ALU_ADD, ALU_CMP, BIT_TEST, M32, NO_REG, u32, u64
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import ALU_ADD, ALU_CMP, BIT_TEST, LEA, M32, NO_REG, u32, u64
 
 
 def field(c, where):

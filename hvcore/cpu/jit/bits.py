@@ -2,14 +2,18 @@
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import BSF_M, BSF_R, BT_M, BT_MI, BT_R, BT_RI
+    from cython.cimports.hvcore.cpu.state import ALU_AND, BIT_TEST, CC_CARRY_APART, CC_LOGIC, SAR, u32
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_AND, BIT_TEST, BSF_M, BSF_R, BT_M, BT_MI, BT_R, BT_RI, CC_CARRY_APART, CC_LOGIC, SAR, u32,
+    )
+# fmt: on
 
 
 def emit(c, t, j, o, live):

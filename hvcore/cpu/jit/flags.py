@@ -7,14 +7,24 @@ guest's do, conditions are taken from there (`host_flags`).
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags as lazy
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import registers
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import CMC, STC
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_ADC, ALU_ADD, ALU_AND, ALU_CMP, ALU_OR, ALU_SBB, ALU_SUB, ALU_TEST, ALU_XOR, CC_ADC, CC_ADD,
+        CC_BASE, CC_CARRY_APART, CC_DEC, CC_FLAGS, CC_INC, CC_LOGIC, CC_OVERFLOW_APART, CC_SBB, CC_SHIFT,
+        CC_SUB, F_CF, M32, NO_REG, RAX, SHR, u32,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_ADC, ALU_ADD, ALU_AND, ALU_CMP, ALU_OR, ALU_SBB, ALU_SUB, ALU_TEST, ALU_XOR, CC_ADC, CC_ADD,
+        CC_BASE, CC_CARRY_APART, CC_DEC, CC_FLAGS, CC_INC, CC_LOGIC, CC_OVERFLOW_APART, CC_SBB, CC_SHIFT,
+        CC_SUB, CMC, F_CF, M32, NO_REG, RAX, SHR, STC, u32,
+    )
+# fmt: on
 
 STATUS_FLAGS = cython.declare(u32, 0x8D5)  # OF SF ZF AF PF CF
 COMPARED = cython.declare(u32, 0x45)  # ZF PF CF, which a comparison of reals sets; it clears the others

@@ -5,14 +5,18 @@ A frame that lies over the end of a page is left to the interpreter.
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import arena, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import ENTER, MOV_M_SEG, POPA, PUSHA, PUSH_SEG
+    from cython.cimports.hvcore.cpu.state import GS, NO_REG, RBP, RSP, SS, u32, u64
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ENTER, GS, MOV_M_SEG, NO_REG, POPA, PUSHA, PUSH_SEG, RBP, RSP, SS, u32, u64,
+    )
+# fmt: on
 
 
 def translated(t, o):

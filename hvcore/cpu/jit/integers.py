@@ -5,14 +5,27 @@ Where 32-bit operands are in registers the host's instruction works on their hom
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import flags, memory, registers
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        ADD32_MI, ADD32_MR, ADD32_RI, ADD32_RM, ALU8_RI, ALU8_RM, ALU_MI, ALU_MR, ALU_RI, ALU_RM, AND32_RI,
+        AND32_RM, CMP32_MI, CMP32_MR, CMP32_RI, CMP32_RM, CMP8_MI, CMP8_RI, CMP8_RM, DEC_M, DEC_R, INC_M,
+        MUL_M, OR32_RI, OR32_RM, SUB32_RI, SUB32_RM, TEST32_RI, TEST8_RI, XOR32_RI, XOR32_RM,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_ADC, ALU_CMP, ALU_SBB, DIVIDE, NO_REG, RAX, RDX, SAR, SIZE_MASK, u32,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ADD32_MI, ADD32_MR, ADD32_RI, ADD32_RM, ALU8_RI, ALU8_RM, ALU_ADC, ALU_CMP, ALU_MI, ALU_MR, ALU_RI,
+        ALU_RM, ALU_SBB, AND32_RI, AND32_RM, CMP32_MI, CMP32_MR, CMP32_RI, CMP32_RM, CMP8_MI, CMP8_RI,
+        CMP8_RM, DEC_M, DEC_R, DIVIDE, INC_M, MUL_M, NO_REG, OR32_RI, OR32_RM, RAX, RDX, SAR, SIZE_MASK,
+        SUB32_RI, SUB32_RM, TEST32_RI, TEST8_RI, XOR32_RI, XOR32_RM, u32,
+    )
+# fmt: on
 
 
 def emit_two_operands(c, t, o, j, live):

@@ -9,9 +9,9 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu import flags, mmu, msrs
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import memory, translate
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import u32, u64
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import u32, u64
 
 
 def host_code(c, block):

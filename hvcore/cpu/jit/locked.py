@@ -5,15 +5,24 @@ Each changes memory by one locked instruction of the host. Where the TLB misses,
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import flags as lazy_flags
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        ADD32_MI, ALU_MI, ALU_MR, CMPXCHG8B, CMPXCHG_M, DEC32_M, DEC_M, INC32_M, INC_M, XADD_M, XCHG_MR,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_ADC, ALU_ADD, ALU_CMP, ALU_SBB, NO_REG, RAX, RCX, RDX, SIZE_MASK, u32,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ADD32_MI, ALU_ADC, ALU_ADD, ALU_CMP, ALU_MI, ALU_MR, ALU_SBB, CMPXCHG8B, CMPXCHG_M, DEC32_M, DEC_M,
+        INC32_M, INC_M, NO_REG, RAX, RCX, RDX, SIZE_MASK, XADD_M, XCHG_MR, u32,
+    )
+# fmt: on
 
 
 def emit(c, t, j, o, live):

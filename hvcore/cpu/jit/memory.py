@@ -6,14 +6,22 @@ interpreter's own functions and comes back, or leaves the block if they fault.
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import mmu, paging, physical, tlb
     from cython.cimports.hvcore.cpu.jit import arena, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_ADD, ALU_AND, ALU_CMP, CS, FS, F_DF, M32, NO_REG, PAGE_BITS, RBP, READ, RSP, SHR, SS, TLB_MASK,
+        WRITE, Tlb, s64, u32, u64,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_ADD, ALU_AND, ALU_CMP, CS, FS, F_DF, M32, NO_REG, PAGE_BITS, RBP, READ, RSP, SHR, SS, TLB_MASK,
+        WRITE, s64, u32, u64,
+    )
+# fmt: on
 
 
 def store_slowly(c, seg, off, value, size):

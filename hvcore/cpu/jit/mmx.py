@@ -12,9 +12,9 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import arena, memory, registers, vectors, x87
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import u32
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import u32
 
 
 def usable(c):

@@ -7,9 +7,9 @@ import cython
 
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import assembler as asm
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import NO_REG, RSP, SHR, u32
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import NO_REG, RSP, SHR, u32
 
 
 CH = cython.declare(u32, 5)  # as instructions without REX number it

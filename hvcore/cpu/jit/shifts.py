@@ -6,13 +6,22 @@ The operand is in EAX while it is shifted, zero-extended; the count is a constan
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import flags, memory, registers
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import (
+        SHIFT_MC, SHIFT_MI, SHIFT_RC, SHLD_MC, SHLD_MI, SHLD_RC, SHRD_MC, SHRD_MI, SHRD_RC, SHRD_RI,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_AND, CC_CARRY_APART, CC_OVERFLOW_APART, CC_SHIFT, RCL, RCR, RCX, ROL, SAL, SAR, SHL, SHR, u32,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_AND, CC_CARRY_APART, CC_OVERFLOW_APART, CC_SHIFT, RCL, RCR, RCX, ROL, SAL, SAR, SHIFT_MC,
+        SHIFT_MI, SHIFT_RC, SHL, SHLD_MC, SHLD_MI, SHLD_RC, SHR, SHRD_MC, SHRD_MI, SHRD_RC, SHRD_RI, u32,
+    )
+# fmt: on
 
 
 def traits(o):

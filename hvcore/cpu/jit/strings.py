@@ -6,14 +6,22 @@ it.
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import CMPS, MOVS, STOS
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_AND, ALU_CMP, ALU_OR, ES, F_DF, F_TF, M32, NO_REG, PAGE_BITS, RAX, RCX, RDI, REP, RSI, SHL, SHR,
+        TLB_MASK, u32, u64,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_AND, ALU_CMP, ALU_OR, CMPS, ES, F_DF, F_TF, M32, MOVS, NO_REG, PAGE_BITS, RAX, RCX, RDI, REP, RSI,
+        SHL, SHR, STOS, TLB_MASK, u32, u64,
+    )
+# fmt: on
 
 
 MOST_ITEMS = cython.declare(u32, 4096)

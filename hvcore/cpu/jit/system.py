@@ -6,15 +6,24 @@ yes, or where POPF changes what is not just read by the guest (TF, NT, IOPL, AC,
 
 import cython
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import msrs
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import CLI, POPF, PUSHF, RDTSC, STI
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_AND, ALU_OR, CC_FLAGS, CR4_TSD, F_DF, F_IF, F_RF, F_STATUS, F_VM, M32, RAX, RDX, RSP, SHADOW_STI,
+        SHR, SPECIAL_SHADOW, SS, TOLD_PAUSE, TOLD_POPF, TOLD_PUSHF, TOLD_RDTSC, u32, u64,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_AND, ALU_OR, CC_FLAGS, CLI, CR4_TSD, F_DF, F_IF, F_RF, F_STATUS, F_VM, M32, POPF, PUSHF, RAX,
+        RDTSC, RDX, RSP, SHADOW_STI, SHR, SPECIAL_SHADOW, SS, STI, TOLD_PAUSE, TOLD_POPF, TOLD_PUSHF,
+        TOLD_RDTSC, u32, u64,
+    )
+# fmt: on
 
 POPF_CAREFULLY = cython.declare(u32, 0x247100)  # ID AC NT IOPL TF
 

@@ -15,6 +15,7 @@ import cython
 
 from hvcore.cpu.jit import traits as table
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu import operations
     from cython.cimports.hvcore.cpu.jit import (
@@ -36,16 +37,48 @@ if cython.compiled:
         x87,
     )
     from cython.cimports.hvcore.cpu.jit import assembler as asm
-    from cython.cimports.hvcore.cpu.jit.translation import Stub, Translation
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.jit.translation import Translation
+    from cython.cimports.hvcore.cpu.kinds import (
+        ALU8_RM, ALU8_RR, ALU_MI, ALU_RR, BSF_M, BSF_R, BSR_M, BSR_R, BSWAP, BT_M, BT_MI, BT_R, CALL, CALL32,
+        CALL_M, CALL_R, CBW, CLC, CLD, CLI, CMC, CMOV_M, CMOV_R, CMPJ32_RI, CMPJ32_RR, CMPS, CMPXCHG8B,
+        CMPXCHG_M, CWD, DEC32, DEC32_M, DEC_M, ENTER, ESC_M, ESC_R, IMUL32_RM, IMUL32_RR, IMUL_M, IMUL_MI,
+        IMUL_R, IMUL_RI, INC32, INC32_M, INC_R, JCC, JCXZ, JMP, JMP_M, JMP_R, JNZ, JZ, LAHF, LEA, LEA32,
+        LEAVE_FRAME, LOAD16, LOAD32, LOAD8, LOAD_FAR, LODS, LOOP, MOV32_RI, MOV32_RR, MOVS, MOVSX_M, MOVSX_R,
+        MOVZX16_M, MOVZX8_M, MOVZX8_R, MOVZX_M, MOVZX_R, MOV_MI, MOV_M_SEG, MOV_RI, MOV_RR, MOV_R_SEG,
+        MOV_SEG_M, MOV_SEG_R, MUL_M, MUL_R, NEG_M, NEG_R, NOP, NOT_M, NOT_R, PAUSE, POP32, POPF, POP_R,
+        POP_SEG, PUSH32, PUSH32_I, PUSHA, PUSHF, PUSH_I, PUSH_M, PUSH_R, PUSH_SEG, RDTSC, RET, RET32, RET_I,
+        ROL32_I, ROR32_I, SAHF, SAR32_I, SCAS, SETCC_M, SETCC_R, SHIFT_MC, SHIFT_RI, SHL32_I, SHLD_MI,
+        SHLD_RI, SHR32_I, SHRD_MC, SHRD_MI, SHRD_RI, STC, STD, STI, STORE16, STORE32, STORE32_I, STORE8, STOS,
+        TESTJ32_RR, VECTOR, WAIT, XADD_M, XCHG_MR, XCHG_RR,
+    )
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_ADC, ALU_AND, ALU_CMP, ALU_OR, ALU_SBB, ALU_SUB, ALU_TEST, BIT_TEST, CC_FLAGS, DIVIDE, F_DF,
+        JUMPS, M32, MODE_FLAT, MODE_STACK32, MODE_USER, MODE_VECTORS, MODE_X87, NO_REG, RAX, RBP, RCX, RDX,
+        RETURNS, ROL, ROR, RSI, RSP, SAR, SHL, SHR, TLB_SIZE, u32, u64,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU8_RM, ALU8_RR, ALU_ADC, ALU_AND, ALU_CMP, ALU_MI, ALU_OR, ALU_RR, ALU_SBB, ALU_SUB, ALU_TEST,
+        BIT_TEST, BSF_M, BSF_R, BSR_M, BSR_R, BSWAP, BT_M, BT_MI, BT_R, CALL, CALL32, CALL_M, CALL_R, CBW,
+        CC_FLAGS, CLC, CLD, CLI, CMC, CMOV_M, CMOV_R, CMPJ32_RI, CMPJ32_RR, CMPS, CMPXCHG8B, CMPXCHG_M, CWD,
+        DEC32, DEC32_M, DEC_M, DIVIDE, ENTER, ESC_M, ESC_R, F_DF, IMUL32_RM, IMUL32_RR, IMUL_M, IMUL_MI,
+        IMUL_R, IMUL_RI, INC32, INC32_M, INC_R, JCC, JCXZ, JMP, JMP_M, JMP_R, JNZ, JUMPS, JZ, LAHF, LEA,
+        LEA32, LEAVE_FRAME, LOAD16, LOAD32, LOAD8, LOAD_FAR, LODS, LOOP, M32, MODE_FLAT, MODE_STACK32,
+        MODE_USER, MODE_VECTORS, MODE_X87, MOV32_RI, MOV32_RR, MOVS, MOVSX_M, MOVSX_R, MOVZX16_M, MOVZX8_M,
+        MOVZX8_R, MOVZX_M, MOVZX_R, MOV_MI, MOV_M_SEG, MOV_RI, MOV_RR, MOV_R_SEG, MOV_SEG_M, MOV_SEG_R, MUL_M,
+        MUL_R, NEG_M, NEG_R, NOP, NOT_M, NOT_R, NO_REG, PAUSE, POP32, POPF, POP_R, POP_SEG, PUSH32, PUSH32_I,
+        PUSHA, PUSHF, PUSH_I, PUSH_M, PUSH_R, PUSH_SEG, RAX, RBP, RCX, RDTSC, RDX, RET, RET32, RETURNS, RET_I,
+        ROL, ROL32_I, ROR, ROR32_I, RSI, RSP, SAHF, SAR, SAR32_I, SCAS, SETCC_M, SETCC_R, SHIFT_MC, SHIFT_RI,
+        SHL, SHL32_I, SHLD_MI, SHLD_RI, SHR, SHR32_I, SHRD_MC, SHRD_MI, SHRD_RI, STC, STD, STI, STORE16,
+        STORE32, STORE32_I, STORE8, STOS, TESTJ32_RR, TLB_SIZE, VECTOR, WAIT, XADD_M, XCHG_MR, XCHG_RR, u32,
+        u64,
+    )
     from hvcore.cpu.jit import arena
 
     traits_of = [0] * 320
     sizes_of = [0] * 320
     locked_of = [0] * 320
+# fmt: on
 
 
 def load_traits() -> None:

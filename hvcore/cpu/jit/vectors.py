@@ -16,9 +16,9 @@ if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import CC_FLAGS, NO_REG, REP, u32
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import CC_FLAGS, NO_REG, REP, u32
 
     forms = [0] * 1024
 

@@ -15,10 +15,9 @@ import cython
 if cython.compiled:
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit import flags, shifts
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.state import ALU_ADD, ALU_SUB, CC_ADD, CC_FLAGS, CC_LOGIC, CC_SUB
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import ALU_ADD, ALU_SUB, CC_ADD, CC_FLAGS, CC_LOGIC, CC_SUB
 
 
 def emit(c, t, w):

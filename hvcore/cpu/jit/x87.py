@@ -14,16 +14,22 @@ import cython
 
 from hvcore.cpu.jit import traits as table
 
+# fmt: off
 if cython.compiled:
     from cython.cimports.hvcore.cpu.fp import softfloat, x87, x87_registers
     from cython.cimports.hvcore.cpu.jit import arena, flags, memory, registers
     from cython.cimports.hvcore.cpu.jit import assembler as asm
     from cython.cimports.hvcore.cpu.jit.translation import Stub
-    from cython.cimports.hvcore.cpu.kinds import *
-    from cython.cimports.hvcore.cpu.state import *
+    from cython.cimports.hvcore.cpu.kinds import ESC_M, ESC_R
+    from cython.cimports.hvcore.cpu.state import (
+        ALU_AND, ALU_CMP, CC_FLAGS, CS, M32, NO_REG, RAX, Op, u16, u32, u64, u8,
+    )
 else:
-    from hvcore.cpu.constants import *
+    from hvcore.cpu.constants import (
+        ALU_AND, ALU_CMP, CC_FLAGS, CS, ESC_M, ESC_R, M32, NO_REG, RAX, u16, u32, u64, u8,
+    )
     from hvcore.cpu.fp import softfloat, x87, x87_registers
+# fmt: on
 
 EXACT = cython.declare(u32, table.EXACT_X87)
 
