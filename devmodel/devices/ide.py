@@ -181,7 +181,7 @@ class IdeChannel:
     def tick(self) -> None:
         """Do what is due."""
         for drive in self._drives:
-            if drive is not None:
+            if drive is not None and drive.state.due is not None:
                 drive.transport.catch_up()
 
     # -- ports ----------------------------------------------------------------------------------------
@@ -212,6 +212,9 @@ class IdeChannel:
             drive = self._selected()
             if drive is not None:
                 drive.transport.write(size, value)
+            return
+        if size == 1:
+            self._write_register(offset & 7, value & 0xFF)
             return
         for i in range(size):
             self._write_register(offset + i & 7, value >> 8 * i & 0xFF)

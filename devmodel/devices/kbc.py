@@ -155,8 +155,10 @@ class Kbc:
     def tick(self) -> None:
         """Take a byte if one has arrived."""
         s = self.state
-        self.keyboard.tick()
-        self.mouse.tick()
+        if s.keyboard.repeating:
+            self.keyboard.tick()
+        if s.mouse.enabled:
+            self.mouse.tick()
         while not s.full and (sender := self._sender()) is not None:
             now = self.clock.now()
             if now < s.wire_free_at:
@@ -343,7 +345,7 @@ class Kbc:
         s = self.state
         self.mirror.show(0, self._status(), BY_ANYONE)
         self.a20.set(s.a20)
-        irq, aux_irq = self._irqs()
+        irq, aux_irq = self._irqs() if s.full else (False, False)
         self.irq.set(irq)
         self.aux_irq.set(aux_irq)
 

@@ -188,8 +188,9 @@ class Piix4Pm:
         s = self.state
         if offset >= Reg.GP_STATUS:
             return s.rest.get(offset, size)
-        low = s.status | s.enable << 16 | s.control << 32 | (self._timer() & 0xFF_FFFF) << 64
-        low |= s.rest.get(Reg.GP_STATUS, 4) << 96
+        low = s.status | s.enable << 16 | s.control << 32
+        if offset + size > Reg.TIMER:
+            low |= (self._timer() & 0xFF_FFFF) << 64 | s.rest.get(Reg.GP_STATUS, 4) << 96
         return low >> 8 * offset & ONES.get(size, 0)
 
     def write(self, offset: int, size: int, value: int) -> None:

@@ -254,9 +254,10 @@ class Uart:
                 return s.mcr
             case Reg.MSR:
                 value = s.modem | s.modem_deltas
-                s.modem_deltas = 0
-                self._show_modem()
-                self._drive()
+                if s.modem_deltas:
+                    s.modem_deltas = 0
+                    self._show_modem()
+                    self._drive()
                 return value
             case _:
                 return s.scr
@@ -294,7 +295,7 @@ class Uart:
                 if value & ~s.ier & IER_THRE and not s.waiting:
                     s.thre_pending = True  # enabling it with an empty register interrupts
                 s.ier = value & 0x0F
-                self._show_divided()
+                self.mirror.show(Reg.IER, s.ier, BY_ITSELF)
             case Reg.IIR:
                 self._write_fcr(value)
             case Reg.LCR:
@@ -411,7 +412,7 @@ class Uart:
     def _drive(self) -> None:
         cause = self._cause()
         self._show(cause)
-        self.irq.set(self._level(cause))
+        self.irq.set(cause != IIR_NONE and self._level(cause))
 
     def _level(self, cause: int) -> bool:
         """Return the level of the interrupt's pin, if this is its cause."""
@@ -421,7 +422,7 @@ class Uart:
     def _show(self, cause: int) -> None:
         """Show the states that can be read without an effect. What is sent changes LSR only in loopback."""
         s, mirror = self.state, self.mirror
-        errors = self._line_errors()
+        errors = self._line_errors() if s.received or s.overrun else 0
         if errors or s.shifting is not None:
             mirror.hide(Reg.LSR)
         else:
