@@ -171,6 +171,16 @@ def test_the_pm_timer_counts(bench: Bench) -> None:
     assert bench.bus.read("pio", 0x608, 4) == 5 * FREQUENCY & 0xFF_FFFF
 
 
+def test_the_pm_timer_is_read_by_bytes_and_words_as_well(bench: Bench) -> None:
+    """PMTMR is three bytes and a reserved one (82371AB data sheet, Power Management I/O Registers)."""
+    bench.set(1, 3, 0x40, 0x601, 4)
+    bench.set(1, 3, 0x80, 1)
+    bench.clock.time = 10**9
+    low, middle, high, nothing = FREQUENCY.to_bytes(4, "little")
+    assert [bench.bus.read("pio", 0x608 + i, 1) for i in range(4)] == [low, middle, high, nothing]
+    assert bench.bus.read("pio", 0x60A, 2) == high
+
+
 @pytest.mark.parametrize("base", [0x40, 0x600, 0xB000, 0x1240, 0xFF80])
 def test_the_pm_block_is_where_pmbase_says(bench: Bench, base: int) -> None:
     bench.clock.time = 10**9
