@@ -28,8 +28,8 @@ log = structlog.get_logger()
 
 MAX_QUEUED: Final = 64
 """An ATA drive has one request under way; more than this is a controller gone wild."""
-MOST_AT_ONCE: Final = 256 * SECTOR
-"""Bytes of a read that is done at once, at most: more takes long enough for a thread."""
+MOST_AT_ONCE: Final = 1024 * SECTOR
+"""Bytes of a read that is done at once, at most, as Linux asks for them: a tenth of a millisecond."""
 
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
