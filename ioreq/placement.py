@@ -54,9 +54,17 @@ class Placement:
                 return False
             self._allowed, self._others = allowed, others
             self._until = time.monotonic() + HOLD
-        if first:
-            back = partial(self._return, threading.current_thread())
+        return not first or self._will_return()
+
+    def _will_return(self) -> bool:
+        """Have a thread bring the calling one back; whether that can be. If not, it is back already."""
+        back = partial(self._return, threading.current_thread())
+        try:
             threading.Thread(target=back, name="placement", daemon=True).start()
+        except RuntimeError:  # the host has no more threads
+            self._until = 0.0
+            back()
+            return False
         return True
 
     def _return(self, thread: threading.Thread) -> None:

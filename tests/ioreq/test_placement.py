@@ -101,6 +101,19 @@ def test_who_is_pinned_by_others_meanwhile_stays_pinned(host, monkeypatch):
     assert host.mine == {0}
 
 
+def test_a_thread_that_nobody_could_bring_back_stays(host, monkeypatch):
+    """A host that has no more threads says so by RuntimeError."""
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    place = Placement()
+    assert not place.step_aside(SERVER)
+    assert host.mine == EVERYWHERE
+    assert not place.step_aside(SERVER)
+
+
 def test_a_thread_that_has_ended_is_let_be(host, monkeypatch):
     hold_for(0.05, monkeypatch)
     place = Placement()
