@@ -218,6 +218,8 @@ class ControlServer:
         self._hello_patience = hello_patience
         self._connections: dict[Connection, None] = {}  # in the order in which they came
         self._accept_at: float | None = None
+        self._full_since: float | None = None
+        """Since when there has been no descriptor for a newcomer, while nobody was connected who could leave one."""
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -325,6 +327,16 @@ class ControlServer:
         elif registered.events != wanted:
             self._selector.modify(connection.sock, wanted, connection)
 
+    def _note_full(self, error: OSError) -> None:
+        """Take note that nobody can be accepted; raise `error` if that has lasted, with nobody connected."""
+        now = time.monotonic()
+        if self._connections:
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = now
+        elif now - self._full_since > self._hello_patience:
+            raise error
+
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
@@ -333,10 +345,12 @@ class ControlServer:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                 log.warning("control.cannot_accept", why=error.strerror)
+                self._note_full(error)
                 self._selector.unregister(self._listener)
                 self._accept_at = time.monotonic() + ACCEPT_PAUSE
                 self._make_room()
             return
+        self._full_since = None
         try:
             check_uid(self._uid_of(sock), "a device model")
         except (IoreqError, OSError) as error:

@@ -688,6 +688,39 @@ def test_without_a_descriptor_left_accept_waits_and_does_not_spin(core, path, mo
     assert tried[2] - tried[0] >= 0.9
 
 
+def test_a_core_that_can_never_accept_anybody_ends(core, path, monkeypatch):
+    """Whoever connects would wait for ever, and nobody is there who could leave a descriptor."""
+    server = ControlServer(path, core, hello_patience=0.7)
+    listener = server._listener
+
+    class Listener:
+        """The listener of a process that has no descriptor left."""
+
+        fileno = listener.fileno
+        close = listener.close
+
+        def accept(self) -> tuple[socket.socket, object]:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    failures: list[BaseException] = []
+    failed = threading.Event()
+
+    def fail(error: BaseException) -> None:
+        failures.append(error)
+        failed.set()
+
+    monkeypatch.setattr(core, "failed", fail)
+    server._selector.unregister(listener)
+    server._listener = Listener()  # type: ignore[assignment]
+    server._selector.register(server._listener, selectors.EVENT_READ)
+    server.start()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as newcomer:
+        newcomer.connect(path)
+        assert failed.wait(30)
+    assert [error.errno for error in failures if isinstance(error, OSError)] == [errno.EMFILE]
+    server.close()
+
+
 def test_descriptors_that_wait_in_the_queue_are_those_that_were_sent(path):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
