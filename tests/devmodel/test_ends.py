@@ -100,7 +100,7 @@ def test_a_machine_that_cannot_be_is_refused(folder, capsys, text):
             ["run", "--board", "./folder:build"],
             "'./folder' is no module's name; allowed: MODULE:FUNCTION, FILE.py:",
         ),
-        (["run", "--lifeline", "99"], "'99' is not an open descriptor"),
+        (["run", "--lifeline", "999999"], "'999999' is not an open descriptor"),
         (["run", "--lifeline", "1"], "'1' is not a pipe's end to read from"),
         (["run", "--cdrom", "fifo"], "cdrom fifo: not a regular file"),
         (["run", "--serial", "file:fifo"], "a FIFO that nobody reads"),
