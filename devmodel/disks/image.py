@@ -78,7 +78,7 @@ class Image:
         self.immediate = False
         """Requests are done by `submit`: nobody else waits meanwhile."""
         self._flags = os.RWF_NOWAIT
-        """How memory is read, and nothing else (preadv2(2))."""
+        """Of a read that must not wait for the medium (preadv2(2)); a scratch disk has none."""
         self._tells_cached = fd >= 0
         """Whether the host can tell what it has in memory."""
         self._busy = False
